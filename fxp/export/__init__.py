@@ -1,0 +1,1 @@
+"""Writers of an integer graph in other tools' formats."""

@@ -1,0 +1,1 @@
+"""Numba kernels. They know arrays and integers, nothing of graphs or ops."""

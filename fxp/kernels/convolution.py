@@ -1,0 +1,71 @@
+"""Convolution over ``(H, W, C)`` images."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+
+@njit(cache=True, nogil=True)
+def convolve(
+    band: NDArray,
+    first_row: int,
+    image: NDArray,
+    weight: NDArray,
+    bias: NDArray,
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    groups: int,
+) -> None:
+    """Accumulate rows ``first_row …`` of a grouped convolution into `band`.
+
+    All arrays share the accumulator's dtype; overflow of partial sums wraps, which is exact because
+    the final sum is proved to fit.
+
+    Parameters
+    ----------
+    band
+        Result, ``(rows, W, C_out)``.
+    first_row
+        Output row that the first row of `band` stands for.
+    image
+        ``(H, W, C_in)``.
+    weight
+        ``(k_h, k_w, C_in / groups, C_out)``.
+    bias
+        ``(C_out,)``.
+    rows, columns
+        Input row or column read by each output and tap, ``(H_out, k_h)`` and ``(W_out, k_w)``;
+        -1 reads zero.
+    groups
+        Number of groups.
+    """
+    kernel_height, kernel_width, group_in, channels = weight.shape
+    group_out = channels // groups
+    depthwise = group_in == 1 and group_out == 1
+    for y in range(band.shape[0]):
+        for x in range(band.shape[1]):
+            total = band[y, x]
+            for channel in range(channels):
+                total[channel] = bias[channel]
+            for tap_y in range(kernel_height):
+                row = rows[first_row + y, tap_y]
+                if row < 0:
+                    continue
+                for tap_x in range(kernel_width):
+                    column = columns[x, tap_x]
+                    if column < 0:
+                        continue
+                    pixel = image[row, column]
+                    taps = weight[tap_y, tap_x]
+                    if depthwise:
+                        for channel in range(channels):
+                            total[channel] += pixel[channel] * taps[0, channel]
+                        continue
+                    for group in range(groups):
+                        first = group * group_out
+                        for channel_in in range(group_in):
+                            value = pixel[group * group_in + channel_in]
+                            for channel in range(first, first + group_out):
+                                total[channel] += value * taps[channel_in, channel]

@@ -1,0 +1,68 @@
+"""The ops: one frozen dataclass per op, one file per family, all faces in one place."""
+
+from fxp.ops.base import (
+    REGISTRY,
+    Accumulator,
+    GraphError,
+    Op,
+    Operand,
+    register,
+)
+from fxp.ops.convolution import Conv2d, Linear
+from fxp.ops.elementwise import (
+    Add,
+    Clamp,
+    Multiply,
+    Prelu,
+    Relu,
+    Requantize,
+    Sigmoid,
+    Subtract,
+    Table,
+    Tanh,
+)
+from fxp.ops.movement import (
+    Concat,
+    Flatten,
+    Nearest,
+    Pad,
+    PixelShuffle,
+    PixelUnshuffle,
+    Slice,
+)
+from fxp.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
+from fxp.ops.resampling import BicubicUpsample, BilinearUpsample
+
+__all__ = [
+    "REGISTRY",
+    "Accumulator",
+    "Add",
+    "AveragePool",
+    "BicubicUpsample",
+    "BilinearUpsample",
+    "Clamp",
+    "Concat",
+    "Conv2d",
+    "Flatten",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "GraphError",
+    "Linear",
+    "MaxPool",
+    "Multiply",
+    "Nearest",
+    "Op",
+    "Operand",
+    "Pad",
+    "PixelShuffle",
+    "PixelUnshuffle",
+    "Prelu",
+    "Relu",
+    "Requantize",
+    "Sigmoid",
+    "Slice",
+    "Subtract",
+    "Table",
+    "Tanh",
+    "register",
+]

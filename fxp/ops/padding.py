@@ -1,0 +1,104 @@
+"""Borders: the padding modes and the index arithmetic that every windowed op shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxp.extents import Dimension, Shape
+from fxp.formats import IntArray
+from fxp.lazy import lazy_import
+from fxp.ops.base import GraphError, require
+
+if TYPE_CHECKING:
+    import torch
+    import torch.nn.functional as torch_functional
+
+    from fxp.onnx_emitter import Emitter
+else:
+    torch_functional = lazy_import("torch.nn.functional", "torch")
+
+PaddingMode = Literal["zero", "reflect", "replicate"]
+Sides = tuple[int, int, int, int]
+"""Rows or columns at the top, bottom, left and right."""
+
+NUMPY_MODES: Final[dict[str, str]] = {"zero": "constant", "reflect": "reflect", "replicate": "edge"}
+TORCH_MODES: Final[dict[str, str]] = {
+    "zero": "constant",
+    "reflect": "reflect",
+    "replicate": "replicate",
+}
+
+
+def check_sides(sides: Sequence[int], mode: str) -> None:
+    """Raise `GraphError` unless `sides` are four counts and `mode` is a padding mode."""
+    require(
+        len(sides) == 4 and all(isinstance(side, int) and 0 <= side < 1 << 20 for side in sides),
+        f"padding must be four counts (top, bottom, left, right), got {sides}",
+    )
+    require(mode in get_args(PaddingMode), f"unknown padding mode {mode!r}")
+
+
+def padded_shape(shape: Shape, sides: Sides, mode: str) -> Shape:
+    """Shape after padding; reflection needs each side smaller than the image."""
+    channels, height, width = shape
+    top, bottom, left, right = sides
+    if mode == "reflect":
+        for size, side in ((height, max(top, bottom)), (width, max(left, right))):
+            if isinstance(size, int) and side >= size:
+                raise GraphError(f"reflect padding by {side} needs a size above {side}, got {size}")
+    return channels, height + top + bottom, width + left + right
+
+
+def pad_oracle(array: IntArray, sides: Sides, mode: str) -> IntArray:
+    """Pad a ``(C, H, W)`` array with NumPy."""
+    top, bottom, left, right = sides
+    widths = ((0, 0), (top, bottom), (left, right))
+    return np.pad(array, widths, mode=NUMPY_MODES[mode])  # type: ignore[call-overload]
+
+
+def pad_torch(tensor: torch.Tensor, sides: Sides, mode: str) -> torch.Tensor:
+    """Pad an ``(N, C, H, W)`` tensor."""
+    top, bottom, left, right = sides
+    if not any(sides):
+        return tensor
+    return torch_functional.pad(tensor, (left, right, top, bottom), mode=TORCH_MODES[mode])
+
+
+def pad_onnx(emit: Emitter, name: str, sides: Sides, mode: str) -> str:
+    """Emit padding of an ``(N, C, H, W)`` tensor."""
+    top, bottom, left, right = sides
+    if not any(sides):
+        return name
+    pads = emit.constant([0, 0, top, left, 0, 0, bottom, right])
+    return emit("Pad", name, pads, mode=NUMPY_MODES[mode])
+
+
+def source_indices(size: int, before: int, count: int, mode: str) -> NDArray[np.int64]:
+    """For `count` padded positions from ``-before`` on, the index they read, or -1 for a zero."""
+    position = np.arange(count, dtype=np.int64) - before
+    if mode == "zero":
+        return np.where((position >= 0) & (position < size), position, -1)
+    if mode == "replicate":
+        return np.clip(position, 0, size - 1)
+    position = np.abs(position)
+    return np.where(position < size, position, 2 * (size - 1) - position)
+
+
+def window_indices(
+    size: int, outputs: int, kernel: int, stride: int, dilation: int, before: int, mode: str
+) -> NDArray[np.int64]:
+    """Index read by every tap of every output along one axis, ``(outputs, kernel)``; -1 is zero."""
+    taps = stride * np.arange(outputs)[:, None] + dilation * np.arange(kernel)[None, :]
+    return source_indices(size, before, int(taps.max()) + 1, mode)[taps]
+
+
+def window_count(padded: Dimension, kernel: int, stride: int, dilation: int) -> Dimension:
+    """Return how many windows fit along one axis."""
+    span = dilation * (kernel - 1) + 1
+    if isinstance(padded, int):
+        require(padded >= span, f"a kernel spanning {span} does not fit a padded size of {padded}")
+    return (padded - span) // stride + 1

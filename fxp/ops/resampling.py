@@ -1,0 +1,209 @@
+"""Upsampling by two with exact dyadic taps: bilinear and bicubic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING, ClassVar, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxp.extents import Shape
+from fxp.formats import IntArray
+from fxp.kernels.windows import resample
+from fxp.lazy import lazy_import
+from fxp.ops.base import Accumulator, Kernel, Op, Operand, register, require, require_image
+
+if TYPE_CHECKING:
+    import torch
+
+    from fxp.onnx_emitter import Emitter
+else:
+    torch = lazy_import("torch", "torch")
+
+Border = Literal["replicate", "symmetric"]
+BORDERS: Final[dict[str, str]] = {"replicate": "edge", "symmetric": "symmetric"}
+
+KEYS_TAPS: Final[dict[float, tuple[int, tuple[int, ...]]]] = {
+    -0.5: (7, (-9, 111, 29, -3)),
+    -0.75: (8, (-27, 225, 67, -9)),
+}
+"""Fraction bits and taps at distance 5/4, 1/4, 3/4, 7/4 of Keys' cubic kernel by its parameter."""
+
+
+class _UpsampleTwice(Op):
+    """Separable interpolation at ``i - 1/4`` and ``i + 1/4`` (pixel centres, not corners)."""
+
+    def taps(self) -> tuple[int, tuple[int, ...]]:
+        """Fraction bits and taps at ``i + 1/4``, for pixels ``i - k/2 + 1`` to ``i + k/2``."""
+        raise NotImplementedError
+
+    def border_mode(self) -> str:
+        """Border as ``numpy.pad`` names it."""
+        raise NotImplementedError
+
+    def _phases(self) -> list[tuple[int, tuple[int, ...]]]:
+        """First tap's offset in the padded image and the taps, for even and odd outputs."""
+        _, odd = self.taps()
+        return [(0, odd[::-1]), (1, odd)]
+
+    @property
+    def _reach(self) -> int:
+        return len(self.taps()[1]) // 2
+
+    def _padded_indices(self, size: int) -> NDArray[np.int64]:
+        """Source index of every position of an axis padded by the reach on both sides."""
+        return np.pad(np.arange(size), self._reach, mode=self.border_mode())  # type: ignore[call-overload]
+
+    def shape(self, *shapes: Shape) -> Shape:
+        """Shape rule: doubled height and width."""
+        require_image(shapes[0])
+        channels, height, width = shapes[0]
+        return channels, height * 2, width * 2
+
+    def accumulator(self, *operands: Operand) -> Accumulator:
+        """Interval from the sums of positive and negative taps."""
+        source = operands[0]
+        frac, taps = self.taps()
+        weights = np.outer(taps, taps)
+        positive = int(weights[weights > 0].sum())
+        negative = int(weights[weights < 0].sum())
+        low, high = source.limits
+        return Accumulator.uniform(
+            source.channels,
+            low * positive + high * negative,
+            high * positive + low * negative,
+            source.format.frac + 2 * frac,
+        )
+
+    def oracle(self, operands: Sequence[Operand], *arrays: IntArray) -> IntArray:
+        """Interpolate rows, then columns."""
+        rows = self._interpolate(arrays[0], 1)
+        return self._interpolate(rows, 2)
+
+    def _interpolate(self, array: IntArray, axis: int) -> IntArray:
+        size = array.shape[axis]
+        widths = [(self._reach, self._reach) if a == axis else (0, 0) for a in range(3)]
+        padded = np.moveaxis(np.pad(array, widths, mode=self.border_mode()), axis, 0)  # type: ignore[call-overload]
+        result = np.zeros((2 * size, *padded.shape[1:]), np.int64)
+        for phase, (first, taps) in enumerate(self._phases()):
+            for offset, tap in enumerate(taps, start=first):
+                result[phase::2] += tap * padded[offset : offset + size]
+        return np.moveaxis(result, 0, axis)
+
+    def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
+        """Numba separable taps."""
+        taps = np.array([taps for _, taps in self._phases()], np.int64)
+
+        def run(band: NDArray, first_row: int, inputs: Sequence[NDArray]) -> None:
+            rows, columns = (self._tap_indices(size) for size in inputs[0].shape[:2])
+            resample(band, first_row, inputs[0], rows, columns, taps)
+
+        return run
+
+    def _tap_indices(self, size: int) -> NDArray[np.int64]:
+        """Source index of every output and tap, ``(2 * size, k)``."""
+        output = np.arange(2 * size)[:, None]
+        return self._padded_indices(size)[output // 2 + output % 2 + np.arange(2 * self._reach)]
+
+    def torch(self, operands: Sequence[Operand], *tensors: torch.Tensor) -> torch.Tensor:
+        """Weighted sum of gathered rows, then of gathered columns."""
+        result = tensors[0]
+        for axis in (2, 3):
+            indices = self._tap_indices(result.shape[axis])
+            scale = 2.0 ** -self.taps()[0]
+            phases = np.array([taps for _, taps in self._phases()]) * scale
+            weights = np.tile(phases, (len(indices) // 2, 1))
+            shape = (-1, 1) if axis == 2 else (-1,)
+            result = sum(
+                result.index_select(axis, torch.as_tensor(indices[:, k], device=result.device))
+                * torch.as_tensor(weights[:, k], dtype=result.dtype, device=result.device).reshape(
+                    shape
+                )
+                for k in range(indices.shape[1])
+            )  # type: ignore[assignment]
+        return result
+
+    def onnx(self, emit: Emitter, operands: Sequence[Operand], *names: str) -> str:
+        """Gathered borders, strided slices and an interleaving Reshape, per axis."""
+        name = names[0]
+        for axis in (2, 3):
+            name = self._onnx_axis(emit, name, axis, operands[0].channels)
+        return name
+
+    def _onnx_axis(self, emit: Emitter, name: str, axis: int, channels: int) -> str:
+        reach = self._reach
+        shape = emit("Shape", name)
+        size = emit("Gather", shape, emit.constant(axis))
+        positions = emit(
+            "Range",
+            emit.constant(-reach),
+            emit("Add", size, emit.constant(reach)),
+            emit.constant(1),
+        )
+        last = emit("Sub", size, emit.constant(1))
+        if self.border_mode() == "edge":
+            indices = emit("Min", emit("Max", positions, emit.constant(0)), last)
+        else:
+            period = emit("Mul", size, emit.constant(2))
+            folded = emit("Mod", positions, period)
+            mirrored = emit("Sub", emit("Sub", period, folded), emit.constant(1))
+            indices = emit("Min", folded, mirrored)
+        padded = emit("Gather", name, indices, axis=axis)
+        phases = []
+        for first, taps in self._phases():
+            terms = []
+            for offset, tap in enumerate(taps, start=first):
+                behind = 2 * reach - offset
+                window = emit.slice(padded, axis, offset, -behind if behind else None)
+                terms.append(emit.scaled(window, tap))
+            total = reduce(lambda a, b: emit("Add", a, b), terms)
+            phases.append(emit("Unsqueeze", total, emit.constant([axis + 1])))
+        interleaved = emit("Concat", *phases, axis=axis + 1)
+        doubled = emit("Mul", shape, emit.constant([2 if a == axis else 1 for a in range(4)]))
+        return emit("Reshape", interleaved, doubled)
+
+
+@register
+@dataclass(frozen=True)
+class BilinearUpsample(_UpsampleTwice):
+    """Bilinear ×2 with taps 3/4 and 1/4; equals torch's ``align_corners=False``."""
+
+    name: ClassVar[str] = "bilinear_upsample"
+
+    def taps(self) -> tuple[int, tuple[int, ...]]:
+        """Two taps over four."""
+        return 2, (3, 1)
+
+    def border_mode(self) -> str:
+        """Edges are repeated."""
+        return "edge"
+
+
+@register
+@dataclass(frozen=True)
+class BicubicUpsample(_UpsampleTwice):
+    """Bicubic ×2 with Keys' kernel (IEEE TASSP 1981) and exact taps.
+
+    ``parameter=-0.5, border="symmetric"`` is MATLAB's ``imresize``;
+    ``parameter=-0.75, border="replicate"`` is ``torch.nn.functional.interpolate``.
+    """
+
+    name: ClassVar[str] = "bicubic_upsample"
+
+    parameter: float = -0.5
+    border: Border = "symmetric"
+
+    def __post_init__(self) -> None:
+        require(self.parameter in KEYS_TAPS, f"parameter must be -0.5 or -0.75: {self.parameter}")
+        require(self.border in BORDERS, f"unknown border {self.border!r}")
+
+    def taps(self) -> tuple[int, tuple[int, ...]]:
+        """Four taps of the chosen kernel."""
+        return KEYS_TAPS[self.parameter]
+
+    def border_mode(self) -> str:
+        """As chosen."""
+        return BORDERS[self.border]

@@ -1,0 +1,184 @@
+"""The entry point: a trained torch network in, a `FixedModel` out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fxp.calibrate import Method, observe
+from fxp.formats import Format, Overflow, Rounding
+from fxp.frontend import from_torch
+from fxp.graph import Graph
+from fxp.lowering import Settings, lower
+from fxp.model import FixedModel
+from fxp.search import Progress, search_fracs
+from fxp.torch_forward import run
+
+
+def quantize(
+    model: torch.nn.Module | Graph,
+    calibration: Iterable[Any],
+    *,
+    weight_bits: int = 10,
+    activation_bits: int = 14,
+    method: Method | Literal["search"] = "mse",
+    percentile: float = 99.99,
+    per_channel: bool = False,
+    rounding: Rounding = Rounding.HALF_UP,
+    overflow: Overflow = Overflow.SATURATE,
+    wide_bits: int = 32,
+    input_format: Format | Mapping[str, Format] | None = None,
+    output_format: Format | Mapping[str, Format] | None = None,
+    fracs: Mapping[str, int] | None = None,
+    states: Sequence[tuple[int, int]] = (),
+    initial_states: Sequence[torch.Tensor] = (),
+    name: str | None = None,
+    progress: Progress | None = None,
+) -> FixedModel:
+    """Turn a trained network into a bit-accurate fixed-point model.
+
+    Parameters
+    ----------
+    model
+        A module in eval mode, or a float `Graph`.
+    calibration
+        Typical inputs: an iterable of tensors or arrays with batch, ``(N, C, H, W)`` or ``(N, F)``
+        (``(C, H, W)`` is taken as a batch of one), or of tuples of them for several inputs. For a
+        recurrent network it is one sequence, in order.
+    weight_bits, activation_bits
+        Widths of weights and activations.
+    method
+        How fraction bits are chosen: ``minmax``, ``percentile`` or ``mse`` per tensor
+        (`fxp.calibrate.choose_frac`); ``search`` starts from ``mse`` and improves every fraction
+        greedily by the network's output (`fxp.search.search_fracs`).
+    percentile
+        For the method of that name.
+    per_channel
+        Whether weights get fraction bits per output channel.
+    rounding, overflow
+        Modes wherever a value is rounded.
+    wide_bits
+        Accumulators up to this width flow into ReLUs and additions without being rounded; 0 rounds
+        after every op.
+    input_format, output_format
+        Fixed formats, for all or by name; chosen from the calibration data if not given.
+    fracs
+        Fraction bits by value or weight name that override the method.
+    states
+        Pairs of input and output position of a module: the output is fed back as that input, which
+        the calibration data leaves out.
+    initial_states
+        For each of `states` a tensor of zeros with batch, of the size that fits the first
+        calibration input.
+    name
+        Name of the graph; the module's class name by default.
+    progress
+        ``progress(done, total, text)`` during the search.
+
+    Returns
+    -------
+    FixedModel
+
+    Raises
+    ------
+    fxp.frontend.FrontendError
+        If the module holds something the graph cannot express; the message says what and where.
+    GraphError
+        If an accumulator would need more than 63 bits.
+    ValueError
+        If the calibration data is empty or holds NaN, or an option is out of range.
+    """
+    if not isinstance(model, torch.nn.Module | Graph):
+        raise TypeError(
+            f"fxp.quantize takes a torch.nn.Module or a float Graph, got {type(model).__name__}; "
+            "arrays are quantized by fxp.formats.quantize"
+        )
+    calls = [_as_tensors(item) for item in calibration]
+    if not calls:
+        raise ValueError("the calibration data is empty; give at least one input")
+    graph = model
+    if isinstance(graph, torch.nn.Module):
+        example = _example_inputs(calls[0], states, initial_states)
+        graph = from_torch(graph, example, name=name, states=states)
+    settings = Settings(
+        weight_bits=weight_bits,
+        activation_bits=activation_bits,
+        method="mse" if method == "search" else method,
+        percentile=percentile,
+        per_channel=per_channel,
+        rounding=rounding,
+        overflow=overflow,
+        wide_bits=wide_bits,
+        input_formats=_by_name(input_format, [value.name for value in graph.inputs]),
+        output_formats=_by_name(output_format, graph.outputs),
+        fracs=dict(fracs or {}),
+    )
+    statistics = observe(graph, calls)
+    if method == "search":
+        inputs, references = _references(graph, calls)
+        settings, _ = search_fracs(
+            graph, statistics, settings, inputs, references, progress=progress
+        )
+    fixed = lower(graph, statistics, settings)
+    images = (
+        [tensor[index].double().numpy() for tensor in call]
+        for call in calls
+        for index in range(len(call[0]))
+    )
+    return FixedModel(fixed, calibration_clipping=FixedModel(fixed).clip_rates(images))
+
+
+def _example_inputs(
+    call: Sequence[torch.Tensor],
+    states: Sequence[tuple[int, int]],
+    initial_states: Sequence[torch.Tensor],
+) -> list[torch.Tensor]:
+    """Put the states' tensors at their positions among the inputs."""
+    if len(states) != len(initial_states):
+        raise ValueError(f"{len(states)} states need as many initial states, "
+                         f"got {len(initial_states)}")  # fmt: skip
+    if any(tensor.any() for tensor in initial_states):
+        raise ValueError("initial states must be all zeros")
+    rest = iter(call)
+    by_position = {
+        position: tensor
+        for (position, _), tensor in zip(states, initial_states, strict=True)
+    }
+    count = len(call) + len(states)
+    return [by_position[i] if i in by_position else next(rest) for i in range(count)]
+
+
+def _as_tensors(item: Any) -> list[torch.Tensor]:
+    parts = item if isinstance(item, tuple | list) else (item,)
+    tensors = [torch.as_tensor(np.ascontiguousarray(p) if isinstance(p, np.ndarray) else p)
+               for p in parts]  # fmt: skip
+    return [tensor[None] if tensor.ndim in (1, 3) else tensor for tensor in tensors]
+
+
+def _by_name(
+    given: Format | Mapping[str, Format] | None, names: Iterable[str]
+) -> Mapping[str, Format]:
+    if isinstance(given, Format):
+        return dict.fromkeys(names, given)
+    return dict(given or {})
+
+
+def _references(
+    graph: Graph, calls: Sequence[Sequence[torch.Tensor]]
+) -> tuple[list[list[NDArray]], list[list[NDArray]]]:
+    """Inputs and float outputs of every calibration image, without batch axis."""
+    inputs: list[list[NDArray]] = []
+    references: list[list[NDArray]] = []
+    states: dict[str, torch.Tensor] = {}
+    with torch.no_grad():
+        for call in calls:
+            result = run(graph, call, states)
+            states = result.states
+            for index in range(call[0].shape[0]):
+                inputs.append([tensor[index].double().numpy() for tensor in call])
+                references.append([tensor[index].numpy() for tensor in result.outputs])
+    return inputs, references

@@ -1,0 +1,129 @@
+"""Search of fraction bits, and of total bits, by what they cost at the network's output.
+
+The rules of `fxp.calibrate` look at one tensor at a time. The greedy search measures the whole
+integer network instead: it moves one binary point by one bit, runs the engine, and keeps the change
+if the output comes closer to the float network's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxp.calibrate import Statistics
+from fxp.engine import Engine
+from fxp.formats import FormatError, dequantize, quantize
+from fxp.graph import Graph
+from fxp.lowering import Settings, lower, rounded_names
+from fxp.ops.base import GraphError
+
+Arrays = Sequence[NDArray[np.float64]]
+Progress = Callable[[int, int, str], None]
+"""``progress(done, total, text)``."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One change the search made: a name, its fraction bits, and the SQNR in dB after it."""
+
+    name: str
+    frac: int
+    sqnr: float
+
+
+def output_sqnr(graph: Graph, inputs: Iterable[Arrays], references: Iterable[Arrays]) -> float:
+    """SQNR in dB of an integer graph's outputs over all calls.
+
+    Parameters
+    ----------
+    graph
+        An integer graph.
+    inputs
+        Real values of each call's inputs, ``(C, H, W)`` or ``(F,)``.
+    references
+        What the outputs should be; the float network's, or the ground truth.
+    """
+    engine = Engine(graph)
+    noise = power = 0.0
+    states: Mapping[str, NDArray] = {}
+    for arrays, wanted in zip(inputs, references, strict=True):
+        raws = [
+            quantize(array, value.format)  # type: ignore[arg-type]
+            for array, value in zip(arrays, graph.inputs, strict=True)
+        ]
+        result = engine.run(raws, states)
+        states = result.states
+        for raw, name, reference in zip(result.outputs, graph.outputs, wanted, strict=True):
+            form = graph.values[name].format
+            assert form is not None
+            noise += float(((dequantize(raw, form) - reference) ** 2).sum())
+            power += float((np.asarray(reference) ** 2).sum())
+    if noise == 0:
+        return math.inf
+    return 10 * math.log10(power / noise) if power else -math.inf
+
+
+def search_fracs(
+    graph: Graph,
+    statistics: Mapping[str, Statistics],
+    settings: Settings,
+    inputs: Sequence[Arrays],
+    references: Sequence[Arrays],
+    *,
+    rounds: int = 2,
+    progress: Progress | None = None,
+) -> tuple[Settings, tuple[Trial, ...]]:
+    """Improve the fraction bits of values and weights one by one.
+
+    Parameters
+    ----------
+    graph, statistics, settings
+        As for `fxp.lowering.lower`; the search starts from what these give.
+    inputs, references
+        As for `output_sqnr`.
+    rounds
+        Passes over all names at most; the search ends earlier when a pass changes nothing.
+    progress
+        Called after every name.
+
+    Returns
+    -------
+    tuple
+        The settings with the fraction bits found, and the changes made, in order.
+    """
+
+    def measure(candidate: Settings) -> float:
+        try:
+            return output_sqnr(lower(graph, statistics, candidate), inputs, references)
+        except (GraphError, FormatError):
+            return -math.inf
+
+    current = lower(graph, statistics, settings)
+    names = rounded_names(current, settings)
+    best = output_sqnr(current, inputs, references)
+    trials: list[Trial] = []
+    for turn in range(rounds):
+        improved = False
+        for position, name in enumerate(names):
+            operand = lower(graph, statistics, settings).operand(name)
+            start = operand.format.frac
+            # Walk on in a direction as long as it helps.
+            for direction in (1, -1):
+                frac = start + direction
+                while True:
+                    candidate = replace(settings, fracs={**settings.fracs, name: frac})
+                    quality = measure(candidate)
+                    if quality <= best:
+                        break
+                    best, settings, improved = quality, candidate, True
+                    trials.append(Trial(name, frac, quality))
+                    frac += direction
+            if progress is not None:
+                progress(turn * len(names) + position + 1, rounds * len(names), name)
+        if not improved:
+            break
+    return settings, tuple(trials)

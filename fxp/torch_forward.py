@@ -1,0 +1,146 @@
+"""A graph run by PyTorch: the float forward, and the fake-quantized forward of an integer graph.
+
+In float64 the fake-quantized forward equals the oracle to the last bit while every accumulator fits
+the 53-bit significand; a graph that does not is refused rather than run inexactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fxp.formats import Overflow, Quantization, Rounding, saturation_limits
+from fxp.graph import Graph, Node
+from fxp.ops.base import GraphError
+
+EXACT_BITS = 52
+"""Accumulators up to this width leave float64 one bit for adding half a step."""
+
+
+@dataclass(frozen=True)
+class TorchResult:
+    """Outputs, all values by name, and the states to feed back."""
+
+    outputs: tuple[torch.Tensor, ...]
+    values: dict[str, torch.Tensor]
+    states: dict[str, torch.Tensor]
+
+
+def run(
+    graph: Graph,
+    inputs: Sequence[torch.Tensor],
+    states: Mapping[str, torch.Tensor] | None = None,
+) -> TorchResult:
+    """Run a float or an integer graph on real values in float64.
+
+    Parameters
+    ----------
+    graph
+        Float graph: the plain network. Integer graph: every value is quantized.
+    inputs
+        Real values, ``(N, C, H, W)`` or ``(N, F)``; an integer graph quantizes them to the input
+        formats with HALF_UP and SATURATE.
+    states
+        Real values of the states by name; those left out start from their reset value.
+
+    Raises
+    ------
+    GraphError
+        If shapes do not fit, or an accumulator of an integer graph is wider than 52 bits.
+    """
+    shapes = graph.concrete_shapes(graph.bind([tuple(x.shape[1:]) for x in inputs]))
+    batch, device = inputs[0].shape[0], inputs[0].device
+    values: dict[str, torch.Tensor] = {}
+    for value, tensor in zip(graph.inputs, inputs, strict=True):
+        tensor = tensor.to(torch.float64)
+        if value.format is not None:
+            tensor = fake_quantize(tensor, Quantization(value.format))
+        values[value.name] = tensor
+    for state in graph.states:
+        name = state.value.name
+        if states is not None and name in states:
+            values[name] = states[name]
+            continue
+        step = 1.0 if state.value.format is None else state.value.format.step
+        shape = (batch, *shapes[name])
+        values[name] = torch.full(shape, state.reset * step, dtype=torch.float64, device=device)
+    constants = {
+        name: torch.tensor(constant.values, device=device)
+        for name, constant in graph.constants_by_name.items()
+    }
+    for node in graph.nodes:
+        _check_exact(node)
+        tensors = [values[name] if name in values else constants[name] for name in node.inputs]
+        result = node.op.torch(graph.operands[node.name], *tensors)
+        if node.quantization is not None:
+            result = fake_quantize(result, node.quantization)
+        values[node.name] = result
+    return TorchResult(
+        tuple(values[name] for name in graph.outputs),
+        values,
+        {state.value.name: values[state.source] for state in graph.states},
+    )
+
+
+def fake_quantize(values: torch.Tensor, target: Quantization) -> torch.Tensor:
+    """Round real values to the values of a format, as `fxp.quantize` would.
+
+    Exact for values of up to 52 significant bits at and above the rounding position.
+    """
+    scaled = torch.ldexp(values, torch.tensor(target.format.frac, device=values.device))
+    rounded = _round(scaled, target.rounding)
+    low, high = saturation_limits(target.format, target.overflow)
+    if target.overflow in (Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC):
+        raw = torch.clamp(rounded, low, high)
+    elif target.overflow is Overflow.SATURATE_TO_ZERO:
+        raw = torch.where((rounded < low) | (rounded > high), 0.0, rounded)
+    else:
+        raw = _wrap(rounded, target)
+    return torch.ldexp(raw, torch.tensor(-target.format.frac, device=values.device))
+
+
+def _round(values: torch.Tensor, rounding: Rounding) -> torch.Tensor:
+    match rounding:
+        case Rounding.FLOOR:
+            return torch.floor(values)
+        case Rounding.TO_ZERO:
+            return torch.trunc(values)
+        case Rounding.HALF_UP:
+            return torch.floor(values + 0.5)
+        case Rounding.HALF_DOWN:
+            return torch.ceil(values - 0.5)
+        case Rounding.HALF_AWAY:
+            return torch.copysign(torch.floor(torch.abs(values) + 0.5), values)
+        case Rounding.HALF_TO_ZERO:
+            return torch.copysign(torch.ceil(torch.abs(values) - 0.5), values)
+        case Rounding.HALF_EVEN:
+            return torch.round(values)
+
+
+def _wrap(rounded: torch.Tensor, target: Quantization) -> torch.Tensor:
+    modulus = 2.0**target.format.width
+    kept = torch.remainder(rounded, modulus)
+    if target.overflow is Overflow.WRAP_SIGN_MAGNITUDE:
+        dropped = torch.remainder(torch.floor(rounded / modulus), 2.0)
+        sign = torch.floor(kept / (modulus / 2))
+        kept = torch.where(dropped != sign, modulus - 1 - kept, kept)
+    if not target.format.signed:
+        return kept
+    return torch.where(kept >= modulus / 2, kept - modulus, kept)
+
+
+def _check_exact(node: Node) -> None:
+    if node.accumulator is None or node.quantization is None:
+        return
+    accumulator, target = node.accumulator, node.quantization.format
+    span = np.ptp([*accumulator.fracs, target.frac])
+    if accumulator.bits > EXACT_BITS or (
+        target.frac > min(accumulator.fracs) and accumulator.bits + span > 1000
+    ):
+        raise GraphError(
+            f"node {node.name!r}: an accumulator of {accumulator.bits} bits is not exact in "
+            f"float64; at most {EXACT_BITS} bits are"
+        )
