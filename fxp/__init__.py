@@ -39,6 +39,11 @@ _HOMES = {
     "quantize": "fxp.quantization",
 }
 
+_MODULES = frozenset(
+    {"calibrate", "engine", "export", "frontend", "imaging", "lowering", "metrics", "ops", "oracle"}
+    | {"search", "store", "torch_forward"}
+)
+
 __all__ = [
     "Constant",
     "Extent",
@@ -61,6 +66,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"fxp.{name}")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'fxp' has no attribute {name!r}")

@@ -64,6 +64,10 @@ class State:
     source: str
     reset: float = 0
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.value, Value) or not isinstance(self.source, str):
+            raise GraphError(f"state {self.value}: needs a Value and the name of its source")
+
 
 @dataclass(frozen=True, eq=False)
 class Constant:
@@ -363,7 +367,7 @@ class Graph:
         defined = set(names)
         names += [node.name for node in self.nodes]
         for name in names:
-            if NAME_PATTERN.fullmatch(name) is None:
+            if not isinstance(name, str) or NAME_PATTERN.fullmatch(name) is None:
                 raise GraphError(
                     f"graph {self.name!r}: {name!r} is not a name (letters, digits, _ and .)"
                 )

@@ -1,8 +1,10 @@
 """A small writer of ONNX nodes over int64 tensors, used by the ONNX face of every op.
 
-Stock ONNX Runtime has int64 kernels for MatMul, Add, Sub, Mul, Div, Mod, Min, Max, Where, Pad,
+Stock ONNX Runtime has int64 kernels for MatMul, Add, Sub, Mul, Div, Mod, Where, comparisons, Pad,
 Slice, Gather and the shape ops, but not for Conv, Resize, pooling or DepthToSpace: those are spelled
-out by the ops.
+out by the ops. Its Min, Max, Clip and ReduceMax are wrong for values beyond 32 bits on processors
+that run the SSE2 code of its Eigen (microsoft/onnxruntime pull request 25280), and its ReduceSum is
+exact up to 2**53 only.
 """
 
 from __future__ import annotations
@@ -112,8 +114,7 @@ class Emitter:
             value = self._round(value, right, rounding)
         low, high = saturation_limits(target, overflow)
         if overflow in (Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC):
-            value = self("Max", value, self.constant(low))
-            return self("Min", value, self.constant(high), output=output)
+            return self.minimum(self.maximum(value, self.constant(low)), self.constant(high), output)
         if overflow is Overflow.SATURATE_TO_ZERO:
             outside = self(
                 "Or",
@@ -122,6 +123,27 @@ class Emitter:
             )
             return self("Where", outside, self.constant(0), value, output=output)
         return self._wrap(value, target, overflow, output)
+
+    def maximum(self, left: str, right: str) -> str:
+        """Larger of two tensors, of any 64-bit values."""
+        return self("Where", self("Less", left, right), right, left)
+
+    def minimum(self, left: str, right: str, output: str = "") -> str:
+        """Smaller of two tensors, of any 64-bit values."""
+        return self("Where", self("Less", left, right), left, right, output=output)
+
+    def largest_pixel(self, name: str, bits: int) -> str:
+        """Maximum over height and width of values of so many two's-complement bits."""
+        axes = self.constant([2, 3])
+        if bits <= 32:
+            return self("ReduceMax", name, axes, keepdims=1)
+        # The largest upper part, then the largest lower part beside it.
+        unit = self.constant(1 << 31)
+        upper, lower = self.floor_divide(name, 1 << 31), self("Mod", name, unit)
+        largest = self("ReduceMax", upper, axes, keepdims=1)
+        beside = self("Where", self("Equal", upper, largest), lower, self.constant(-1))
+        lowest = self("ReduceMax", beside, axes, keepdims=1)
+        return self("Add", self("Mul", largest, unit), lowest)
 
     def floor_divide(self, name: str, divisor: ArrayLike) -> str:
         """Divide by positive integers, rounding down (ONNX Div rounds toward zero)."""

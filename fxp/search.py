@@ -96,34 +96,33 @@ def search_fracs(
         The settings with the fraction bits found, and the changes made, in order.
     """
 
-    def measure(candidate: Settings) -> float:
+    current = lower(graph, statistics, settings)
+    names = rounded_names(current, settings)
+    fracs = {name: current.operand(name).format.frac for name in names}
+    best = output_sqnr(current, inputs, references)
+
+    def measure(candidate: Mapping[str, int]) -> float:
         try:
-            return output_sqnr(lower(graph, statistics, candidate), inputs, references)
+            lowered = lower(graph, statistics, replace(settings, fracs=candidate))
+            return output_sqnr(lowered, inputs, references)
         except (GraphError, FormatError):
             return -math.inf
 
-    current = lower(graph, statistics, settings)
-    names = rounded_names(current, settings)
-    best = output_sqnr(current, inputs, references)
     trials: list[Trial] = []
     for turn in range(rounds):
         improved = False
         for position, name in enumerate(names):
-            operand = lower(graph, statistics, settings).operand(name)
-            start = operand.format.frac
             # Walk on in a direction as long as it helps.
             for direction in (1, -1):
-                frac = start + direction
                 while True:
-                    candidate = replace(settings, fracs={**settings.fracs, name: frac})
+                    candidate = {**fracs, name: fracs[name] + direction}
                     quality = measure(candidate)
                     if quality <= best:
                         break
-                    best, settings, improved = quality, candidate, True
-                    trials.append(Trial(name, frac, quality))
-                    frac += direction
+                    best, fracs, improved = quality, candidate, True
+                    trials.append(Trial(name, fracs[name], quality))
             if progress is not None:
                 progress(turn * len(names) + position + 1, rounds * len(names), name)
         if not improved:
             break
-    return settings, tuple(trials)
+    return replace(settings, fracs=fracs), tuple(trials)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from fxp.formats import Overflow, Quantization, Rounding, saturation_limits
@@ -18,6 +17,10 @@ from fxp.ops.base import GraphError
 
 EXACT_BITS = 52
 """Accumulators up to this width leave float64 one bit for adding half a step."""
+EXACT_WIDTH = 53
+"""Results up to this width are float64 values, saturated and wrapped ones included."""
+EXACT_FRAC = 900
+"""Fraction bits up to this magnitude keep float64 away from its smallest and largest exponents."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ def run(
     Raises
     ------
     GraphError
-        If shapes do not fit, or an accumulator of an integer graph is wider than 52 bits.
+        If shapes do not fit, or float64 is too narrow for an integer graph: an accumulator is wider
+        than 52 bits, a result wider than 53, or fraction bits are beyond ±900.
     """
     shapes = graph.concrete_shapes(graph.bind([tuple(x.shape[1:]) for x in inputs]))
     batch, device = inputs[0].shape[0], inputs[0].device
@@ -72,7 +76,7 @@ def run(
         for name, constant in graph.constants_by_name.items()
     }
     for node in graph.nodes:
-        _check_exact(node)
+        _check_exact(graph, node)
         tensors = [values[name] if name in values else constants[name] for name in node.inputs]
         result = node.op.torch(graph.operands[node.name], *tensors)
         if node.quantization is not None:
@@ -132,15 +136,24 @@ def _wrap(rounded: torch.Tensor, target: Quantization) -> torch.Tensor:
     return torch.where(kept >= modulus / 2, kept - modulus, kept)
 
 
-def _check_exact(node: Node) -> None:
+def _check_exact(graph: Graph, node: Node) -> None:
     if node.accumulator is None or node.quantization is None:
         return
-    accumulator, target = node.accumulator, node.quantization.format
-    span = np.ptp([*accumulator.fracs, target.frac])
-    if accumulator.bits > EXACT_BITS or (
-        target.frac > min(accumulator.fracs) and accumulator.bits + span > 1000
-    ):
+    bits, target = node.accumulator.bits, node.quantization.format
+    if bits > EXACT_BITS:
         raise GraphError(
-            f"node {node.name!r}: an accumulator of {accumulator.bits} bits is not exact in "
-            f"float64; at most {EXACT_BITS} bits are"
+            f"node {node.name!r}: an accumulator of {bits} bits is not exact in float64; at most "
+            f"{EXACT_BITS} bits are"
+        )
+    if target.width > EXACT_WIDTH:
+        raise GraphError(
+            f"node {node.name!r}: a result of {target.width} bits is not exact in float64; at most "
+            f"{EXACT_WIDTH} bits are"
+        )
+    formats = [form for operand in graph.operands[node.name] for form in operand.formats]
+    fracs = [*node.accumulator.fracs, target.frac, *(form.frac for form in formats)]
+    if max(map(abs, fracs)) > EXACT_FRAC:
+        raise GraphError(
+            f"node {node.name!r}: {max(fracs, key=abs)} fraction bits are not exact in float64; at "
+            f"most ±{EXACT_FRAC} are"
         )

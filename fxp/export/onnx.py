@@ -33,7 +33,8 @@ def to_onnx(graph: Graph) -> onnx.ModelProto:
     Raises
     ------
     GraphError
-        If the graph is a float graph, or some node needs more than 64-bit arithmetic in ONNX.
+        If the graph is a float graph, some node needs more than 64-bit arithmetic in ONNX, or a
+        value already has the name of a state's output.
     """
     if not graph.is_integer:
         raise GraphError(f"graph {graph.name!r} is a float graph; quantize it first")
@@ -50,8 +51,12 @@ def to_onnx(graph: Graph) -> onnx.ModelProto:
         _tensor(graph.values[name], f"{name}.{position}" if outputs.count(name) > 1 else name)
         for position, name in enumerate(outputs)
     ]
+    added = {result.name for result in results} - {*outputs}
+    added |= {f"{state.value.name}.next" for state in graph.states}
+    if taken := sorted(added & {*graph.values}):
+        raise GraphError(f"graph {graph.name!r}: ONNX needs the name {taken[0]!r} for an output")
     for name, result in zip(outputs, results, strict=True):
-        if result.name != name or name not in {node.name for node in graph.nodes}:
+        if result.name != name:
             emit("Identity", names[name], output=result.name)
     for state in graph.states:
         results.append(_tensor(state.value, f"{state.value.name}.next"))
@@ -71,9 +76,9 @@ def to_onnx(graph: Graph) -> onnx.ModelProto:
         producer_name="fxp",
         ir_version=IR_VERSION,
     )
-    for value in (*sources, *(graph.values[name] for name in outputs)):
+    for name in dict.fromkeys([*(value.name for value in sources), *outputs]):
         entry = model.metadata_props.add()
-        entry.key, entry.value = f"format:{value.name}", str(value.format)
+        entry.key, entry.value = f"format:{name}", str(graph.values[name].format)
     onnx.checker.check_model(model)
     return model
 

@@ -27,13 +27,13 @@ _WRAP_SIGN_MAGNITUDE = OVERFLOW_CODES[Overflow.WRAP_SIGN_MAGNITUDE]
 
 
 @njit(cache=True, nogil=True)
-def shift_right(value: int, shift: int, rounding: int) -> int:
+def shift_right(value: np.int64, shift: np.int64, rounding: int) -> np.int64:
     """Divide a 63-bit integer by ``2**shift`` (``shift >= 0``) with the given rounding."""
     if shift == 0:
         return value
     if shift > 63:
         # Less than half a step is left: every mode but FLOOR goes to zero.
-        return value >> 63 if rounding == _FLOOR else 0
+        return value >> 63 if rounding == _FLOOR else np.int64(0)
     quotient = value >> shift
     remainder = value & ((np.int64(1) << shift) - 1) if shift < 63 else value & np.int64(2**63 - 1)
     half = np.int64(1) << (shift - 1)
@@ -55,7 +55,7 @@ def shift_right(value: int, shift: int, rounding: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def wrap(low_bits: int, width: int, signed: bool, sign_magnitude: bool) -> int:
+def wrap(low_bits: np.int64, width: int, signed: bool, sign_magnitude: bool) -> np.int64:
     """Keep the low `width` bits of a 64-bit pattern."""
     mask = (np.int64(1) << width) - np.int64(1) if width < 63 else np.int64(2**63 - 1)
     kept = low_bits & mask
@@ -117,14 +117,14 @@ def requantize_band(
                     # value << left > high  <=>  value > high >> left, without the product.
                     above = value > (high >> left)
                     below = value < -((-low) >> left)
-                    low_bits = value << left if -shift < 64 else 0
+                    low_bits = value << left if -shift < 64 else np.int64(0)
                     value = low_bits
                 if above or below:
                     clipped += 1
                     if saturates:
-                        value = high if above else low
+                        value = np.int64(high if above else low)
                     elif overflow == _SATURATE_TO_ZERO:
-                        value = 0
+                        value = np.int64(0)
                     else:
                         value = wrap(low_bits, width, signed, overflow == _WRAP_SIGN_MAGNITUDE)
                 result[first_row + y, x, c] = value

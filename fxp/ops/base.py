@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -224,7 +224,10 @@ REGISTRY: dict[str, type[Op]] = {}
 """Every op by name; filled once, while `fxp.ops` is imported."""
 
 
-def register(op_class: type[Op]) -> type[Op]:
+OpClass = TypeVar("OpClass", bound=type[Op])
+
+
+def register(op_class: OpClass) -> OpClass:
     """Class decorator that enters an op in the registry."""
     if op_class.name in REGISTRY:
         raise ValueError(f"op {op_class.name!r} is registered twice")

@@ -36,6 +36,9 @@ else:
     torch = lazy_import("torch", "torch")
 
 MAX_TABLE_BITS = 16
+Function = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+MAX_SHIFT = 62
+"""Aligning by more bits than this fits a 63-bit accumulator for zeros only."""
 
 
 class _Combination(Op):
@@ -90,10 +93,12 @@ class _Combination(Op):
 
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
         """Fused shift and combination."""
-        left, right = self._shifts(operands)
+        left, right = (min(shift, MAX_SHIFT) for shift in self._shifts(operands))
 
         def run(band: NDArray, first_row: int, inputs: Sequence[NDArray]) -> None:
-            elementwise.combine(band, first_row, *inputs, left, right, self.operation)
+            elementwise.combine(
+                band, first_row, inputs[0], inputs[1], left, right, self.operation
+            )
 
         return run
 
@@ -106,7 +111,7 @@ class _Combination(Op):
     def onnx(self, emit: Emitter, operands: Sequence[Operand], *names: str) -> str:
         """Shift by multiplication, then combine."""
         aligned = [
-            emit.scaled(name, 1 << shift)
+            emit.scaled(name, 1 << min(shift, MAX_SHIFT))
             for name, shift in zip(names, self._shifts(operands), strict=True)
         ]
         return emit(self.onnx_op, *aligned)
@@ -231,9 +236,9 @@ class _Clamp(_Identity):
         return torch.clamp(tensors[0], low, high)
 
     def onnx(self, emit: Emitter, operands: Sequence[Operand], *names: str) -> str:
-        """Max, then Min."""
+        """Maximum, then minimum."""
         low, high = self.limits(operands[0])
-        return emit("Min", emit("Max", names[0], emit.constant(low)), emit.constant(high))
+        return emit.minimum(emit.maximum(names[0], emit.constant(low)), emit.constant(high))
 
 
 @register
@@ -305,7 +310,10 @@ class Prelu(Op):
         )
 
     def _slopes(self, source: Operand, slope: Operand) -> IntArray:
-        require(slope.format.frac >= 0, "the slope needs a format with frac >= 0")
+        require(
+            0 <= slope.format.frac <= MAX_SHIFT,
+            f"the slope needs 0 to {MAX_SHIFT} fraction bits, got {slope.format.frac}",
+        )
         assert slope.constant is not None
         return np.broadcast_to(slope.constant, source.channels)
 
@@ -349,7 +357,7 @@ class Table(Op):
 
     arity: ClassVar[tuple[int, int]] = (1, 2)
     constant_roles: ClassVar[Mapping[int, Role]] = {1: "table"}
-    function: ClassVar[Callable[[NDArray[np.float64]], NDArray[np.float64]]]
+    function: ClassVar[Function]
     torch_name: ClassVar[str]
     output_range: ClassVar[tuple[float, float]]
 
@@ -424,13 +432,17 @@ def _sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return 0.5 * (1.0 + np.tanh(0.5 * values))
 
 
+def _tanh(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.tanh(values)
+
+
 @register
 @dataclass(frozen=True)
 class Sigmoid(Table):
     """Logistic function ``1 / (1 + exp(-x))`` by stored table."""
 
     name: ClassVar[str] = "sigmoid"
-    function: ClassVar[Callable[[NDArray[np.float64]], NDArray[np.float64]]] = staticmethod(_sigmoid)
+    function: ClassVar[Function] = staticmethod(_sigmoid)
     torch_name: ClassVar[str] = "sigmoid"
     output_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
 
@@ -441,7 +453,7 @@ class Tanh(Table):
     """Hyperbolic tangent by stored table."""
 
     name: ClassVar[str] = "tanh"
-    function: ClassVar[Callable[[NDArray[np.float64]], NDArray[np.float64]]] = staticmethod(np.tanh)
+    function: ClassVar[Function] = staticmethod(_tanh)
     torch_name: ClassVar[str] = "tanh"
     output_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
 

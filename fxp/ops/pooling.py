@@ -156,7 +156,7 @@ class MaxPool(_Window):
     def onnx(self, emit: Emitter, operands: Sequence[Operand], *names: str) -> str:
         """Maximum of strided slices."""
         taps = self._onnx_taps(emit, names[0], operands[0].format.min_raw)
-        return reduce(lambda a, b: emit("Max", a, b), taps)
+        return reduce(emit.maximum, taps)
 
 
 @register
@@ -292,8 +292,9 @@ class GlobalMaxPool(_Global):
         return tensors[0].amax(dim=(2, 3), keepdim=True)
 
     def onnx(self, emit: Emitter, operands: Sequence[Operand], *names: str) -> str:
-        """ReduceMax."""
-        return emit("ReduceMax", names[0], emit.constant([2, 3]), keepdims=1)
+        """ReduceMax, in two parts where the values are wide."""
+        source = operands[0].format
+        return emit.largest_pixel(names[0], source.width + (not source.signed))
 
 
 @register
@@ -334,7 +335,10 @@ class GlobalAveragePool(_Global):
         return sums * (float(reciprocal(pixels, GLOBAL_FRAC)) * 2.0**-GLOBAL_FRAC)
 
     def onnx(self, emit: Emitter, operands: Sequence[Operand], *names: str) -> str:
-        """ReduceSum times the reciprocal of the run-time size."""
+        """ReduceSum times the reciprocal of the run-time size.
+
+        The sums stay below 2**53: 62 bits are shared by a value, 34 fraction bits and 2**26 pixels.
+        """
         sums = emit("ReduceSum", names[0], emit.constant([2, 3]), keepdims=1)
         spatial = emit.slice(emit("Shape", names[0]), 0, 2, None)
         pixels = emit("ReduceProd", spatial, keepdims=0)

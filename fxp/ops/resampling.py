@@ -111,19 +111,18 @@ class _UpsampleTwice(Op):
     def torch(self, operands: Sequence[Operand], *tensors: torch.Tensor) -> torch.Tensor:
         """Weighted sum of gathered rows, then of gathered columns."""
         result = tensors[0]
-        for axis in (2, 3):
-            indices = self._tap_indices(result.shape[axis])
-            scale = 2.0 ** -self.taps()[0]
-            phases = np.array([taps for _, taps in self._phases()]) * scale
-            weights = np.tile(phases, (len(indices) // 2, 1))
-            shape = (-1, 1) if axis == 2 else (-1,)
-            result = sum(
-                result.index_select(axis, torch.as_tensor(indices[:, k], device=result.device))
-                * torch.as_tensor(weights[:, k], dtype=result.dtype, device=result.device).reshape(
-                    shape
-                )
-                for k in range(indices.shape[1])
-            )  # type: ignore[assignment]
+        scale = 2.0 ** -self.taps()[0]
+        phases = np.array([taps for _, taps in self._phases()]) * scale
+        for axis, shape in ((2, (-1, 1)), (3, (-1,))):
+            indices = torch.as_tensor(self._tap_indices(result.shape[axis]), device=result.device)
+            weights = torch.as_tensor(
+                np.tile(phases, (len(indices) // 2, 1)), dtype=result.dtype, device=result.device
+            )
+            terms = [
+                result.index_select(axis, indices[:, tap]) * weights[:, tap].reshape(shape)
+                for tap in range(indices.shape[1])
+            ]
+            result = torch.stack(terms).sum(dim=0)
         return result
 
     def onnx(self, emit: Emitter, operands: Sequence[Operand], *names: str) -> str:

@@ -1,0 +1,40 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+# PYTHON chooses the interpreter that the virtual environment is made with.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check format benchmarks clean
+
+# Installed again whenever the project's requirements change. torch comes first and pinned, so that
+# no other package decides which build of it is taken.
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/installed
+	$(BIN)/fxp demo
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest -n auto --dist loadfile
+
+check: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+format: $(VENV)/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmarks: $(VENV)/installed
+	$(BIN)/python -m benchmarks.quantization
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo_output
+	find . -name __pycache__ -prune -exec rm -rf {} +

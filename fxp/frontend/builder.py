@@ -1,0 +1,159 @@
+"""What the converters write to: nodes, constants and unique, readable names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fxp.extents import Extent, Shape
+from fxp.graph import Constant, Node
+from fxp.ops import Flatten, Op
+
+MAX_NAME = 190
+"""Room is left below the 200 characters of a graph's names for a suffix."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """A value of the graph with the shape torch gives it.
+
+    Attributes
+    ----------
+    name, shape
+        Name and shape in the graph.
+    torch_shape
+        Shape in the model, with the batch axis. A ``(C, 1, 1)`` image whose torch shape is
+        ``(1, C)`` is flattened only when an op wants the vector.
+    """
+
+    name: str
+    shape: Shape
+    torch_shape: tuple[int | torch.SymInt, ...]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A tensor known before the model runs.
+
+    Attributes
+    ----------
+    tensor
+        Its value; float64 if it is floating point.
+    key
+        State-dict key if the tensor is a parameter or buffer as it stands, else None.
+    """
+
+    tensor: torch.Tensor
+    key: str | None = None
+
+
+class UnifySizesError(Exception):
+    """Two sizes that the model needs to be equal have different symbols."""
+
+    def __init__(self, symbol: str, extent: Extent) -> None:
+        super().__init__(f"{symbol} = {extent}")
+        self.symbol = symbol
+        self.extent = extent
+
+
+class Builder:
+    """Collects nodes and constants; no name is given twice.
+
+    Parameters
+    ----------
+    reserved
+        State-dict keys, so that no node takes their names.
+    symbol_order
+        Names of the free sizes; of two that must be equal the later is replaced.
+    """
+
+    def __init__(self, reserved: Sequence[str], symbol_order: Sequence[str]) -> None:
+        self.nodes: list[Node] = []
+        self.constants: dict[str, Constant] = {}
+        self._reserved = {clean_name(name) for name in reserved}
+        self._taken = set(self._reserved)
+        self._keyed: dict[tuple[str, tuple[int, ...]], str] = {}
+        self._flattened: dict[str, Term] = {}
+        self._order = list(symbol_order)
+
+    def unique(self, wanted: str) -> str:
+        """Return a free name close to the wanted one, and take it."""
+        base = clean_name(wanted)
+        name, count = base, 0
+        while name in self._taken:
+            count += 1
+            name = f"{base}_{count}"
+        self._taken.add(name)
+        return name
+
+    def constant(self, weights: Weights, shape: Sequence[int], wanted: str) -> str:
+        """Enter a constant and return its name: the state-dict key, or else the wanted name."""
+        shape = tuple(int(size) for size in shape)
+        if weights.key is not None and (weights.key, shape) in self._keyed:
+            return self._keyed[weights.key, shape]
+        data = weights.tensor.detach().cpu().to(torch.float64).reshape(shape).numpy()
+        key = weights.key
+        first = key is not None and all(known != key for known, _ in self._keyed)
+        if key is None:
+            name = self.unique(wanted)
+        else:
+            name = clean_name(key) if first else self.unique(key)
+            self._keyed[key, shape] = name
+        self.constants[name] = Constant(name, np.array(data, dtype=np.float64))
+        return name
+
+    def emit(
+        self,
+        op: Op,
+        operands: Sequence[Term | str],
+        wanted: str,
+        origin: str,
+        torch_shape: tuple[int | torch.SymInt, ...],
+    ) -> Term:
+        """Append a node and return its value; constants are given by name.
+
+        Raises
+        ------
+        GraphError
+            If the shapes do not fit.
+        UnifySizesError
+            If they would fit once two free sizes are made one.
+        """
+        names = tuple(item if isinstance(item, str) else item.name for item in operands)
+        shapes = [
+            self.constants[item].data.shape if isinstance(item, str) else item.shape
+            for item in operands
+        ]
+        images = [item.shape for item in operands if isinstance(item, Term)]
+        for image in images[1:]:
+            self._unify(images[0], image)
+        shape = op.shape(*shapes)
+        name = self.unique(wanted)
+        self.nodes.append(Node(name, op, names, origin=origin))
+        return Term(name, shape, torch_shape)
+
+    def flattened(self, term: Term, origin: str) -> Term:
+        """Return a ``(C, 1, 1)`` image as a vector; one node however often it is asked for."""
+        if term.name not in self._flattened:
+            self._flattened[term.name] = self.emit(
+                Flatten(), [term], f"{term.name}.flatten", origin, term.torch_shape
+            )
+        return self._flattened[term.name]
+
+    def _unify(self, left: Shape, right: Shape) -> None:
+        for a, b in zip(left, right, strict=False):
+            if not (isinstance(a, Extent) and isinstance(b, Extent)) or a.symbol == b.symbol:
+                continue
+            older, newer = sorted((a, b), key=lambda extent: self._order.index(extent.symbol))
+            # newer = symbol + offset can be solved; with a factor or divisor it cannot.
+            if isinstance(newer.base, str) and newer.scale == newer.divisor == 1:
+                raise UnifySizesError(newer.base, older - newer.offset)
+
+
+def clean_name(name: str) -> str:
+    """Replace what a graph name may not hold."""
+    return re.sub(r"[^A-Za-z0-9_.]", "_", name).lstrip(".")[:MAX_NAME] or "value"

@@ -1,0 +1,109 @@
+"""Check of a converted graph against the model, at sizes where the model may behave otherwise.
+
+An export follows one path through the model. A branch on the image size, such as padding an odd
+height, leaves no trace in the ops, so the graph is run where such a branch would show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch.utils import _pytree
+
+from fxp.extents import Extent, evaluate_shape
+from fxp.frontend.errors import FrontendError
+from fxp.graph import Graph
+from fxp.ops import GraphError
+from fxp.torch_forward import run
+
+TOLERANCE = 1e-2
+"""Relative to the largest output; the model runs in its own precision, a branch differs by more."""
+
+
+def compare_sizes(
+    graph: Graph,
+    model: torch.nn.Module,
+    examples: Sequence[torch.Tensor],
+    states: Sequence[tuple[int, int]],
+    lowest: dict[str, int],
+) -> None:
+    """Run the model and its graph on random inputs of several sizes.
+
+    Parameters
+    ----------
+    graph, model
+        The graph and what it was made from.
+    examples
+        Example inputs, for their sizes, type and device.
+    states
+        Pairs (input position, output position).
+    lowest
+        Smallest size that the export allows, by symbol.
+
+    Raises
+    ------
+    FrontendError
+        If the two differ.
+    """
+    order = [p for p in range(len(examples)) if p not in dict(states)] + [p for p, _ in states]
+    given = [tuple(examples[p].shape[1:]) for p in order][: len(graph.inputs)]
+    generator = torch.Generator().manual_seed(0)
+    for sizes in _probes(graph.bind(given), graph, lowest):
+        try:
+            graph.concrete_shapes(sizes)
+        except GraphError:
+            continue
+        values = [*graph.inputs, *(state.value for state in graph.states)]
+        inputs = [
+            torch.randn((1, *evaluate_shape(value.shape, sizes)), generator=generator)
+            for value in values
+        ]
+        arguments = [torch.empty(0)] * len(order)
+        for position, tensor in zip(order, inputs, strict=True):
+            arguments[position] = tensor.to(examples[position])
+        try:
+            with torch.no_grad():
+                returned = _pytree.tree_leaves(model(*[tensor.clone() for tensor in arguments]))
+        except Exception:
+            # The model itself does not take this size, so there is nothing to equal.
+            continue
+        held = {
+            value.name: tensor.double()
+            for value, tensor in zip(values, inputs, strict=True)
+            if value not in graph.inputs
+        }
+        result = run(graph, inputs[: len(graph.inputs)], held)
+        fed = dict(states)
+        found = list(result.outputs)
+        found = [
+            result.states[graph.states[list(fed.values()).index(p)].value.name]
+            if p in fed.values() else found.pop(0)
+            for p in range(len(returned))
+        ]  # fmt: skip
+        for position, (ours, theirs) in enumerate(zip(found, returned, strict=True)):
+            if not _close(ours, theirs):
+                raise FrontendError(
+                    f"output {position} of the graph differs from the model's at the sizes "
+                    f"{sizes or 'of the example'}; the model may branch on the image size: make it "
+                    "compute the same way for every size, or pad the image before the model",
+                    size_dependent=bool(sizes),
+                )
+
+
+def _probes(example: dict[str, int], graph: Graph, lowest: dict[str, int]) -> Iterator[dict]:
+    """Sizes of the example, odd and even ones beside it, and those the export excludes."""
+    yield example
+    names = {s.symbol for v in graph.inputs for s in v.shape if isinstance(s, Extent)}
+    for name in sorted(names):
+        yield {**example, name: example[name] + 1}
+        if lowest.get(name, 2) > 2:
+            yield {**example, name: lowest[name] - 1}
+
+
+def _close(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
+    theirs = theirs.detach().cpu().double()
+    if ours.shape != theirs.shape:
+        return False
+    scale = max(float(theirs.abs().max()), 1e-6)
+    return float((ours - theirs).abs().max()) <= TOLERANCE * scale

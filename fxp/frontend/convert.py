@@ -1,0 +1,286 @@
+"""A traced model to a float graph, one aten op at a time."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.fx import Node as FxNode
+
+from fxp.extents import Extent, evaluate_shape
+from fxp.frontend.arithmetic import ARITHMETIC
+from fxp.frontend.builder import Builder, Term, UnifySizesError, Weights
+from fxp.frontend.context import Context, Converter, module_of, op_name, refusal
+from fxp.frontend.errors import FrontendError
+from fxp.frontend.layers import LAYERS
+from fxp.frontend.movement import MOVEMENT, identity
+from fxp.frontend.refusals import ADVICE, DEFAULT
+from fxp.frontend.remove_dead_code import remove_dead_code
+from fxp.frontend.trace import Symbols, Trace, example_size, sizes_of
+from fxp.graph import Graph, State, Value
+from fxp.ops import GraphError, Requantize
+
+CONVERTERS: dict[str, Converter] = {**LAYERS, **ARITHMETIC, **MOVEMENT}
+"""Every supported aten op and overload."""
+
+SCALARS = (torch.SymInt, torch.SymFloat, torch.SymBool, int, float, bool)
+
+
+def convert(
+    trace: Trace, name: str, states: Sequence[tuple[int, int]]
+) -> tuple[Graph, dict[str, int]]:
+    """Return the float graph, with batch normalization and padding still on their own.
+
+    With it comes, by symbol, the smallest size that keeps to the traced path.
+
+    Raises
+    ------
+    FrontendError
+        If the model holds something that a graph cannot.
+    """
+    solved: dict[str, Extent] = {}
+    while True:
+        try:
+            conversion = _Conversion(trace, name, states, solved)
+            return conversion.run(), conversion.lowest
+        except UnifySizesError as found:
+            # Two free sizes proved equal; each round leaves one symbol less.
+            solved[found.symbol] = found.extent
+
+
+class _Conversion:
+    """One pass over the traced nodes."""
+
+    def __init__(
+        self,
+        trace: Trace,
+        name: str,
+        states: Sequence[tuple[int, int]],
+        solved: dict[str, Extent],
+    ) -> None:
+        self._trace = trace
+        self._name = name
+        self._fed = _check_states(states, len(trace.inputs), len(trace.outputs))
+        symbols = Symbols(solved)
+        keys = [key for key, _ in trace.constants.values()]
+        self._environment: dict[FxNode, Any] = {
+            node: Weights(_as_real(tensor), key) for node, (key, tensor) in trace.constants.items()
+        }
+        self._sources: list[Value] = []
+        self._sizes: dict[str, int] = {}
+        # States come last, so that the sizes are those of the images given with every call.
+        order = sorted(range(len(trace.inputs)), key=lambda position: position in self._fed)
+        shapes = {p: symbols.shape(sizes_of(trace.inputs[p].meta["val"])) for p in order}
+        self._builder = Builder(keys, symbols.order)
+        for position, node in enumerate(trace.inputs):
+            term = Term(
+                self._builder.unique(node.name), shapes[position], sizes_of(node.meta["val"])
+            )
+            self._environment[node] = term
+            self._sources.append(Value(term.name, term.shape))
+            for size, extent in zip(term.torch_shape[1:], term.shape, strict=True):
+                if isinstance(extent, Extent) and extent == Extent(extent.symbol):
+                    self._sizes[extent.symbol] = trace.sizes[str(size)]
+        self.lowest = {
+            name: trace.lowest[symbol]
+            for name, symbol in symbols.by_name.items()
+            if symbol in trace.lowest and name not in solved
+        }
+        last_of_call = {
+            module_of(node).call: node for node in trace.nodes if str(node.target) in CONVERTERS
+        }
+        self._whole_layers = set(last_of_call.values())
+
+    def run(self) -> Graph:
+        """Convert all nodes and close the graph."""
+        for node in self._trace.nodes:
+            # Only the assertions of export have no reader: they check what shapes already say.
+            if node.users:
+                self._environment[node] = self._convert(node)
+        ends = [self._end(output, position) for position, output in enumerate(self._trace.outputs)]
+        states = tuple(
+            State(self._sources[position], ends[output]) for position, output in self._fed.items()
+        )
+        self._check_state_sizes(states)
+        fed_by = set(self._fed.values())
+        builder = self._builder
+        try:
+            nodes = remove_dead_code(builder.nodes, ends)
+            used = {source for node in nodes for source in node.inputs}
+            return Graph(
+                self._name,
+                tuple(v for p, v in enumerate(self._sources) if p not in self._fed),
+                nodes,
+                tuple(end for position, end in enumerate(ends) if position not in fed_by),
+                tuple(item for key, item in builder.constants.items() if key in used),
+                states,
+            )
+        except GraphError as error:
+            raise FrontendError(str(error), size_dependent=True) from error
+
+    def _convert(self, node: FxNode) -> Any:
+        """Return what a node computes: a Term, Weights, a tuple of them, or a number."""
+        value = node.meta.get("val")
+        if isinstance(value, SCALARS):
+            return value
+        arguments = self._arguments(node)
+        if node.target is operator.getitem:
+            items, index = arguments["0"], arguments["1"]
+            if index >= len(items):
+                raise refusal(
+                    node, f"its result {index} is not supported", DEFAULT, size_dependent=False
+                )
+            return items[index]
+        if isinstance(node.target, torch._ops.OpOverload) and not _holds_term(arguments):
+            return self._constant(node, arguments)
+        converter = CONVERTERS.get(str(node.target))
+        if converter is None:
+            advice = ADVICE.get(op_name(node), DEFAULT)
+            raise refusal(node, "this op is not supported", advice, size_dependent=False)
+        if isinstance(value, torch.Tensor) and not value.is_floating_point():
+            raise refusal(node, f"its result is {value.dtype}", DEFAULT, size_dependent=False)
+        context = Context(self._builder, node, arguments, node in self._whole_layers)
+        try:
+            result = converter(context)
+        except GraphError as error:
+            raise refusal(
+                node, str(error), "change the model, or give inputs that fit", size_dependent=True
+            ) from error
+        for term in result if isinstance(result, tuple) else (result,):
+            self._check_shape(node, term)
+        return result
+
+    def _arguments(self, node: FxNode) -> dict[str, Any]:
+        """Arguments by the names of the op's schema, defaults included."""
+        if not isinstance(node.target, torch._ops.OpOverload):
+            given = {str(position): item for position, item in enumerate(node.args)}
+            return {key: self._resolved(item) for key, item in {**given, **node.kwargs}.items()}
+        arguments = {}
+        for position, argument in enumerate(node.target._schema.arguments):
+            if position < len(node.args):
+                item = node.args[position]
+            else:
+                item = node.kwargs.get(argument.name, argument.default_value)
+            arguments[argument.name] = self._resolved(item)
+        return arguments
+
+    def _resolved(self, item: Any) -> Any:
+        if isinstance(item, FxNode):
+            if item not in self._environment:
+                raise refusal(item, "this op is not supported", DEFAULT, size_dependent=False)
+            return self._environment[item]
+        if isinstance(item, list | tuple):
+            return [self._resolved(element) for element in item]
+        return item
+
+    def _constant(self, node: FxNode, arguments: dict[str, Any]) -> Any:
+        """Evaluate an op on constants, such as weight normalization."""
+        target = node.target
+        assert isinstance(target, torch._ops.OpOverload)
+        first = next(iter(arguments.values()), None)
+        if CONVERTERS.get(str(target)) is identity and isinstance(first, Weights):
+            return first
+        if torch.Tag.nondeterministic_seeded in target.tags:
+            raise refusal(
+                node, "it draws random numbers", "make them an input", size_dependent=False
+            )
+        if any(isinstance(item, SCALARS[:3]) for item in _flat(list(arguments.values()))):
+            raise refusal(
+                node,
+                "it makes a constant whose size or value depends on the image size",
+                "give it as a further input of the model",
+                size_dependent=True,
+            )
+        schema = target._schema.arguments
+        positional = [_bare(arguments[a.name]) for a in schema if not a.kwarg_only]
+        named = {a.name: _bare(arguments[a.name]) for a in schema if a.kwarg_only}
+        named = {key: item for key, item in named.items() if item is not None}
+        with torch.no_grad():
+            result = target(*positional, **named)
+        if isinstance(result, torch.Tensor):
+            return Weights(_as_real(result))
+        return tuple(Weights(_as_real(item)) for item in result)
+
+    def _check_shape(self, node: FxNode, term: Term) -> None:
+        """Compare the graph's shape with torch's in the example: a converter cannot be wrong."""
+        found = evaluate_shape(term.shape, self._sizes)
+        wanted = tuple(example_size(size) for size in term.torch_shape)
+        if len(found) + 1 == len(wanted) and (1, *found) != wanted:
+            raise refusal(
+                node, f"the graph would give {found}, torch gives {wanted[1:]}",
+                "report this as a bug", size_dependent=True,
+            )  # fmt: skip
+
+    def _end(self, output: object, position: int) -> str:
+        """Name of the value that is an output."""
+        if not isinstance(output, FxNode):
+            raise FrontendError(
+                f"output {position} of the model is {output!r}; return tensors alone"
+            )
+        term = self._environment[output]
+        if not isinstance(term, Term):
+            raise FrontendError(
+                f"output {position} of the model is constant; return computed values alone"
+            )
+        if output in self._trace.inputs:
+            # An output must be the result of a node, which gives it a format.
+            return self._builder.emit(
+                Requantize(), [term], f"{term.name}.output", "", term.torch_shape
+            ).name
+        context = Context(self._builder, output, {}, False)
+        return context.standard(term).name
+
+    def _check_state_sizes(self, states: Sequence[State]) -> None:
+        known = {
+            size.symbol
+            for position, value in enumerate(self._sources)
+            if position not in self._fed
+            for size in value.shape
+            if isinstance(size, Extent)
+        }
+        for state in states:
+            free = [s for s in state.value.shape if isinstance(s, Extent) and s.symbol not in known]
+            if free:
+                raise FrontendError(
+                    f"the size of state {state.value} does not follow from any input; join or add "
+                    "the state with something computed from the input",
+                    size_dependent=True,
+                )
+
+
+def _check_states(states: Sequence[tuple[int, int]], inputs: int, outputs: int) -> dict[int, int]:
+    fed: dict[int, int] = {}
+    for source, result in states:
+        if not (0 <= source < inputs and 0 <= result < outputs) or source in fed:
+            raise FrontendError(
+                f"states {list(states)} must be pairs (input position, output position) below "
+                f"({inputs}, {outputs}), every input once"
+            )
+        fed[source] = result
+    if len(fed) == inputs or len(set(fed.values())) == outputs:
+        raise FrontendError("besides the states, a model needs an input and an output")
+    return fed
+
+
+def _as_real(tensor: torch.Tensor) -> torch.Tensor:
+    """Return floats in float64, which holds every narrower float exactly; integers as they are."""
+    tensor = tensor.detach().cpu()
+    return tensor.to(torch.float64) if tensor.is_floating_point() else tensor
+
+
+def _bare(item: Any) -> Any:
+    if isinstance(item, Weights):
+        return item.tensor
+    return [_bare(element) for element in item] if isinstance(item, list) else item
+
+
+def _flat(item: Any) -> list[Any]:
+    if isinstance(item, list | tuple):
+        return [leaf for element in item for leaf in _flat(element)]
+    return [item]
+
+
+def _holds_term(arguments: dict[str, Any]) -> bool:
+    return any(isinstance(leaf, Term) for leaf in _flat(list(arguments.values())))

@@ -1,0 +1,19 @@
+"""The one error of the front end."""
+
+from __future__ import annotations
+
+
+class FrontendError(ValueError):
+    """A model holds something that the front end cannot take.
+
+    The message names the op, the module and the source line, and says what to do instead.
+
+    Attributes
+    ----------
+    size_dependent
+        Whether the same model with fixed image sizes may be accepted.
+    """
+
+    def __init__(self, message: str, *, size_dependent: bool = False) -> None:
+        super().__init__(message)
+        self.size_dependent = size_dependent

@@ -1,0 +1,378 @@
+"""Converters of weighted layers, activations, pooling and resampling."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from fxp.frontend.builder import Term, Weights
+from fxp.frontend.context import Context, Converter
+from fxp.frontend.fold_batch_norm import BatchNorm
+from fxp.frontend.trace import example_size
+from fxp.ops import (
+    AveragePool,
+    BicubicUpsample,
+    BilinearUpsample,
+    Clamp,
+    Conv2d,
+    GlobalAveragePool,
+    GlobalMaxPool,
+    Linear,
+    MaxPool,
+    Nearest,
+    Op,
+    Prelu,
+    Relu,
+    Sigmoid,
+    Tanh,
+)
+from fxp.ops.padding import Sides
+
+
+def pair(context: Context, name: str) -> tuple[int, int]:
+    """Return an argument that is one integer or one per axis, rows first."""
+    value = context[name]
+    items = list(value) if isinstance(value, Sequence) else [value]
+    if not all(isinstance(item, int) for item in items) or len(items) not in (1, 2):
+        context.refuse(f"{name} is {value}", f"{name} must be one or two fixed integers")
+    return items[0], items[-1]
+
+
+def _image(context: Context, name: str) -> Term:
+    term = context.term(name)
+    if len(term.shape) != 3:
+        context.refuse("its input is not an image (1, C, H, W)", "only 2-D images are supported")
+    return term
+
+
+def _convolution(context: Context, padding: Sides) -> Term:
+    image = _image(context, "input")
+    weight, bias = context.weights("weight"), context.weights("bias")
+    assert weight is not None
+    operands = [context.constant(weight, weight.tensor.shape, "weight")]
+    if bias is not None:
+        operands.append(context.constant(bias, bias.tensor.shape, "bias"))
+    op = Conv2d(
+        stride=pair(context, "stride"),
+        padding=padding,
+        dilation=pair(context, "dilation"),
+        groups=context["groups"],
+    )
+    return context.emit(op, image, *operands)
+
+
+def conv2d(context: Context) -> Term:
+    """Convolution with padding in pixels."""
+    if context.arguments.get("transposed"):
+        return conv_transpose(context)
+    rows, columns = pair(context, "padding")
+    return _convolution(context, (rows, rows, columns, columns))
+
+
+def conv2d_named_padding(context: Context) -> Term:
+    """Convolution with padding "same" or "valid"; an odd total gains its extra row at the end."""
+    if context["padding"] == "valid":
+        return _convolution(context, (0, 0, 0, 0))
+    weight = context.weights("weight")
+    assert weight is not None
+    totals = [
+        dilation * (size - 1)
+        for dilation, size in zip(pair(context, "dilation"), weight.tensor.shape[2:], strict=True)
+    ]
+    (top, bottom), (left, right) = ((total // 2, total - total // 2) for total in totals)
+    return _convolution(context, (top, bottom, left, right))
+
+
+def conv_transpose(context: Context) -> Term:
+    """Refuse."""
+    context.refuse(
+        "transposed convolution is not supported yet",
+        "use nn.Conv2d followed by nn.PixelShuffle, or nn.Upsample followed by nn.Conv2d",
+    )
+
+
+def linear(context: Context) -> Term:
+    """Linear layer."""
+    return _linear(context, context.term("input"), context.weights("weight"),
+                   context.weights("bias"))  # fmt: skip
+
+
+def _linear(context: Context, vector: Term, weight: Weights | None, bias: Weights | None) -> Term:
+    if len(vector.shape) != 1:
+        context.refuse(
+            "a linear layer on an image mixes its columns",
+            "flatten the image first, or use a 1x1 nn.Conv2d to mix channels",
+        )
+    assert weight is not None
+    operands = [context.constant(weight, weight.tensor.shape, "weight")]
+    if bias is not None:
+        operands.append(context.constant(bias, bias.tensor.shape, "bias"))
+    return context.emit(Linear(), vector, *operands)
+
+
+def matrix_product(context: Context) -> Term:
+    """``x @ W`` and ``b + x @ W`` with a constant matrix."""
+    names = ("mat1", "mat2") if "mat1" in context.arguments else ("self", "mat2")
+    if "other" in context.arguments:
+        names = ("self", "other")
+    matrix = context.weights(names[1])
+    bias = context.weights("self") if names[0] == "mat1" else None
+    if context.arguments.get("beta", 1) != 1 or context.arguments.get("alpha", 1) != 1:
+        context.refuse("alpha and beta must be 1", "scale the weights instead")
+    assert matrix is not None
+    if matrix.tensor.ndim != 2 or (bias is not None and bias.tensor.ndim != 1):
+        context.refuse(f"the matrix has shape {tuple(matrix.tensor.shape)}", "use nn.Linear")
+    return _linear(context, context.term(names[0]), Weights(matrix.tensor.T), bias)
+
+
+def batch_norm(context: Context) -> Term:
+    """Batch normalization with stored statistics."""
+    arguments = context.arguments
+    if arguments.get("training"):
+        context.refuse("it uses the statistics of the batch", "call model.eval()")
+    image = context.term("input")
+    statistics = [context.weights(name) for name in ("running_mean", "running_var")]
+    channels = int(image.shape[0])  # type: ignore[arg-type]
+    names = []
+    for name, default in (("weight", 1.0), ("bias", 0.0)):
+        given = context.weights(name) or Weights(
+            torch.full((channels,), default, dtype=torch.float64)
+        )
+        names.append(context.constant(given, (channels,), name))
+    for name, given in zip(("running_mean", "running_var"), statistics, strict=True):
+        if given is None:
+            context.refuse("it has no running statistics", "set track_running_stats=True")
+        names.append(context.constant(given, (channels,), name))
+    return context.emit(BatchNorm(arguments["eps"]), image, *names)
+
+
+def batch_norm_with_statistics(context: Context) -> tuple[Term]:
+    """Batch normalization whose further results belong to training."""
+    return (batch_norm(context),)
+
+
+def relu(context: Context) -> Term:
+    """ReLU."""
+    return context.emit(Relu(), context.term("self"))
+
+
+def relu6(context: Context) -> Term:
+    """ReLU6."""
+    return context.emit(Clamp(0.0, 6.0), context.term("self"))
+
+
+def clamp(context: Context) -> Term:
+    """Clip between scalar bounds, any of which may be missing; with 0 alone a ReLU."""
+    arguments = context.arguments
+    low = arguments.get("min_val", arguments.get("min"))
+    high = arguments.get("max_val", arguments.get("max"))
+    bounds = []
+    for bound in (low, high):
+        if bound is not None and not isinstance(bound, int | float):
+            context.refuse("its bounds are tensors", "give the bounds as numbers")
+        bounds.append(None if bound is None or math.isinf(bound) else float(bound))
+    op = Relu() if bounds == [0.0, None] else Clamp(*bounds)
+    return context.emit(op, context.term("self"))
+
+
+def leaky_relu(context: Context) -> Term:
+    """LeakyReLU, a PReLU with one slope."""
+    slope = context.scalar(context["negative_slope"], 1, "slope")
+    return context.emit(Prelu(), context.term("self"), slope)
+
+
+def prelu(context: Context) -> Term:
+    """PReLU with one slope, or one per channel."""
+    slope = context.weights("weight")
+    assert slope is not None
+    count = slope.tensor.numel()
+    return context.emit(Prelu(), context.term("self"), context.constant(slope, (count,), "weight"))
+
+
+def sigmoid(context: Context) -> Term:
+    """Logistic function."""
+    return context.emit(Sigmoid(), context.term("self"))
+
+
+def tanh(context: Context) -> Term:
+    """Hyperbolic tangent."""
+    return context.emit(Tanh(), context.term("self"))
+
+
+def _window(context: Context) -> dict[str, Any]:
+    if context["ceil_mode"]:
+        context.refuse(
+            "ceil_mode=True is not supported", "set ceil_mode=False, and pad the image if needed"
+        )
+    rows, columns = pair(context, "padding")
+    window = pair(context, "kernel_size")
+    return {
+        "window": window,
+        "stride": pair(context, "stride") if context["stride"] else window,
+        "padding": (rows, rows, columns, columns),
+    }
+
+
+def max_pool(context: Context) -> Term:
+    """Max pooling."""
+    if pair(context, "dilation") != (1, 1):
+        context.refuse("a dilated max pooling is not supported", "set dilation=1")
+    return context.emit(MaxPool(**_window(context)), _image(context, "self"))
+
+
+def average_pool(context: Context) -> Term:
+    """Average pooling."""
+    if context["divisor_override"] is not None:
+        context.refuse(
+            "divisor_override is not supported", "leave it out and multiply by a constant"
+        )
+    op = AveragePool(**_window(context), count_padding=context["count_include_pad"])
+    return context.emit(op, _image(context, "self"))
+
+
+def _adaptive(context: Context, whole: Op, window: type[AveragePool] | type[MaxPool]) -> Term:
+    image = _image(context, "self")
+    wanted = pair(context, "output_size")
+    if wanted == (1, 1):
+        return context.emit(whole, image)
+    _, *sizes = image.shape
+    if any(not isinstance(size, int) or size % count
+           for size, count in zip(sizes, wanted, strict=True)):  # fmt: skip
+        context.refuse(
+            f"adaptive pooling to {wanted} needs a fixed input size that is a multiple of it, "
+            f"not {sizes[0]} x {sizes[1]}",
+            "use an output size of 1, or a pooling with a fixed window",
+            size_dependent=True,
+        )
+    rows, columns = (
+        int(size) // count  # type: ignore[arg-type]
+        for size, count in zip(sizes, wanted, strict=True)
+    )
+    return context.emit(window(window=(rows, columns), stride=(rows, columns)), image)
+
+
+def adaptive_average_pool(context: Context) -> Term:
+    """Global average; with fixed sizes any whole number of pixels per window."""
+    return _adaptive(context, GlobalAveragePool(), AveragePool)
+
+
+def adaptive_max_pool(context: Context) -> tuple[Term]:
+    """Global maximum; with fixed sizes any whole number of pixels per window."""
+    # One result of two; the indices are refused where something reads them.
+    return (_adaptive(context, GlobalMaxPool(), MaxPool),)
+
+
+def _whole_image(context: Context, op: Op) -> Term:
+    image = _image(context, "self")
+    axes = context["dim"] or ()
+    if sorted(axis % 4 for axis in axes) != [2, 3] or context.arguments.get("dtype") is not None:
+        context.refuse(
+            f"it reduces axes {list(axes)}", "only rows and columns together, dim=(2, 3)"
+        )
+    return context.emit(op, image)
+
+
+def mean(context: Context) -> Term:
+    """Mean over rows and columns."""
+    return _whole_image(context, GlobalAveragePool())
+
+
+def amax(context: Context) -> Term:
+    """Maximum over rows and columns."""
+    return _whole_image(context, GlobalMaxPool())
+
+
+def _factor(context: Context, image: Term) -> int:
+    """Whole upsampling factor, from the factor itself or from the wanted size."""
+    scales = context.arguments.get("scale_factors")
+    if scales is None and "output_size" not in context.arguments:
+        context.refuse("it has neither size nor factor", "give scale_factor")
+    sources, results = image.torch_shape[2:], context.result_shape[2:]
+    counts = [
+        scale if scales else example_size(result) / example_size(source)
+        for scale, source, result in zip(scales or (0, 0), sources, results, strict=True)
+    ]
+    factor = round(counts[0])
+    exact = counts == [factor, factor] and factor >= 1
+    if exact and not scales:
+        # A wanted size that only happens to be a multiple in the example must not pass.
+        exact = all(bool(_same(result, source * factor)) for source, result in zip(
+            sources, results, strict=True))  # fmt: skip
+    if not exact:
+        context.refuse(
+            f"it enlarges {sources[0]} x {sources[1]} to {results[0]} x {results[1]}",
+            "only a whole factor, equal for rows and columns, is supported",
+            size_dependent=not scales,
+        )
+    return factor
+
+
+def _same(left: int | torch.SymInt, right: int | torch.SymInt) -> bool:
+    if isinstance(left, int) and isinstance(right, int):
+        return left == right
+    return bool((left - right == 0) if isinstance(left, int) or isinstance(right, int)
+                else left.node.expr == right.node.expr)  # fmt: skip
+
+
+def nearest(context: Context) -> Term:
+    """Nearest-neighbour upsampling by a whole factor."""
+    image = _image(context, "input")
+    return context.emit(Nearest(_factor(context, image)), image)
+
+
+def _twice(context: Context, op: Op) -> Term:
+    image = _image(context, "input")
+    if context["align_corners"]:
+        context.refuse("align_corners=True is not supported", "set align_corners=False")
+    factor = _factor(context, image)
+    if factor != 2:
+        context.refuse(f"its factor is {factor}", "only a factor of 2 is supported")
+    return context.emit(op, image)
+
+
+def bilinear(context: Context) -> Term:
+    """Bilinear upsampling by two."""
+    return _twice(context, BilinearUpsample())
+
+
+def bicubic(context: Context) -> Term:
+    """Bicubic upsampling by two, with the kernel torch uses."""
+    return _twice(context, BicubicUpsample(parameter=-0.75, border="replicate"))
+
+
+LAYERS: dict[str, Converter] = {
+    "aten.conv2d.default": conv2d,
+    "aten.conv2d.padding": conv2d_named_padding,
+    "aten.convolution.default": conv2d,
+    "aten.conv_transpose2d.input": conv_transpose,
+    "aten.linear.default": linear,
+    "aten.addmm.default": matrix_product,
+    "aten.mm.default": matrix_product,
+    "aten.matmul.default": matrix_product,
+    "aten.batch_norm.default": batch_norm,
+    "aten._native_batch_norm_legit_no_training.default": batch_norm_with_statistics,
+    "aten.relu.default": relu,
+    "aten.relu6.default": relu6,
+    "aten.hardtanh.default": clamp,
+    "aten.clamp.default": clamp,
+    "aten.clip.default": clamp,
+    "aten.clamp_min.default": clamp,
+    "aten.clamp_max.default": clamp,
+    "aten.leaky_relu.default": leaky_relu,
+    "aten.prelu.default": prelu,
+    "aten.sigmoid.default": sigmoid,
+    "aten.tanh.default": tanh,
+    "aten.max_pool2d.default": max_pool,
+    "aten.avg_pool2d.default": average_pool,
+    "aten.adaptive_avg_pool2d.default": adaptive_average_pool,
+    "aten.adaptive_max_pool2d.default": adaptive_max_pool,
+    "aten.mean.dim": mean,
+    "aten.amax.default": amax,
+    "aten.upsample_nearest2d.vec": nearest,
+    "aten.upsample_bilinear2d.vec": bilinear,
+    "aten.upsample_bicubic2d.vec": bicubic,
+}
+"""Converters by aten op and overload."""

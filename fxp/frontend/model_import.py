@@ -1,0 +1,91 @@
+"""The front end as one call."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import torch
+
+from fxp.frontend.builder import clean_name
+from fxp.frontend.compare_sizes import compare_sizes
+from fxp.frontend.convert import CONVERTERS, convert
+from fxp.frontend.errors import FrontendError
+from fxp.frontend.fold_batch_norm import fold_batch_norm
+from fxp.frontend.fold_padding import fold_padding
+from fxp.frontend.remove_identities import remove_identities
+from fxp.frontend.trace import check_examples, check_model, trace
+from fxp.graph import Graph
+
+
+def from_torch(
+    model: torch.nn.Module,
+    example_inputs: Sequence[torch.Tensor],
+    *,
+    name: str | None = None,
+    states: Sequence[tuple[int, int]] = (),
+) -> Graph:
+    """Convert a trained model to a float graph that computes the same function.
+
+    Heights and widths of images stay free where the model allows it; they are called ``H`` and
+    ``W``, those of further images ``H2``, ``W2`` and so on. If the model needs fixed sizes, the
+    sizes of the examples are fixed.
+
+    Parameters
+    ----------
+    model
+        In eval mode; it is not modified.
+    example_inputs
+        One tensor per argument of ``forward``: images ``(N, C, H, W)`` or vectors ``(N, F)``. Use
+        typical sizes above 1; the values do not matter.
+    name
+        Name of the graph; by default the class of the model.
+    states
+        Pairs (input position, output position): the output of one call is that input of the next.
+        Before the first call it is zero. Such inputs and outputs are states of the graph, and no
+        longer its inputs and outputs.
+
+    Returns
+    -------
+    Graph
+        With float64 constants that hold the exact weights, named by their state-dict keys. Batch
+        normalization and padding are folded into the layers around them.
+
+    Raises
+    ------
+    FrontendError
+        If the model is in training mode, cannot be traced, or holds something unsupported.
+
+    Warns
+    -----
+    UserWarning
+        If the sizes had to be fixed because a conversion with free sizes failed.
+    """
+    check_model(model)
+    examples = check_examples(example_inputs)
+    graph_name = clean_name(name or type(model).__name__)
+
+    def attempt(free_sizes: bool) -> Graph:
+        traced = trace(model, examples, free_sizes=free_sizes, known=CONVERTERS)
+        graph, lowest = convert(traced, graph_name, states)
+        graph = fold_padding(fold_batch_norm(remove_identities(graph)))
+        compare_sizes(graph, model, examples, states, lowest)
+        return graph
+
+    try:
+        return attempt(free_sizes=True)
+    except FrontendError as error:
+        if not error.size_dependent:
+            raise
+        try:
+            graph = attempt(free_sizes=False)
+        except FrontendError as fixed:
+            # With fixed sizes another rule may be broken first; that one has to go in any case.
+            raise fixed from error
+        sizes = ", ".join(str(value) for value in graph.inputs)
+        warnings.warn(
+            f"the image sizes are fixed to those of the examples ({sizes}), because with free "
+            f"sizes the conversion fails: {error}",
+            stacklevel=2,
+        )
+        return graph

@@ -1,0 +1,49 @@
+"""Advice for ops that are known and refused."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_SELECT = "keep the axis: x[:, i:i+1], or x.narrow(1, i, 1)"
+_NORM = "use nn.BatchNorm2d, which folds into the layer before it"
+_CONTROL = "use a model without branches and loops on values"
+_1D = "use nn.Conv2d with a 1 x n kernel on images (N, C, 1, W)"
+
+ADVICE: Final[dict[str, str]] = {
+    "aten.conv1d": _1D,
+    "aten.conv3d": "use nn.Conv2d on single frames, and states for what is kept between them",
+    "aten.conv_transpose1d": _1D,
+    "aten.select": _SELECT,
+    "aten.unbind": _SELECT,
+    "aten.index": _SELECT,
+    "aten.select_scatter": "build the result with torch.cat",
+    "aten.slice_scatter": "build the result with torch.cat instead of writing into a part",
+    "aten.stack": "join along channels with torch.cat",
+    "aten.permute": "use pixel_shuffle, pixel_unshuffle or flatten, which keep the axis order",
+    "aten.transpose": "use pixel_shuffle, pixel_unshuffle or flatten, which keep the axis order",
+    "aten._upsample_bilinear2d_aa": "set antialias=False",
+    "aten._upsample_bicubic2d_aa": "set antialias=False",
+    "aten.upsample_linear1d": "use images (N, C, H, W)",
+    "aten.silu": "write x * torch.sigmoid(x), or use nn.ReLU",
+    "aten.gelu": "use nn.ReLU",
+    "aten.elu": "use nn.LeakyReLU",
+    "aten.hardswish": "write x * torch.clamp(x + 3, 0, 6) / 6",
+    "aten.hardsigmoid": "write torch.clamp(x + 3, 0, 6) / 6",
+    "aten.softmax": "return the logits; their order is the same",
+    "aten.log_softmax": "return the logits; their order is the same",
+    "aten.abs": "write torch.relu(x) + torch.relu(-x)",
+    "aten.instance_norm": _NORM,
+    "aten.group_norm": _NORM,
+    "aten.layer_norm": _NORM,
+    "aten.native_layer_norm": _NORM,
+    "aten.native_group_norm": _NORM,
+    "aten.max": "use amax over rows and columns, or nn.MaxPool2d",
+    "aten.sum": "use mean over rows and columns, times a constant",
+    "aten.repeat": "use nn.Upsample, or torch.cat of the same value",
+    "cond": _CONTROL,
+    "while_loop": _CONTROL,
+    "scan": _CONTROL,
+}
+"""What to do instead, by op."""
+
+DEFAULT: Final = "rewrite the module with ops that are, or leave it outside of the converted model"

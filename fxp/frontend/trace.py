@@ -1,0 +1,248 @@
+"""The call of torch.export: a model and example inputs to a functional graph of aten ops."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.export import Dim, ExportedProgram
+from torch.export.graph_signature import InputKind, OutputKind
+from torch.fx import Node as FxNode
+
+from fxp.extents import Dimension, Extent
+from fxp.frontend.errors import FrontendError
+
+Size = int | torch.SymInt
+
+
+@dataclass(frozen=True)
+class Trace:
+    """An exported model.
+
+    Attributes
+    ----------
+    nodes
+        The aten ops in execution order, without placeholders and output.
+    constants
+        Placeholders of parameters, buffers and lifted tensors: state-dict key and tensor.
+    inputs
+        Placeholders of the user's inputs, in the order of the arguments.
+    outputs
+        What the model returns, flattened.
+    sizes
+        Height and width symbols of torch, as text, with their example sizes.
+    lowest
+        Smallest size of each symbol that keeps to the traced path.
+    """
+
+    nodes: tuple[FxNode, ...]
+    constants: dict[FxNode, tuple[str, torch.Tensor]]
+    inputs: tuple[FxNode, ...]
+    outputs: tuple[object, ...]
+    sizes: dict[str, int]
+    lowest: dict[str, int]
+
+
+def check_model(model: torch.nn.Module) -> None:
+    """Raise `FrontendError` unless the model and all its modules are in eval mode."""
+    for path, module in model.named_modules():
+        if module.training:
+            where = f"its module {path!r} is" if path else "it is"
+            raise FrontendError(
+                f"the model must be converted as it runs, but {where} in training mode; "
+                "call model.eval() first"
+            )
+
+
+def check_examples(examples: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """Return the examples with batch 1.
+
+    Raises
+    ------
+    FrontendError
+        If one is not a float image ``(N, C, H, W)`` or vector batch ``(N, F)``.
+    """
+    checked = []
+    for position, example in enumerate(examples):
+        if not isinstance(example, torch.Tensor):
+            raise FrontendError(
+                f"example input {position} is a {type(example).__name__}; every input must be a "
+                "tensor, so wrap the model in a module that takes tensors alone"
+            )
+        if example.ndim not in (2, 4) or 0 in example.shape:
+            raise FrontendError(
+                f"example input {position} has shape {tuple(example.shape)}; it must be a batch of "
+                "images (N, C, H, W) or of vectors (N, F)"
+            )
+        if not example.is_floating_point():
+            raise FrontendError(
+                f"example input {position} has dtype {example.dtype}; it must be floating point, "
+                "so convert integers to numbers before the model"
+            )
+        checked.append(example[:1].detach())
+    if not checked:
+        raise FrontendError("the model needs at least one example input")
+    return tuple(checked)
+
+
+def trace(
+    model: torch.nn.Module,
+    examples: tuple[torch.Tensor, ...],
+    *,
+    free_sizes: bool,
+    known: Container[str],
+) -> Trace:
+    """Export a model in eval mode.
+
+    Parameters
+    ----------
+    model
+        Left as it is.
+    examples
+        Inputs with batch 1.
+    known
+        Ops, with their overloads, that need not be decomposed.
+    free_sizes
+        Keep heights and widths symbolic where the model allows it; otherwise fix all of them.
+
+    Raises
+    ------
+    FrontendError
+        If torch.export fails, or the model changes its buffers or inputs.
+    """
+    free = {2: Dim.AUTO, 3: Dim.AUTO} if free_sizes else {}
+    shapes = tuple(free if example.ndim == 4 else {} for example in examples)
+    try:
+        with torch.no_grad():
+            program = torch.export.export(model, examples, dynamic_shapes=_by_name(model, shapes))
+            if not all(_is_plain(node, known) for node in program.graph.nodes):
+                # Without a table this makes in-place ops functional, and expands composite ops.
+                program = program.run_decompositions({})
+    except Exception as error:
+        # torch.export raises many unrelated types, and a model's own forward may raise anything.
+        summary = str(error).strip().partition("\n")[0]
+        raise FrontendError(
+            f"torch.export cannot trace the model ({type(error).__name__}: {summary}); usual "
+            "causes are branches on pixel values, calls to NumPy or .item(), and examples that do "
+            "not fit the model: call the model on them first, and move such code out of it",
+            size_dependent=free_sizes,
+        ) from error
+    return _read(program, examples)
+
+
+def _is_plain(node: FxNode, known: Container[str]) -> bool:
+    """Whether a node is not an aten op, or a known one that changes none of its arguments."""
+    target = node.target
+    if not isinstance(target, torch._ops.OpOverload) or not node.users:
+        return True
+    return str(target) in known and not target._schema.is_mutable
+
+
+def _by_name(model: torch.nn.Module, shapes: tuple[dict, ...]) -> tuple | dict:
+    """Nest the shapes as export wants them when ``forward`` takes ``*args``."""
+    code = getattr(model.forward, "__code__", None)
+    if code is None or not code.co_flags & 0x04:
+        return shapes
+    named = code.co_argcount - 1
+    return (*shapes[:named], shapes[named:]) if len(shapes) > named else shapes
+
+
+def _read(program: ExportedProgram, examples: tuple[torch.Tensor, ...]) -> Trace:
+    signature = program.graph_signature
+    placeholders = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    constants: dict[FxNode, tuple[str, torch.Tensor]] = {}
+    inputs: list[FxNode] = []
+    for spec in signature.input_specs:
+        node = placeholders[spec.arg.name]
+        if spec.kind is InputKind.USER_INPUT:
+            inputs.append(node)
+        elif spec.kind in (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR):
+            assert spec.target is not None
+            held = program.state_dict.get(spec.target, program.constants.get(spec.target))
+            assert isinstance(held, torch.Tensor)
+            constants[node] = spec.target, held
+        else:
+            raise FrontendError(f"the model holds {spec.target!r}, which is not a tensor")
+    for output in signature.output_specs:
+        if output.kind is OutputKind.USER_INPUT_MUTATION:
+            raise FrontendError(
+                f"the model changes its input {output.target!r} in place; set inplace=False in the "
+                "first layer, or compute a new tensor"
+            )
+        if output.kind is not OutputKind.USER_OUTPUT:
+            raise FrontendError(
+                f"the model changes {output.target!r} while it runs; make it an input and an output"
+                " of forward, and name the pair in `states`"
+            )
+    sizes: dict[str, int] = {}
+    for node, example in zip(inputs, examples, strict=True):
+        for size, count in zip(sizes_of(node.meta["val"]), example.shape, strict=True):
+            if isinstance(size, torch.SymInt):
+                sizes.setdefault(str(size), count)
+    nodes = tuple(node for node in program.graph.nodes if node.op not in ("placeholder", "output"))
+    (returned,) = program.graph.output_node().args
+    assert isinstance(returned, Sequence)
+    lowest = {str(symbol): int(r.lower) for symbol, r in program.range_constraints.items()}
+    return Trace(nodes, constants, tuple(inputs), tuple(returned), sizes, lowest)
+
+
+class Symbols:
+    """Names ``H``, ``W``, ``H2``, ``W2`` ... for the sizes that the export left free."""
+
+    def __init__(self, solved: dict[str, Extent]) -> None:
+        self._solved = solved
+        self._extents: dict[str, Extent] = {}
+        self.by_name: dict[str, str] = {}
+        self._counts = {"H": 0, "W": 0}
+        self.order: list[str] = []
+
+    def shape(self, sizes: Sequence[Size]) -> tuple[Dimension, ...]:
+        """Shape of an input without its batch axis."""
+        names = ("C", "H", "W") if len(sizes) == 4 else ("F",)
+        return tuple(
+            self._extent(str(size), name) if isinstance(size, torch.SymInt) else size
+            for size, name in zip(sizes[1:], names, strict=True)
+        )
+
+    def _extent(self, symbol: str, letter: str) -> Extent:
+        if symbol not in self._extents:
+            self._counts[letter] += 1
+            count = self._counts[letter]
+            name = letter if count == 1 else f"{letter}{count}"
+            self.order.append(name)
+            self.by_name[name] = symbol
+            extent = Extent(name)
+            while extent.symbol in self._solved:
+                extent = _substitute(extent, self._solved)
+            self._extents[symbol] = extent
+        return self._extents[symbol]
+
+
+def _substitute(extent: Extent, solved: dict[str, Extent]) -> Extent:
+    if isinstance(extent.base, Extent):
+        base = _substitute(extent.base, solved)
+    else:
+        base = solved.get(extent.base, Extent(extent.base))
+    return (base * extent.scale + extent.offset) // extent.divisor
+
+
+def sizes_of(tensor: torch.Tensor) -> tuple[Size, ...]:
+    """Shape of a traced tensor; symbols that the export has fixed are integers."""
+    return tuple(
+        int(size) if isinstance(size, torch.SymInt) and size.node.expr.is_Integer else size
+        for size in tensor.shape
+    )
+
+
+def example_size(size: Size) -> int:
+    """Size in the traced example."""
+    return size if isinstance(size, int) else int(size.node.hint)
+
+
+def difference(left: Size, right: Size) -> int | None:
+    """``left - right`` if that does not depend on the image size, else None."""
+    if isinstance(left, int) and isinstance(right, int):
+        return left - right
+    expression = (left - right).node.expr  # type: ignore[union-attr]
+    return int(expression) if expression.is_Integer else None

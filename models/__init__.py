@@ -1,0 +1,1 @@
+"""Reference networks of fxp: floating-point definitions, training code and trained weights."""

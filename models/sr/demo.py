@@ -1,0 +1,220 @@
+"""The ``fxp demo`` command: quantize KimSR, enlarge a photograph, compare, and show the result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+import fxp
+from fxp.imaging.colour import rgb_to_y
+from fxp.imaging.files import read_image, write_image
+from fxp.imaging.montage import side_by_side
+from fxp.imaging.quality import Quality, compare, to_codes
+from fxp.imaging.resize import imresize
+from fxp.lazy import lazy_import
+from models.sr.pipeline import PIXEL, enlarge_colour
+from models.sr.weights_file import load_float
+
+if TYPE_CHECKING:
+    import skimage.data as skimage_data
+    import torch
+else:
+    skimage_data = lazy_import("skimage.data", "cli")
+    torch = lazy_import("torch", "torch")
+
+SCALE = 2
+CROP = 64
+"""Side of the piece on which the oracle is run, low-resolution pixels."""
+CALIBRATION = ("chelsea", "coffee", "rocket")
+"""Photographs shipped with scikit-image, other than the one that is enlarged."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    name: str
+    bits: str
+    quality: Quality
+    seconds: float
+    clipped: float | None = None
+
+
+def low_resolution(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Shrink an 8-bit image by two, antialiased, and round it as a camera delivers it."""
+    height, width = (size // SCALE * SCALE for size in image.shape[:2])
+    return to_codes(imresize(image[:height, :width], 1 / SCALE))
+
+
+def calibration_images() -> list[NDArray[np.float64]]:
+    """Luma of shipped photographs at half size, ``(1, 1, H, W)`` in steps of 1/256."""
+    photographs = [getattr(skimage_data, name)() for name in CALIBRATION]
+    lumas = [to_codes(rgb_to_y(low_resolution(photograph))) for photograph in photographs]
+    return [luma[None, None] / 256.0 for luma in lumas]
+
+
+def demo(
+    image: Annotated[
+        Path | None,
+        typer.Option(help="Photograph to shrink by two and enlarge again; a shipped one if left."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("demo_output"),
+    weight_bits: Annotated[int, typer.Option(min=2, max=16, help="Bits of every weight.")] = 10,
+    activation_bits: Annotated[
+        int, typer.Option(min=4, max=24, help="Bits of every activation.")
+    ] = 14,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads; default all.")] = None,
+) -> None:
+    """Quantize a super-resolution network and enlarge a photograph with integers.
+
+    The photograph is shrunk by two and enlarged again, so that the result can be measured: a table
+    compares bicubic, the float network and the fixed-point network. The engine is checked against
+    the oracle, and the model, the enlarged image and a side-by-side picture are written.
+
+    Example: fxp demo --image photo.jpg --out results
+    """
+    console = Console()
+    photograph = skimage_data.astronaut() if image is None else read_image(image)
+    if min(photograph.shape[:2]) < 2 * SCALE:
+        raise ValueError(f"the image is too small: {photograph.shape[1]}x{photograph.shape[0]}")
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), transient=True
+    ) as progress:
+        task = progress.add_task("", total=None)
+
+        def say(text: str) -> None:
+            progress.update(task, description=text)
+
+        network = load_float("kimsr_x2_bicubic")
+        say(f"quantizing to {weight_bits}-bit weights and {activation_bits}-bit activations")
+        model = fxp.quantize(
+            network,
+            calibration_images(),
+            weight_bits=weight_bits,
+            activation_bits=activation_bits,
+            input_format=PIXEL,
+            output_format=PIXEL,
+            name="kimsr_x2",
+        )
+        model.metadata["divide_by"] = "256"
+        rows, enlarged = _measure(photograph, network, model, threads, say)
+        say("checking the engine against the oracle")
+        pixels = _check(model, low_resolution(photograph), threads)
+        say("writing the results")
+        out.mkdir(parents=True, exist_ok=True)
+        model.save(out / "kimsr_x2.fxp")
+        write_image(out / "enlarged.png", enlarged)
+        _write_comparison(out / "side_by_side.png", photograph, enlarged)
+    console.print(_table(rows, photograph, model))
+    console.print(f"engine == oracle on all {pixels:,} pixels of a crop, bit for bit")
+    console.print(f"wrote {out}/kimsr_x2.fxp, {out}/enlarged.png and {out}/side_by_side.png")
+
+
+def _measure(
+    photograph: NDArray[np.uint8],
+    network: torch.nn.Module,
+    model: fxp.FixedModel,
+    threads: int | None,
+    say: Callable[[str], None],
+) -> tuple[list[Row], NDArray[np.uint8]]:
+    """Run bicubic, float and fixed on the luma; also returns the enlarged colour image."""
+    small = low_resolution(photograph)
+    luma = small if small.ndim == 2 else to_codes(rgb_to_y(small))
+    height, width = (size // SCALE * SCALE for size in photograph.shape[:2])
+    truth = photograph[:height, :width]
+    truth = truth if truth.ndim == 2 else to_codes(rgb_to_y(truth))
+
+    def float_network() -> NDArray[np.uint8]:
+        with torch.inference_mode():
+            tensor = torch.from_numpy(luma[None, None].astype(np.float32) / 255)
+            return to_codes(network(tensor)[0, 0].numpy() * 255)
+
+    model.run_raw(luma[:8, :8], threads=threads)  # compiles, outside the timing
+    methods: list[tuple[str, str, Callable[[], NDArray[np.uint8]]]] = [
+        ("bicubic", "float64", lambda: to_codes(imresize(luma, SCALE))),
+        ("KimSR float", "float32", float_network),
+        (
+            "KimSR fixed",
+            _bits_text(model),
+            lambda: model.run_raw(luma, threads=threads).astype(np.uint8),
+        ),
+    ]
+    rows = []
+    for name, bits, enlarge in methods:
+        say(f"enlarging: {name}")
+        started = time.perf_counter()
+        result = enlarge()
+        seconds = time.perf_counter() - started
+        rows.append(Row(name, bits, compare(truth, result, border=SCALE), seconds))
+    rates = model.saturation(luma / 256.0)
+    clipped = max(rates[name] for name in rates if name not in model.graph.outputs)
+    rows[-1] = Row(rows[-1].name, rows[-1].bits, rows[-1].quality, rows[-1].seconds, clipped)
+    if small.ndim == 3:
+        return rows, enlarge_colour(model, small, threads=threads)
+    return rows, model.run_raw(luma, threads=threads).astype(np.uint8)
+
+
+def _bits_text(model: fxp.FixedModel) -> str:
+    graph = model.graph
+    weights = max(form.width for constant in graph.constants for form in constant.formats)
+    bits = max(node.accumulator.bits for node in graph.nodes if node.accumulator)
+    return f"{weights} bit weights, {bits} bit accumulators"
+
+
+def _check(model: fxp.FixedModel, small: NDArray[np.uint8], threads: int | None) -> int:
+    """Compare engine and oracle on the middle of the image; returns how many pixels agree."""
+    luma = small if small.ndim == 2 else to_codes(rgb_to_y(small))
+    top, left = (max(size - CROP, 0) // 2 for size in luma.shape)
+    crop = luma[top : top + CROP, left : left + CROP]
+    fast = model.run_raw(crop, threads=threads)
+    slow = fxp.oracle.run(model.graph, [crop[None]]).outputs[0][0]
+    if not np.array_equal(fast, slow):
+        raise RuntimeError("the engine and the oracle differ; please report this")
+    return fast.size
+
+
+def _table(rows: list[Row], photograph: NDArray[np.uint8], model: fxp.FixedModel) -> Table:
+    size = f"{photograph.shape[1] // SCALE}x{photograph.shape[0] // SCALE}"
+    table = Table(title=f"x{SCALE} from {size}, luma, {model.parameters:,} parameters")
+    for heading in ("method", "arithmetic", "PSNR dB", "SSIM", "clipped", "seconds"):
+        table.add_column(heading, justify="left" if heading in ("method", "arithmetic") else "right")
+    for row in rows:
+        table.add_row(
+            row.name,
+            row.bits,
+            f"{row.quality.psnr:.3f}",
+            f"{row.quality.ssim:.4f}",
+            "" if row.clipped is None else f"{row.clipped:.4%}",
+            f"{row.seconds:.2f}",
+        )
+    loss = rows[2].quality.psnr - rows[1].quality.psnr
+    table.caption = f"fixed minus float: {loss:+.3f} dB"
+    return table
+
+
+def _write_comparison(
+    path: Path, photograph: NDArray[np.uint8], enlarged: NDArray[np.uint8]
+) -> None:
+    """Draw the middle of the image: nearest neighbour, bicubic, fixed point, original."""
+    small = low_resolution(photograph)
+    panels = {
+        "input (pixels repeated)": small.repeat(SCALE, axis=0).repeat(SCALE, axis=1),
+        "bicubic": to_codes(imresize(small, SCALE)),
+        "KimSR, fixed point": enlarged,
+        "original": photograph[: enlarged.shape[0], : enlarged.shape[1]],
+    }
+    write_image(path, side_by_side(panels))
+
+
+if __name__ == "__main__":
+    typer.run(demo)

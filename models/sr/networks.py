@@ -1,0 +1,181 @@
+"""Super-resolution networks in floating point.
+
+Every network maps a luma image in [0, 1], shape ``(N, 1, H, W)``, to ``(N, 1, s*H, s*W)``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, TypedDict
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+SkipSource = Literal["post_relu", "pre_relu"]
+
+
+class KimSROptions(TypedDict, total=False):
+    """Constructor arguments of `KimSR`."""
+
+    scale: int
+    skip_from: SkipSource
+    relu_after_add: bool
+    relu_between_depthwise_pointwise: bool
+
+
+class DepthwiseSeparable(nn.Module):
+    """Depthwise convolution followed by a pointwise one, both without bias.
+
+    Parameters
+    ----------
+    channels_in, channels_out
+        Feature maps in and out.
+    kernel
+        Depthwise kernel, (rows, columns), both odd. Zero padding keeps the size.
+    relu_between
+        Apply a ReLU between the two convolutions.
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: tuple[int, int],
+        *,
+        relu_between: bool = False,
+    ) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(
+            channels_in,
+            channels_in,
+            kernel,
+            padding=(kernel[0] // 2, kernel[1] // 2),
+            groups=channels_in,
+            bias=False,
+        )
+        self.pointwise = nn.Conv2d(channels_in, channels_out, 1, bias=False)
+        self.relu_between = relu_between
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Filter ``(N, channels_in, H, W)`` to ``(N, channels_out, H, W)``."""
+        features = self.depthwise(features)
+        if self.relu_between:
+            features = functional.relu(features)
+        return self.pointwise(features)
+
+
+class KimSR(nn.Module):
+    """Hardware-oriented super-resolution network of Kim, Choi and Kim.
+
+    One 3x3 convolution, a residual block of two depthwise-separable convolutions with horizontal
+    1x5 kernels, two with 3x3 kernels, pixel shuffle, plus the nearest-neighbour enlargement of
+    the input. No biases: 2,560 parameters at x2, 2,640 at x3 and 2,752 at x4.
+
+    The order of kernels and the places of the ReLUs are a reconstruction from the parameter count
+    and the published description; the keyword options cover the readings that remain open.
+
+    Parameters
+    ----------
+    scale
+        Enlargement factor, 2, 3 or 4.
+    skip_from
+        Take the residual connection after (``"post_relu"``) or before (``"pre_relu"``) the ReLU
+        of the first convolution.
+    relu_after_add
+        Apply a ReLU to the sum that ends the residual block.
+    relu_between_depthwise_pointwise
+        Apply a ReLU inside every depthwise-separable convolution.
+
+    Raises
+    ------
+    ValueError
+        For another scale or ``skip_from``.
+
+    References
+    ----------
+    Y. Kim, J.-S. Choi, M. Kim, "A Real-Time Convolutional Neural Network for Super-Resolution on
+    FPGA with Applications to 4K UHD 60 fps Video Services", IEEE Trans. Circuits and Systems for
+    Video Technology 29(8), 2019.
+    """
+
+    #: Rows and columns of input on each side that an output pixel depends on.
+    margin: tuple[int, int] = (3, 7)
+
+    def __init__(
+        self,
+        scale: int = 2,
+        *,
+        skip_from: SkipSource = "post_relu",
+        relu_after_add: bool = True,
+        relu_between_depthwise_pointwise: bool = False,
+    ) -> None:
+        super().__init__()
+        if scale not in (2, 3, 4):
+            raise ValueError(f"scale must be 2, 3 or 4, not {scale}")
+        if skip_from not in ("post_relu", "pre_relu"):
+            raise ValueError(f"skip_from must be 'post_relu' or 'pre_relu', not {skip_from!r}")
+        self.scale = scale
+        self.skip_from: SkipSource = skip_from
+        self.relu_after_add = relu_after_add
+        self.relu_between_depthwise_pointwise = relu_between_depthwise_pointwise
+        between = relu_between_depthwise_pointwise
+        self.head = nn.Conv2d(1, 32, 3, padding=1, bias=False)
+        self.residual1 = DepthwiseSeparable(32, 16, (1, 5), relu_between=between)
+        self.residual2 = DepthwiseSeparable(16, 32, (1, 5), relu_between=between)
+        self.body = DepthwiseSeparable(32, 16, (3, 3), relu_between=between)
+        self.tail = DepthwiseSeparable(16, scale * scale, (3, 3), relu_between=between)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Initialise the weights so that training starts from nearest-neighbour enlargement.
+
+        Pointwise and head kernels are He-normal; depthwise kernels start near the identity,
+        which keeps the variance of the maps; the last pointwise kernel is small.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                if module.groups > 1:
+                    nn.init.normal_(module.weight, std=0.5 / math.sqrt(module.weight[0].numel()))
+                    with torch.no_grad():
+                        rows, columns = module.weight.shape[2:]
+                        module.weight[:, :, rows // 2, columns // 2] += 1.0
+                else:
+                    nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        nn.init.normal_(self.tail.pointwise.weight, std=1e-3)
+
+    def options(self) -> KimSROptions:
+        """Return the constructor arguments that rebuild this network."""
+        return {
+            "scale": self.scale,
+            "skip_from": self.skip_from,
+            "relu_after_add": self.relu_after_add,
+            "relu_between_depthwise_pointwise": self.relu_between_depthwise_pointwise,
+        }
+
+    def forward(self, luma: Tensor) -> Tensor:
+        """Enlarge a luma image.
+
+        Parameters
+        ----------
+        luma
+            ``(N, 1, H, W)`` floating point, nominally in [0, 1].
+
+        Returns
+        -------
+        Tensor
+            ``(N, 1, scale*H, scale*W)``; clamped to [0, 1] in eval mode only, since a clamp
+            would stop the gradient of saturated pixels in training.
+        """
+        first = self.head(luma)
+        active = functional.relu(first)
+        features = functional.relu(self.residual1(active))
+        features = self.residual2(features)
+        features = features + (active if self.skip_from == "post_relu" else first)
+        if self.relu_after_add:
+            features = functional.relu(features)
+        features = functional.relu(self.body(features))
+        detail = functional.pixel_shuffle(self.tail(features), self.scale)
+        enlarged = functional.interpolate(luma, scale_factor=self.scale, mode="nearest")
+        output = detail + enlarged
+        return output if self.training else output.clamp(0.0, 1.0)

@@ -1,0 +1,458 @@
+"""Tests of the super-resolution models; only the published bicubic row needs a data download."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from torch.nn import functional
+from typer import Typer
+from typer.testing import CliRunner
+
+from models.sr import (
+    DataError,
+    KimSR,
+    TrainingSet,
+    WeightsError,
+    bicubic_scores,
+    degrade,
+    imresize,
+    load_float,
+    modcrop,
+    read_folder,
+    read_luma,
+    read_metadata,
+    rgb_to_luma,
+    rgb_to_y,
+    rgb_to_ycbcr,
+    save_float,
+    scores,
+    ycbcr_to_rgb,
+)
+from models.sr.data import dihedral
+from models.sr.networks import KimSROptions
+from models.sr.resize import bicubic_taps
+from models.sr.train import main
+from models.sr.trainer import Settings, Trainer, TrainingError
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = Settings(steps=6, epoch=2, batch=2, patch=16, rate=2e-3)
+SHIPPED = "kimsr_x2_bicubic"
+
+rng = np.random.default_rng
+
+
+def smooth_image(height: int, width: int, seed: int) -> np.ndarray:
+    """Make a picture with edges: smoothed noise, (H, W, 3) uint8."""
+    coarse = rng(seed).uniform(0, 255, (height // 4, width // 4, 3))
+    return np.clip(imresize(coarse, 4), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Use one thread: more only slow such small networks down on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def data_folder(tmp_path: Path) -> Path:
+    """Make a data folder of the expected layout with made-up images."""
+    for number, name in enumerate(("T91", "BSD200", "Set5")):
+        folder = tmp_path / "data" / name
+        folder.mkdir(parents=True)
+        for index in range(3):
+            Image.fromarray(smooth_image(48, 56, 10 * number + index)).save(folder / f"{index}.png")
+    return tmp_path / "data"
+
+
+def make_trainer(settings: Settings = TINY) -> Trainer:
+    images = [rgb_to_luma(smooth_image(48, 56, seed)) for seed in range(3)]
+    pairs = TrainingSet(
+        images, scale=settings.scale, patch=settings.patch, margin=KimSR.margin, seed=settings.seed
+    )
+    return Trainer(settings, pairs, images[:1], [])
+
+
+class TestNetwork:
+    @pytest.mark.parametrize(("scale", "count"), [(2, 2560), (3, 2640), (4, 2752)])
+    def test_parameter_count(self, scale: int, count: int) -> None:
+        model = KimSR(scale)
+        assert sum(parameter.numel() for parameter in model.parameters()) == count
+        assert not any("bias" in name for name, _ in model.named_parameters())
+
+    @pytest.mark.parametrize("scale", [2, 3, 4])
+    @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 5), (16, 31)])
+    def test_output_size(self, scale: int, height: int, width: int) -> None:
+        output = KimSR(scale).eval()(torch.rand(2, 1, height, width))
+        assert output.shape == (2, 1, scale * height, scale * width)
+        assert output.min() >= 0
+        assert output.max() <= 1
+
+    def test_no_clamp_in_training(self) -> None:
+        model = KimSR()
+        luma = torch.full((1, 1, 8, 8), 2.0)
+        assert model(luma).max() > 1.5
+        assert model.eval()(luma).max() == 1.0
+
+    def test_zero_weights_give_nearest_neighbour(self) -> None:
+        model = KimSR().eval()
+        torch.nn.init.zeros_(model.tail.pointwise.weight)
+        luma = torch.rand(1, 1, 5, 6)
+        expected = luma.repeat_interleave(2, 2).repeat_interleave(2, 3)
+        assert torch.equal(model(luma), expected)
+
+    def test_margin_is_the_receptive_field(self) -> None:
+        torch.manual_seed(0)
+        model = KimSR().double()
+        luma = torch.rand(1, 1, 21, 41, dtype=torch.float64, requires_grad=True)
+        torch.nn.init.normal_(model.tail.pointwise.weight)
+        model(luma)[0, 0, 20:22, 40:42].square().sum().backward()
+        assert luma.grad is not None
+        rows, columns = np.nonzero(luma.grad[0, 0].numpy())
+        assert (rows.min(), rows.max()) == (10 - model.margin[0], 10 + model.margin[0])
+        assert (columns.min(), columns.max()) == (20 - model.margin[1], 20 + model.margin[1])
+
+    def test_options_change_the_output(self) -> None:
+        luma = torch.rand(1, 1, 9, 9)
+        torch.manual_seed(0)
+        reference = KimSR()
+        torch.nn.init.normal_(reference.tail.pointwise.weight)
+        choices: list[KimSROptions] = [
+            {"skip_from": "pre_relu"},
+            {"relu_after_add": False, "skip_from": "pre_relu"},
+            {"relu_between_depthwise_pointwise": True},
+        ]
+        for options in choices:
+            other = KimSR(**options)
+            other.load_state_dict(reference.state_dict())
+            assert not torch.equal(other(luma), reference(luma))
+            assert KimSR(**other.options()).options() == other.options()
+
+    @pytest.mark.parametrize("options", [{"scale": 5}, {"skip_from": "nowhere"}])
+    def test_bad_options(self, options: dict) -> None:
+        with pytest.raises(ValueError, match="must be"):
+            KimSR(**options)
+
+    def test_export_with_dynamic_size(self) -> None:
+        model = KimSR().eval()
+        height, width = torch.export.Dim("height", min=2), torch.export.Dim("width", min=2)
+        program = torch.export.export(
+            model, (torch.rand(1, 1, 12, 16),), dynamic_shapes=({2: height, 3: width},)
+        )
+        luma = torch.rand(1, 1, 9, 23)
+        torch.testing.assert_close(program.module()(luma), model(luma))
+
+
+class TestResize:
+    def test_published_taps_down(self) -> None:
+        weights, indices = bicubic_taps(32, 16, Fraction(1, 2))
+        expected = np.array([-3, -9, 29, 111, 111, 29, -9, -3]) / 256
+        assert np.array_equal(weights, np.tile(expected, (16, 1)))
+        assert np.array_equal(indices[8], np.arange(13, 21))
+        assert np.array_equal(indices[0], [2, 1, 0, 0, 1, 2, 3, 4])
+
+    def test_published_taps_up(self) -> None:
+        weights, indices = bicubic_taps(16, 32, 2)
+        for phase, taps, start in ((0, (-3, 29, 111, -9), 6), (1, (-9, 111, 29, -3), 7)):
+            used = weights[16 + phase] != 0
+            assert np.array_equal(weights[16 + phase][used], np.array(taps) / 128)
+            assert np.array_equal(indices[16 + phase][used], np.arange(start, start + 4))
+
+    @pytest.mark.parametrize("scale", [Fraction(1, 2), Fraction(1, 3), Fraction(1, 4), 2, 3])
+    def test_interior_equals_torch_antialias(self, scale: Fraction | int) -> None:
+        image = rng(0).uniform(0, 255, (60, 72))
+        result = imresize(image, scale)
+        size = (int(60 * scale), int(72 * scale))
+        expected = functional.interpolate(
+            torch.from_numpy(image)[None, None], size=size, mode="bicubic", antialias=True
+        )[0, 0].numpy()
+        assert result.shape == size
+        border = 8
+        inside = (slice(border, -border), slice(border, -border))
+        np.testing.assert_allclose(
+            result[inside] if min(size) > 2 * border else result[3:-3, 3:-3],
+            expected[inside] if min(size) > 2 * border else expected[3:-3, 3:-3],
+            atol=1e-9,
+        )
+
+    def test_exact_in_256ths(self) -> None:
+        image = rng(1).integers(0, 256, (20, 22))
+        scaled = imresize(image, 0.5) * 65536
+        assert np.array_equal(scaled, np.round(scaled))
+
+    @given(st.integers(1, 12), st.integers(1, 12), st.sampled_from([2, 3, 4]))
+    def test_constant_and_symmetry(self, height: int, width: int, scale: int) -> None:
+        np.testing.assert_allclose(imresize(np.full((height, width), 7), scale), 7, rtol=1e-14)
+        image = rng(height).uniform(0, 255, (height * scale, width * scale))
+        for index in range(8):
+            turned = imresize(dihedral(image, index), Fraction(1, scale))
+            expected = dihedral(imresize(image, Fraction(1, scale)), index)
+            np.testing.assert_allclose(turned, expected, atol=1e-9)
+
+    def test_colour_channels_and_rounding(self) -> None:
+        image = rng(2).integers(0, 256, (13, 9, 3), dtype=np.uint8)
+        result = imresize(image, 0.5, round_each_axis=True)
+        assert result.shape == (7, 5, 3)
+        assert np.array_equal(result, np.round(result))
+        assert np.array_equal(imresize(image, 2)[..., 1], imresize(image[..., 1], 2))
+
+    @pytest.mark.parametrize("shape", [(4,), (0, 4), (1, 2, 3, 4)])
+    def test_bad_image(self, shape: tuple[int, ...]) -> None:
+        with pytest.raises(ValueError, match="image must be"):
+            imresize(np.zeros(shape), 2)
+
+    def test_bad_scale(self) -> None:
+        with pytest.raises(ValueError, match="scale must be positive"):
+            imresize(np.zeros((4, 4)), 0)
+
+
+class TestColour:
+    def test_range(self) -> None:
+        colours = np.array([[0, 0, 0], [255, 255, 255], [255, 0, 0]], np.uint8)
+        np.testing.assert_allclose(rgb_to_y(colours), [16, 235, 81.481])
+        np.testing.assert_allclose(rgb_to_ycbcr(colours)[:2, 1:], 128, atol=1e-9)
+        assert np.array_equal(rgb_to_luma(colours[None]), [[16, 235, 81]])
+
+    def test_round_trip(self) -> None:
+        rgb = rng(0).integers(0, 256, (5, 6, 3))
+        np.testing.assert_allclose(ycbcr_to_rgb(rgb_to_ycbcr(rgb)), rgb, atol=1e-9)
+
+
+class TestData:
+    def test_grey_keeps_full_range(self, tmp_path: Path) -> None:
+        grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+        Image.fromarray(grey).save(tmp_path / "grey.png")
+        assert np.array_equal(read_luma(tmp_path / "grey.png"), grey)
+
+    def test_read_folder_is_sorted(self, data_folder: Path) -> None:
+        (data_folder / "T91" / "notes.txt").write_text("not an image")
+        images = read_folder(data_folder / "T91")
+        assert list(images) == ["0.png", "1.png", "2.png"]
+        assert images["0.png"].shape == (48, 56)
+        assert images["0.png"].dtype == np.uint8
+
+    def test_missing_and_empty_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match=r"data folder not found: .*nowhere"):
+            read_folder(tmp_path / "nowhere")
+        with pytest.raises(DataError, match="no images in data folder"):
+            read_folder(tmp_path)
+
+    @pytest.mark.parametrize("kind", ["garbage", "truncated", "empty"])
+    def test_corrupt_image_is_named(self, tmp_path: Path, kind: str) -> None:
+        path = tmp_path / "broken.png"
+        Image.fromarray(smooth_image(32, 32, 0)).save(path)
+        content = path.read_bytes()
+        path.write_bytes({"garbage": b"hello", "truncated": content[:200], "empty": b""}[kind])
+        with pytest.raises(DataError, match=r"cannot read image .*broken\.png") as caught:
+            read_luma(path)
+        assert "\n" not in str(caught.value)
+
+    def test_modcrop(self) -> None:
+        assert modcrop(np.zeros((11, 9), np.uint8), 4).shape == (8, 8)
+
+    def test_dihedral_views_differ(self) -> None:
+        image = np.arange(6).reshape(2, 3)
+        assert len({dihedral(image, index).tobytes() for index in range(8)}) == 8
+
+    def test_batch_pairs_match(self) -> None:
+        images = [rgb_to_luma(smooth_image(48, 64, seed)) for seed in range(2)]
+        pairs = TrainingSet(images, scale=2, patch=16, margin=(3, 7), seed=1)
+        first, again, other = pairs.batch(0, 64), pairs.batch(0, 64), pairs.batch(1, 64)
+        assert np.array_equal(first.low, again.low)
+        assert not np.array_equal(first.low, other.low)
+        assert first.low.shape == (64, 1, 16, 16)
+        assert first.high.shape == first.mask.shape == (64, 1, 32, 32)
+        # Inside a patch its own shrinking equals that of the whole image.
+        for low, high in zip(first.low[:, 0], first.high[:, 0], strict=True):
+            np.testing.assert_allclose(imresize(high, 0.5)[2:-2, 2:-2], low[2:-2, 2:-2], atol=1e-5)
+
+    def test_mask_is_the_valid_region(self) -> None:
+        # On the masked region the network sees the same in a patch as in the whole image.
+        torch.manual_seed(3)
+        model = KimSR()
+        torch.nn.init.normal_(model.tail.pointwise.weight)
+        image = rgb_to_luma(smooth_image(48, 64, 5))
+        pairs = TrainingSet([image], scale=2, patch=16, margin=model.margin, seed=0)
+        batch = pairs.batch(0, 32)
+        assert {int(mask.sum()) for mask in batch.mask} >= {20 * 4, 26 * 18}
+        with torch.no_grad():
+            outputs = model(torch.from_numpy(batch.low))[:, 0].numpy()
+            wholes = [
+                model(torch.from_numpy(dihedral(pairs.low[0], view).copy() / 255)[None, None])[0, 0]
+                for view in range(8)
+            ]
+        for low, output, mask in zip(batch.low[:, 0], outputs, batch.mask[:, 0] > 0, strict=True):
+            matches = []
+            for view, whole in enumerate(wholes):
+                source = dihedral(pairs.low[0], view) / np.float32(255)
+                windows = np.lib.stride_tricks.sliding_window_view(source, (16, 16))
+                for row, column in np.argwhere((windows == low).all((2, 3))):
+                    part = whole[2 * row : 2 * row + 32, 2 * column : 2 * column + 32].numpy()
+                    matches.append(np.abs(part - output)[mask].max() < 1e-5)
+            assert any(matches)
+
+    def test_images_smaller_than_a_patch(self) -> None:
+        with pytest.raises(DataError, match="no training image"):
+            TrainingSet([np.zeros((20, 20), np.uint8)], scale=2, patch=16)
+        with pytest.raises(DataError, match="margin"):
+            TrainingSet([np.zeros((90, 90), np.uint8)], scale=2, patch=14, margin=(3, 7))
+
+
+class TestTraining:
+    def test_learns(self) -> None:
+        trainer = make_trainer(Settings(steps=60, epoch=30, batch=4, patch=16, rate=5e-3))
+        first = trainer.run_epoch()
+        second = trainer.run_epoch()
+        assert second.loss < first.loss
+        assert second.improved
+        assert trainer.step == 60
+
+    def test_resume_equals_uninterrupted(self, tmp_path: Path) -> None:
+        whole = make_trainer()
+        for _ in range(3):
+            whole.run_epoch()
+        part = make_trainer()
+        part.run_epoch()
+        part.save_checkpoint(tmp_path / "state.pt")
+        resumed = make_trainer()
+        resumed.restore(tmp_path / "state.pt")
+        for _ in range(2):
+            resumed.run_epoch()
+        assert resumed.step == whole.step == 6
+        assert resumed.best == whole.best
+        for name, value in whole.model.state_dict().items():
+            assert torch.equal(value, resumed.model.state_dict()[name])
+            assert torch.equal(whole.average[name], resumed.average[name])
+
+    def test_restore_errors(self, tmp_path: Path) -> None:
+        path = tmp_path / "state.pt"
+        with pytest.raises(TrainingError, match="checkpoint not found"):
+            make_trainer().restore(path)
+        path.write_bytes(b"junk")
+        with pytest.raises(TrainingError, match="cannot read checkpoint"):
+            make_trainer().restore(path)
+        make_trainer().save_checkpoint(path)
+        with pytest.raises(TrainingError, match="other settings: steps"):
+            make_trainer(Settings(steps=7, epoch=2, batch=2, patch=16, rate=2e-3)).restore(path)
+
+    def test_not_finite(self) -> None:
+        trainer = make_trainer()
+        with torch.no_grad():
+            trainer.model.head.weight.fill_(float("nan"))
+        with pytest.raises(TrainingError, match="not finite"):
+            trainer.run_epoch()
+
+    def test_schedule(self) -> None:
+        settings = Settings(steps=1000, rate=1.0)
+        rates = [settings.rate_at(step) for step in range(1000)]
+        assert max(rates) <= 1.0
+        assert rates[0] == pytest.approx(0.1)
+        assert rates[-1] < 1e-5
+        assert all(later <= earlier for earlier, later in pairwise(rates[10:]))
+
+
+class TestCommand:
+    @pytest.fixture
+    def command(self) -> Typer:
+        app = Typer()
+        app.command()(main)
+        return app
+
+    def arguments(self, data: Path, out: Path) -> list[str]:
+        return (
+            f"--data {data} --out {out} --steps 4 --epoch 2 --batch 2 --patch 16 --threads 1"
+        ).split()
+
+    def test_writes_weights_log_and_checkpoint(
+        self, command: Typer, data_folder: Path, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "out" / "tiny.safetensors"
+        result = CliRunner().invoke(command, self.arguments(data_folder, out))
+        assert result.exit_code == 0, result.output
+        assert sorted(path.name for path in out.parent.iterdir()) == [
+            "tiny.log",
+            "tiny.pt",
+            "tiny.safetensors",
+        ]
+        log = out.with_suffix(".log").read_text()
+        assert str(tmp_path) not in log
+        assert "Set5" in log
+        metadata = read_metadata(out)
+        assert metadata["training_command"].startswith("python -m models.sr.train --data DIR")
+        assert float(metadata["set5_psnr"]) > 10
+        assert not load_float(out).training
+        again = CliRunner().invoke(command, [*self.arguments(data_folder, out), "--resume"])
+        assert again.exit_code == 0, again.output
+        assert "resumed at step 4" in out.with_suffix(".log").read_text()
+
+    @pytest.mark.parametrize("fault", ["folder", "image"])
+    def test_one_line_on_failure(
+        self, command: Typer, data_folder: Path, tmp_path: Path, fault: str
+    ) -> None:
+        arguments = self.arguments(data_folder, tmp_path / "x.safetensors")
+        if fault == "folder":
+            arguments[1] = str(tmp_path / "nowhere")
+        else:
+            (data_folder / "T91" / "1.png").write_bytes(b"broken")
+        result = CliRunner().invoke(command, arguments)
+        assert result.exit_code == 1
+        assert result.output.startswith("error: ")
+        assert result.output.count("\n") == 1
+        assert {"folder": "nowhere", "image": "1.png"}[fault] in result.output
+        assert not (tmp_path / "x.safetensors").exists()
+
+
+class TestWeights:
+    def test_round_trip(self, tmp_path: Path) -> None:
+        model = KimSR(3, skip_from="pre_relu", relu_after_add=False)
+        save_float(tmp_path / "a.safetensors", model, {"note": "hello"})
+        loaded = load_float(tmp_path / "a.safetensors")
+        assert loaded.options() == model.options()
+        assert not loaded.training
+        for name, value in model.state_dict().items():
+            assert torch.equal(value, loaded.state_dict()[name])
+        assert read_metadata(tmp_path / "a.safetensors")["note"] == "hello"
+
+    def test_errors(self, tmp_path: Path) -> None:
+        with pytest.raises(WeightsError, match="weights not found"):
+            load_float("no_such_network")
+        path = tmp_path / "bad.safetensors"
+        path.write_bytes(b"not safetensors")
+        with pytest.raises(WeightsError, match="cannot read weights"):
+            load_float(path)
+
+    def test_import_is_lazy(self) -> None:
+        code = "import sys, models.sr; assert 'torch' not in sys.modules; models.sr.KimSR"
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+    def test_shipped(self) -> None:
+        model = load_float(SHIPPED)
+        assert model.scale == 2
+        # A made-up edge: better than nearest-neighbour enlargement, which an untrained net gives.
+        images = [rgb_to_luma(smooth_image(64, 64, seed)) for seed in range(2)]
+        assert scores(model, images, 2).psnr > scores(KimSR(), images, 2).psnr + 3
+
+
+def test_bicubic_row_of_set5() -> None:
+    if "FXP_DATA" not in os.environ:
+        pytest.skip("set FXP_DATA to the folder that holds Set5")
+    images = list(read_folder(Path(os.environ["FXP_DATA"]) / "Set5").values())
+    psnr, ssim = bicubic_scores(images, 2)
+    assert (round(psnr, 2), round(ssim, 4)) == (33.66, 0.9299)
+    rounded = bicubic_scores(images, 2, round_input=True)
+    assert rounded.psnr == pytest.approx(33.652, abs=5e-4)
+    assert degrade(modcrop(images[0], 2), 2).dtype == np.float64

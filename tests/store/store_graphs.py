@@ -1,0 +1,130 @@
+"""Hand-made integer graphs that together use every op."""
+
+import numpy as np
+
+from fxp.extents import Extent
+from fxp.formats import Format, Overflow, Quantization, Rounding
+from fxp.graph import Constant, Graph, Node, State, Value
+from fxp.ops import (
+    Add,
+    AveragePool,
+    BicubicUpsample,
+    BilinearUpsample,
+    Clamp,
+    Concat,
+    Conv2d,
+    Flatten,
+    GlobalAveragePool,
+    GlobalMaxPool,
+    Linear,
+    MaxPool,
+    Multiply,
+    Nearest,
+    Op,
+    Pad,
+    PixelShuffle,
+    PixelUnshuffle,
+    Prelu,
+    Relu,
+    Requantize,
+    Sigmoid,
+    Slice,
+    Subtract,
+    Tanh,
+)
+
+H, W = Extent("H"), Extent("W")
+PIXEL = Format(8, 4)
+WIDE = Quantization(Format(12, 6))
+
+
+def every_op() -> Graph:
+    """One graph with every op, two inputs, two states, many outputs and all constant dtypes."""
+    random = np.random.default_rng(7)
+    weight_formats = tuple(Format(8, frac) for frac in (7, 6, 7, 9))
+    bias_formats = tuple(Format(30, form.frac + PIXEL.frac) for form in weight_formats)
+    nodes: list[Node] = []
+
+    def put(name: str, op: Op, *inputs: str, kind: Quantization = WIDE) -> str:
+        nodes.append(Node(name, op, inputs, kind, origin=f"model.{name}"))
+        return name
+
+    conv = put("conv", Conv2d(padding=(1, 1, 1, 1), padding_mode="reflect"), "x", "w", "b")
+    put("add", Add(), conv, "memory")
+    put("subtract", Subtract(), "add", "y")
+    put("multiply", Multiply(), "subtract", "gain")
+    put("requantize", Requantize(), "multiply",
+        kind=Quantization(PIXEL, Rounding.HALF_EVEN, Overflow.WRAP_SIGN_MAGNITUDE))  # fmt: skip
+    put("relu", Relu(), "requantize", kind=Quantization(Format(8, 5, False), Rounding.FLOOR))
+    put("clamp", Clamp(low=-0.5), "requantize")
+    put("clamp6", Clamp(0.0, 6.0), "requantize")
+    put("prelu", Prelu(), "clamp", "slopes")
+    put("sigmoid", Sigmoid(), "relu", "sigmoid.table")
+    put("tanh", Tanh(), "requantize", "tanh.table", kind=Quantization(PIXEL))
+    put("concat", Concat(), "prelu", "sigmoid", "clamp6")
+    put("channels", Slice("channel", 2, 10, 2), "concat")
+    put("rows", Slice("row", 1, -1), "channels")
+    put("padded", Pad((2, 0, 1, 1), "replicate"), "rows")
+    put("pooled", MaxPool((3, 3), (2, 2), (1, 1, 1, 1)), "padded")
+    put("average", AveragePool((2, 3), (2, 1), count_padding=False), "padded")
+    put("deep", PixelUnshuffle(2), "x")
+    put("shallow", PixelShuffle(4), "deep")
+    put("nearest", Nearest(3), "shallow")
+    put("bilinear", BilinearUpsample(), "pooled")
+    put("bicubic", BicubicUpsample(-0.75, "replicate"), "average")
+    put("peak", GlobalMaxPool(), "bilinear")
+    put("mean", GlobalAveragePool(), "bicubic")
+    put("both", Concat(), "peak", "mean")
+    put("flat", Flatten(), "both")
+    put("counted", Add(), "flat", "count")
+    put("scores", Linear(), "counted", "matrix", "offsets", kind=Quantization(Format(40, 20)))
+    put("next", Requantize(), "tanh", kind=Quantization(Format(9, 3)))
+
+    def integers(shape: tuple[int, ...], form: Format) -> np.ndarray:
+        return random.integers(form.min_raw, form.max_raw, shape, endpoint=True)
+
+    small = Format(6, 5)
+    table = Format(17, 14, False)
+    constants = (
+        Constant("w", integers((4, 4, 3, 3), Format(8, 0)), weight_formats),
+        Constant("b", integers((4,), Format(30, 0)), bias_formats),
+        Constant("gain", integers((1, 1, 1), small), (small,)),
+        Constant("slopes", integers((4,), small), (small,)),
+        Constant("sigmoid.table", Sigmoid.tabulate(Format(8, 5, False), table), (table,)),
+        Constant("tanh.table", Tanh.tabulate(PIXEL, Format(16, 14)), (Format(16, 14),)),
+        Constant("matrix", integers((3, 8), small), (small,) * 3),
+        Constant("offsets", integers((3,), Format(40, 11)), (Format(40, 11),)),
+    )
+    return Graph(
+        "every op",
+        (Value("x", (4, H, W), PIXEL), Value("y", (4, H, W), Format(7, 2))),
+        tuple(nodes),
+        ("scores", "nearest", "scores"),
+        constants,
+        (
+            State(Value("memory", (4, H, W), Format(9, 3)), "next", -3),
+            State(Value("count", (8,), WIDE.format), "counted", 2),
+        ),
+    )
+
+
+def small() -> Graph:
+    """Return the graph of the golden file; never change it."""
+    weight = np.array([[[[1, -2], [3, 4]]], [[[-8, 7], [0, 5]]]])
+    return Graph(
+        "small",
+        (Value("x", (1, 2 * ((H + 1) // 2), W + 3), Format(8, 7, False)),),
+        (
+            Node("conv", Conv2d(padding=(0, 1, 0, 1)), ("x", "w", "b"), Quantization(Format(14, 8)),
+                 origin="net.conv"),
+            Node("fed", Add(), ("conv", "last"), Quantization(
+                Format(14, 8), Rounding.HALF_EVEN, Overflow.SATURATE_SYMMETRIC)),
+            Node("out", Clamp(None, 1.5), ("fed",), Quantization(Format(16, 8, False))),
+        ),
+        ("out", "fed"),
+        (
+            Constant("w", weight, (Format(4, 3), Format(4, 5))),
+            Constant("b", np.array([-1000, 70000]), (Format(20, 10), Format(20, 12))),
+        ),
+        (State(Value("last", (2, 2 * ((H + 1) // 2), W + 3), Format(14, 8)), "fed", -1),),
+    )  # fmt: skip
