@@ -74,8 +74,10 @@ class Builder:
     def __init__(self, reserved: Sequence[str], symbol_order: Sequence[str]) -> None:
         self.nodes: list[Node] = []
         self.constants: dict[str, Constant] = {}
-        self._reserved = {clean_name(name) for name in reserved}
-        self._taken = set(self._reserved)
+        self._taken: set[str] = set()
+        # A key that is a valid name keeps it, whatever other keys are cleaned to.
+        in_order = sorted(reserved, key=lambda key: clean_name(key) != key)
+        self._names_of_keys = {key: self.unique(key) for key in dict.fromkeys(in_order)}
         self._keyed: dict[tuple[str, tuple[int, ...]], str] = {}
         self._flattened: dict[str, Term] = {}
         self._order = list(symbol_order)
@@ -101,7 +103,7 @@ class Builder:
         if key is None:
             name = self.unique(wanted)
         else:
-            name = clean_name(key) if first else self.unique(key)
+            name = self._names_of_keys[key] if first else self.unique(key)
             self._keyed[key, shape] = name
         self.constants[name] = Constant(name, np.array(data, dtype=np.float64))
         return name

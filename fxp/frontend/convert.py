@@ -69,6 +69,7 @@ class _Conversion:
             node: Weights(_as_real(tensor), key) for node, (key, tensor) in trace.constants.items()
         }
         self._sources: list[Value] = []
+        self._copies: dict[str, str] = {}
         self._sizes: dict[str, int] = {}
         # States come last, so that the sizes are those of the images given with every call.
         order = sorted(range(len(trace.inputs)), key=lambda position: position in self._fed)
@@ -224,11 +225,14 @@ class _Conversion:
             raise FrontendError(
                 f"output {position} of the model is constant; return computed values alone"
             )
-        if output in self._trace.inputs:
+        if any(term.name == source.name for source in self._sources):
             # An output must be the result of a node, which gives it a format.
-            return self._builder.emit(
-                Requantize(), [term], f"{term.name}.output", "", term.torch_shape
-            ).name
+            if term.name not in self._copies:
+                copy = self._builder.emit(
+                    Requantize(), [term], f"{term.name}.output", "", term.torch_shape
+                )
+                self._copies[term.name] = copy.name
+            return self._copies[term.name]
         context = Context(self._builder, output, {}, False)
         return context.standard(term).name
 

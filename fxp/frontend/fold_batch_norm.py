@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar, NoReturn
 
@@ -14,7 +14,7 @@ from fxp.extents import Shape
 from fxp.frontend.rewrite import rebuilt, unique_name
 from fxp.graph import Constant, Graph, Node
 from fxp.ops import Accumulator, Add, Conv2d, GraphError, Linear, Multiply, Op, Operand
-from fxp.ops.base import Kernel
+from fxp.ops.base import Kernel, Role
 
 if TYPE_CHECKING:
     from fxp.onnx_emitter import Emitter
@@ -30,7 +30,7 @@ class BatchNorm(Op):
 
     name: ClassVar[str] = "batch_norm"
     arity: ClassVar[tuple[int, int]] = (5, 5)
-    constant_inputs: ClassVar[frozenset[int]] = frozenset({1, 2, 3, 4})
+    constant_roles: ClassVar[Mapping[int, Role]] = dict.fromkeys(range(1, 5), "factor")
 
     epsilon: float = 1e-5
 

@@ -45,6 +45,7 @@ GLOBAL_FRAC: Final = 34
 """Fraction bits of the reciprocal of a whole image's size, whose relative error is then at most
 ``H*W * 2**-35``: below 2**-17 up to 512 × 512."""
 MAX_PIXELS: Final = 1 << 26
+MAX_WINDOW: Final = 1 << 16
 
 
 def reciprocal(count: int | NDArray[np.int64], frac: int) -> NDArray[np.int64]:
@@ -65,6 +66,10 @@ class _Window(Op):
         require(
             min(*self.window, *self.stride) >= 1,
             f"window and stride must be at least 1: {self.window}, {self.stride}",
+        )
+        require(
+            self.window[0] * self.window[1] <= MAX_WINDOW,
+            f"a window of {self.window} is not supported; at most {MAX_WINDOW} pixels are",
         )
         require(
             all(

@@ -1,4 +1,4 @@
-"""Super-resolution networks: KimSR, its training code, exact resamplers and trained weights.
+"""Super-resolution networks: KimSR, its training code and trained weights.
 
 The names below are loaded on first use, so ``import models.sr`` does not import torch.
 """
@@ -9,56 +9,46 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .data import DataError, TrainingSet, degrade, modcrop, read_folder, read_luma, rgb_to_luma
-    from .measure import Score, bicubic_scores, luma_scores, scores
+    from .data import DataError, TrainingSet, degrade, modcrop, read_folder
+    from .measure import bicubic_scores, luma_scores, scores
     from .networks import KimSR
-    from .resize import imresize, rgb_to_y, rgb_to_ycbcr, ycbcr_to_rgb
+    from .pipeline import PIXEL, enlarge_colour
     from .weights_file import WeightsError, load_float, read_metadata, save_float
 
 __all__ = [
+    "PIXEL",
     "DataError",
     "KimSR",
-    "Score",
     "TrainingSet",
     "WeightsError",
     "bicubic_scores",
     "degrade",
-    "imresize",
+    "enlarge_colour",
     "load_float",
     "luma_scores",
     "modcrop",
     "read_folder",
-    "read_luma",
     "read_metadata",
-    "rgb_to_luma",
-    "rgb_to_y",
-    "rgb_to_ycbcr",
     "save_float",
     "scores",
-    "ycbcr_to_rgb",
 ]
 
 _MODULE_OF = {
     "DataError": "data",
     "KimSR": "networks",
-    "Score": "measure",
+    "PIXEL": "pipeline",
     "TrainingSet": "data",
     "WeightsError": "weights_file",
     "bicubic_scores": "measure",
     "degrade": "data",
-    "imresize": "resize",
+    "enlarge_colour": "pipeline",
     "load_float": "weights_file",
     "luma_scores": "measure",
     "modcrop": "data",
     "read_folder": "data",
-    "read_luma": "data",
     "read_metadata": "weights_file",
-    "rgb_to_luma": "data",
-    "rgb_to_y": "resize",
-    "rgb_to_ycbcr": "resize",
     "save_float": "weights_file",
     "scores": "measure",
-    "ycbcr_to_rgb": "resize",
 }
 
 

@@ -8,54 +8,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from .resize import imresize, rgb_to_y
+from fxp.imaging.colour import luma
+from fxp.imaging.files import image_paths, read_image
+from fxp.imaging.resize import imresize
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
-
-
-class DataError(Exception):
-    """A data folder or image cannot be used; the message is one line and names the path."""
-
-
-def rgb_to_luma(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Convert 8-bit RGB ``(H, W, 3)`` to luma rounded to uint8 ``(H, W)``; grey is returned as is.
-
-    The luma of grey images stays full range, as in the published protocol.
-    """
-    if image.ndim == 2:
-        return image
-    return np.floor(rgb_to_y(image) + 0.5).astype(np.uint8)
-
-
-def read_luma(path: str | Path) -> NDArray[np.uint8]:
-    """Read the luma of an image file.
-
-    Parameters
-    ----------
-    path
-        An 8-bit grey or colour image.
-
-    Returns
-    -------
-    ndarray
-        ``(H, W)`` uint8.
-
-    Raises
-    ------
-    DataError
-        If the file is missing or cannot be decoded.
-    """
-    path = Path(path)
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image if image.mode == "L" else image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        # Pillow reports corrupt files with all of these; its own text may span lines.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"cannot read image {path}: {reason}") from error
-    return rgb_to_luma(pixels)
+class DataError(ValueError):
+    """Training data cannot be used; the message is one line."""
 
 
 def read_folder(folder: str | Path) -> dict[str, NDArray[np.uint8]]:
@@ -68,16 +27,10 @@ def read_folder(folder: str | Path) -> dict[str, NDArray[np.uint8]]:
 
     Raises
     ------
-    DataError
+    ImageError
         If the folder is missing, holds no image, or an image is corrupt.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DataError(f"data folder not found: {folder}")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    if not paths:
-        raise DataError(f"no images in data folder: {folder}")
-    return {path.name: read_luma(path) for path in paths}
+    return {path.name: luma(read_image(path)) for path in image_paths(folder)}
 
 
 def modcrop(image: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:

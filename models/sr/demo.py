@@ -16,14 +16,13 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import fxp
-from fxp.imaging.colour import rgb_to_y
+from fxp.imaging.colour import luma as luma_of
 from fxp.imaging.files import read_image, write_image
 from fxp.imaging.montage import side_by_side
 from fxp.imaging.quality import Quality, compare, to_codes
 from fxp.imaging.resize import imresize
 from fxp.lazy import lazy_import
-from models.sr.pipeline import PIXEL, enlarge_colour
-from models.sr.weights_file import load_float
+from models import sr
 
 if TYPE_CHECKING:
     import skimage.data as skimage_data
@@ -59,7 +58,7 @@ def low_resolution(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def calibration_images() -> list[NDArray[np.float64]]:
     """Luma of shipped photographs at half size, ``(1, 1, H, W)`` in steps of 1/256."""
     photographs = [getattr(skimage_data, name)() for name in CALIBRATION]
-    lumas = [to_codes(rgb_to_y(low_resolution(photograph))) for photograph in photographs]
+    lumas = [luma_of(low_resolution(photograph)) for photograph in photographs]
     return [luma[None, None] / 256.0 for luma in lumas]
 
 
@@ -95,15 +94,15 @@ def demo(
         def say(text: str) -> None:
             progress.update(task, description=text)
 
-        network = load_float("kimsr_x2_bicubic")
+        network = sr.load_float("kimsr_x2_bicubic")
         say(f"quantizing to {weight_bits}-bit weights and {activation_bits}-bit activations")
         model = fxp.quantize(
             network,
             calibration_images(),
             weight_bits=weight_bits,
             activation_bits=activation_bits,
-            input_format=PIXEL,
-            output_format=PIXEL,
+            input_format=sr.PIXEL,
+            output_format=sr.PIXEL,
             name="kimsr_x2",
         )
         model.metadata["divide_by"] = "256"
@@ -129,10 +128,10 @@ def _measure(
 ) -> tuple[list[Row], NDArray[np.uint8]]:
     """Run bicubic, float and fixed on the luma; also returns the enlarged colour image."""
     small = low_resolution(photograph)
-    luma = small if small.ndim == 2 else to_codes(rgb_to_y(small))
+    luma = luma_of(small)
     height, width = (size // SCALE * SCALE for size in photograph.shape[:2])
     truth = photograph[:height, :width]
-    truth = truth if truth.ndim == 2 else to_codes(rgb_to_y(truth))
+    truth = luma_of(truth)
 
     def float_network() -> NDArray[np.uint8]:
         with torch.inference_mode():
@@ -160,7 +159,7 @@ def _measure(
     clipped = max(rates[name] for name in rates if name not in model.graph.outputs)
     rows[-1] = Row(rows[-1].name, rows[-1].bits, rows[-1].quality, rows[-1].seconds, clipped)
     if small.ndim == 3:
-        return rows, enlarge_colour(model, small, threads=threads)
+        return rows, sr.enlarge_colour(model, small, threads=threads)
     return rows, model.run_raw(luma, threads=threads).astype(np.uint8)
 
 
@@ -173,7 +172,7 @@ def _bits_text(model: fxp.FixedModel) -> str:
 
 def _check(model: fxp.FixedModel, small: NDArray[np.uint8], threads: int | None) -> int:
     """Compare engine and oracle on the middle of the image; returns how many pixels agree."""
-    luma = small if small.ndim == 2 else to_codes(rgb_to_y(small))
+    luma = luma_of(small)
     top, left = (max(size - CROP, 0) // 2 for size in luma.shape)
     crop = luma[top : top + CROP, left : left + CROP]
     fast = model.run_raw(crop, threads=threads)

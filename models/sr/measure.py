@@ -7,27 +7,16 @@ of ``scale`` pixels left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import nn
 
+from fxp.imaging.quality import Quality, compare, to_codes
+from fxp.imaging.resize import imresize
+
 from .data import degrade, modcrop
-from .resize import imresize
-
-
-class Score(NamedTuple):
-    """Mean quality over a set of images: PSNR in decibel, and SSIM."""
-
-    psnr: float
-    ssim: float
-
-
-def _to_codes(image: NDArray) -> NDArray[np.uint8]:
-    return np.clip(np.floor(np.asarray(image, np.float64) + 0.5), 0, 255).astype(np.uint8)
 
 
 def luma_scores(
@@ -36,7 +25,7 @@ def luma_scores(
     scale: int,
     *,
     round_input: bool = False,
-) -> Score:
+) -> Quality:
     """Score a method of enlargement on the luma of images.
 
     Parameters
@@ -53,28 +42,18 @@ def luma_scores(
 
     Returns
     -------
-    Score
-        Means over the images; SSIM with the Gaussian window of Wang et al. (2004).
+    Quality
+        Means over the images.
     """
     values = []
     for image in images:
         high = modcrop(image, scale)
         low = degrade(high, scale)
         if round_input:
-            low = _to_codes(low).astype(np.float64)
-        inside = (slice(scale, -scale), slice(scale, -scale))
-        result, truth = _to_codes(enlarge(low))[inside], high[inside]
-        ssim = structural_similarity(
-            truth,
-            result,
-            data_range=255,
-            gaussian_weights=True,
-            sigma=1.5,
-            use_sample_covariance=False,
-        )
-        values.append((peak_signal_noise_ratio(truth, result, data_range=255), ssim))
+            low = to_codes(low).astype(np.float64)
+        values.append(compare(high, to_codes(enlarge(low)), border=scale))
     psnr, ssim = np.mean(values, axis=0)
-    return Score(float(psnr), float(ssim))
+    return Quality(float(psnr), float(ssim))
 
 
 def scores(
@@ -83,7 +62,7 @@ def scores(
     scale: int,
     *,
     round_input: bool = False,
-) -> Score:
+) -> Quality:
     """Score a network on luma images; see `luma_scores`. The network's mode is kept."""
     training = model.training
     model.eval()
@@ -101,6 +80,6 @@ def scores(
 
 def bicubic_scores(
     images: Iterable[NDArray[np.uint8]], scale: int, *, round_input: bool = False
-) -> Score:
+) -> Quality:
     """Score bicubic enlargement on luma images; see `luma_scores`."""
     return luma_scores(images, lambda low: imresize(low, scale), scale, round_input=round_input)

@@ -18,6 +18,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from fxp.imaging.files import ImageError
+
 from .data import DataError, TrainingSet, read_folder
 from .networks import KimSR
 from .trainer import TRAINING_FOLDERS, Images, Loss, Settings, Trainer, TrainingError
@@ -188,7 +190,7 @@ def main(
             resume=resume,
             report_line=typer.echo,
         )
-    except (DataError, TrainingError, OSError) as error:
+    except (DataError, ImageError, TrainingError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt:

@@ -16,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fxp.files import replace_file
+
 from .data import TrainingSet
 from .measure import scores
 from .networks import KimSR, SkipSource
-from .weights_file import replace_file
 
 Images = list[NDArray[np.uint8]]
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,28 +12,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from fxp.files import replace_file
+
 from .networks import KimSR
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 
 
-class WeightsError(Exception):
+class WeightsError(ValueError):
     """A weights file cannot be used; the message is one line and names the file."""
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old or the new content, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        # mkstemp makes private files; weights are to be as readable as any other file.
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def save_float(
@@ -68,7 +53,8 @@ def save_float(
         "options": json.dumps(model.options()),
         "scale": str(model.scale),
     }
-    replace_file(Path(path), save(tensors, entries))
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, save(tensors, entries))
 
 
 def _resolve(name: str | Path) -> Path:

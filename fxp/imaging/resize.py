@@ -1,4 +1,4 @@
-"""MATLAB-compatible bicubic resizing and BT.601 colour conversion, in float64 numpy.
+"""MATLAB-compatible bicubic resizing in float64 numpy.
 
 These are the resamplers of the standard super-resolution protocol. All bicubic taps at x2 are
 dyadic fractions, so both directions are exact in float64 for 8-bit images: 8 taps
@@ -14,12 +14,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Float = NDArray[np.float64]
-
-# ITU-R BT.601 studio range for R, G, B in [0, 1]; rows are Y, Cb, Cr.
-_BT601_MATRIX = np.array(
-    [[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]]
-)
-_BT601_OFFSET = np.array([16.0, 128.0, 128.0])
 
 
 def _keys_cubic(position: NDArray[np.floating]) -> Float:
@@ -121,32 +115,3 @@ def imresize(
         if round_each_axis:
             result = np.clip(np.floor(result + 0.5), 0.0, 255.0)
     return result
-
-
-def rgb_to_ycbcr(rgb: ArrayLike) -> Float:
-    """Convert 8-bit RGB to BT.601 studio-range YCbCr without rounding.
-
-    Parameters
-    ----------
-    rgb
-        ``(..., 3)`` in 0...255.
-
-    Returns
-    -------
-    ndarray
-        ``(..., 3)`` float64; Y in 16...235, Cb and Cr in 16...240.
-    """
-    values = np.asarray(rgb, dtype=np.float64) / 255.0
-    return values @ _BT601_MATRIX.T + _BT601_OFFSET
-
-
-def rgb_to_y(rgb: ArrayLike) -> Float:
-    """Convert 8-bit RGB ``(..., 3)`` to BT.601 studio-range luma ``(...)``, float64, unrounded."""
-    values = np.asarray(rgb, dtype=np.float64) / 255.0
-    return values @ _BT601_MATRIX[0] + _BT601_OFFSET[0]
-
-
-def ycbcr_to_rgb(ycbcr: ArrayLike) -> Float:
-    """Convert BT.601 studio-range YCbCr ``(..., 3)`` to RGB in 0...255, float64, not clipped."""
-    centred = np.asarray(ycbcr, dtype=np.float64) - _BT601_OFFSET
-    return centred @ np.linalg.inv(_BT601_MATRIX).T * 255.0

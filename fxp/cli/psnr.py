@@ -1,0 +1,179 @@
+"""``fxp psnr``: fixed point against float, in PSNR and SSIM."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+import fxp
+from fxp.cli.sources import divisor_of, image_channels, load_network, planes
+from fxp.files import replace_file
+from fxp.imaging.files import ImageError, image_paths, read_image
+from fxp.imaging.quality import Quality, compare, to_codes
+from fxp.imaging.resize import imresize
+from fxp.lazy import lazy_import
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = lazy_import("torch", "torch")
+
+Method = Callable[[NDArray[np.float64]], NDArray]
+"""``(C, H, W)`` pixel values to pixel values."""
+
+
+def psnr(
+    model: Annotated[Path, typer.Argument(help="A .fxp file.")],
+    references: Annotated[list[Path], typer.Argument(help="True images, or folders of them.")],
+    degraded: Annotated[
+        Path | None,
+        typer.Option("--input", help="Folder of inputs with the same names; else shrunk truth."),
+    ] = None,
+    float_source: Annotated[
+        str | None, typer.Option("--float", help="package.module:name of the float network.")
+    ] = None,
+    arg: Annotated[list[str] | None, typer.Option(help="Argument of that name.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="State dict of the float network.")] = None,
+    float_divide_by: Annotated[
+        float, typer.Option(min=1e-9, help="Pixel divisor of the float network.")
+    ] = 255.0,
+    divide_by: Annotated[
+        float | None, typer.Option(min=1e-9, help="Pixel divisor of the fixed-point model.")
+    ] = None,
+    border: Annotated[
+        int | None, typer.Option(min=0, help="Pixels left out; default the enlargement.")
+    ] = None,
+    round_input: Annotated[
+        bool, typer.Option(help="Round shrunk images to 8 bits, as a camera delivers them.")
+    ] = True,
+    out: Annotated[Path | None, typer.Option("--json", help="Write the figures too.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Default: all processors.")] = None,
+) -> None:
+    """Compare fixed point, float and bicubic by PSNR and SSIM against true images.
+
+    A model that enlarges gets the true image shrunk by MATLAB's bicubic. One-channel models are
+    measured on the luma.
+
+    Example: fxp psnr kimsr_x2.fxp Set5 --float models.sr:load_float --arg kimsr_x2_bicubic
+    """
+    loaded = fxp.load(model)
+    channels = image_channels(loaded)
+    scale = _scale(loaded)
+    paths = [item for path in references for item in image_paths(path)]
+    methods: dict[str, Method] = {}
+    if scale > 1:
+        methods["bicubic"] = lambda image: imresize(image.transpose(1, 2, 0), scale).transpose(
+            2, 0, 1
+        )
+    if float_source is not None:
+        network = load_network(float_source, arg or [], weights)
+        methods["float"] = lambda image: _run_float(network, image, float_divide_by)
+    divisor = divisor_of(loaded, divide_by)
+    methods["fixed"] = lambda image: loaded(image / divisor, threads=threads) * divisor
+    rows: dict[str, dict[str, Quality]] = {}
+    console = Console(stderr=True)
+    for path in track(paths, "measuring", console=console, transient=True):
+        truth = planes(read_image(path), channels, path)
+        height, width = (size // scale * scale for size in truth.shape[1:])
+        truth = truth[:, :height, :width]
+        if truth.size == 0:
+            raise ImageError(f"{path} is smaller than the enlargement of {scale}")
+        image = _input(path, truth, degraded, channels, scale, round_input)
+        rows[str(path)] = {
+            name: compare(
+                _image(truth),
+                _image(to_codes(method(image))),
+                border=scale if border is None and scale > 1 else border or 0,
+            )
+            for name, method in methods.items()
+        }
+    mean = {
+        name: Quality(*np.mean([row[name] for row in rows.values()], axis=0).tolist())
+        for name in methods
+    }
+    Console().print(_table(rows, mean))
+    if out is not None:
+        figures = {
+            "model": str(model),
+            "round_input": round_input,
+            "images": {
+                path: {name: quality._asdict() for name, quality in row.items()}
+                for path, row in rows.items()
+            },
+            "mean": {name: quality._asdict() for name, quality in mean.items()},
+        }
+        replace_file(out, (json.dumps(figures, indent=2) + "\n").encode())
+        typer.echo(f"wrote {out}")
+
+
+def _scale(model: fxp.FixedModel) -> int:
+    """Enlargement factor, from the shapes at two sizes."""
+    name = model.graph.outputs[0]
+    source = model.graph.inputs[0]
+    symbols = {size.symbol for size in source.shape if not isinstance(size, int)}
+    sides = []
+    for size in (48, 96):
+        shapes = model.graph.concrete_shapes(dict.fromkeys(symbols, size))
+        if len(shapes[name]) != 3:
+            raise ValueError(f"output {name!r} is no image")
+        sides.append((shapes[source.name][1], shapes[name][1]))
+    (small_in, small_out), (large_in, large_out) = sides
+    factor = Fraction(large_out, large_in)
+    if Fraction(small_out, small_in) != factor or factor.denominator != 1:
+        raise ValueError(f"the output is not the input enlarged by a whole factor: {sides}")
+    return int(factor)
+
+
+def _input(
+    path: Path,
+    truth: NDArray[np.uint8],
+    degraded: Path | None,
+    channels: int,
+    scale: int,
+    round_input: bool,
+) -> NDArray[np.float64]:
+    if degraded is not None:
+        image = planes(read_image(degraded / path.name), channels, degraded / path.name)
+        expected = tuple(size // scale for size in truth.shape[1:])
+        if image.shape[1:] != expected:
+            raise ImageError(f"{degraded / path.name} has size {image.shape[1:]}, not {expected}")
+        return image.astype(np.float64)
+    if scale == 1:
+        return truth.astype(np.float64)
+    small = imresize(truth.transpose(1, 2, 0), Fraction(1, scale)).transpose(2, 0, 1)
+    return to_codes(small).astype(np.float64) if round_input else small
+
+
+def _run_float(network: torch.nn.Module, image: NDArray, divisor: float) -> NDArray:
+    with torch.inference_mode():
+        tensor = torch.from_numpy((image[None] / divisor).astype(np.float32))
+        return network(tensor)[0].numpy() * divisor
+
+
+def _image(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return values[0] if len(values) == 1 else np.ascontiguousarray(values.transpose(1, 2, 0))
+
+
+def _table(rows: dict[str, dict[str, Quality]], mean: dict[str, Quality]) -> Table:
+    table = Table(title="PSNR dB / SSIM")
+    table.add_column("image")
+    for name in mean:
+        table.add_column(name, justify="right")
+    if "float" in mean:
+        table.add_column("fixed - float", justify="right")
+    for label, row in [*((Path(path).name, row) for path, row in rows.items()), ("mean", mean)]:
+        cells = [f"{quality.psnr:.3f} / {quality.ssim:.4f}" for quality in row.values()]
+        if "float" in row:
+            cells.append(f"{row['fixed'].psnr - row['float'].psnr:+.3f}")
+        table.add_row(label, *cells, end_section=label == Path(list(rows)[-1]).name)
+    return table

@@ -1,0 +1,96 @@
+"""``fxp quantize``: a torch network to a .fxp file."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+import fxp
+from fxp.cli.sources import (
+    DEFAULT_DIVISOR,
+    DIVIDE_BY,
+    input_channels,
+    load_network,
+    read_calibration,
+)
+from fxp.formats import Format, Overflow, Rounding
+
+
+class MethodChoice(StrEnum):
+    """How fraction bits are chosen; see fxp.quantize."""
+
+    MINMAX = "minmax"
+    PERCENTILE = "percentile"
+    MSE = "mse"
+    SEARCH = "search"
+
+
+def quantize(
+    source: Annotated[
+        str, typer.Argument(help="package.module:name of a torch module, or of what returns one.")
+    ],
+    calibration: Annotated[
+        list[Path], typer.Option(help="Image, folder of images or .npy array; repeatable.")
+    ],
+    out: Annotated[Path, typer.Option(help="The .fxp file to write.")],
+    arg: Annotated[list[str] | None, typer.Option(help="Argument of the source.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="State dict, .safetensors or .pt.")] = None,
+    weight_bits: Annotated[int, typer.Option(min=2, max=32)] = 10,
+    activation_bits: Annotated[int, typer.Option(min=2, max=32)] = 14,
+    method: Annotated[MethodChoice, typer.Option(help="Rule for fraction bits.")] = (
+        MethodChoice.MSE
+    ),
+    per_channel: Annotated[
+        bool, typer.Option("--per-channel", help="Weight fraction bits per output channel.")
+    ] = False,
+    input_format: Annotated[str | None, typer.Option(help="Such as 'ap_ufixed<8,0>'.")] = None,
+    output_format: Annotated[str | None, typer.Option(help="Such as 'ap_ufixed<8,0>'.")] = None,
+    rounding: Annotated[Rounding, typer.Option(help="Rounding mode.")] = Rounding.HALF_UP,
+    overflow: Annotated[Overflow, typer.Option(help="Overflow mode.")] = Overflow.SATURATE,
+    divide_by: Annotated[
+        float, typer.Option(min=1e-9, help="Pixel values are divided by this.")
+    ] = DEFAULT_DIVISOR,
+    channels: Annotated[int | None, typer.Option(help="1 for luma, 3 for RGB.")] = None,
+    crop: Annotated[
+        int | None, typer.Option(min=1, help="Calibrate on the middle of images only.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Most calibration inputs.")] = None,
+) -> None:
+    """Quantize a trained torch network to fixed point.
+
+    One-channel networks are calibrated on the BT.601 luma of colour images.
+
+    Example: fxp quantize models.sr:load_float --arg kimsr_x2_bicubic --calibration photos
+    --divide-by 256 --input-format 'ap_ufixed<8,0>' --out kimsr.fxp
+    """
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"no folder {out.parent} to write {out.name} to")
+    network = load_network(source, arg or [], weights)
+    count = channels or input_channels(network)
+    inputs = read_calibration(calibration, count, divide_by, crop, limit)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("quantizing", total=None)
+        model = fxp.quantize(
+            network,
+            inputs,
+            weight_bits=weight_bits,
+            activation_bits=activation_bits,
+            method=method.value,
+            per_channel=per_channel,
+            input_format=Format.parse(input_format) if input_format else None,
+            output_format=Format.parse(output_format) if output_format else None,
+            rounding=rounding,
+            overflow=overflow,
+            progress=lambda done, total, name: bar.update(
+                task, completed=done, total=total, description=f"searching {name}"
+            ),
+        )
+    model.metadata[DIVIDE_BY] = f"{divide_by:g}"
+    model.save(out)
+    typer.echo(model.summary())
+    typer.echo(f"wrote {out}")

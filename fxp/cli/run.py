@@ -1,0 +1,83 @@
+"""``fxp run``: a saved model on an image, an array, or a folder of images."""
+
+from __future__ import annotations
+
+import io
+import time
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+import fxp
+from fxp.cli.sources import divisor_of, image_channels, planes, read_array
+from fxp.files import replace_file
+from fxp.imaging.files import ImageError, image_paths, read_image, write_image
+from fxp.imaging.quality import to_codes
+
+
+def run(
+    model: Annotated[Path, typer.Argument(help="A .fxp file.")],
+    source: Annotated[Path, typer.Argument(help="Image, .npy of real values, or folder.")],
+    target: Annotated[Path, typer.Argument(help="Image, .npy or folder to write.")],
+    luma: Annotated[
+        bool, typer.Option("--luma", help="Let a one-channel model take the luma of colour.")
+    ] = False,
+    divide_by: Annotated[
+        float | None,
+        typer.Option(min=1e-9, help="Pixel divisor; default the model's, or 255."),
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Default: all processors.")] = None,
+) -> None:
+    """Run a fixed-point model on real data through the integer engine.
+
+    Example: fxp run kimsr_x2.fxp photo.png enlarged.png --luma
+    """
+    loaded = fxp.load(model)
+    divisor = divisor_of(loaded, divide_by)
+    sources = image_paths(source)
+    targets = [target / item.name for item in sources] if source.is_dir() else [target]
+    if source.is_dir():
+        if target.exists() and not target.is_dir():
+            raise ImageError(f"{source} is a folder, so {target} must be one")
+        target.mkdir(parents=True, exist_ok=True)
+    elif not target.parent.is_dir():
+        raise FileNotFoundError(f"no folder {target.parent} to write {target.name} to")
+    pairs = list(zip(sources, targets, strict=True))
+    console = Console(stderr=True)
+    for item, goal in track(pairs, "running", console=console, disable=len(pairs) == 1):
+        values = _read(item, loaded, luma, divisor)
+        started = time.perf_counter()
+        result = loaded(values, threads=threads)
+        seconds = time.perf_counter() - started
+        if isinstance(result, tuple):
+            raise ValueError(f"{model} has {len(result)} outputs; use it from Python")
+        _write(goal, result, divisor)
+        clipped = max(loaded.saturation(values).values())
+        typer.echo(f"{goal}: {result.shape}, {seconds:.3f} s, at most {clipped:.4%} of a value clipped")
+
+
+def _read(path: Path, model: fxp.FixedModel, luma: bool, divisor: float) -> NDArray[np.float64]:
+    if path.suffix == ".npy":
+        return read_array(path)
+    image = read_image(path)
+    channels = image_channels(model)
+    if channels == 1 and image.ndim == 3 and not luma:
+        raise ImageError(f"the model takes one channel and {path} is in colour; pass --luma")
+    return planes(image, channels, path) / divisor
+
+
+def _write(path: Path, result: NDArray, divisor: float) -> None:
+    if path.suffix == ".npy":
+        stream = io.BytesIO()
+        np.save(stream, result)
+        replace_file(path, stream.getvalue())
+        return
+    codes = to_codes(np.asarray(result, np.float64) * divisor)
+    if codes.ndim == 3:
+        codes = codes[0] if len(codes) == 1 else codes.transpose(1, 2, 0)
+    write_image(path, np.ascontiguousarray(codes))

@@ -1,0 +1,1 @@
+"""Image files, colour, resizing and quality measures, shared by the commands and the models."""

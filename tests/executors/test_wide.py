@@ -1,0 +1,143 @@
+"""Accumulators at the bounds: 32 bits, the 52 bits of float64, the 62 of ONNX and 63."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cases import MODES, WIDE_CASES, Case, RandomChoices, build, image, product, vector
+from equality import check_engine, check_onnx, check_torch, onnx_refuses, run_oracle, torch_refuses
+
+from fxp import torch_forward
+from fxp.engine import Engine
+from fxp.export.onnx import to_onnx
+from fxp.formats import Format, Quantization, Rounding
+from fxp.graph import Constant, Graph, Node, Value
+from fxp.ops import Add, Clamp, GraphError, Multiply, Prelu, Requantize
+
+WIDE = [(count, case) for count, cases in WIDE_CASES.items() for case in cases]
+
+
+@pytest.mark.parametrize(("count", "case"), WIDE, ids=lambda item: getattr(item, "name", None))
+def test_wide_case(count: int, case: Case) -> None:
+    choices = RandomChoices(np.random.default_rng(count))
+    seen = set()
+    for index, modes in enumerate(MODES):
+        pattern = ("largest", "smallest", "random")[index % 3]
+        example = build(case, choices, modes=modes, pattern=pattern, constant_pattern=pattern)
+        graph, batch = example.graph, example.inputs
+        # The op decides, except where constants smaller than their format keep the sum narrower.
+        assert example.accumulator.bits <= count
+        if not graph.constants:
+            assert example.accumulator.bits == count
+        seen.add(example.accumulator.bits)
+        dtype = Engine(graph)._steps[0].accumulator_dtype
+        operands_fit = all(value.format.dtype.itemsize <= 4 for value in graph.inputs)
+        assert dtype == (np.int32 if example.accumulator.bits <= 32 and operands_fit else np.int64)
+        expected = run_oracle(graph, batch)
+        check_engine(graph, expected[0], batch[0])
+        check_engine(graph, expected[1], batch[1], options=((1, True),))
+        check_onnx(graph, expected, batch)
+        check_torch(graph, expected, batch)
+        assert torch_refuses(graph) >= (example.accumulator.bits > 52)
+        assert onnx_refuses(example.node) >= (example.accumulator.bits > 62)
+    assert max(seen) == count
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "needed"), [(32, 32, 64), (33, 32, 65), (63, 63, 126), (40, 24, 64)]
+)
+def test_more_than_63_bits_are_refused(left: int, right: int, needed: int) -> None:
+    low, high = -(2 ** (left + right - 2)) + 2 ** (min(left, right) - 1), 2 ** (left + right - 2)
+    low = min(-(2 ** (left - 1)) * (2 ** (right - 1) - 1), -(2 ** (right - 1)) * (2 ** (left - 1) - 1))
+    with pytest.raises(GraphError) as caught:
+        build(product(left, right), RandomChoices(np.random.default_rng(0)))
+    message = str(caught.value)
+    assert f"needs {needed} bits for the range {low} to {high}; at most 63" in message
+    assert "'result'" in message
+
+
+def test_weighted_sum_beyond_64_bits_is_refused() -> None:
+    """The proof itself does not overflow."""
+    weight = np.full((1, 4), 2**39 - 1)
+    graph = (
+        (Value("x", (4,), Format(40, 0)),),
+        (Node("sum", Prelu(), ("x", "slope"), Quantization(Format(8, 0))),),
+        ("sum",),
+        (Constant("slope", weight[0], (Format(40, 0),)),),
+    )
+    with pytest.raises(GraphError, match="needs 79 bits"):
+        Graph("wide", *graph)
+
+
+def one_node(op, source: Format, target: Quantization, *constants: Constant) -> Graph:
+    """Graph of one node on a vector of two."""
+    names = ("x", *(constant.name for constant in constants))
+    return Graph("g", (Value("x", (2,), source),), (Node("y", op, names, target),), ("y",), constants)
+
+
+@pytest.mark.parametrize("width", [53, 54, 63])
+@pytest.mark.parametrize("frac", [0, 50])
+def test_torch_runs_or_refuses_wide_results(width: int, frac: int) -> None:
+    """A result that float64 cannot hold must not be silently another one."""
+    for rounding, overflow in MODES:
+        target = Quantization(Format(width, frac), rounding, overflow)
+        graph = one_node(Requantize(), Format(20, 0), target)
+        batch = [[np.array([-1, 12345])], [np.array([-(2**19), 2**19 - 1])]]
+        check_torch(graph, run_oracle(graph, batch), batch)
+        assert torch_refuses(graph) == (width > 53)
+
+
+@pytest.mark.parametrize("frac", [-1100, -901, -900, 0, 900, 901, 1100])
+def test_torch_runs_or_refuses_extreme_exponents(frac: int) -> None:
+    graph = one_node(
+        Requantize(), Format(8, frac), Quantization(Format(8, frac), Rounding.HALF_EVEN)
+    )
+    batch = [[np.array([-5, 7])], [np.array([127, -128])]]
+    if abs(frac) <= 900:
+        check_torch(graph, run_oracle(graph, batch), batch)
+    else:
+        zeros = torch_forward.torch.zeros((1, 2), dtype=torch_forward.torch.float64)
+        with pytest.raises(GraphError, match="fraction bits are not exact in float64"):
+            torch_forward.run(graph, [zeros])
+
+
+def test_slope_with_too_many_fraction_bits_is_refused() -> None:
+    slope = Constant("slope", np.ones(1, np.int64), (Format(2, 63),))
+    with pytest.raises(GraphError, match="0 to 62 fraction bits, got 63"):
+        one_node(Prelu(), Format(1, 0), Quantization(Format(8, 0)), slope)
+
+
+@pytest.mark.parametrize("op", [Add()])
+def test_zeros_far_from_the_other_binary_point(op: Add) -> None:
+    """A constant of zeros fits however far it is shifted."""
+    zeros = Constant("zeros", np.zeros(2, np.int64), (Format(2, 0),))
+    graph = one_node(op, Format(8, 100), Quantization(Format(8, 100)), zeros)
+    batch = [[np.array([-5, 7])], [np.array([127, -128])]]
+    expected = run_oracle(graph, batch)
+    check_engine(graph, expected[0], batch[0])
+    check_onnx(graph, expected, batch)
+    check_torch(graph, expected, batch)
+
+
+def test_narrow_range_of_a_wide_operand() -> None:
+    """A clamped 40-bit value needs few accumulator bits, but must be compared whole."""
+    for op in (Clamp(-3.0, 5.0), Clamp(0.0, 0.0)):
+        graph = one_node(op, Format(40, 0), Quantization(Format(5, 0)))
+        batch = [[np.array([2**32 + 1, -(2**33) - 2])], [np.array([2**39 - 1, 4])]]
+        expected = run_oracle(graph, batch)
+        check_engine(graph, expected[0], batch[0])
+        check_onnx(graph, expected, batch)
+        check_torch(graph, expected, batch)
+
+
+def test_onnx_refusal_names_the_numbers() -> None:
+    example = build(product(32, 31), RandomChoices(np.random.default_rng(1)))
+    with pytest.raises(GraphError, match=r"node 'result' \(multiply\): ONNX needs 64-bit.* 63 acc"):
+        to_onnx(example.graph)
+
+
+def test_unused_imports_of_templates_build() -> None:
+    """Vectors and images of the same width have the same accumulator."""
+    for make in (image, vector):
+        case = Case("square", Multiply(), (make(2, widths=(9, 9), signed=True),) * 2)
+        assert build(case, RandomChoices(np.random.default_rng(2))).accumulator.bits == 18
