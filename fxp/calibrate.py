@@ -18,7 +18,7 @@ from fxp.torch_forward import run
 Method = Literal["minmax", "percentile", "mse"]
 METHODS: Final = get_args(Method)
 SAMPLE_SIZE: Final = 1 << 16
-"""Values kept per tensor for the mean-squared-error rule."""
+"""Values kept per tensor for the mean-squared-error rule, at least; at most twice as many."""
 EXTRA_FRACS: Final = 5
 """How many finer formats than the min-max one the error rules consider."""
 
@@ -28,7 +28,7 @@ class Statistics:
     """Range, sample and exponent histogram of one tensor, gathered batch by batch.
 
     Because scales are powers of two, a histogram of binary exponents is all a percentile rule
-    needs, and it is exact however much data went in.
+    needs, and it is exact however much data went in. Memory does not grow with the data.
 
     Attributes
     ----------
@@ -37,18 +37,28 @@ class Statistics:
     count
         Number of values seen.
     exponents
-        How many values have a magnitude in ``[2**(e-1), 2**e)``, by ``e``.
+        How many values have a magnitude in ``[2**(e-1), 2**e)``, by ``e``; zeros are left out.
+    sample
+        All values, or a random share of them, the same for every batch; equal in every run.
     """
 
     low: float = math.inf
     high: float = -math.inf
     count: int = 0
     exponents: dict[int, int] = field(default_factory=dict)
-    _batches: list[NDArray[np.float64]] = field(default_factory=list, repr=False)
+    sample: NDArray[np.float64] = field(
+        default_factory=lambda: np.empty(0), repr=False, compare=False
+    )
+    _share: float = field(default=1.0, repr=False, compare=False)
+    _random: np.random.Generator = field(
+        default_factory=lambda: np.random.default_rng(0), repr=False, compare=False
+    )
 
     def update(self, values: NDArray[np.float64]) -> None:
-        """Take in another batch of any shape; raises ValueError for NaN or infinity."""
+        """Take in another batch of any shape; raises ValueError for NaN, infinity or no values."""
         flat = values.reshape(-1)
+        if flat.size == 0:
+            raise ValueError("no values")
         if not np.isfinite(flat).all():
             raise ValueError("NaN or infinity")
         self.low = min(self.low, float(flat.min()))
@@ -57,15 +67,15 @@ class Statistics:
         _, exponents = np.frexp(flat[flat != 0])
         for exponent, count in zip(*np.unique(exponents, return_counts=True), strict=True):
             self.exponents[int(exponent)] = self.exponents.get(int(exponent), 0) + int(count)
-        # An odd stride does not lock on to rows or channels.
-        stride = -(-flat.size // SAMPLE_SIZE) | 1
-        self._batches.append(flat[::stride].copy())
+        sample = np.concatenate((self.sample, self._thinned(flat, self._share)))
+        while sample.size > 2 * SAMPLE_SIZE:
+            sample = self._thinned(sample, 0.5)
+            self._share /= 2
+        self.sample = sample
 
-    @property
-    def sample(self) -> NDArray[np.float64]:
-        """About `SAMPLE_SIZE` values spread evenly over all batches."""
-        everything = np.concatenate(self._batches)
-        return everything[:: -(-everything.size // SAMPLE_SIZE)]
+    def _thinned(self, values: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+        # A random choice does not lock on to rows, columns or channels as a stride would.
+        return values if share == 1 else values[self._random.random(values.size) < share]
 
     @classmethod
     def of(cls, values: NDArray[np.float64]) -> Statistics:
@@ -75,9 +85,7 @@ class Statistics:
         return statistics
 
 
-def observe(
-    graph: Graph, calibration: Iterable[Sequence[torch.Tensor]]
-) -> dict[str, Statistics]:
+def observe(graph: Graph, calibration: Iterable[Sequence[torch.Tensor]]) -> dict[str, Statistics]:
     """Run a float graph over calibration data and gather the statistics of every value.
 
     Parameters
@@ -121,20 +129,23 @@ def choose_frac(
     Parameters
     ----------
     statistics
-        What is known of the values.
+        What is known of the values, at least one.
     width, signed
         The format's other two properties.
     method
         ``minmax``: the most fraction bits that clip nothing by more than one step.
-        ``percentile``: the most that clip at most ``100 - percentile`` percent of the values.
-        ``mse``: the least mean squared error on the sample.
+        ``percentile``: the most that clip at most ``100 - percentile`` percent of the values by
+        more than one step, where values are told apart by their binary exponents.
+        ``mse``: the least mean squared error on the sample, of the ``minmax`` bits and up to
+        `EXTRA_FRACS` - 1 more.
     percentile
         For the method of that name.
 
     Raises
     ------
     ValueError
-        If the method is unknown.
+        If the method is unknown, or a format would need less than ``-MAX_FRAC_MAGNITUDE`` fraction
+        bits (values near the end of float64).
     """
     if method not in METHODS:
         raise ValueError(f"unknown calibration method {method!r}; choose one of {METHODS}")
@@ -142,25 +153,27 @@ def choose_frac(
     if method == "minmax" or not statistics.exponents:
         return smallest
     if method == "percentile":
-        allowed = statistics.count * (1 - percentile / 100)
-        top = max(statistics.exponents)
+        allowed = statistics.count * (100 - percentile) / 100
+        # Clip the largest exponents while that is allowed, but never the smallest one.
+        *larger, top = sorted(statistics.exponents, reverse=True)
         clipped = 0
-        while clipped + statistics.exponents.get(top, 0) <= allowed:
-            clipped += statistics.exponents.get(top, 0)
-            top -= 1
-        return max(smallest, width - signed - top)
+        for exponent in larger:
+            clipped += statistics.exponents[exponent]
+            if clipped > allowed:
+                top = exponent
+                break
+        return min(max(smallest, width - signed - top), MAX_FRAC_MAGNITUDE)
     sample = statistics.sample
-    errors = [
-        float(np.mean((dequantize(quantize(sample, form), form) - sample) ** 2))
-        for form in (Format(width, smallest + extra, signed) for extra in range(EXTRA_FRACS))
-    ]
-    return smallest + int(np.argmin(errors))
+    fracs = range(smallest, min(smallest + EXTRA_FRACS, MAX_FRAC_MAGNITUDE + 1))
+    forms = [Format(width, frac, signed) for frac in fracs]
+    errors = [np.mean((dequantize(quantize(sample, form), form) - sample) ** 2) for form in forms]
+    return fracs[int(np.argmin(errors))]
 
 
 def _covering_frac(statistics: Statistics, width: int, signed: bool) -> int:
     """Most fraction bits with which no value is clipped by more than one step."""
-    largest = max(abs(statistics.low), abs(statistics.high))
-    if largest == 0 or width == signed:
+    largest = max(statistics.high, -statistics.low if signed else 0.0)
+    if largest <= 0 or width == signed:
         return width - signed
     # Start where 2**frac * largest is surely too large, then walk down.
     frac = min(width - math.frexp(largest)[1] + 1, MAX_FRAC_MAGNITUDE)
@@ -170,8 +183,8 @@ def _covering_frac(statistics: Statistics, width: int, signed: bool) -> int:
 
 
 def _covers(statistics: Statistics, form: Format) -> bool:
+    low = statistics.low if form.signed else 0.0
     return (
         math.ldexp(statistics.high, form.frac) <= form.max_raw + 1
-        and math.ldexp(max(statistics.low, -math.inf if form.signed else 0.0), form.frac)
-        >= form.min_raw - 1
+        and math.ldexp(low, form.frac) >= form.min_raw - 1
     )

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import stat
 import struct
 from collections.abc import Mapping
-from contextlib import suppress
 from itertools import pairwise
 from math import prod
-from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any, Final
 
@@ -36,28 +33,6 @@ _METADATA: Final = "__metadata__"
 
 class FileError(FormatError):
     """A file is not a valid saved graph, or a graph cannot be saved."""
-
-
-def write(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write a file all at once: other readers see the old content or the new, never a part.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written; an earlier file is then left as it was.
-    """
-    target = Path(path)
-    temporary = target.parent / f".fxp-{secrets.token_hex(8)}.tmp"
-    try:
-        with temporary.open("xb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
 
 
 def read(path: str | os.PathLike[str]) -> bytes:

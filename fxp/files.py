@@ -21,6 +21,8 @@ def replace_file(path: str | PathLike[str], content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
         # mkstemp makes private files; these are to be as readable as any other file.
         mask = os.umask(0)
         os.umask(mask)

@@ -251,9 +251,7 @@ class Graph:
     @cached_property
     def operands(self) -> Mapping[str, tuple[Operand, ...]]:
         """For every node, what is known of its inputs."""
-        return {
-            node.name: tuple(self.operand(name) for name in node.inputs) for node in self.nodes
-        }
+        return {node.name: tuple(self.operand(name) for name in node.inputs) for node in self.nodes}
 
     def node(self, name: str) -> Node:
         """Return the node of that name; raises KeyError."""

@@ -1,11 +1,12 @@
 """Float graph to integer graph: choose every format, then quantize every constant.
 
-An exact accumulator is rounded only where it must be: a convolution that feeds a ReLU or an addition
-keeps all its bits until the result of that op, so that each path rounds once.
+An exact accumulator is rounded only where it must be: a convolution that feeds a ReLU or an
+addition keeps all its bits until the result of that op, so that each path rounds once.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -14,6 +15,7 @@ import numpy as np
 
 from fxp.calibrate import Method, Statistics, choose_frac
 from fxp.formats import (
+    MAX_FRAC_MAGNITUDE,
     MAX_WIDTH,
     Format,
     FormatError,
@@ -23,13 +25,18 @@ from fxp.formats import (
     quantize,
 )
 from fxp.graph import Constant, Graph, Node, State
-from fxp.ops import GraphError, Operand, Requantize
+from fxp.ops import GraphError, Operand, Prelu, Requantize
 from fxp.ops.base import Accumulator, Role
 from fxp.ops.elementwise import Table
 
 CHANNEL_SPREAD: Final = 8
 """A channel's fraction bits exceed the tensor's by at most this, so that an almost dead channel
 does not widen the accumulator and the bias."""
+BIAS_BITS: Final = 56
+"""Weights get no more fraction bits than let the bias, which has those of the products, fit this
+width; an almost dead layer would pass 63 bits otherwise."""
+SLOPE_FRAC: Final = 30
+"""A PReLU's slopes have at most this many fraction bits, because it multiplies by one as well."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +78,9 @@ class Settings:
             bits = getattr(self, name)
             if isinstance(bits, bool) or not isinstance(bits, int) or not 2 <= bits <= 32:
                 raise FormatError(f"{name} must be an integer from 2 to 32, got {bits!r}")
-        if not 0 <= self.wide_bits <= MAX_WIDTH:
-            raise FormatError(f"wide_bits must be 0 to {MAX_WIDTH}, got {self.wide_bits}")
+        bits = self.wide_bits
+        if isinstance(bits, bool) or not isinstance(bits, int) or not 0 <= bits <= MAX_WIDTH:
+            raise FormatError(f"wide_bits must be an integer from 0 to {MAX_WIDTH}, got {bits!r}")
         if not 50 < self.percentile <= 100:
             raise FormatError(f"percentile must be above 50, at most 100: {self.percentile}")
 
@@ -92,8 +100,8 @@ def lower(graph: Graph, statistics: Mapping[str, Statistics], settings: Settings
     Raises
     ------
     GraphError
-        If a node needs more than 63 bits, a table input is too wide, or a format is given for a
-        name that is no input or output.
+        If a node needs more than 63 bits, a table input is too wide, or a format or fraction bits
+        are given for a name that the graph does not have.
     """
     return _Lowering(graph, statistics, settings).result()
 
@@ -112,6 +120,8 @@ class _Lowering:
         self._nodes: list[Node] = []
         self._constants: dict[tuple[str, tuple[Format, ...]], Constant] = {}
         self._formats: dict[str, Format] = {}
+        self._names = set(graph.values) | set(graph.constants_by_name)
+        self._requantized: dict[tuple[str, Format], str] = {}
         self._check_names()
         self._forced = self._output_formats()
 
@@ -134,29 +144,32 @@ class _Lowering:
 
     def _check_names(self) -> None:
         graph, settings = self._graph, self._settings
-        for kind, given, known in (
-            ("input", settings.input_formats, {value.name for value in graph.inputs}),
-            ("output", settings.output_formats, set(graph.outputs)),
-        ):
+        for what, given, known in (
+            ("a format is given for input", settings.input_formats,
+             {value.name for value in graph.inputs}),
+            ("a format is given for output", settings.output_formats, set(graph.outputs)),
+            ("fraction bits are given for", settings.fracs, self._names),
+        ):  # fmt: skip
             for name in given:
                 if name not in known:
-                    raise GraphError(
-                        f"a format is given for {kind} {name!r}; graph {graph.name!r} has "
-                        f"{sorted(known)}"
-                    )
+                    raise GraphError(f"{what} {name!r}; graph {graph.name!r} has {sorted(known)}")
 
     def _output_formats(self) -> dict[str, Format]:
-        """Formats of nodes whose only reader is the outside."""
+        """Return the formats of nodes whose only reader is the outside."""
+        graph = self._graph
+        inside = set(graph.consumers) | {state.source for state in graph.states}
         return {
-            name: form
-            for name, form in self._settings.output_formats.items()
-            if name not in self._graph.consumers
-            and name not in {state.source for state in self._graph.states}
-            and self._statistics_of_node(name)
+            node.name: self._settings.output_formats[node.name]
+            for node in graph.nodes
+            if node.name in self._settings.output_formats and node.name not in inside
         }
 
-    def _statistics_of_node(self, name: str) -> bool:
-        return any(node.name == name for node in self._graph.nodes)
+    def _new_name(self, wanted: str) -> str:
+        """Return a name that nothing has yet."""
+        while wanted in self._names:
+            wanted += "_"
+        self._names.add(wanted)
+        return wanted
 
     def _input_format(self, name: str) -> Format:
         given = self._settings.input_formats.get(name)
@@ -182,12 +195,13 @@ class _Lowering:
             return name
         return self._add_requantize(name, f"{name}.output", form)
 
-    def _add_requantize(self, source: str, name: str, form: Format) -> str:
-        if name not in self._formats:
+    def _add_requantize(self, source: str, wanted: str, form: Format) -> str:
+        """Name of a value that is `source` in another format; one node per format."""
+        if (source, form) not in self._requantized:
+            name = self._requantized[source, form] = self._new_name(wanted)
             quantization = Quantization(form, self._settings.rounding, self._settings.overflow)
             self._nodes.append(Node(name, Requantize(), (source,), quantization))
-            self._formats[name] = form
-        return name
+        return self._requantized[source, form]
 
     def _rounded_format(self, name: str, signed: bool) -> Format:
         settings = self._settings
@@ -242,56 +256,67 @@ class _Lowering:
             case "bias":
                 formats = self._bias_formats(values, operands)
             case "weight":
-                formats = self._weight_formats(constant)
+                most = self._most_weight_frac(node, operands[0].format)
+                formats = self._weight_formats(constant, most)
             case _:
                 width = self._settings.weight_bits
                 if role == "offset":
                     width = self._settings.activation_bits
-                statistics = Statistics.of(values)
-                frac = choose_frac(statistics, width, True, "mse")
-                # A slope of PReLU multiplies by one as well, which needs frac >= 0.
-                formats = (Format(width, max(frac, 0) if role == "factor" else frac),)
+                frac = choose_frac(Statistics.of(values), width, True, "mse")
+                if isinstance(node.op, Prelu):
+                    # It multiplies by one as well, which needs frac >= 0.
+                    width, frac = width - min(frac, 0), min(max(frac, 0), SLOPE_FRAC)
+                formats = (Format(width, frac),)
         key = (constant.name, formats)
         if key not in self._constants:
-            taken = {existing.name for existing in self._constants.values()}
-            name = constant.name if constant.name not in taken else f"{constant.name}.{node.name}"
+            # Only the first copy has the float constant's own name.
+            copied = any(name == constant.name for name, _ in self._constants)
+            name = self._new_name(f"{constant.name}.{node.name}") if copied else constant.name
             self._constants[key] = Constant(name, _quantized(values, formats), formats)
         return self._constants[key]
 
-    def _weight_formats(self, constant: Constant) -> tuple[Format, ...]:
+    def _most_weight_frac(self, node: Node, source: Format) -> int:
+        """Most fraction bits of weights whose products a bias can be added to."""
+        biases = [
+            self._graph.constants_by_name[name].data
+            for position, name in enumerate(node.inputs)
+            if node.op.constant_roles.get(position) == "bias"
+        ]
+        largest = max((float(np.abs(bias).max()) for bias in biases), default=0.0)
+        if largest == 0:
+            return MAX_FRAC_MAGNITUDE
+        return BIAS_BITS - 1 - math.frexp(largest)[1] - source.frac
+
+    def _weight_formats(self, constant: Constant, most: int) -> tuple[Format, ...]:
         settings = self._settings
         method = "mse" if settings.method == "percentile" else settings.method
         width = settings.weight_bits
         frac = settings.fracs.get(constant.name)
         if frac is None:
             frac = choose_frac(Statistics.of(constant.data), width, True, method)
+        frac = min(frac, most)
         if not settings.per_channel:
             return (Format(width, frac),)
-        return tuple(
-            Format(
-                width,
-                min(choose_frac(Statistics.of(row), width, True, method), frac + CHANNEL_SPREAD)
-                if row.any()
-                else frac,
-            )
+        most = min(most, frac + CHANNEL_SPREAD)
+        fracs = (
+            min(choose_frac(Statistics.of(row), width, True, method), most) if row.any() else frac
             for row in constant.data
         )
+        return tuple(Format(width, row_frac) for row_frac in fracs)
 
     def _bias_formats(self, values: np.ndarray, operands: list[Operand]) -> tuple[Format, ...]:
         source, weight = operands
-        fracs = weight.fracs + source.format.frac
-        widest = [quantize(values, Format(MAX_WIDTH, int(frac))) for frac in fracs]
-        raws = widest[0] if len(fracs) == 1 else np.diagonal(widest)
-        width = Format.for_range(min(int(raws.min()), -1), max(int(raws.max()), 0), 0).width
-        return tuple(Format(width, int(frac)) for frac in fracs)
+        fracs = [form.frac + source.format.frac for form in weight.formats]
+        raws = _quantized(values, tuple(Format(MAX_WIDTH, frac) for frac in fracs))
+        width = Format.for_range(min(int(raws.min()), -1), int(raws.max()), 0).width
+        return tuple(Format(width, frac) for frac in fracs)
 
     def _table(self, node: Node, op: Table, source: Operand) -> Constant:
-        low, high = op.output_range
+        signed = op.output_range[0] < 0
         bits = self._settings.activation_bits
         # The range (0, 1) needs no integer bit and (-1, 1) only the sign.
-        form = self._forced.get(node.name) or Format(bits, bits - (low < 0), low < 0)
-        assert high == 1.0
-        name = f"{node.name}.table"
+        form = self._forced.get(node.name) or Format(bits, bits - signed, signed)
+        name = self._new_name(f"{node.name}.table")
         try:
             constant = Constant(name, op.tabulate(source.format, form), (form,))
         except GraphError as error:
@@ -337,17 +362,19 @@ def _quantized(values: np.ndarray, formats: tuple[Format, ...]) -> np.ndarray:
 
 
 def rounded_names(graph: Graph, settings: Settings) -> tuple[str, ...]:
-    """Names of an integer graph's values and weights whose fraction bits are a choice."""
+    """Names of a lowered graph's values and weights whose fraction bits are a choice.
+
+    Left out are those that `settings` fix, exact results, and the nodes that `lower` has added.
+    """
     names = [value.name for value in graph.inputs if value.name not in settings.input_formats]
     for node in graph.nodes:
         assert node.quantization is not None
         assert node.accumulator is not None
         exact = node.quantization.format.frac >= node.accumulator.frac
-        if not (exact or isinstance(node.op, Table) or node.name in settings.output_formats):
+        fixed = isinstance(node.op, Table | Requantize) or node.name in settings.output_formats
+        if not (exact or fixed):
             names.append(node.name)
         for position, name in enumerate(node.inputs):
             if node.op.constant_roles.get(position) == "weight" and not settings.per_channel:
                 names.append(name)
-    return tuple(dict.fromkeys(names))
-
-
+    return tuple(name for name in dict.fromkeys(names) if name not in settings.fracs)

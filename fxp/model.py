@@ -76,8 +76,9 @@ class FixedModel:
 
     @property
     def parameters(self) -> int:
-        """Number of weights and biases, without tables."""
-        return sum(_parameters(self.graph, node) for node in self.graph.nodes)
+        """Number of weights and biases, without tables; shared ones count once."""
+        counted = {name for node in self.graph.nodes for name in _parameters(self.graph, node)}
+        return sum(self.graph.constants_by_name[name].data.size for name in counted)
 
     def __call__(self, *inputs: Any, threads: int | None = None) -> Any:
         """Run the engine on real values.
@@ -131,7 +132,7 @@ class FixedModel:
         GraphError, FormatError
             If a shape does not fit, or an integer lies outside the input format.
         """
-        batches, restore = self._batched([np.asarray(array) for array in inputs])
+        batches, restore = self._batched(_as_arrays(inputs))
         results = _in_order(batches, partial(self._engine.run, threads=threads))
         outputs = [result.outputs for result in results]
         return _unpacked([restore(np.stack(output)) for output in zip(*outputs, strict=True)])
@@ -167,10 +168,11 @@ class FixedModel:
         sizes: Counter[str] = Counter()
 
         def execute(call: Sequence[NDArray], states: Mapping[str, IntArray] | None) -> Result:
+            raws = self._quantized(call)
             for value, array in zip(self.graph.inputs, call, strict=True):
                 clipped[value.name] += _count_clipped(array, _format(value))
                 sizes[value.name] += array.size
-            return self._engine.run(self._quantized(call), states)
+            return self._engine.run(raws, states)
 
         for result in _in_order(calls, execute):
             clipped.update(result.clipped)
@@ -183,7 +185,8 @@ class FixedModel:
         The clip rate is that of the calibration data.
         """
         graph = self.graph
-        header = ("value", "op", "shape", "format", "accumulator", "weights", "parameters", "clipped")
+        header = ("value", "op", "shape", "format", "accumulator", "weights", "parameters",
+                  "clipped")  # fmt: skip
         rows = [
             (value.name, "input", shape_text(value.shape), str(value.format), "", "", "",
              self._clip_text(value.name))
@@ -196,7 +199,9 @@ class FixedModel:
         ]  # fmt: skip
         for node in graph.nodes:
             assert node.accumulator is not None
-            count = _parameters(graph, node)
+            count = sum(
+                graph.constants_by_name[name].data.size for name in _parameters(graph, node)
+            )
             rows.append(
                 (
                     node.name,
@@ -251,12 +256,9 @@ class FixedModel:
         for name, raws in zip(self.graph.outputs, zip(*results, strict=True), strict=True):
             form = _format(self.graph.values[name])
             values = restore(dequantize(np.stack(raws), form))
-            wide = form.width > 24 or any(array.dtype == np.float64 for array in arrays)
+            wide = any(array.dtype == np.float64 for array in arrays) or not _fits_float32(form)
             values = values.astype(np.float64 if wide else np.float32)
-            if isinstance(inputs[0], np.ndarray | list | tuple | int | float | np.number):
-                outputs.append(values)
-            else:
-                outputs.append(torch.from_numpy(values).to(inputs[0].device))
+            outputs.append(_like(values, inputs[0]))
         return _unpacked(outputs)
 
     def _batched(self, arrays: list[NDArray]) -> tuple[list[list[NDArray]], Any]:
@@ -307,9 +309,11 @@ def load(path: str | PathLike[str]) -> FixedModel:
     graph, metadata = load_graph(path)
     text = metadata.pop(_CLIPPING_KEY, "{}")
     try:
-        clipping = {str(name): float(rate) for name, rate in json.loads(text).items()}
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        raise FormatError(f"{path}: the calibration clip rates are damaged") from None
+        clipping = json.loads(text)
+    except (ValueError, RecursionError):
+        clipping = None
+    if not isinstance(clipping, dict) or not all(map(_is_share, clipping.values())):
+        raise FormatError(f"{path}: the calibration clip rates are damaged")
     return FixedModel(graph, metadata=metadata, calibration_clipping=clipping)
 
 
@@ -318,11 +322,34 @@ def _format(value: Value) -> Format:
     return value.format
 
 
+def _is_share(rate: object) -> bool:
+    return isinstance(rate, int | float) and not isinstance(rate, bool) and 0 <= rate <= 1
+
+
+def _fits_float32(form: Format) -> bool:
+    """Whether every value of a format is a float32: significand, smallest and largest number."""
+    return form.width <= 24 and form.frac <= 149 and form.integer <= 128
+
+
 def _as_arrays(inputs: tuple[Any, ...]) -> list[NDArray]:
-    return [
-        item.detach().cpu().numpy() if hasattr(item, "detach") else np.asarray(item)
-        for item in inputs
-    ]
+    return [_as_array(item) for item in inputs]
+
+
+def _as_array(item: Any) -> NDArray:
+    if not _is_tensor(item):
+        return np.asarray(item)
+    tensor = item.detach().cpu()
+    # NumPy has no bfloat16.
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def _is_tensor(item: Any) -> bool:
+    return hasattr(item, "detach")
+
+
+def _like(values: NDArray, item: Any) -> Any:
+    """Return an array as a tensor where the user's `item` is one."""
+    return torch.from_numpy(values).to(item.device) if _is_tensor(item) else values
 
 
 def _with_batch(array: NDArray, value: Value) -> tuple[NDArray, int]:
@@ -346,19 +373,20 @@ def _unpacked(outputs: list[Any]) -> Any:
 
 
 def _count_clipped(array: NDArray, form: Format) -> int:
-    # An integer beyond the format's range by less than half a step is rounded, not clipped.
+    # A number beyond the format's range by less than half a step is rounded, not clipped.
     mantissa, exponent = np.frexp(np.asarray(array, np.float64))
     raw = np.ldexp(mantissa, 53).astype(np.int64)
     fracs = 53 - exponent.astype(np.int64)
     return int(overflow_mask(raw, fracs, form, Rounding.HALF_UP, Overflow.SATURATE).sum())
 
 
-def _parameters(graph: Graph, node: Node) -> int:
-    return sum(
-        graph.constants_by_name[name].data.size
+def _parameters(graph: Graph, node: Node) -> list[str]:
+    """Names of a node's weights and biases."""
+    return [
+        name
         for position, name in enumerate(node.inputs)
         if name in graph.constants_by_name and node.op.constant_roles.get(position) != "table"
-    )
+    ]
 
 
 def _weights_text(graph: Graph, node: Node) -> str:

@@ -1,8 +1,8 @@
 """A small writer of ONNX nodes over int64 tensors, used by the ONNX face of every op.
 
 Stock ONNX Runtime has int64 kernels for MatMul, Add, Sub, Mul, Div, Mod, Where, comparisons, Pad,
-Slice, Gather and the shape ops, but not for Conv, Resize, pooling or DepthToSpace: those are spelled
-out by the ops. Its Min, Max, Clip and ReduceMax are wrong for values beyond 32 bits on processors
+Slice, Gather and the shape ops, but not for Conv, Resize, pooling or DepthToSpace: the ops spell
+those out. Its Min, Max, Clip and ReduceMax are wrong for values beyond 32 bits on processors
 that run the SSE2 code of its Eigen (microsoft/onnxruntime pull request 25280), and its ReduceSum is
 exact up to 2**53 only.
 """
@@ -114,7 +114,9 @@ class Emitter:
             value = self._round(value, right, rounding)
         low, high = saturation_limits(target, overflow)
         if overflow in (Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC):
-            return self.minimum(self.maximum(value, self.constant(low)), self.constant(high), output)
+            return self.minimum(
+                self.maximum(value, self.constant(low)), self.constant(high), output
+            )
         if overflow is Overflow.SATURATE_TO_ZERO:
             outside = self(
                 "Or",

@@ -48,7 +48,7 @@ def quantize(
     calibration
         Typical inputs: an iterable of tensors or arrays with batch, ``(N, C, H, W)`` or ``(N, F)``
         (``(C, H, W)`` is taken as a batch of one), or of tuples of them for several inputs. For a
-        recurrent network it is one sequence, in order.
+        recurrent network it is one sequence, in order, and the batch axis is time.
     weight_bits, activation_bits
         Widths of weights and activations.
     method
@@ -67,7 +67,7 @@ def quantize(
     input_format, output_format
         Fixed formats, for all or by name; chosen from the calibration data if not given.
     fracs
-        Fraction bits by value or weight name that override the method.
+        Fraction bits by value or weight name that override the method; the search keeps them.
     states
         Pairs of input and output position of a module: the output is fed back as that input, which
         the calibration data leaves out.
@@ -88,21 +88,24 @@ def quantize(
     fxp.frontend.FrontendError
         If the module holds something the graph cannot express; the message says what and where.
     GraphError
-        If an accumulator would need more than 63 bits.
+        If an accumulator would need more than 63 bits, or a given name is not in the graph.
     ValueError
         If the calibration data is empty or holds NaN, or an option is out of range.
+    TypeError
+        If the model is neither a module nor a graph.
     """
     if not isinstance(model, torch.nn.Module | Graph):
         raise TypeError(
             f"fxp.quantize takes a torch.nn.Module or a float Graph, got {type(model).__name__}; "
             "arrays are quantized by fxp.formats.quantize"
         )
-    calls = [_as_tensors(item) for item in calibration]
+    calls = [_as_tensors(item, position) for position, item in enumerate(calibration)]
     if not calls:
         raise ValueError("the calibration data is empty; give at least one input")
     graph = model
     if isinstance(graph, torch.nn.Module):
-        example = _example_inputs(calls[0], states, initial_states)
+        dtype = next((weight.dtype for weight in graph.parameters()), torch.get_default_dtype())
+        example = [tensor.to(dtype) for tensor in _example_inputs(calls[0], states, initial_states)]
         graph = from_torch(graph, example, name=name, states=states)
     settings = Settings(
         weight_bits=weight_bits,
@@ -117,19 +120,26 @@ def quantize(
         output_formats=_by_name(output_format, graph.outputs),
         fracs=dict(fracs or {}),
     )
+    if graph.states:
+        calls = [
+            [tensor[index : index + 1] for tensor in call]
+            for call in calls
+            for index in range(len(call[0]))
+        ]
     statistics = observe(graph, calls)
     if method == "search":
         inputs, references = _references(graph, calls)
         settings, _ = search_fracs(
             graph, statistics, settings, inputs, references, progress=progress
         )
-    fixed = lower(graph, statistics, settings)
+    fixed = FixedModel(lower(graph, statistics, settings))
     images = (
-        [tensor[index].double().numpy() for tensor in call]
+        [tensor[index].double().cpu().numpy() for tensor in call]
         for call in calls
         for index in range(len(call[0]))
     )
-    return FixedModel(fixed, calibration_clipping=FixedModel(fixed).clip_rates(images))
+    fixed.calibration_clipping = fixed.clip_rates(images)
+    return fixed
 
 
 def _example_inputs(
@@ -143,20 +153,32 @@ def _example_inputs(
                          f"got {len(initial_states)}")  # fmt: skip
     if any(tensor.any() for tensor in initial_states):
         raise ValueError("initial states must be all zeros")
-    rest = iter(call)
     by_position = {
-        position: tensor
-        for (position, _), tensor in zip(states, initial_states, strict=True)
+        position: tensor for (position, _), tensor in zip(states, initial_states, strict=True)
     }
     count = len(call) + len(states)
+    if len(by_position) < len(states) or not by_position.keys() <= set(range(count)):
+        raise ValueError(
+            f"the states take input positions {[position for position, _ in states]}; they must "
+            f"be different and below {count}, the number of inputs with states"
+        )
+    # The values do not matter, but integers cannot be traced.
+    rest = (tensor if tensor.is_floating_point() else tensor.float() for tensor in call)
     return [by_position[i] if i in by_position else next(rest) for i in range(count)]
 
 
-def _as_tensors(item: Any) -> list[torch.Tensor]:
+def _as_tensors(item: Any, position: int) -> list[torch.Tensor]:
+    """Tensors with batch of one calibration item."""
     parts = item if isinstance(item, tuple | list) else (item,)
-    tensors = [torch.as_tensor(np.ascontiguousarray(p) if isinstance(p, np.ndarray) else p)
+    # A copy, because torch takes neither negative strides nor read-only memory.
+    tensors = [torch.as_tensor(np.array(p) if isinstance(p, np.ndarray) else p).detach()
                for p in parts]  # fmt: skip
-    return [tensor[None] if tensor.ndim in (1, 3) else tensor for tensor in tensors]
+    tensors = [tensor[None] if tensor.ndim in (1, 3) else tensor for tensor in tensors]
+    sizes = {len(tensor) if tensor.ndim else 0 for tensor in tensors}
+    if len(sizes) != 1 or 0 in sizes:
+        shapes = [tuple(tensor.shape) for tensor in tensors]
+        raise ValueError(f"calibration item {position}: {shapes} are not batches of equal size")
+    return tensors
 
 
 def _by_name(
@@ -170,7 +192,7 @@ def _by_name(
 def _references(
     graph: Graph, calls: Sequence[Sequence[torch.Tensor]]
 ) -> tuple[list[list[NDArray]], list[list[NDArray]]]:
-    """Inputs and float outputs of every calibration image, without batch axis."""
+    """Return inputs and float outputs of every calibration image, without batch axis."""
     inputs: list[list[NDArray]] = []
     references: list[list[NDArray]] = []
     states: dict[str, torch.Tensor] = {}
@@ -179,6 +201,6 @@ def _references(
             result = run(graph, call, states)
             states = result.states
             for index in range(call[0].shape[0]):
-                inputs.append([tensor[index].double().numpy() for tensor in call])
-                references.append([tensor[index].numpy() for tensor in result.outputs])
+                inputs.append([tensor[index].double().cpu().numpy() for tensor in call])
+                references.append([tensor[index].cpu().numpy() for tensor in result.outputs])
     return inputs, references

@@ -1,4 +1,4 @@
-"""Search of fraction bits, and of total bits, by what they cost at the network's output.
+"""Search of fraction bits by what they cost at the network's output.
 
 The rules of `fxp.calibrate` look at one tensor at a time. The greedy search measures the whole
 integer network instead: it moves one binary point by one bit, runs the engine, and keeps the change
@@ -82,7 +82,8 @@ def search_fracs(
     Parameters
     ----------
     graph, statistics, settings
-        As for `fxp.lowering.lower`; the search starts from what these give.
+        As for `fxp.lowering.lower`; the search starts from what these give and leaves alone the
+        fraction bits that the settings fix.
     inputs, references
         As for `output_sqnr`.
     rounds
@@ -95,16 +96,17 @@ def search_fracs(
     tuple
         The settings with the fraction bits found, and the changes made, in order.
     """
-
     current = lower(graph, statistics, settings)
     names = rounded_names(current, settings)
     fracs = {name: current.operand(name).format.frac for name in names}
     best = output_sqnr(current, inputs, references)
 
+    def using(candidate: Mapping[str, int]) -> Settings:
+        return replace(settings, fracs={**settings.fracs, **candidate})
+
     def measure(candidate: Mapping[str, int]) -> float:
         try:
-            lowered = lower(graph, statistics, replace(settings, fracs=candidate))
-            return output_sqnr(lowered, inputs, references)
+            return output_sqnr(lower(graph, statistics, using(candidate)), inputs, references)
         except (GraphError, FormatError):
             return -math.inf
 
@@ -125,4 +127,4 @@ def search_fracs(
                 progress(turn * len(names) + position + 1, rounds * len(names), name)
         if not improved:
             break
-    return replace(settings, fracs=fracs), tuple(trials)
+    return using(fracs), tuple(trials)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from fxp import container
 from fxp.container import FileError, integer_of, items_of, object_values, text_of
 from fxp.extents import Dimension, Extent, Shape, shape_text
+from fxp.files import replace_file
 from fxp.formats import Format, FormatError, Quantization
 from fxp.graph import MAX_CHANNELS, MAX_ELEMENTS, Constant, Graph, Node, State, Value
 from fxp.ops import REGISTRY, GraphError, Op
@@ -65,7 +66,7 @@ def save_graph(
     # A file that would not load is never written.
     if _from_bytes(data) != (graph, dict(metadata)):
         raise FileError(f"graph {graph.name!r}: an attribute of a wrong type would change its type")
-    container.write(path, data)
+    replace_file(path, data)
 
 
 def load_graph(path: str | os.PathLike[str]) -> tuple[Graph, dict[str, str]]:

@@ -442,7 +442,7 @@ WIDE_CASES: Final[dict[int, tuple[Case, ...]]] = {
         wide("add_62", Add(), image(2, **bits(62)), image(2, **bits(62))),
         wide("subtract_62", Subtract(), image(2, **bits(62)), image(2, **bits(62))),
         Case("wide_linear_48x12", Linear(), (vector(8, **bits(48)),
-             constant("weight", 3, 8, **bits(13)))),
+             constant("weight", 3, 8, **bits(12)))),
         wide("multiply_constant_47x16", Multiply(), image(2, **bits(47)),
              constant("factor", 2, 1, 1, **bits(16))),
     ),

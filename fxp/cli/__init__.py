@@ -48,7 +48,7 @@ def _loaded(plugin: Any) -> Any:
         message = f"the command {plugin.name!r} cannot be loaded: {error}"
 
         def broken() -> None:
-            """(cannot be loaded)"""  # noqa: D400, D415
+            """Report why it cannot be loaded."""
             raise ImportError(message)
 
         return broken
@@ -75,7 +75,9 @@ def _print_version(wanted: bool) -> None:
 def options(
     show_version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
     ] = False,
 ) -> None:
     """Bit-accurate fixed-point inference for image networks."""

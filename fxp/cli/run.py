@@ -58,7 +58,7 @@ def run(
             raise ValueError(f"{model} has {len(result)} outputs; use it from Python")
         _write(goal, result, divisor)
         clipped = max(loaded.saturation(values).values())
-        typer.echo(f"{goal}: {result.shape}, {seconds:.3f} s, at most {clipped:.4%} of a value clipped")
+        typer.echo(f"{goal}: {result.shape}, {seconds:.3f} s, at most {clipped:.4%} clipped")
 
 
 def _read(path: Path, model: fxp.FixedModel, luma: bool, divisor: float) -> NDArray[np.float64]:

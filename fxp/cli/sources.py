@@ -61,7 +61,7 @@ def load_network(
             raise ValueError(f"{source} is a {type(found).__name__}, not a network")
         try:
             inspect.signature(found).bind(*arguments)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(f"{source} cannot be called so: {error}; see --arg") from None
         found = found(*arguments)
     if not isinstance(found, torch.nn.Module):
@@ -127,7 +127,7 @@ def read_calibration(
         Most inputs to read.
     """
     inputs: list[NDArray[np.float64]] = []
-    for path in (item for path in paths for item in image_paths(path)):
+    for path in (item for given in paths for item in image_paths(given)):
         if limit is not None and len(inputs) >= limit:
             break
         if path.suffix == ".npy":

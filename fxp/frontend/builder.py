@@ -10,11 +10,15 @@ import numpy as np
 import torch
 
 from fxp.extents import Extent, Shape
+from fxp.frontend.trace import substituted
 from fxp.graph import Constant, Node
 from fxp.ops import Flatten, Op
 
 MAX_NAME = 190
 """Room is left below the 200 characters of a graph's names for a suffix."""
+
+MAX_FACTOR = 64
+"""Images are at most asked to be a multiple of this, six halvings."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,21 @@ class Weights:
 
 
 class UnifySizesError(Exception):
-    """Two sizes that the model needs to be equal have different symbols."""
+    """Two sizes that the model needs to be equal are not, but can be made so.
 
-    def __init__(self, symbol: str, extent: Extent) -> None:
+    Attributes
+    ----------
+    symbol, extent
+        What has to stand for the symbol: an extent of another one, or a multiple of itself.
+    factor
+        The multiple, or 1.
+    """
+
+    def __init__(self, symbol: str, extent: Extent, factor: int = 1) -> None:
         super().__init__(f"{symbol} = {extent}")
         self.symbol = symbol
         self.extent = extent
+        self.factor = factor
 
 
 class Builder:
@@ -148,12 +161,24 @@ class Builder:
 
     def _unify(self, left: Shape, right: Shape) -> None:
         for a, b in zip(left, right, strict=False):
-            if not (isinstance(a, Extent) and isinstance(b, Extent)) or a.symbol == b.symbol:
+            if not (isinstance(a, Extent) and isinstance(b, Extent)) or a == b:
+                continue
+            if a.symbol == b.symbol:
+                _find_factor(a, b)
                 continue
             older, newer = sorted((a, b), key=lambda extent: self._order.index(extent.symbol))
             # newer = symbol + offset can be solved; with a factor or divisor it cannot.
             if isinstance(newer.base, str) and newer.scale == newer.divisor == 1:
                 raise UnifySizesError(newer.base, older - newer.offset)
+
+
+def _find_factor(a: Extent, b: Extent) -> None:
+    """Ask for a multiple that makes sizes such as ``H`` and ``2*(H//2)`` equal, if there is one."""
+    for factor in range(2, MAX_FACTOR + 1):
+        multiple = Extent(a.symbol) * factor
+        solved = {a.symbol: multiple}
+        if substituted(a, solved) == substituted(b, solved):
+            raise UnifySizesError(a.symbol, multiple, factor)
 
 
 def clean_name(name: str) -> str:

@@ -49,7 +49,8 @@ def compare_sizes(
     order = [p for p in range(len(examples)) if p not in dict(states)] + [p for p, _ in states]
     given = [tuple(examples[p].shape[1:]) for p in order][: len(graph.inputs)]
     generator = torch.Generator().manual_seed(0)
-    for sizes in _probes(graph.bind(given), graph, lowest):
+    example = graph.bind(given)
+    for sizes in _probes(example, graph, lowest):
         try:
             graph.concrete_shapes(sizes)
         except GraphError:
@@ -83,12 +84,21 @@ def compare_sizes(
         ]  # fmt: skip
         for position, (ours, theirs) in enumerate(zip(found, returned, strict=True)):
             if not _close(ours, theirs):
-                raise FrontendError(
-                    f"output {position} of the graph differs from the model's at the sizes "
-                    f"{sizes or 'of the example'}; the model may branch on the image size: make it "
-                    "compute the same way for every size, or pad the image before the model",
-                    size_dependent=bool(sizes),
-                )
+                raise _difference(position, sizes, sizes != example)
+
+
+def _difference(position: int, sizes: dict[str, int], other: bool) -> FrontendError:
+    start = f"output {position} of the graph differs from the model's at "
+    if not other:
+        return FrontendError(
+            f"{start}the example's sizes; either the model draws random numbers or reads something "
+            "besides its inputs, or this is a bug of the front end: please report it"
+        )
+    return FrontendError(
+        f"{start}the sizes {sizes}; the model seems to branch on the image size: make it compute "
+        "the same way for every size, or pad the image before the model",
+        size_dependent=True,
+    )
 
 
 def _probes(example: dict[str, int], graph: Graph, lowest: dict[str, int]) -> Iterator[dict]:
@@ -102,8 +112,10 @@ def _probes(example: dict[str, int], graph: Graph, lowest: dict[str, int]) -> It
 
 
 def _close(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
+    precision = torch.finfo(theirs.dtype).eps
     theirs = theirs.detach().cpu().double()
     if ours.shape != theirs.shape:
         return False
     scale = max(float(theirs.abs().max()), 1e-6)
-    return float((ours - theirs).abs().max()) <= TOLERANCE * scale
+    tolerance = max(TOLERANCE, 32 * precision)
+    return float((ours - theirs).abs().max()) <= tolerance * scale

@@ -11,7 +11,7 @@ from torch.fx import Node as FxNode
 
 from fxp.extents import Extent, evaluate_shape
 from fxp.frontend.arithmetic import ARITHMETIC
-from fxp.frontend.builder import Builder, Term, UnifySizesError, Weights
+from fxp.frontend.builder import MAX_FACTOR, Builder, Term, UnifySizesError, Weights
 from fxp.frontend.context import Context, Converter, module_of, op_name, refusal
 from fxp.frontend.errors import FrontendError
 from fxp.frontend.layers import LAYERS
@@ -41,13 +41,25 @@ def convert(
         If the model holds something that a graph cannot.
     """
     solved: dict[str, Extent] = {}
+    factors: dict[str, int] = {}
     while True:
         try:
-            conversion = _Conversion(trace, name, states, solved)
+            conversion = _Conversion(trace, name, states, Symbols(solved, factors))
             return conversion.run(), conversion.lowest
         except UnifySizesError as found:
-            # Two free sizes proved equal; each round leaves one symbol less.
-            solved[found.symbol] = found.extent
+            if found.factor == 1:
+                # Two free sizes proved equal; each such round leaves one symbol less.
+                solved[found.symbol] = found.extent
+                continue
+            factor = factors.get(found.symbol, 1) * found.factor
+            if factor > MAX_FACTOR:
+                raise FrontendError(
+                    f"image sizes would have to be multiples of {factor}", size_dependent=True
+                ) from None
+            # A multiple divides sizes without rest on the way down, so that they match on the way
+            # up. Earlier solutions were in terms of the symbol's old meaning.
+            factors[found.symbol] = factor
+            solved.clear()
 
 
 class _Conversion:
@@ -58,12 +70,11 @@ class _Conversion:
         trace: Trace,
         name: str,
         states: Sequence[tuple[int, int]],
-        solved: dict[str, Extent],
+        symbols: Symbols,
     ) -> None:
         self._trace = trace
         self._name = name
         self._fed = _check_states(states, len(trace.inputs), len(trace.outputs))
-        symbols = Symbols(solved)
         keys = [key for key, _ in trace.constants.values()]
         self._environment: dict[FxNode, Any] = {
             node: Weights(_as_real(tensor), key) for node, (key, tensor) in trace.constants.items()
@@ -82,12 +93,12 @@ class _Conversion:
             self._environment[node] = term
             self._sources.append(Value(term.name, term.shape))
             for size, extent in zip(term.torch_shape[1:], term.shape, strict=True):
-                if isinstance(extent, Extent) and extent == Extent(extent.symbol):
-                    self._sizes[extent.symbol] = trace.sizes[str(size)]
+                if isinstance(extent, Extent) and extent.symbol not in self._sizes:
+                    self._sizes[extent.symbol] = extent.smallest(trace.sizes[str(size)])
         self.lowest = {
-            name: trace.lowest[symbol]
+            name: symbols.unit(name).smallest(trace.lowest[symbol])
             for name, symbol in symbols.by_name.items()
-            if symbol in trace.lowest and name not in solved
+            if symbol in trace.lowest and name in self._sizes
         }
         last_of_call = {
             module_of(node).call: node for node in trace.nodes if str(node.target) in CONVERTERS
@@ -97,7 +108,8 @@ class _Conversion:
     def run(self) -> Graph:
         """Convert all nodes and close the graph."""
         for node in self._trace.nodes:
-            # Only the assertions of export have no reader: they check what shapes already say.
+            # Only assertions of export have no reader: they check what shapes already say, and
+            # ops that write to their arguments are gone.
             if node.users:
                 self._environment[node] = self._convert(node)
         ends = [self._end(output, position) for position, output in enumerate(self._trace.outputs)]

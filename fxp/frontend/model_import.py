@@ -29,7 +29,8 @@ def from_torch(
 
     Heights and widths of images stay free where the model allows it; they are called ``H`` and
     ``W``, those of further images ``H2``, ``W2`` and so on. If the model needs fixed sizes, the
-    sizes of the examples are fixed.
+    sizes of the examples are fixed. The graph is run against the model on random inputs, at the
+    sizes of the examples and at some others.
 
     Parameters
     ----------
@@ -37,7 +38,7 @@ def from_torch(
         In eval mode; it is not modified.
     example_inputs
         One tensor per argument of ``forward``: images ``(N, C, H, W)`` or vectors ``(N, F)``. Use
-        typical sizes above 1; the values do not matter.
+        sizes well above 1, small ones where the model allows it; the values do not matter.
     name
         Name of the graph; by default the class of the model.
     states
@@ -54,7 +55,8 @@ def from_torch(
     Raises
     ------
     FrontendError
-        If the model is in training mode, cannot be traced, or holds something unsupported.
+        If the model is in training mode, cannot be traced, holds something unsupported, or
+        computes something else than the graph.
 
     Warns
     -----

@@ -18,6 +18,8 @@ ADVICE: Final[dict[str, str]] = {
     "aten.index": _SELECT,
     "aten.select_scatter": "build the result with torch.cat",
     "aten.slice_scatter": "build the result with torch.cat instead of writing into a part",
+    "aten.fill": "build the result with torch.cat instead of writing into a part",
+    "aten.copy": "build the result with torch.cat instead of writing into a part",
     "aten.stack": "join along channels with torch.cat",
     "aten.permute": "use pixel_shuffle, pixel_unshuffle or flatten, which keep the axis order",
     "aten.transpose": "use pixel_shuffle, pixel_unshuffle or flatten, which keep the axis order",

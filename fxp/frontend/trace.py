@@ -134,9 +134,10 @@ def trace(
 def _is_plain(node: FxNode, known: Container[str]) -> bool:
     """Whether a node is not an aten op, or a known one that changes none of its arguments."""
     target = node.target
-    if not isinstance(target, torch._ops.OpOverload) or not node.users:
+    if not isinstance(target, torch._ops.OpOverload):
         return True
-    return str(target) in known and not target._schema.is_mutable
+    # An op that writes to its argument counts even if nothing reads its result.
+    return not target._schema.is_mutable and (str(target) in known or not node.users)
 
 
 def _by_name(model: torch.nn.Module, shapes: tuple[dict, ...]) -> tuple | dict:
@@ -188,10 +189,19 @@ def _read(program: ExportedProgram, examples: tuple[torch.Tensor, ...]) -> Trace
 
 
 class Symbols:
-    """Names ``H``, ``W``, ``H2``, ``W2`` ... for the sizes that the export left free."""
+    """Names ``H``, ``W``, ``H2``, ``W2`` ... for the sizes that the export left free.
 
-    def __init__(self, solved: dict[str, Extent]) -> None:
+    Parameters
+    ----------
+    solved
+        Names that follow from others.
+    factors
+        Names that stand for a multiple: with 4, the size is ``4*H``.
+    """
+
+    def __init__(self, solved: dict[str, Extent], factors: dict[str, int]) -> None:
         self._solved = solved
+        self._factors = factors
         self._extents: dict[str, Extent] = {}
         self.by_name: dict[str, str] = {}
         self._counts = {"H": 0, "W": 0}
@@ -205,6 +215,10 @@ class Symbols:
             for size, name in zip(sizes[1:], names, strict=True)
         )
 
+    def unit(self, name: str) -> Extent:
+        """Size that a name stands for, a multiple of it."""
+        return Extent(name) * self._factors.get(name, 1)
+
     def _extent(self, symbol: str, letter: str) -> Extent:
         if symbol not in self._extents:
             self._counts[letter] += 1
@@ -212,16 +226,17 @@ class Symbols:
             name = letter if count == 1 else f"{letter}{count}"
             self.order.append(name)
             self.by_name[name] = symbol
-            extent = Extent(name)
+            extent = self.unit(name)
             while extent.symbol in self._solved:
-                extent = _substitute(extent, self._solved)
+                extent = substituted(extent, self._solved)
             self._extents[symbol] = extent
         return self._extents[symbol]
 
 
-def _substitute(extent: Extent, solved: dict[str, Extent]) -> Extent:
+def substituted(extent: Extent, solved: dict[str, Extent]) -> Extent:
+    """Replace the symbol of an extent by another extent."""
     if isinstance(extent.base, Extent):
-        base = _substitute(extent.base, solved)
+        base = substituted(extent.base, solved)
     else:
         base = solved.get(extent.base, Extent(extent.base))
     return (base * extent.scale + extent.offset) // extent.divisor

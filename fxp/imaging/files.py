@@ -14,11 +14,10 @@ from fxp.files import replace_file
 from fxp.lazy import lazy_import
 
 if TYPE_CHECKING:
-    import PIL.Image as pil_image
-    import PIL.ImageOps as pil_operations
+    from PIL import Image, ImageOps
 else:
-    pil_image = lazy_import("PIL.Image", "cli")
-    pil_operations = lazy_import("PIL.ImageOps", "cli")
+    Image = lazy_import("PIL.Image", "cli")
+    ImageOps = lazy_import("PIL.ImageOps", "cli")
 
 IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 
@@ -44,8 +43,8 @@ def read_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
         If the file is missing or damaged, has more than 8 bits a channel, or is transparent.
     """
     try:
-        with pil_image.open(path) as opened:
-            image = pil_operations.exif_transpose(opened)
+        with Image.open(path) as opened:
+            image = ImageOps.exif_transpose(opened)
             if image.mode.startswith(("I", "F")):
                 raise ImageError(f"{path} has mode {image.mode}; convert it to 8 bits a channel")
             if image.mode == "P":
@@ -80,7 +79,7 @@ def write_image(path: str | PathLike[str], image: NDArray[np.uint8]) -> None:
     if image.dtype != np.uint8 or image.ndim not in (2, 3):
         raise ImageError(f"cannot write {path}: {image.dtype} {image.shape} is not an 8-bit image")
     stream = io.BytesIO()
-    pil_image.fromarray(image).save(stream, pil_image.registered_extensions()[suffix])
+    Image.fromarray(image).save(stream, Image.registered_extensions()[suffix])
     replace_file(target, stream.getvalue())
 
 

@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 from fxp.lazy import lazy_import
 
 if TYPE_CHECKING:
-    import PIL.Image as pil_image
-    import PIL.ImageDraw as pil_draw
-    import PIL.ImageFont as pil_font
+    from PIL import Image, ImageDraw, ImageFont
 else:
-    pil_image = lazy_import("PIL.Image", "cli")
-    pil_draw = lazy_import("PIL.ImageDraw", "cli")
-    pil_font = lazy_import("PIL.ImageFont", "cli")
+    Image = lazy_import("PIL.Image", "cli")
+    ImageDraw = lazy_import("PIL.ImageDraw", "cli")
+    ImageFont = lazy_import("PIL.ImageFont", "cli")
 
 CAPTION_HEIGHT = 28
 GAP = 6
@@ -44,14 +42,14 @@ def side_by_side(
         ``(panel + caption, count * (panel + gap) - gap, 3)`` uint8.
     """
     width = len(panels) * (panel + GAP) - GAP
-    sheet = pil_image.new("RGB", (width, panel + CAPTION_HEIGHT), "white")
-    draw = pil_draw.Draw(sheet)
-    font = pil_font.load_default(16)
+    sheet = Image.new("RGB", (width, panel + CAPTION_HEIGHT), "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(16)
     for position, (caption, image) in enumerate(panels.items()):
         side = min(crop, *image.shape[:2])
         top, left = ((size - side) // 2 for size in image.shape[:2])
-        piece = pil_image.fromarray(image[top : top + side, left : left + side]).convert("RGB")
-        magnified = piece.resize((panel, panel), pil_image.Resampling.NEAREST)
+        piece = Image.fromarray(image[top : top + side, left : left + side]).convert("RGB")
+        magnified = piece.resize((panel, panel), Image.Resampling.NEAREST)
         x = position * (panel + GAP)
         sheet.paste(magnified, (x, CAPTION_HEIGHT))
         draw.text((x + panel // 2, CAPTION_HEIGHT // 2), caption, "black", font, anchor="mm")

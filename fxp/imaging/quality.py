@@ -30,9 +30,7 @@ def to_codes(image: ArrayLike) -> NDArray[np.uint8]:
     return np.clip(np.floor(np.asarray(image, np.float64) + 0.5), 0, 255).astype(np.uint8)
 
 
-def compare(
-    truth: NDArray[np.uint8], image: NDArray[np.uint8], *, border: int = 0
-) -> Quality:
+def compare(truth: NDArray[np.uint8], image: NDArray[np.uint8], *, border: int = 0) -> Quality:
     """Measure an image against the truth.
 
     Parameters
@@ -70,4 +68,4 @@ def compare(
         use_sample_covariance=False,
         channel_axis=2 if truth.ndim == 3 else None,
     )
-    return Quality(psnr(truth, image, 255), float(ssim))
+    return Quality(psnr(truth, image, 255), float(np.asarray(ssim)))

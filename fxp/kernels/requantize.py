@@ -100,7 +100,7 @@ def requantize_band(
     width, signed
         Of the node's format, for the wrapping modes.
     """
-    saturates = overflow == _SATURATE or overflow == _SATURATE_SYMMETRIC
+    saturates = overflow in (_SATURATE, _SATURATE_SYMMETRIC)
     clipped = 0
     for y in range(band.shape[0]):
         for x in range(band.shape[1]):

@@ -156,7 +156,9 @@ class Conv2d(Op):
         ):
             for row, column in np.ndindex(weight.shape[2:]):
                 top, left = row * self.dilation[0], column * self.dilation[1]
-                window = inputs[group][
+                window = inputs[
+                    group
+                ][
                     :,
                     top : top + (int(height) - 1) * self.stride[0] + 1 : self.stride[0],  # type: ignore[arg-type]
                     left : left + (int(width) - 1) * self.stride[1] + 1 : self.stride[1],  # type: ignore[arg-type]
@@ -210,7 +212,7 @@ class Conv2d(Op):
         )
 
     def onnx(self, emit: Emitter, operands: Sequence[Operand], *names: str) -> str:
-        """One int64 MatMul (or Mul, depthwise) per tap; ONNX Runtime has no integer Conv as wide."""
+        """One int64 MatMul (or Mul, depthwise) per tap: ONNX Runtime has no int64 Conv."""
         weight = _constant(operands[1])
         channels, group_in, *kernel = weight.shape
         group_out = channels // self.groups

@@ -96,9 +96,7 @@ class _Combination(Op):
         left, right = (min(shift, MAX_SHIFT) for shift in self._shifts(operands))
 
         def run(band: NDArray, first_row: int, inputs: Sequence[NDArray]) -> None:
-            elementwise.combine(
-                band, first_row, inputs[0], inputs[1], left, right, self.operation
-            )
+            elementwise.combine(band, first_row, inputs[0], inputs[1], left, right, self.operation)
 
         return run
 
@@ -231,7 +229,7 @@ class _Clamp(_Identity):
         """torch.clamp, at the rounded bounds in an integer graph."""
         low, high = self.bounds()
         if operands[0].is_integer:
-            scale = 2.0**-operands[0].format.frac
+            scale = 2.0 ** -operands[0].format.frac
             low, high = (limit * scale for limit in self.limits(operands[0]))
         return torch.clamp(tensors[0], low, high)
 
@@ -488,5 +486,3 @@ class Requantize(_Identity):
     def onnx(self, emit: Emitter, operands: Sequence[Operand], *names: str) -> str:
         """Return the operand."""
         return names[0]
-
-

@@ -236,9 +236,7 @@ class Pad(_Move):
             height, width, channels = inputs[0].shape
             rows = source_indices(height, top, top + height + bottom, self.mode)
             columns = source_indices(width, left, left + width + right, self.mode)
-            movement.gather(
-                band, first_row, inputs[0], rows, columns, _everything(channels), 0, 0
-            )
+            movement.gather(band, first_row, inputs[0], rows, columns, _everything(channels), 0, 0)
 
         return run
 
@@ -341,9 +339,7 @@ class PixelShuffle(_Factor):
         # The sizes are free, so split on the channel axis and merge from the sizes themselves.
         spatial = emit.slice(emit("Shape", names[0]), 0, 2, None)
         split = emit("Concat", emit.constant([-1, channels, f, f]), spatial, axis=0)
-        moved_axes = emit(
-            "Transpose", emit("Reshape", names[0], split), perm=[0, 1, 4, 2, 5, 3]
-        )
+        moved_axes = emit("Transpose", emit("Reshape", names[0], split), perm=[0, 1, 4, 2, 5, 3])
         larger = emit("Mul", spatial, emit.constant([f]))
         merged = emit("Concat", emit.constant([-1, channels]), larger, axis=0)
         return emit("Reshape", moved_axes, merged)
@@ -392,8 +388,10 @@ class PixelUnshuffle(_Factor):
         """Strided slices per phase, then reorder the channels."""
         channels = operands[0].channels
         phases = [
-            emit.slice(emit.slice(names[0], 2, row, None, self.factor), 3, column, None, self.factor)
-            for row in range(self.factor)
+            emit.slice(rows, 3, column, None, self.factor)
+            for rows in (
+                emit.slice(names[0], 2, row, None, self.factor) for row in range(self.factor)
+            )
             for column in range(self.factor)
         ]
         stacked = emit("Concat", *phases, axis=1) if len(phases) > 1 else phases[0]
@@ -427,9 +425,7 @@ class Nearest(_Factor):
             height, width, channels = inputs[0].shape
             rows = np.arange(height * self.factor) // self.factor
             columns = np.arange(width * self.factor) // self.factor
-            movement.gather(
-                band, first_row, inputs[0], rows, columns, _everything(channels), 0, 0
-            )
+            movement.gather(band, first_row, inputs[0], rows, columns, _everything(channels), 0, 0)
 
         return run
 
@@ -439,7 +435,7 @@ class Nearest(_Factor):
         return rows.repeat_interleave(self.factor, dim=3)
 
     def onnx(self, emit: Emitter, operands: Sequence[Operand], *names: str) -> str:
-        """Copies along new axes, merged by Reshape."""
+        """Expand along new axes, merged by Reshape."""
         f, channels = self.factor, operands[0].channels
         spatial = emit.slice(emit("Shape", names[0]), 0, 2, None)
         split = emit("Unsqueeze", names[0], emit.constant([3, 5]))

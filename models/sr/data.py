@@ -13,6 +13,7 @@ from fxp.imaging.colour import luma
 from fxp.imaging.files import image_paths, read_image
 from fxp.imaging.resize import imresize
 
+
 class DataError(ValueError):
     """Training data cannot be used; the message is one line."""
 

@@ -186,7 +186,8 @@ def _table(rows: list[Row], photograph: NDArray[np.uint8], model: fxp.FixedModel
     size = f"{photograph.shape[1] // SCALE}x{photograph.shape[0] // SCALE}"
     table = Table(title=f"x{SCALE} from {size}, luma, {model.parameters:,} parameters")
     for heading in ("method", "arithmetic", "PSNR dB", "SSIM", "clipped", "seconds"):
-        table.add_column(heading, justify="left" if heading in ("method", "arithmetic") else "right")
+        left = heading in ("method", "arithmetic")
+        table.add_column(heading, justify="left" if left else "right")
     for row in rows:
         table.add_row(
             row.name,

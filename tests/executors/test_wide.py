@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import MODES, WIDE_CASES, Case, RandomChoices, build, image, product, vector
+from cases import MODES, WIDE_CASES, Case, RandomChoices, build, product
 from equality import check_engine, check_onnx, check_torch, onnx_refuses, run_oracle, torch_refuses
+
+import torch
 
 from fxp import torch_forward
 from fxp.engine import Engine
 from fxp.export.onnx import to_onnx
 from fxp.formats import Format, Quantization, Rounding
 from fxp.graph import Constant, Graph, Node, Value
-from fxp.ops import Add, Clamp, GraphError, Multiply, Prelu, Requantize
+from fxp.ops import Add, Clamp, GraphError, Linear, Op, Prelu, Requantize, Subtract
 
 WIDE = [(count, case) for count, cases in WIDE_CASES.items() for case in cases]
 
@@ -47,8 +49,8 @@ def test_wide_case(count: int, case: Case) -> None:
     ("left", "right", "needed"), [(32, 32, 64), (33, 32, 65), (63, 63, 126), (40, 24, 64)]
 )
 def test_more_than_63_bits_are_refused(left: int, right: int, needed: int) -> None:
-    low, high = -(2 ** (left + right - 2)) + 2 ** (min(left, right) - 1), 2 ** (left + right - 2)
-    low = min(-(2 ** (left - 1)) * (2 ** (right - 1) - 1), -(2 ** (right - 1)) * (2 ** (left - 1) - 1))
+    low = min(-(2 ** (a - 1)) * (2 ** (b - 1) - 1) for a, b in ((left, right), (right, left)))
+    high = 2 ** (left + right - 2)
     with pytest.raises(GraphError) as caught:
         build(product(left, right), RandomChoices(np.random.default_rng(0)))
     message = str(caught.value)
@@ -56,20 +58,15 @@ def test_more_than_63_bits_are_refused(left: int, right: int, needed: int) -> No
     assert "'result'" in message
 
 
-def test_weighted_sum_beyond_64_bits_is_refused() -> None:
-    """The proof itself does not overflow."""
-    weight = np.full((1, 4), 2**39 - 1)
-    graph = (
-        (Value("x", (4,), Format(40, 0)),),
-        (Node("sum", Prelu(), ("x", "slope"), Quantization(Format(8, 0))),),
-        ("sum",),
-        (Constant("slope", weight[0], (Format(40, 0),)),),
-    )
-    with pytest.raises(GraphError, match="needs 79 bits"):
-        Graph("wide", *graph)
+def test_proof_beyond_64_bits_does_not_overflow() -> None:
+    weight = Constant("weight", np.full((1, 4), 2**39 - 1), (Format(40, 0),))
+    target = Quantization(Format(8, 0))
+    with pytest.raises(GraphError, match=f"needs 81 bits for the range {-(2**39) * (2**39 - 1) * 4}"):
+        Graph("wide", (Value("x", (4,), Format(40, 0)),),
+              (Node("sum", Linear(), ("x", "weight"), target),), ("sum",), (weight,))  # fmt: skip
 
 
-def one_node(op, source: Format, target: Quantization, *constants: Constant) -> Graph:
+def one_node(op: Op, source: Format, target: Quantization, *constants: Constant) -> Graph:
     """Graph of one node on a vector of two."""
     names = ("x", *(constant.name for constant in constants))
     return Graph("g", (Value("x", (2,), source),), (Node("y", op, names, target),), ("y",), constants)
@@ -87,7 +84,7 @@ def test_torch_runs_or_refuses_wide_results(width: int, frac: int) -> None:
         assert torch_refuses(graph) == (width > 53)
 
 
-@pytest.mark.parametrize("frac", [-1100, -901, -900, 0, 900, 901, 1100])
+@pytest.mark.parametrize("frac", [-960, -901, -900, 0, 900, 901, 960])
 def test_torch_runs_or_refuses_extreme_exponents(frac: int) -> None:
     graph = one_node(
         Requantize(), Format(8, frac), Quantization(Format(8, frac), Rounding.HALF_EVEN)
@@ -96,7 +93,7 @@ def test_torch_runs_or_refuses_extreme_exponents(frac: int) -> None:
     if abs(frac) <= 900:
         check_torch(graph, run_oracle(graph, batch), batch)
     else:
-        zeros = torch_forward.torch.zeros((1, 2), dtype=torch_forward.torch.float64)
+        zeros = torch.zeros((1, 2), dtype=torch.float64)
         with pytest.raises(GraphError, match="fraction bits are not exact in float64"):
             torch_forward.run(graph, [zeros])
 
@@ -107,8 +104,8 @@ def test_slope_with_too_many_fraction_bits_is_refused() -> None:
         one_node(Prelu(), Format(1, 0), Quantization(Format(8, 0)), slope)
 
 
-@pytest.mark.parametrize("op", [Add()])
-def test_zeros_far_from_the_other_binary_point(op: Add) -> None:
+@pytest.mark.parametrize("op", [Add(), Subtract()])
+def test_zeros_far_from_the_other_binary_point(op: Op) -> None:
     """A constant of zeros fits however far it is shifted."""
     zeros = Constant("zeros", np.zeros(2, np.int64), (Format(2, 0),))
     graph = one_node(op, Format(8, 100), Quantization(Format(8, 100)), zeros)
@@ -134,10 +131,3 @@ def test_onnx_refusal_names_the_numbers() -> None:
     example = build(product(32, 31), RandomChoices(np.random.default_rng(1)))
     with pytest.raises(GraphError, match=r"node 'result' \(multiply\): ONNX needs 64-bit.* 63 acc"):
         to_onnx(example.graph)
-
-
-def test_unused_imports_of_templates_build() -> None:
-    """Vectors and images of the same width have the same accumulator."""
-    for make in (image, vector):
-        case = Case("square", Multiply(), (make(2, widths=(9, 9), signed=True),) * 2)
-        assert build(case, RandomChoices(np.random.default_rng(2))).accumulator.bits == 18

@@ -1,3 +1,5 @@
+"""Whole networks, shared layers, states, folding, names and outputs."""
+
 import copy
 
 import pytest
@@ -8,7 +10,7 @@ from torch.nn import functional
 
 from fxp.extents import Extent
 from fxp.frontend import FrontendError, from_torch
-from fxp.ops import Add, Conv2d, Flatten, Multiply, Requantize, Slice
+from fxp.ops import Add, Conv2d, Flatten, GraphError, Multiply, Requantize, Slice
 from fxp.torch_forward import run
 
 CLOSE = 1e-12
@@ -189,11 +191,49 @@ class UNet(nn.Module):
         return self.last(torch.cat([skip, deep], 1)) + x
 
 
-@pytest.mark.filterwarnings("ignore:the image sizes are fixed")
 def test_encoder_and_decoder():
-    model = UNet().eval()
-    graph = from_torch(model, [torch.randn(1, 2, 8, 12)])
-    compare(graph, model, [((2, 2, 8, 12),)], CLOSE)
+    model = UNet()
+    others = (((2, 2, 6, 14),), ((1, 2, 2, 2),))
+    graph = converted(model, (1, 2, 8, 12), others=others, tolerance=CLOSE)
+    assert graph.inputs[0].shape == (2, Extent("H") * 2, Extent("W") * 2)
+    with pytest.raises(GraphError, match="needs shape"):
+        run(graph, [torch.randn(1, 2, 7, 8)])
+
+
+class DeepUNet(nn.Module):
+    def __init__(self, depth, channels=3):
+        super().__init__()
+        self.down = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+        self.inner = DeepUNet(depth - 1, channels) if depth > 1 else nn.ReLU()
+        self.join = nn.Conv2d(2 * channels, channels, 3, padding=1)
+
+    def forward(self, x):
+        inner = functional.interpolate(self.inner(self.down(x)), scale_factor=2)
+        return self.join(torch.cat([x, inner], 1))
+
+
+def test_deep_encoder_and_decoder():
+    others = (((1, 3, 8, 40),),)
+    graph = converted(DeepUNet(3), (1, 3, 16, 24), others=others)
+    assert graph.inputs[0].shape == (3, Extent("H") * 8, Extent("W") * 8)
+
+
+def test_encoder_and_decoder_with_a_state():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = DeepUNet(2, 4)
+
+        def forward(self, x, previous):
+            y = functional.interpolate(self.inner(torch.cat([x, x], 1) - previous), scale_factor=2)
+            return y, functional.avg_pool2d(y, 2)
+
+    model = Model().eval()
+    graph = from_torch(
+        model, [torch.randn(1, 2, 8, 12), torch.randn(1, 4, 8, 12)], states=[(1, 1)]
+    )
+    assert graph.inputs[0].shape == (2, Extent("H") * 4, Extent("W") * 4)
+    assert graph.states[0].value.shape == (4, Extent("H") * 4, Extent("W") * 4)
 
 
 def test_layer_called_twice_has_one_constant():

@@ -1,3 +1,5 @@
+"""Every aten op that the front end takes."""
+
 import pytest
 import torch
 from frontend_checks import OneInput, TwoInputs, compare, converted

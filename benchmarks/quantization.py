@@ -1,0 +1,103 @@
+"""What fixed point costs: KimSR at several widths and calibration rules, on shipped photographs.
+
+``python -m benchmarks.quantization`` prints the table, and writes it to the docs and the README.
+The data ships with scikit-image, so anyone can repeat the figures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import skimage.data
+import torch
+from numpy.typing import NDArray
+from rich.progress import track
+
+import fxp
+from benchmarks.report import environment, markdown_table, publish
+from fxp.imaging.colour import luma
+from fxp.imaging.quality import compare, to_codes
+from fxp.imaging.resize import imresize
+from models import sr
+from models.sr.demo import SCALE, calibration_images, low_resolution
+
+PHOTOGRAPHS = ("astronaut", "camera")
+"""Not among the photographs that `calibration_images` returns."""
+VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("10/14, mse", {}),
+    ("10/14, minmax", {"method": "minmax"}),
+    ("10/14, percentile", {"method": "percentile"}),
+    ("10/14, search", {"method": "search"}),
+    ("10/14, mse, per channel", {"per_channel": True}),
+    ("10/14, mse, rounded after every op", {"wide_bits": 0}),
+    ("8/12, mse", {"weight_bits": 8, "activation_bits": 12}),
+    ("6/10, mse", {"weight_bits": 6, "activation_bits": 10}),
+    ("6/10, mse, per channel", {"weight_bits": 6, "activation_bits": 10, "per_channel": True}),
+    ("6/10, search", {"weight_bits": 6, "activation_bits": 10, "method": "search"}),
+)
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """Luma of one test picture: 8-bit input and 8-bit truth."""
+
+    small: NDArray[np.uint8]
+    truth: NDArray[np.uint8]
+
+
+def photographs() -> list[Photograph]:
+    """Return the test pictures."""
+    images = [getattr(skimage.data, name)() for name in PHOTOGRAPHS]
+    return [Photograph(luma(low_resolution(image)), luma(image)) for image in images]
+
+
+def psnrs(pictures: list[Photograph], enlarged: list[NDArray[np.uint8]]) -> list[str]:
+    """PSNR in dB of every picture, as text."""
+    return [
+        f"{compare(picture.truth, image, border=SCALE).psnr:.3f}"
+        for picture, image in zip(pictures, enlarged, strict=True)
+    ]
+
+
+def main() -> None:
+    """Measure, print and publish."""
+    pictures = photographs()
+    network = sr.load_float("kimsr_x2_bicubic")
+    with torch.inference_mode():
+        floats = [
+            network(torch.from_numpy(p.small[None, None].astype(np.float32) / 255))[0, 0].numpy()
+            for p in pictures
+        ]
+    bicubic = [to_codes(imresize(picture.small, SCALE)) for picture in pictures]
+    rows = [
+        ["bicubic", *psnrs(pictures, bicubic), "", ""],
+        ["float32", *psnrs(pictures, [to_codes(image * 255) for image in floats]), "", ""],
+    ]
+    calibration = calibration_images()
+    for name, options in track(VARIANTS, "quantizing"):
+        model = fxp.quantize(
+            network, calibration, input_format=sr.PIXEL, output_format=sr.PIXEL, **options
+        )
+        images = [model.run_raw(picture.small).astype(np.uint8) for picture in pictures]
+        rates = [max(model.saturation(picture.small / 256).values()) for picture in pictures]
+        bits = max(node.accumulator.bits for node in model.graph.nodes if node.accumulator)
+        rows.append([name, *psnrs(pictures, images), f"{max(rates):.4%}", str(bits)])
+    header = (
+        "weights/activations, rule",
+        *(f"{name} dB" for name in PHOTOGRAPHS),
+        "clipped",
+        "accumulator bits",
+    )
+    body = (
+        "KimSR ×2 on luma, 8 bits in and out, PSNR against the photograph; *clipped* is the "
+        "highest share of any one value that saturates.\n\n"
+        f"{markdown_table(header, rows)}\n\n{environment('fxp', 'torch', 'numpy')}"
+    )
+    print(body)
+    print(f"wrote {publish('quantization', 'What fixed point costs', body)}")
+
+
+if __name__ == "__main__":
+    main()

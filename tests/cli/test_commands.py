@@ -1,0 +1,246 @@
+"""The commands on small networks and pictures: results, errors, exit codes, whole files."""
+
+import json
+import subprocess
+import sys
+import textwrap
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fxp
+import fxp.cli
+from fxp.cli import main
+from fxp.imaging.files import read_image, write_image
+from fxp.imaging.quality import to_codes
+
+NETWORKS = """
+    import torch
+    from torch import nn
+
+    class Twice(nn.Module):
+        def __init__(self, bias="0"):
+            super().__init__()
+            torch.manual_seed(1)
+            self.conv = nn.Conv2d(1, 4, 3, padding=1)
+            self.bias = float(bias)
+
+        def forward(self, x):
+            detail = nn.functional.pixel_shuffle(self.conv(x), 2) * 0.01
+            return nn.functional.interpolate(x, scale_factor=2) + detail + self.bias
+
+    same = nn.Conv2d(3, 3, 1, bias=False)
+    nothing = 3
+
+    def text():
+        return "text"
+"""
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with a module of networks, pictures, and a quantized model."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "networks_of_a_user.py").write_text(textwrap.dedent(NETWORKS))
+    (folder / "photos").mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("one.png", "two.png"):
+        coarse = rng.integers(0, 256, (4, 5, 3), np.uint8)
+        smooth = Image.fromarray(coarse).resize((40, 32), Image.Resampling.BICUBIC)
+        smooth.save(folder / "photos" / name)
+    write_image(folder / "grey.png", read_image(folder / "photos" / "one.png")[..., 0].copy())
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _in_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home)
+    monkeypatch.setattr(sys, "path", [str(home), *sys.path])
+
+
+@pytest.fixture(scope="session")
+def model(home: Path) -> Path:
+    """Path of a doubling luma model, written by the command."""
+    sys.path.insert(0, str(home))
+    path = home / "twice.fxp"
+    arguments = ["--calibration", str(home / "photos"), "--out", str(path), "--divide-by", "256"]
+    source = ["quantize", "networks_of_a_user:Twice"]
+    assert main([*source, *arguments, "--input-format", "ap_ufixed<8,0>", "--limit", "1"]) == 0
+    return path
+
+
+def fails(capsys: pytest.CaptureFixture[str], match: str, *arguments: object) -> None:
+    """Check that a command ends with code 1 and one line on standard error."""
+    capsys.readouterr()
+    assert main([str(argument) for argument in arguments]) == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines[-1].startswith("error: ")
+    assert match in lines[-1]
+    assert "Traceback" not in "\n".join(lines)
+
+
+def test_quantize_keeps_what_was_asked_for(model: Path):
+    loaded = fxp.load(model)
+    assert loaded.metadata["divide_by"] == "256"
+    assert str(loaded.graph.inputs[0].format) == "ap_ufixed<8,0>"
+    assert set(loaded.calibration_clipping) >= {"conv"}
+
+
+def test_quantize_options(home: Path, capsys: pytest.CaptureFixture[str]):
+    out = home / "options.fxp"
+    arguments = ["networks_of_a_user:Twice", "--arg", "0.25", "--calibration", "photos", "--crop",
+                 "12", "--weight-bits", "6", "--activation-bits", "9", "--method", "search",
+                 "--rounding", "AP_RND_CONV", "--out", str(out)]  # fmt: skip
+    assert main(["quantize", *arguments]) == 0
+    assert "AP_RND_CONV" in capsys.readouterr().out
+    graph = fxp.load(out).graph
+    assert graph.constants_by_name["conv.weight"].formats[0].width == 6
+
+
+def test_quantize_colour_network_and_weights(home: Path):
+    import torch
+
+    torch.save({"weight": torch.full((3, 3, 1, 1), 0.25)}, home / "weights.pt")
+    out = home / "same.fxp"
+    arguments = ["networks_of_a_user:same", "--weights", "weights.pt", "--calibration", "photos"]
+    assert main(["quantize", *arguments, "--out", str(out)]) == 0
+    image = np.full((3, 4, 4), 0.5, np.float32)
+    assert np.array_equal(fxp.load(out)(image), np.full((3, 4, 4), 0.375, np.float32))
+    assert main(["psnr", str(out), "photos"]) == 0
+
+
+def test_quantize_errors(home: Path, capsys: pytest.CaptureFixture[str]):
+    tail = ("--calibration", "photos", "--out", "never.fxp")
+    for match, source in (
+        ("package.module:name", "networks_of_a_user"),
+        ("cannot import 'missing_module'", "missing_module:x"),
+        ("has no 'Thrice'", "networks_of_a_user:Thrice"),
+        ("is a int, not a network", "networks_of_a_user:nothing"),
+        ("gives a str", "networks_of_a_user:text"),
+    ):
+        fails(capsys, match, "quantize", source, *tail)
+    twice = ("quantize", "networks_of_a_user:Twice")
+    fails(capsys, "see --arg", *twice, "--arg", "1", "--arg", "2", *tail)
+    fails(capsys, "no weights file", *twice, "--weights", "none.pt", *tail)
+    (home / "broken.pt").write_bytes(b"broken")
+    fails(capsys, "cannot read weights", *twice, "--weights", "broken.pt", *tail)
+    fails(capsys, "no such file", *twice, "--calibration", "none", "--out", "never.fxp")
+    fails(capsys, "cannot read", *twice, "--calibration", "broken.pt", "--out", "never.fxp")
+    fails(capsys, "no folder", *twice, "--calibration", "photos", "--out", "none/never.fxp")
+    fails(capsys, "fixed-point type name", *twice, "--input-format", "8 bit", *tail)
+    assert not list(home.glob("**/never*"))
+
+
+def test_usage_errors_give_two(capsys: pytest.CaptureFixture[str]):
+    assert main(["quantize"]) == 2
+    assert main(["no-such-command"]) == 2
+    assert main(["quantize", "a:b", "--calibration", "x", "--out", "y", "--weight-bits", "1"]) == 2
+
+
+def test_info(model: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["info", str(model), "--graph"]) == 0
+    output = capsys.readouterr().out
+    for part in ("divide_by: 256", "conv2d", "bit", "parameters", "graph Twice (integer)"):
+        assert part in output
+    fails(capsys, "", "info", "photos/one.png")
+    fails(capsys, "none.fxp", "info", "none.fxp")
+
+
+def test_run_image(model: Path, home: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["run", str(model), "grey.png", "out.png"]) == 0
+    loaded = fxp.load(model)
+    expected = to_codes(loaded(read_image(home / "grey.png") / 256.0) * 256.0)
+    assert np.array_equal(read_image(home / "out.png"), expected)
+    fails(capsys, "pass --luma", "run", model, "photos/one.png", "never.png")
+    fails(capsys, "must end in", "run", model, "grey.png", "never.xyz")
+    fails(capsys, "no folder", "run", model, "grey.png", "none/never.png")
+    assert not list(home.glob("**/never*"))
+
+
+def test_run_folder_and_array(model: Path, home: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["run", str(model), "photos", "enlarged", "--luma", "--threads", "1"]) == 0
+    assert sorted(path.name for path in (home / "enlarged").iterdir()) == ["one.png", "two.png"]
+    np.save(home / "values.npy", np.full((5, 6), 0.5))
+    assert main(["run", str(model), "values.npy", "result.npy"]) == 0
+    assert np.load(home / "result.npy").shape == (10, 12)
+    np.save(home / "text.npy", np.array(["text"]))
+    fails(capsys, "real numbers", "run", model, "text.npy", "never.npy")
+    np.save(home / "nan.npy", np.full((5, 6), np.nan))
+    fails(capsys, "nan", "run", model, "nan.npy", "never.npy")
+    assert not list(home.glob("**/never*"))
+
+
+def test_psnr(model: Path, home: Path, capsys: pytest.CaptureFixture[str]):
+    arguments = ["psnr", str(model), "photos", "--float", "networks_of_a_user:Twice"]
+    assert main([*arguments, "--json", "figures.json"]) == 0
+    output = capsys.readouterr().out
+    assert "mean" in output
+    assert "one.png" in output
+    figures = json.loads((home / "figures.json").read_text())
+    assert set(figures["mean"]) == {"bicubic", "float", "fixed"}
+    assert abs(figures["mean"]["fixed"]["psnr"] - figures["mean"]["float"]["psnr"]) < 1
+    fails(capsys, "", *arguments[:2], "photos", "--input", "none")
+
+
+def test_psnr_reads_given_inputs(model: Path, home: Path):
+    (home / "small").mkdir()
+    for path in (home / "photos").iterdir():
+        write_image(home / "small" / path.name, np.zeros((16, 20), np.uint8))
+    assert main(["psnr", str(model), "photos", "--input", "small", "--json", "dark.json"]) == 0
+    assert json.loads((home / "dark.json").read_text())["mean"]["fixed"]["psnr"] < 15
+
+
+def test_plugins(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    group = fxp.cli.PLUGIN_GROUP
+    plugins = EntryPoints(
+        [
+            EntryPoint("greet", "plugged_in:greet", group),
+            EntryPoint("broken", "no_such_package:command", group),
+        ]
+    )
+    module = type(sys)("plugged_in")
+
+    def greet(name: str = "you") -> None:
+        """Say hello."""
+        print(f"hello {name}")
+
+    module.greet = greet  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "plugged_in", module)
+    monkeypatch.setattr(fxp.cli, "entry_points", plugins.select)
+    assert main(["--help"]) == 0
+    listing = capsys.readouterr().out
+    assert "greet" in listing
+    assert "broken" in listing
+    assert main(["greet", "--name", "all"]) == 0
+    assert capsys.readouterr().out == "hello all\n"
+    fails(capsys, "cannot be loaded: No module named 'no_such_package'", "broken")
+
+
+def test_the_process(model: Path):
+    command = [sys.executable, "-c", "import sys; from fxp.cli import main; sys.exit(main())"]
+    done = subprocess.run([*command, "info", str(model)], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "parameters" in done.stdout
+    done = subprocess.run([*command, "info", "none.fxp"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    code = (
+        "import sys, fxp.cli; code = fxp.cli.main(['--help']);"
+        "heavy = {'torch', 'numba', 'skimage', 'onnx'} & set(sys.modules);"
+        "sys.exit(code if not heavy else f'imported {heavy}')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "demo" in done.stdout
+
+
+def test_version(capsys: pytest.CaptureFixture[str]):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("fxp ")

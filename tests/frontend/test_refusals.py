@@ -1,0 +1,246 @@
+"""Every refusal names the op, the module and what to do instead."""
+
+import pytest
+import torch
+from frontend_checks import OneInput, TwoInputs
+from torch import nn
+from torch.nn import functional
+
+from fxp.frontend import FrontendError, from_torch
+
+IMAGE = (1, 4, 8, 8)
+
+FUNCTIONS = {
+    "select": (lambda m, x: x[:, 0], r"aten\.select .*x\[:, i:i\+1\]"),
+    "unbind": (lambda m, x: x.unbind(1)[0], r"aten\.(unbind|select) .*x\[:, i:i\+1\]"),
+    "write": (lambda m, x: _written(x), r"aten\.(fill|copy|slice_scatter) .*torch\.cat"),
+    "permute": (lambda m, x: x.permute(0, 1, 3, 2), r"aten\.permute .*pixel_shuffle"),
+    "transpose": (lambda m, x: x.transpose(2, 3), r"aten\.(transpose|permute) .*pixel_shuffle"),
+    "silu": (lambda m, x: functional.silu(x), r"aten\.silu .*x \* torch\.sigmoid\(x\)"),
+    "gelu": (lambda m, x: functional.gelu(x), r"aten\.gelu .*nn\.ReLU"),
+    "softmax": (lambda m, x: x.softmax(1), r"aten\._?softmax.*return the logits"),
+    "log_softmax": (lambda m, x: x.log_softmax(1), r"aten\._?log_softmax.*return the logits"),
+    "abs": (lambda m, x: x.abs(), r"aten\.abs .*torch\.relu\(x\) \+ torch\.relu\(-x\)"),
+    "exp": (lambda m, x: x.exp(), r"aten\.exp .*not supported; rewrite"),
+    "sum": (lambda m, x: x.sum((2, 3)), r"aten\.sum .*mean over rows and columns"),
+    "mean_rows": (lambda m, x: x.mean(2), r"aten\.mean .*axes \[2\]; only rows and columns"),
+    "mean_channels": (lambda m, x: x.mean(1, True), r"axes \[1\]; only rows and columns"),
+    "amax_channels": (lambda m, x: x.amax(1, True), r"aten\.amax .*axes \[1\]"),
+    "cat_rows": (lambda m, x: torch.cat([x, x], 2), r"aten\.cat .*along axis 2; only channels"),
+    "cat_constant": (
+        lambda m, x: torch.cat([x, torch.ones(1, 1, 8, 8)], 1), r"joins a constant|image size"
+    ),
+    "split_rows": (lambda m, x: x.split(2, 2)[0], r"aten\.split .*splits axis 2; only channels"),
+    "pad_value": (lambda m, x: functional.pad(x, (1, 1), value=2.0), r"pads with 2\.0; only zeros"),
+    "pad_circular": (lambda m, x: functional.pad(x, (1, 1, 1, 1), mode="circular"), r"'circular'"),
+    "pad_channels": (lambda m, x: functional.pad(x, (0, 0, 0, 0, 1, 1)), r"pads channels"),
+    "divide_by_value": (lambda m, x: 1 + x / x, r"divides by a computed value"),
+    "divide_rounding": (lambda m, x: torch.div(x, 2, rounding_mode="floor"), r"rounds the quot"),
+    "divide_by_zero": (lambda m, x: x / 0, r"aten\.div .*divides by zero"),
+    "cube": (lambda m, x: x**3, r"aten\.pow .*exponent is 3; only squares"),
+    "clamp_tensor": (
+        lambda m, x: x.clamp(torch.zeros(1), torch.ones(1)), r"aten\.clamp .*not supported"
+    ),
+    "ranks": (lambda m, x: x + x.mean((2, 3)).view(1, 4)[:, :1], r"combines shapes .*keepdim=True"),
+    "to_integer": (lambda m, x: x.to(torch.int32), r"aten\.(to|_to_copy) .*"),
+    "to_half": (lambda m, x: x.half(), r"changes the type .*one floating-point type"),
+    "compare": (lambda m, x: (x > 0) * x, r"aten\.gt .*not supported"),
+    "random": (lambda m, x: x + torch.rand(1), r"aten\.rand .*draws random numbers"),
+    "dropout": (lambda m, x: functional.dropout(x), r"drops values at random|not supported"),
+    "ceil": (lambda m, x: functional.max_pool2d(x, 3, 2, ceil_mode=True), r"ceil_mode=True"),
+    "ceil_average": (lambda m, x: functional.avg_pool2d(x, 3, ceil_mode=True), r"ceil_mode=True"),
+    "dilated_pool": (lambda m, x: functional.max_pool2d(x, 2, dilation=2), r"set dilation=1"),
+    "indices": (
+        lambda m, x: functional.max_pool2d(x, 2, return_indices=True)[0],
+        r"max_pool2d_with_indices .*not supported",
+    ),
+    "divisor": (lambda m, x: functional.avg_pool2d(x, 2, divisor_override=3), r"divisor_override"),
+    "adaptive": (
+        lambda m, x: functional.adaptive_avg_pool2d(x, 3), r"adaptive pooling to \(3, 3\)"
+    ),
+    "nearest_fraction": (
+        lambda m, x: functional.interpolate(x, scale_factor=1.5), r"only a whole factor"
+    ),
+    "nearest_unequal": (
+        lambda m, x: functional.interpolate(x, scale_factor=(2, 1)), r"equal for rows and columns"
+    ),
+    "bilinear_4": (
+        lambda m, x: functional.interpolate(x, scale_factor=4, mode="bilinear"),
+        r"factor is 4; only a factor of 2",
+    ),
+    "bilinear_corners": (
+        lambda m, x: functional.interpolate(
+            x, scale_factor=2, mode="bilinear", align_corners=True
+        ),
+        r"set align_corners=False",
+    ),
+    "bicubic_antialias": (
+        lambda m, x: functional.interpolate(x, scale_factor=2, mode="bicubic", antialias=True),
+        r"set antialias=False",
+    ),
+    "unflatten": (lambda m, x: _flat(x).relu().view(1, 4, 2, 2), r"reshapes|vector cannot become"),
+    "reshape": (lambda m, x: x.reshape(1, 2, 2, 8, 8)[:, 0], r"aten\.(view|reshape) .*flattening"),
+    "expand": (lambda m, x: x[:, :1].expand(1, 4, -1, -1), r"repeats values along an axis"),
+    "unbatched": (lambda m, x: x.mean((0, 2, 3)), r"axes \[0, 2, 3\]"),
+    "batch_lost": (lambda m, x: x.mean((2, 3)).squeeze(0).relu(), r"batch axis included"),
+    "batch_cut": (lambda m, x: x[0:0], r"cuts the batch axis"),
+    "empty": (lambda m, x: x[:, 4:], r"its result is empty"),
+    "constant_output": (lambda m, x: (x, torch.ones(2)), r"output 1 of the model is constant"),
+    "number_output": (lambda m, x: (x, 3), r"output 1 of the model is 3"),
+    "none_output": (lambda m, x: (x, None), r"output 1 of the model is None"),
+}  # fmt: skip
+
+
+def _written(x):
+    y = x.relu()
+    y[:, 0:1] = 0
+    return y
+
+
+def _flat(x):
+    return functional.adaptive_max_pool2d(x, 2).flatten(1)
+
+
+@pytest.mark.filterwarnings("ignore:the image sizes are fixed")
+@pytest.mark.parametrize(("function", "message"), FUNCTIONS.values(), ids=FUNCTIONS)
+def test_function(function, message):
+    with pytest.raises(FrontendError, match=message):
+        from_torch(OneInput(function).eval(), [torch.randn(IMAGE)])
+
+
+class NormalizesEachBatch(nn.BatchNorm2d):
+    def __init__(self):
+        super().__init__(4, track_running_stats=False)
+
+
+LAYERS = {
+    "transposed": (nn.ConvTranspose2d(4, 4, 2, 2), r"aten\.conv_transpose2d .*not supported yet"),
+    "circular": (nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"), r"mode is 'circular'"),
+    "instance": (nn.InstanceNorm2d(4), r"use nn\.BatchNorm2d"),
+    "group": (nn.GroupNorm(2, 4), r"aten\.(native_)?group_norm .*use nn\.BatchNorm2d"),
+    "layer": (nn.LayerNorm([8, 8]), r"aten\.(native_)?layer_norm .*use nn\.BatchNorm2d"),
+    "no_statistics": (NormalizesEachBatch(), r"statistics"),
+    "linear_on_image": (nn.Linear(8, 3), r"aten\.linear .*flatten the image first"),
+    "hardswish": (nn.Hardswish(), r"torch\.clamp\(x \+ 3, 0, 6\) / 6"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:the image sizes are fixed")
+@pytest.mark.parametrize(
+    ("layer", "message"), LAYERS.values(), ids=LAYERS
+)
+def test_layer(layer, message):
+    with pytest.raises(FrontendError, match=message):
+        from_torch(nn.Sequential(layer).eval(), [torch.randn(IMAGE)])
+
+
+def test_message_names_module_and_line():
+    class Inner(nn.Module):
+        def forward(self, x):
+            return torch.exp(x)
+
+    model = nn.Sequential(nn.Conv2d(4, 4, 1), nn.ModuleDict({"deep": Inner()})["deep"]).eval()
+    with pytest.raises(FrontendError) as caught:
+        from_torch(model, [torch.randn(IMAGE)])
+    message = str(caught.value)
+    assert "aten.exp in module '1'" in message
+    assert "Inner" in message
+    assert "test_refusals.py:" in message
+    assert "return torch.exp(x)" in message
+
+
+def test_two_values_are_not_weights():
+    model = TwoInputs(lambda m, x, y: functional.conv2d(x, y)).eval()
+    with pytest.raises(FrontendError, match="'weight' is computed from the input"):
+        from_torch(model, [torch.randn(1, 4, 8, 8), torch.randn(1, 4, 3, 3)])
+
+
+def test_one_dimensional_convolution():
+    model = OneInput(lambda m, x: m.conv(x.unsqueeze(1)), conv=nn.Conv1d(1, 2, 3)).eval()
+    with pytest.raises(FrontendError, match=r"aten\.|batch axis"):
+        from_torch(model, [torch.randn(1, 6)])
+
+
+def test_branch_on_values():
+    def function(m, x):
+        return x if x.sum() > 0 else -x
+
+    with pytest.raises(FrontendError, match=r"torch\.export cannot trace .*branches on pixel") as e:
+        from_torch(OneInput(function).eval(), [torch.randn(IMAGE)])
+    assert e.value.__cause__ is not None
+
+
+def test_examples_that_do_not_fit():
+    with pytest.raises(FrontendError, match="call the model on them first"):
+        from_torch(nn.Conv2d(3, 4, 3).eval(), [torch.randn(IMAGE)])
+
+
+class Counter(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("last", torch.zeros(1, 4, 8, 8))
+
+    def forward(self, x):
+        y = x + self.last
+        self.last.copy_(x)
+        return y
+
+
+def test_module_with_memory():
+    with pytest.raises(FrontendError, match=r"changes 'last' while it runs.*`states`"):
+        from_torch(Counter().eval(), [torch.randn(IMAGE)])
+
+
+def test_model_with_a_secret():
+    values = iter(range(100))
+    model = OneInput(lambda m, x: x + next(values)).eval()
+    with pytest.raises(FrontendError, match="differs from the model's at the example's sizes"):
+        from_torch(model, [torch.randn(IMAGE)])
+
+
+def test_input_changed_in_place():
+    with pytest.raises(FrontendError, match="in place; set inplace=False"):
+        from_torch(nn.ReLU(inplace=True).eval(), [torch.randn(IMAGE)])
+
+
+def test_training_mode():
+    with pytest.raises(FrontendError, match=r"call model\.eval\(\)"):
+        from_torch(nn.ReLU(), [torch.randn(IMAGE)])
+    model = nn.Sequential(nn.ReLU(), nn.Dropout()).eval()
+    model[1].train()
+    with pytest.raises(FrontendError, match="module '1' is in training mode"):
+        from_torch(model, [torch.randn(IMAGE)])
+
+
+@pytest.mark.parametrize(
+    ("examples", "message"),
+    [
+        ([], "at least one example"),
+        ([3.0], "example input 0 is a float"),
+        ([torch.randn(3, 8, 8)], r"shape \(3, 8, 8\); it must be a batch"),
+        ([torch.zeros(1, 3, 8, 8, dtype=torch.int64)], "must be floating point"),
+        ([torch.zeros(0, 3, 8, 8)], "it must be a batch"),
+    ],
+)
+def test_examples(examples, message):
+    with pytest.raises(FrontendError, match=message):
+        from_torch(nn.ReLU().eval(), examples)
+
+
+@pytest.mark.parametrize("states", [[(2, 0)], [(0, 2)], [(-1, 0)], [(0, 0), (0, 1)]])
+def test_states_must_be_pairs_of_positions(states):
+    model = TwoInputs(lambda m, x, y: (x + y, x - y)).eval()
+    with pytest.raises(FrontendError, match=r"must be pairs \(input position, output position\)"):
+        from_torch(model, [torch.randn(IMAGE)] * 2, states=states)
+
+
+def test_states_are_not_everything():
+    model = TwoInputs(lambda m, x, y: (x + y, x - y)).eval()
+    with pytest.raises(FrontendError, match="besides the states"):
+        from_torch(model, [torch.randn(IMAGE)] * 2, states=[(0, 0), (1, 1)])
+
+
+def test_state_of_another_shape():
+    model = TwoInputs(lambda m, x, y: (x + y, x[:, :2])).eval()
+    with pytest.raises(FrontendError, match="must be equal"):
+        from_torch(model, [torch.randn(IMAGE)] * 2, states=[(1, 1)])

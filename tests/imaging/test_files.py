@@ -1,0 +1,135 @@
+"""Image files: what is read, what is refused, and that nothing is half written."""
+
+import contextlib
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from fxp.files import replace_file
+from fxp.imaging.files import ImageError, image_paths, read_image, write_image
+from fxp.imaging.montage import CAPTION_HEIGHT, GAP, side_by_side
+
+
+def picture(height: int = 6, width: int = 5, *channels: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, *channels), np.uint8)
+
+
+@pytest.mark.parametrize("channels", [(), (3,)])
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
+def test_lossless_round_trip(tmp_path: Path, suffix: str, channels: tuple[int, ...]):
+    image = picture(6, 5, *channels)
+    write_image(tmp_path / f"image{suffix}", image)
+    assert np.array_equal(read_image(tmp_path / f"image{suffix}"), image)
+
+
+@pytest.mark.parametrize(
+    ("mode", "shape"),
+    [("1", (6, 5)), ("L", (6, 5)), ("P", (6, 5, 3)), ("CMYK", (6, 5, 3)), ("LA", (6, 5)),
+     ("RGBA", (6, 5, 3)), ("YCbCr", (6, 5, 3))],
+)  # fmt: skip
+def test_modes_are_converted(tmp_path: Path, mode: str, shape: tuple[int, ...]):
+    path = tmp_path / "image.tif"
+    Image.fromarray(picture(6, 5, 3)).convert(mode).save(path)
+    assert read_image(path).shape == shape
+
+
+def test_opaque_alpha_is_dropped_and_transparency_refused(tmp_path: Path):
+    path = tmp_path / "image.png"
+    image = np.dstack([picture(4, 4, 3), np.full((4, 4), 255, np.uint8)])
+    Image.fromarray(image).save(path)
+    assert np.array_equal(read_image(path), image[..., :3])
+    image[0, 0, 3] = 254
+    Image.fromarray(image).save(path)
+    with pytest.raises(ImageError, match=r"image\.png is transparent"):
+        read_image(path)
+
+
+def test_sixteen_bits_are_refused(tmp_path: Path):
+    Image.fromarray(np.full((3, 3), 1000, np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(ImageError, match=r"deep\.png has mode I"):
+        read_image(tmp_path / "deep.png")
+
+
+def test_orientation_is_applied(tmp_path: Path):
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    Image.fromarray(picture(4, 8)).save(tmp_path / "turned.png", exif=tags)
+    assert read_image(tmp_path / "turned.png").shape == (8, 4)
+
+
+def test_missing_file(tmp_path: Path):
+    with pytest.raises(ImageError, match="cannot read image"):
+        read_image(tmp_path / "none.png")
+    with pytest.raises(ImageError, match="no such file or folder"):
+        image_paths(tmp_path / "none")
+
+
+def test_folders(tmp_path: Path):
+    with pytest.raises(ImageError, match="no images in folder"):
+        image_paths(tmp_path)
+    for name in ("b.png", "a.PNG", "notes.txt"):
+        (tmp_path / name).write_bytes(b"")
+    assert [path.name for path in image_paths(tmp_path)] == ["a.PNG", "b.png"]
+
+
+def _png() -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(picture(7, 9, 3)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+PNG = _png()
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_damaged_files_raise_image_error(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+):
+    damaged = bytearray(PNG)
+    for _ in range(data.draw(st.integers(1, 4))):
+        damaged[data.draw(st.integers(0, len(PNG) - 1))] = data.draw(st.integers(0, 255))
+    damaged = damaged[: data.draw(st.integers(0, len(PNG)))]
+    path = tmp_path_factory.getbasetemp() / "damaged.png"
+    path.write_bytes(bytes(damaged))
+    with contextlib.suppress(ImageError):
+        assert read_image(path).dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "match"),
+    [("image.xyz", picture(), "must end in"), ("image.png", picture().astype(float), "8-bit")],
+)
+def test_unwritable_images(tmp_path: Path, name: str, image: np.ndarray, match: str):
+    with pytest.raises(ImageError, match=match):
+        write_image(tmp_path / name, image)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("step", ["fsync", "chmod", "replace"])
+def test_a_failed_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+):
+    target = tmp_path / "file"
+    replace_file(target, b"old")
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, step, fail)
+    with pytest.raises(OSError, match="disk full"):
+        replace_file(target, b"new")
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_side_by_side():
+    sheet = side_by_side({"one": picture(30, 40), "two": picture(30, 40, 3)}, crop=20, panel=40)
+    assert sheet.shape == (40 + CAPTION_HEIGHT, 2 * 40 + GAP, 3)
+    assert sheet[:CAPTION_HEIGHT].min() < 128  # the caption

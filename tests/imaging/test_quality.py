@@ -1,0 +1,39 @@
+"""PSNR, SSIM and SQNR by hand-computed values."""
+
+import math
+
+import numpy as np
+import pytest
+
+from fxp.imaging.quality import compare, to_codes
+from fxp.metrics import psnr, sqnr
+
+
+def test_known_values():
+    truth = np.zeros((20, 20), np.uint8)
+    image = truth.copy()
+    image[5, 5] = 20
+    assert compare(truth, image).psnr == pytest.approx(10 * math.log10(255**2 * 400 / 400))
+    assert compare(truth, truth) == (math.inf, 1.0)
+    assert psnr([1.0, 0.0], [1.0, 0.5]) == pytest.approx(10 * math.log10(1 / 0.125))
+    assert sqnr([2.0, 0.0], [2.0, 1.0]) == pytest.approx(10 * math.log10(2 / 0.5))
+    assert sqnr([0.0], [1.0]) == -math.inf
+    assert sqnr([1.0], [1.0]) == math.inf
+
+
+def test_border_is_left_out():
+    truth = np.zeros((20, 20, 3), np.uint8)
+    image = truth.copy()
+    image[0], image[:, -1] = 255, 255
+    assert compare(truth, image, border=1).psnr == math.inf
+    assert math.isnan(compare(truth, image, border=6).ssim)  # smaller than the window
+
+
+@pytest.mark.parametrize(("shape", "border"), [((5, 4), 0), ((5, 5), 3)])
+def test_errors(shape: tuple[int, int], border: int):
+    with pytest.raises(ValueError, match=r"cannot compare|leaves nothing"):
+        compare(np.zeros((5, 5), np.uint8), np.zeros(shape, np.uint8), border=border)
+
+
+def test_codes_round_half_up_and_clip():
+    assert to_codes([-1, 0.49, 0.5, 254.5, 300]).tolist() == [0, 0, 1, 255, 255]
