@@ -1,0 +1,87 @@
+"""The demo: it finishes, checks itself, and its figures show the network at work."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+
+import fxp
+from fxp.cli import main
+from fxp.engine import Engine
+from fxp.imaging.files import read_image, write_image
+from models import sr
+
+
+def figures(output: str) -> dict[str, float]:
+    """PSNR by method."""
+    rows = re.findall(r"│ (bicubic|KimSR float|KimSR fixed) +│[^│]*│ +([\d.]+) │", output)
+    return {name: float(value) for name, value in rows}
+
+
+def test_demo_on_the_shipped_photograph(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["demo", "--out", str(tmp_path / "out")]) == 0
+    output = capsys.readouterr().out
+    psnr = figures(output)
+    assert psnr["KimSR float"] > psnr["bicubic"] + 2
+    assert abs(psnr["KimSR fixed"] - psnr["KimSR float"]) < 0.1
+    assert "engine == oracle on all 16,384 pixels" in output
+    assert read_image(tmp_path / "out" / "enlarged.png").shape == (512, 512, 3)
+    assert read_image(tmp_path / "out" / "side_by_side.png").ndim == 3
+    model = fxp.load(tmp_path / "out" / "kimsr_x2.fxp")
+    assert model.parameters == 2560
+    widths = {form.width for constant in model.graph.constants for form in constant.formats}
+    assert widths == {10}
+
+
+def test_demo_on_a_small_grey_image_of_odd_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    write_image(tmp_path / "grey.png", skimage.data.camera()[:37, :51].copy())
+    out = tmp_path / "out"
+    assert main(["demo", "--image", str(tmp_path / "grey.png"), "--out", str(out)]) == 0
+    assert read_image(out / "enlarged.png").shape == (36, 50)
+    write_image(tmp_path / "dot.png", np.zeros((1, 1), np.uint8))
+    assert main(["demo", "--image", str(tmp_path / "dot.png")]) == 1
+    assert "too small" in capsys.readouterr().err
+    assert main(["demo", "--image", "none.png"]) == 1
+
+
+def test_demo_notices_a_wrong_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    right = Engine.run
+
+    def wrong(self: Engine, inputs, *arguments, **options):
+        result = right(self, inputs, *arguments, **options)
+        result.outputs[0].flat[-1] ^= 1
+        return result
+
+    monkeypatch.setattr(Engine, "run", wrong)
+    assert main(["demo", "--out", str(tmp_path / "out")]) == 1
+    assert "differ" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_chroma_is_matlab_bicubic():
+    from fxp.imaging.quality import to_codes
+    from fxp.imaging.resize import imresize
+    from models.sr.pipeline import chroma_enlarger
+
+    plane = skimage.data.camera()[100:150, 30:83]
+    enlarged = chroma_enlarger().run_raw(plane)
+    assert np.array_equal(enlarged, to_codes(imresize(plane, 2)))
+
+
+def test_colour_keeps_grey_grey():
+    model = fxp.quantize(
+        sr.load_float("kimsr_x2_bicubic"),
+        [skimage.data.camera()[None, None, :48, :48] / 256],
+        input_format=sr.PIXEL,
+        output_format=sr.PIXEL,
+    )
+    grey = np.repeat(skimage.data.camera()[40:60, 50:75, None], 3, axis=2)
+    colour = sr.enlarge_colour(model, grey)
+    assert colour.shape == (40, 50, 3)
+    assert np.ptp(colour.astype(int), axis=2).max() <= 1
