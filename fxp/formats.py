@@ -198,8 +198,10 @@ class Format:
     def for_range(cls, low: int, high: int, frac: int) -> Format:
         """Narrowest format with `frac` fraction bits holding the raw integers `low` to `high`.
 
-        Unsigned if `low` is not negative.
+        Unsigned if `low` is not negative; raises `FormatError` if `low` exceeds `high`.
         """
+        if low > high:
+            raise FormatError(f"the range {low} to {high} is empty")
         signed = low < 0
         lowest = -low - 1 if signed else 0
         width = max(max(high, 0).bit_length(), lowest.bit_length(), 1 - signed)
@@ -253,7 +255,9 @@ class Quantization:
 
 
 def check_modes(target: Format, rounding: Rounding, overflow: Overflow) -> None:
-    """Raise `FormatError` if the overflow mode does not exist for the format."""
+    """Raise `FormatError` for arguments of wrong types, or a mode the format does not have."""
+    if not isinstance(target, Format):
+        raise FormatError(f"format must be a fxp.Format, got {target!r}")
     if not isinstance(rounding, Rounding):
         raise FormatError(f"rounding must be a fxp.Rounding, got {rounding!r}")
     if not isinstance(overflow, Overflow):

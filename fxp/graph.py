@@ -175,6 +175,9 @@ class Node:
     def __post_init__(self) -> None:
         if not isinstance(self.op, Op):
             raise GraphError(f"node {self.name!r}: {self.op!r} is not an op")
+        unhashable = [n for n, v in self.op.attributes().items() if isinstance(v, list)]
+        if unhashable:
+            raise GraphError(f"node {self.name!r}: {unhashable} must be tuples, not lists")
         if isinstance(self.inputs, str) or any(not isinstance(name, str) for name in self.inputs):
             raise GraphError(f"node {self.name!r}: inputs must be a tuple of names")
         if not isinstance(self.quantization, Quantization | None):

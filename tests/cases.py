@@ -467,7 +467,9 @@ def build(
     values, constants, operands = [], [], []
     for position, template in enumerate(case.operands):
         if template.role == "value":
-            value = Value(f"input{position}", symbolic_shape(template), pick_format(template, choices))
+            value = Value(
+                f"input{position}", symbolic_shape(template), pick_format(template, choices)
+            )
             values.append(value)
             operands.append(Operand(value.shape, (value.format,)))
         else:
@@ -542,7 +544,9 @@ def concrete_shape(shape: Shape, size: tuple[int, int]) -> tuple[int, ...]:
 def pick_size(case: Case, choices: Choices, axis: int) -> int:
     """Choose a height or width, from the smallest legal one to about nine."""
     smallest, multiple = case.smallest[axis], case.multiple
-    return choices.integer(smallest // multiple, max(9, smallest) // multiple) * multiple or multiple
+    return (
+        choices.integer(smallest // multiple, max(9, smallest) // multiple) * multiple or multiple
+    )
 
 
 def pick_format(template: Template, choices: Choices, frac: int | None = None) -> Format:

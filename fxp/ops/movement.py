@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -263,7 +264,7 @@ class Flatten(_Move):
             all(isinstance(size, int) for size in shapes[0]),
             f"needs a fixed height and width, got {shape_text(shapes[0])}",
         )
-        return (int(np.prod(shapes[0])),)  # type: ignore[arg-type]
+        return (math.prod(int(size) for size in shapes[0]),)  # type: ignore[arg-type]
 
     def oracle(self, operands: Sequence[Operand], *arrays: IntArray) -> IntArray:
         """Reshape."""

@@ -6,6 +6,7 @@ does: no division, no data-dependent rounding, one requantization at the end.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -259,7 +260,7 @@ class _Global(Op):
         require_image(shapes[0])
         channels, *sizes = shapes[0]
         if all(isinstance(size, int) for size in sizes):
-            pixels = int(np.prod(sizes))  # type: ignore[arg-type]
+            pixels = math.prod(int(size) for size in sizes)  # type: ignore[arg-type]
             require(pixels <= MAX_PIXELS, f"{pixels} pixels; at most {MAX_PIXELS} are supported")
         return channels, 1, 1
 

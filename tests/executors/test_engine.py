@@ -6,15 +6,23 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from cases import CASES, MODES, PATTERNS, Case, Example, RandomChoices, any_example, build, enumerated
+from cases import (
+    CASES,
+    MODES,
+    PATTERNS,
+    Case,
+    Example,
+    RandomChoices,
+    any_example,
+    build,
+    enumerated,
+)
 from equality import check_engine, run_oracle
 from hypothesis import given, settings
 
 from fxp import engine as engine_module
 from fxp.engine import Engine
-from fxp.graph import Graph, Node, Value
-from fxp.formats import Format, Quantization
-from fxp.ops import GraphError, Multiply
+from fxp.ops import GraphError
 
 
 def check(example: Example) -> int:
@@ -22,9 +30,7 @@ def check(example: Example) -> int:
     engine = Engine(example.graph)
     expected = run_oracle(example.graph, example.inputs)
     check_engine(example.graph, expected[0], example.inputs[0], engine=engine)
-    check_engine(
-        example.graph, expected[1], example.inputs[1], options=((1, True),), engine=engine
-    )
+    check_engine(example.graph, expected[1], example.inputs[1], options=((1, True),), engine=engine)
     return sum(item.clipped["result"] for item in expected)
 
 
@@ -72,7 +78,9 @@ def test_sizes_below_the_smallest_are_refused(case: Case) -> None:
             tuple(sizes.get(str(part), part) for part in example.graph.values[name].shape)
             for name in names
         ]
-        if all(shape == array.shape for shape, array in zip(shapes, example.inputs[0], strict=True)):
+        if all(
+            shape == array.shape for shape, array in zip(shapes, example.inputs[0], strict=True)
+        ):
             continue  # the axis is not free
         with pytest.raises(GraphError):
             Engine(example.graph).run([np.zeros(shape, np.int64) for shape in shapes])

@@ -29,7 +29,9 @@ from fxp.graph import Graph, Node, State, Value
 from fxp.ops import REGISTRY, Add, Concat, GraphError, Relu
 
 thorough = settings(
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], max_examples=120
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    max_examples=100,
+    phases=[Phase.generate],  # a seed does not shrink
 )
 
 seen: Counter[str] = Counter()
@@ -90,7 +92,7 @@ def test_random_graphs() -> None:
         assert seen[wanted] >= 3, wanted
     for wanted in ("five nodes", "torch runs", "onnx runs"):
         assert seen[wanted] >= seen["graphs"] / 3, wanted
-    assert {*REGISTRY} - {*seen} <= {"pixel_unshuffle"}, {*REGISTRY} - {*seen}
+    assert {*REGISTRY} <= {*seen}
 
 
 @settings(thorough, max_examples=30)
@@ -133,8 +135,10 @@ def test_one_engine_from_several_threads() -> None:
     for wanted in (False, True):
         example = find(
             graphs(),
-            lambda item, wanted=wanted: len(item.graph.nodes) >= 8 and bool(item.graph.states) == wanted,
-            settings=settings(thorough, max_examples=500, phases=[Phase.generate]),
+            lambda item, wanted=wanted: (
+                len(item.graph.nodes) >= 8 and bool(item.graph.states) == wanted
+            ),
+            settings=settings(thorough, max_examples=500),
         )
         graph, engine = example.graph, Engine(example.graph)
         generator = np.random.default_rng(5)

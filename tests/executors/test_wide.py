@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from cases import MODES, WIDE_CASES, Case, RandomChoices, build, product
 from equality import check_engine, check_onnx, check_torch, onnx_refuses, run_oracle, torch_refuses
-
-import torch
 
 from fxp import torch_forward
 from fxp.engine import Engine
@@ -61,7 +60,9 @@ def test_more_than_63_bits_are_refused(left: int, right: int, needed: int) -> No
 def test_proof_beyond_64_bits_does_not_overflow() -> None:
     weight = Constant("weight", np.full((1, 4), 2**39 - 1), (Format(40, 0),))
     target = Quantization(Format(8, 0))
-    with pytest.raises(GraphError, match=f"needs 81 bits for the range {-(2**39) * (2**39 - 1) * 4}"):
+    with pytest.raises(
+        GraphError, match=f"needs 81 bits for the range {-(2**39) * (2**39 - 1) * 4}"
+    ):
         Graph("wide", (Value("x", (4,), Format(40, 0)),),
               (Node("sum", Linear(), ("x", "weight"), target),), ("sum",), (weight,))  # fmt: skip
 
@@ -69,7 +70,9 @@ def test_proof_beyond_64_bits_does_not_overflow() -> None:
 def one_node(op: Op, source: Format, target: Quantization, *constants: Constant) -> Graph:
     """Graph of one node on a vector of two."""
     names = ("x", *(constant.name for constant in constants))
-    return Graph("g", (Value("x", (2,), source),), (Node("y", op, names, target),), ("y",), constants)
+    return Graph(
+        "g", (Value("x", (2,), source),), (Node("y", op, names, target),), ("y",), constants
+    )
 
 
 @pytest.mark.parametrize("width", [53, 54, 63])

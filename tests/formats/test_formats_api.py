@@ -386,3 +386,10 @@ def test_defaults_round_half_up_and_saturate() -> None:
     target = Format(4, 0)
     assert quantize([0.5, -0.5, 1.5, 99, -99], target).tolist() == [1, 0, 2, 7, -8]
     assert requantize([1, -1, 3, 99, -99], 1, target).tolist() == [1, 0, 2, 7, -8]
+
+
+def test_empty_range_and_wrong_types_are_refused() -> None:
+    with pytest.raises(FormatError, match="the range 1 to 0 is empty"):
+        Format.for_range(1, 0, 0)
+    with pytest.raises(FormatError, match="format must be"):
+        Quantization("ap_fixed<8,4>")  # type: ignore[arg-type]

@@ -923,3 +923,8 @@ def test_random_graphs_are_refused_or_consistent(parts: dict[str, Any]) -> None:
         return
     assert all(min(shape) >= 1 for shape in found.values())
     assert graph.bind([found[value.name] for value in graph.inputs]) is not None
+
+
+def test_list_attributes_are_refused():
+    with pytest.raises(GraphError, match=r"\['stride'\] must be tuples"):
+        Node("c", Conv2d(stride=[1, 1]), ("x", "w"))  # type: ignore[arg-type]

@@ -78,7 +78,9 @@ def test_every_concrete_op_is_registered() -> None:
 
 
 def test_names_of_cases_are_unique() -> None:
-    names = [case.name for case in (*CASES, *(case for cases in WIDE_CASES.values() for case in cases))]
+    names = [
+        case.name for case in (*CASES, *(case for cases in WIDE_CASES.values() for case in cases))
+    ]
     assert len({*names}) == len(names)
 
 
@@ -105,7 +107,10 @@ class _Mutable(_Incomplete):
 
 def test_the_check_finds_an_incomplete_op() -> None:
     assert problems(_Incomplete, OPS_WITH_CASES) == [
-        *(f"face {face} is missing" for face in ("accumulator", "kernel", "onnx", "oracle", "torch")),
+        *(
+            f"face {face} is missing"
+            for face in ("accumulator", "kernel", "onnx", "oracle", "torch")
+        ),
         "name '' is not of its own in lower case",
         "is not a frozen dataclass",
         "arity (2, 1) is not (fewest, most)",

@@ -148,7 +148,7 @@ def test_metadata_that_is_no_text_is_refused(metadata: dict, tmp_path: Path):
 def test_attributes_of_a_wrong_type_are_refused(tmp_path: Path):
     image = Value("x", (1, store_graphs.H, store_graphs.W), Format(4, 0))
     weight = Constant("w", np.ones((1, 1, 1, 1), np.int64), (Format(4, 0),))
-    odd = Node("c", Conv2d(stride=[2, 2]), ("x", "w"), Quantization(Format(4, 0)))  # type: ignore[arg-type]
+    odd = Node("c", Conv2d(groups=True), ("x", "w"), Quantization(Format(4, 0)))
     with pytest.raises(FileError, match="attribute"):
         save_graph(Graph("g", (image,), (odd,), ("c",), (weight,)), tmp_path / "x.fxp")
 
