@@ -136,7 +136,7 @@ def choose_frac(
         ``minmax``: the most fraction bits that clip nothing by more than one step.
         ``percentile``: the most that clip at most ``100 - percentile`` percent of the values by
         more than one step, where values are told apart by their binary exponents.
-        ``mse``: the least mean squared error on the sample, of the ``minmax`` bits and up to
+        ``mse``: the least mean squared error on the sample, of one bit less than ``minmax`` up to
         `EXTRA_FRACS` - 1 more.
     percentile
         For the method of that name.
@@ -164,7 +164,13 @@ def choose_frac(
                 break
         return min(max(smallest, width - signed - top), MAX_FRAC_MAGNITUDE)
     sample = statistics.sample
-    fracs = range(smallest, min(smallest + EXTRA_FRACS, MAX_FRAC_MAGNITUDE + 1))
+    # One bit less than min-max matters when the largest values lie on the last step; it comes last
+    # because the first of equal errors wins.
+    fracs = [
+        frac
+        for frac in (*range(smallest, smallest + EXTRA_FRACS), smallest - 1)
+        if abs(frac) <= MAX_FRAC_MAGNITUDE
+    ]
     forms = [Format(width, frac, signed) for frac in fracs]
     errors = [np.mean((dequantize(quantize(sample, form), form) - sample) ** 2) for form in forms]
     return fracs[int(np.argmin(errors))]

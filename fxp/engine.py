@@ -168,8 +168,8 @@ class Engine:
             np.ascontiguousarray(
                 values[name] if name in values else self._constants[name], step.accumulator_dtype
             )
-            for name in step.node.inputs
-            if name in values or name in self._constants
+            for position, name in enumerate(step.node.inputs)
+            if position not in step.node.op.constant_roles  # those are bound in the kernel
         ]
         result = np.empty((height, width, channels), step.result_dtype)
         row_bytes = width * channels * step.accumulator_dtype.itemsize

@@ -96,9 +96,7 @@ class _Folding:
                 self._fold(source, node)
             else:
                 self._express(node, node.op)
-        return rebuilt(
-            self._graph, self._nodes.values(), self._constants.values(), self._renamed
-        )
+        return rebuilt(self._graph, self._nodes.values(), self._constants.values(), self._renamed)
 
     def _layer_before(self, node: Node) -> Node | None:
         """Return the layer that only this node reads, or None."""
@@ -135,9 +133,7 @@ class _Folding:
                 ),
                 self._constant(f"{stem}.bias.folded", bias),
             )
-        self._nodes[source.name] = replace(
-            source, inputs=(source.inputs[0], *self._folded[key])
-        )
+        self._nodes[source.name] = replace(source, inputs=(source.inputs[0], *self._folded[key]))
         self._renamed[node.name] = source.name
 
     def _express(self, node: Node, op: BatchNorm) -> None:

@@ -245,4 +245,3 @@ MOVEMENT: dict[str, Converter] = {
     ),
 }  # fmt: skip
 """Converters by aten op and overload."""
-

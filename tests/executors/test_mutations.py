@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from cases import assert_same
+from cases import COMPARISONS, assert_same
 from equality import check_engine, check_onnx, check_torch, onnx_session, session_of
 from onnx import numpy_helper
 
@@ -247,6 +247,7 @@ def test_comparison_sees_one_element_and_shape() -> None:
         assert_same("comparison", "y", expected, actual)
     with pytest.raises(AssertionError, match=r"\(3, 2\)"):
         assert_same("comparison", "y", expected, expected.reshape(3, 2))
+    del COMPARISONS["comparison"]
 
 
 def test_missing_value_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

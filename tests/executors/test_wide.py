@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from cases import MODES, WIDE_CASES, Case, RandomChoices, build, product
 from equality import check_engine, check_onnx, check_torch, onnx_refuses, run_oracle, torch_refuses
 
-from fxp import torch_forward
+from fxp import oracle, torch_forward
 from fxp.engine import Engine
 from fxp.export.onnx import to_onnx
 from fxp.formats import Format, Quantization, Rounding
@@ -42,6 +45,28 @@ def test_wide_case(count: int, case: Case) -> None:
         assert torch_refuses(graph) >= (example.accumulator.bits > 52)
         assert onnx_refuses(example.node) >= (example.accumulator.bits > 62)
     assert max(seen) == count
+
+
+@pytest.mark.parametrize("case", [case for _, case in WIDE], ids=lambda case: case.name)
+def test_ends_of_the_accumulator(case: Case) -> None:
+    """The largest and smallest exact results go through the executors unchanged."""
+    choices = RandomChoices(np.random.default_rng(7))
+    example = build(case, choices, constant_pattern="largest", size=(2, 2))
+    exact = Quantization(Format(63, example.accumulator.frac))
+    graph = replace(example.graph, nodes=(replace(example.node, quantization=exact),))
+    results = []
+    for corner in itertools.product((False, True), repeat=len(graph.inputs)):
+        arrays = [
+            np.full_like(array, value.format.max_raw if top else value.format.min_raw)
+            for top, value, array in zip(corner, graph.inputs, example.inputs[0], strict=True)
+            if value.format is not None
+        ]
+        expected = oracle.run(graph, arrays)
+        check_engine(graph, expected, arrays)
+        check_onnx(graph, [expected], [arrays])
+        results.append(expected.outputs[0])
+    assert np.min(results) == min(example.accumulator.low)
+    assert np.max(results) == max(example.accumulator.high)
 
 
 @pytest.mark.parametrize(

@@ -229,9 +229,7 @@ def test_encoder_and_decoder_with_a_state():
             return y, functional.avg_pool2d(y, 2)
 
     model = Model().eval()
-    graph = from_torch(
-        model, [torch.randn(1, 2, 8, 12), torch.randn(1, 4, 8, 12)], states=[(1, 1)]
-    )
+    graph = from_torch(model, [torch.randn(1, 2, 8, 12), torch.randn(1, 4, 8, 12)], states=[(1, 1)])
     assert graph.inputs[0].shape == (2, Extent("H") * 4, Extent("W") * 4)
     assert graph.states[0].value.shape == (4, Extent("H") * 4, Extent("W") * 4)
 
@@ -327,9 +325,7 @@ def test_padding_read_by_others_stays():
         padded = functional.pad(x, (1, 1, 1, 1), mode="replicate")
         return m.conv(padded), padded.relu(), m.outer(padded)
 
-    model = OneInput(
-        function, conv=nn.Conv2d(3, 4, 3), outer=nn.Conv2d(3, 4, 3, padding=1)
-    )
+    model = OneInput(function, conv=nn.Conv2d(3, 4, 3), outer=nn.Conv2d(3, 4, 3, padding=1))
     graph = converted(model, (1, 3, 8, 8))
     assert [node.op.name for node in graph.nodes] == ["pad", "conv2d", "relu", "conv2d"]
 

@@ -270,9 +270,7 @@ def test_two_inputs_of_one_size(function):
 
 def test_two_inputs_of_their_own_sizes():
     model = TwoInputs(lambda m, x, y: (x + 1, y.relu()))
-    graph = converted(
-        model, (1, 4, 6, 7), (1, 2, 9, 5), others=(((1, 4, 3, 4), (1, 2, 5, 6)),)
-    )
+    graph = converted(model, (1, 4, 6, 7), (1, 2, 9, 5), others=(((1, 4, 3, 4), (1, 2, 5, 6)),))
     assert graph.inputs[1].shape == (2, Extent("H2"), Extent("W2"))
 
 

@@ -126,9 +126,7 @@ LAYERS = {
 
 
 @pytest.mark.filterwarnings("ignore:the image sizes are fixed")
-@pytest.mark.parametrize(
-    ("layer", "message"), LAYERS.values(), ids=LAYERS
-)
+@pytest.mark.parametrize(("layer", "message"), LAYERS.values(), ids=LAYERS)
 def test_layer(layer, message):
     with pytest.raises(FrontendError, match=message):
         from_torch(nn.Sequential(layer).eval(), [torch.randn(IMAGE)])

@@ -667,9 +667,7 @@ DOWN_UP = (
 
 
 @settings(deadline=None, max_examples=150)
-@given(
-    st.lists(st.sampled_from(DOWN_UP), max_size=5), st.integers(1, 40), st.integers(1, 40)
-)
+@given(st.lists(st.sampled_from(DOWN_UP), max_size=5), st.integers(1, 40), st.integers(1, 40))
 def test_formulas_agree_with_concrete_shapes(ops: list[Op], height: int, width: int) -> None:
     graph = chain(*ops, x=Value("x", (4**5, H, W), PIXEL))
     sizes = graph.bind([(4**5, height, width)])
