@@ -162,8 +162,7 @@ def _example_inputs(
             f"the states take input positions {[position for position, _ in states]}; they must "
             f"be different and below {count}, the number of inputs with states"
         )
-    # The values do not matter, but integers cannot be traced.
-    rest = (tensor if tensor.is_floating_point() else tensor.float() for tensor in call)
+    rest = iter(call)
     return [by_position[i] if i in by_position else next(rest) for i in range(count)]
 
 
