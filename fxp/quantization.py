@@ -15,7 +15,7 @@ from fxp.frontend import from_torch
 from fxp.graph import Graph
 from fxp.lowering import Settings, lower
 from fxp.model import FixedModel
-from fxp.search import Progress, search_fracs
+from fxp.search import Progress, search_bits, search_fracs
 from fxp.torch_forward import run
 
 
@@ -23,8 +23,9 @@ def quantize(
     model: torch.nn.Module | Graph,
     calibration: Iterable[Any],
     *,
-    weight_bits: int = 10,
-    activation_bits: int = 14,
+    weight_bits: int | Iterable[int] = 10,
+    activation_bits: int | Iterable[int] = 14,
+    min_sqnr: float | None = None,
     method: Method | Literal["search"] = "mse",
     percentile: float = 99.99,
     per_channel: bool = False,
@@ -50,7 +51,11 @@ def quantize(
         (``(C, H, W)`` is taken as a batch of one), or of tuples of them for several inputs. For a
         recurrent network it is one sequence, in order, and the batch axis is time.
     weight_bits, activation_bits
-        Widths of weights and activations.
+        Widths of weights and activations; several, such as ``range(4, 13)``, to search for the
+        smallest that reach `min_sqnr` (`fxp.search.search_bits`).
+    min_sqnr
+        SQNR in dB of the output on the calibration data, against the float network, that several
+        widths are searched for.
     method
         How fraction bits are chosen: ``minmax``, ``percentile`` or ``mse`` per tensor
         (`fxp.calibrate.choose_frac`); ``search`` starts from ``mse`` and improves every fraction
@@ -107,9 +112,14 @@ def quantize(
         dtype = next((weight.dtype for weight in graph.parameters()), torch.get_default_dtype())
         example = [tensor.to(dtype) for tensor in _example_inputs(calls[0], states, initial_states)]
         graph = from_torch(graph, example, name=name, states=states)
+    widths = [
+        (bits,) if isinstance(bits, int) else tuple(bits) for bits in (weight_bits, activation_bits)
+    ]
+    if not all(widths) or (min_sqnr is None and max(map(len, widths)) > 1):
+        raise ValueError("several widths need min_sqnr, and none at all cannot be searched")
     settings = Settings(
-        weight_bits=weight_bits,
-        activation_bits=activation_bits,
+        weight_bits=widths[0][0],
+        activation_bits=widths[1][0],
         method="mse" if method == "search" else method,
         percentile=percentile,
         per_channel=per_channel,
@@ -127,8 +137,21 @@ def quantize(
             for index in range(len(call[0]))
         ]
     statistics = observe(graph, calls)
+    searched = method == "search" or min_sqnr is not None
+    inputs, references = _references(graph, calls) if searched else ([], [])
+    if min_sqnr is not None:
+        settings, _ = search_bits(
+            graph,
+            statistics,
+            settings,
+            inputs,
+            references,
+            weight_bits=widths[0],
+            activation_bits=widths[1],
+            min_sqnr=min_sqnr,
+            progress=progress,
+        )
     if method == "search":
-        inputs, references = _references(graph, calls)
         settings, _ = search_fracs(
             graph, statistics, settings, inputs, references, progress=progress
         )

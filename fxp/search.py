@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +67,72 @@ def output_sqnr(graph: Graph, inputs: Iterable[Arrays], references: Iterable[Arr
     if noise == 0:
         return math.inf
     return 10 * math.log10(power / noise) if power else -math.inf
+
+
+@dataclass(frozen=True)
+class BitsTrial:
+    """Widths that the search tried, and the SQNR in dB they gave."""
+
+    weight_bits: int
+    activation_bits: int
+    sqnr: float
+
+
+def search_bits(
+    graph: Graph,
+    statistics: Mapping[str, Statistics],
+    settings: Settings,
+    inputs: Sequence[Arrays],
+    references: Sequence[Arrays],
+    *,
+    weight_bits: Iterable[int],
+    activation_bits: Iterable[int],
+    min_sqnr: float,
+    progress: Progress | None = None,
+) -> tuple[Settings, tuple[BitsTrial, ...]]:
+    """Find the smallest widths that keep the output close enough to the references.
+
+    Widths are tried in the order of their multiplier size, ``weight_bits * activation_bits``; each
+    gets integer and fraction bits by the settings' rule.
+
+    Parameters
+    ----------
+    graph, statistics, settings, inputs, references
+        As for `search_fracs`.
+    weight_bits, activation_bits
+        Widths to try.
+    min_sqnr
+        SQNR in dB to reach.
+    progress
+        Called before every pair of widths.
+
+    Returns
+    -------
+    tuple
+        The settings with the widths found, and all trials in order.
+
+    Raises
+    ------
+    ValueError
+        If no pair reaches the SQNR; the message names the best.
+    """
+    pairs = sorted(product(weight_bits, activation_bits), key=lambda pair: (prod(pair), pair))
+    trials: list[BitsTrial] = []
+    for position, (weights, activations) in enumerate(pairs):
+        if progress is not None:
+            progress(position, len(pairs), f"{weights} and {activations} bits")
+        candidate = replace(settings, weight_bits=weights, activation_bits=activations)
+        quality = output_sqnr(lower(graph, statistics, candidate), inputs, references)
+        trials.append(BitsTrial(weights, activations, quality))
+        if quality >= min_sqnr:
+            return candidate, tuple(trials)
+    if not trials:
+        raise ValueError("there are no widths to try")
+    best = max(trials, key=lambda trial: trial.sqnr)
+    raise ValueError(
+        f"no widths reach {min_sqnr} dB; the best, {best.weight_bits} bit weights and "
+        f"{best.activation_bits} bit activations, give {best.sqnr:.2f} dB"
+    )
 
 
 def search_fracs(

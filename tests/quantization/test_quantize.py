@@ -241,3 +241,31 @@ def test_an_accumulator_beyond_63_bits_is_refused_with_the_numbers():
     image = torch.rand(1, 1, 4, 4)
     with pytest.raises(fxp.GraphError, match=r"needs 66 bits.*at most 63"):
         fxp.quantize(Powers().eval(), [image], input_format=Format(33, 30))
+
+
+def test_the_smallest_widths_that_reach_a_quality():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 1, 3)).eval()
+    image = torch.rand(1, 1, 12, 12)
+    wanted = network.double()(image.double()).detach().numpy()
+    network.float()
+
+    def quality(weights: int, activations: int) -> float:
+        options = {"weight_bits": weights, "activation_bits": activations}
+        return sqnr(wanted, fxp.quantize(network, [image], **options)(image.double().numpy()))
+
+    model = fxp.quantize(
+        network, [image], weight_bits=range(3, 9), activation_bits=[6, 8, 10], min_sqnr=30
+    )
+    weights = model.graph.constants_by_name["0.weight"].formats[0].width
+    activations = model.graph.inputs[0].format.width
+    assert quality(weights, activations) >= 30
+    for w in range(3, 9):
+        for a in (6, 8, 10):
+            assert w * a >= weights * activations or quality(w, a) < 30
+    with pytest.raises(ValueError, match=r"no widths reach 90 dB; the best, \d bit weights"):
+        fxp.quantize(network, [image], weight_bits=[4, 5], min_sqnr=90)
+    with pytest.raises(ValueError, match="several widths need min_sqnr"):
+        fxp.quantize(network, [image], weight_bits=[4, 5])
+    with pytest.raises(ValueError, match="none at all"):
+        fxp.quantize(network, [image], weight_bits=[], min_sqnr=3)
