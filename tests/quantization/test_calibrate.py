@@ -107,7 +107,7 @@ def test_percentile_is_the_finest_within_the_allowance(values, width, signed, pe
         return sum(e > top for e in exponents) <= allowed and top >= min(exponents)
 
     if exponents:
-        finest = max(f for f in range(-140, 400) if f == smallest or allows(f))
+        finest = max(f for f in range(-140, 961) if f == smallest or allows(f))
         assert frac == max(finest, smallest)
     else:
         assert frac == smallest

@@ -317,7 +317,7 @@ def test_unknown_names_are_refused():
     for keyword, kind in (("input_formats", "input"), ("output_formats", "output")):
         with pytest.raises(GraphError, match=f"for {kind} 'nothing'.*'small' has"):
             lowered(source, random_image(), **{keyword: {"nothing": BYTE}})
-    with pytest.raises(GraphError, match="fraction bits are given for 'nothing'.*'weight', 'x'"):
+    with pytest.raises(GraphError, match=r"fraction bits are given for 'nothing'.*'weight', 'x'"):
         lowered(source, random_image(), fracs={"nothing": 3})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -257,5 +258,5 @@ def test_more_bits_come_closer_to_the_float_graph(source, seed):
         noises.append(sum(float((error**2).sum()) for error in errors))
     assert noises[3] <= 1e-6 * power or noises[3] <= noises[0] / 1e4
     # Rounding may be lucky once, but not over several bits.
-    for coarse, fine in zip(noises, noises[1:], strict=False):
+    for coarse, fine in pairwise(noises):
         assert fine <= coarse / 2 or fine <= 1e-7 * power
