@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 import fxp
+from fxp.cli.messages import printable
 
 
 def info(
@@ -21,7 +22,7 @@ def info(
     loaded = fxp.load(model)
     typer.echo(f"{model}: {loaded!r}")
     for key, text in sorted(loaded.metadata.items()):
-        typer.echo(f"  {key}: {text}")
+        typer.echo(f"  {printable(key)}: {printable(text)}")
     typer.echo(loaded.summary())
     if graph:
         typer.echo()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -12,11 +14,13 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
 import fxp
-from fxp.cli.sources import divisor_of, image_channels, load_network, planes
+from fxp.cli.sources import check_target, divisor_of, image_channels, load_network, planes
+from fxp.extents import Dimension, evaluate_shape
 from fxp.files import replace_file
 from fxp.imaging.files import ImageError, image_paths, read_image
 from fxp.imaging.quality import Quality, compare, to_codes
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
     import torch
 else:
     torch = lazy_import("torch", "torch")
+
+PIPE_WIDTH = 200
 
 Method = Callable[[NDArray[np.float64]], NDArray]
 """``(C, H, W)`` pixel values to pixel values."""
@@ -61,15 +67,19 @@ def psnr(
 ) -> None:
     """Compare fixed point, float and bicubic by PSNR and SSIM against true images.
 
-    A model that enlarges gets the true image shrunk by MATLAB's bicubic. One-channel models are
-    measured on the luma.
+    Images are cut at the right and bottom to the sizes the model takes. A model that enlarges gets
+    the true image shrunk by MATLAB's bicubic. One-channel models are measured on the luma.
 
     Example: fxp psnr kimsr_x2.fxp Set5 --float models.sr:load_float --arg kimsr_x2_bicubic
     """
+    if out is not None:
+        check_target(out)
     loaded = fxp.load(model)
     channels = image_channels(loaded)
     scale = _scale(loaded)
     paths = [item for path in references for item in image_paths(path)]
+    if border is None:
+        border = scale if scale > 1 else 0
     methods: dict[str, Method] = {}
     if scale > 1:
         methods["bicubic"] = lambda image: imresize(image.transpose(1, 2, 0), scale).transpose(
@@ -83,17 +93,22 @@ def psnr(
     rows: dict[str, dict[str, Quality]] = {}
     console = Console(stderr=True)
     for path in track(paths, "measuring", console=console, transient=True):
-        truth = planes(read_image(path), channels, path)
-        height, width = (size // scale * scale for size in truth.shape[1:])
-        truth = truth[:, :height, :width]
+        whole = planes(read_image(path), channels, path)
+        height, width = _fitting(loaded, whole.shape[1:], scale)
+        truth = whole[:, :height, :width]
         if truth.size == 0:
-            raise ImageError(f"{path} is smaller than the enlargement of {scale}")
-        image = _input(path, truth, degraded, channels, scale, round_input)
+            raise ImageError(f"{path} is too small for the model")
+        if degraded is None:
+            image = _shrunk(truth, scale, round_input)
+        else:
+            sides = [size // scale for size in whole.shape[1:]]
+            image = _given(degraded / path.name, channels, sides)
+            image = image[:, : height // scale, : width // scale]
         rows[str(path)] = {
             name: compare(
                 _image(truth),
                 _image(to_codes(method(image))),
-                border=scale if border is None and scale > 1 else border or 0,
+                border=border,
             )
             for name, method in methods.items()
         }
@@ -101,18 +116,21 @@ def psnr(
         name: Quality(*np.mean([row[name] for row in rows.values()], axis=0).tolist())
         for name in methods
     }
-    Console().print(_table(rows, mean))
+    # A file or pipe has no width that the names of images would have to be folded to.
+    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(_table(rows, mean))
     if out is not None:
         figures = {
             "model": str(model),
+            "scale": scale,
+            "border": border,
             "round_input": round_input,
             "images": {
-                path: {name: quality._asdict() for name, quality in row.items()}
+                path: {name: _figures(quality) for name, quality in row.items()}
                 for path, row in rows.items()
             },
-            "mean": {name: quality._asdict() for name, quality in mean.items()},
+            "mean": {name: _figures(quality) for name, quality in mean.items()},
         }
-        replace_file(out, (json.dumps(figures, indent=2) + "\n").encode())
+        replace_file(out, (json.dumps(figures, indent=2, allow_nan=False) + "\n").encode())
         typer.echo(f"wrote {out}")
 
 
@@ -134,20 +152,39 @@ def _scale(model: fxp.FixedModel) -> int:
     return int(factor)
 
 
-def _input(
-    path: Path,
-    truth: NDArray[np.uint8],
-    degraded: Path | None,
-    channels: int,
-    scale: int,
-    round_input: bool,
-) -> NDArray[np.float64]:
-    if degraded is not None:
-        image = planes(read_image(degraded / path.name), channels, degraded / path.name)
-        expected = tuple(size // scale for size in truth.shape[1:])
-        if image.shape[1:] != expected:
-            raise ImageError(f"{degraded / path.name} has size {image.shape[1:]}, not {expected}")
-        return image.astype(np.float64)
+def _fitting(model: fxp.FixedModel, sides: tuple[int, ...], scale: int) -> list[int]:
+    """Largest height and width up to those of a true image that the model gives exactly.
+
+    A network that halves the image three times takes or gives multiples of eight, for example.
+    """
+    graph = model.graph
+    taken, given = graph.inputs[0].shape[1:], graph.values[graph.outputs[0]].shape[1:]
+    return [
+        scale * _fitting_side(source, result, side // scale, scale)
+        for source, result, side in zip(taken, given, sides, strict=True)
+    ]
+
+
+def _fitting_side(taken: Dimension, given: Dimension, side: int, scale: int) -> int:
+    if isinstance(taken, int):
+        return min(side, taken)
+    for size in range(side, 0, -1):
+        symbols = {taken.symbol: taken.smallest(size)}
+        if evaluate_shape((taken, given), symbols) == (size, size * scale):
+            return size
+    return 0
+
+
+def _given(path: Path, channels: int, sides: list[int]) -> NDArray[np.float64]:
+    """Read a degraded image, which must have the given height and width."""
+    image = planes(read_image(path), channels, path)
+    if list(image.shape[1:]) != sides:
+        raise ImageError(f"{path} has size {list(image.shape[1:])}, not {sides}")
+    return image.astype(np.float64)
+
+
+def _shrunk(truth: NDArray[np.uint8], scale: int, round_input: bool) -> NDArray[np.float64]:
+    """Shrink a true image as the standard protocol does, or return it if there is no scale."""
     if scale == 1:
         return truth.astype(np.float64)
     small = imresize(truth.transpose(1, 2, 0), Fraction(1, scale)).transpose(2, 0, 1)
@@ -164,16 +201,24 @@ def _image(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return values[0] if len(values) == 1 else np.ascontiguousarray(values.transpose(1, 2, 0))
 
 
+def _figures(quality: Quality) -> dict[str, float | None]:
+    """Return the numbers by name; JSON has neither infinity nor NaN, which become null."""
+    return {
+        name: value if math.isfinite(value) else None for name, value in quality._asdict().items()
+    }
+
+
 def _table(rows: dict[str, dict[str, Quality]], mean: dict[str, Quality]) -> Table:
     table = Table(title="PSNR dB / SSIM")
-    table.add_column("image")
+    table.add_column("image", overflow="fold")
     for name in mean:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     if "float" in mean:
-        table.add_column("fixed - float", justify="right")
+        table.add_column("fixed - float", justify="right", no_wrap=True)
     for label, row in [*((Path(path).name, row) for path, row in rows.items()), ("mean", mean)]:
         cells = [f"{quality.psnr:.3f} / {quality.ssim:.4f}" for quality in row.values()]
         if "float" in row:
             cells.append(f"{row['fixed'].psnr - row['float'].psnr:+.3f}")
-        table.add_row(label, *cells, end_section=label == Path(list(rows)[-1]).name)
+        # A name in brackets would be taken for markup.
+        table.add_row(escape(label), *cells, end_section=label == Path(list(rows)[-1]).name)
     return table

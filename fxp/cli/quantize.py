@@ -14,7 +14,7 @@ import fxp
 from fxp.cli.sources import (
     DEFAULT_DIVISOR,
     DIVIDE_BY,
-    input_channels,
+    check_target,
     load_network,
     read_calibration,
 )
@@ -68,11 +68,9 @@ def quantize(
     Example: fxp quantize models.sr:load_float --arg kimsr_x2_bicubic --calibration photos
     --divide-by 256 --input-format 'ap_ufixed<8,0>' --out kimsr.fxp
     """
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"no folder {out.parent} to write {out.name} to")
+    check_target(out)
     network = load_network(source, arg or [], weights)
-    count = channels or input_channels(network)
-    inputs = read_calibration(calibration, count, divide_by, crop, limit)
+    inputs = read_calibration(calibration, network, channels, divide_by, crop, limit)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("quantizing", total=None)
         model = fxp.quantize(
@@ -90,7 +88,7 @@ def quantize(
                 task, completed=done, total=total, description=f"searching {name}"
             ),
         )
-    model.metadata[DIVIDE_BY] = f"{divide_by:g}"
+    model.metadata[DIVIDE_BY] = f"{divide_by:.17g}"
     model.save(out)
     typer.echo(model.summary())
     typer.echo(f"wrote {out}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -14,9 +15,9 @@ from rich.console import Console
 from rich.progress import track
 
 import fxp
-from fxp.cli.sources import divisor_of, image_channels, planes, read_array
+from fxp.cli.sources import check_target, divisor_of, image_channels, planes, read_array
 from fxp.files import replace_file
-from fxp.imaging.files import ImageError, image_paths, read_image, write_image
+from fxp.imaging.files import ImageError, check_image_path, image_paths, read_image, write_image
 from fxp.imaging.quality import to_codes
 
 
@@ -35,18 +36,20 @@ def run(
 ) -> None:
     """Run a fixed-point model on real data through the integer engine.
 
+    The images of a folder are written as PNG files, which lose nothing, under their own names.
+
     Example: fxp run kimsr_x2.fxp photo.png enlarged.png --luma
     """
     loaded = fxp.load(model)
     divisor = divisor_of(loaded, divide_by)
     sources = image_paths(source)
-    targets = [target / item.name for item in sources] if source.is_dir() else [target]
+    targets = _targets(sources, target) if source.is_dir() else [target]
     if source.is_dir():
-        if target.exists() and not target.is_dir():
-            raise ImageError(f"{source} is a folder, so {target} must be one")
         target.mkdir(parents=True, exist_ok=True)
-    elif not target.parent.is_dir():
-        raise FileNotFoundError(f"no folder {target.parent} to write {target.name} to")
+    for goal in targets:
+        check_target(goal)
+        if goal.suffix != ".npy":
+            check_image_path(goal)
     pairs = list(zip(sources, targets, strict=True))
     console = Console(stderr=True)
     for item, goal in track(pairs, "running", console=console, disable=len(pairs) == 1):
@@ -59,6 +62,19 @@ def run(
         _write(goal, result, divisor)
         clipped = max(loaded.saturation(values).values())
         typer.echo(f"{goal}: {result.shape}, {seconds:.3f} s, at most {clipped:.4%} clipped")
+
+
+def _targets(sources: list[Path], folder: Path) -> list[Path]:
+    """Name the result of every image of a folder; refuses to overwrite one of them."""
+    if folder.exists() and not folder.is_dir():
+        raise ImageError(f"the source is a folder, so {folder} must be one")
+    if folder.exists() and folder.samefile(sources[0].parent):
+        raise ImageError(f"the results in {folder} would overwrite the images; give another folder")
+    targets = [folder / f"{item.stem}.png" for item in sources]
+    for name, count in Counter(targets).items():
+        if count > 1:
+            raise ImageError(f"{count} images of {sources[0].parent} would be written to {name}")
+    return targets
 
 
 def _read(path: Path, model: fxp.FixedModel, luma: bool, divisor: float) -> NDArray[np.float64]:

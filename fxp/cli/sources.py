@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,11 +52,13 @@ def load_network(
     if not separator or not home or not name:
         raise ValueError(f"{source!r} must be written as package.module:name")
     try:
-        found = getattr(importlib.import_module(home), name)
-    except ModuleNotFoundError as error:
-        raise ValueError(f"cannot import {home!r}: {error}") from error
-    except AttributeError:
-        raise ValueError(f"{home!r} has no {name!r}") from None
+        code = importlib.import_module(home)
+    except Exception as error:
+        # A user's own file may fail in any way, a syntax error included.
+        raise ValueError(f"cannot import {home!r}: {_reason(error)}") from error
+    if not hasattr(code, name):
+        raise ValueError(f"{home!r} has no {name!r}")
+    found = getattr(code, name)
     if not isinstance(found, torch.nn.Module):
         if not callable(found):
             raise ValueError(f"{source} is a {type(found).__name__}, not a network")
@@ -63,12 +66,26 @@ def load_network(
             inspect.signature(found).bind(*arguments)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{source} cannot be called so: {error}; see --arg") from None
-        found = found(*arguments)
+        try:
+            found = found(*arguments)
+        except Exception as error:
+            raise ValueError(f"{source} failed: {_reason(error)}") from error
     if not isinstance(found, torch.nn.Module):
         raise ValueError(f"{source} gives a {type(found).__name__}, not a torch.nn.Module")
     if weights is not None:
-        found.load_state_dict(_read_state(weights))
+        try:
+            found.load_state_dict(_read_state(weights))
+        except (RuntimeError, TypeError, AttributeError) as error:
+            raise ValueError(f"weights {weights} do not fit {source}: {error}") from error
     return found.eval()
+
+
+def _reason(error: Exception) -> str:
+    """Say what went wrong and in which line, for errors of the user's own code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    told = isinstance(error, ModuleNotFoundError | ValueError | OSError | SyntaxError)
+    where = "" if told else f" in {frames[-1].filename}, line {frames[-1].lineno}"
+    return f"{type(error).__name__}{where}: {error}"
 
 
 def _read_state(path: Path) -> dict[str, torch.Tensor]:
@@ -109,7 +126,12 @@ def planes(image: NDArray[np.uint8], channels: int, name: object) -> NDArray[np.
 
 
 def read_calibration(
-    paths: Sequence[Path], channels: int, divisor: float, crop: int | None, limit: int | None
+    paths: Sequence[Path],
+    network: torch.nn.Module,
+    channels: int | None,
+    divisor: float,
+    crop: int | None,
+    limit: int | None,
 ) -> list[NDArray[np.float64]]:
     """Read calibration inputs, ``(1, C, H, W)`` or as the arrays are.
 
@@ -117,8 +139,10 @@ def read_calibration(
     ----------
     paths
         Images, folders of images, or ``.npy`` arrays of real values.
+    network
+        Its first convolution says how many channels images must have.
     channels
-        Of the network's input.
+        Says so instead, if given.
     divisor
         Pixel values are divided by it.
     crop
@@ -127,13 +151,16 @@ def read_calibration(
         Most inputs to read.
     """
     inputs: list[NDArray[np.float64]] = []
+    count: int | None = None
     for path in (item for given in paths for item in image_paths(given)):
         if limit is not None and len(inputs) >= limit:
             break
         if path.suffix == ".npy":
             inputs.append(read_array(path))
             continue
-        image = planes(read_image(path), channels, path)
+        if count is None:
+            count = channels or input_channels(network)
+        image = planes(read_image(path), count, path)
         if crop is not None:
             rows, columns = (
                 slice(max(size - crop, 0) // 2, max(size - crop, 0) // 2 + crop)
@@ -148,11 +175,20 @@ def read_array(path: Path) -> NDArray[np.float64]:
     """Read a ``.npy`` file of real numbers; raises `ImageError` for anything else."""
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, MemoryError) as error:
+        # The header of a damaged file may announce more memory than there is.
         raise ImageError(f"cannot read array {path}: {error}") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "iufb":
         raise ImageError(f"{path} does not hold an array of real numbers")
     return array.astype(np.float64)
+
+
+def check_target(path: Path) -> None:
+    """Raise OSError if no file can be written there, before the work rather than after it."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"no folder {path.parent} to write {path.name} to")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, so no file can be written there")
 
 
 def divisor_of(model: fxp.FixedModel, given: float | None) -> float:

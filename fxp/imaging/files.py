@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
+import warnings
+from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,12 +17,19 @@ from fxp.files import replace_file
 from fxp.lazy import lazy_import
 
 if TYPE_CHECKING:
-    from PIL import Image, ImageOps
+    import PIL
+    from PIL import Image, ImageFile, ImageOps
 else:
+    PIL = lazy_import("PIL", "cli")
     Image = lazy_import("PIL.Image", "cli")
     ImageOps = lazy_import("PIL.ImageOps", "cli")
 
 IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+
+# Pillow knows many more, some of which start other programs (EPS runs Ghostscript).
+_FORMATS: Final = ("PNG", "JPEG", "BMP", "TIFF")
+# Raw modes of more than 8 bits a channel that Pillow would cut to 8; BGR;16 is 16 bits a pixel.
+_DEEP: Final = re.compile(r"(?<!BGR);(12|16|32|64)")
 
 
 class ImageError(ValueError):
@@ -30,7 +40,7 @@ def read_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
     """Read an 8-bit image.
 
     The orientation in the file is applied, palettes and CMYK become RGB, and an alpha channel is
-    dropped if it is opaque throughout.
+    dropped if it is opaque throughout. The content decides on the format, not the suffix.
 
     Returns
     -------
@@ -40,26 +50,57 @@ def read_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
     Raises
     ------
     ImageError
-        If the file is missing or damaged, has more than 8 bits a channel, or is transparent.
+        If the file is missing or damaged, is no PNG, JPEG, BMP or TIFF, holds several images, has
+        more than 8 bits a channel, or is transparent.
     """
+    # Asked for here, so that a missing Pillow is not taken for a damaged file below.
+    open_image, transpose = Image.open, ImageOps.exif_transpose
+    unidentified = PIL.UnidentifiedImageError
     try:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith(("I", "F")):
-                raise ImageError(f"{path} has mode {image.mode}; convert it to 8 bits a channel")
-            if image.mode == "P":
-                image = image.convert("RGBA" if "transparency" in image.info else "RGB")
-            if image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
-                if np.asarray(image.getchannel("A" if "A" in image.mode else "a")).min() < 255:
-                    raise ImageError(f"{path} is transparent; flatten it first")
-                image = image.convert("L" if image.mode in ("LA", "La") else "RGB")
-            return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+        with warnings.catch_warnings(), open_image(path, formats=_FORMATS) as opened:
+            # What Pillow warns of is either harmless metadata or becomes an error below.
+            warnings.simplefilter("ignore")
+            return _pixels(opened, transpose, path)
     except ImageError:
         raise
+    except unidentified:
+        raise ImageError(
+            f"cannot read image {path}: it is no PNG, JPEG, BMP or TIFF, or is damaged"
+        ) from None
+    except OSError as error:
+        reason = error.strerror or str(error).strip().partition("\n")[0]
+        raise ImageError(f"cannot read image {path}: {reason}") from error
     except Exception as error:
         # Pillow reports damaged files with many unrelated types, and in several lines.
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ImageError(f"cannot read image {path}: {reason}") from error
+
+
+def _pixels(
+    opened: ImageFile.ImageFile, transpose: Callable[..., Image.Image], path: str | PathLike[str]
+) -> NDArray[np.uint8]:
+    """Return an opened file's pixels, or raise `ImageError` if they are not plain 8-bit ones."""
+    # An MPO is a camera's JPEG with previews or a gain map behind the photograph.
+    if getattr(opened, "n_frames", 1) > 1 and opened.format != "MPO":
+        raise ImageError(f"{path} holds several images; split it first")
+    deep = any(_DEEP.search(str(tile)) for tile in opened.tile)
+    if deep or opened.mode.startswith(("I", "F")):
+        raise ImageError(
+            f"{path} has mode {opened.mode} and over 8 bits a channel; convert it to 8 bits"
+        )
+    image = transpose(opened)
+    grey = image.mode in ("1", "L", "LA", "La")
+    if image.has_transparency_data:
+        image = image.convert("LA" if grey else "RGBA")
+        if np.asarray(image.getchannel("A")).min() < 255:
+            raise ImageError(f"{path} is transparent; flatten it first")
+    return np.asarray(image.convert("L" if grey else "RGB"))
+
+
+def check_image_path(path: str | PathLike[str]) -> None:
+    """Raise `ImageError` if `write_image` could not write to a path of that name."""
+    if Path(path).suffix.lower() not in IMAGE_SUFFIXES:
+        raise ImageError(f"cannot write {path}: the name must end in {sorted(IMAGE_SUFFIXES)}")
 
 
 def write_image(path: str | PathLike[str], image: NDArray[np.uint8]) -> None:
@@ -73,13 +114,14 @@ def write_image(path: str | PathLike[str], image: NDArray[np.uint8]) -> None:
         If the file cannot be written.
     """
     target = Path(path)
-    suffix = target.suffix.lower()
-    if suffix not in IMAGE_SUFFIXES:
-        raise ImageError(f"cannot write {path}: the name must end in {sorted(IMAGE_SUFFIXES)}")
-    if image.dtype != np.uint8 or image.ndim not in (2, 3):
+    check_image_path(target)
+    channels = image.shape[2:]
+    if image.dtype != np.uint8 or image.ndim < 2 or channels not in ((), (3,)) or image.size == 0:
         raise ImageError(f"cannot write {path}: {image.dtype} {image.shape} is not an 8-bit image")
     stream = io.BytesIO()
-    Image.fromarray(image).save(stream, Image.registered_extensions()[suffix])
+    kind = Image.registered_extensions()[target.suffix.lower()]
+    # As good as the format allows: JPEG loses something at any quality.
+    Image.fromarray(image).save(stream, kind, **({"quality": 95} if kind == "JPEG" else {}))
     replace_file(target, stream.getvalue())
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
 import fxp
-import fxp.cli
-from fxp.cli import main
+from fxp.cli import application, main
 from fxp.imaging.files import read_image, write_image
 from fxp.imaging.quality import to_codes
 
@@ -35,8 +35,23 @@ NETWORKS = """
     same = nn.Conv2d(3, 3, 1, bias=False)
     nothing = 3
 
+    linear = nn.Linear(4, 2)
+
+    class Halving(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(1, 1, 1, bias=False)
+            nn.init.ones_(self.conv.weight)
+
+        def forward(self, x):
+            small = nn.functional.max_pool2d(self.conv(x), 4)
+            return nn.functional.interpolate(small, scale_factor=4)
+
     def text():
         return "text"
+
+    def raises():
+        return {}["missing"]
 """
 
 
@@ -112,7 +127,15 @@ def test_quantize_colour_network_and_weights(home: Path):
     assert main(["psnr", str(out), "photos"]) == 0
 
 
+def test_quantize_on_arrays_needs_no_count_of_channels(home: Path):
+    np.save(home / "vectors.npy", np.linspace(-1, 1, 8).reshape(2, 4))
+    arguments = ["--calibration", "vectors.npy", "--out", "linear.fxp"]
+    assert main(["quantize", "networks_of_a_user:linear", *arguments]) == 0
+
+
 def test_quantize_errors(home: Path, capsys: pytest.CaptureFixture[str]):
+    import torch
+
     tail = ("--calibration", "photos", "--out", "never.fxp")
     for match, source in (
         ("package.module:name", "networks_of_a_user"),
@@ -123,6 +146,13 @@ def test_quantize_errors(home: Path, capsys: pytest.CaptureFixture[str]):
     ):
         fails(capsys, match, "quantize", source, *tail)
     twice = ("quantize", "networks_of_a_user:Twice")
+    fails(capsys, "failed: ValueError: could not convert", *twice, "--arg", "x", *tail)
+    fails(capsys, "failed: KeyError in", "quantize", "networks_of_a_user:raises", *tail)
+    (home / "unreadable_code.py").write_text("def broken(:")
+    fails(capsys, "SyntaxError: invalid syntax", "quantize", "unreadable_code:x", *tail)
+    torch.save({"other": torch.zeros(1)}, home / "other.pt")
+    fails(capsys, "other.pt do not fit", *twice, "--weights", "other.pt", *tail)
+    fails(capsys, "is a folder", *twice, *tail[:2], "--out", "photos")
     fails(capsys, "see --arg", *twice, "--arg", "1", "--arg", "2", *tail)
     fails(capsys, "no weights file", *twice, "--weights", "none.pt", *tail)
     (home / "broken.pt").write_bytes(b"broken")
@@ -145,6 +175,11 @@ def test_info(model: Path, capsys: pytest.CaptureFixture[str]):
     output = capsys.readouterr().out
     for part in ("divide_by: 256", "conv2d", "bit", "parameters", "graph Twice (integer)"):
         assert part in output
+    loaded = fxp.load(model)
+    loaded.metadata["note"] = "\x1b[31mred"
+    loaded.save(model.with_name("escape.fxp"))
+    assert main(["info", str(model.with_name("escape.fxp"))]) == 0
+    assert "note: \\x1b[31mred" in capsys.readouterr().out
     fails(capsys, "", "info", "photos/one.png")
     fails(capsys, "none.fxp", "info", "none.fxp")
 
@@ -160,6 +195,22 @@ def test_run_image(model: Path, home: Path, capsys: pytest.CaptureFixture[str]):
     assert not list(home.glob("**/never*"))
 
 
+def test_run_keeps_names_apart(model: Path, home: Path, capsys: pytest.CaptureFixture[str]):
+    fails(capsys, "would overwrite the images", "run", model, "photos", "photos", "--luma")
+    fails(capsys, "is a folder", "run", model, "grey.png", "photos")
+    folder = home / "mixed"
+    folder.mkdir()
+    write_image(folder / "a.jpg", read_image(home / "grey.png"))
+    # What comes out of a JPEG is written without loss.
+    assert main(["run", str(model), "mixed", "mixed_out"]) == 0
+    loaded = fxp.load(model)
+    expected = to_codes(loaded(read_image(folder / "a.jpg") / 256.0) * 256.0)
+    assert np.array_equal(read_image(home / "mixed_out" / "a.png"), expected)
+    write_image(folder / "a.png", read_image(home / "grey.png"))
+    fails(capsys, "2 images of mixed would be written to", "run", model, "mixed", "never")
+    assert not list(home.glob("**/never*"))
+
+
 def test_run_folder_and_array(model: Path, home: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["run", str(model), "photos", "enlarged", "--luma", "--threads", "1"]) == 0
     assert sorted(path.name for path in (home / "enlarged").iterdir()) == ["one.png", "two.png"]
@@ -168,6 +219,11 @@ def test_run_folder_and_array(model: Path, home: Path, capsys: pytest.CaptureFix
     assert np.load(home / "result.npy").shape == (10, 12)
     np.save(home / "text.npy", np.array(["text"]))
     fails(capsys, "real numbers", "run", model, "text.npy", "never.npy")
+    # A header that announces more memory than there is.
+    announced = {"descr": "<f8", "fortran_order": False, "shape": (10**14,)}
+    with (home / "huge.npy").open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, announced)
+    fails(capsys, "cannot read array huge.npy", "run", model, "huge.npy", "never.npy")
     np.save(home / "nan.npy", np.full((5, 6), np.nan))
     fails(capsys, "nan", "run", model, "nan.npy", "never.npy")
     assert not list(home.glob("**/never*"))
@@ -185,6 +241,33 @@ def test_psnr(model: Path, home: Path, capsys: pytest.CaptureFixture[str]):
     fails(capsys, "", *arguments[:2], "photos", "--input", "none")
 
 
+def test_psnr_table_and_figures_of_odd_cases(home: Path, capsys: pytest.CaptureFixture[str]):
+    arguments = ["--calibration", "photos", "--crop", "8", "--divide-by", "256"]
+    fixed = ["--input-format", "ap_ufixed<8,0>", "--output-format", "ap_ufixed<8,0>"]
+    source = "networks_of_a_user:Halving"
+    assert main(["quantize", source, *arguments, *fixed, "--out", "halving.fxp"]) == 0
+    # The model takes multiples of four alone, and a name in brackets is no markup.
+    write_image(home / "[red]odd.png", np.full((33, 46), 77, np.uint8))
+    capsys.readouterr()
+    assert main(["psnr", "halving.fxp", "[red]odd.png", "--json", "odd.json"]) == 0
+    assert "[red]odd.png" in capsys.readouterr().out
+    figures = json.loads((home / "odd.json").read_text(), parse_constant=pytest.fail)
+    assert figures["scale"] == 1
+    assert figures["border"] == 0
+    # Equal images: the infinite PSNR is null, as JSON has no infinity.
+    assert figures["mean"]["fixed"] == {"psnr": None, "ssim": 1.0}
+    # Given inputs are of the whole image's size, and cut as it is.
+    (home / "same").mkdir()
+    write_image(home / "same" / "[red]odd.png", np.full((33, 46), 77, np.uint8))
+    assert main(["psnr", "halving.fxp", "[red]odd.png", "--input", "same"]) == 0
+    write_image(home / "same" / "[red]odd.png", np.full((32, 46), 77, np.uint8))
+    arguments = ["halving.fxp", "[red]odd.png", "--input", "same"]
+    fails(capsys, "has size [32, 46], not [33, 46]", "psnr", *arguments)
+    fails(capsys, "no folder", "psnr", "halving.fxp", "grey.png", "--json", "none/never.json")
+    write_image(home / "dot.png", np.zeros((3, 3), np.uint8))
+    fails(capsys, "too small", "psnr", "halving.fxp", "dot.png")
+
+
 def test_psnr_reads_given_inputs(model: Path, home: Path):
     (home / "small").mkdir()
     for path in (home / "photos").iterdir():
@@ -194,7 +277,7 @@ def test_psnr_reads_given_inputs(model: Path, home: Path):
 
 
 def test_plugins(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    group = fxp.cli.PLUGIN_GROUP
+    group = application.PLUGIN_GROUP
     plugins = EntryPoints(
         [
             EntryPoint("greet", "plugged_in:greet", group),
@@ -209,14 +292,50 @@ def test_plugins(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
 
     module.greet = greet  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "plugged_in", module)
-    monkeypatch.setattr(fxp.cli, "entry_points", plugins.select)
+    monkeypatch.setattr(application, "entry_points", plugins.select)
     assert main(["--help"]) == 0
     listing = capsys.readouterr().out
     assert "greet" in listing
     assert "broken" in listing
     assert main(["greet", "--name", "all"]) == 0
     assert capsys.readouterr().out == "hello all\n"
-    fails(capsys, "cannot be loaded: No module named 'no_such_package'", "broken")
+    reason = "cannot be loaded: No module named 'no_such_package'"
+    fails(capsys, reason, "broken")
+    fails(capsys, reason, "broken", "--an-option", "1", "more")
+
+
+def test_a_plugin_may_hold_commands(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    tools = typer.Typer()
+    tools.command("one")(lambda: print("first"))
+    tools.command("two")(lambda: print("second"))
+    module = type(sys)("plugged_in")
+    module.tools = tools  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "plugged_in", module)
+    plugins = EntryPoints([EntryPoint("tools", "plugged_in:tools", application.PLUGIN_GROUP)])
+    monkeypatch.setattr(application, "entry_points", plugins.select)
+    assert main(["tools", "two"]) == 0
+    assert capsys.readouterr().out == "second\n"
+
+
+def test_an_interrupt_gives_130(model: Path, monkeypatch: pytest.MonkeyPatch):
+    def interrupt(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fxp, "load", interrupt)
+    assert main(["info", str(model)]) == 130
+
+
+def test_a_missing_extra_is_named(capsys: pytest.CaptureFixture[str]):
+    code = (
+        "import sys; sys.modules['typer'] = None\n"
+        "from fxp.cli import main; sys.exit(main(['--help']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the fxp command needs typer; install it with: pip")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_the_process(model: Path):

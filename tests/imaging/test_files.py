@@ -1,8 +1,11 @@
 """Image files: what is read, what is refused, and that nothing is half written."""
 
-import contextlib
 import io
 import os
+import struct
+import sys
+import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +59,61 @@ def test_sixteen_bits_are_refused(tmp_path: Path):
         read_image(tmp_path / "deep.png")
 
 
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    check = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
+
+
+@pytest.mark.parametrize(("kind", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_sixteen_bits_of_colour_are_refused(tmp_path: Path, kind: int, channels: int):
+    # Pillow would cut them to 8 bits, and cannot write them.
+    rows = (b"\0" + b"\xff\xfe" * channels * 4) * 4
+    header = struct.pack(">IIBBBBB", 4, 4, 16, kind, 0, 0, 0)
+    chunks = _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(rows)) + _chunk(b"IEND", b"")
+    (tmp_path / "deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+    with pytest.raises(ImageError, match=r"deep\.png has mode .* over 8 bits"):
+        read_image(tmp_path / "deep.png")
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P"])
+def test_a_transparent_colour_is_refused(tmp_path: Path, mode: str):
+    image = Image.fromarray(np.zeros((4, 4, 3), np.uint8)).convert(mode)
+    image.save(tmp_path / "keyed.png", transparency=(0, 0, 0) if mode == "RGB" else 0)
+    with pytest.raises(ImageError, match=r"keyed\.png is transparent"):
+        read_image(tmp_path / "keyed.png")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_several_images_are_refused(tmp_path: Path, suffix: str):
+    path = tmp_path / f"pages{suffix}"
+    first, second = (Image.fromarray(picture(4, size)) for size in (4, 4))
+    second.putpixel((0, 0), 7)
+    first.save(path, save_all=True, append_images=[second])
+    with pytest.raises(ImageError, match="holds several images"):
+        read_image(path)
+
+
+def test_the_photograph_of_a_multi_picture_jpeg_is_read(tmp_path: Path):
+    first, preview = (Image.fromarray(picture(size, size, 3)) for size in (16, 8))
+    first.save(tmp_path / "phone.jpg", "MPO", save_all=True, append_images=[preview])
+    assert read_image(tmp_path / "phone.jpg").shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize("kind", ["EPS", "GIF", "PPM"])
+def test_the_content_decides_on_the_format(tmp_path: Path, kind: str):
+    # Pillow would start Ghostscript for EPS, whatever the suffix.
+    Image.fromarray(picture(4, 4, 3)).save(tmp_path / "image.png", kind)
+    with pytest.raises(ImageError, match="it is no PNG, JPEG, BMP or TIFF, or is damaged"):
+        read_image(tmp_path / "image.png")
+
+
+def test_a_missing_pillow_is_not_taken_for_a_damaged_file(monkeypatch: pytest.MonkeyPatch):
+    for name in ("PIL", "PIL.Image", "PIL.ImageOps"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'fxp\[cli\]'"):
+        read_image("image.png")
+
+
 def test_orientation_is_applied(tmp_path: Path):
     tags = Image.Exif()
     tags[0x0112] = 6
@@ -78,33 +136,45 @@ def test_folders(tmp_path: Path):
     assert [path.name for path in image_paths(tmp_path)] == ["a.PNG", "b.png"]
 
 
-def _png() -> bytes:
+def _encoded(kind: str) -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(picture(7, 9, 3)).save(stream, "PNG")
+    Image.fromarray(picture(7, 9, 3)).save(stream, kind)
     return stream.getvalue()
 
 
-PNG = _png()
+FILES = [_encoded(kind) for kind in ("PNG", "JPEG", "BMP", "TIFF")]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(data=st.data())
 def test_damaged_files_raise_image_error(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ):
-    damaged = bytearray(PNG)
+    whole = data.draw(st.sampled_from(FILES))
+    damaged = bytearray(whole)
     for _ in range(data.draw(st.integers(1, 4))):
-        damaged[data.draw(st.integers(0, len(PNG) - 1))] = data.draw(st.integers(0, 255))
-    damaged = damaged[: data.draw(st.integers(0, len(PNG)))]
+        damaged[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    if data.draw(st.booleans()):
+        damaged = damaged[: data.draw(st.integers(0, len(whole)))]
     path = tmp_path_factory.getbasetemp() / "damaged.png"
     path.write_bytes(bytes(damaged))
-    with contextlib.suppress(ImageError):
-        assert read_image(path).dtype == np.uint8
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            assert read_image(path).dtype == np.uint8
+        except ImageError as error:
+            assert "damaged.png" in str(error)  # noqa: PT017
+            assert "\n" not in str(error)  # noqa: PT017
 
 
 @pytest.mark.parametrize(
     ("name", "image", "match"),
-    [("image.xyz", picture(), "must end in"), ("image.png", picture().astype(float), "8-bit")],
+    [
+        ("image.xyz", picture(), "must end in"),
+        ("image.png", picture().astype(float), "8-bit"),
+        ("image.png", picture(4, 4, 2), "8-bit"),
+        ("image.png", picture(0, 4), "8-bit"),
+    ],
 )
 def test_unwritable_images(tmp_path: Path, name: str, image: np.ndarray, match: str):
     with pytest.raises(ImageError, match=match):
