@@ -32,9 +32,9 @@ from fxp.ops.elementwise import Table
 CHANNEL_SPREAD: Final = 8
 """A channel's fraction bits exceed the tensor's by at most this, so that an almost dead channel
 does not widen the accumulator and the bias."""
-BIAS_BITS: Final = 56
+BIAS_BITS: Final = 50
 """Weights get no more fraction bits than let the bias, which has those of the products, fit this
-width; an almost dead layer would pass 63 bits otherwise."""
+width; an almost dead layer would pass 63 bits otherwise, and the 52 bits of float64."""
 SLOPE_FRAC: Final = 30
 """A PReLU's slopes have at most this many fraction bits, because it multiplies by one as well."""
 

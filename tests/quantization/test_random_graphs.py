@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -87,9 +86,9 @@ class Builder:
         return name
 
     def weight(self, *shape: int, scale: float = 1.0) -> str:
-        """Append a constant of random numbers, one row of which may almost vanish."""
+        """Append a constant of random numbers; one of several rows may almost vanish."""
         data = self.generator.normal(0, scale, shape)
-        if self.generator.random() < 0.2:
+        if shape[0] > 1 and self.generator.random() < 0.2:
             data[0] *= 1e-6
         name = f"constant{len(self.constants)}"
         self.constants.append(constant(name, data))
@@ -257,6 +256,6 @@ def test_more_bits_come_closer_to_the_float_graph(source, seed):
         errors = [a - b for a, b in zip(found.outputs, wanted.outputs, strict=True)]
         noises.append(sum(float((error**2).sum()) for error in errors))
     assert noises[3] <= 1e-6 * power or noises[3] <= noises[0] / 1e4
-    # Rounding may be lucky once, but not over several bits.
-    for coarse, fine in pairwise(noises):
+    # Few outputs may be lucky once, but not over six bits.
+    for coarse, fine in zip(noises, noises[2:], strict=False):
         assert fine <= coarse / 2 or fine <= 1e-7 * power
