@@ -1,4 +1,4 @@
-"""Super-resolution networks: KimSR, its training code and trained weights.
+"""Super-resolution networks: KimSR, its training code and trained weights, and its rivals.
 
 The names below are loaded on first use, so ``import models.sr`` does not import torch.
 """
@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .baselines import ESPCN, FSRCNN, VDSR
     from .data import DataError, TrainingSet, degrade, modcrop, read_folder
     from .measure import bicubic_scores, luma_scores, scores
     from .networks import KimSR
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
     from .weights_file import WeightsError, load_float, read_metadata, save_float
 
 __all__ = [
+    "ESPCN",
+    "FSRCNN",
     "PIXEL",
+    "VDSR",
     "DataError",
     "KimSR",
     "TrainingSet",
@@ -35,9 +39,12 @@ __all__ = [
 
 _MODULE_OF = {
     "DataError": "data",
+    "ESPCN": "baselines",
+    "FSRCNN": "baselines",
     "KimSR": "networks",
     "PIXEL": "pipeline",
     "TrainingSet": "data",
+    "VDSR": "baselines",
     "WeightsError": "weights_file",
     "bicubic_scores": "measure",
     "degrade": "data",

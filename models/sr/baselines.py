@@ -1,0 +1,133 @@
+"""The networks that KimSR is compared with, in floating point: ESPCN, FSRCNN and VDSR.
+
+Like KimSR they work on luma in [0, 1], ``(N, 1, H, W)``, and clamp their output to [0, 1] in eval
+mode only, since a clamp would stop the gradient of saturated pixels in training.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class ESPCN(nn.Module):
+    """Efficient sub-pixel network: three convolutions with tanh, then a pixel shuffle.
+
+    At x2 it has 21,284 parameters, 21,184 of them weights.
+
+    Parameters
+    ----------
+    scale
+        Enlargement factor.
+
+    References
+    ----------
+    W. Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel
+    Convolutional Neural Network", CVPR 2016.
+    """
+
+    def __init__(self, scale: int = 2) -> None:
+        super().__init__()
+        self.scale = scale
+        self.head = nn.Conv2d(1, 64, 5, padding=2)
+        self.body = nn.Conv2d(64, 32, 3, padding=1)
+        self.tail = nn.Conv2d(32, scale * scale, 3, padding=1)
+        for layer in (self.head, self.body, self.tail):
+            nn.init.xavier_normal_(layer.weight)
+            nn.init.zeros_(_bias(layer))
+
+    def forward(self, luma: Tensor) -> Tensor:
+        """Enlarge ``(N, 1, H, W)`` to ``(N, 1, scale*H, scale*W)``."""
+        features = torch.tanh(self.body(torch.tanh(self.head(luma))))
+        output = functional.pixel_shuffle(self.tail(features), self.scale)
+        return output if self.training else output.clamp(0.0, 1.0)
+
+
+class FSRCNN(nn.Module):
+    """Hourglass-shaped network with PReLUs that ends in a transposed convolution.
+
+    The defaults are FSRCNN-s with 4,086 parameters, 3,937 of them weights; FSRCNN(56, 12, 4) has
+    12,809 and 12,464.
+
+    Parameters
+    ----------
+    channels, shrunk, depth
+        Feature maps outside and inside the hourglass, and number of 3x3 convolutions inside: d, s
+        and m of the paper.
+    scale
+        Enlargement factor.
+
+    References
+    ----------
+    C. Dong, C. C. Loy, X. Tang, "Accelerating the Super-Resolution Convolutional Neural Network",
+    ECCV 2016.
+    """
+
+    def __init__(
+        self, channels: int = 32, shrunk: int = 5, depth: int = 1, *, scale: int = 2
+    ) -> None:
+        super().__init__()
+        self.scale = scale
+        layers: list[nn.Module] = []
+        for inputs, outputs, kernel in (
+            (1, channels, 5),
+            (channels, shrunk, 1),
+            *((shrunk, shrunk, 3),) * depth,
+            (shrunk, channels, 1),
+        ):
+            layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+            nn.init.kaiming_normal_(layer.weight, a=0.25)  # the initial slope of PReLU
+            nn.init.zeros_(_bias(layer))
+            layers += [layer, nn.PReLU(outputs)]
+        self.features = nn.Sequential(*layers)
+        self.enlarge = nn.ConvTranspose2d(
+            channels, 1, 9, stride=scale, padding=4, output_padding=scale - 1
+        )
+        nn.init.normal_(self.enlarge.weight, std=1e-3)
+        nn.init.zeros_(_bias(self.enlarge))
+
+    def forward(self, luma: Tensor) -> Tensor:
+        """Enlarge ``(N, 1, H, W)`` to ``(N, 1, scale*H, scale*W)``."""
+        output = self.enlarge(self.features(luma))
+        return output if self.training else output.clamp(0.0, 1.0)
+
+
+class VDSR(nn.Module):
+    """Twenty 3x3 convolutions that add detail to an image which bicubic has already enlarged.
+
+    No biases: 664,704 parameters. The factor is that of the enlargement before the network; one
+    set of weights may serve several.
+
+    Parameters
+    ----------
+    channels, depth
+        Feature maps and number of convolutions.
+
+    References
+    ----------
+    J. Kim, J. K. Lee, K. M. Lee, "Accurate Image Super-Resolution Using Very Deep Convolutional
+    Networks", CVPR 2016.
+    """
+
+    def __init__(self, channels: int = 64, depth: int = 20) -> None:
+        super().__init__()
+        widths = [1, *[channels] * (depth - 1), 1]
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise(widths):
+            layer = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            layers += [layer, nn.ReLU()]
+        self.layers = nn.Sequential(*layers[:-1])  # the last convolution has no ReLU
+
+    def forward(self, enlarged: Tensor) -> Tensor:
+        """Sharpen ``(N, 1, H, W)``, a bicubically enlarged image; the size stays."""
+        output = enlarged + self.layers(enlarged)
+        return output if self.training else output.clamp(0.0, 1.0)
+
+
+def _bias(layer: nn.Conv2d | nn.ConvTranspose2d) -> Tensor:
+    assert layer.bias is not None
+    return layer.bias
