@@ -21,7 +21,7 @@ from fxp.execution import Result, start
 from fxp.formats import IntArray, saturation_limits
 from fxp.graph import Graph, Node
 from fxp.kernels.requantize import OVERFLOW_CODES, ROUNDING_CODES, requantize_band
-from fxp.ops.base import GraphError, Kernel
+from fxp.ops.base import GraphError, Kernel, Window
 
 BAND_BYTES: Final = 1 << 18
 """Scratch memory for one band of accumulators, sized for the second-level cache."""
@@ -56,9 +56,16 @@ class Engine:
         last_reader = {name: node.name for node in graph.nodes for name in node.inputs}
         kept = set(graph.outputs) | {state.source for state in graph.states}
         self._constants = {
-            constant.name: _to_rows_columns_channels(constant.data)
+            constant.name: _to_rows_columns_channels(
+                constant.data.astype(constant.formats[0].dtype)
+            )
             for constant in graph.constants
-            if constant.data.ndim in (1, 3)
+            if constant.data.ndim in (1, 3) and len(constant.formats) == 1
+        }
+        self._dtypes = {
+            value.name: value.format.dtype
+            for value in (*graph.inputs, *(state.value for state in graph.states))
+            if value.format is not None
         }
         self._steps = tuple(
             self._bind(
@@ -94,7 +101,8 @@ class Engine:
         threads = check_threads(threads)
         started, shapes = start(self.graph, inputs, states)
         values: dict[str, NDArray] = {
-            name: _to_rows_columns_channels(array) for name, array in started.items()
+            name: _to_rows_columns_channels(array.astype(self._dtypes[name]))
+            for name, array in started.items()
         }
         del started
         clipped: dict[str, int] = {}
@@ -164,10 +172,24 @@ class Engine:
     ) -> tuple[NDArray, int]:
         """Compute one node band by band; returns its values and how many of them overflowed."""
         height, width, channels = (1, 1, shape[0]) if len(shape) == 1 else (*shape[1:], shape[0])
+        operands = self.graph.operands[step.node.name]
+
+        def window(position: int, name: str) -> Window:
+            """Return an input with the zeros around it that the op reads."""
+            array = values[name] if name in values else self._constants[name]
+            reaches = [
+                step.node.op.reach(operands, axis, position, 0, outputs, array.shape[axis])
+                for axis, outputs in enumerate((height, width))
+            ]
+            borders = [
+                (max(0, -first), max(0, last - size))
+                for (first, last), size in zip(reaches, array.shape, strict=False)
+            ]
+            padded = np.pad(array, (*borders, (0, 0))) if np.any(borders) else array
+            return Window(padded, -borders[0][0], -borders[1][0], *array.shape[:2])
+
         inputs = [
-            np.ascontiguousarray(
-                values[name] if name in values else self._constants[name], step.accumulator_dtype
-            )
+            window(position, name)
             for position, name in enumerate(step.node.inputs)
             if position not in step.node.op.constant_roles  # those are bound in the kernel
         ]
@@ -177,7 +199,7 @@ class Engine:
 
         def run_band(first: int) -> int:
             band = np.empty((min(rows, height - first), width, channels), step.accumulator_dtype)
-            step.kernel(band, first, inputs)
+            step.kernel(band, first, 0, inputs)
             return requantize_band(band, result, first, *step.requantization)
 
         firsts = range(0, height, rows)

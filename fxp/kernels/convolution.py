@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 @njit(cache=True, nogil=True)
 def convolve(
     band: NDArray,
-    first_row: int,
     image: NDArray,
     weight: NDArray,
     bias: NDArray,
@@ -18,17 +17,15 @@ def convolve(
     columns: NDArray[np.int64],
     groups: int,
 ) -> None:
-    """Accumulate rows ``first_row …`` of a grouped convolution into `band`.
+    """Accumulate a region of a grouped convolution into `band`: any dtypes, any geometry.
 
-    All arrays share the accumulator's dtype; overflow of partial sums wraps, which is exact because
-    the final sum is proved to fit.
+    Weight and bias have the accumulator's dtype; overflow of partial sums wraps, which is exact
+    because the final sum is proved to fit.
 
     Parameters
     ----------
     band
-        Result, ``(rows, W, C_out)``.
-    first_row
-        Output row that the first row of `band` stands for.
+        Result, ``(rows, columns, C_out)``.
     image
         ``(H, W, C_in)``.
     weight
@@ -36,8 +33,8 @@ def convolve(
     bias
         ``(C_out,)``.
     rows, columns
-        Input row or column read by each output and tap, ``(H_out, k_h)`` and ``(W_out, k_w)``;
-        -1 reads zero.
+        Row or column of `image` read by each output and tap, ``(rows, k_h)`` and
+        ``(columns, k_w)``.
     groups
         Number of groups.
     """
@@ -50,14 +47,8 @@ def convolve(
             for channel in range(channels):
                 total[channel] = bias[channel]
             for tap_y in range(kernel_height):
-                row = rows[first_row + y, tap_y]
-                if row < 0:
-                    continue
                 for tap_x in range(kernel_width):
-                    column = columns[x, tap_x]
-                    if column < 0:
-                        continue
-                    pixel = image[row, column]
+                    pixel = image[rows[y, tap_y], columns[x, tap_x]]
                     taps = weight[tap_y, tap_x]
                     if depthwise:
                         for channel in range(channels):

@@ -10,47 +10,70 @@ from numpy.typing import NDArray
 @njit(cache=True, nogil=True)
 def gather(
     band: NDArray,
-    first_row: int,
     image: NDArray,
     rows: NDArray[np.int64],
     columns: NDArray[np.int64],
-    channels: NDArray[np.int64],
-    shift: int,
     first_channel: int,
+    factor: np.integer,
 ) -> None:
-    """Copy ``image[rows[y], columns[x], channels[c]] << shift``; index -1 reads zero.
+    """Copy ``image[rows[y], columns[x]] * factor`` to the channels from `first_channel` on."""
+    for y in range(band.shape[0]):
+        for x in range(band.shape[1]):
+            out, pixel = band[y, x, first_channel:], image[rows[y], columns[x]]
+            for c in range(pixel.size):
+                out[c] = pixel[c] * factor
 
-    The channels are written from `first_channel` of `band` on.
+
+@njit(cache=True, nogil=True)
+def slice_channels(
+    band: NDArray, image: NDArray, row: int, column: int, first: int, step: int
+) -> None:
+    """Copy every `step`-th channel from `first` on."""
+    for y in range(band.shape[0]):
+        for x in range(band.shape[1]):
+            out, pixel = band[y, x], image[row + y, column + x, first:]
+            if step == 1:
+                for c in range(out.size):
+                    out[c] = pixel[c]
+            else:
+                for c in range(out.size):
+                    out[c] = pixel[c * step]
+
+
+@njit(cache=True, nogil=True)
+def pixel_shuffle(
+    band: NDArray, first_row: int, first_column: int, image: NDArray, row: int, column: int,
+    factor: int,
+) -> None:  # fmt: skip
+    """Move ``factor**2`` channels to a ``factor``-times larger image.
+
+    `row` and `column` are the image position of ``image[0, 0]``.
     """
+    square = factor * factor
     for y in range(band.shape[0]):
-        row = rows[first_row + y]
+        source = image[(first_row + y) // factor - row]
+        phase_row = (first_row + y) % factor * factor
+        source_column, phase = first_column // factor - column, first_column % factor
         for x in range(band.shape[1]):
-            column = columns[x]
-            for c in range(channels.size):
-                value = 0
-                if row >= 0 and column >= 0:
-                    value = image[row, column, channels[c]] << shift
-                band[y, x, first_channel + c] = value
+            out, pixel = band[y, x], source[source_column, phase_row + phase :]
+            for c in range(out.size):
+                out[c] = pixel[c * square]
+            phase += 1
+            if phase == factor:
+                phase = 0
+                source_column += 1
 
 
 @njit(cache=True, nogil=True)
-def pixel_shuffle(band: NDArray, first_row: int, image: NDArray, factor: int) -> None:
-    """Move ``factor**2`` channels to a ``factor``-times larger image."""
+def pixel_unshuffle(band: NDArray, image: NDArray, row: int, column: int, factor: int) -> None:
+    """Move a ``factor``-times larger image, from `row` and `column`, to ``factor**2`` channels."""
+    square = factor * factor
     for y in range(band.shape[0]):
-        row = first_row + y
-        for x in range(band.shape[1]):
-            phase = (row % factor) * factor + x % factor
-            for c in range(band.shape[2]):
-                band[y, x, c] = image[row // factor, x // factor, c * factor * factor + phase]
-
-
-@njit(cache=True, nogil=True)
-def pixel_unshuffle(band: NDArray, first_row: int, image: NDArray, factor: int) -> None:
-    """Move a ``factor``-times larger image to ``factor**2`` channels."""
-    for y in range(band.shape[0]):
-        row = (first_row + y) * factor
-        for x in range(band.shape[1]):
-            for c in range(band.shape[2]):
-                phase = c % (factor * factor)
-                channel = c // (factor * factor)
-                band[y, x, c] = image[row + phase // factor, x * factor + phase % factor, channel]
+        for phase_row in range(factor):
+            source = image[row + y * factor + phase_row]
+            for x in range(band.shape[1]):
+                for phase in range(factor):
+                    out = band[y, x, phase_row * factor + phase :]
+                    pixel = source[column + x * factor + phase]
+                    for c in range(pixel.size):
+                        out[c * square] = pixel[c]

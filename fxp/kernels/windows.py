@@ -1,4 +1,8 @@
-"""Pooling and resampling over ``(H, W, C)`` images, by gathered rows and columns."""
+"""Pooling and resampling over ``(H, W, C)`` images, by gathered rows and columns.
+
+`rows` and `columns` hold the row or column of the image that each output and tap reads,
+``(outputs, taps)``.
+"""
 
 from __future__ import annotations
 
@@ -9,49 +13,40 @@ from numpy.typing import NDArray
 
 @njit(cache=True, nogil=True)
 def pool_maximum(
-    band: NDArray,
-    first_row: int,
-    image: NDArray,
-    rows: NDArray[np.int64],
-    columns: NDArray[np.int64],
-    smallest: int,
+    band: NDArray, image: NDArray, rows: NDArray[np.int64], columns: NDArray[np.int64]
 ) -> None:
-    """Largest value of each window; positions of index -1 read `smallest`."""
+    """Largest value of each window."""
     for y in range(band.shape[0]):
         for x in range(band.shape[1]):
-            best = band[y, x]
-            best[:] = smallest
+            best, first = band[y, x], image[rows[y, 0], columns[x, 0]]
+            for c in range(best.size):
+                best[c] = first[c]
             for tap_y in range(rows.shape[1]):
-                row = rows[first_row + y, tap_y]
                 for tap_x in range(columns.shape[1]):
-                    column = columns[x, tap_x]
-                    if row >= 0 and column >= 0:
-                        for c in range(best.size):
-                            best[c] = max(best[c], image[row, column, c])
+                    pixel = image[rows[y, tap_y], columns[x, tap_x]]
+                    for c in range(best.size):
+                        best[c] = max(best[c], pixel[c])
 
 
 @njit(cache=True, nogil=True)
 def pool_sum(
     band: NDArray,
-    first_row: int,
     image: NDArray,
     rows: NDArray[np.int64],
     columns: NDArray[np.int64],
-    multiplier: NDArray[np.int64],
+    multiplier: NDArray,
 ) -> None:
-    """Sum of each window times ``multiplier[y, x]``; positions of index -1 read zero."""
+    """Sum of each window times ``multiplier[y, x]``."""
     for y in range(band.shape[0]):
         for x in range(band.shape[1]):
             total = band[y, x]
             total[:] = 0
             for tap_y in range(rows.shape[1]):
-                row = rows[first_row + y, tap_y]
                 for tap_x in range(columns.shape[1]):
-                    column = columns[x, tap_x]
-                    if row >= 0 and column >= 0:
-                        for c in range(total.size):
-                            total[c] += image[row, column, c]
-            factor = multiplier[first_row + y, x]
+                    pixel = image[rows[y, tap_y], columns[x, tap_x]]
+                    for c in range(total.size):
+                        total[c] += pixel[c]
+            factor = multiplier[y, x]
             for c in range(total.size):
                 total[c] *= factor
 
@@ -59,23 +54,30 @@ def pool_sum(
 @njit(cache=True, nogil=True)
 def resample(
     band: NDArray,
-    first_row: int,
     image: NDArray,
     rows: NDArray[np.int64],
     columns: NDArray[np.int64],
-    taps: NDArray[np.int64],
+    row_taps: NDArray,
+    column_taps: NDArray,
 ) -> None:
-    """Separable interpolation by two: output ``o`` of an axis has the taps of phase ``o % 2``."""
+    """Separable interpolation; output ``o`` of an axis has the taps ``taps[o]``."""
+    channels = band.shape[2]
+    first = columns.min()
+    width = columns.max() + 1 - first
+    line = np.empty((width, channels), band.dtype)
+    flat = line.reshape(-1)
     for y in range(band.shape[0]):
-        row_taps = taps[(first_row + y) % 2]
+        flat[:] = 0
+        for tap_y in range(rows.shape[1]):
+            weight = row_taps[y, tap_y]
+            values = image[rows[y, tap_y], first : first + width].reshape(-1)
+            for i in range(flat.size):
+                flat[i] += weight * values[i]
         for x in range(band.shape[1]):
             total = band[y, x]
             total[:] = 0
-            column_taps = taps[x % 2]
-            for tap_y in range(row_taps.size):
-                row = rows[first_row + y, tap_y]
-                for tap_x in range(column_taps.size):
-                    weight = row_taps[tap_y] * column_taps[tap_x]
-                    pixel = image[row, columns[x, tap_x]]
-                    for c in range(total.size):
-                        total[c] += weight * pixel[c]
+            for tap_x in range(columns.shape[1]):
+                weight = column_taps[x, tap_x]
+                pixel = line[columns[x, tap_x] - first]
+                for c in range(channels):
+                    total[c] += weight * pixel[c]

@@ -144,8 +144,60 @@ class Accumulator:
             )
 
 
-Kernel = Callable[[NDArray, int, Sequence[NDArray]], None]
-"""``kernel(band, first_row, inputs)`` fills rows of the accumulator; arrays are (H, W, C)."""
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The part of an image that is in memory.
+
+    Attributes
+    ----------
+    array
+        ``(rows, columns, C)``, C-contiguous, in the storage dtype of the value's format.
+    row, column
+        Image row and column of ``array[0, 0]``; negative if the window begins before the image.
+    height, width
+        Size of the whole image.
+    """
+
+    array: NDArray
+    row: int
+    column: int
+    height: int
+    width: int
+
+    @classmethod
+    def whole(cls, array: NDArray) -> Window:
+        """Window of a whole image."""
+        return cls(array, 0, 0, array.shape[0], array.shape[1])
+
+    def view(self, rows: tuple[int, int], columns: tuple[int, int]) -> NDArray:
+        """Pixels of the image rows and columns first…last-1, both given as ``(first, last)``."""
+        (top, bottom), (left, right) = rows, columns
+        return self.array[
+            top - self.row : bottom - self.row, left - self.column : right - self.column
+        ]
+
+    def start(self, first_row: int, first_column: int) -> tuple[int, int, int, int]:
+        """Where an element-wise op begins: row and column of the array, and their steps.
+
+        The steps are 1, or 0 along an axis of size 1, which is read again and again.
+        """
+        row_step, column_step = int(self.height > 1), int(self.width > 1)
+        return (
+            first_row * row_step - self.row,
+            first_column * column_step - self.column,
+            row_step,
+            column_step,
+        )
+
+
+Kernel = Callable[[NDArray, int, int, Sequence[Window]], None]
+"""``kernel(band, first_row, first_column, inputs)`` fills a region of the accumulator.
+
+`band` is C-contiguous, ``(rows, columns, C)``, of the accumulator's dtype, and holds the region
+that begins at the given row and column. The windows cover at least what `Op.reach` names; they may
+cover more, and what lies there is undefined. The kernel widens the inputs; an int32 accumulator may
+wrap on the way, as the final sum is proved to fit.
+"""
 
 
 Role = Literal["weight", "factor", "bias", "offset", "table"]
@@ -207,6 +259,40 @@ class Op(ABC):
     @abstractmethod
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
         """Bind constants and return the Numba kernel that accumulates in `dtype`."""
+
+    def reach(
+        self,
+        operands: Sequence[Operand],
+        axis: int,
+        position: int,
+        first: int,
+        last: int,
+        size: int,
+    ) -> tuple[int, int]:
+        """Rows or columns of an input that a range of outputs reads; everything by default.
+
+        An op that reads zeros beyond the borders may return a range that leaves the image: the
+        executor fills these positions of the window with zeros.
+
+        Parameters
+        ----------
+        operands
+            As for the other faces.
+        axis
+            0 for rows, 1 for columns.
+        position
+            Which input.
+        first, last
+            Output rows or columns ``first…last-1``, at least one.
+        size
+            Size of the input along the axis.
+
+        Returns
+        -------
+        tuple
+            First and last position, the last one excluded.
+        """
+        return 0, size
 
     @abstractmethod
     def torch(self, operands: Sequence[Operand], *tensors: torch.Tensor) -> torch.Tensor:
@@ -271,6 +357,7 @@ __all__ = [
     "Op",
     "Operand",
     "Role",
+    "Window",
     "channel_view",
     "moved",
     "register",

@@ -20,6 +20,7 @@ from fxp.ops.base import (
     Op,
     Operand,
     Role,
+    Window,
     register,
     require,
     require_image,
@@ -28,13 +29,13 @@ from fxp.ops.base import (
 from fxp.ops.padding import (
     PaddingMode,
     Sides,
+    Taps,
     check_sides,
     pad_onnx,
     pad_oracle,
     pad_torch,
     padded_shape,
     window_count,
-    window_indices,
 )
 
 if TYPE_CHECKING:
@@ -170,34 +171,39 @@ class Conv2d(Op):
         """Numba convolution over gathered rows and columns."""
         weight = np.ascontiguousarray(_constant(operands[1]).transpose(2, 3, 1, 0).astype(dtype))
         bias = _bias_or_zeros(operands, dtype)
-        kernel = weight.shape[:2]
-        top, bottom, left, right = self.padding
+        vertical, horizontal = self._taps(operands)
 
-        def run(band: NDArray, first_row: int, inputs: Sequence[NDArray]) -> None:
-            image = inputs[0]
-            rows, columns = (
-                window_indices(
-                    size,
-                    int(window_count(size + before + after, taps, stride, dilation)),  # type: ignore[arg-type]
-                    taps,
-                    stride,
-                    dilation,
-                    before,
-                    self.padding_mode,
-                )
-                for size, before, after, taps, stride, dilation in zip(
-                    image.shape[:2],
-                    (top, left),
-                    (bottom, right),
-                    kernel,
-                    self.stride,
-                    self.dilation,
-                    strict=True,
-                )
-            )
-            convolve(band, first_row, image, weight, bias, rows, columns, self.groups)
+        def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
+            (source,) = inputs
+            last_row, last_column = first_row + band.shape[0], first_column + band.shape[1]
+            rows = vertical.sources(first_row, last_row, source.height) - source.row
+            columns = horizontal.sources(first_column, last_column, source.width) - source.column
+            convolve(band, source.array, weight, bias, rows, columns, self.groups)
 
         return run
+
+    def _taps(self, operands: Sequence[Operand]) -> tuple[Taps, Taps]:
+        """Rows and columns that the kernel reads."""
+        kernel = _constant(operands[1]).shape[2:]
+        vertical, horizontal = (
+            Taps(count, stride, dilation, before, self.padding_mode)
+            for count, stride, dilation, before in zip(
+                kernel, self.stride, self.dilation, self.padding[::2], strict=True
+            )
+        )
+        return vertical, horizontal
+
+    def reach(
+        self,
+        operands: Sequence[Operand],
+        axis: int,
+        position: int,
+        first: int,
+        last: int,
+        size: int,
+    ) -> tuple[int, int]:
+        """Span of the kernel; leaves the image for zero padding."""
+        return self._taps(operands)[axis].reach(first, last, size)
 
     def torch(self, operands: Sequence[Operand], *tensors: torch.Tensor) -> torch.Tensor:
         """torch.nn.functional.conv2d."""
@@ -274,8 +280,11 @@ class Linear(Op):
         bias = _bias_or_zeros(operands, dtype)
         origin = np.zeros((1, 1), np.int64)
 
-        def run(band: NDArray, first_row: int, inputs: Sequence[NDArray]) -> None:
-            convolve(band, first_row, inputs[0], weight, bias, origin, origin, 1)
+        def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
+            (source,) = inputs
+            convolve(
+                band, source.array, weight, bias, origin - source.row, origin - source.column, 1
+            )
 
         return run
 

@@ -22,6 +22,7 @@ from fxp.ops.base import (
     Op,
     Operand,
     Role,
+    Window,
     channel_view,
     moved,
     register,
@@ -41,11 +42,28 @@ MAX_SHIFT = 62
 """Aligning by more bits than this fits a 63-bit accumulator for zeros only."""
 
 
-class _Combination(Op):
+class _Elementwise(Op):
+    """Every output reads one element of each input."""
+
+    def reach(
+        self,
+        operands: Sequence[Operand],
+        axis: int,
+        position: int,
+        first: int,
+        last: int,
+        size: int,
+    ) -> tuple[int, int]:
+        """Return the outputs' own positions; the only one of an axis of size 1."""
+        return (0, 1) if size == 1 else (first, last)
+
+
+class _Combination(_Elementwise):
     """Two operands, broadcast over axes of size 1; constants are allowed on either side."""
 
     arity: ClassVar[tuple[int, int]] = (2, 2)
-    operation: ClassVar[int]
+    right_sign: ClassVar[int] = 1
+    multiplies: ClassVar[bool] = False
 
     def shape(self, *shapes: Shape) -> Shape:
         """Shape rule: equal sizes, or 1 on one side."""
@@ -93,10 +111,23 @@ class _Combination(Op):
 
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
         """Fused shift and combination."""
-        left, right = (min(shift, MAX_SHIFT) for shift in self._shifts(operands))
+        shifts = [min(shift, MAX_SHIFT) for shift in self._shifts(operands)]
+        factors = np.int64(1) << np.array(shifts)
+        # A factor too large for the dtype wraps, like the accumulator.
+        left, right = (factors * (1, self.right_sign)).astype(dtype)
 
-        def run(band: NDArray, first_row: int, inputs: Sequence[NDArray]) -> None:
-            elementwise.combine(band, first_row, inputs[0], inputs[1], left, right, self.operation)
+        def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
+            one, other = inputs
+            elementwise.combine(
+                band,
+                one.array,
+                one.start(first_row, first_column),
+                other.array,
+                other.start(first_row, first_column),
+                left,
+                right,
+                self.multiplies,
+            )
 
         return run
 
@@ -130,7 +161,6 @@ class Add(_Combination):
     name: ClassVar[str] = "add"
     takes_accumulators: ClassVar[bool] = True
     other_constants: ClassVar[Role | None] = "offset"
-    operation: ClassVar[int] = elementwise.ADD
     onnx_op: ClassVar[str] = "Add"
 
     def _interval(self, left: tuple[int, ...], right: tuple[int, ...]) -> list[int]:
@@ -148,7 +178,7 @@ class Subtract(_Combination):
     name: ClassVar[str] = "subtract"
     takes_accumulators: ClassVar[bool] = True
     other_constants: ClassVar[Role | None] = "offset"
-    operation: ClassVar[int] = elementwise.SUBTRACT
+    right_sign: ClassVar[int] = -1
     onnx_op: ClassVar[str] = "Sub"
 
     def _interval(self, left: tuple[int, ...], right: tuple[int, ...]) -> list[int]:
@@ -165,7 +195,7 @@ class Multiply(_Combination):
 
     name: ClassVar[str] = "multiply"
     other_constants: ClassVar[Role | None] = "factor"
-    operation: ClassVar[int] = elementwise.MULTIPLY
+    multiplies: ClassVar[bool] = True
     onnx_op: ClassVar[str] = "Mul"
 
     def _shifts(self, operands: Sequence[Operand]) -> tuple[int, int]:
@@ -182,7 +212,7 @@ class Multiply(_Combination):
 
 
 @dataclass(frozen=True)
-class _Identity(Op):
+class _Identity(_Elementwise):
     takes_accumulators: ClassVar[bool] = True
 
     def shape(self, *shapes: Shape) -> Shape:
@@ -220,8 +250,10 @@ class _Clamp(_Identity):
         """Numba clip."""
         low, high = (dtype.type(limit) for limit in self.limits(operands[0]))
 
-        def run(band: NDArray, first_row: int, inputs: Sequence[NDArray]) -> None:
-            elementwise.clamp(band, first_row, inputs[0], low, high)
+        def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
+            (source,) = inputs
+            start = source.start(first_row, first_column)
+            elementwise.clamp(band, source.array, start, low, high)
 
         return run
 
@@ -274,7 +306,7 @@ class Clamp(_Clamp):
 
 @register
 @dataclass(frozen=True)
-class Prelu(Op):
+class Prelu(_Elementwise):
     """``x`` where positive, ``slope * x`` where negative (PReLU; LeakyReLU with one slope).
 
     Inputs: value, slope constant of shape ``(1,)`` or ``(C,)``.
@@ -323,10 +355,12 @@ class Prelu(Op):
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
         """Numba select and multiply."""
         slopes = np.array(self._slopes(*operands), dtype)
-        one = 1 << operands[1].format.frac
+        one = np.int64(1 << operands[1].format.frac).astype(dtype)
 
-        def run(band: NDArray, first_row: int, inputs: Sequence[NDArray]) -> None:
-            elementwise.prelu(band, first_row, inputs[0], slopes, one)
+        def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
+            (source,) = inputs
+            start = source.start(first_row, first_column)
+            elementwise.prelu(band, source.array, start, slopes, one)
 
         return run
 
@@ -346,7 +380,7 @@ class Prelu(Op):
         return emit("Mul", names[0], factor)
 
 
-class Table(Op):
+class Table(_Elementwise):
     """A function of one value, given by a stored table in an integer graph.
 
     Inputs: value; in an integer graph also the table, one raw integer per code of the value's
@@ -394,11 +428,13 @@ class Table(Op):
         """Numba table look-up."""
         constant = operands[1].constant
         assert constant is not None
-        table = constant.astype(dtype)
+        table = constant.astype(operands[1].format.dtype)  # small, to stay in cache
         smallest = operands[0].format.min_raw
 
-        def run(band: NDArray, first_row: int, inputs: Sequence[NDArray]) -> None:
-            elementwise.look_up(band, first_row, inputs[0], table, smallest)
+        def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
+            (source,) = inputs
+            start = source.start(first_row, first_column)
+            elementwise.look_up(band, source.array, start, table, smallest)
 
         return run
 
@@ -474,8 +510,10 @@ class Requantize(_Identity):
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
         """Copy the band."""
 
-        def run(band: NDArray, first_row: int, inputs: Sequence[NDArray]) -> None:
-            band[:] = inputs[0][first_row : first_row + len(band)]
+        def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
+            (source,) = inputs
+            last_row, last_column = first_row + band.shape[0], first_column + band.shape[1]
+            band[:] = source.view((first_row, last_row), (first_column, last_column))
 
         return run
 

@@ -19,6 +19,7 @@ from fxp.ops.base import (
     Kernel,
     Op,
     Operand,
+    Window,
     moved,
     register,
     require,
@@ -27,12 +28,12 @@ from fxp.ops.base import (
 from fxp.ops.padding import (
     PaddingMode,
     Sides,
+    Taps,
     check_sides,
     pad_onnx,
     pad_oracle,
     pad_torch,
     padded_shape,
-    source_indices,
 )
 
 if TYPE_CHECKING:
@@ -41,10 +42,6 @@ if TYPE_CHECKING:
     from fxp.onnx_emitter import Emitter
 else:
     torch = lazy_import("torch", "torch")
-
-
-def _everything(size: int) -> NDArray[np.int64]:
-    return np.arange(size, dtype=np.int64)
 
 
 @register
@@ -98,18 +95,37 @@ class Concat(Op):
 
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
         """One gather per operand."""
-        shifts = self._shifts(operands)
+        # A factor too large for the dtype wraps, like the accumulator; it meets zeros only.
+        factors = [np.int64(1 << min(shift, 62)).astype(dtype) for shift in self._shifts(operands)]
 
-        def run(band: NDArray, first_row: int, inputs: Sequence[NDArray]) -> None:
-            first_channel = 0
-            for image, shift in zip(inputs, shifts, strict=True):
-                height, width, channels = (_everything(size) for size in image.shape)
+        def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
+            rows = np.arange(first_row, first_row + band.shape[0])
+            columns = np.arange(first_column, first_column + band.shape[1])
+            channel = 0
+            for source, factor in zip(inputs, factors, strict=True):
                 movement.gather(
-                    band, first_row, image, height, width, channels, shift, first_channel
+                    band,
+                    source.array,
+                    rows - source.row,
+                    columns - source.column,
+                    channel,
+                    factor,
                 )
-                first_channel += channels.size
+                channel += source.array.shape[2]
 
         return run
+
+    def reach(
+        self,
+        operands: Sequence[Operand],
+        axis: int,
+        position: int,
+        first: int,
+        last: int,
+        size: int,
+    ) -> tuple[int, int]:
+        """Return the outputs' own positions."""
+        return first, last
 
     def torch(self, operands: Sequence[Operand], *tensors: torch.Tensor) -> torch.Tensor:
         """torch.cat over channels."""
@@ -185,17 +201,66 @@ class Slice(_Move):
         return arrays[0][self._slices(arrays[0].ndim)]
 
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
-        """Gather by index."""
+        """Copy of the chosen channels, or of every n-th row or column."""
+        if self.axis == "channel":
+            first, _, step = self._range(operands[0].channels)
 
-        def run(band: NDArray, first_row: int, inputs: Sequence[NDArray]) -> None:
-            height, width, channels = inputs[0].shape
-            chosen = [
-                _everything(size)[part]
-                for size, part in zip((channels, height, width), self._slices(3), strict=True)
+            def run_channels(
+                band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]
+            ) -> None:
+                (source,) = inputs
+                movement.slice_channels(
+                    band,
+                    source.array,
+                    first_row - source.row,
+                    first_column - source.column,
+                    first,
+                    step,
+                )
+
+            return run_channels
+
+        def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
+            (source,) = inputs
+            ranges = [
+                self._read(axis, first, first + count, size)
+                for axis, first, count, size in zip(
+                    (0, 1),
+                    (first_row, first_column),
+                    band.shape,
+                    (source.height, source.width),
+                    strict=False,
+                )
             ]
-            movement.gather(band, first_row, inputs[0], chosen[1], chosen[2], chosen[0], 0, 0)
+            rows, columns = ((reads.start, reads.stop) for reads in ranges)
+            view = source.view(rows, columns)
+            band[:] = view[:: ranges[0].step, :: ranges[1].step]
 
         return run
+
+    def _range(self, size: int) -> tuple[int, int, int]:
+        return slice(self.start, self.stop, self.step).indices(size)
+
+    def _read(self, axis: int, first: int, last: int, size: int) -> range:
+        """Rows or columns that outputs first…last-1 read, without a gap behind the last."""
+        chosen = range(size)
+        if self.axis == _AXES[axis + 1]:
+            chosen = range(*self._range(size))
+        reads = chosen[first:last]
+        return range(reads[0], reads[-1] + 1, reads.step)
+
+    def reach(
+        self,
+        operands: Sequence[Operand],
+        axis: int,
+        position: int,
+        first: int,
+        last: int,
+        size: int,
+    ) -> tuple[int, int]:
+        """First to last chosen row or column."""
+        reads = self._read(axis, first, last, size)
+        return reads.start, reads.stop
 
     def torch(self, operands: Sequence[Operand], *tensors: torch.Tensor) -> torch.Tensor:
         """Slice the tensor."""
@@ -231,15 +296,32 @@ class Pad(_Move):
 
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
         """Gather by index."""
-        top, bottom, left, right = self.sides
+        vertical, horizontal = self._taps(0), self._taps(1)
+        one = dtype.type(1)
 
-        def run(band: NDArray, first_row: int, inputs: Sequence[NDArray]) -> None:
-            height, width, channels = inputs[0].shape
-            rows = source_indices(height, top, top + height + bottom, self.mode)
-            columns = source_indices(width, left, left + width + right, self.mode)
-            movement.gather(band, first_row, inputs[0], rows, columns, _everything(channels), 0, 0)
+        def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
+            (source,) = inputs
+            last_row, last_column = first_row + band.shape[0], first_column + band.shape[1]
+            rows = vertical.sources(first_row, last_row, source.height)[:, 0]
+            columns = horizontal.sources(first_column, last_column, source.width)[:, 0]
+            movement.gather(band, source.array, rows - source.row, columns - source.column, 0, one)
 
         return run
+
+    def _taps(self, axis: int) -> Taps:
+        return Taps(1, 1, 1, self.sides[2 * axis], self.mode)
+
+    def reach(
+        self,
+        operands: Sequence[Operand],
+        axis: int,
+        position: int,
+        first: int,
+        last: int,
+        size: int,
+    ) -> tuple[int, int]:
+        """Return the outputs' own positions; leaves the image for zeros."""
+        return self._taps(axis).reach(first, last, size)
 
     def torch(self, operands: Sequence[Operand], *tensors: torch.Tensor) -> torch.Tensor:
         """torch.nn.functional.pad."""
@@ -273,8 +355,10 @@ class Flatten(_Move):
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
         """Transpose to channels first, then reshape."""
 
-        def run(band: NDArray, first_row: int, inputs: Sequence[NDArray]) -> None:
-            band[:] = inputs[0].transpose(2, 0, 1).reshape(1, 1, -1)
+        def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
+            (source,) = inputs
+            image = source.view((0, source.height), (0, source.width))
+            band[:] = image.transpose(2, 0, 1).reshape(1, 1, -1)
 
         return run
 
@@ -324,10 +408,25 @@ class PixelShuffle(_Factor):
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
         """Numba index arithmetic."""
 
-        def run(band: NDArray, first_row: int, inputs: Sequence[NDArray]) -> None:
-            movement.pixel_shuffle(band, first_row, inputs[0], self.factor)
+        def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
+            (source,) = inputs
+            movement.pixel_shuffle(
+                band, first_row, first_column, source.array, source.row, source.column, self.factor
+            )
 
         return run
+
+    def reach(
+        self,
+        operands: Sequence[Operand],
+        axis: int,
+        position: int,
+        first: int,
+        last: int,
+        size: int,
+    ) -> tuple[int, int]:
+        """One pixel per block."""
+        return first // self.factor, (last - 1) // self.factor + 1
 
     def torch(self, operands: Sequence[Operand], *tensors: torch.Tensor) -> torch.Tensor:
         """torch.nn.functional.pixel_shuffle."""
@@ -376,10 +475,26 @@ class PixelUnshuffle(_Factor):
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
         """Numba index arithmetic."""
 
-        def run(band: NDArray, first_row: int, inputs: Sequence[NDArray]) -> None:
-            movement.pixel_unshuffle(band, first_row, inputs[0], self.factor)
+        def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
+            (source,) = inputs
+            row, column = (first * self.factor for first in (first_row, first_column))
+            movement.pixel_unshuffle(
+                band, source.array, row - source.row, column - source.column, self.factor
+            )
 
         return run
+
+    def reach(
+        self,
+        operands: Sequence[Operand],
+        axis: int,
+        position: int,
+        first: int,
+        last: int,
+        size: int,
+    ) -> tuple[int, int]:
+        """One block per pixel."""
+        return first * self.factor, last * self.factor
 
     def torch(self, operands: Sequence[Operand], *tensors: torch.Tensor) -> torch.Tensor:
         """torch.nn.functional.pixel_unshuffle."""
@@ -421,14 +536,27 @@ class Nearest(_Factor):
 
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
         """Gather by index."""
+        one = dtype.type(1)
 
-        def run(band: NDArray, first_row: int, inputs: Sequence[NDArray]) -> None:
-            height, width, channels = inputs[0].shape
-            rows = np.arange(height * self.factor) // self.factor
-            columns = np.arange(width * self.factor) // self.factor
-            movement.gather(band, first_row, inputs[0], rows, columns, _everything(channels), 0, 0)
+        def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
+            (source,) = inputs
+            rows = np.arange(first_row, first_row + band.shape[0]) // self.factor
+            columns = np.arange(first_column, first_column + band.shape[1]) // self.factor
+            movement.gather(band, source.array, rows - source.row, columns - source.column, 0, one)
 
         return run
+
+    def reach(
+        self,
+        operands: Sequence[Operand],
+        axis: int,
+        position: int,
+        first: int,
+        last: int,
+        size: int,
+    ) -> tuple[int, int]:
+        """One pixel per block."""
+        return first // self.factor, (last - 1) // self.factor + 1
 
     def torch(self, operands: Sequence[Operand], *tensors: torch.Tensor) -> torch.Tensor:
         """Repeat rows and columns."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 import numpy as np
@@ -77,23 +78,44 @@ def pad_onnx(emit: Emitter, name: str, sides: Sides, mode: str) -> str:
     return emit("Pad", name, pads, mode=NUMPY_MODES[mode])
 
 
-def source_indices(size: int, before: int, count: int, mode: str) -> NDArray[np.int64]:
-    """For `count` padded positions from ``-before`` on, the index they read, or -1 for a zero."""
-    position = np.arange(count, dtype=np.int64) - before
-    if mode == "zero":
-        return np.where((position >= 0) & (position < size), position, -1)
-    if mode == "replicate":
-        return np.clip(position, 0, size - 1)
-    position = np.abs(position)
-    return np.where(position < size, position, 2 * (size - 1) - position)
+@dataclass(frozen=True, slots=True)
+class Taps:
+    """Input positions that the outputs along one axis read.
 
+    Output ``o`` reads ``stride * o + dilation * t - before`` for every tap ``t``.
+    """
 
-def window_indices(
-    size: int, outputs: int, kernel: int, stride: int, dilation: int, before: int, mode: str
-) -> NDArray[np.int64]:
-    """Index read by every tap of every output along one axis, ``(outputs, kernel)``; -1 is zero."""
-    taps = stride * np.arange(outputs)[:, None] + dilation * np.arange(kernel)[None, :]
-    return source_indices(size, before, int(taps.max()) + 1, mode)[taps]
+    count: int
+    stride: int
+    dilation: int
+    before: int
+    mode: PaddingMode
+
+    def positions(self, first: int, last: int) -> NDArray[np.int64]:
+        """Position read by every tap of outputs first…last-1, ``(outputs, taps)``."""
+        outputs = self.stride * np.arange(first, last, dtype=np.int64) - self.before
+        return outputs[:, None] + self.dilation * np.arange(self.count)
+
+    def sources(self, first: int, last: int, size: int) -> NDArray[np.int64]:
+        """Return `positions` with those beyond the borders moved to the pixel they repeat.
+
+        Zero padding leaves them where they are, as a window holds zeros there.
+        """
+        positions = self.positions(first, last)
+        if self.mode == "replicate":
+            return np.clip(positions, 0, size - 1)
+        if self.mode == "reflect":
+            return (size - 1) - np.abs((size - 1) - np.abs(positions))
+        return positions
+
+    def reach(self, first: int, last: int, size: int) -> tuple[int, int]:
+        """Range that covers `sources`."""
+        low = self.stride * first - self.before
+        high = self.stride * (last - 1) + self.dilation * (self.count - 1) - self.before + 1
+        if self.mode == "zero" or (low >= 0 and high <= size):
+            return low, high
+        sources = self.sources(first, last, size)
+        return int(sources.min()), int(sources.max()) + 1
 
 
 def window_count(padded: Dimension, kernel: int, stride: int, dilation: int) -> Dimension:

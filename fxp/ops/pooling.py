@@ -24,12 +24,13 @@ from fxp.ops.base import (
     Kernel,
     Op,
     Operand,
+    Window,
     moved,
     register,
     require,
     require_image,
 )
-from fxp.ops.padding import Sides, check_sides, padded_shape, window_count, window_indices
+from fxp.ops.padding import PaddingMode, Sides, Taps, check_sides, padded_shape, window_count
 
 if TYPE_CHECKING:
     import torch
@@ -90,21 +91,32 @@ class _Window(Op):
             window_count(width, self.window[1], self.stride[1], 1),
         )
 
-    def _indices(self, height: int, width: int) -> tuple[IntArray, IntArray]:
-        """Rows and columns each window reads; -1 in the padding."""
-        _, *outputs = self.shape((1, height, width))
-        rows, columns = (
-            window_indices(size, int(count), taps, stride, 1, before, "zero")  # type: ignore[arg-type]
-            for size, count, taps, stride, before in zip(
-                (height, width),
-                outputs,
-                self.window,
-                self.stride,
-                (self.padding[0], self.padding[2]),
-                strict=True,
-            )
-        )
-        return rows, columns
+    border: ClassVar[PaddingMode] = "zero"
+
+    def _taps(self, axis: int) -> Taps:
+        """Rows or columns that each window reads."""
+        return Taps(self.window[axis], self.stride[axis], 1, self.padding[2 * axis], self.border)
+
+    def _sources(
+        self, band: NDArray, first_row: int, first_column: int, source: Window
+    ) -> tuple[IntArray, IntArray]:
+        """Rows and columns of the window's array that each output of a band reads."""
+        last_row, last_column = first_row + band.shape[0], first_column + band.shape[1]
+        rows = self._taps(0).sources(first_row, last_row, source.height)
+        columns = self._taps(1).sources(first_column, last_column, source.width)
+        return rows - source.row, columns - source.column
+
+    def reach(
+        self,
+        operands: Sequence[Operand],
+        axis: int,
+        position: int,
+        first: int,
+        last: int,
+        size: int,
+    ) -> tuple[int, int]:
+        """Span of the windows; leaves the image for zero padding."""
+        return self._taps(axis).reach(first, last, size)
 
     def _windows(self, image: IntArray, padding_value: int) -> IntArray:
         """Every window of a ``(C, H, W)`` array, ``(C, H_out, W_out, k_h, k_w)``."""
@@ -129,6 +141,8 @@ class MaxPool(_Window):
     """Largest value of each window; padding reads the smallest raw integer of the format."""
 
     name: ClassVar[str] = "max_pool"
+    # Padding covers at most half a window, so repeating the edge leaves the maximum as it is.
+    border: ClassVar[PaddingMode] = "replicate"
 
     window: tuple[int, int] = (2, 2)
     stride: tuple[int, int] = (2, 2)
@@ -144,11 +158,11 @@ class MaxPool(_Window):
 
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
         """Numba maximum over gathered rows and columns."""
-        smallest = operands[0].format.min_raw
 
-        def run(band: NDArray, first_row: int, inputs: Sequence[NDArray]) -> None:
-            rows, columns = self._indices(*inputs[0].shape[:2])
-            windows.pool_maximum(band, first_row, inputs[0], rows, columns, smallest)
+        def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
+            (source,) = inputs
+            rows, columns = self._sources(band, first_row, first_column, source)
+            windows.pool_maximum(band, source.array, rows, columns)
 
         return run
 
@@ -189,14 +203,16 @@ class AveragePool(_Window):
         """Fraction bits of the reciprocals; those of a power of two are exact."""
         return RECIPROCAL_BITS + (self._area - 1).bit_length()
 
-    def _multiplier(self, height: int, width: int) -> NDArray[np.int64]:
-        """Reciprocal of each window's count, ``(H_out, W_out)``."""
-        rows, columns = self._indices(height, width)
-        if self.count_padding:
-            counts = np.full((len(rows), len(columns)), self._area)
-        else:
-            counts = np.outer((rows >= 0).sum(axis=1), (columns >= 0).sum(axis=1))
-        return reciprocal(counts, self._frac)
+    def _multiplier(
+        self, rows: tuple[int, int], columns: tuple[int, int], size: Sequence[int]
+    ) -> NDArray[np.int64]:
+        """Reciprocal of each window's count, for outputs given as ``(first, last)``."""
+        counts = []
+        for axis, (first, last) in enumerate((rows, columns)):
+            positions = self._taps(axis).positions(first, last)
+            inside = (positions >= 0) & (positions < size[axis])
+            counts.append((inside | self.count_padding).sum(axis=1))
+        return reciprocal(np.outer(*counts), self._frac)
 
     def accumulator(self, *operands: Operand) -> Accumulator:
         """Range of sum times reciprocal, over every possible count."""
@@ -212,16 +228,21 @@ class AveragePool(_Window):
     def oracle(self, operands: Sequence[Operand], *arrays: IntArray) -> IntArray:
         """Sum over sliding windows, times the reciprocal."""
         sums = self._windows(arrays[0], 0).sum(axis=(3, 4))
-        return sums * self._multiplier(*arrays[0].shape[1:])
+        height, width = sums.shape[1:]
+        return sums * self._multiplier((0, height), (0, width), arrays[0].shape[1:])
 
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
         """Numba sum over gathered rows and columns."""
 
-        def run(band: NDArray, first_row: int, inputs: Sequence[NDArray]) -> None:
-            size = inputs[0].shape[:2]
-            windows.pool_sum(
-                band, first_row, inputs[0], *self._indices(*size), self._multiplier(*size)
+        def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
+            (source,) = inputs
+            multiplier = self._multiplier(
+                (first_row, first_row + band.shape[0]),
+                (first_column, first_column + band.shape[1]),
+                (source.height, source.width),
             )
+            rows, columns = self._sources(band, first_row, first_column, source)
+            windows.pool_sum(band, source.array, rows, columns, multiplier.astype(dtype))
 
         return run
 
@@ -230,7 +251,8 @@ class AveragePool(_Window):
         top, bottom, left, right = self.padding
         padded = torch_functional.pad(tensors[0], (left, right, top, bottom))
         sums = torch_functional.avg_pool2d(padded, self.window, self.stride, divisor_override=1)
-        multiplier = self._multiplier(*tensors[0].shape[2:])
+        height, width = sums.shape[2:]
+        multiplier = self._multiplier((0, height), (0, width), tensors[0].shape[2:])
         factor = np.ldexp(multiplier.astype(np.float64), -self._frac)
         if not operands[0].is_integer:
             factor = 1 / np.rint(1 / factor)
@@ -265,8 +287,10 @@ class _Global(Op):
         return channels, 1, 1
 
     @staticmethod
-    def _indices(image: NDArray) -> tuple[IntArray, IntArray]:
-        return np.arange(image.shape[0])[None], np.arange(image.shape[1])[None]
+    def _sources(source: Window) -> tuple[IntArray, IntArray]:
+        """Every row and column of the image, in the window's array."""
+        rows, columns = np.arange(source.height)[None], np.arange(source.width)[None]
+        return rows - source.row, columns - source.column
 
 
 @register
@@ -286,10 +310,10 @@ class GlobalMaxPool(_Global):
 
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
         """One window over the image."""
-        smallest = operands[0].format.min_raw
 
-        def run(band: NDArray, first_row: int, inputs: Sequence[NDArray]) -> None:
-            windows.pool_maximum(band, first_row, inputs[0], *self._indices(inputs[0]), smallest)
+        def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
+            (source,) = inputs
+            windows.pool_maximum(band, source.array, *self._sources(source))
 
         return run
 
@@ -325,10 +349,10 @@ class GlobalAveragePool(_Global):
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
         """One window over the image."""
 
-        def run(band: NDArray, first_row: int, inputs: Sequence[NDArray]) -> None:
-            image = inputs[0]
-            factor = reciprocal(image.shape[0] * image.shape[1], GLOBAL_FRAC).reshape(1, 1)
-            windows.pool_sum(band, first_row, image, *self._indices(image), factor)
+        def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
+            (source,) = inputs
+            factor = reciprocal(source.height * source.width, GLOBAL_FRAC).reshape(1, 1)
+            windows.pool_sum(band, source.array, *self._sources(source), factor.astype(dtype))
 
         return run
 

@@ -14,7 +14,16 @@ from fxp.extents import Shape
 from fxp.formats import IntArray
 from fxp.kernels.windows import resample
 from fxp.lazy import lazy_import
-from fxp.ops.base import Accumulator, Kernel, Op, Operand, register, require, require_image
+from fxp.ops.base import (
+    Accumulator,
+    Kernel,
+    Op,
+    Operand,
+    Window,
+    register,
+    require,
+    require_image,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -50,12 +59,8 @@ class _UpsampleTwice(Op):
         return [(0, odd[::-1]), (1, odd)]
 
     @property
-    def _reach(self) -> int:
+    def _radius(self) -> int:
         return len(self.taps()[1]) // 2
-
-    def _padded_indices(self, size: int) -> NDArray[np.int64]:
-        """Source index of every position of an axis padded by the reach on both sides."""
-        return np.pad(np.arange(size), self._reach, mode=self.border_mode())  # type: ignore[call-overload]
 
     def shape(self, *shapes: Shape) -> Shape:
         """Shape rule: doubled height and width."""
@@ -85,7 +90,7 @@ class _UpsampleTwice(Op):
 
     def _interpolate(self, array: IntArray, axis: int) -> IntArray:
         size = array.shape[axis]
-        widths = [(self._reach, self._reach) if a == axis else (0, 0) for a in range(3)]
+        widths = [(self._radius, self._radius) if a == axis else (0, 0) for a in range(3)]
         padded = np.moveaxis(np.pad(array, widths, mode=self.border_mode()), axis, 0)  # type: ignore[call-overload]
         result = np.zeros((2 * size, *padded.shape[1:]), np.int64)
         for phase, (first, taps) in enumerate(self._phases()):
@@ -95,18 +100,49 @@ class _UpsampleTwice(Op):
 
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
         """Numba separable taps."""
-        taps = np.array([taps for _, taps in self._phases()], np.int64)
+        phases = np.array([taps for _, taps in self._phases()], np.int64).astype(dtype)
 
-        def run(band: NDArray, first_row: int, inputs: Sequence[NDArray]) -> None:
-            rows, columns = (self._tap_indices(size) for size in inputs[0].shape[:2])
-            resample(band, first_row, inputs[0], rows, columns, taps)
+        def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
+            (source,) = inputs
+            last_row, last_column = first_row + band.shape[0], first_column + band.shape[1]
+            rows = self._tap_indices(first_row, last_row, source.height)
+            columns = self._tap_indices(first_column, last_column, source.width)
+            resample(
+                band,
+                source.array,
+                rows - source.row,
+                columns - source.column,
+                phases[np.arange(first_row, last_row) % 2],
+                phases[np.arange(first_column, last_column) % 2],
+            )
 
         return run
 
-    def _tap_indices(self, size: int) -> NDArray[np.int64]:
-        """Source index of every output and tap, ``(2 * size, k)``."""
-        output = np.arange(2 * size)[:, None]
-        return self._padded_indices(size)[output // 2 + output % 2 + np.arange(2 * self._reach)]
+    def _tap_indices(self, first: int, last: int, size: int) -> NDArray[np.int64]:
+        """Source index of every tap of outputs first…last-1, ``(outputs, k)``."""
+        output = np.arange(first, last, dtype=np.int64)[:, None]
+        positions = output // 2 + output % 2 - self._radius + np.arange(2 * self._radius)
+        if self.border_mode() == "edge":
+            return np.clip(positions, 0, size - 1)
+        folded = positions % (2 * size)
+        return np.minimum(folded, 2 * size - 1 - folded)
+
+    def reach(
+        self,
+        operands: Sequence[Operand],
+        axis: int,
+        position: int,
+        first: int,
+        last: int,
+        size: int,
+    ) -> tuple[int, int]:
+        """Span of the taps, moved into the image."""
+        low = first // 2 + first % 2 - self._radius
+        high = (last - 1) // 2 + (last - 1) % 2 + self._radius
+        if low >= 0 and high <= size:
+            return low, high
+        indices = self._tap_indices(first, last, size)
+        return int(indices.min()), int(indices.max()) + 1
 
     def torch(self, operands: Sequence[Operand], *tensors: torch.Tensor) -> torch.Tensor:
         """Weighted sum of gathered rows, then of gathered columns."""
@@ -114,7 +150,10 @@ class _UpsampleTwice(Op):
         scale = 2.0 ** -self.taps()[0]
         phases = np.array([taps for _, taps in self._phases()]) * scale
         for axis, shape in ((2, (-1, 1)), (3, (-1,))):
-            indices = torch.as_tensor(self._tap_indices(result.shape[axis]), device=result.device)
+            indices = torch.as_tensor(
+                self._tap_indices(0, 2 * result.shape[axis], result.shape[axis]),
+                device=result.device,
+            )
             weights = torch.as_tensor(
                 np.tile(phases, (len(indices) // 2, 1)), dtype=result.dtype, device=result.device
             )
@@ -133,13 +172,13 @@ class _UpsampleTwice(Op):
         return name
 
     def _onnx_axis(self, emit: Emitter, name: str, axis: int, channels: int) -> str:
-        reach = self._reach
+        radius = self._radius
         shape = emit("Shape", name)
         size = emit("Gather", shape, emit.constant(axis))
         positions = emit(
             "Range",
-            emit.constant(-reach),
-            emit("Add", size, emit.constant(reach)),
+            emit.constant(-radius),
+            emit("Add", size, emit.constant(radius)),
             emit.constant(1),
         )
         last = emit("Sub", size, emit.constant(1))
@@ -155,7 +194,7 @@ class _UpsampleTwice(Op):
         for first, taps in self._phases():
             terms = []
             for offset, tap in enumerate(taps, start=first):
-                behind = 2 * reach - offset
+                behind = 2 * radius - offset
                 window = emit.slice(padded, axis, offset, -behind if behind else None)
                 terms.append(emit.scaled(window, tap))
             total = reduce(lambda a, b: emit("Add", a, b), terms)

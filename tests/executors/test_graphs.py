@@ -27,6 +27,7 @@ from fxp.export.onnx import to_onnx
 from fxp.formats import Format, Quantization
 from fxp.graph import Graph, Node, State, Value
 from fxp.ops import REGISTRY, Add, Concat, GraphError, Relu
+from fxp.ops.base import Window
 
 thorough = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -120,9 +121,9 @@ def test_bands_cover_every_row_once(monkeypatch: pytest.MonkeyPatch) -> None:
     bands: list[tuple[int, int]] = []
     step = engine._steps[0]
 
-    def kernel(band: np.ndarray, first_row: int, inputs: list[np.ndarray]) -> None:
+    def kernel(band: np.ndarray, first_row: int, first_column: int, inputs: list[Window]) -> None:
         bands.append((first_row, first_row + len(band)))
-        step.kernel(band, first_row, inputs)
+        step.kernel(band, first_row, first_column, inputs)
 
     engine._steps = (replace(step, kernel=kernel),)
     engine.run([np.zeros((2, 31, 4), np.int64)], threads=1)

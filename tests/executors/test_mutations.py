@@ -159,17 +159,17 @@ def mutated_kernel(monkeypatch: pytest.MonkeyPatch, wrong: Callable[..., None]) 
 def test_dropped_pad_pixel_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """One position of the padding reads a pixel instead of zero."""
 
-    def wrong(right, band, first, image, weight, bias, rows, columns, groups):
+    def wrong(right, band, image, weight, bias, rows, columns, groups):
         columns = columns.copy()
-        columns[0, 0] = 0
-        right(band, first, image, weight, bias, rows, columns, groups)
+        columns[0, 0] += 1
+        right(band, image, weight, bias, rows, columns, groups)
 
     mutated_kernel(monkeypatch, wrong)
 
 
 def test_last_row_of_a_band_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(right, band, first, *rest):
-        right(band, first, *rest)
+    def wrong(right, band, *rest):
+        right(band, *rest)
         band[-1, -1, -1] += 256
 
     mutated_kernel(monkeypatch, wrong)
@@ -177,7 +177,11 @@ def test_last_row_of_a_band_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_wrong_first_row_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_module, "BAND_BYTES", 1000)
-    mutated_kernel(monkeypatch, lambda right, band, first, *rest: right(band, 0, *rest))
+
+    def wrong(right, band, image, weight, bias, rows, columns, groups):
+        right(band, image, weight, bias, rows - rows.min(), columns, groups)
+
+    mutated_kernel(monkeypatch, wrong)
 
 
 def test_rounding_constant_in_the_kernel_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
