@@ -34,6 +34,7 @@ format: $(VENV)/installed
 
 benchmarks: $(VENV)/installed
 	$(BIN)/python -m benchmarks.quantization
+	$(BIN)/python -m benchmarks.speed
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo_output

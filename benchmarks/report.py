@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -24,24 +25,55 @@ def environment(*packages: str) -> str:
     return f"Python {platform.python_version()}, {platform.machine()}, {versions}."
 
 
-def publish(name: str, title: str, body: str) -> Path:
+def publish(
+    name: str, title: str, body: str, *, details: str = "", data: object | None = None
+) -> Path:
     """Write ``docs/benchmarks/NAME.md`` and the README's section of that name.
+
+    Parameters
+    ----------
+    name, title
+        Name of the module in `benchmarks`, and heading of the page.
+    body
+        Markdown of both.
+    details
+        Markdown that only the page has, after `body`.
+    data
+        What the figures were made from, to write as ``docs/benchmarks/NAME.json``.
 
     Raises
     ------
     ValueError
-        If the README lacks the markers ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->``.
+        If the README lacks the section, see `check_section`.
     """
+    check_section(name)
     folder = ROOT / "docs" / "benchmarks"
+    target = write_page(folder, name, title, f"{body}\n\n{details}" if details else body, data)
+    readme = ROOT / "README.md"
+    begin, end = _markers(name)
+    head, _, rest = readme.read_text(encoding="utf-8").partition(begin)
+    replace_file(readme, f"{head}{begin}{body}\n{end}{rest.partition(end)[2]}".encode())
+    return target
+
+
+def write_page(folder: Path, name: str, title: str, body: str, data: object | None = None) -> Path:
+    """Write ``NAME.md``, and ``NAME.json`` if there is data; returns the path of the page."""
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{name}.md"
     command = f"Written by `python -m benchmarks.{name}`."
     replace_file(target, f"# {title}\n\n{command}\n\n{body}\n".encode())
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
+    if data is not None:
+        replace_file(folder / f"{name}.json", f"{json.dumps(data, indent=1)}\n".encode())
+    return target
+
+
+def check_section(name: str) -> None:
+    """Raise ValueError unless the README has ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->``."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    begin, end = _markers(name)
     if begin not in text or end not in text:
         raise ValueError(f"README.md has no section between {begin.strip()} and {end}")
-    head, _, rest = text.partition(begin)
-    replace_file(readme, f"{head}{begin}{body}\n{end}{rest.partition(end)[2]}".encode())
-    return target
+
+
+def _markers(name: str) -> tuple[str, str]:
+    return f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"

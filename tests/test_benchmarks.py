@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 import benchmarks.quantization as quantization
+import benchmarks.speed.__main__ as speed
 from benchmarks import report
+from benchmarks.speed import libraries, tables, versus
+from benchmarks.speed.timing import Settings, best_times
+from fxp.execution import Result
 
 
 def test_markdown_table():
@@ -24,6 +33,10 @@ def test_publish_replaces_one_section(tmp_path: Path, monkeypatch: pytest.Monkey
         "before\n<!-- speed:begin -->\n| new |\n<!-- speed:end -->\nafter\n"
     )
     assert "# Speed" in target.read_text()
+    report.publish("speed", "Speed", "| body |", details="| more |", data={"seconds": 0.5})
+    assert "| body |\n\n| more |" in target.read_text()
+    assert "more" not in readme.read_text()
+    assert json.loads(target.with_suffix(".json").read_text()) == {"seconds": 0.5}
     with pytest.raises(ValueError, match="no section"):
         report.publish("size", "Size", "")
 
@@ -44,3 +57,124 @@ def test_quantization_benchmark_runs(
     output = capsys.readouterr().out
     assert "| 10/14, mse |" in output
     assert "| bicubic |" in (tmp_path / "README.md").read_text()
+
+
+QUICK = ("conv3x3", "kimsr-540", "fsrcnn-s", "hls4ml", "fxpmath", "apytypes", "qonnx", "pixels",
+         "threads", "startup")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def quick_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
+    """Page and record of a run on tiny sizes."""
+    folder = tmp_path_factory.mktemp("speed")
+    speed.main(quick=True, only=list(QUICK), skip=["qonnx"], rounds=1, out=folder)
+    return (folder / "speed.md").read_text(), json.loads((folder / "speed.json").read_text())
+
+
+def test_speed_benchmark_runs(quick_run: tuple[str, dict[str, Any]]):
+    page, record = quick_run
+    assert [work["name"] for work in record["works"]] == ["conv3x3", "kimsr-540", "fsrcnn-s"]
+    for work in record["works"]:
+        assert ("refused" in work) != bool(work["seconds"])
+        assert "refused" in work or work["equal_values"] > 0
+    assert [item["name"] for item in record["libraries"]] == ["hls4ml", "fxpmath", "apytypes"]
+    assert not any("reason" in item for item in record["libraries"])
+    assert not record["startup"]["torch_imported"]
+    assert len(record["pixels"]) == 5
+    assert "qonnx" in record["left_out"]
+    assert "vdsr" in record["left_out"]
+    for part in (tables.readme(record), tables.details(record)):
+        assert part in page
+
+
+def test_every_figure_of_the_speed_tables_is_measured(quick_run: tuple[str, dict[str, Any]]):
+    page, record = quick_run
+    assert "nan" not in "".join(cell for _, cell in _figures(page))
+    lost = _without_measurements(record)
+    rendered = f"{tables.readme(lost)}\n\n{tables.details(lost)}"
+    cells = list(_figures(rendered))
+    assert len(cells) == len(list(_figures(page))) > 50
+    for column, cell in cells:
+        assert cell.startswith("nan") or cell in (tables.DASH, ""), (column, cell)
+
+
+FIXED = ("network", "target", "tool", "what it runs", "frame", "frame in", "threads", "step",
+         "at most")  # fmt: skip
+
+
+def _figures(page: str) -> Iterator[tuple[str, str]]:
+    """Yield heading and text of the cells that hold measured figures."""
+    header: list[str] | None = None
+    for line in page.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if not line.startswith("|"):
+            header = None
+        elif header is None:
+            header = cells
+        elif not cells[0].startswith(":"):
+            yield from (pair for pair in zip(header, cells, strict=True) if pair[0] not in FIXED)
+
+
+def _without_measurements(item: Any, name: str = "") -> Any:
+    if isinstance(item, dict):
+        return {key: _without_measurements(value, key) for key, value in item.items()}
+    if isinstance(item, list):
+        return [_without_measurements(value) for value in item]
+    measured = isinstance(item, float) or name.startswith("bytes")
+    return math.nan if measured and name not in ("target", "aim") else item
+
+
+def test_speed_needs_its_section_before_it_measures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    (tmp_path / "README.md").write_text("")
+    with pytest.raises(ValueError, match="no section"):
+        speed.main()
+    with pytest.raises(typer.BadParameter, match="'conv' is none of"):
+        speed.main(only=["conv"])
+    with pytest.raises(typer.BadParameter, match="nothing is left"):
+        speed.main(only=["qonnx"], skip=["qonnx"])
+
+
+def test_macs_are_the_parameters_of_kimsr_per_pixel():
+    model, raw = libraries.small_kimsr(6, last="clamp")
+    assert versus.count_macs(model.graph, raw.shape) == 36 * 2560
+
+
+def test_oracle_check_sees_one_wrong_value(monkeypatch: pytest.MonkeyPatch):
+    model, raw = libraries.small_kimsr(40, last="clamp")
+    assert versus.check(model, raw, margin=7) == 2 * (2 * versus.ORACLE_SIDE) ** 2
+    run = model.run
+
+    def wrong(*arguments: Any, **options: Any) -> Result:
+        result = run(*arguments, **options)
+        result.outputs[0][0, -1, -2] ^= 1
+        return result
+
+    monkeypatch.setattr(model, "run", wrong)
+    with pytest.raises(RuntimeError, match="differ"):
+        versus.check(model, raw, margin=7)
+
+
+def test_a_library_that_fails_says_why(monkeypatch: pytest.MonkeyPatch):
+    def fails(_: libraries.Layer) -> Any:
+        raise OSError("no disk\nat all")
+
+    def differs(layer: libraries.Layer) -> Any:
+        return (lambda: layer.expected + 1), (lambda result: result)
+
+    quick = Settings(quick=True, rounds=1)
+    for prepare, reason in ((fails, "OSError: no disk"), (differs, "its integers differ")):
+        monkeypatch.setitem(libraries.LIBRARIES, "fxpmath", prepare)
+        assert libraries.measure("fxpmath", quick, print)["reason"] == reason
+    monkeypatch.setattr(libraries, "find_spec", lambda _: None)
+    assert "not installed" in libraries.measure("fxpmath", quick, print)["reason"]
+
+
+def test_contenders_take_turns():
+    order: list[str] = []
+    calls = {name: (lambda name=name: order.append(name)) for name in "ab"}
+    best = best_times(calls, Settings(rounds=2, turn_seconds=0.0))
+    assert "".join(order) == "ab" + 2 * "aabb"
+    assert all(0 < seconds < 1 for seconds in best.values())
