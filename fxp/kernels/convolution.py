@@ -49,14 +49,15 @@ def convolve(
             for tap_y in range(kernel_height):
                 for tap_x in range(kernel_width):
                     pixel = image[rows[y, tap_y], columns[x, tap_x]]
-                    taps = weight[tap_y, tap_x]
                     if depthwise:
+                        taps = weight[tap_y, tap_x, 0]
                         for channel in range(channels):
-                            total[channel] += pixel[channel] * taps[0, channel]
+                            total[channel] += pixel[channel] * taps[channel]
                         continue
                     for group in range(groups):
-                        first = group * group_out
+                        part = total[group * group_out : (group + 1) * group_out]
                         for channel_in in range(group_in):
                             value = pixel[group * group_in + channel_in]
-                            for channel in range(first, first + group_out):
-                                total[channel] += value * taps[channel_in, channel]
+                            taps = weight[tap_y, tap_x, channel_in, group * group_out :]
+                            for channel in range(part.size):
+                                part[channel] += value * taps[channel]

@@ -25,69 +25,48 @@ def combine(
     right_factor: np.integer,
     multiplies: bool,
 ) -> None:
-    """Product of two images, or sum of their multiples, broadcast over axes of size 1."""
+    """Product of two images, or sum of their multiples, broadcast over axes of size 1.
+
+    The right image has as many channels as the left one, or a single one.
+    """
     rows, columns, channels = band.shape
     left_row, left_column, left_row_step, left_column_step = left_start
     right_row, right_column, right_row_step, right_column_step = right_start
-    out, left_flat, right_flat = band.reshape(-1), left.reshape(-1), right.reshape(-1)
-    # Without broadcasting a whole row is one vector, otherwise each pixel is.
-    same = left.shape[2] == right.shape[2] and left_column_step == right_column_step
-    vectors = 1 if same else columns
-    pixels = columns // vectors
-    size, left_size, right_size = (
-        pixels * channels,
-        pixels * left.shape[2],
-        pixels * right.shape[2],
-    )
+    single = right.shape[2] < channels
+    joined = not single and left_column_step == right_column_step
     for y in range(rows):
-        left_first = (left_row + y * left_row_step) * left.shape[1] + left_column
-        right_first = (right_row + y * right_row_step) * right.shape[1] + right_column
-        for x in range(vectors):
-            first = (y * vectors + x) * size
-            a = (left_first + x * left_column_step) * left.shape[2]
-            b = (right_first + x * right_column_step) * right.shape[2]
-            target = out[first : first + size]
-            left_part, right_part = left_flat[a : a + left_size], right_flat[b : b + right_size]
+        left_y, right_y = left_row + y * left_row_step, right_row + y * right_row_step
+        if joined:
+            # Without broadcasting a whole row is one vector.
+            out = band[y].reshape(-1)
+            a = left[left_y, left_column : left_column + columns].reshape(-1)
+            b = right[right_y, right_column : right_column + columns].reshape(-1)
             if multiplies:
-                _product(target, left_part, right_part)
+                for i in range(out.size):
+                    out[i] = a[i] * b[i]
             else:
-                _sum(target, left_part, right_part, left_factor, right_factor)
-
-
-@njit(cache=True, nogil=True)
-def _sum(
-    out: NDArray,
-    left: NDArray,
-    right: NDArray,
-    left_factor: np.integer,
-    right_factor: np.integer,
-) -> None:
-    """Sum of multiples of two vectors, either of which may be a single value."""
-    if left.size == right.size:
-        for i in range(out.size):
-            out[i] = left[i] * left_factor + right[i] * right_factor
-    elif right.size == 1:
-        constant = right[0] * right_factor
-        for i in range(out.size):
-            out[i] = left[i] * left_factor + constant
-    else:
-        constant = left[0] * left_factor
-        for i in range(out.size):
-            out[i] = constant + right[i] * right_factor
-
-
-@njit(cache=True, nogil=True)
-def _product(out: NDArray, left: NDArray, right: NDArray) -> None:
-    """Product of two vectors, either of which may be a single value."""
-    if left.size == right.size:
-        for i in range(out.size):
-            out[i] = left[i] * right[i]
-    elif right.size == 1:
-        for i in range(out.size):
-            out[i] = left[i] * right[0]
-    else:
-        for i in range(out.size):
-            out[i] = left[0] * right[i]
+                for i in range(out.size):
+                    out[i] = a[i] * left_factor + b[i] * right_factor
+            continue
+        # No views in these loops: counting their references would take longer than a pixel.
+        for x in range(columns):
+            left_x = left_column + x * left_column_step
+            right_x = right_column + x * right_column_step
+            if single:
+                value = right[right_y, right_x, 0]
+                factor = value if multiplies else left_factor
+                constant = 0 if multiplies else value * right_factor
+                for c in range(channels):
+                    band[y, x, c] = left[left_y, left_x, c] * factor + constant
+            elif multiplies:
+                for c in range(channels):
+                    band[y, x, c] = left[left_y, left_x, c] * right[right_y, right_x, c]
+            else:
+                for c in range(channels):
+                    band[y, x, c] = (
+                        left[left_y, left_x, c] * left_factor
+                        + right[right_y, right_x, c] * right_factor
+                    )
 
 
 @njit(cache=True, nogil=True)

@@ -49,19 +49,18 @@ def pixel_shuffle(
 
     `row` and `column` are the image position of ``image[0, 0]``.
     """
-    square = factor * factor
+    columns = band.shape[1]
     for y in range(band.shape[0]):
-        source = image[(first_row + y) // factor - row]
+        source_row = (first_row + y) // factor - row
         phase_row = (first_row + y) % factor * factor
-        source_column, phase = first_column // factor - column, first_column % factor
-        for x in range(band.shape[1]):
-            out, pixel = band[y, x], source[source_column, phase_row + phase :]
-            for c in range(out.size):
-                out[c] = pixel[c * square]
-            phase += 1
-            if phase == factor:
-                phase = 0
-                source_column += 1
+        for x in range(min(factor, columns)):
+            # Every factor-th column from here on reads the same channels.
+            phase = phase_row + (first_column + x) % factor
+            source_column = (first_column + x) // factor - column
+            for c in range(band.shape[2]):
+                channel = c * factor * factor + phase
+                for i in range((columns - x - 1) // factor + 1):
+                    band[y, x + i * factor, c] = image[source_row, source_column + i, channel]
 
 
 @njit(cache=True, nogil=True)

@@ -112,20 +112,21 @@ class _Combination(_Elementwise):
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
         """Fused shift and combination."""
         shifts = [min(shift, MAX_SHIFT) for shift in self._shifts(operands)]
-        factors = np.int64(1) << np.array(shifts)
         # A factor too large for the dtype wraps, like the accumulator.
-        left, right = (factors * (1, self.right_sign)).astype(dtype)
+        factors = ((np.int64(1) << np.array(shifts)) * (1, self.right_sign)).astype(dtype)
+        # The kernel broadcasts the channels of its second operand only.
+        order = (0, 1) if operands[0].channels >= operands[1].channels else (1, 0)
 
         def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
-            one, other = inputs
+            one, other = (inputs[position] for position in order)
             elementwise.combine(
                 band,
                 one.array,
                 one.start(first_row, first_column),
                 other.array,
                 other.start(first_row, first_column),
-                left,
-                right,
+                factors[order[0]],
+                factors[order[1]],
                 self.multiplies,
             )
 

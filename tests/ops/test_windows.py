@@ -108,9 +108,10 @@ def check(example: Example, op: Op, margins: tuple[int, ...] = (0, 2)) -> None:
     narrow = example.accumulator.bits <= 32 and all(
         form.dtype.itemsize <= 4 for operand in operands for form in operand.formats
     )
+    height, width, _ = expected.shape
     for dtype in (np.int32, np.int64) if narrow else (np.int64,):
         kernel = op.kernel(operands, np.dtype(dtype))
-        for region in regions(*expected.shape[:2], generator):
+        for region in regions(height, width, generator):
             for margin in margins:
                 want = expected[tuple(slice(first, last) for first, last in region)]
                 got = generator.integers(-(2**31), 2**31, want.shape).astype(dtype)
