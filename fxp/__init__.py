@@ -21,6 +21,7 @@ from fxp.formats import (
 
 if TYPE_CHECKING:
     from fxp.extents import Extent
+    from fxp.filters import filter2d, filter_graph, gamma_table, gaussian_pyramid
     from fxp.graph import Constant, Graph, Node, State, Value
     from fxp.model import FixedModel, load
     from fxp.ops.base import GraphError
@@ -35,13 +36,17 @@ _HOMES = {
     "Node": "fxp.graph",
     "State": "fxp.graph",
     "Value": "fxp.graph",
+    "filter2d": "fxp.filters",
+    "filter_graph": "fxp.filters",
+    "gamma_table": "fxp.filters",
+    "gaussian_pyramid": "fxp.filters",
     "load": "fxp.model",
     "quantize": "fxp.quantization",
 }
 
 _MODULES = frozenset(
     {"calibrate", "engine", "export", "frontend", "imaging", "lowering", "metrics", "ops", "oracle"}
-    | {"search", "store", "torch_forward"}
+    | {"filters", "search", "store", "torch_forward"}
 )
 
 __all__ = [
@@ -59,6 +64,10 @@ __all__ = [
     "State",
     "Value",
     "dequantize",
+    "filter2d",
+    "filter_graph",
+    "gamma_table",
+    "gaussian_pyramid",
     "load",
     "quantize",
     "requantize",

@@ -417,6 +417,8 @@ class Graph:
     def _prove(self, node: Node, shape: Shape) -> Node:
         """Prove the accumulator of a node of an integer graph."""
         if node.quantization is None:
+            if node.op.integer_only:
+                raise self._error(node, "has no meaning in a float graph")
             return replace(node, accumulator=None)
         operands = [self.operand(name) for name in node.inputs]
         try:

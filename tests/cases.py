@@ -45,6 +45,7 @@ from fxp.ops import (
     Requantize,
     Sigmoid,
     Slice,
+    StoredTable,
     Subtract,
     Tanh,
 )
@@ -270,6 +271,9 @@ CASES: Final[tuple[Case, ...]] = (
     conv("3x3_zero_per_channel_no_bias", padding=(1, 1, 1, 1), per_channel=True, bias=False),
     conv("3x3_reflect", padding=(1, 1, 1, 1), padding_mode="reflect", smallest=(2, 2)),
     conv("3x3_replicate", padding=(1, 1, 1, 1), padding_mode="replicate"),
+    conv("3x3_symmetric", padding=(1, 1, 1, 1), padding_mode="symmetric"),
+    conv("3x3_asymmetric_symmetric", padding=(0, 5, 3, 0), padding_mode="symmetric",
+         stride=(2, 1), dilation=(1, 2), smallest=(1, 2)),
     conv("3x3_asymmetric", padding=(2, 0, 0, 1), smallest=(1, 2)),
     conv("3x3_asymmetric_reflect", padding=(0, 2, 1, 0), padding_mode="reflect", smallest=(3, 2)),
     conv("3x3_asymmetric_replicate", padding=(3, 0, 0, 4), padding_mode="replicate"),
@@ -340,6 +344,9 @@ CASES: Final[tuple[Case, ...]] = (
     tabulated("sigmoid_vector", Sigmoid(), 6, 4),
     tabulated("tanh", Tanh(), 10, 2, "H", "W"),
     tabulated("tanh_16_bit", Tanh(), 16, 2, "H", "W"),
+    tabulated("table", StoredTable(), 8, 3, "H", "W"),
+    tabulated("table_one_bit", StoredTable(), 1, 2, "H", "W"),
+    tabulated("table_vector", StoredTable(), 5, 3),
     Case("requantize", Requantize(), (image(3),)),
     Case("requantize_vector", Requantize(), (vector(4),)),
     Case("concat_two", Concat(), (image(2), image(3))),
@@ -358,6 +365,8 @@ CASES: Final[tuple[Case, ...]] = (
     Case("pad_asymmetric", Pad((0, 2, 3, 1)), (image(2),)),
     Case("pad_reflect", Pad((2, 1, 0, 3), "reflect"), (image(2),), (3, 4)),
     Case("pad_replicate", Pad((2, 1, 0, 3), "replicate"), (image(2),)),
+    Case("pad_symmetric", Pad((2, 1, 0, 3), "symmetric"), (image(2),)),
+    Case("pad_symmetric_past_size", Pad((7, 12, 20, 1), "symmetric"), (image(1),)),
     Case("pad_nothing", Pad(), (image(2),)),
     Case("flatten", Flatten(), (image(2, 3, 4),)),
     Case("flatten_pixel", Flatten(), (image(5, 1, 1),)),
@@ -583,8 +592,7 @@ def pick_constant(
         ]  # fmt: skip
     else:
         formats = [pick_format(template, choices)]
-    if template.role == "table" and choices.pick((True, False)):
-        assert isinstance(op, Table)
+    if isinstance(op, Table) and not isinstance(op, StoredTable) and choices.pick((True, False)):
         return Constant(name, op.tabulate(before[0].format, formats[0]), tuple(formats))
     if len(formats) == 1:
         data = fill(shape, formats[0], pattern, generator)

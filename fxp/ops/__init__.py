@@ -32,6 +32,7 @@ from fxp.ops.movement import (
 )
 from fxp.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from fxp.ops.resampling import BicubicUpsample, BilinearUpsample
+from fxp.ops.tables import StoredTable
 
 __all__ = [
     "REGISTRY",
@@ -61,6 +62,7 @@ __all__ = [
     "Requantize",
     "Sigmoid",
     "Slice",
+    "StoredTable",
     "Subtract",
     "Table",
     "Tanh",

@@ -227,6 +227,8 @@ class Op(ABC):
     """What constants at the other positions are; None if they must be values."""
     takes_accumulators: ClassVar[bool] = False
     """Whether a preceding exact accumulator may flow in without being rounded first."""
+    integer_only: ClassVar[bool] = False
+    """Whether the op has no meaning in a float graph."""
 
     def attributes(self) -> dict[str, object]:
         """Return the op's attributes by name, in order."""

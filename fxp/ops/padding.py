@@ -20,13 +20,20 @@ if TYPE_CHECKING:
 
     from fxp.onnx_emitter import Emitter
 else:
+    torch = lazy_import("torch", "torch")
     torch_functional = lazy_import("torch.nn.functional", "torch")
 
-PaddingMode = Literal["zero", "reflect", "replicate"]
+PaddingMode = Literal["zero", "reflect", "replicate", "symmetric"]
+"""``reflect`` mirrors without repeating the edge; ``symmetric`` repeats it, however far it goes."""
 Sides = tuple[int, int, int, int]
 """Rows or columns at the top, bottom, left and right."""
 
-NUMPY_MODES: Final[dict[str, str]] = {"zero": "constant", "reflect": "reflect", "replicate": "edge"}
+NUMPY_MODES: Final[dict[str, str]] = {
+    "zero": "constant",
+    "reflect": "reflect",
+    "replicate": "edge",
+    "symmetric": "symmetric",
+}
 TORCH_MODES: Final[dict[str, str]] = {
     "zero": "constant",
     "reflect": "reflect",
@@ -66,6 +73,12 @@ def pad_torch(tensor: torch.Tensor, sides: Sides, mode: str) -> torch.Tensor:
     top, bottom, left, right = sides
     if not any(sides):
         return tensor
+    if mode == "symmetric":
+        for axis, before, after in ((2, top, bottom), (3, left, right)):
+            size = tensor.shape[axis]
+            positions = symmetric_sources(np.arange(-before, size + after), size)
+            tensor = tensor.index_select(axis, torch.as_tensor(positions, device=tensor.device))
+        return tensor
     return torch_functional.pad(tensor, (left, right, top, bottom), mode=TORCH_MODES[mode])
 
 
@@ -73,6 +86,10 @@ def pad_onnx(emit: Emitter, name: str, sides: Sides, mode: str) -> str:
     """Emit padding of an ``(N, C, H, W)`` tensor."""
     top, bottom, left, right = sides
     if not any(sides):
+        return name
+    if mode == "symmetric":
+        for axis, before, after in ((2, top, bottom), (3, left, right)):
+            name = _symmetric_onnx(emit, name, axis, before, after)
         return name
     pads = emit.constant([0, 0, top, left, 0, 0, bottom, right])
     return emit("Pad", name, pads, mode=NUMPY_MODES[mode])
@@ -106,6 +123,8 @@ class Taps:
             return np.clip(positions, 0, size - 1)
         if self.mode == "reflect":
             return (size - 1) - np.abs((size - 1) - np.abs(positions))
+        if self.mode == "symmetric":
+            return symmetric_sources(positions, size)
         return positions
 
     def reach(self, first: int, last: int, size: int) -> tuple[int, int]:
@@ -116,6 +135,25 @@ class Taps:
             return low, high
         sources = self.sources(first, last, size)
         return int(sources.min()), int(sources.max()) + 1
+
+
+def symmetric_sources(positions: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Pixels that positions anywhere repeat when the edge is mirrored with its own pixel."""
+    folded = positions % (2 * size)
+    return np.minimum(folded, 2 * size - 1 - folded)
+
+
+def _symmetric_onnx(emit: Emitter, name: str, axis: int, before: int, after: int) -> str:
+    """Gather along one axis: stock Pad has no such mode."""
+    if not (before or after):
+        return name
+    size = emit("Gather", emit("Shape", name), emit.constant(axis))
+    end = emit("Add", size, emit.constant(after))
+    positions = emit("Range", emit.constant(-before), end, emit.constant(1))
+    period = emit("Mul", size, emit.constant(2))
+    folded = emit("Mod", positions, period)
+    mirrored = emit("Sub", emit("Sub", period, folded), emit.constant(1))
+    return emit("Gather", name, emit.minimum(folded, mirrored), axis=axis)
 
 
 def window_count(padded: Dimension, kernel: int, stride: int, dilation: int) -> Dimension:

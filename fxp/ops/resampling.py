@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import TYPE_CHECKING, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from fxp.ops.base import (
     require,
     require_image,
 )
+from fxp.ops.padding import Sides, pad_onnx, pad_oracle, symmetric_sources
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +34,6 @@ else:
     torch = lazy_import("torch", "torch")
 
 Border = Literal["replicate", "symmetric"]
-BORDERS: Final[dict[str, str]] = {"replicate": "edge", "symmetric": "symmetric"}
 
 KEYS_TAPS: Final[dict[float, tuple[int, tuple[int, ...]]]] = {
     -0.5: (7, (-9, 111, 29, -3)),
@@ -49,8 +49,8 @@ class _UpsampleTwice(Op):
         """Fraction bits and taps at ``i + 1/4``, for pixels ``i - k/2 + 1`` to ``i + k/2``."""
         raise NotImplementedError
 
-    def border_mode(self) -> str:
-        """Border as ``numpy.pad`` names it."""
+    def border_mode(self) -> Border:
+        """Return what lies beyond the border."""
         raise NotImplementedError
 
     def _phases(self) -> list[tuple[int, tuple[int, ...]]]:
@@ -61,6 +61,11 @@ class _UpsampleTwice(Op):
     @property
     def _radius(self) -> int:
         return len(self.taps()[1]) // 2
+
+    def _sides(self, vertical: bool) -> Sides:
+        """Return the padding along one axis."""
+        radius = self._radius
+        return (radius, radius, 0, 0) if vertical else (0, 0, radius, radius)
 
     def shape(self, *shapes: Shape) -> Shape:
         """Shape rule: doubled height and width."""
@@ -90,8 +95,8 @@ class _UpsampleTwice(Op):
 
     def _interpolate(self, array: IntArray, axis: int) -> IntArray:
         size = array.shape[axis]
-        widths = [(self._radius, self._radius) if a == axis else (0, 0) for a in range(3)]
-        padded = np.moveaxis(np.pad(array, widths, mode=self.border_mode()), axis, 0)  # type: ignore[call-overload]
+        padded = pad_oracle(array, self._sides(axis == 1), self.border_mode())
+        padded = np.moveaxis(padded, axis, 0)
         result = np.zeros((2 * size, *padded.shape[1:]), np.int64)
         for phase, (first, taps) in enumerate(self._phases()):
             for offset, tap in enumerate(taps, start=first):
@@ -122,10 +127,9 @@ class _UpsampleTwice(Op):
         """Source index of every tap of outputs first…last-1, ``(outputs, k)``."""
         output = np.arange(first, last, dtype=np.int64)[:, None]
         positions = output // 2 + output % 2 - self._radius + np.arange(2 * self._radius)
-        if self.border_mode() == "edge":
+        if self.border_mode() == "replicate":
             return np.clip(positions, 0, size - 1)
-        folded = positions % (2 * size)
-        return np.minimum(folded, 2 * size - 1 - folded)
+        return symmetric_sources(positions, size)
 
     def reach(
         self,
@@ -174,22 +178,7 @@ class _UpsampleTwice(Op):
     def _onnx_axis(self, emit: Emitter, name: str, axis: int, channels: int) -> str:
         radius = self._radius
         shape = emit("Shape", name)
-        size = emit("Gather", shape, emit.constant(axis))
-        positions = emit(
-            "Range",
-            emit.constant(-radius),
-            emit("Add", size, emit.constant(radius)),
-            emit.constant(1),
-        )
-        last = emit("Sub", size, emit.constant(1))
-        if self.border_mode() == "edge":
-            indices = emit("Min", emit("Max", positions, emit.constant(0)), last)
-        else:
-            period = emit("Mul", size, emit.constant(2))
-            folded = emit("Mod", positions, period)
-            mirrored = emit("Sub", emit("Sub", period, folded), emit.constant(1))
-            indices = emit("Min", folded, mirrored)
-        padded = emit("Gather", name, indices, axis=axis)
+        padded = pad_onnx(emit, name, self._sides(axis == 2), self.border_mode())
         phases = []
         for first, taps in self._phases():
             terms = []
@@ -215,9 +204,9 @@ class BilinearUpsample(_UpsampleTwice):
         """Two taps over four."""
         return 2, (3, 1)
 
-    def border_mode(self) -> str:
+    def border_mode(self) -> Border:
         """Edges are repeated."""
-        return "edge"
+        return "replicate"
 
 
 @register
@@ -236,12 +225,12 @@ class BicubicUpsample(_UpsampleTwice):
 
     def __post_init__(self) -> None:
         require(self.parameter in KEYS_TAPS, f"parameter must be -0.5 or -0.75: {self.parameter}")
-        require(self.border in BORDERS, f"unknown border {self.border!r}")
+        require(self.border in get_args(Border), f"unknown border {self.border!r}")
 
     def taps(self) -> tuple[int, tuple[int, ...]]:
         """Four taps of the chosen kernel."""
         return KEYS_TAPS[self.parameter]
 
-    def border_mode(self) -> str:
+    def border_mode(self) -> Border:
         """As chosen."""
-        return BORDERS[self.border]
+        return self.border
