@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import typer
 
 import benchmarks.quantization as quantization
@@ -16,6 +17,7 @@ import benchmarks.speed.__main__ as speed
 from benchmarks import report
 from benchmarks.speed import libraries, tables, versus
 from benchmarks.speed.timing import Settings, best_times
+from benchmarks.speed.works import WORKS, Work
 from fxp.execution import Result
 
 
@@ -170,6 +172,15 @@ def test_a_library_that_fails_says_why(monkeypatch: pytest.MonkeyPatch):
         assert libraries.measure("fxpmath", quick, print)["reason"] == reason
     monkeypatch.setattr(libraries, "find_spec", lambda _: None)
     assert "not installed" in libraries.measure("fxpmath", quick, print)["reason"]
+
+
+@pytest.mark.parametrize("work", [work for work in WORKS if work.on_pixels], ids=lambda w: w.name)
+def test_outputs_of_the_networks_are_images(work: Work):
+    # A black or white output would equal the oracle's whatever the layers before it do.
+    with torch.inference_mode():
+        output = work.network()(torch.from_numpy(work.tiny().frame())).numpy()
+    assert ((output == 0) | (output == 1)).mean() < 0.1
+    assert output.std() > 0.05
 
 
 def test_contenders_take_turns():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fxp.imaging.colour import rgb_to_y
+from fxp.imaging.colour import luma
 from models import sr
 
 CALIBRATION = ("chelsea", "coffee", "rocket")
@@ -72,9 +72,9 @@ class Work:
         return replace(self, shape=(channels, min(height, 20), min(width, 28)))
 
     def _input(self, photograph: str, height: int, width: int) -> NDArray[np.float32]:
-        image = photograph_of_size(photograph, height, width)
         if self.on_pixels:
-            return (np.floor(rgb_to_y(image) + 0.5) / 256)[None, None].astype(np.float32)
+            return luma_of_size(photograph, height, width)
+        image = photograph_of_size(photograph, height, width)
         pixels = torch.from_numpy(image.astype(np.float32) / 255).permute(2, 0, 1)[None]
         generator = torch.Generator().manual_seed(1)
         kernels = torch.randn(self.shape[0], 3, 3, 3, generator=generator) * (2 / 27) ** 0.5
@@ -89,6 +89,11 @@ def photograph_of_size(name: str, height: int, width: int) -> NDArray[np.uint8]:
         image = image.take(range(first, min(first + size, image.shape[axis])), axis)
     missing = [(0, size - have) for size, have in zip((height, width), image.shape, strict=False)]
     return np.pad(image, [*missing, (0, 0)], mode="symmetric")
+
+
+def luma_of_size(name: str, height: int, width: int) -> NDArray[np.float32]:
+    """Return the 8-bit luma of a photograph as ``(1, 1, H, W)`` in steps of 1/256."""
+    return (luma(photograph_of_size(name, height, width))[None, None] / 256).astype(np.float32)
 
 
 class ResidualChain(nn.Module):
@@ -145,21 +150,50 @@ def kimsr() -> nn.Module:
     return sr.load_float("kimsr_x2_bicubic")
 
 
+def _untrained(network: nn.Module, last: str, *, adds_input: bool = False) -> nn.Module:
+    """Scale the last layer so that the output is an image, not black and white.
+
+    Otherwise hardly any value would depend on the layers before.
+    """
+    image = torch.from_numpy(luma_of_size(CALIBRATION[0], CALIBRATION_SIDE, CALIBRATION_SIDE))
+    layer = network.get_submodule(last)
+    assert isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
+    with torch.no_grad():
+        result = network.train()(image)  # not clamped
+        change = result - image if adds_input else result
+        layer.weight *= (0.05 if adds_input else 0.2) / change.std()
+        if layer.bias is not None:
+            layer.bias += 0.5 - network(image).mean()
+    return network
+
+
+def _vdsr() -> nn.Module:
+    return _untrained(sr.VDSR(), "layers.38", adds_input=True)
+
+
+def _fsrcnn() -> nn.Module:
+    return _untrained(sr.FSRCNN(), "enlarge")
+
+
+def _espcn() -> nn.Module:
+    return _untrained(sr.ESPCN(), "tail")
+
+
 WORKS = (
     Work("conv3x3", "conv 3×3, 64→64, ReLU", lambda: _with_relu(3), (64, 180, 320), 1,
          target=2.0),
     Work("conv5x5", "conv 5×5, 64→64, ReLU", lambda: _with_relu(5), (64, 180, 320), 2,
          target=1.8),
-    Work("vdsr", "VDSR, 20 layers", sr.VDSR, (1, 512, 512), 20, target=2.0),
+    Work("vdsr", "VDSR, 20 layers", _vdsr, (1, 512, 512), 20, target=2.0),
     Work("resblocks", "4 DeepDeblur ResBlocks, 5×5, 64", ResidualChain, (64, 180, 320), 16,
          target=1.8),
     Work("kimsr-540", "KimSR ×2", kimsr, (1, 540, 960), 7,
          target=2.5, aim=3.5),
     Work("kimsr-1080", "KimSR ×2", kimsr, (1, 1080, 1920), 7,
          target=2.5, aim=3.5),
-    Work("fsrcnn-s", "FSRCNN-s ×2", sr.FSRCNN, (1, 540, 960), 6,
+    Work("fsrcnn-s", "FSRCNN-s ×2", _fsrcnn, (1, 540, 960), 6,
          target=1.5, aim=2.5),
-    Work("espcn", "ESPCN ×2", sr.ESPCN, (1, 540, 960), 4,
+    Work("espcn", "ESPCN ×2", _espcn, (1, 540, 960), 4,
          target=1.5, aim=2.5),
     Work("mobilenet-56", "MobileNetV2 block 24→144→24", InvertedResidual, (24, 56, 56), 1,
          target=1.0),
