@@ -1,0 +1,357 @@
+"""Convolutions as command stages: packed weights and the tiles they run in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxp.engine.chains import INT32_MAX, INT32_MIN, Chain
+from fxp.engine.stages import CommandStage, Region
+from fxp.graph import Graph
+from fxp.kernels.finish import Finish
+from fxp.kernels.host import Tiles
+from fxp.kernels.pair_mac import interleaved_order
+from fxp.kernels.tiles import (
+    TILE_FIELDS,
+    dense_kernel,
+    dense_sums_kernel,
+    depthwise_kernel,
+)
+from fxp.ops import Conv2d, Linear
+
+SMALL_TILES = (4, 1)
+"""Pixels of tiles for regions narrower than the usual tile."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A convolution without its borders.
+
+    Attributes
+    ----------
+    weight
+        ``(C_out, C_in / groups, k_h, k_w)``.
+    bias
+        ``(C_out,)``.
+    stride, dilation, groups
+        As usual.
+    """
+
+    weight: NDArray[np.int64]
+    bias: NDArray[np.int64]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    groups: int
+
+    @property
+    def channels_in(self) -> int:
+        """Channels of the image."""
+        return self.weight.shape[1] * self.groups
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether every output channel reads the input channel of its own number only."""
+        return self.weight.shape[1] == 1 and self.groups == len(self.weight)
+
+
+def geometry(graph: Graph, chain: Chain) -> Geometry | None:
+    """Geometry of a chain's head, if it is a convolution that tiles can run."""
+    op, operands = chain.head.op, graph.operands[chain.head.name]
+    if not isinstance(op, Conv2d | Linear):
+        return None
+    weight = operands[1].constant
+    assert weight is not None
+    bias = operands[2].constant if len(operands) == 3 else None
+    if bias is None:
+        bias = np.zeros(len(weight), np.int64)
+    if isinstance(op, Linear):
+        return Geometry(weight[:, :, None, None], bias, (1, 1), (1, 1), 1)
+    if op.padding_mode != "zero" and any(op.padding):
+        return None
+    return Geometry(weight, bias, op.stride, op.dilation, op.groups)
+
+
+def fits_pairs(graph: Graph, chain: Chain) -> bool:
+    """Whether inputs, weights and the finished sums of a chain fit int16 and int32."""
+    source, weight = graph.operands[chain.head.name][:2]
+    assert weight.constant is not None
+    return (
+        chain.finish is not None
+        and source.format.dtype == np.int16
+        and -(2**15) <= weight.constant.min()
+        and weight.constant.max() < 2**15
+    )
+
+
+def start_with_bias(finish: Finish, bias: NDArray[np.int64]) -> Finish:
+    """Finish whose start holds the bias; wraps, as the sums do."""
+    return replace(finish, start=(finish.start + bias).astype(np.int64).astype(np.int32))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some output channels, and the kernels for them by the columns they need."""
+
+    kernels: tuple[tuple[int, Any, Any], ...]
+    """``(columns at least, kernel, counting kernel)``, widest first."""
+    block: NDArray[np.int64]
+
+    def kernel(self, columns: int, counted: bool) -> Any:
+        """The kernel for a region of so many columns."""
+        for least, plain, counting in self.kernels:
+            if columns >= least:
+                return (counting if counted else plain)()
+        raise AssertionError("tiles of one pixel fit every region")
+
+
+class _ConvolutionStage(CommandStage):
+    """Shared by the convolutions: parts of the output channels one after the other."""
+
+    parts: list[_Part]
+
+    def commands(self, region: Region) -> list[list[int]]:
+        """One command per part."""
+        return [
+            region.command(part.kernel(region.columns, region.counted), part.block)
+            for part in self.parts
+        ]
+
+
+class DenseStage(_ConvolutionStage):
+    """Dense or grouped convolution by register tiles."""
+
+    def __init__(self, graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles) -> None:
+        super().__init__(graph, chain, "pair tiles")
+        assert chain.finish is not None
+        finish = start_with_bias(chain.finish, shape.bias)
+        self._keep: list[NDArray] = [finish.start, finish.shift]
+        self.parts = []
+        channels = len(shape.weight)
+        per_group = channels // shape.groups
+        for group in range(shape.groups):
+            first = group * per_group
+            taps, packed = _runs(shape, group)
+            for (vectors, lanes, pixels), offset, blocks, again in _split(per_group, tiles):
+                width = vectors * lanes
+                weights = _pack(packed[..., offset : offset + blocks * width], width)
+                self.parts.append(
+                    self._part(
+                        [
+                            (
+                                size,
+                                lambda s=size, v=vectors, w=lanes: dense_kernel(
+                                    s, v, w, finish.stored(False)
+                                ),
+                                lambda s=size, v=vectors, w=lanes: dense_kernel(
+                                    s, v, w, finish.stored(True)
+                                ),
+                            )
+                            for size in (pixels, *SMALL_TILES)
+                        ],
+                        finish,
+                        shape,
+                        [channels, first + offset, blocks, len(taps), weights.shape[2]],
+                        weights,
+                        taps,
+                        again,
+                    )
+                )
+
+    def _part(
+        self,
+        kernels: list[tuple[int, Any, Any]],
+        finish: Finish,
+        shape: Geometry,
+        counts: list[int],
+        weights: NDArray[np.int16],
+        taps: NDArray[np.int64],
+        *extra: int,
+    ) -> _Part:
+        self._keep += [weights, taps]
+        block = np.array(
+            [
+                *finish.fields(),
+                *counts,
+                weights.ctypes.data,
+                taps.ctypes.data,
+                shape.stride[1] * shape.channels_in,
+                shape.stride[0],
+                len(shape.weight),
+                *extra,
+            ],
+            np.int64,
+        )
+        return _Part(tuple(kernels), block)
+
+
+class SumsStage(DenseStage):
+    """Dense convolution whose sums are finished row by row: odd channel counts, pixel shuffle."""
+
+    def __init__(self, graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles) -> None:
+        CommandStage.__init__(self, graph, chain, "pair tiles, sums")
+        assert chain.finish is not None
+        finish = start_with_bias(chain.finish, shape.bias)
+        channels = len(shape.weight)
+        vectors, lanes, pixels = next(
+            (tile for tile in tiles.dense if tile[0] == 1 and tile[1] <= max(4, channels)),
+            tiles.dense[-1],
+        )
+        blocks = -(-channels // lanes)
+        self._width = blocks * lanes
+        start = np.zeros(self._width, np.int32)
+        start[:channels] = finish.start
+        finish = replace(finish, start=start)
+        self._keep = [start, finish.shift]
+        taps, packed = _runs(shape, 0)
+        padded = np.zeros((*packed.shape[:-1], self._width), packed.dtype)
+        padded[..., :channels] = packed
+        weights = _pack(padded, lanes)
+        kernels = [
+            (size, *[lambda s=size: dense_sums_kernel(s, lanes)] * 2)
+            for size in (pixels, *SMALL_TILES)
+        ]
+        counts = [0, 0, blocks, len(taps), weights.shape[2]]
+        self.parts = [
+            self._part(
+                kernels, finish, shape, counts, weights, taps, 0, chain.factor, int(counted)
+            )
+            for counted in (False, True)
+        ]
+
+    def commands(self, region: Region) -> list[list[int]]:
+        """One command, which counts or not; its region is that of the image before the shuffle."""
+        factor = self.chain.factor
+        small = replace(
+            region,
+            rows=region.rows // factor,
+            columns=region.columns // factor,
+            first_row=region.first_row // factor,
+            first_column=region.first_column // factor,
+        )
+        part = self.parts[int(region.counted)]
+        return [small.command(part.kernel(small.columns, False), part.block)]
+
+    def scratch_bytes(self, rows: int, columns: int) -> int:
+        """Memory for a row of sums."""
+        return 4 * self._width * columns
+
+
+class DepthwiseStage(_ConvolutionStage):
+    """Depthwise convolution by register tiles."""
+
+    def __init__(self, graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles) -> None:
+        super().__init__(graph, chain, "depthwise tiles")
+        assert chain.finish is not None
+        finish = start_with_bias(chain.finish, shape.bias)
+        channels = len(shape.weight)
+        width, pixels = next(tile for tile in tiles.depthwise if tile[0] <= channels)
+        taps = _tap_positions(shape)
+        weight = shape.weight[:, 0].reshape(channels, -1).T.astype(np.int16)
+        if len(taps) % 2:
+            taps = np.concatenate([taps, taps[-1:]])
+            weight = np.concatenate([weight, np.zeros_like(weight[:1])])
+        pairs = weight.reshape(-1, 2, channels).transpose(0, 2, 1)
+        order = interleaved_order(width)
+        blocks = -(-channels // width)
+        firsts = [min(number * width, channels - width) for number in range(blocks)]
+        packed = np.ascontiguousarray(
+            np.stack([pairs[:, first : first + width][:, order] for first in firsts])
+        )
+        self._keep = [finish.start, finish.shift, taps, packed]
+        block = np.array(
+            [
+                *finish.fields(),
+                channels,
+                0,
+                blocks,
+                len(taps) // 2,
+                1,
+                packed.ctypes.data,
+                taps.ctypes.data,
+                shape.stride[1] * channels,
+                shape.stride[0],
+                channels,
+                0,
+            ],
+            np.int64,
+        )
+        assert len(block) == TILE_FIELDS
+        kernels = tuple(
+            (
+                size,
+                lambda s=size: depthwise_kernel(s, width, finish.stored(False)),
+                lambda s=size: depthwise_kernel(s, width, finish.stored(True)),
+            )
+            for size in (pixels, 2, 1)
+        )
+        self.parts = [_Part(kernels, block)]
+
+
+def _tap_positions(shape: Geometry, first_channel: int = 0) -> NDArray[np.int64]:
+    """``(row, element in the row)`` of every tap, ``(k_h * k_w, 2)``."""
+    _, _, height, width = shape.weight.shape
+    return np.array(
+        [
+            (row * shape.dilation[0], column * shape.dilation[1] * shape.channels_in + first_channel)
+            for row in range(height)
+            for column in range(width)
+        ],
+        np.int64,
+    )
+
+
+def _runs(shape: Geometry, group: int) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
+    """Runs of contiguous inputs, and their weights ``(runs, inputs, C_out of the group)``."""
+    per_group = len(shape.weight) // shape.groups
+    weight = shape.weight[group * per_group : (group + 1) * per_group].astype(np.int16)
+    _, channels, height, width = weight.shape
+    taps = _tap_positions(shape, group * channels)
+    ordered = weight.transpose(2, 3, 1, 0)
+    if shape.groups == 1 and shape.dilation[1] == 1:
+        # The taps of a row are neighbours in memory.
+        return taps[::width].copy(), ordered.reshape(height, width * channels, per_group)
+    return taps, ordered.reshape(height * width, channels, per_group)
+
+
+def _split(channels: int, tiles: Tiles) -> list[tuple[tuple[int, int, int], int, int, int]]:
+    """Cut channels into tiles: ``(tile, first channel, blocks, channels computed before)``."""
+    found, done = [], 0
+    while done < channels:
+        left = channels - done
+        tile = next((t for t in tiles.dense if t[0] * t[1] <= left), tiles.dense[-1])
+        width = tile[0] * tile[1]
+        if left < width:
+            found.append((tile, channels - width, 1, width - left))
+            break
+        found.append((tile, done, left // width, 0))
+        done += left // width * width
+    return found
+
+
+def _pack(weights: NDArray[np.int16], width: int) -> NDArray[np.int16]:
+    """``(runs, inputs, C)`` to ``(blocks, runs, pairs, width, 2)``; odd inputs get a zero."""
+    runs, inputs, channels = weights.shape
+    even = np.zeros((runs, inputs + inputs % 2, channels), np.int16)
+    even[:, :inputs] = weights
+    pairs = even.reshape(runs, -1, 2, channels // width, width)
+    return np.ascontiguousarray(pairs.transpose(3, 0, 1, 4, 2))
+
+
+def convolution_stage(graph: Graph, chain: Chain, tiles: Tiles) -> CommandStage | None:
+    """The fast stage of a chain that begins with a convolution, if there is one."""
+    shape = geometry(graph, chain)
+    if shape is None or not fits_pairs(graph, chain):
+        return None
+    channels = len(shape.weight)
+    per_group = channels // shape.groups
+    if chain.factor > 1 or per_group < tiles.dense[-1][1]:
+        if shape.is_depthwise and chain.factor == 1 and channels >= tiles.depthwise[-1][0]:
+            return DepthwiseStage(graph, chain, shape, tiles)
+        return SumsStage(graph, chain, shape, tiles) if shape.groups == 1 else None
+    return DenseStage(graph, chain, shape, tiles)
+
+
+__all__ = ["INT32_MAX", "INT32_MIN", "convolution_stage"]

@@ -1,0 +1,205 @@
+"""The engine: an integer graph run by Numba kernels, planned beforehand for its size."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fxp.engine.plan import Memory, Pieces, Plan, make_plan
+from fxp.engine.program import Options, Program
+from fxp.engine.stages import BandStage
+from fxp.execution import Result, start
+from fxp.formats import IntArray
+from fxp.graph import Graph
+from fxp.kernels.commands import run_commands
+from fxp.ops.base import GraphError
+
+MAX_PLANS = 16
+"""Plans kept, for as many sizes."""
+
+
+class Engine:
+    """Runs one integer graph; threads may share it.
+
+    Parameters
+    ----------
+    graph
+        An integer graph.
+    options
+        How to run it; the results do not depend on it.
+    """
+
+    def __init__(self, graph: Graph, options: Options | None = None) -> None:
+        if not graph.is_integer:
+            raise GraphError(f"graph {graph.name!r} is a float graph; quantize it first")
+        self.graph = graph
+        self.options = options or Options()
+        self._programs: dict[bool, Program] = {}
+        self._plans: dict[tuple, Plan] = {}
+        self._lock = threading.Lock()
+
+    def plan(
+        self,
+        shapes: Mapping[str, tuple[int, ...]],
+        *,
+        threads: int | None = None,
+        keep_values: bool = False,
+        count_clipped: bool = True,
+    ) -> Plan:
+        """Return the plan for concrete shapes of all values; plans are kept for later runs."""
+        threads = check_threads(threads)
+        key = (tuple(shapes.items()), threads, keep_values, count_clipped)
+        with self._lock:
+            if key not in self._plans:
+                if len(self._plans) >= MAX_PLANS:
+                    del self._plans[next(iter(self._plans))]
+                self._plans[key] = make_plan(
+                    self._program(keep_values), shapes, threads=threads, counted=count_clipped
+                )
+            return self._plans[key]
+
+    def _program(self, keep_values: bool) -> Program:
+        if keep_values not in self._programs:
+            options = self.options
+            if keep_values:
+                options = Options(options.kernels, fuse=False, tiles=options.tiles)
+            self._programs[keep_values] = Program(self.graph, options)
+            if keep_values:
+                self._programs[True].kept = frozenset(self.graph.values)
+        return self._programs[keep_values]
+
+    def run(
+        self,
+        inputs: Sequence[ArrayLike],
+        states: Mapping[str, ArrayLike] | None = None,
+        *,
+        threads: int | None = None,
+        keep_values: bool = False,
+        count_clipped: bool = True,
+    ) -> Result:
+        """Run the graph once.
+
+        Parameters
+        ----------
+        inputs, states
+            Raw integers, as in `fxp.execution.start`, whose errors this raises.
+        threads
+            Number of threads; all processors by default. The result does not depend on it.
+        keep_values
+            Whether the result holds every value; then nothing is fused.
+        count_clipped
+            Whether the result holds the counts of overflows.
+        """
+        started, shapes = start(self.graph, inputs, states)
+        plan = self.plan(
+            shapes, threads=threads, keep_values=keep_values, count_clipped=count_clipped
+        )
+        memory = plan.take_memory()
+        for name, array in started.items():
+            plan.array(memory, name)[...] = (
+                array if array.ndim == 1 else array.transpose(1, 2, 0)
+            )
+        overflows = _execute(plan, memory)
+
+        def export(name: str) -> IntArray:
+            array = plan.array(memory, name)
+            if len(shapes[name]) == 1:
+                return array.reshape(-1).astype(np.int64)
+            result = np.empty(shapes[name], np.int64)
+            result[...] = array.transpose(2, 0, 1)
+            return result
+
+        result = Result(
+            tuple(export(name) for name in self.graph.outputs),
+            {state.value.name: export(state.source) for state in self.graph.states},
+            {name: export(name) for name in shapes} if keep_values else {},
+            self._counts(plan, overflows) if count_clipped else {},
+            {node.name: int(np.prod(shapes[node.name])) for node in self.graph.nodes},
+        )
+        plan.give_back(memory)
+        return result
+
+    def _counts(self, plan: Plan, overflows: NDArray[np.int64]) -> dict[str, int]:
+        # The values inside a chain are exact: nothing overflows.
+        counts = {node.name: 0 for node in self.graph.nodes}
+        for stage, count in zip(plan.program.stages, overflows.tolist(), strict=True):
+            counts[stage.result] = count
+        return counts
+
+
+def _execute(plan: Plan, memory: Memory) -> NDArray[np.int64]:
+    """Run all steps; returns the overflows of every stage."""
+    index = {stage.result: number for number, stage in enumerate(plan.program.stages)}
+    addresses = [memory.slots[plan.slots[name]].ctypes.data for name in plan.bases]
+    bases = [
+        np.array([*addresses, workspace.ctypes.data], np.int64) for workspace in memory.workspaces
+    ]
+    overflows = np.zeros((plan.threads, len(plan.program.stages)), np.int64)
+    for step in plan.steps:
+        if isinstance(step, Pieces):
+            pieces = step.schedules
+
+            def run_piece(thread: int, number: int, pieces: tuple = pieces) -> None:
+                run_commands(pieces[number].commands, bases[thread], overflows[thread])
+
+            share(run_piece, len(pieces), plan.threads)
+        else:
+            _run_bands(plan, memory, step, overflows, index[step.result])
+    return overflows.sum(axis=0)
+
+
+def _run_bands(
+    plan: Plan, memory: Memory, stage: BandStage, overflows: NDArray[np.int64], slot: int
+) -> None:
+    result = plan.array(memory, stage.result)
+    height, width, channels = result.shape
+    windows = stage.windows(
+        [plan.array(memory, name) for name in stage.inputs], height, width
+    )
+    rows = stage.band_rows(height, width, channels, plan.threads)
+
+    def run_band(thread: int, number: int) -> None:
+        first = number * rows
+        overflows[thread, slot] += stage.run(windows, result, first, min(rows, height - first))
+
+    share(run_band, -(-height // rows), plan.threads)
+
+
+def share(work: Callable[[int, int], None], count: int, threads: int) -> None:
+    """Call ``work(thread, number)`` for every number below `count`, on several threads.
+
+    The calling thread takes part. The first error of any thread is raised.
+    """
+    threads = min(threads, count)
+    numbers = itertools.count()
+    errors: list[BaseException] = []
+
+    def take(thread: int) -> None:
+        try:
+            while not errors and (number := next(numbers)) < count:
+                work(thread, number)
+        except BaseException as error:  # noqa: BLE001 - raised below, in the caller's thread
+            errors.append(error)
+
+    helpers = [threading.Thread(target=take, args=(thread,)) for thread in range(1, threads)]
+    for helper in helpers:
+        helper.start()
+    take(0)
+    for helper in helpers:
+        helper.join()
+    if errors:
+        raise errors[0]
+
+
+def check_threads(threads: int | None) -> int:
+    """Return the number of threads to use; raises ValueError unless it is None or at least 1."""
+    if threads is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
+        raise ValueError(f"threads must be an integer of at least 1, got {threads!r}")
+    return threads

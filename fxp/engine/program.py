@@ -1,0 +1,78 @@
+"""Programs: the stages of a graph, chosen once, whatever its size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+
+from fxp.engine.chains import Chain, chains
+from fxp.engine.convolution_stages import convolution_stage
+from fxp.engine.stages import BandStage, Stage
+from fxp.graph import Graph, Node
+from fxp.kernels.host import Tiles, host_tiles
+
+HEADS: Final = frozenset({"conv2d", "linear"})
+"""Ops that a chain of several nodes may begin with."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run a graph; the result never depends on it.
+
+    Attributes
+    ----------
+    kernels
+        ``"fast"``, or ``"portable"`` for loops without vector intermediate representation.
+    fuse
+        Whether nodes may be fused: chains of nodes, and segments over row bands.
+    tiles
+        Register tiles; those of the processor by default.
+    """
+
+    kernels: Literal["fast", "portable"] = "fast"
+    fuse: bool = True
+    tiles: Tiles | None = None
+
+
+class Program:
+    """The stages of an integer graph.
+
+    Parameters
+    ----------
+    graph
+        An integer graph.
+    options
+        How to run it.
+    """
+
+    def __init__(self, graph: Graph, options: Options) -> None:
+        self.graph, self.options = graph, options
+        self.kept = frozenset(graph.outputs) | {state.source for state in graph.states}
+        self.dtypes = {
+            name: value.format.dtype for name, value in graph.values.items() if value.format
+        }
+        fast = options.kernels == "fast"
+        stages = []
+        for chain in chains(graph, heads=HEADS, fuse=options.fuse and fast):
+            stages += self._stages(chain) if fast else [self._band_stage(chain.head)]
+        self.stages: tuple[Stage, ...] = tuple(stages)
+
+    def _stages(self, chain: Chain) -> list[Stage]:
+        tiles = self.options.tiles or host_tiles()
+        fast = convolution_stage(self.graph, chain, tiles)
+        return [fast] if fast else [self._band_stage(node) for node in chain.nodes]
+
+    def _band_stage(self, node: Node) -> BandStage:
+        accumulator = node.accumulator
+        assert accumulator is not None
+        # Wrapping to 32 bits is exact for sums and products whose result is proved to fit, but
+        # a comparison (clamp, max) must see its operands whole.
+        narrow = accumulator.bits <= 32 and all(
+            form.dtype.itemsize <= 4
+            for operand in self.graph.operands[node.name]
+            for form in operand.formats
+        )
+        dtype = np.dtype(np.int32 if narrow else np.int64)
+        return BandStage(self.graph, Chain((node,)), "portable", dtype)

@@ -1,0 +1,334 @@
+"""Schedules: the commands that compute one piece of a segment's result, band by band.
+
+A segment is a sequence of command stages of which only the last result is seen from outside. A
+piece of it is computed as hardware would: every value between the stages lives in a buffer of a few
+rows, as wide as the piece and what its neighbours read of it; each step computes the rows of every
+value that the next few rows of the result need, and then moves on. Zero padding is nothing but
+buffer around the image that stays zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxp.engine.stages import NOWHERE, CommandStage, Place, Region
+from fxp.kernels.commands import FIELDS, copy_rows, zero_rows
+
+ALIGNMENT = 64
+"""Buffers and their rows begin at cache lines."""
+ITEM = 2
+"""Bytes of an int16."""
+
+Span = tuple[int, int]
+"""First and last-plus-one row or column."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Stages that run together.
+
+    Attributes
+    ----------
+    stages
+        In order.
+    bases
+        Base of every value that lives outside: the inputs and the result.
+    sizes
+        ``(H, W, C)`` of every value read or computed.
+    workspace_base
+        Base of the memory for buffers.
+    slots
+        Counter of overflows of every stage's result.
+    counted
+        Whether overflows are counted.
+    """
+
+    stages: tuple[CommandStage, ...]
+    bases: Mapping[str, int]
+    sizes: Mapping[str, tuple[int, int, int]]
+    workspace_base: int
+    slots: Mapping[str, int]
+    counted: bool
+
+    @property
+    def result(self) -> str:
+        """Value that is computed."""
+        return self.stages[-1].result
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Commands for one piece, and the bytes of workspace they use."""
+
+    commands: NDArray[np.int64]
+    workspace: int
+
+
+@dataclass
+class _Buffer:
+    """Some rows of a value, columns `columns` of the image, from row `base` on."""
+
+    columns: Span
+    pitch: int
+    channels: int
+    rows: int = 0
+    offset: int = 0
+    base: int = 0
+
+    def place(self, workspace_base: int, row: int, column: int) -> Place:
+        """Place of an element."""
+        offset = (row - self.base) * self.pitch + (column - self.columns[0]) * self.channels * ITEM
+        return Place(workspace_base, self.offset + offset, self.pitch)
+
+
+def _clip(span: Span, size: int) -> Span:
+    return max(span[0], 0), min(span[1], size)
+
+
+def _whole(span: Span, factor: int) -> Span:
+    """Smallest span around another whose ends are multiples of a factor."""
+    return span[0] // factor * factor, -(-span[1] // factor) * factor
+
+
+class _Walk:
+    """Works out which rows and columns of every value a piece needs, step by step."""
+
+    def __init__(self, segment: Segment, rows: Span, columns: Span) -> None:
+        self.segment, self.rows = segment, rows
+        self.columns: dict[str, Span] = {segment.result: columns}
+        for stage in reversed(segment.stages):
+            width = segment.sizes[stage.result][1]
+            self.columns[stage.result] = _whole(self.columns[stage.result], stage.chain.factor)
+            needed = _clip(self.columns[stage.result], width)
+            for position, name in enumerate(stage.inputs):
+                self._widen(self.columns, name, self._reach(stage, 1, position, needed))
+
+    def _reach(self, stage: CommandStage, axis: int, position: int, span: Span) -> Span:
+        size = self.segment.sizes[stage.inputs[position]][axis]
+        return stage.reach(axis, position, *span, size)
+
+    @staticmethod
+    def _widen(spans: dict[str, Span], name: str, span: Span) -> None:
+        old = spans.get(name, span)
+        spans[name] = min(old[0], span[0]), max(old[1], span[1])
+
+    def steps(self, band: int) -> list[dict[str, tuple[int, int, int]]]:
+        """For every step and value ``(keep, first, last)``: new rows, and the lowest row kept."""
+        segment = self.segment
+        done: dict[str, int] = {segment.result: self.rows[0]}
+        steps = []
+        for first in range(*self.rows, band):
+            kept = self._kept(done)
+            needed: dict[str, Span] = {segment.result: (first, min(first + band, self.rows[1]))}
+            step: dict[str, tuple[int, int, int]] = {}
+            for stage in reversed(segment.stages):
+                if stage.result in needed:
+                    needed[stage.result] = _whole(needed[stage.result], stage.chain.factor)
+                self._take(stage.result, needed, done, kept, step)
+                if stage.result not in step:
+                    continue
+                _, low, high = step[stage.result]
+                fresh = _clip((low, high), segment.sizes[stage.result][0])
+                if fresh[0] < fresh[1]:
+                    for position, name in enumerate(stage.inputs):
+                        self._widen(needed, name, self._reach(stage, 0, position, fresh))
+            for name in self.columns:
+                if name in segment.bases and name != segment.result:
+                    self._take(name, needed, done, kept, step)
+            steps.append(step)
+        return steps
+
+    @staticmethod
+    def _take(
+        name: str,
+        needed: Mapping[str, Span],
+        done: dict[str, int],
+        kept: Mapping[str, int],
+        step: dict[str, tuple[int, int, int]],
+    ) -> None:
+        if name not in needed:
+            return
+        low, high = needed[name]
+        first = done.get(name, low)
+        if high > first:
+            step[name] = (min(kept.get(name, first), first), first, high)
+            done[name] = high
+
+    def _kept(self, done: Mapping[str, int]) -> dict[str, int]:
+        """Lowest row of every value that some stage still reads."""
+        kept: dict[str, int] = {}
+        for stage in self.segment.stages:
+            following = max(done.get(stage.result, 0), 0)
+            if stage.result not in done or following >= self.segment.sizes[stage.result][0]:
+                continue
+            for position, name in enumerate(stage.inputs):
+                low = self._reach(stage, 0, position, (following, following + 1))[0]
+                kept[name] = min(kept.get(name, low), low)
+        return kept
+
+
+def schedule(segment: Segment, rows: Span, columns: Span, band: int) -> Schedule:
+    """Write down the commands for a piece of a segment's result.
+
+    Parameters
+    ----------
+    segment
+        The stages, and where their values live.
+    rows, columns
+        The piece.
+    band
+        Rows of the result per step.
+    """
+    walk = _Walk(segment, rows, columns)
+    steps = walk.steps(band)
+    buffers, scratch, workspace = _allocate(segment, walk, steps)
+    writer = _Writer(segment, buffers, scratch, columns)
+    writer.clear()
+    for step in steps:
+        writer.step(step)
+    return Schedule(np.array(writer.commands, np.int64).reshape(-1, FIELDS), workspace)
+
+
+def _allocate(
+    segment: Segment, walk: _Walk, steps: Sequence[Mapping[str, tuple[int, int, int]]]
+) -> tuple[dict[str, _Buffer], int, int]:
+    """Buffers of all values that need one; also the scratch memory's offset, and the total."""
+    buffers: dict[str, _Buffer] = {}
+    offset = 0
+    for name, columns in walk.columns.items():
+        height, width, channels = segment.sizes[name]
+        spans = [step[name] for step in steps if name in step]
+        inside = (
+            columns[0] >= 0
+            and columns[1] <= width
+            and min(span[0] for span in spans) >= 0
+            and max(span[2] for span in spans) <= height
+        )
+        if name == segment.result or (name in segment.bases and inside):
+            continue
+        pitch = _aligned((columns[1] - columns[0]) * channels * ITEM)
+        buffer = _Buffer(columns, pitch, channels)
+        buffer.rows = max(high - keep for keep, _, high in spans)
+        buffer.base = spans[0][0]
+        buffer.offset = offset
+        # A tile may load a little beyond the last element.
+        offset += _aligned(buffer.rows * pitch + ALIGNMENT)
+        buffers[name] = buffer
+    scratch = 0
+    for stage in segment.stages:
+        span = walk.columns[stage.result]
+        most = max((step[stage.result][2] - step[stage.result][1]
+                    for step in steps if stage.result in step), default=0)  # fmt: skip
+        scratch = max(scratch, stage.scratch_bytes(most, span[1] - span[0]))
+    return buffers, offset, offset + _aligned(scratch)
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+class _Writer:
+    """Collects commands."""
+
+    def __init__(
+        self, segment: Segment, buffers: dict[str, _Buffer], scratch: int, columns: Span
+    ) -> None:
+        self.segment, self.buffers, self.result_columns = segment, buffers, columns
+        self.scratch = (segment.workspace_base, scratch)
+        self.commands: list[list[int]] = []
+
+    def clear(self) -> None:
+        """Zero the buffers that reach beyond the image."""
+        for name, buffer in self.buffers.items():
+            width = self.segment.sizes[name][1]
+            if buffer.columns[0] < 0 or buffer.columns[1] > width:
+                self._zero(buffer, buffer.base, buffer.rows)
+
+    def step(self, step: Mapping[str, tuple[int, int, int]]) -> None:
+        """Compute the new rows of every value."""
+        for name, (keep, first, last) in step.items():
+            buffer = self.buffers.get(name)
+            if buffer is None:
+                continue
+            if last > buffer.base + buffer.rows:
+                self._move(buffer, keep, first)
+            height = self.segment.sizes[name][0]
+            for low, high in ((first, min(last, 0)), (max(first, height), last)):
+                if high > low:
+                    self._zero(buffer, low, high - low)
+            if name in self.segment.bases:
+                self._load(name, buffer, _clip((first, last), height))
+        for stage in self.segment.stages:
+            if stage.result in step:
+                _, first, last = step[stage.result]
+                first, last = _clip((first, last), self.segment.sizes[stage.result][0])
+                if last > first:
+                    self._run(stage, first, last)
+
+    def _place(self, name: str, row: int, column: int) -> Place:
+        if name in self.buffers:
+            return self.buffers[name].place(self.segment.workspace_base, row, column)
+        _, width, channels = self.segment.sizes[name]
+        pitch = width * channels * ITEM
+        return Place(self.segment.bases[name], row * pitch + column * channels * ITEM, pitch)
+
+    def _columns(self, name: str) -> Span:
+        """Columns of a value that are computed."""
+        if name == self.segment.result:
+            return self.result_columns
+        return _clip(self.buffers[name].columns, self.segment.sizes[name][1])
+
+    def _run(self, stage: CommandStage, first: int, last: int) -> None:
+        sizes = self.segment.sizes
+        left, right = self._columns(stage.result)
+        places = []
+        for position, name in enumerate(stage.inputs):
+            height, width, _ = sizes[name]
+            row = stage.reach(0, position, first, last, height)[0]
+            column = stage.reach(1, position, left, right, width)[0]
+            places.append(self._place(name, row, column))
+        region = Region(
+            last - first,
+            right - left,
+            first,
+            left,
+            self._place(stage.result, first, left),
+            tuple(places),
+            self.scratch,
+            self.segment.counted,
+            self.segment.slots[stage.result],
+        )
+        self.commands += stage.commands(region)
+
+    def _zero(self, buffer: _Buffer, row: int, rows: int) -> None:
+        place = buffer.place(self.segment.workspace_base, row, buffer.columns[0])
+        self._rows(zero_rows, place, NOWHERE, rows, buffer.pitch)
+
+    def _move(self, buffer: _Buffer, keep: int, done: int) -> None:
+        """Move rows `keep` to `done` to the beginning of the buffer."""
+        source = buffer.place(self.segment.workspace_base, keep, buffer.columns[0])
+        buffer.base = keep
+        target = buffer.place(self.segment.workspace_base, keep, buffer.columns[0])
+        if done > keep and source.offset != target.offset:
+            self._rows(copy_rows, target, source, done - keep, buffer.pitch)
+
+    def _load(self, name: str, buffer: _Buffer, rows: Span) -> None:
+        """Copy rows of a value that lives outside."""
+        if rows[1] <= rows[0]:
+            return
+        left, right = self._columns(name)
+        _, width, channels = self.segment.sizes[name]
+        pitch = width * channels * ITEM
+        source = Place(
+            self.segment.bases[name], rows[0] * pitch + left * channels * ITEM, pitch
+        )
+        target = buffer.place(self.segment.workspace_base, rows[0], left)
+        self._rows(copy_rows, target, source, rows[1] - rows[0], (right - left) * channels * ITEM)
+
+    def _rows(self, kernel: object, target: Place, source: Place, rows: int, size: int) -> None:
+        region = Region(rows, size, 0, 0, target, (source,), self.scratch, False, 0)
+        self.commands.append(region.command(kernel, None))

@@ -1,0 +1,228 @@
+"""Stages: what a plan runs, one compiled step each.
+
+A *command stage* writes itself down as commands and can run over row bands of a strip together with
+its neighbours; a *band stage* calls an op's kernel from Python, band by band, over whole images.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxp.engine.chains import Chain
+from fxp.formats import saturation_limits
+from fxp.graph import Graph, Node
+from fxp.kernels.commands import FIELDS
+from fxp.kernels.requantize import OVERFLOW_CODES, ROUNDING_CODES, requantize_band
+from fxp.ops.base import Operand, Window
+
+BAND_BYTES: Final = 1 << 18
+"""Scratch memory for one band of accumulators, sized for the second-level cache."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an operand of a command begins: base, offset and row pitch in bytes."""
+
+    base: int
+    offset: int
+    pitch: int
+
+    def fields(self) -> tuple[int, int, int]:
+        """Return the fields of a command."""
+        return self.base, self.offset, self.pitch
+
+
+NOWHERE: Final = Place(-1, 0, 0)
+
+
+@dataclass(frozen=True)
+class Region:
+    """Part of a stage's result that a command computes.
+
+    Attributes
+    ----------
+    rows, columns
+        Its size.
+    first_row, first_column
+        Where it begins.
+    result, inputs
+        Places of the result's first element and of the first element each input's reach begins
+        with.
+    scratch
+        Base and offset of memory that the command may overwrite.
+    counted
+        Whether overflows are counted.
+    slot
+        Counter of the overflows.
+    """
+
+    rows: int
+    columns: int
+    first_row: int
+    first_column: int
+    result: Place
+    inputs: tuple[Place, ...]
+    scratch: tuple[int, int]
+    counted: bool
+    slot: int
+
+    def command(self, kernel: Any, block: NDArray[np.int64] | None) -> list[int]:
+        """Return a command for this region."""
+        first, *others = self.inputs
+        fields = [
+            kernel.address,
+            0 if block is None else block.ctypes.data,
+            self.rows,
+            self.columns,
+            self.first_row,
+            self.first_column,
+            self.slot,
+            *self.scratch,
+            *self.result.fields(),
+            *first.fields(),
+            *(others[0] if others else NOWHERE).fields(),
+        ]
+        assert len(fields) == FIELDS
+        return fields
+
+
+class Stage(ABC):
+    """One compiled step: one or more nodes, of which the last one's value is the result."""
+
+    def __init__(self, graph: Graph, chain: Chain, kernel: str) -> None:
+        self.chain = chain
+        self.kernel = kernel
+        """Name of the kernel, for people."""
+        names = list(variable_inputs(graph, chain.head))
+        self.main_inputs = tuple(names)
+        if chain.other is not None:
+            names.append(chain.other)
+        self.inputs = tuple(names)
+        """Values that are read, in the order of places; constants are bound."""
+        self.result = chain.last.name
+        target = chain.last.quantization
+        assert target is not None
+        self.dtype = target.format.dtype
+        self.operands = graph.operands[chain.head.name]
+        self._positions = [
+            position
+            for position, name in enumerate(chain.head.inputs)
+            if name not in graph.constants_by_name
+        ]
+
+    def reach(self, axis: int, position: int, first: int, last: int, size: int) -> tuple[int, int]:
+        """Rows or columns of an input that a range of the result reads, as `Op.reach`."""
+        factor = self.chain.factor
+        if position >= len(self._positions):
+            return first, last
+        return self.chain.head.op.reach(
+            self.operands,
+            axis,
+            self._positions[position],
+            first // factor,
+            -(-last // factor),
+            size,
+        )
+
+    accumulator_dtype = np.dtype(np.int32)
+
+    @property
+    def accumulator_bits(self) -> int:
+        """Proved width of the accumulator."""
+        accumulator = self.chain.head.accumulator
+        assert accumulator is not None
+        return accumulator.bits
+
+
+def variable_inputs(graph: Graph, node: Node) -> list[str]:
+    """Inputs of a node that are not constants."""
+    return [name for name in node.inputs if name not in graph.constants_by_name]
+
+
+class CommandStage(Stage):
+    """A stage that compiled code runs without the interpreter; all its values are int16."""
+
+    @abstractmethod
+    def commands(self, region: Region) -> list[list[int]]:
+        """Commands that compute a region of the result."""
+
+    def scratch_bytes(self, rows: int, columns: int) -> int:
+        """Memory that a command for a region needs to itself."""
+        return 0
+
+    row_multiple = 1
+    """Rows of a region should be a multiple of this where possible."""
+
+
+class BandStage(Stage):
+    """One node, by its op's kernel and the general requantize step."""
+
+    def __init__(self, graph: Graph, chain: Chain, kernel: str, dtype: np.dtype) -> None:
+        super().__init__(graph, Chain((chain.head,)), kernel)
+        node = chain.head
+        accumulator, target = node.accumulator, node.quantization
+        assert accumulator is not None
+        assert target is not None
+        self.node = node
+        self.accumulator_dtype = dtype
+        self.run_kernel = node.op.kernel(self.operands, dtype)
+        self.constants = {
+            position: _image(graph.constants_by_name[name].data, operand)
+            for position, (name, operand) in enumerate(zip(node.inputs, self.operands, strict=True))
+            if name in graph.constants_by_name and position not in node.op.constant_roles
+        }
+        low, high = saturation_limits(target.format, target.overflow)
+        self.requantization = (
+            np.array(accumulator.fracs, np.int64) - target.format.frac,
+            ROUNDING_CODES[target.rounding],
+            OVERFLOW_CODES[target.overflow],
+            low,
+            high,
+            target.format.width,
+            target.format.signed,
+        )
+
+    def windows(self, values: Sequence[NDArray], height: int, width: int) -> list[Window]:
+        """Windows of all non-bound inputs for the whole result, with the zeros around them."""
+        given = iter(values)
+        windows = []
+        for position in range(len(self.node.inputs)):
+            if position in self.node.op.constant_roles:
+                continue
+            array = self.constants[position] if position in self.constants else next(given)
+            reaches = [
+                self.node.op.reach(self.operands, axis, position, 0, outputs, array.shape[axis])
+                for axis, outputs in enumerate((height, width))
+            ]
+            borders = [
+                (max(0, -first), max(0, last - size))
+                for (first, last), size in zip(reaches, array.shape, strict=False)
+            ]
+            padded = np.pad(array, (*borders, (0, 0))) if np.any(borders) else array
+            windows.append(Window(padded, -borders[0][0], -borders[1][0], *array.shape[:2]))
+        return windows
+
+    def band_rows(self, height: int, width: int, channels: int, threads: int) -> int:
+        """Rows of a band."""
+        row_bytes = width * channels * self.accumulator_dtype.itemsize
+        return max(1, min(BAND_BYTES // row_bytes, -(-height // threads)))
+
+    def run(self, windows: Sequence[Window], result: NDArray, first_row: int, rows: int) -> int:
+        """Compute a band of rows; returns how many elements overflowed."""
+        band = np.empty((rows, *result.shape[1:]), self.accumulator_dtype)
+        self.run_kernel(band, first_row, 0, windows)
+        return requantize_band(band, result, first_row, *self.requantization)
+
+
+def _image(data: NDArray, operand: Operand) -> NDArray:
+    """Constant ``(C, H, W)`` or ``(F,)`` as a contiguous ``(H, W, C)`` image."""
+    narrow = data.astype(operand.format.dtype)
+    if narrow.ndim == 1:
+        return narrow.reshape(1, 1, -1)
+    return np.ascontiguousarray(narrow.transpose(1, 2, 0))

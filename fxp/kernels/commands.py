@@ -1,0 +1,123 @@
+"""Commands: what a plan tells compiled code to do, as rows of integers.
+
+A plan works everything out beforehand - which rows of which buffer, at which address - and writes
+it down as commands. Running it is then one loop in compiled code without the interpreter, which is
+what lets a whole network walk over bands of a few rows in the caches.
+
+A command names a kernel (a C function by address), a *block* of the kernel's own parameters
+(weights, shifts, bounds), and where its operands lie: a base, whose address is known only when the
+plan runs, and an offset in bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from llvmlite import ir
+from numba import carray, cfunc, njit, types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+KERNEL: Final = 0
+"""Field: address of the kernel."""
+BLOCK: Final = 1
+"""Field: address of the kernel's parameters."""
+ROWS: Final = 2
+"""Field: rows of the region."""
+COLUMNS: Final = 3
+"""Field: columns of the region."""
+FIRST_ROW: Final = 4
+"""Field: row of the image at which the region begins."""
+FIRST_COLUMN: Final = 5
+"""Field: column of the image at which the region begins."""
+SLOT: Final = 6
+"""Field: index of the counter of overflows."""
+SCRATCH: Final = 7
+"""Two fields of memory that the kernel may overwrite: base, offset in bytes."""
+RESULT: Final = 9
+"""Three fields of the result: base, offset in bytes, bytes from one row to the next."""
+INPUT: Final = 12
+"""Three fields of the first operand, for the first input that the region reads."""
+OTHER: Final = 15
+"""Three fields of the second operand; base -1 for none."""
+FIELDS: Final = 18
+
+signature = types.int64(types.CPointer(types.int64), types.CPointer(types.int64))
+kernel = cfunc(signature, nopython=True, cache=True)
+"""Decorator of a kernel: ``kernel(command, bases) -> overflows``."""
+
+
+@intrinsic
+def pointer(typingctx, address):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    """Turn an address into a pointer that `numba.carray` takes."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
+
+    return types.voidptr(types.int64), codegen
+
+
+@intrinsic
+def _call(typingctx, address, command, bases):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    """Call the kernel at an address."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        integer = ir.IntType(64)
+        kind = ir.FunctionType(integer, [integer.as_pointer(), integer.as_pointer()])
+        function = builder.inttoptr(arguments[0], kind.as_pointer())
+        places = [builder.inttoptr(a, integer.as_pointer()) for a in arguments[1:]]
+        return builder.call(function, places)
+
+    return types.int64(types.int64, types.int64, types.int64), codegen
+
+
+@njit(cache=True, nogil=True)
+def run_commands(
+    commands: NDArray[np.int64], bases: NDArray[np.int64], overflows: NDArray[np.int64]
+) -> None:
+    """Run commands in order.
+
+    Parameters
+    ----------
+    commands
+        ``(n, FIELDS)``.
+    bases
+        Addresses of what the commands' bases stand for.
+    overflows
+        Counters; every kernel adds to the one of its slot.
+    """
+    for index in range(commands.shape[0]):
+        command = commands[index]
+        overflows[command[SLOT]] += _call(
+            command[KERNEL], command.ctypes.data, bases.ctypes.data
+        )
+
+
+@njit(cache=True, nogil=True, inline="always")
+def operand(command: NDArray[np.int64], bases: NDArray[np.int64], field: int) -> int:
+    """Address of an operand."""
+    return bases[command[field]] + command[field + 1]
+
+
+@kernel
+def copy_rows(command_at: Any, bases_at: Any) -> int:
+    """Copy rows of as many bytes as the command has columns."""
+    command = carray(command_at, FIELDS)
+    bases = carray(bases_at, 1 << 16)
+    target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
+    for y in range(command[ROWS]):
+        into = carray(pointer(target + y * command[RESULT + 2]), command[COLUMNS], np.uint8)
+        into[:] = carray(pointer(source + y * command[INPUT + 2]), command[COLUMNS], np.uint8)
+    return 0
+
+
+@kernel
+def zero_rows(command_at: Any, bases_at: Any) -> int:
+    """Fill rows of as many bytes as the command has columns with zeros."""
+    command = carray(command_at, FIELDS)
+    bases = carray(bases_at, 1 << 16)
+    target = operand(command, bases, RESULT)
+    for y in range(command[ROWS]):
+        carray(pointer(target + y * command[RESULT + 2]), command[COLUMNS], np.uint8)[:] = 0
+    return 0

@@ -1,0 +1,77 @@
+"""The common requantize step: shift, clamp, store as int16.
+
+A chain of exact steps ``(+ bias) (+ other value) (clamp)`` followed by rounding HALF_UP or FLOOR and
+saturation is one expression. Rounding is monotone, so that a clamp before it equals a clamp to the
+rounded bounds after it, and half a step joins the bias:
+
+    result = clamp((accumulator + start + (other << other_shift)) >> shift, low, high)
+
+The planner proves that the sum fits int32; what it cannot prove goes through
+`fxp.kernels.requantize`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from fxp.kernels.pair_mac import COUNTED, PLUS_OTHER, RESULTS
+
+
+@dataclass(frozen=True)
+class Finish:
+    """How the sums of one stage become raw integers.
+
+    Attributes
+    ----------
+    start
+        Added to every accumulator, int32 per channel: half a step, and in a convolution the bias.
+    shift
+        Right shift, int32 per channel, 0 to 31.
+    low, high
+        Bounds of the result.
+    count_low, count_high
+        Rounded values outside these overflow.
+    adds_other
+        Whether another value is added.
+    other_shift
+        Its left shift.
+    """
+
+    start: NDArray[np.int32]
+    shift: NDArray[np.int32]
+    low: int
+    high: int
+    count_low: int
+    count_high: int
+    adds_other: bool = False
+    other_shift: int = 0
+
+    def stored(self, counted: bool) -> int:
+        """What a tile stores, as `fxp.kernels.pair_mac` names it."""
+        return RESULTS + PLUS_OTHER * self.adds_other + COUNTED * counted
+
+    def fields(self) -> list[int]:
+        """Parameters in a kernel's block, `FINISH_FIELDS` of them; the arrays must stay alive."""
+        return [
+            self.start.ctypes.data,
+            self.shift.ctypes.data,
+            self.low,
+            self.high,
+            self.count_low,
+            self.count_high,
+            self.other_shift,
+        ]
+
+
+FINISH_FIELDS: Final = 7
+
+
+@njit(cache=True, nogil=True, inline="always")
+def finish_one(total: np.int32, shift: np.int32, low: np.int32, high: np.int32) -> np.int16:
+    """Shift, clamp and narrow one sum."""
+    return np.int16(min(max(total >> shift, low), high))

@@ -1,0 +1,362 @@
+"""Register-tile multiply-accumulate of int16 pairs, written as generic vector IR.
+
+The innermost loop of every fast convolution: a tile of output pixels × output channels stays in
+vector registers while pairs of int16 inputs meet pairs of int16 weights, ``acc += x0*w0 + x1*w1`` in
+int32 that wraps. The IR says just that - widen, multiply, add neighbours - and LLVM selects
+``vpdpwssd`` (AVX-512 VNNI), ``vpmaddwd`` (AVX2, AVX-512) or ``smlal`` (NEON) for the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+_I16, _I32, _I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
+
+
+def _address(builder: ir.IRBuilder, base: Any, offset: Any, pointee: ir.Type) -> Any:
+    """Pointer `offset` elements of `pointee` behind the address `base`."""
+    pointer = builder.inttoptr(base, pointee.as_pointer())
+    return builder.gep(pointer, [offset])
+
+
+def _load(builder: ir.IRBuilder, pointer: Any, kind: ir.Type, align: int) -> Any:
+    value = builder.load(builder.bitcast(pointer, kind.as_pointer()))
+    value.align = align
+    return value
+
+
+def _splat(builder: ir.IRBuilder, scalar: Any, lanes: int) -> Any:
+    vector = ir.VectorType(scalar.type, lanes)
+    single = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, _I32(0))
+    zeros = ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes)
+    return builder.shuffle_vector(single, ir.Constant(vector, ir.Undefined), zeros)
+
+
+def _pair_sum(builder: ir.IRBuilder, left: Any, right: Any, lanes: int) -> Any:
+    """``left[2i]*right[2i] + left[2i+1]*right[2i+1]`` in int32."""
+    wide = ir.VectorType(_I32, 2 * lanes)
+    product = builder.mul(builder.sext(left, wide), builder.sext(right, wide))
+    undefined = ir.Constant(wide, ir.Undefined)
+    halves = [
+        builder.shuffle_vector(
+            product,
+            undefined,
+            ir.Constant(ir.VectorType(_I32, lanes), [2 * i + first for i in range(lanes)]),
+        )
+        for first in (0, 1)
+    ]
+    return builder.add(*halves)
+
+
+def _loop(
+    builder: ir.IRBuilder,
+    count: Any,
+    carried: list[Any],
+    body: Callable[[Any, list[Any]], list[Any]],
+) -> list[Any]:
+    """``for index in range(count)`` with values carried in registers; count must be at least 1."""
+    before = builder.block
+    head = builder.append_basic_block("mac.loop")
+    builder.branch(head)
+    builder.position_at_end(head)
+    index = builder.phi(_I64)
+    index.add_incoming(_I64(0), before)
+    phis = []
+    for value in carried:
+        phi = builder.phi(value.type)
+        phi.add_incoming(value, before)
+        phis.append(phi)
+    results = body(index, list(phis))
+    following = builder.add(index, _I64(1))
+    last = builder.block
+    after = builder.append_basic_block("mac.done")
+    builder.cbranch(builder.icmp_signed("<", following, count), head, after)
+    index.add_incoming(following, last)
+    for phi, result in zip(phis, results, strict=True):
+        phi.add_incoming(result, last)
+    builder.position_at_end(after)
+    return results
+
+
+SUMS, RESULTS = 0, 1
+"""What a tile stores: int32 sums, or finished int16 results."""
+PLUS_OTHER, COUNTED = 2, 4
+"""Added to RESULTS: another value is added before the shift; results that overflow are counted."""
+
+
+@intrinsic(prefer_literal=True)
+def dense_tile(typingctx, output, output_step, image, image_step, taps, rule, other, form):  # type: ignore[no-untyped-def]  # noqa: D417
+    """Accumulate one tile of ``pixels × (vectors * lanes)`` outputs and store it.
+
+    ``sum[p, c] = start[c] + Σ_r Σ_k x0*w0 + x1*w1`` with the pair
+    ``x = image[runs[r] + p * image_step + 2*k ...]``; stored as it is, or finished as
+    `fxp.kernels.finish` says.
+
+    Parameters
+    ----------
+    output, output_step
+        Address of int32 sums or int16 results, and elements from one pixel to the next.
+    image, image_step
+        Address of int16 elements, and elements from one pixel of the tile to the next.
+    taps
+        ``(runs, run_count, pairs, weights, start)``: address of the int64 offsets of runs of
+        contiguous inputs, how many there are, pairs in each; address of int16 weights packed
+        ``[run][pair][channel][2]`` and of the int32 start per channel. Counts are at least 1.
+    rule
+        ``(shift, low, high, count_low, count_high, skipped_pixels, skipped_channels)``: address of
+        the int32 right shift per channel, the bounds of the result, the bounds outside which it
+        overflows, and how many of the first pixels and channels are not counted.
+    other
+        ``(address, step, shift)`` of int16 values that are added after a left shift.
+    form
+        Literals ``(pixels, vectors, lanes, stored)``; `stored` is a sum of the constants above.
+
+    Returns
+    -------
+    int
+        How many results overflowed; 0 if not counted.
+    """
+    if not isinstance(form, types.BaseTuple):
+        return None
+    literals = [getattr(size, "literal_value", None) for size in form.types]
+    if None in literals:
+        return None
+    pixels, vectors, lanes, stored = literals
+    signature = types.int64(output, output_step, image, image_step, taps, rule, other, form)
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        out, out_step, img, img_step, tap_pack, rule_pack, other_pack, _ = arguments
+        runs, run_count, pairs, weights, start = cgutils.unpack_tuple(builder, tap_pack)
+        sums = ir.VectorType(_I32, lanes)
+        begin = [
+            _load(builder, _address(builder, start, _I64(v * lanes), _I32), sums, 4)
+            for v in range(vectors)
+        ]
+        stride = vectors * lanes * 2
+
+        def run_body(run: Any, totals: list[Any]) -> list[Any]:
+            offset = _load(builder, _address(builder, runs, run, _I64), _I64, 8)
+            sources = [
+                _address(builder, img, builder.add(offset, builder.mul(img_step, _I64(p))), _I16)
+                for p in range(pixels)
+            ]
+            behind = builder.mul(builder.mul(run, pairs), _I64(stride))
+            weights_at = _address(builder, weights, behind, _I16)
+
+            def pair_body(pair: Any, totals: list[Any]) -> list[Any]:
+                row = builder.gep(weights_at, [builder.mul(pair, _I64(stride))])
+                vector = ir.VectorType(_I16, 2 * lanes)
+                tap = [
+                    _load(builder, builder.gep(row, [_I64(2 * v * lanes)]), vector, 2)
+                    for v in range(vectors)
+                ]
+                position = builder.mul(pair, _I64(2))
+                results = []
+                for p in range(pixels):
+                    scalar = _load(builder, builder.gep(sources[p], [position]), _I32, 2)
+                    pixel = builder.bitcast(_splat(builder, scalar, lanes), vector)
+                    results += [
+                        builder.add(
+                            totals[p * vectors + v], _pair_sum(builder, pixel, tap[v], lanes)
+                        )
+                        for v in range(vectors)
+                    ]
+                return results
+
+            return _loop(builder, pairs, totals, pair_body)
+
+        totals = _loop(builder, run_count, begin * pixels, run_body)
+        store = _Store(builder, out, out_step, rule_pack, other_pack, lanes, stored)
+        for p in range(pixels):
+            for v in range(vectors):
+                store(totals[p * vectors + v], p, v * lanes)
+        return store.clipped()
+
+    return signature, codegen
+
+
+class _Store:
+    """Emits the end of a tile: store sums, or finish them first."""
+
+    def __init__(
+        self,
+        builder: ir.IRBuilder,
+        output: Any,
+        output_step: Any,
+        rule: Any,
+        other: Any,
+        lanes: int,
+        stored: int,
+    ) -> None:
+        self.builder, self.lanes, self.stored = builder, lanes, stored
+        self.output, self.output_step = output, output_step
+        self.shift, *bounds, self.skipped_pixels, first = cgutils.unpack_tuple(builder, rule)
+        self.other, self.other_step, left = cgutils.unpack_tuple(builder, other)
+        self.low, self.high, self.count_low, self.count_high, self.left = (
+            _splat(builder, builder.trunc(scalar, _I32), lanes) for scalar in (*bounds, left)
+        )
+        self.overflows = ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes)
+        indices = ir.Constant(ir.VectorType(_I32, lanes), list(range(lanes)))
+        self.counted = builder.icmp_signed(
+            ">=", indices, _splat(builder, builder.trunc(first, _I32), lanes)
+        )
+
+    def __call__(self, total: Any, pixel: int, channel: int) -> None:
+        """Store the sums of some channels of a pixel."""
+        builder = self.builder
+        at = builder.add(builder.mul(self.output_step, _I64(pixel)), _I64(channel))
+        if self.stored == SUMS:
+            pointer = _address(builder, self.output, at, _I32)
+            builder.store(total, builder.bitcast(pointer, total.type.as_pointer())).align = 4
+            return
+        narrow = ir.VectorType(_I16, self.lanes)
+        if self.stored & PLUS_OTHER:
+            place = builder.add(builder.mul(self.other_step, _I64(pixel)), _I64(channel))
+            added = _load(builder, _address(builder, self.other, place, _I16), narrow, 2)
+            total = builder.add(total, builder.shl(builder.sext(added, total.type), self.left))
+        shift = _load(builder, _address(builder, self.shift, _I64(channel), _I32), total.type, 4)
+        value = builder.ashr(total, shift)
+        if self.stored & COUNTED:
+            outside = builder.or_(
+                builder.icmp_signed("<", value, self.count_low),
+                builder.icmp_signed(">", value, self.count_high),
+            )
+            counted = builder.icmp_signed(">=", _I64(pixel), self.skipped_pixels)
+            kept = builder.and_(outside, _splat(builder, counted, self.lanes))
+            kept = builder.and_(kept, self.counted)
+            self.overflows = builder.add(self.overflows, builder.zext(kept, total.type))
+        for bound, order in ((self.low, "<"), (self.high, ">")):
+            value = builder.select(builder.icmp_signed(order, value, bound), bound, value)
+        pointer = _address(builder, self.output, at, _I16)
+        stored = builder.store(
+            builder.trunc(value, narrow), builder.bitcast(pointer, narrow.as_pointer())
+        )
+        stored.align = 2
+
+    def clipped(self) -> Any:
+        """How many results overflowed."""
+        builder = self.builder
+        if not self.stored & COUNTED:
+            return _I64(0)
+        total = self.overflows
+        for step in range(self.lanes.bit_length() - 1):
+            distance = self.lanes >> (step + 1)
+            order = [(lane + distance) % self.lanes for lane in range(self.lanes)]
+            moved = builder.shuffle_vector(
+                total, total, ir.Constant(ir.VectorType(_I32, self.lanes), order)
+            )
+            total = builder.add(total, moved)
+        return builder.zext(builder.extract_element(total, _I32(0)), _I64)
+
+
+def interleaved_order(channels: int) -> list[int]:
+    """Order in which a depthwise tile sums its channels.
+
+    Two vectors are interleaved within 128-bit parts, the one shuffle that every instruction set
+    has; the first half of the sums then holds the lower channels of each part.
+    """
+    low = [part * 8 + c for part in range(channels // 8) for c in range(4)]
+    return low + [c + 4 for c in low]
+
+
+@intrinsic(prefer_literal=True)
+def depthwise_tile(typingctx, output, output_step, image, image_step, taps, rule, other, form):  # type: ignore[no-untyped-def]  # noqa: D417
+    """Accumulate `pixels` neighbouring outputs of `channels` channels, each from its own channel.
+
+    ``sum[p, c] = start[c] + Σ_k x0*w0 + x1*w1`` with
+    ``x_i = image[offsets[k, i] + p * image_step + c]``.
+
+    Parameters
+    ----------
+    output, output_step, image, image_step, rule, other
+        As in `dense_tile`.
+    taps
+        ``(offsets, pairs, weights, start)``: address of the int64 offsets of each pair of taps and
+        how many pairs there are, at least 1; address of the int16 weights
+        ``[pair][channel in interleaved order][2]`` and of the int32 start per channel.
+    form
+        Literals ``(pixels, channels, stored)``; a multiple of 8 channels.
+    """
+    if not isinstance(form, types.BaseTuple):
+        return None
+    literals = [getattr(size, "literal_value", None) for size in form.types]
+    if None in literals:
+        return None
+    pixels, channels, stored = literals
+    signature = types.int64(output, output_step, image, image_step, taps, rule, other, form)
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        out, out_step, img, img_step, tap_pack, rule_pack, other_pack, _ = arguments
+        offsets, pairs, weights, start = cgutils.unpack_tuple(builder, tap_pack)
+        lanes = channels // 2
+        order = interleaved_order(channels)
+        sums, half = ir.VectorType(_I32, channels), ir.VectorType(_I32, lanes)
+        narrow = ir.VectorType(_I16, channels)
+        begin = _load(builder, _address(builder, start, _I64(0), _I32), sums, 4)
+        halves = [order[:lanes], order[lanes:]]
+        masks = [
+            ir.Constant(
+                ir.VectorType(_I32, channels), [c + i * channels for c in part for i in (0, 1)]
+            )
+            for part in halves
+        ]
+        undefined = ir.Constant(sums, ir.Undefined)
+        totals = [
+            builder.shuffle_vector(begin, undefined, ir.Constant(half, part)) for part in halves
+        ] * pixels
+
+        def body(pair: Any, totals: list[Any]) -> list[Any]:
+            sources = [
+                _load(
+                    builder,
+                    _address(
+                        builder, offsets, builder.add(builder.mul(pair, _I64(2)), _I64(i)), _I64
+                    ),
+                    _I64,
+                    8,
+                )
+                for i in (0, 1)
+            ]
+            first = builder.mul(pair, _I64(2 * channels))
+            factors = [
+                _load(
+                    builder,
+                    _address(builder, weights, builder.add(first, _I64(i * channels)), _I16),
+                    narrow,
+                    2,
+                )
+                for i in (0, 1)
+            ]
+            results = []
+            for p in range(pixels):
+                inputs = [
+                    _load(
+                        builder,
+                        _address(
+                            builder, img, builder.add(at, builder.mul(img_step, _I64(p))), _I16
+                        ),
+                        narrow,
+                        2,
+                    )
+                    for at in sources
+                ]
+                for i in (0, 1):
+                    mixed = builder.shuffle_vector(*inputs, masks[i])
+                    product = _pair_sum(builder, mixed, factors[i], lanes)
+                    results.append(builder.add(totals[2 * p + i], product))
+            return results
+
+        totals = _loop(builder, pairs, totals, body)
+        inverse = ir.Constant(sums, [order.index(c) for c in range(channels)])
+        store = _Store(builder, out, out_step, rule_pack, other_pack, channels, stored)
+        for p in range(pixels):
+            store(builder.shuffle_vector(totals[2 * p], totals[2 * p + 1], inverse), p, 0)
+        return store.clipped()
+
+    return signature, codegen

@@ -1,0 +1,216 @@
+"""Convolutions of int16 images by register tiles, finished while the sums are in registers.
+
+Every function returns a kernel for one tile shape, compiled on first use and cached on disk. A row
+is cut into tiles of neighbouring pixels; the last one overlaps the one before, so that none is cut:
+a region has at least as many columns as a tile.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Final
+
+import numpy as np
+from numba import carray
+
+from fxp.kernels.commands import (
+    BLOCK,
+    COLUMNS,
+    FIELDS,
+    INPUT,
+    OTHER,
+    RESULT,
+    ROWS,
+    SCRATCH,
+    kernel,
+    operand,
+    pointer,
+)
+from fxp.kernels.finish import FINISH_FIELDS, finish_one
+from fxp.kernels.pair_mac import SUMS, dense_tile, depthwise_tile
+
+TILE_FIELDS: Final = FINISH_FIELDS + 11
+"""Parameters of a convolution's block: those of the finish, then
+
+7 elements from one result pixel to the next; 8 first channel; 9 blocks of channels; 10 runs (dense)
+or pairs of taps (depthwise); 11 pairs in a run; 12 address of the weights; 13 address of the int64
+``(row, element)`` of each run or tap; 14 elements from the inputs of one output to those of the next
+in its row; 15 rows likewise; 16 channels in all; 17 channels of a block that are not counted.
+"""
+
+
+@cache
+def dense_kernel(pixels: int, vectors: int, lanes: int, stored: int) -> Any:
+    """Return the dense convolution for one tile shape.
+
+    Weights are packed ``(blocks, runs, pairs, vectors * lanes, 2)``.
+    """
+    width = vectors * lanes
+    size = 4 if stored == SUMS else 2
+
+    @kernel
+    def convolve_dense(command_at: Any, bases_at: Any) -> int:
+        command = carray(command_at, FIELDS)
+        bases = carray(bases_at, 1 << 16)
+        block = carray(pointer(command[BLOCK]), TILE_FIELDS, np.int64)
+        target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
+        other = operand(command, bases, OTHER) if command[OTHER] >= 0 else 0
+        step, first_channel, blocks, runs, pairs = (
+            block[7], block[8], block[9], block[10], block[11],
+        )  # fmt: skip
+        taps = carray(pointer(block[13]), (runs, 2), np.int64)
+        offsets = np.empty(runs, np.int64)
+        for run in range(runs):
+            offsets[run] = taps[run, 0] * (command[INPUT + 2] // 2) + taps[run, 1]
+        columns, pixel_step = command[COLUMNS], block[14]
+        block_bytes = runs * pairs * width * 4
+        clipped = 0
+        for y in range(command[ROWS]):
+            into = target + y * command[RESULT + 2]
+            beside = other + y * command[OTHER + 2]
+            row = source + y * block[15] * command[INPUT + 2]
+            done = 0
+            while done < columns:
+                x = min(done, columns - pixels)
+                for number in range(blocks):
+                    channel = first_channel + number * width
+                    clipped += dense_tile(
+                        into + size * (x * step + channel),
+                        step,
+                        row + 2 * x * pixel_step,
+                        pixel_step,
+                        (offsets.ctypes.data, runs, pairs, block[12] + number * block_bytes,
+                         block[0] + 4 * channel),
+                        (block[1] + 4 * channel, block[2], block[3], block[4], block[5], done - x,
+                         block[17]),
+                        (beside + 2 * (x * step + channel), step, block[6]),
+                        (pixels, vectors, lanes, stored),
+                    )  # fmt: skip
+                done = x + pixels
+        return clipped
+
+    return convolve_dense
+
+
+@cache
+def depthwise_kernel(pixels: int, width: int, stored: int) -> Any:
+    """Return the depthwise convolution for one tile shape.
+
+    Weights are packed ``(blocks, pairs, width in interleaved order, 2)``; block ``b`` stands for
+    the channels from ``min(b * width, C - width)`` on: the last overlaps the one before.
+    """
+
+    @kernel
+    def convolve_depthwise(command_at: Any, bases_at: Any) -> int:
+        command = carray(command_at, FIELDS)
+        bases = carray(bases_at, 1 << 16)
+        block = carray(pointer(command[BLOCK]), TILE_FIELDS, np.int64)
+        target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
+        other = operand(command, bases, OTHER) if command[OTHER] >= 0 else 0
+        step, blocks, pairs, channels = block[7], block[9], block[10], block[16]
+        taps = carray(pointer(block[13]), (2 * pairs, 2), np.int64)
+        offsets = np.empty(2 * pairs, np.int64)
+        for tap in range(2 * pairs):
+            offsets[tap] = taps[tap, 0] * (command[INPUT + 2] // 2) + taps[tap, 1]
+        columns, pixel_step = command[COLUMNS], block[14]
+        clipped = 0
+        for y in range(command[ROWS]):
+            into = target + y * command[RESULT + 2]
+            beside = other + y * command[OTHER + 2]
+            row = source + y * block[15] * command[INPUT + 2]
+            done = 0
+            while done < columns:
+                x = min(done, columns - pixels)
+                for number in range(blocks):
+                    channel = min(number * width, channels - width)
+                    clipped += depthwise_tile(
+                        into + 2 * (x * step + channel),
+                        step,
+                        row + 2 * (x * pixel_step + channel),
+                        pixel_step,
+                        (offsets.ctypes.data, pairs, block[12] + number * pairs * width * 4,
+                         block[0] + 4 * channel),
+                        (block[1] + 4 * channel, block[2], block[3], block[4], block[5], done - x,
+                         number * width - channel),
+                        (beside + 2 * (x * step + channel), step, block[6]),
+                        (pixels, width, stored),
+                    )  # fmt: skip
+                done = x + pixels
+        return clipped
+
+    return convolve_depthwise
+
+
+@cache
+def dense_sums_kernel(pixels: int, lanes: int) -> Any:
+    """Return the dense convolution that finishes a row of sums after it, for odd channel counts.
+
+    As `dense_kernel`, but weights are padded to whole blocks, and the result may be shuffled: with
+    factor ``f``, channel ``(c * f + i) * f + j`` goes to channel c of pixel ``(f*y + i, f*x + j)``.
+    Block field 18 is the factor, 19 tells whether to count. Needs scratch memory for a row of sums.
+    """
+
+    @kernel
+    def convolve_dense_sums(command_at: Any, bases_at: Any) -> int:
+        command = carray(command_at, FIELDS)
+        bases = carray(bases_at, 1 << 16)
+        block = carray(pointer(command[BLOCK]), TILE_FIELDS + 2, np.int64)
+        target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
+        other = operand(command, bases, OTHER) if command[OTHER] >= 0 else 0
+        scratch = operand(command, bases, SCRATCH)
+        blocks, runs, pairs, channels = block[9], block[10], block[11], block[16]
+        factor = block[18]
+        taps = carray(pointer(block[13]), (runs, 2), np.int64)
+        offsets = np.empty(runs, np.int64)
+        for run in range(runs):
+            offsets[run] = taps[run, 0] * (command[INPUT + 2] // 2) + taps[run, 1]
+        columns, pixel_step, width = command[COLUMNS], block[14], blocks * lanes
+        shifts = carray(pointer(block[1]), channels, np.int32)
+        sums = carray(pointer(scratch), columns * width, np.int32)
+        low, high = np.int32(block[2]), np.int32(block[3])
+        count_low, count_high = np.int32(block[4]), np.int32(block[5])
+        left = np.int32(block[6])
+        outputs = channels // (factor * factor)
+        length = columns * factor * outputs
+        clipped = 0
+        for y in range(command[ROWS]):
+            row = source + y * block[15] * command[INPUT + 2]
+            done = 0
+            while done < columns:
+                x = min(done, columns - pixels)
+                for number in range(blocks):
+                    dense_tile(
+                        scratch + 4 * (x * width + number * lanes),
+                        width,
+                        row + 2 * x * pixel_step,
+                        pixel_step,
+                        (offsets.ctypes.data, runs, pairs,
+                         block[12] + number * runs * pairs * lanes * 4,
+                         block[0] + 4 * number * lanes),
+                        (block[1], low, high, low, high, 0, 0),
+                        (other, 0, 0),
+                        (pixels, 1, lanes, SUMS),
+                    )  # fmt: skip
+                done = x + pixels
+            for i in range(factor):
+                at = y * factor + i
+                result = carray(pointer(target + at * command[RESULT + 2]), length, np.int16)
+                added = carray(pointer(other + at * command[OTHER + 2]), length, np.int16)
+                for c in range(outputs):
+                    for j in range(factor):
+                        channel = (c * factor + i) * factor + j
+                        shift = shifts[channel]
+                        first = j * outputs + c
+                        for x in range(columns):
+                            total = sums[x * width + channel]
+                            if command[OTHER] >= 0:
+                                total += np.int32(added[x * factor * outputs + first]) << left
+                            if block[19] != 0:
+                                rounded = total >> shift
+                                clipped += (rounded < count_low) | (rounded > count_high)
+                            result[x * factor * outputs + first] = finish_one(
+                                np.int32(total), shift, low, high
+                            )
+        return clipped
+
+    return convolve_dense_sums
