@@ -6,6 +6,7 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -67,7 +68,7 @@ class Engine:
         if keep_values not in self._programs:
             options = self.options
             if keep_values:
-                options = Options(options.kernels, fuse=False, tiles=options.tiles)
+                options = replace(options, fuse=False)
             self._programs[keep_values] = Program(self.graph, options)
             if keep_values:
                 self._programs[True].kept = frozenset(self.graph.values)

@@ -11,17 +11,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp.engine.program import Program
+from fxp.engine.program import Options, Program
 from fxp.engine.schedule import ALIGNMENT, ITEM, Schedule, Segment, Span, schedule
 from fxp.engine.stages import BandStage, CommandStage, Stage
 from fxp.extents import Shape
 
-WORKSPACE_BYTES: Final = 1 << 20
-"""Buffers of one piece are made to fit this, about a second-level cache."""
 MIN_COLUMNS: Final = 128
 PIECES_PER_THREAD: Final = 4
 """Pieces are taken one by one by the threads, so that a slow one does not hold up the others."""
-BAND_ROWS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -263,15 +260,15 @@ def _channels(stage: Stage) -> int:
     return stage.operands[1].channels if len(stage.operands) > 1 else 1
 
 
-def _pieces(segment: Segment, threads: int, options: object) -> Pieces:
+def _pieces(segment: Segment, threads: int, options: Options) -> Pieces:
     height, width, _ = segment.sizes[segment.result]
     factor = segment.stages[-1].chain.factor
     # Bytes of all values per pixel of the result, columns and rows alike.
     per_pixel = sum(
         prod(segment.sizes[stage.result]) * ITEM for stage in segment.stages
     ) / (height * width)
-    band = BAND_ROWS * factor
-    columns = int(WORKSPACE_BYTES / (per_pixel * (band + 2 * factor)))
+    band = options.band_rows * factor
+    columns = int(options.workspace_bytes / (per_pixel * (band + 2 * factor)))
     strips = max(1, -(-width // max(columns, MIN_COLUMNS * factor)))
     strip_spans = _cut(width, strips, factor)
     wanted = PIECES_PER_THREAD * threads if threads > 1 else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -9,12 +10,16 @@ import numpy as np
 
 from fxp.engine.chains import Chain, chains
 from fxp.engine.convolution_stages import convolution_stage
-from fxp.engine.stages import BandStage, Stage
+from fxp.engine.stages import BandStage, CommandStage, Stage
 from fxp.graph import Graph, Node
 from fxp.kernels.host import Tiles, host_tiles
 
 HEADS: Final = frozenset({"conv2d", "linear"})
 """Ops that a chain of several nodes may begin with."""
+BUILDERS: Final[tuple[Callable[[Graph, Chain, Tiles], CommandStage | None], ...]] = (
+    convolution_stage,
+)
+"""Each makes a fast stage of a chain, or tells by None that it cannot."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +34,20 @@ class Options:
         Whether nodes may be fused: chains of nodes, and segments over row bands.
     tiles
         Register tiles; those of the processor by default.
+    workspace_bytes
+        Buffers of one piece of a segment are made to fit this, about a second-level cache.
+    band_rows
+        Rows of a result that are computed in one step of a segment.
+    band_bytes
+        Accumulators of one band of a stage that runs alone.
     """
 
     kernels: Literal["fast", "portable"] = "fast"
     fuse: bool = True
     tiles: Tiles | None = None
+    workspace_bytes: int = 1 << 20
+    band_rows: int = 8
+    band_bytes: int = 1 << 18
 
 
 class Program:
@@ -61,8 +75,10 @@ class Program:
 
     def _stages(self, chain: Chain) -> list[Stage]:
         tiles = self.options.tiles or host_tiles()
-        fast = convolution_stage(self.graph, chain, tiles)
-        return [fast] if fast else [self._band_stage(node) for node in chain.nodes]
+        for build in BUILDERS:
+            if (stage := build(self.graph, chain, tiles)) is not None:
+                return [stage]
+        return [self._band_stage(node) for node in chain.nodes]
 
     def _band_stage(self, node: Node) -> BandStage:
         accumulator = node.accumulator
@@ -75,4 +91,4 @@ class Program:
             for form in operand.formats
         )
         dtype = np.dtype(np.int32 if narrow else np.int64)
-        return BandStage(self.graph, Chain((node,)), "portable", dtype)
+        return BandStage(self.graph, Chain((node,)), "portable", dtype, self.options.band_bytes)

@@ -21,10 +21,6 @@ from fxp.kernels.commands import FIELDS
 from fxp.kernels.requantize import OVERFLOW_CODES, ROUNDING_CODES, requantize_band
 from fxp.ops.base import Operand, Window
 
-BAND_BYTES: Final = 1 << 18
-"""Scratch memory for one band of accumulators, sized for the second-level cache."""
-
-
 @dataclass(frozen=True)
 class Place:
     """Where an operand of a command begins: base, offset and row pitch in bytes."""
@@ -163,8 +159,11 @@ class CommandStage(Stage):
 class BandStage(Stage):
     """One node, by its op's kernel and the general requantize step."""
 
-    def __init__(self, graph: Graph, chain: Chain, kernel: str, dtype: np.dtype) -> None:
+    def __init__(
+        self, graph: Graph, chain: Chain, kernel: str, dtype: np.dtype, band_bytes: int
+    ) -> None:
         super().__init__(graph, Chain((chain.head,)), kernel)
+        self.band_bytes = band_bytes
         node = chain.head
         accumulator, target = node.accumulator, node.quantization
         assert accumulator is not None
@@ -211,7 +210,7 @@ class BandStage(Stage):
     def band_rows(self, height: int, width: int, channels: int, threads: int) -> int:
         """Rows of a band."""
         row_bytes = width * channels * self.accumulator_dtype.itemsize
-        return max(1, min(BAND_BYTES // row_bytes, -(-height // threads)))
+        return max(1, min(self.band_bytes // row_bytes, -(-height // threads)))
 
     def run(self, windows: Sequence[Window], result: NDArray, first_row: int, rows: int) -> int:
         """Compute a band of rows; returns how many elements overflowed."""
