@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp.engine.chains import INT32_MAX, INT32_MIN, Chain
+from fxp.engine.chains import Chain
 from fxp.engine.stages import CommandStage, Region
 from fxp.graph import Graph
 from fxp.kernels.finish import Finish
@@ -340,18 +340,15 @@ def _pack(weights: NDArray[np.int16], width: int) -> NDArray[np.int16]:
     return np.ascontiguousarray(pairs.transpose(3, 0, 1, 4, 2))
 
 
-def convolution_stage(graph: Graph, chain: Chain, tiles: Tiles) -> CommandStage | None:
-    """The fast stage of a chain that begins with a convolution, if there is one."""
+def direct_stage(graph: Graph, chain: Chain, tiles: Tiles) -> CommandStage | None:
+    """The stage that runs a convolution directly, if its channels suit some tile."""
     shape = geometry(graph, chain)
     if shape is None or not fits_pairs(graph, chain):
         return None
     channels = len(shape.weight)
     per_group = channels // shape.groups
-    if chain.factor > 1 or per_group < tiles.dense[-1][1]:
-        if shape.is_depthwise and chain.factor == 1 and channels >= tiles.depthwise[-1][0]:
-            return DepthwiseStage(graph, chain, shape, tiles)
-        return SumsStage(graph, chain, shape, tiles) if shape.groups == 1 else None
-    return DenseStage(graph, chain, shape, tiles)
-
-
-__all__ = ["INT32_MAX", "INT32_MIN", "convolution_stage"]
+    if chain.factor == 1 and per_group >= tiles.dense[-1][1]:
+        return DenseStage(graph, chain, shape, tiles)
+    if chain.factor == 1 and shape.is_depthwise and channels >= tiles.depthwise[-1][0]:
+        return DepthwiseStage(graph, chain, shape, tiles)
+    return SumsStage(graph, chain, shape, tiles) if shape.groups == 1 else None

@@ -9,17 +9,19 @@ from typing import Final, Literal
 import numpy as np
 
 from fxp.engine.chains import Chain, chains
-from fxp.engine.convolution_stages import convolution_stage
+from fxp.engine.convolution_stages import direct_stage
 from fxp.engine.stages import BandStage, CommandStage, Stage
+from fxp.engine.winograd_stages import winograd_stage
 from fxp.graph import Graph, Node
 from fxp.kernels.host import Tiles, host_tiles
 
 HEADS: Final = frozenset({"conv2d", "linear"})
 """Ops that a chain of several nodes may begin with."""
 BUILDERS: Final[tuple[Callable[[Graph, Chain, Tiles], CommandStage | None], ...]] = (
-    convolution_stage,
+    winograd_stage,
+    direct_stage,
 )
-"""Each makes a fast stage of a chain, or tells by None that it cannot."""
+"""Each makes a fast stage of a chain, or tells by None that it cannot; the first one counts."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Options:
     Attributes
     ----------
     kernels
-        ``"fast"``, or ``"portable"`` for loops without vector intermediate representation.
+        ``"fast"``; ``"direct"``, without Winograd; or ``"portable"``, plain loops that the compiler
+        vectorises as it can.
     fuse
         Whether nodes may be fused: chains of nodes, and segments over row bands.
     tiles
@@ -42,7 +45,7 @@ class Options:
         Accumulators of one band of a stage that runs alone.
     """
 
-    kernels: Literal["fast", "portable"] = "fast"
+    kernels: Literal["fast", "direct", "portable"] = "fast"
     fuse: bool = True
     tiles: Tiles | None = None
     workspace_bytes: int = 1 << 20
@@ -67,7 +70,7 @@ class Program:
         self.dtypes = {
             name: value.format.dtype for name, value in graph.values.items() if value.format
         }
-        fast = options.kernels == "fast"
+        fast = options.kernels != "portable"
         stages = []
         for chain in chains(graph, heads=HEADS, fuse=options.fuse and fast):
             stages += self._stages(chain) if fast else [self._band_stage(chain.head)]
@@ -76,6 +79,8 @@ class Program:
     def _stages(self, chain: Chain) -> list[Stage]:
         tiles = self.options.tiles or host_tiles()
         for build in BUILDERS:
+            if build is winograd_stage and self.options.kernels == "direct":
+                continue
             if (stage := build(self.graph, chain, tiles)) is not None:
                 return [stage]
         return [self._band_stage(node) for node in chain.nodes]

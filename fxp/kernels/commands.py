@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 from llvmlite import ir
 from numba import carray, cfunc, njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -72,6 +73,31 @@ def _call(typingctx, address, command, bases):  # type: ignore[no-untyped-def]  
     return types.int64(types.int64, types.int64, types.int64), codegen
 
 
+@intrinsic
+def _move_bytes(typingctx, target, source, count):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    """Copy bytes from one address to another; the ranges may overlap."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        byte = ir.IntType(8).as_pointer()
+        places = [builder.inttoptr(place, byte) for place in arguments[:2]]
+        cgutils.raw_memmove(builder, *places, arguments[2], 1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def _zero_bytes(typingctx, target, count):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    """Fill bytes with zeros."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        place = builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
+        cgutils.memset(builder, place, arguments[1], 0)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
+
+
 @njit(cache=True, nogil=True)
 def run_commands(
     commands: NDArray[np.int64], bases: NDArray[np.int64], overflows: NDArray[np.int64]
@@ -107,8 +133,9 @@ def copy_rows(command_at: Any, bases_at: Any) -> int:
     bases = carray(bases_at, 1 << 16)
     target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
     for y in range(command[ROWS]):
-        into = carray(pointer(target + y * command[RESULT + 2]), command[COLUMNS], np.uint8)
-        into[:] = carray(pointer(source + y * command[INPUT + 2]), command[COLUMNS], np.uint8)
+        _move_bytes(
+            target + y * command[RESULT + 2], source + y * command[INPUT + 2], command[COLUMNS]
+        )
     return 0
 
 
@@ -119,5 +146,5 @@ def zero_rows(command_at: Any, bases_at: Any) -> int:
     bases = carray(bases_at, 1 << 16)
     target = operand(command, bases, RESULT)
     for y in range(command[ROWS]):
-        carray(pointer(target + y * command[RESULT + 2]), command[COLUMNS], np.uint8)[:] = 0
+        _zero_bytes(target + y * command[RESULT + 2], command[COLUMNS])
     return 0

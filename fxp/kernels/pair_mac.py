@@ -19,19 +19,19 @@ from numba.extending import intrinsic
 _I16, _I32, _I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
 
 
-def _address(builder: ir.IRBuilder, base: Any, offset: Any, pointee: ir.Type) -> Any:
+def address(builder: ir.IRBuilder, base: Any, offset: Any, pointee: ir.Type) -> Any:
     """Pointer `offset` elements of `pointee` behind the address `base`."""
     pointer = builder.inttoptr(base, pointee.as_pointer())
     return builder.gep(pointer, [offset])
 
 
-def _load(builder: ir.IRBuilder, pointer: Any, kind: ir.Type, align: int) -> Any:
+def load(builder: ir.IRBuilder, pointer: Any, kind: ir.Type, align: int) -> Any:
     value = builder.load(builder.bitcast(pointer, kind.as_pointer()))
     value.align = align
     return value
 
 
-def _splat(builder: ir.IRBuilder, scalar: Any, lanes: int) -> Any:
+def splat(builder: ir.IRBuilder, scalar: Any, lanes: int) -> Any:
     vector = ir.VectorType(scalar.type, lanes)
     single = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, _I32(0))
     zeros = ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes)
@@ -54,7 +54,7 @@ def _pair_sum(builder: ir.IRBuilder, left: Any, right: Any, lanes: int) -> Any:
     return builder.add(*halves)
 
 
-def _loop(
+def loop(
     builder: ir.IRBuilder,
     count: Any,
     carried: list[Any],
@@ -135,32 +135,32 @@ def dense_tile(typingctx, output, output_step, image, image_step, taps, rule, ot
         runs, run_count, pairs, weights, start = cgutils.unpack_tuple(builder, tap_pack)
         sums = ir.VectorType(_I32, lanes)
         begin = [
-            _load(builder, _address(builder, start, _I64(v * lanes), _I32), sums, 4)
+            load(builder, address(builder, start, _I64(v * lanes), _I32), sums, 4)
             for v in range(vectors)
         ]
         stride = vectors * lanes * 2
 
         def run_body(run: Any, totals: list[Any]) -> list[Any]:
-            offset = _load(builder, _address(builder, runs, run, _I64), _I64, 8)
+            offset = load(builder, address(builder, runs, run, _I64), _I64, 8)
             sources = [
-                _address(builder, img, builder.add(offset, builder.mul(img_step, _I64(p))), _I16)
+                address(builder, img, builder.add(offset, builder.mul(img_step, _I64(p))), _I16)
                 for p in range(pixels)
             ]
             behind = builder.mul(builder.mul(run, pairs), _I64(stride))
-            weights_at = _address(builder, weights, behind, _I16)
+            weights_at = address(builder, weights, behind, _I16)
 
             def pair_body(pair: Any, totals: list[Any]) -> list[Any]:
                 row = builder.gep(weights_at, [builder.mul(pair, _I64(stride))])
                 vector = ir.VectorType(_I16, 2 * lanes)
                 tap = [
-                    _load(builder, builder.gep(row, [_I64(2 * v * lanes)]), vector, 2)
+                    load(builder, builder.gep(row, [_I64(2 * v * lanes)]), vector, 2)
                     for v in range(vectors)
                 ]
                 position = builder.mul(pair, _I64(2))
                 results = []
                 for p in range(pixels):
-                    scalar = _load(builder, builder.gep(sources[p], [position]), _I32, 2)
-                    pixel = builder.bitcast(_splat(builder, scalar, lanes), vector)
+                    scalar = load(builder, builder.gep(sources[p], [position]), _I32, 2)
+                    pixel = builder.bitcast(splat(builder, scalar, lanes), vector)
                     results += [
                         builder.add(
                             totals[p * vectors + v], _pair_sum(builder, pixel, tap[v], lanes)
@@ -169,10 +169,10 @@ def dense_tile(typingctx, output, output_step, image, image_step, taps, rule, ot
                     ]
                 return results
 
-            return _loop(builder, pairs, totals, pair_body)
+            return loop(builder, pairs, totals, pair_body)
 
-        totals = _loop(builder, run_count, begin * pixels, run_body)
-        store = _Store(builder, out, out_step, rule_pack, other_pack, lanes, stored)
+        totals = loop(builder, run_count, begin * pixels, run_body)
+        store = Store(builder, out, out_step, rule_pack, other_pack, lanes, stored)
         for p in range(pixels):
             for v in range(vectors):
                 store(totals[p * vectors + v], p, v * lanes)
@@ -181,7 +181,7 @@ def dense_tile(typingctx, output, output_step, image, image_step, taps, rule, ot
     return signature, codegen
 
 
-class _Store:
+class Store:
     """Emits the end of a tile: store sums, or finish them first."""
 
     def __init__(
@@ -199,41 +199,42 @@ class _Store:
         self.shift, *bounds, self.skipped_pixels, first = cgutils.unpack_tuple(builder, rule)
         self.other, self.other_step, left = cgutils.unpack_tuple(builder, other)
         self.low, self.high, self.count_low, self.count_high, self.left = (
-            _splat(builder, builder.trunc(scalar, _I32), lanes) for scalar in (*bounds, left)
+            splat(builder, builder.trunc(scalar, _I32), lanes) for scalar in (*bounds, left)
         )
         self.overflows = ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes)
         indices = ir.Constant(ir.VectorType(_I32, lanes), list(range(lanes)))
         self.counted = builder.icmp_signed(
-            ">=", indices, _splat(builder, builder.trunc(first, _I32), lanes)
+            ">=", indices, splat(builder, builder.trunc(first, _I32), lanes)
         )
 
-    def __call__(self, total: Any, pixel: int, channel: int) -> None:
-        """Store the sums of some channels of a pixel."""
+    def __call__(self, total: Any, pixel: Any, channel: Any) -> None:
+        """Store the sums of some channels of a pixel; both numbers are integers or IR values."""
         builder = self.builder
-        at = builder.add(builder.mul(self.output_step, _I64(pixel)), _I64(channel))
+        pixel, channel = (_I64(n) if isinstance(n, int) else n for n in (pixel, channel))
+        at = builder.add(builder.mul(self.output_step, pixel), channel)
         if self.stored == SUMS:
-            pointer = _address(builder, self.output, at, _I32)
+            pointer = address(builder, self.output, at, _I32)
             builder.store(total, builder.bitcast(pointer, total.type.as_pointer())).align = 4
             return
         narrow = ir.VectorType(_I16, self.lanes)
         if self.stored & PLUS_OTHER:
-            place = builder.add(builder.mul(self.other_step, _I64(pixel)), _I64(channel))
-            added = _load(builder, _address(builder, self.other, place, _I16), narrow, 2)
+            place = builder.add(builder.mul(self.other_step, pixel), channel)
+            added = load(builder, address(builder, self.other, place, _I16), narrow, 2)
             total = builder.add(total, builder.shl(builder.sext(added, total.type), self.left))
-        shift = _load(builder, _address(builder, self.shift, _I64(channel), _I32), total.type, 4)
+        shift = load(builder, address(builder, self.shift, channel, _I32), total.type, 4)
         value = builder.ashr(total, shift)
         if self.stored & COUNTED:
             outside = builder.or_(
                 builder.icmp_signed("<", value, self.count_low),
                 builder.icmp_signed(">", value, self.count_high),
             )
-            counted = builder.icmp_signed(">=", _I64(pixel), self.skipped_pixels)
-            kept = builder.and_(outside, _splat(builder, counted, self.lanes))
+            counted = builder.icmp_signed(">=", pixel, self.skipped_pixels)
+            kept = builder.and_(outside, splat(builder, counted, self.lanes))
             kept = builder.and_(kept, self.counted)
             self.overflows = builder.add(self.overflows, builder.zext(kept, total.type))
         for bound, order in ((self.low, "<"), (self.high, ">")):
             value = builder.select(builder.icmp_signed(order, value, bound), bound, value)
-        pointer = _address(builder, self.output, at, _I16)
+        pointer = address(builder, self.output, at, _I16)
         stored = builder.store(
             builder.trunc(value, narrow), builder.bitcast(pointer, narrow.as_pointer())
         )
@@ -298,7 +299,7 @@ def depthwise_tile(typingctx, output, output_step, image, image_step, taps, rule
         order = interleaved_order(channels)
         sums, half = ir.VectorType(_I32, channels), ir.VectorType(_I32, lanes)
         narrow = ir.VectorType(_I16, channels)
-        begin = _load(builder, _address(builder, start, _I64(0), _I32), sums, 4)
+        begin = load(builder, address(builder, start, _I64(0), _I32), sums, 4)
         halves = [order[:lanes], order[lanes:]]
         masks = [
             ir.Constant(
@@ -313,9 +314,9 @@ def depthwise_tile(typingctx, output, output_step, image, image_step, taps, rule
 
         def body(pair: Any, totals: list[Any]) -> list[Any]:
             sources = [
-                _load(
+                load(
                     builder,
-                    _address(
+                    address(
                         builder, offsets, builder.add(builder.mul(pair, _I64(2)), _I64(i)), _I64
                     ),
                     _I64,
@@ -325,9 +326,9 @@ def depthwise_tile(typingctx, output, output_step, image, image_step, taps, rule
             ]
             first = builder.mul(pair, _I64(2 * channels))
             factors = [
-                _load(
+                load(
                     builder,
-                    _address(builder, weights, builder.add(first, _I64(i * channels)), _I16),
+                    address(builder, weights, builder.add(first, _I64(i * channels)), _I16),
                     narrow,
                     2,
                 )
@@ -336,9 +337,9 @@ def depthwise_tile(typingctx, output, output_step, image, image_step, taps, rule
             results = []
             for p in range(pixels):
                 inputs = [
-                    _load(
+                    load(
                         builder,
-                        _address(
+                        address(
                             builder, img, builder.add(at, builder.mul(img_step, _I64(p))), _I16
                         ),
                         narrow,
@@ -352,9 +353,9 @@ def depthwise_tile(typingctx, output, output_step, image, image_step, taps, rule
                     results.append(builder.add(totals[2 * p + i], product))
             return results
 
-        totals = _loop(builder, pairs, totals, body)
+        totals = loop(builder, pairs, totals, body)
         inverse = ir.Constant(sums, [order.index(c) for c in range(channels)])
-        store = _Store(builder, out, out_step, rule_pack, other_pack, channels, stored)
+        store = Store(builder, out, out_step, rule_pack, other_pack, channels, stored)
         for p in range(pixels):
             store(builder.shuffle_vector(totals[2 * p], totals[2 * p + 1], inverse), p, 0)
         return store.clipped()

@@ -1,0 +1,469 @@
+"""Exact integer Winograd convolution (Lavin and Gray, CVPR 2016), two outputs per axis.
+
+An axis of the kernel is cut into parts of three, two or one tap. A part of three meets four inputs
+in four products instead of six, a part of two three inputs in three instead of four. With weights
+transformed by twice the usual matrix, a part of three is integer too, and then the axis gives twice
+the result. Sums wrap modulo 2**32, which is exact as long as the true sum, so enlarged, fits int32;
+`fxp.engine.winograd_stages` proves that, and that transformed inputs and weights fit int16.
+
+A *cut* is named by its digits: 32 is three taps, then two.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Final
+
+import numpy as np
+from llvmlite import ir
+from numba import carray, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from fxp.kernels.commands import (
+    BLOCK,
+    COLUMNS,
+    FIELDS,
+    INPUT,
+    OTHER,
+    RESULT,
+    ROWS,
+    SCRATCH,
+    kernel,
+    operand,
+    pointer,
+)
+from fxp.kernels.pair_mac import SUMS, Store, address, dense_tile, load, loop, splat
+
+I16, I32, I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
+
+ALIGNMENT: Final = 64
+CUTS: Final[dict[int, tuple[int, ...]]] = {3: (3, 21), 5: (32, 221)}
+"""Cuts of an axis by its taps: the fewest products first, then those that do not enlarge."""
+
+_WEIGHTS: Final = {
+    3: ((2, 0, 0), (1, 1, 1), (1, -1, 1), (0, 0, 2)),
+    2: ((1, 0), (1, 1), (0, 1)),
+    1: ((1,), (1,)),
+}
+_INPUTS: Final = {
+    3: ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
+    2: ((1, -1, 0), (0, 1, 0), (0, 1, -1)),
+    1: ((1, 0), (0, 1)),
+}
+_OUTPUTS: Final = {
+    3: ((1, 1, 1, 0), (0, 1, -1, -1)),
+    2: ((1, 1, 0), (0, 1, -1)),
+    1: ((1, 0), (0, 1)),
+}
+
+# What a code generator of numba's intrinsics takes and gives.
+Codegen = tuple[Any, Any]
+
+
+def parts_of(cut: int) -> tuple[int, ...]:
+    """Taps of each part."""
+    return tuple(int(digit) for digit in str(cut))
+
+
+def enlargement_bits(cut: int) -> int:
+    """How many bits larger than the convolution the outputs of an axis are."""
+    return int(3 in parts_of(cut))
+
+
+def matrices(cut: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Transforms of weights ``(n, taps)``, inputs ``(n, taps + 1)`` and outputs ``(2, n)``.
+
+    For weights ``g`` and inputs ``d``, ``outputs @ ((weights @ g) * (inputs @ d))`` is the
+    correlation of d with g, shifted left by `enlargement_bits`.
+    """
+    parts = parts_of(cut)
+    count, taps = sum(len(_WEIGHTS[part]) for part in parts), sum(parts)
+    weights = np.zeros((count, taps), np.int64)
+    inputs = np.zeros((count, taps + 1), np.int64)
+    outputs = np.zeros((2, count), np.int64)
+    row = tap = 0
+    for part in parts:
+        rows = slice(row, row + len(_WEIGHTS[part]))
+        factor = 1 << (enlargement_bits(cut) - int(part == 3))
+        weights[rows, tap : tap + part] = factor * np.array(_WEIGHTS[part])
+        inputs[rows, tap : tap + part + 1] = _INPUTS[part]
+        outputs[:, rows] = _OUTPUTS[part]
+        row, tap = rows.stop, tap + part
+    return weights, inputs, outputs
+
+
+def _literals(form: Any) -> list[int] | None:
+    if not isinstance(form, types.BaseTuple):
+        return None
+    values = [getattr(size, "literal_value", None) for size in form.types]
+    return None if None in values else values  # type: ignore[return-value]
+
+
+def _weighted(builder: ir.IRBuilder, values: list[Any], coefficients: list[int]) -> Any:
+    """Sum of vectors with coefficients 1, 0 or -1; None if there is nothing to add."""
+    total = None
+    for sign in (1, -1):
+        for value, coefficient in zip(values, coefficients, strict=True):
+            if coefficient != sign:
+                continue
+            if total is None:
+                total = value if sign > 0 else builder.neg(value)
+            else:
+                total = builder.add(total, value) if sign > 0 else builder.sub(total, value)
+    return total
+
+
+@intrinsic(prefer_literal=True)
+def transform_inputs(typingctx, output, output_steps, image, steps, size, less, form):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    """``output[f, i, c] = Σ_d inputs[f, d] * image[d, i, c] - less[f]`` in wrapping int16.
+
+    Parameters
+    ----------
+    output, image
+        Addresses of int16 elements.
+    output_steps
+        Elements from one f, and from one i, to the next.
+    steps
+        Elements from one d, and from one i, to the next.
+    size
+        Range of i and of c; c in a multiple of the lanes.
+    less
+        Address of int64 offsets.
+    form
+        Literals ``(cut, lanes)``.
+    """
+    literals = _literals(form)
+    if literals is None:
+        return None
+    cut, lanes = literals
+    signature = types.void(output, output_steps, image, steps, size, less, form)
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        out, out_pack, img, in_pack, size_pack, less_at, _ = arguments
+        out_plane, out_step = cgutils.unpack_tuple(builder, out_pack)
+        in_plane, in_step = cgutils.unpack_tuple(builder, in_pack)
+        rows, length = cgutils.unpack_tuple(builder, size_pack)
+        vector = ir.VectorType(I16, lanes)
+        coefficients = matrices(cut)[1].tolist()
+        offsets = [
+            splat(
+                builder,
+                builder.trunc(load(builder, address(builder, less_at, I64(f), I64), I64, 8), I16),
+                lanes,
+            )
+            for f in range(len(coefficients))
+        ]
+
+        def row_body(row: Any, _: list[Any]) -> list[Any]:
+            source, target = builder.mul(row, in_step), builder.mul(row, out_step)
+
+            def body(index: Any, _: list[Any]) -> list[Any]:
+                at = builder.mul(index, I64(lanes))
+                first = builder.add(source, at)
+                loaded = [
+                    load(
+                        builder,
+                        address(
+                            builder, img, builder.add(first, builder.mul(in_plane, I64(d))), I16
+                        ),
+                        vector,
+                        2,
+                    )
+                    for d in range(len(coefficients[0]))
+                ]
+                place = builder.add(target, at)
+                for f, row_coefficients in enumerate(coefficients):
+                    value = _weighted(builder, loaded, row_coefficients)
+                    value = builder.sub(value, offsets[f])
+                    pointer_to = address(
+                        builder, out, builder.add(place, builder.mul(out_plane, I64(f))), I16
+                    )
+                    builder.store(
+                        value, builder.bitcast(pointer_to, vector.as_pointer())
+                    ).align = 2
+                return []
+
+            loop(builder, builder.sdiv(length, I64(lanes)), [], body)
+            return []
+
+        loop(builder, rows, [], row_body)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+ONLY, FIRST, MIDDLE, LAST = 0, 1, 2, 3
+"""Which group of input channels an output transform is for."""
+
+
+@intrinsic(prefer_literal=True)
+def transform_outputs(typingctx, output, steps, products, size, totals, start, rule, other, form):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    """Transform products to four outputs a tile, and finish them.
+
+    ``outputs[i, j] = (Σ_f Σ_g outputs_y[i, f] * outputs_x[j, g] * products[f, g]) >> bits``, added
+    up over groups of input channels in `totals`; finished after the last group.
+
+    Parameters
+    ----------
+    output
+        Address of the int16 result of the first tile's first output.
+    steps
+        Elements from one result row, and from one pixel, to the next.
+    products
+        Address of int32 products ``(n_y, n_x, tiles, channels)``.
+    size
+        Tiles, and channels: a multiple of the lanes.
+    totals
+        Address of int32 totals ``(2, 2, tiles, channels)``.
+    start
+        Address of the int32 start per channel.
+    rule, other
+        As in `fxp.kernels.pair_mac.dense_tile`; the step of `other` is that from one row to the
+        next, pixels are as far apart as in the result.
+    form
+        Literals ``(cut_y, cut_x, lanes, stored, group)``; `group` is one of the constants above.
+    """
+    literals = _literals(form)
+    if literals is None:
+        return None
+    cut_y, cut_x, lanes, stored, group = literals
+    signature = types.void(output, steps, products, size, totals, start, rule, other, form)
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        out, step_pack, terms, size_pack, total_at, start_at, rule_pack, other_pack, _ = arguments
+        row_step, pixel_step = cgutils.unpack_tuple(builder, step_pack)
+        tiles, channels = cgutils.unpack_tuple(builder, size_pack)
+        vector = ir.VectorType(I32, lanes)
+        (outputs_y, outputs_x) = (matrices(cut)[2] for cut in (cut_y, cut_x))
+        bits = enlargement_bits(cut_y) + enlargement_bits(cut_x)
+        plane = builder.mul(tiles, channels)
+        _, added_row_step, _ = cgutils.unpack_tuple(builder, other_pack)
+
+        def outputs_at(first: Any) -> list[list[Any]]:
+            """Four outputs of one vector, from all its products."""
+            sums: list[list[Any]] = [[None, None], [None, None]]
+            for f in range(outputs_y.shape[1]):
+                loaded = [
+                    load(
+                        builder,
+                        address(
+                            builder,
+                            terms,
+                            builder.add(
+                                first, builder.mul(plane, I64(f * outputs_x.shape[1] + g))
+                            ),
+                            I32,
+                        ),
+                        vector,
+                        4,
+                    )
+                    for g in range(outputs_x.shape[1])
+                ]
+                for j in (0, 1):
+                    value = _weighted(builder, loaded, outputs_x[j].tolist())
+                    for i in (0, 1):
+                        sign = int(outputs_y[i, f])
+                        if sign:
+                            old = sums[i][j]
+                            if old is None:
+                                sums[i][j] = value if sign > 0 else builder.neg(value)
+                            else:
+                                sums[i][j] = (
+                                    builder.add(old, value)
+                                    if sign > 0
+                                    else builder.sub(old, value)
+                                )
+            return sums
+
+        def tile_body(tile: Any, _: list[Any]) -> list[Any]:
+            first_of_tile = builder.mul(tile, channels)
+            first_pixel = builder.mul(builder.mul(tile, I64(2)), pixel_step)
+
+            def body(index: Any, _: list[Any]) -> list[Any]:
+                channel = builder.mul(index, I64(lanes))
+                first = builder.add(first_of_tile, channel)
+                sums = outputs_at(first)
+                for i in (0, 1):
+                    for j in (0, 1):
+                        value = builder.ashr(
+                            sums[i][j], ir.Constant(vector, [bits] * lanes)
+                        )
+                        place = builder.add(first, builder.mul(plane, I64(2 * i + j)))
+                        target = address(builder, total_at, place, I32)
+                        if group in (MIDDLE, LAST):
+                            value = builder.add(value, load(builder, target, vector, 4))
+                        if group in (FIRST, MIDDLE):
+                            builder.store(
+                                value, builder.bitcast(target, vector.as_pointer())
+                            ).align = 4
+                            continue
+                        begin = load(builder, address(builder, start_at, channel, I32), vector, 4)
+                        pixel = builder.add(first_pixel, builder.mul(pixel_step, I64(j)))
+                        at = builder.add(pixel, builder.mul(row_step, I64(i)))
+                        beside = builder.add(pixel, builder.mul(added_row_step, I64(i)))
+                        store.at(at, beside)(builder.add(value, begin), 0, channel)
+                return []
+
+            loop(builder, builder.sdiv(channels, I64(lanes)), [], body)
+            return []
+
+        store = _MovingStore(
+            builder, out, pixel_step, rule_pack, other_pack, lanes, stored
+        )
+        loop(builder, tiles, [], tile_body)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+class _MovingStore(Store):
+    """A store whose first element moves."""
+
+    def at(self, output: Any, other: Any) -> Store:
+        """The store that begins so many elements behind this one's results and other values."""
+        moved = Store.__new__(Store)
+        moved.__dict__.update(self.__dict__)
+        builder, two = self.builder, I64(2)
+        moved.output = builder.add(self.output, builder.mul(output, two))
+        moved.other = builder.add(self.other, builder.mul(other, two))
+        return moved
+
+
+WINOGRAD_FIELDS: Final = 16
+"""Parameters of the block: 0-6 of the finish; 7 channels in; 8 channels out; 9 groups of input
+channels that are summed separately; 10 address of the weights ``(groups, n_y, n_x, blocks, pairs,
+width, 2)``; 11 address of the int32 starts ``(groups, n_y, n_x, channels out)`` that undo the offsets
+of inputs; 12 address of the int64 offsets ``(n_y, n_x)`` subtracted from inputs to fit int16; 13
+tiles that are transformed together; 14 address of zeros, as many int64 as an axis has products."""
+
+
+def scratch_bytes(
+    cut_y: int, cut_x: int, tiles: int, channels_in: int, channels_out: int
+) -> int:
+    """Scratch memory that `winograd_kernel` needs."""
+    rows, columns = (len(matrices(cut)[0]) for cut in (cut_y, cut_x))
+    span = 2 * tiles + sum(parts_of(cut_x)) - 1
+    lines = rows * span * channels_in * 2
+    inputs = columns * tiles * channels_in * 2
+    products = rows * columns * tiles * channels_out * 4
+    totals = 4 * tiles * channels_out * 4
+    return lines + inputs + products + totals + 4 * ALIGNMENT
+
+
+@njit(cache=True, nogil=True)
+def _aligned(size: int) -> int:
+    return (size + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
+
+
+@cache
+def winograd_kernel(
+    cut_y: int,
+    cut_x: int,
+    pixels: int,
+    vectors: int,
+    lanes: int,
+    input_lanes: int,
+    stored: int,
+    split: bool,
+) -> Any:
+    """Return the convolution for one cut and tile shape; it does not count.
+
+    A region has at least two rows and ``2 * pixels`` columns; where these are odd, the last tiles
+    overlap the ones before. `split` tells whether there are groups of input channels.
+    """
+    width = vectors * lanes
+    count_y, count_x = (len(matrices(cut)[0]) for cut in (cut_y, cut_x))
+    taps_x = sum(parts_of(cut_x))
+
+    @kernel
+    def convolve_winograd(command_at: Any, bases_at: Any) -> int:
+        command = carray(command_at, FIELDS)
+        bases = carray(bases_at, 1 << 16)
+        block = carray(pointer(command[BLOCK]), WINOGRAD_FIELDS, np.int64)
+        target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
+        other = operand(command, bases, OTHER) if command[OTHER] >= 0 else 0
+        channels_in, channels, groups = block[7], block[8], block[9]
+        rows, columns = command[ROWS], command[COLUMNS]
+        pitch, result_pitch, other_pitch = (
+            command[INPUT + 2] // 2, command[RESULT + 2] // 2, command[OTHER + 2] // 2,
+        )  # fmt: skip
+        size = min(block[13], columns // 2)
+        line_length = (2 * size + taps_x - 1) * channels_in
+        plane = size * channels
+        lines = operand(command, bases, SCRATCH)
+        inputs = lines + _aligned(2 * count_y * line_length)
+        products = inputs + _aligned(2 * count_x * size * channels_in)
+        totals = products + _aligned(4 * count_y * count_x * plane)
+        group_in = channels_in // groups
+        pairs, blocks = group_in // 2, channels // width
+        weight_bytes = pairs * width * 4
+        rule = (block[1], block[2], block[3], block[4], block[5], 0, 0)
+        done_rows = 0
+        while done_rows < rows:
+            y = min(done_rows, rows - 2)
+            done_rows = y + 2
+            done = 0
+            while done < columns:
+                x = min(done, columns - 2 * size)
+                done = x + 2 * size
+                transform_inputs(
+                    lines, (line_length, 0), source + 2 * (y * pitch + x * channels_in),
+                    (pitch, 0), (1, line_length), block[14], (cut_y, input_lanes),
+                )  # fmt: skip
+                for group in range(groups):
+                    for fy in range(count_y):
+                        transform_inputs(
+                            inputs, (size * group_in, group_in),
+                            lines + 2 * (fy * line_length + group * group_in),
+                            (channels_in, 2 * channels_in), (size, group_in),
+                            block[12] + 8 * fy * count_x, (cut_x, input_lanes),
+                        )  # fmt: skip
+                        for fx in range(count_x):
+                            number = fy * count_x + fx
+                            frequency = group * count_y * count_x + number
+                            ready = 0
+                            while ready < size:
+                                t = min(ready, size - pixels)
+                                ready = t + pixels
+                                for part in range(blocks):
+                                    channel = part * width
+                                    dense_tile(
+                                        products
+                                        + 4 * (number * plane + t * channels + channel),
+                                        channels,
+                                        inputs + 2 * (fx * size + t) * group_in,
+                                        group_in,
+                                        (block[14], 1, pairs,
+                                         block[10] + (frequency * blocks + part) * weight_bytes,
+                                         block[11] + 4 * (frequency * channels + channel)),
+                                        rule,
+                                        (other, 0, 0),
+                                        (pixels, vectors, lanes, SUMS),
+                                    )  # fmt: skip
+                    results = target + 2 * (y * result_pitch + x * channels)
+                    beside = (other + 2 * (y * other_pitch + x * channels), other_pitch, block[6])
+                    if not split:
+                        transform_outputs(
+                            results, (result_pitch, channels), products, (size, channels), totals,
+                            block[0], rule, beside, (cut_y, cut_x, lanes, stored, ONLY),
+                        )  # fmt: skip
+                    elif group == 0:
+                        transform_outputs(
+                            results, (result_pitch, channels), products, (size, channels), totals,
+                            block[0], rule, beside, (cut_y, cut_x, lanes, stored, FIRST),
+                        )  # fmt: skip
+                    elif group < groups - 1:
+                        transform_outputs(
+                            results, (result_pitch, channels), products, (size, channels), totals,
+                            block[0], rule, beside, (cut_y, cut_x, lanes, stored, MIDDLE),
+                        )  # fmt: skip
+                    else:
+                        transform_outputs(
+                            results, (result_pitch, channels), products, (size, channels), totals,
+                            block[0], rule, beside, (cut_y, cut_x, lanes, stored, LAST),
+                        )  # fmt: skip
+        return 0
+
+    return convolve_winograd
