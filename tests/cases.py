@@ -30,6 +30,7 @@ from fxp.ops import (
     Clamp,
     Concat,
     Conv2d,
+    ConvTranspose2d,
     Flatten,
     GlobalAveragePool,
     GlobalMaxPool,
@@ -254,6 +255,22 @@ def conv(
     return Case(f"conv2d_{name}", Conv2d(**attributes), tuple(operands), smallest)
 
 
+def transposed(
+    name: str,
+    channels: tuple[int, int] = (3, 4),
+    kernel: tuple[int, int] = (3, 3),
+    *,
+    bias: bool = True,
+    per_channel: bool = False,
+    smallest: tuple[int, int] = (1, 1),
+    **attributes,
+) -> Case:
+    """Case of a transposed convolution from and to so many channels."""
+    same = conv(name, channels, kernel, bias=bias, per_channel=per_channel,
+                groups=attributes.get("groups", 1))  # fmt: skip
+    return Case(f"conv_transpose2d_{name}", ConvTranspose2d(**attributes), same.operands, smallest)
+
+
 def tabulated(name: str, op: Op, width: int, *shape: int | str) -> Case:
     """Case of a table op with a source of `width` bits."""
     return Case(name, op, (Template(shape, widths=(width, width)), table(width)))
@@ -397,6 +414,28 @@ CASES: Final[tuple[Case, ...]] = (
     Case("bicubic_upsample_interpolate", BicubicUpsample(-0.75, "replicate"), (image(2),)),
     Case("bicubic_upsample_replicate", BicubicUpsample(-0.5, "replicate"), (image(1),)),
     Case("bicubic_upsample_symmetric", BicubicUpsample(-0.75, "symmetric"), (image(1),)),
+    transposed("1x1", (2, 3), (1, 1)),
+    transposed("2x2_stride_2", (3, 2), (2, 2), stride=(2, 2), per_channel=True),
+    transposed("3x3"),
+    transposed("3x3_padded", padding=(1, 1), bias=False),
+    transposed("3x3_padded_past_kernel", (2, 2), padding=(3, 4), smallest=(5, 7)),
+    transposed("3x3_stride_2", stride=(2, 2), padding=(1, 1), output_padding=(1, 1)),
+    transposed("3x3_stride_2_odd", stride=(2, 2), padding=(1, 1), per_channel=True),
+    transposed("3x3_stride_3x1", (2, 2), stride=(3, 1), padding=(0, 2), output_padding=(2, 0),
+               smallest=(1, 3)),
+    transposed("3x3_stride_past_kernel", (2, 2), stride=(5, 4), padding=(1, 0),
+               output_padding=(4, 1)),
+    transposed("3x3_dilation_2", (2, 3), stride=(2, 2), dilation=(2, 2), padding=(1, 2)),
+    transposed("3x3_dilation_3_stride_2", (2, 2), stride=(2, 2), dilation=(3, 3), padding=(2, 1),
+               output_padding=(2, 1), bias=False),
+    transposed("3x3_dilation_4x6_stride_6x4", (2, 2), stride=(6, 4), dilation=(4, 6)),
+    transposed("3x3_groups", (4, 6), stride=(2, 2), padding=(1, 1), groups=2),
+    transposed("3x3_depthwise", (3, 3), stride=(2, 1), groups=3, per_channel=True),
+    transposed("3x3_depth_multiplier_2", (2, 4), stride=(2, 2), groups=2, output_padding=(1, 0)),
+    transposed("4x4_stride_2", (1, 2), (4, 4), stride=(2, 2), padding=(1, 1)),
+    transposed("9x9_stride_2", (2, 1), (9, 9), stride=(2, 2), padding=(4, 4),
+               output_padding=(1, 1)),
+    transposed("2x5_stride_3x2", (2, 3), (2, 5), stride=(3, 2), padding=(0, 1)),
 )  # fmt: skip
 
 

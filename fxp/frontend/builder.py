@@ -48,11 +48,14 @@ class Weights:
     tensor
         Its value; float64 if it is floating point.
     key
-        State-dict key if the tensor is a parameter or buffer as it stands, else None.
+        State-dict key if the tensor is a parameter or buffer, else None.
+    order
+        What tells its order of elements from that of the parameter, if it differs.
     """
 
     tensor: torch.Tensor
     key: str | None = None
+    order: str = ""
 
 
 class UnifySizesError(Exception):
@@ -91,7 +94,7 @@ class Builder:
         # A key that is a valid name keeps it, whatever other keys are cleaned to.
         in_order = sorted(reserved, key=lambda key: clean_name(key) != key)
         self._names_of_keys = {key: self.unique(key) for key in dict.fromkeys(in_order)}
-        self._keyed: dict[tuple[str, tuple[int, ...]], str] = {}
+        self._keyed: dict[tuple[str, str, tuple[int, ...]], str] = {}
         self._flattened: dict[str, Term] = {}
         self._order = list(symbol_order)
 
@@ -108,16 +111,16 @@ class Builder:
     def constant(self, weights: Weights, shape: Sequence[int], wanted: str) -> str:
         """Enter a constant and return its name: the state-dict key, or else the wanted name."""
         shape = tuple(int(size) for size in shape)
-        if weights.key is not None and (weights.key, shape) in self._keyed:
-            return self._keyed[weights.key, shape]
+        if weights.key is not None and (weights.key, weights.order, shape) in self._keyed:
+            return self._keyed[weights.key, weights.order, shape]
         data = weights.tensor.detach().cpu().to(torch.float64).reshape(shape).numpy()
         key = weights.key
-        first = key is not None and all(known != key for known, _ in self._keyed)
+        first = key is not None and all(known != key for known, *_ in self._keyed)
         if key is None:
             name = self.unique(wanted)
         else:
             name = self._names_of_keys[key] if first else self.unique(key)
-            self._keyed[key, shape] = name
+            self._keyed[key, weights.order, shape] = name
         self.constants[name] = Constant(name, np.array(data, dtype=np.float64))
         return name
 

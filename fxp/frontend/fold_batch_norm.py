@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 from fxp.extents import Shape
 from fxp.frontend.rewrite import rebuilt, unique_name
 from fxp.graph import Constant, Graph, Node
-from fxp.ops import Accumulator, Add, Conv2d, GraphError, Linear, Multiply, Op, Operand
+from fxp.ops import (
+    Accumulator,
+    Add,
+    Conv2d,
+    ConvTranspose2d,
+    GraphError,
+    Linear,
+    Multiply,
+    Op,
+    Operand,
+)
 from fxp.ops.base import Kernel, Role
 
 if TYPE_CHECKING:
@@ -103,7 +113,7 @@ class _Folding:
         name = node.inputs[0]
         alone = name not in self._ends and len(self._graph.consumers[name]) == 1
         source = self._nodes.get(self._renamed.get(name, name))
-        if source is None or not isinstance(source.op, Conv2d | Linear):
+        if source is None or not isinstance(source.op, Conv2d | ConvTranspose2d | Linear):
             return None
         return source if alone else None
 

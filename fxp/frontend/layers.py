@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from fxp.ops import (
     BilinearUpsample,
     Clamp,
     Conv2d,
+    ConvTranspose2d,
     GlobalAveragePool,
     GlobalMaxPool,
     Linear,
@@ -30,6 +32,7 @@ from fxp.ops import (
     Tanh,
 )
 from fxp.ops.padding import Sides
+from fxp.ops.transposed import exchange_channels
 
 
 def pair(context: Context, name: str) -> tuple[int, int]:
@@ -37,7 +40,11 @@ def pair(context: Context, name: str) -> tuple[int, int]:
     value = context[name]
     items = list(value) if isinstance(value, Sequence) else [value]
     if not all(isinstance(item, int) for item in items) or len(items) not in (1, 2):
-        context.refuse(f"{name} is {value}", f"{name} must be one or two fixed integers")
+        context.refuse(
+            f"{name} is {value}",
+            f"{name} must be one or two fixed integers",
+            size_dependent=any(isinstance(item, torch.SymInt) for item in items),
+        )
     return items[0], items[-1]
 
 
@@ -49,18 +56,23 @@ def _image(context: Context, name: str) -> Term:
 
 
 def _convolution(context: Context, padding: Sides) -> Term:
-    image = _image(context, "input")
-    weight, bias = context.weights("weight"), context.weights("bias")
-    assert weight is not None
-    operands = [context.constant(weight, weight.tensor.shape, "weight")]
-    if bias is not None:
-        operands.append(context.constant(bias, bias.tensor.shape, "bias"))
     op = Conv2d(
         stride=pair(context, "stride"),
         padding=padding,
         dilation=pair(context, "dilation"),
         groups=context["groups"],
     )
+    return _weighted(context, op, context.weights("weight"))
+
+
+def _weighted(context: Context, op: Op, weight: Weights | None) -> Term:
+    """Emit a convolution with the bias of the context, if there is one."""
+    image = _image(context, "input")
+    bias = context.weights("bias")
+    assert weight is not None
+    operands = [context.constant(weight, weight.tensor.shape, "weight")]
+    if bias is not None:
+        operands.append(context.constant(bias, bias.tensor.shape, "bias"))
     return context.emit(op, image, *operands)
 
 
@@ -87,11 +99,19 @@ def conv2d_named_padding(context: Context) -> Term:
 
 
 def conv_transpose(context: Context) -> Term:
-    """Refuse."""
-    context.refuse(
-        "transposed convolution is not supported yet",
-        "use nn.Conv2d followed by nn.PixelShuffle, or nn.Upsample followed by nn.Conv2d",
+    """Transposed convolution."""
+    groups = context["groups"]
+    op = ConvTranspose2d(
+        stride=pair(context, "stride"),
+        padding=pair(context, "padding"),
+        output_padding=pair(context, "output_padding"),
+        dilation=pair(context, "dilation"),
+        groups=groups,
     )
+    weight = context.weights("weight")
+    assert weight is not None
+    exchanged = exchange_channels(weight.tensor, groups)
+    return _weighted(context, op, replace(weight, tensor=exchanged, order=f"transposed {groups}"))
 
 
 def linear(context: Context) -> Term:

@@ -33,6 +33,7 @@ from fxp.ops.movement import (
 from fxp.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from fxp.ops.resampling import BicubicUpsample, BilinearUpsample
 from fxp.ops.tables import StoredTable
+from fxp.ops.transposed import ConvTranspose2d
 
 __all__ = [
     "REGISTRY",
@@ -44,6 +45,7 @@ __all__ = [
     "Clamp",
     "Concat",
     "Conv2d",
+    "ConvTranspose2d",
     "Flatten",
     "GlobalAveragePool",
     "GlobalMaxPool",

@@ -66,7 +66,7 @@ def weighted_sum(source: Operand, weight: Operand, bias: Operand | None) -> Accu
     negative = [int(np.minimum(row, 0).sum()) for row in flat]
     low, high = source.limits
     channels = range(data.shape[0])
-    offsets = [0] * len(channels) if bias is None else [int(b) for b in _constant(bias)]
+    offsets = [0] * len(channels) if bias is None else [int(b) for b in constant_data(bias)]
     fracs = np.broadcast_to(weight.fracs + source.format.frac, len(channels))
     if bias is not None and not np.array_equal(np.broadcast_to(bias.fracs, len(channels)), fracs):
         raise GraphError(
@@ -80,19 +80,22 @@ def weighted_sum(source: Operand, weight: Operand, bias: Operand | None) -> Accu
     )
 
 
-def _constant(operand: Operand) -> NDArray:
+def constant_data(operand: Operand) -> NDArray:
+    """Values of a constant."""
     assert operand.constant is not None
     return operand.constant
 
 
-def _check_bias(bias: Sequence[Shape], channels: int) -> None:
+def check_bias(bias: Sequence[Shape], channels: int) -> None:
+    """Raise `GraphError` unless the bias, if there is one, fits the channels."""
     if bias:
         require(bias[0] == (channels,), f"the bias must have shape ({channels},), got {bias[0]}")
 
 
-def _bias_or_zeros(operands: Sequence[Operand], dtype: np.dtype) -> NDArray:
+def bias_or_zeros(operands: Sequence[Operand], dtype: np.dtype) -> NDArray:
+    """Bias of a weighted sum, zeros if it has none."""
     if len(operands) == 3:
-        return _constant(operands[2]).astype(dtype)
+        return constant_data(operands[2]).astype(dtype)
     return np.zeros(operands[1].channels, dtype)
 
 
@@ -133,7 +136,7 @@ class Conv2d(Op):
             f"the image has {image[0]}",
         )
         require(channels % self.groups == 0, f"{self.groups} groups do not divide {channels}")
-        _check_bias(bias, channels)
+        check_bias(bias, channels)
         _, height, width = padded_shape(image, self.padding, self.padding_mode)
         return (
             channels,
@@ -169,8 +172,10 @@ class Conv2d(Op):
 
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
         """Numba convolution over gathered rows and columns."""
-        weight = np.ascontiguousarray(_constant(operands[1]).transpose(2, 3, 1, 0).astype(dtype))
-        bias = _bias_or_zeros(operands, dtype)
+        weight = np.ascontiguousarray(
+            constant_data(operands[1]).transpose(2, 3, 1, 0).astype(dtype)
+        )
+        bias = bias_or_zeros(operands, dtype)
         vertical, horizontal = self._taps(operands)
 
         def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
@@ -184,7 +189,7 @@ class Conv2d(Op):
 
     def _taps(self, operands: Sequence[Operand]) -> tuple[Taps, Taps]:
         """Rows and columns that the kernel reads."""
-        kernel = _constant(operands[1]).shape[2:]
+        kernel = constant_data(operands[1]).shape[2:]
         vertical, horizontal = (
             Taps(count, stride, dilation, before, self.padding_mode)
             for count, stride, dilation, before in zip(
@@ -219,7 +224,7 @@ class Conv2d(Op):
 
     def onnx(self, emit: Emitter, operands: Sequence[Operand], *names: str) -> str:
         """One int64 MatMul (or Mul, depthwise) per tap: ONNX Runtime has no int64 Conv."""
-        weight = _constant(operands[1])
+        weight = constant_data(operands[1])
         channels, group_in, *kernel = weight.shape
         group_out = channels // self.groups
         padded = pad_onnx(emit, names[0], self.padding, self.padding_mode)
@@ -240,7 +245,7 @@ class Conv2d(Op):
             head = emit.constant([-1, channels])
             total = emit("Reshape", total, emit("Concat", head, spatial, axis=0))
         if len(names) == 3:
-            bias = emit.constant(_constant(operands[2]).reshape(-1, 1, 1))
+            bias = emit.constant(constant_data(operands[2]).reshape(-1, 1, 1))
             total = emit("Add", total, bias)
         return total
 
@@ -262,7 +267,7 @@ class Linear(Op):
             len(weight) == 2 and weight[1] == vector[0],
             f"the weight {weight} does not fit a vector of {vector[0]}",
         )
-        _check_bias(bias, int(weight[0]))  # type: ignore[arg-type]
+        check_bias(bias, int(weight[0]))  # type: ignore[arg-type]
         return (weight[0],)
 
     def accumulator(self, *operands: Operand) -> Accumulator:
@@ -276,8 +281,8 @@ class Linear(Op):
 
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
         """Run as a 1×1 convolution on a 1×1 image."""
-        weight = np.ascontiguousarray(_constant(operands[1]).T.astype(dtype))[None, None]
-        bias = _bias_or_zeros(operands, dtype)
+        weight = np.ascontiguousarray(constant_data(operands[1]).T.astype(dtype))[None, None]
+        bias = bias_or_zeros(operands, dtype)
         origin = np.zeros((1, 1), np.int64)
 
         def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
@@ -294,7 +299,7 @@ class Linear(Op):
 
     def onnx(self, emit: Emitter, operands: Sequence[Operand], *names: str) -> str:
         """int64 MatMul."""
-        product = emit("MatMul", names[0], emit.constant(_constant(operands[1]).T))
+        product = emit("MatMul", names[0], emit.constant(constant_data(operands[1]).T))
         if len(names) == 3:
-            product = emit("Add", product, emit.constant(_constant(operands[2])))
+            product = emit("Add", product, emit.constant(constant_data(operands[2])))
         return product

@@ -114,7 +114,6 @@ class NormalizesEachBatch(nn.BatchNorm2d):
 
 
 LAYERS = {
-    "transposed": (nn.ConvTranspose2d(4, 4, 2, 2), r"aten\.conv_transpose2d .*not supported yet"),
     "circular": (nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"), r"mode is 'circular'"),
     "instance": (nn.InstanceNorm2d(4), r"use nn\.BatchNorm2d"),
     "group": (nn.GroupNorm(2, 4), r"aten\.(native_)?group_norm .*use nn\.BatchNorm2d"),
