@@ -17,11 +17,14 @@ from fxp.kernels.pair_mac import interleaved_order
 from fxp.kernels.tiles import (
     TILE_FIELDS,
     dense_kernel,
+    dense_shuffled_kernel,
     dense_sums_kernel,
     depthwise_kernel,
 )
 from fxp.ops import Conv2d, Linear
 
+MAX_LANES = 16
+"""Longest vector that is shuffled."""
 SMALL_TILES = (4, 1)
 """Pixels of tiles for regions narrower than the usual tile."""
 
@@ -187,42 +190,30 @@ class DenseStage(_ConvolutionStage):
         return _Part(tuple(kernels), block)
 
 
-class SumsStage(DenseStage):
-    """Dense convolution whose sums are finished row by row: odd channel counts, pixel shuffle."""
+class _PaddedStage(DenseStage):
+    """Dense convolution to a few channels, padded to whole vectors."""
 
-    def __init__(self, graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles) -> None:
-        CommandStage.__init__(self, graph, chain, "pair tiles, sums")
+    def __init__(self, graph: Graph, chain: Chain, shape: Geometry, kernel: str) -> None:
+        CommandStage.__init__(self, graph, chain, kernel)
         assert chain.finish is not None
-        finish = start_with_bias(chain.finish, shape.bias)
+        self._finish = start_with_bias(chain.finish, shape.bias)
+
+    def _padded(self, shape: Geometry, lanes: int) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
+        """Taps and packed weights, with start and shift of the finish padded alike."""
         channels = len(shape.weight)
-        vectors, lanes, pixels = next(
-            (tile for tile in tiles.dense if tile[0] == 1 and tile[1] <= max(4, channels)),
-            tiles.dense[-1],
-        )
-        blocks = -(-channels // lanes)
-        self._width = blocks * lanes
-        start = np.zeros(self._width, np.int32)
-        start[:channels] = finish.start
-        finish = replace(finish, start=start)
-        self._keep = [start, finish.shift]
-        taps, packed = _runs(shape, 0)
-        padded = np.zeros((*packed.shape[:-1], self._width), packed.dtype)
-        padded[..., :channels] = packed
-        weights = _pack(padded, lanes)
-        kernels = [
-            (size, *[lambda s=size: dense_sums_kernel(s, lanes)] * 2)
-            for size in (pixels, *SMALL_TILES)
-        ]
-        counts = [0, 0, blocks, len(taps), weights.shape[2]]
-        self.parts = [
-            self._part(
-                kernels, finish, shape, counts, weights, taps, 0, chain.factor, int(counted)
-            )
-            for counted in (False, True)
-        ]
+        width = -(-channels // lanes) * lanes
+        finish = self._finish
+        start, shift = np.zeros(width, np.int32), np.zeros(width, np.int32)
+        start[:channels], shift[:channels] = finish.start, finish.shift
+        self._finish = replace(finish, start=start, shift=shift)
+        self._keep = [start, shift]
+        taps, weights = _runs(shape, 0)
+        padded = np.zeros((*weights.shape[:-1], width), weights.dtype)
+        padded[..., :channels] = weights
+        return taps, _pack(padded, lanes)
 
     def commands(self, region: Region) -> list[list[int]]:
-        """One command, which counts or not; its region is that of the image before the shuffle."""
+        """One command, whose region is that of the image before the shuffle."""
         factor = self.chain.factor
         small = replace(
             region,
@@ -231,8 +222,62 @@ class SumsStage(DenseStage):
             first_row=region.first_row // factor,
             first_column=region.first_column // factor,
         )
-        part = self.parts[int(region.counted)]
-        return [small.command(part.kernel(small.columns, False), part.block)]
+        return super().commands(small)
+
+
+class ShuffledStage(_PaddedStage):
+    """Dense convolution to ``factor**2`` channels, shuffled to one as they are stored."""
+
+    def __init__(self, graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles) -> None:
+        super().__init__(graph, chain, shape, "pair tiles, shuffled")
+        factor = chain.factor
+        lanes = max(4, 1 << (factor**2 - 1).bit_length())
+        pixels = next((tile[2] for tile in reversed(tiles.dense) if tile[1] >= lanes), 6)
+        taps, weights = self._padded(shape, lanes)
+        kernels = [
+            (
+                size,
+                *[
+                    lambda s=size, k=self._finish.stored(counted): dense_shuffled_kernel(
+                        s, lanes, factor, k
+                    )
+                    for counted in (False, True)
+                ],
+            )
+            for size in (pixels, *SMALL_TILES)
+        ]
+        counts = [1, 0, 1, len(taps), weights.shape[2]]
+        # Lanes beyond the channels hold zeros; their count must not matter.
+        self.parts = [self._part(kernels, self._finish, shape, counts, weights, taps, 0)]
+
+
+class SumsStage(_PaddedStage):
+    """Dense convolution whose sums are finished row by row: odd channel counts, pixel shuffle."""
+
+    def __init__(self, graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles) -> None:
+        super().__init__(graph, chain, shape, "pair tiles, sums")
+        _, lanes, pixels = next(
+            (tile for tile in tiles.dense if tile[0] == 1 and tile[1] <= max(4, len(shape.weight))),
+            tiles.dense[-1],
+        )
+        taps, weights = self._padded(shape, lanes)
+        self._width = weights.shape[0] * lanes
+        kernels = [
+            (size, *[lambda s=size: dense_sums_kernel(s, lanes)] * 2)
+            for size in (pixels, *SMALL_TILES)
+        ]
+        counts = [0, 0, weights.shape[0], len(taps), weights.shape[2]]
+        self._counting = [
+            self._part(
+                kernels, self._finish, shape, counts, weights, taps, 0, chain.factor, int(counted)
+            )
+            for counted in (False, True)
+        ]
+
+    def commands(self, region: Region) -> list[list[int]]:
+        """One command, which counts or not."""
+        self.parts = [self._counting[int(region.counted)]]
+        return super().commands(region)
 
     def scratch_bytes(self, rows: int, columns: int) -> int:
         """Memory for a row of sums."""
@@ -351,4 +396,8 @@ def direct_stage(graph: Graph, chain: Chain, tiles: Tiles) -> CommandStage | Non
         return DenseStage(graph, chain, shape, tiles)
     if chain.factor == 1 and shape.is_depthwise and channels >= tiles.depthwise[-1][0]:
         return DepthwiseStage(graph, chain, shape, tiles)
-    return SumsStage(graph, chain, shape, tiles) if shape.groups == 1 else None
+    if shape.groups > 1:
+        return None
+    if chain.factor > 1 and channels == chain.factor**2 <= MAX_LANES:
+        return ShuffledStage(graph, chain, shape, tiles)
+    return SumsStage(graph, chain, shape, tiles)

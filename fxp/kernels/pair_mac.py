@@ -115,7 +115,10 @@ def dense_tile(typingctx, output, output_step, image, image_step, taps, rule, ot
     other
         ``(address, step, shift)`` of int16 values that are added after a left shift.
     form
-        Literals ``(pixels, vectors, lanes, stored)``; `stored` is a sum of the constants above.
+        Literals ``(pixels, vectors, lanes, stored, factor)``; `stored` is a sum of the constants
+        above. With a factor above 1, the first ``factor**2`` lanes of the only vector are the
+        pixels of a block (pixel shuffle); the steps of output and other are then those from one
+        row to the next.
 
     Returns
     -------
@@ -127,7 +130,7 @@ def dense_tile(typingctx, output, output_step, image, image_step, taps, rule, ot
     literals = [getattr(size, "literal_value", None) for size in form.types]
     if None in literals:
         return None
-    pixels, vectors, lanes, stored = literals
+    pixels, vectors, lanes, stored, factor = literals
     signature = types.int64(output, output_step, image, image_step, taps, rule, other, form)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
@@ -172,7 +175,7 @@ def dense_tile(typingctx, output, output_step, image, image_step, taps, rule, ot
             return loop(builder, pairs, totals, pair_body)
 
         totals = loop(builder, run_count, begin * pixels, run_body)
-        store = Store(builder, out, out_step, rule_pack, other_pack, lanes, stored)
+        store = Store(builder, out, out_step, rule_pack, other_pack, lanes, stored, factor)
         for p in range(pixels):
             for v in range(vectors):
                 store(totals[p * vectors + v], p, v * lanes)
@@ -193,7 +196,9 @@ class Store:
         other: Any,
         lanes: int,
         stored: int,
+        factor: int = 1,
     ) -> None:
+        self.factor = factor
         self.builder, self.lanes, self.stored = builder, lanes, stored
         self.output, self.output_step = output, output_step
         self.shift, *bounds, self.skipped_pixels, first = cgutils.unpack_tuple(builder, rule)
@@ -211,15 +216,14 @@ class Store:
         """Store the sums of some channels of a pixel; both numbers are integers or IR values."""
         builder = self.builder
         pixel, channel = (_I64(n) if isinstance(n, int) else n for n in (pixel, channel))
-        at = builder.add(builder.mul(self.output_step, pixel), channel)
         if self.stored == SUMS:
+            at = builder.add(builder.mul(self.output_step, pixel), channel)
             pointer = address(builder, self.output, at, _I32)
             builder.store(total, builder.bitcast(pointer, total.type.as_pointer())).align = 4
             return
         narrow = ir.VectorType(_I16, self.lanes)
         if self.stored & PLUS_OTHER:
-            place = builder.add(builder.mul(self.other_step, pixel), channel)
-            added = load(builder, address(builder, self.other, place, _I16), narrow, 2)
+            added = self._read(self.other, self.other_step, pixel, channel, narrow)
             total = builder.add(total, builder.shl(builder.sext(added, total.type), self.left))
         shift = load(builder, address(builder, self.shift, channel, _I32), total.type, 4)
         value = builder.ashr(total, shift)
@@ -234,11 +238,53 @@ class Store:
             self.overflows = builder.add(self.overflows, builder.zext(kept, total.type))
         for bound, order in ((self.low, "<"), (self.high, ">")):
             value = builder.select(builder.icmp_signed(order, value, bound), bound, value)
-        pointer = address(builder, self.output, at, _I16)
-        stored = builder.store(
-            builder.trunc(value, narrow), builder.bitcast(pointer, narrow.as_pointer())
-        )
-        stored.align = 2
+        result = builder.trunc(value, narrow)
+        for at, lanes in self._places(self.output_step, pixel, channel):
+            part = self._lanes(result, lanes)
+            pointer = address(builder, self.output, at, _I16)
+            builder.store(part, builder.bitcast(pointer, part.type.as_pointer())).align = 2
+
+    def _places(self, step: Any, pixel: Any, channel: Any) -> list[tuple[Any, list[int]]]:
+        """Where the lanes of a pixel's vector lie: elements behind the first, and which lanes."""
+        builder = self.builder
+        if self.factor == 1:
+            return [
+                (builder.add(builder.mul(step, pixel), channel), list(range(self.lanes)))
+            ]
+        first = builder.mul(pixel, _I64(self.factor))
+        return [
+            (
+                builder.add(first, builder.mul(step, _I64(row))),
+                [row * self.factor + column for column in range(self.factor)],
+            )
+            for row in range(self.factor)
+        ]
+
+    def _lanes(self, vector: Any, lanes: list[int]) -> Any:
+        """Some lanes of a vector."""
+        if len(lanes) == self.lanes:
+            return vector
+        order = ir.Constant(ir.VectorType(_I32, len(lanes)), lanes)
+        return self.builder.shuffle_vector(vector, vector, order)
+
+    def _read(self, base: Any, step: Any, pixel: Any, channel: Any, kind: Any) -> Any:
+        """Load int16 values that lie as the results do; lanes that do not exist are zero."""
+        builder = self.builder
+        total = None
+        for at, lanes in self._places(step, pixel, channel):
+            pointer = address(builder, base, at, _I16)
+            part = load(builder, pointer, ir.VectorType(_I16, len(lanes)), 2)
+            if len(lanes) == self.lanes:
+                return part
+            zeros = ir.Constant(part.type, [0] * len(lanes))
+            order = [
+                lanes.index(lane) if lane in lanes else len(lanes) for lane in range(self.lanes)
+            ]
+            spread = builder.shuffle_vector(
+                part, zeros, ir.Constant(ir.VectorType(_I32, self.lanes), order)
+            )
+            total = spread if total is None else builder.or_(total, spread)
+        return total
 
     def clipped(self) -> Any:
         """How many results overflowed."""

@@ -84,7 +84,7 @@ def dense_kernel(pixels: int, vectors: int, lanes: int, stored: int) -> Any:
                         (block[1] + 4 * channel, block[2], block[3], block[4], block[5], done - x,
                          block[17]),
                         (beside + 2 * (x * step + channel), step, block[6]),
-                        (pixels, vectors, lanes, stored),
+                        (pixels, vectors, lanes, stored, 1),
                     )  # fmt: skip
                 done = x + pixels
         return clipped
@@ -142,6 +142,48 @@ def depthwise_kernel(pixels: int, width: int, stored: int) -> Any:
 
 
 @cache
+def dense_shuffled_kernel(pixels: int, lanes: int, factor: int, stored: int) -> Any:
+    """Return the dense convolution to ``factor**2`` channels with a pixel shuffle behind it.
+
+    As `dense_kernel` with one block, padded to the lanes; the result has one channel.
+    """
+
+    @kernel
+    def convolve_dense_shuffled(command_at: Any, bases_at: Any) -> int:
+        command = carray(command_at, FIELDS)
+        bases = carray(bases_at, 1 << 16)
+        block = carray(pointer(command[BLOCK]), TILE_FIELDS, np.int64)
+        target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
+        other = operand(command, bases, OTHER) if command[OTHER] >= 0 else 0
+        runs, pairs = block[10], block[11]
+        taps = carray(pointer(block[13]), (runs, 2), np.int64)
+        offsets = np.empty(runs, np.int64)
+        for run in range(runs):
+            offsets[run] = taps[run, 0] * (command[INPUT + 2] // 2) + taps[run, 1]
+        columns, pixel_step = command[COLUMNS], block[14]
+        row_step, other_row_step = command[RESULT + 2] // 2, command[OTHER + 2] // 2
+        clipped = 0
+        for y in range(command[ROWS]):
+            into = target + y * factor * command[RESULT + 2]
+            beside = other + y * factor * command[OTHER + 2]
+            row = source + y * block[15] * command[INPUT + 2]
+            done = 0
+            while done < columns:
+                x = min(done, columns - pixels)
+                clipped += dense_tile(
+                    into + 2 * x * factor, row_step, row + 2 * x * pixel_step, pixel_step,
+                    (offsets.ctypes.data, runs, pairs, block[12], block[0]),
+                    (block[1], block[2], block[3], block[4], block[5], done - x, 0),
+                    (beside + 2 * x * factor, other_row_step, block[6]),
+                    (pixels, 1, lanes, stored, factor),
+                )  # fmt: skip
+                done = x + pixels
+        return clipped
+
+    return convolve_dense_shuffled
+
+
+@cache
 def dense_sums_kernel(pixels: int, lanes: int) -> Any:
     """Return the dense convolution that finishes a row of sums after it, for odd channel counts.
 
@@ -189,7 +231,7 @@ def dense_sums_kernel(pixels: int, lanes: int) -> Any:
                          block[0] + 4 * number * lanes),
                         (block[1], low, high, low, high, 0, 0),
                         (other, 0, 0),
-                        (pixels, 1, lanes, SUMS),
+                        (pixels, 1, lanes, SUMS, 1),
                     )  # fmt: skip
                 done = x + pixels
             for i in range(factor):

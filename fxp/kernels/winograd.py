@@ -440,7 +440,7 @@ def winograd_kernel(
                                          block[11] + 4 * (frequency * channels + channel)),
                                         rule,
                                         (other, 0, 0),
-                                        (pixels, vectors, lanes, SUMS),
+                                        (pixels, vectors, lanes, SUMS, 1),
                                     )  # fmt: skip
                     results = target + 2 * (y * result_pitch + x * channels)
                     beside = (other + 2 * (y * other_pitch + x * channels), other_pitch, block[6])
