@@ -93,6 +93,21 @@ def prelu(band: NDArray, image: NDArray, start: Start, slope: NDArray, one: np.i
 
 
 @njit(cache=True, nogil=True)
+def soft_threshold(
+    band: NDArray, image: NDArray, start: Start, thresholds: NDArray[np.int64], factor: np.int64
+) -> None:
+    """``max(v - t, 0) - max(-v - t, 0)`` of the multiple ``v`` of each value, in int64."""
+    row, column = start[:2]
+    for y in range(band.shape[0]):
+        for x in range(band.shape[1]):
+            out, values = band[y, x], image[row + y, column + x]
+            for c in range(thresholds.size):
+                value = np.int64(values[c]) * factor
+                threshold = thresholds[c]
+                out[c] = max(value - threshold, 0) - max(-value - threshold, 0)
+
+
+@njit(cache=True, nogil=True)
 def look_up(band: NDArray, image: NDArray, start: Start, table: NDArray, smallest: int) -> None:
     """Read ``table[value - smallest]``."""
     row, column = start[:2]

@@ -3,18 +3,27 @@
 The innermost loop of every fast convolution: a tile of output pixels × output channels stays in
 vector registers while pairs of int16 inputs meet pairs of int16 weights, ``acc += x0*w0 + x1*w1`` in
 int32 that wraps. The IR says just that - widen, multiply, add neighbours - and LLVM selects
-``vpdpwssd`` (AVX-512 VNNI), ``vpmaddwd`` (AVX2, AVX-512) or ``smlal`` (NEON) for the host.
+``vpmaddwd`` (AVX2, AVX-512) or ``smlal`` (NEON) for the host; ``vpdpwssd`` (VNNI) is named.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
+from zlib import crc32
 
+import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+llvm.initialize_native_asmparser()  # for the one instruction that is named
+
+FINGERPRINT: Final = crc32(Path(__file__).read_bytes())
+"""Of this file. Numba keeps a compiled kernel as long as the kernel's own file does not change; as
+part of a kernel's literals, this makes it compile anew when the code generators here do."""
 
 _I16, _I32, _I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
 
@@ -38,20 +47,43 @@ def splat(builder: ir.IRBuilder, scalar: Any, lanes: int) -> Any:
     return builder.shuffle_vector(single, ir.Constant(vector, ir.Undefined), zeros)
 
 
-def _pair_sum(builder: ir.IRBuilder, left: Any, right: Any, lanes: int) -> Any:
-    """``left[2i]*right[2i] + left[2i+1]*right[2i+1]`` in int32."""
+def _dot_instruction(lanes: int) -> str | None:
+    """The x86 instruction that multiplies pairs and accumulates, for so many int32 lanes."""
+    features = llvm.get_host_cpu_features()
+    if features.get("avx512vnni") and (lanes == 16 or features.get("avx512vl")):
+        return "vpdpwssd"
+    if features.get("avxvnni") and lanes in (4, 8):
+        return "{vex} vpdpwssd"
+    return None
+
+
+def add_pairs(builder: ir.IRBuilder, total: Any, left: Any, right: Any) -> Any:
+    """``total[i] + left[2i]*right[2i] + left[2i+1]*right[2i+1]`` in wrapping int32.
+
+    Where the processor has one instruction for that, it is named: LLVM 20 recognises it, but then
+    its machine combiner takes it apart again to shorten a chain that is not the bottleneck.
+    """
+    sums = total.type
+    lanes = sums.count
+    instruction = _dot_instruction(lanes)
+    if instruction is not None:
+        kind = ir.FunctionType(sums, [sums, sums, sums])
+        code = ir.InlineAsm(kind, f"{instruction} $3, $2, $0", "=v,0,v,v", side_effect=False)
+        return builder.call(
+            code, [total, builder.bitcast(left, sums), builder.bitcast(right, sums)]
+        )
     wide = ir.VectorType(_I32, 2 * lanes)
     product = builder.mul(builder.sext(left, wide), builder.sext(right, wide))
     undefined = ir.Constant(wide, ir.Undefined)
-    halves = [
+    even, odd = (
         builder.shuffle_vector(
             product,
             undefined,
             ir.Constant(ir.VectorType(_I32, lanes), [2 * i + first for i in range(lanes)]),
         )
         for first in (0, 1)
-    ]
-    return builder.add(*halves)
+    )
+    return builder.add(total, builder.add(even, odd))
 
 
 def loop(
@@ -115,8 +147,8 @@ def dense_tile(typingctx, output, output_step, image, image_step, taps, rule, ot
     other
         ``(address, step, shift)`` of int16 values that are added after a left shift.
     form
-        Literals ``(pixels, vectors, lanes, stored, factor)``; `stored` is a sum of the constants
-        above. With a factor above 1, the first ``factor**2`` lanes of the only vector are the
+        Literals ``(pixels, vectors, lanes, stored, factor, FINGERPRINT)``; `stored` is a sum of
+        the constants above. With a factor above 1, the first ``factor**2`` lanes of the only vector are the
         pixels of a block (pixel shuffle); the steps of output and other are then those from one
         row to the next.
 
@@ -130,7 +162,7 @@ def dense_tile(typingctx, output, output_step, image, image_step, taps, rule, ot
     literals = [getattr(size, "literal_value", None) for size in form.types]
     if None in literals:
         return None
-    pixels, vectors, lanes, stored, factor = literals
+    pixels, vectors, lanes, stored, factor, _ = literals
     signature = types.int64(output, output_step, image, image_step, taps, rule, other, form)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
@@ -165,9 +197,7 @@ def dense_tile(typingctx, output, output_step, image, image_step, taps, rule, ot
                     scalar = load(builder, builder.gep(sources[p], [position]), _I32, 2)
                     pixel = builder.bitcast(splat(builder, scalar, lanes), vector)
                     results += [
-                        builder.add(
-                            totals[p * vectors + v], _pair_sum(builder, pixel, tap[v], lanes)
-                        )
+                        add_pairs(builder, totals[p * vectors + v], pixel, tap[v])
                         for v in range(vectors)
                     ]
                 return results
@@ -328,14 +358,14 @@ def depthwise_tile(typingctx, output, output_step, image, image_step, taps, rule
         how many pairs there are, at least 1; address of the int16 weights
         ``[pair][channel in interleaved order][2]`` and of the int32 start per channel.
     form
-        Literals ``(pixels, channels, stored)``; a multiple of 8 channels.
+        Literals ``(pixels, channels, stored, FINGERPRINT)``; a multiple of 8 channels.
     """
     if not isinstance(form, types.BaseTuple):
         return None
     literals = [getattr(size, "literal_value", None) for size in form.types]
     if None in literals:
         return None
-    pixels, channels, stored = literals
+    pixels, channels, stored, _ = literals
     signature = types.int64(output, output_step, image, image_step, taps, rule, other, form)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
@@ -395,8 +425,7 @@ def depthwise_tile(typingctx, output, output_step, image, image_step, taps, rule
                 ]
                 for i in (0, 1):
                     mixed = builder.shuffle_vector(*inputs, masks[i])
-                    product = _pair_sum(builder, mixed, factors[i], lanes)
-                    results.append(builder.add(totals[2 * p + i], product))
+                    results.append(add_pairs(builder, totals[2 * p + i], mixed, factors[i]))
             return results
 
         totals = loop(builder, pairs, totals, body)

@@ -10,7 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from fxp.kernels.host import host_tiles
-from fxp.kernels.pair_mac import SUMS, dense_tile
+from fxp.kernels.pair_mac import FINGERPRINT, SUMS, dense_tile
 
 PAIRS = 64
 REPEATS = 20_000
@@ -23,7 +23,7 @@ def _wide(values: NDArray[np.int16], sums: NDArray[np.int32], repeats: int) -> N
     taps = (run.ctypes.data, 1, PAIRS, at, sums.ctypes.data)
     for _ in range(repeats):
         dense_tile(sums.ctypes.data, 32, at, 0, taps, (at, 0, 0, 0, 0, 0, 0), (at, 0, 0),
-                   (14, 2, 16, SUMS, 1))  # fmt: skip
+                   (14, 2, 16, SUMS, 1, FINGERPRINT))  # fmt: skip
 
 
 @njit(cache=True, nogil=True)
@@ -33,7 +33,7 @@ def _narrow(values: NDArray[np.int16], sums: NDArray[np.int32], repeats: int) ->
     taps = (run.ctypes.data, 1, PAIRS, at, sums.ctypes.data)
     for _ in range(repeats):
         dense_tile(sums.ctypes.data, 16, at, 0, taps, (at, 0, 0, 0, 0, 0, 0), (at, 0, 0),
-                   (6, 2, 8, SUMS, 1))  # fmt: skip
+                   (6, 2, 8, SUMS, 1, FINGERPRINT))  # fmt: skip
 
 
 def pair_multiply_rate(threads: int = 1) -> float:

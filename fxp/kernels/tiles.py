@@ -27,7 +27,7 @@ from fxp.kernels.commands import (
     pointer,
 )
 from fxp.kernels.finish import FINISH_FIELDS, finish_one
-from fxp.kernels.pair_mac import SUMS, dense_tile, depthwise_tile
+from fxp.kernels.pair_mac import FINGERPRINT, SUMS, dense_tile, depthwise_tile
 
 TILE_FIELDS: Final = FINISH_FIELDS + 11
 """Parameters of a convolution's block: those of the finish, then
@@ -48,6 +48,7 @@ def dense_kernel(pixels: int, vectors: int, lanes: int, stored: int) -> Any:
     width = vectors * lanes
     size = 4 if stored == SUMS else 2
 
+    fingerprint = FINGERPRINT
     @kernel
     def convolve_dense(command_at: Any, bases_at: Any) -> int:
         command = carray(command_at, FIELDS)
@@ -84,7 +85,7 @@ def dense_kernel(pixels: int, vectors: int, lanes: int, stored: int) -> Any:
                         (block[1] + 4 * channel, block[2], block[3], block[4], block[5], done - x,
                          block[17]),
                         (beside + 2 * (x * step + channel), step, block[6]),
-                        (pixels, vectors, lanes, stored, 1),
+                        (pixels, vectors, lanes, stored, 1, fingerprint),
                     )  # fmt: skip
                 done = x + pixels
         return clipped
@@ -100,6 +101,7 @@ def depthwise_kernel(pixels: int, width: int, stored: int) -> Any:
     the channels from ``min(b * width, C - width)`` on: the last overlaps the one before.
     """
 
+    fingerprint = FINGERPRINT
     @kernel
     def convolve_depthwise(command_at: Any, bases_at: Any) -> int:
         command = carray(command_at, FIELDS)
@@ -133,7 +135,7 @@ def depthwise_kernel(pixels: int, width: int, stored: int) -> Any:
                         (block[1] + 4 * channel, block[2], block[3], block[4], block[5], done - x,
                          number * width - channel),
                         (beside + 2 * (x * step + channel), step, block[6]),
-                        (pixels, width, stored),
+                        (pixels, width, stored, fingerprint),
                     )  # fmt: skip
                 done = x + pixels
         return clipped
@@ -148,6 +150,7 @@ def dense_shuffled_kernel(pixels: int, lanes: int, factor: int, stored: int) -> 
     As `dense_kernel` with one block, padded to the lanes; the result has one channel.
     """
 
+    fingerprint = FINGERPRINT
     @kernel
     def convolve_dense_shuffled(command_at: Any, bases_at: Any) -> int:
         command = carray(command_at, FIELDS)
@@ -175,7 +178,7 @@ def dense_shuffled_kernel(pixels: int, lanes: int, factor: int, stored: int) -> 
                     (offsets.ctypes.data, runs, pairs, block[12], block[0]),
                     (block[1], block[2], block[3], block[4], block[5], done - x, 0),
                     (beside + 2 * x * factor, other_row_step, block[6]),
-                    (pixels, 1, lanes, stored, factor),
+                    (pixels, 1, lanes, stored, factor, fingerprint),
                 )  # fmt: skip
                 done = x + pixels
         return clipped
@@ -192,6 +195,7 @@ def dense_sums_kernel(pixels: int, lanes: int) -> Any:
     Block field 18 is the factor, 19 tells whether to count. Needs scratch memory for a row of sums.
     """
 
+    fingerprint = FINGERPRINT
     @kernel
     def convolve_dense_sums(command_at: Any, bases_at: Any) -> int:
         command = carray(command_at, FIELDS)
@@ -231,7 +235,7 @@ def dense_sums_kernel(pixels: int, lanes: int) -> Any:
                          block[0] + 4 * number * lanes),
                         (block[1], low, high, low, high, 0, 0),
                         (other, 0, 0),
-                        (pixels, 1, lanes, SUMS, 1),
+                        (pixels, 1, lanes, SUMS, 1, fingerprint),
                     )  # fmt: skip
                 done = x + pixels
             for i in range(factor):

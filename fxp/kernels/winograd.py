@@ -34,7 +34,7 @@ from fxp.kernels.commands import (
     operand,
     pointer,
 )
-from fxp.kernels.pair_mac import SUMS, Store, address, dense_tile, load, loop, splat
+from fxp.kernels.pair_mac import FINGERPRINT, SUMS, Store, address, dense_tile, load, loop, splat
 
 I16, I32, I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
 
@@ -377,6 +377,7 @@ def winograd_kernel(
     count_y, count_x = (len(matrices(cut)[0]) for cut in (cut_y, cut_x))
     taps_x = sum(parts_of(cut_x))
 
+    fingerprint = FINGERPRINT
     @kernel
     def convolve_winograd(command_at: Any, bases_at: Any) -> int:
         command = carray(command_at, FIELDS)
@@ -440,7 +441,7 @@ def winograd_kernel(
                                          block[11] + 4 * (frequency * channels + channel)),
                                         rule,
                                         (other, 0, 0),
-                                        (pixels, vectors, lanes, SUMS, 1),
+                                        (pixels, vectors, lanes, SUMS, 1, fingerprint),
                                     )  # fmt: skip
                     results = target + 2 * (y * result_pitch + x * channels)
                     beside = (other + 2 * (y * other_pitch + x * channels), other_pitch, block[6])

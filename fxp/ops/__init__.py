@@ -33,6 +33,7 @@ from fxp.ops.movement import (
 from fxp.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from fxp.ops.resampling import BicubicUpsample, BilinearUpsample
 from fxp.ops.tables import StoredTable
+from fxp.ops.thresholding import SoftThreshold
 from fxp.ops.transposed import ConvTranspose2d
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "Requantize",
     "Sigmoid",
     "Slice",
+    "SoftThreshold",
     "StoredTable",
     "Subtract",
     "Table",

@@ -42,7 +42,7 @@ MAX_SHIFT = 62
 """Aligning by more bits than this fits a 63-bit accumulator for zeros only."""
 
 
-class _Elementwise(Op):
+class Elementwise(Op):
     """Every output reads one element of each input."""
 
     def reach(
@@ -58,7 +58,7 @@ class _Elementwise(Op):
         return (0, 1) if size == 1 else (first, last)
 
 
-class _Combination(_Elementwise):
+class _Combination(Elementwise):
     """Two operands, broadcast over axes of size 1; constants are allowed on either side."""
 
     arity: ClassVar[tuple[int, int]] = (2, 2)
@@ -213,7 +213,7 @@ class Multiply(_Combination):
 
 
 @dataclass(frozen=True)
-class _Identity(_Elementwise):
+class _Identity(Elementwise):
     takes_accumulators: ClassVar[bool] = True
 
     def shape(self, *shapes: Shape) -> Shape:
@@ -307,7 +307,7 @@ class Clamp(_Clamp):
 
 @register
 @dataclass(frozen=True)
-class Prelu(_Elementwise):
+class Prelu(Elementwise):
     """``x`` where positive, ``slope * x`` where negative (PReLU; LeakyReLU with one slope).
 
     Inputs: value, slope constant of shape ``(1,)`` or ``(C,)``.
@@ -381,7 +381,7 @@ class Prelu(_Elementwise):
         return emit("Mul", names[0], factor)
 
 
-class Table(_Elementwise):
+class Table(Elementwise):
     """A function of one value, given by a stored table in an integer graph.
 
     Inputs: value; in an integer graph also the table, one raw integer per code of the value's
