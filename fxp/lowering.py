@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fxp.calibrate import Method, Statistics, choose_frac
 from fxp.formats import (
@@ -28,6 +29,7 @@ from fxp.graph import Constant, Graph, Node, State
 from fxp.ops import GraphError, Operand, Prelu, Requantize
 from fxp.ops.base import Accumulator, Role
 from fxp.ops.elementwise import Table
+from fxp.ops.normalization import ChannelNormalization
 
 CHANNEL_SPREAD: Final = 8
 """A channel's fraction bits exceed the tensor's by at most this, so that an almost dead channel
@@ -35,6 +37,9 @@ does not widen the accumulator and the bias."""
 BIAS_BITS: Final = 50
 """Weights get no more fraction bits than let the bias, which has those of the products, fit this
 width; an almost dead layer would pass 63 bits otherwise, and the 52 bits of float64."""
+TABLE_BITS: Final = 2
+"""The table of a normalization has so many bits more than activations: its entries are multiplied
+and added before anything is rounded."""
 SLOPE_FRAC: Final = 30
 """A PReLU's slopes have at most this many fraction bits, because it multiplies by one as well."""
 
@@ -215,7 +220,7 @@ class _Lowering:
 
     def _lower_node(self, node: Node) -> None:
         names, operands = self._lower_operands(node)
-        if isinstance(node.op, Table):
+        if isinstance(node.op, Table | ChannelNormalization):
             table = self._table(node, node.op, operands[0])
             names.append(table.name)
             operands.append(Operand(table.data.shape, table.formats, table.data))
@@ -263,6 +268,10 @@ class _Lowering:
                 if role == "offset":
                     width = self._settings.activation_bits
                 frac = choose_frac(Statistics.of(values), width, True, "mse")
+                if role == "offset" and operands:
+                    # The value before it is shifted to its binary point, within `BIAS_BITS`.
+                    source = operands[0].format
+                    frac = min(frac, BIAS_BITS - source.width + source.frac)
                 if isinstance(node.op, Prelu):
                     # It multiplies by one as well, which needs frac >= 0.
                     width, frac = width - min(frac, 0), min(max(frac, 0), SLOPE_FRAC)
@@ -311,18 +320,34 @@ class _Lowering:
         width = Format.for_range(min(int(raws.min()), -1), int(raws.max()), 0).width
         return tuple(Format(width, frac) for frac in fracs)
 
-    def _table(self, node: Node, op: Table, source: Operand) -> Constant:
+    def _table(self, node: Node, op: Table | ChannelNormalization, source: Operand) -> Constant:
+        try:
+            if isinstance(op, ChannelNormalization):
+                form, data = self._normalization_table(op, source)
+            else:
+                form, data = self._function_table(node, op, source)
+        except GraphError as error:
+            raise GraphError(f"node {node.name!r} ({op.name}): {error}") from None
+        constant = Constant(self._new_name(f"{node.name}.table"), data, (form,))
+        self._constants[constant.name, (form,)] = constant
+        return constant
+
+    def _function_table(
+        self, node: Node, op: Table, source: Operand
+    ) -> tuple[Format, NDArray[np.int64]]:
         signed = op.output_range[0] < 0
         bits = self._settings.activation_bits
         # The range (0, 1) needs no integer bit and (-1, 1) only the sign.
         form = self._forced.get(node.name) or Format(bits, bits - signed, signed)
-        name = self._new_name(f"{node.name}.table")
-        try:
-            constant = Constant(name, op.tabulate(source.format, form), (form,))
-        except GraphError as error:
-            raise GraphError(f"node {node.name!r} ({op.name}): {error}") from None
-        self._constants[name, (form,)] = constant
-        return constant
+        return form, op.tabulate(source.format, form)
+
+    def _normalization_table(
+        self, op: ChannelNormalization, source: Operand
+    ) -> tuple[Format, NDArray[np.int64]]:
+        bits = self._settings.activation_bits + TABLE_BITS
+        values = op.tabulate(source, bits)
+        form = Format(bits, choose_frac(Statistics.of(values), bits, False, "minmax"), False)
+        return form, quantize(values, form)
 
     def _quantization(self, node: Node, accumulator: Accumulator) -> Quantization:
         """Keep the exact result where it is narrow or flows on; round it otherwise."""

@@ -35,6 +35,7 @@ from fxp.ops import (
     GlobalAveragePool,
     GlobalMaxPool,
     Linear,
+    LocalResponseNorm,
     MaxPool,
     Multiply,
     Nearest,
@@ -46,6 +47,7 @@ from fxp.ops import (
     Requantize,
     Sigmoid,
     Slice,
+    Softmax,
     SoftThreshold,
     StoredTable,
     Subtract,
@@ -53,6 +55,7 @@ from fxp.ops import (
 )
 from fxp.ops.base import Accumulator, Op, Operand
 from fxp.ops.elementwise import Table
+from fxp.ops.normalization import ChannelNormalization
 
 Pattern = Literal["random", "largest", "smallest", "zero", "impulse"]
 PATTERNS: Final[tuple[Pattern, ...]] = ("random", "largest", "smallest", "zero", "impulse")
@@ -277,6 +280,27 @@ def tabulated(name: str, op: Op, width: int, *shape: int | str) -> Case:
     return Case(name, op, (Template(shape, widths=(width, width)), table(width)))
 
 
+def softmax(name: str, width: int, entries: int, *shape: int | str) -> Case:
+    """Case of a softmax with a source of `width` bits and so many entries."""
+    operands = (
+        Template(shape, widths=(width, width)),
+        constant("table", entries, widths=(1, 16), signed=False),
+    )
+    return Case(f"softmax_{name}", Softmax(), operands)
+
+
+def local_response(
+    name: str, size: int, channels: int, width: int, shift: int, signed: bool = True
+) -> Case:
+    """Case of a local response normalization whose sums of squares are shifted by `shift` bits."""
+    largest = min(size, channels) * (1 << (width - 1) if signed else (1 << width) - 1) ** 2
+    operands = (
+        image(channels, widths=(width, width), signed=signed),
+        constant("table", (largest >> shift) + 1, widths=(1, 16), signed=False),
+    )
+    return Case(f"local_response_norm_{name}", LocalResponseNorm(size), operands)
+
+
 CASES: Final[tuple[Case, ...]] = (
     conv("1x1", (3, 5), (1, 1), padding=(0, 0, 0, 0)),
     conv("1x1_per_channel", (4, 3), (1, 1), per_channel=True),
@@ -375,6 +399,18 @@ CASES: Final[tuple[Case, ...]] = (
          (image(3, fracs=(0, 2), widths=(3, 8)), constant("offset", 3, fracs=(20, 26)))),
     Case("requantize", Requantize(), (image(3),)),
     Case("requantize_vector", Requantize(), (vector(4),)),
+    softmax("image", 8, 200, 5, "H", "W"),
+    softmax("all_codes", 4, 16, 3, "H", "W"),
+    softmax("one_entry", 6, 1, 3, "H", "W"),
+    softmax("one_channel", 5, 9, 1, "H", "W"),
+    softmax("vector", 10, 300, 12),
+    softmax("vector_16_bit", 16, 1 << 16, 3),
+    local_response("default", 5, 7, 6, 3),
+    local_response("exact_index", 3, 4, 4, 0),
+    local_response("even_size", 4, 6, 8, 6, signed=False),
+    local_response("more_than_channels", 9, 3, 8, 7),
+    local_response("past_all_channels", 6, 2, 5, 2),
+    local_response("one", 1, 3, 14, 14),
     Case("concat_two", Concat(), (image(2), image(3))),
     Case("concat_three", Concat(), (image(1), image(3), image(2))),
     Case("concat_one", Concat(), (image(2),)),
@@ -644,6 +680,8 @@ def pick_constant(
         return Constant(name, op.tabulate(before[0].format, formats[0]), tuple(formats))
     if len(formats) == 1:
         data = fill(shape, formats[0], pattern, generator)
+        if isinstance(op, ChannelNormalization):
+            data[0] = max(data[0], 1)  # a sum of entries must not be zero
     else:
         data = np.stack([fill(shape[1:], form, pattern, generator) for form in formats])
     return Constant(name, data, tuple(formats))

@@ -30,6 +30,7 @@ from fxp.ops.movement import (
     PixelUnshuffle,
     Slice,
 )
+from fxp.ops.normalization import LocalResponseNorm, Softmax
 from fxp.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
 from fxp.ops.resampling import BicubicUpsample, BilinearUpsample
 from fxp.ops.tables import StoredTable
@@ -52,6 +53,7 @@ __all__ = [
     "GlobalMaxPool",
     "GraphError",
     "Linear",
+    "LocalResponseNorm",
     "MaxPool",
     "Multiply",
     "Nearest",
@@ -66,6 +68,7 @@ __all__ = [
     "Sigmoid",
     "Slice",
     "SoftThreshold",
+    "Softmax",
     "StoredTable",
     "Subtract",
     "Table",
