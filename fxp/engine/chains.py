@@ -16,9 +16,8 @@ from fxp.formats import Overflow, Rounding, saturation_limits
 from fxp.graph import Graph, Node
 from fxp.kernels.finish import Finish
 from fxp.ops import Add, Clamp, PixelShuffle, Relu, Requantize
-from fxp.ops.base import Accumulator
-
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
+MAX_SHIFT = 62
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,7 @@ def _chain(graph: Graph, nodes: tuple[Node, ...]) -> Chain | None:
     fracs = np.array(accumulator.fracs)
     exact_frac = int(fracs.max()) if len(nodes) == 1 else _format(head).frac
     shifts = fracs - form.frac
-    if shifts.min() < 0 or shifts.max() > 31:
+    if shifts.min() < 0 or shifts.max() > MAX_SHIFT:
         return None
     low, high = list(accumulator.low), list(accumulator.high)
     bounds = saturation_limits(form, target.overflow)
@@ -193,13 +192,13 @@ def _chain(graph: Graph, nodes: tuple[Node, ...]) -> Chain | None:
         1 << (int(shift) - 1) if shift and target.rounding is Rounding.HALF_UP else 0
         for shift in shifts
     ]
-    if any(
-        value + extra > INT32_MAX for value, extra in zip(high, half, strict=True)
-    ) or min(low) < INT32_MIN:
+    most, least = max(value + extra for value, extra in zip(high, half, strict=True)), min(low)
+    if most >= 1 << MAX_SHIFT or least < -(1 << MAX_SHIFT):
         return None
+    wide = most > INT32_MAX or least < INT32_MIN or shifts.max() > 31
     finish = Finish(
-        np.array(half, np.int32),
-        np.ascontiguousarray(shifts, np.int32),
+        np.array(half, np.int64 if wide else np.int32),
+        np.ascontiguousarray(shifts, np.int64 if wide else np.int32),
         result_low,
         result_high,
         count_low,
@@ -218,6 +217,3 @@ def _format(node: Node):  # noqa: ANN202
 def _rounded(value: int, shift: int, rounding: Rounding) -> int:
     half = 1 << (shift - 1) if shift > 0 and rounding is Rounding.HALF_UP else 0
     return (value + half) >> shift if shift >= 0 else value << -shift
-
-
-__all__ = ["Accumulator", "Chain", "chains"]

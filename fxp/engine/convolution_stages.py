@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp.engine.chains import Chain
+from fxp.engine.chains import INT32_MAX, INT32_MIN, Chain
 from fxp.engine.stages import CommandStage, Region
 from fxp.graph import Graph
 from fxp.kernels.finish import Finish
@@ -19,6 +19,7 @@ from fxp.kernels.tiles import (
     dense_kernel,
     dense_shuffled_kernel,
     dense_sums_kernel,
+    dense_wide_kernel,
     depthwise_kernel,
 )
 from fxp.ops import Conv2d, Linear
@@ -91,7 +92,7 @@ def fits_pairs(graph: Graph, chain: Chain) -> bool:
 
 def start_with_bias(finish: Finish, bias: NDArray[np.int64]) -> Finish:
     """Finish whose start holds the bias; wraps, as the sums do."""
-    return replace(finish, start=(finish.start + bias).astype(np.int64).astype(np.int32))
+    return replace(finish, start=(finish.start + bias).astype(finish.start.dtype))
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,121 @@ class DenseStage(_ConvolutionStage):
             np.int64,
         )
         return _Part(tuple(kernels), block)
+
+
+class WideStage(DenseStage):
+    """Dense convolution whose sums need int64, in chunks that are proved to fit int32."""
+
+    accumulator_dtype = np.dtype(np.int64)
+
+    def __init__(
+        self,
+        graph: Graph,
+        chain: Chain,
+        shape: Geometry,
+        tiles: Tiles,
+        pieces: tuple[int, list[list[int]]],
+    ) -> None:
+        CommandStage.__init__(self, graph, chain, "pair tiles in chunks")
+        assert chain.finish is not None
+        finish = start_with_bias(chain.finish, shape.bias)
+        self._keep = [finish.start, finish.shift]
+        self._counting: tuple[list[_Part], list[_Part]] = ([], [])
+        channels = len(shape.weight)
+        per_group = channels // shape.groups
+        length, ends = pieces
+        for group in range(shape.groups):
+            taps, packed = _cut_runs(*_runs(shape, group), length)
+            chunk_ends = np.array(ends[group], np.int64)
+            self._keep.append(chunk_ends)
+            for (vectors, lanes, pixels), offset, blocks, again in _split(per_group, tiles):
+                width = vectors * lanes
+                weights = _pack(packed[..., offset : offset + blocks * width], width)
+                kernels = [
+                    (size, *[lambda s=size, v=vectors, w=lanes: dense_wide_kernel(s, v, w)] * 2)
+                    for size in (pixels, *SMALL_TILES)
+                ]
+                first = group * per_group + offset
+                counts = [channels, first, blocks, len(taps), weights.shape[2]]
+                for counted in (False, True):
+                    self._counting[int(counted)].append(
+                        self._part(
+                            kernels, finish, shape, counts, weights, taps, again,
+                            chunk_ends.ctypes.data, len(chunk_ends), int(counted),
+                        )  # fmt: skip
+                    )
+
+    def commands(self, region: Region) -> list[list[int]]:
+        """Commands that count or do not."""
+        self.parts = self._counting[int(region.counted)]
+        return super().commands(region)
+
+
+def _cut_runs(
+    taps: NDArray[np.int64], weights: NDArray[np.int16], length: int
+) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
+    """Cut runs into pieces of so many inputs, which divides their length made even."""
+    runs, inputs, channels = weights.shape
+    even = np.zeros((runs, inputs + inputs % 2, channels), np.int16)
+    even[:, :inputs] = weights
+    count = even.shape[1] // length
+    cut = np.repeat(taps, count, axis=0)
+    cut[:, 1] += np.tile(np.arange(count) * length, runs)
+    return cut, even.reshape(runs * count, length, channels)
+
+
+def chunks(shape: Geometry, limits: tuple[int, int]) -> tuple[int, list[list[int]]] | None:
+    """Cut the sum of a convolution into chunks that fit int32 each.
+
+    Parameters
+    ----------
+    shape
+        The convolution.
+    limits
+        Smallest and largest input.
+
+    Returns
+    -------
+    tuple or None
+        Inputs in a run, an even divisor of the runs' length, and for every group the ends of the
+        chunks, counted in runs; None if two inputs are too many already.
+    """
+    low, high = limits
+    groups = [_runs(shape, group) for group in range(shape.groups)]
+    inputs = groups[0][1].shape[1]
+    total = inputs + inputs % 2
+    for count in range(1, total // 2 + 1):
+        if (total // 2) % count:
+            continue
+        length = total // count
+        found = []
+        for taps, weights in groups:
+            _, pieces = _cut_runs(taps, weights, length)
+            wide = pieces.astype(np.int64)
+            positive, negative = np.maximum(wide, 0).sum(axis=1), np.minimum(wide, 0).sum(axis=1)
+            ends = _ends(
+                high * positive + low * negative, high * negative + low * positive
+            )
+            if ends is None:
+                break
+            found.append(ends)
+        if len(found) == shape.groups:
+            return length, found
+    return None
+
+
+def _ends(most: NDArray[np.int64], least: NDArray[np.int64]) -> list[int] | None:
+    """Ends of the longest chunks of runs whose bounds ``(runs, C)`` fit int32."""
+    ends: list[int] = []
+    above, below = np.zeros_like(most[0]), np.zeros_like(least[0])
+    for run, (high, low) in enumerate(zip(most, least, strict=True)):
+        if high.max() > INT32_MAX or low.min() < INT32_MIN:
+            return None
+        if (above + high).max() > INT32_MAX or (below + low).min() < INT32_MIN:
+            ends.append(run)
+            above, below = np.zeros_like(high), np.zeros_like(low)
+        above, below = above + high, below + low
+    return [*ends, len(most)]
 
 
 class _PaddedStage(DenseStage):
@@ -390,8 +506,14 @@ def direct_stage(graph: Graph, chain: Chain, tiles: Tiles) -> CommandStage | Non
     shape = geometry(graph, chain)
     if shape is None or not fits_pairs(graph, chain):
         return None
+    assert chain.finish is not None
     channels = len(shape.weight)
     per_group = channels // shape.groups
+    if chain.finish.wide:
+        if chain.factor > 1 or per_group < tiles.dense[-1][1]:
+            return None
+        pieces = chunks(shape, graph.operands[chain.head.name][0].limits)
+        return pieces and WideStage(graph, chain, shape, tiles, pieces)
     if chain.factor == 1 and per_group >= tiles.dense[-1][1]:
         return DenseStage(graph, chain, shape, tiles)
     if chain.factor == 1 and shape.is_depthwise and channels >= tiles.depthwise[-1][0]:

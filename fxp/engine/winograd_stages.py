@@ -221,9 +221,11 @@ def winograd_stage(graph: Graph, chain: Chain, tiles: Tiles) -> WinogradStage | 
     shape = geometry(graph, chain)
     if shape is None or not fits_pairs(graph, chain):
         return None
+    assert chain.finish is not None
     channels, group_in, height, width = shape.weight.shape
     if (
-        height not in CUTS
+        chain.finish.wide
+        or height not in CUTS
         or width not in CUTS
         or chain.factor > 1
         or (shape.groups, shape.stride, shape.dilation) != (1, (1, 1), (1, 1))

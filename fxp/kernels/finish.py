@@ -6,8 +6,8 @@ rounded bounds after it, and half a step joins the bias:
 
     result = clamp((accumulator + start + (other << other_shift)) >> shift, low, high)
 
-The planner proves that the sum fits int32; what it cannot prove goes through
-`fxp.kernels.requantize`.
+The planner proves that the sum fits int32, or int64 (a *wide* finish); what it cannot prove goes
+through `fxp.kernels.requantize`.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ class Finish:
     Attributes
     ----------
     start
-        Added to every accumulator, int32 per channel: half a step, and in a convolution the bias.
+        Added to every accumulator, per channel: half a step, and in a convolution the bias. int32,
+        or int64 if wide.
     shift
-        Right shift, int32 per channel, 0 to 31.
+        Right shift per channel, 0 to 31 or, if wide, to 62; same dtype.
     low, high
         Bounds of the result.
     count_low, count_high
@@ -42,14 +43,19 @@ class Finish:
         Its left shift.
     """
 
-    start: NDArray[np.int32]
-    shift: NDArray[np.int32]
+    start: NDArray[np.int32] | NDArray[np.int64]
+    shift: NDArray[np.int32] | NDArray[np.int64]
     low: int
     high: int
     count_low: int
     count_high: int
     adds_other: bool = False
     other_shift: int = 0
+
+    @property
+    def wide(self) -> bool:
+        """Whether sums need int64."""
+        return self.start.dtype == np.int64
 
     def stored(self, counted: bool) -> int:
         """What a tile stores, as `fxp.kernels.pair_mac` names it."""

@@ -260,3 +260,86 @@ def dense_sums_kernel(pixels: int, lanes: int) -> Any:
         return clipped
 
     return convolve_dense_sums
+
+
+WIDE_FIELDS: Final = TILE_FIELDS + 3
+"""Fields of `dense_wide_kernel`: 18 address of the int64 ends of chunks in runs, 19 how many chunks,
+20 whether to count. Start and shift are int64."""
+
+
+@cache
+def dense_wide_kernel(pixels: int, vectors: int, lanes: int) -> Any:
+    """Return the dense convolution whose sums need int64.
+
+    As `dense_kernel`, but runs are summed in int32 chunk by chunk, each proved to fit, and the
+    chunks in int64.
+    """
+    width = vectors * lanes
+    size = pixels * width
+
+    fingerprint = FINGERPRINT
+
+    @kernel
+    def convolve_dense_wide(command_at: Any, bases_at: Any) -> int:
+        command = carray(command_at, FIELDS)
+        bases = carray(bases_at, 1 << 16)
+        block = carray(pointer(command[BLOCK]), WIDE_FIELDS, np.int64)
+        target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
+        other = operand(command, bases, OTHER) if command[OTHER] >= 0 else 0
+        step, first_channel, blocks, runs, pairs = (
+            block[7], block[8], block[9], block[10], block[11],
+        )  # fmt: skip
+        taps = carray(pointer(block[13]), (runs, 2), np.int64)
+        offsets = np.empty(runs, np.int64)
+        for run in range(runs):
+            offsets[run] = taps[run, 0] * (command[INPUT + 2] // 2) + taps[run, 1]
+        ends = carray(pointer(block[18]), block[19], np.int64)
+        start = carray(pointer(block[0]), block[16], np.int64)
+        shift = carray(pointer(block[1]), block[16], np.int64)
+        part = np.empty(size, np.int32)
+        total = np.empty(size, np.int64)
+        zeros = np.zeros(width, np.int32)
+        columns, pixel_step = command[COLUMNS], block[14]
+        run_bytes = pairs * width * 4
+        clipped = 0
+        for y in range(command[ROWS]):
+            row = source + y * block[15] * command[INPUT + 2]
+            done = 0
+            while done < columns:
+                x = min(done, columns - pixels)
+                for number in range(blocks):
+                    channel = first_channel + number * width
+                    total[:] = 0
+                    begin = 0
+                    for end in ends:
+                        dense_tile(
+                            part.ctypes.data, width, row + 2 * x * pixel_step, pixel_step,
+                            (offsets.ctypes.data + 8 * begin, end - begin, pairs,
+                             block[12] + (number * runs + begin) * run_bytes, zeros.ctypes.data),
+                            (block[1], 0, 0, 0, 0, 0, 0),
+                            (other, 0, 0),
+                            (pixels, vectors, lanes, SUMS, 1, fingerprint),
+                        )  # fmt: skip
+                        for i in range(size):
+                            total[i] += part[i]
+                        begin = end
+                    for p in range(pixels):
+                        at = 2 * ((x + p) * step + channel)
+                        result = carray(
+                            pointer(target + y * command[RESULT + 2] + at), width, np.int16
+                        )
+                        added = carray(
+                            pointer(other + y * command[OTHER + 2] + at), width, np.int16
+                        )
+                        for c in range(width):
+                            value = total[p * width + c] + start[channel + c]
+                            if command[OTHER] >= 0:
+                                value += np.int64(added[c]) << block[6]
+                            value >>= shift[channel + c]
+                            if block[20] != 0 and x + p >= done and c >= block[17]:
+                                clipped += (value < block[4]) | (value > block[5])
+                            result[c] = min(max(value, block[2]), block[3])
+                done = x + pixels
+        return clipped
+
+    return convolve_dense_wide
