@@ -22,7 +22,8 @@ from fxp.kernels.tiles import (
     dense_wide_kernel,
     depthwise_kernel,
 )
-from fxp.ops import Conv2d, Linear
+from fxp.ops import Conv2d, ConvTranspose2d, Linear
+from fxp.ops.transposed import phases
 
 MAX_LANES = 16
 """Longest vector that is shuffled."""
@@ -42,6 +43,9 @@ class Geometry:
         ``(C_out,)``.
     stride, dilation, groups
         As usual.
+    factor
+        Of the pixel shuffle behind it: that of the chain, or of a transposed convolution, whose
+        phases are channels that are shuffled.
     """
 
     weight: NDArray[np.int64]
@@ -49,6 +53,7 @@ class Geometry:
     stride: tuple[int, int]
     dilation: tuple[int, int]
     groups: int
+    factor: int = 1
 
     @property
     def channels_in(self) -> int:
@@ -64,18 +69,66 @@ class Geometry:
 def geometry(graph: Graph, chain: Chain) -> Geometry | None:
     """Geometry of a chain's head, if it is a convolution that tiles can run."""
     op, operands = chain.head.op, graph.operands[chain.head.name]
-    if not isinstance(op, Conv2d | Linear):
+    if not isinstance(op, Conv2d | ConvTranspose2d | Linear):
         return None
     weight = operands[1].constant
     assert weight is not None
     bias = operands[2].constant if len(operands) == 3 else None
     if bias is None:
         bias = np.zeros(len(weight), np.int64)
+    if isinstance(op, ConvTranspose2d):
+        return _of_phases(op, weight, bias) if chain.factor == 1 else None
     if isinstance(op, Linear):
         return Geometry(weight[:, :, None, None], bias, (1, 1), (1, 1), 1)
     if op.padding_mode != "zero" and any(op.padding):
         return None
-    return Geometry(weight, bias, op.stride, op.dilation, op.groups)
+    return Geometry(weight, bias, op.stride, op.dilation, op.groups, chain.factor)
+
+
+def _of_phases(
+    op: ConvTranspose2d, weight: NDArray[np.int64], bias: NDArray[np.int64]
+) -> Geometry | None:
+    """A transposed convolution as one convolution with a channel per phase.
+
+    Taps that a phase does not have are zero. None if the phases' sizes would differ.
+    """
+    factor, columns = op.stride
+    added = [
+        op.dilation[axis] * (weight.shape[2 + axis] - 1)
+        + 1
+        - 2 * op.padding[axis]
+        + op.output_padding[axis]
+        for axis in (0, 1)
+    ]
+    found = phases(weight, op.stride, op.padding, op.dilation)
+    if (
+        factor != columns
+        or op.groups != 1
+        or any(size % factor for size in added)
+        or len(found) != factor**2
+        or any((phase.row_step, phase.column_step) != (1, 1) for phase in found)
+    ):
+        return None
+    top = min(phase.first_row for phase in found)
+    left = min(phase.first_column for phase in found)
+    height = max(phase.first_row + phase.weight.shape[0] for phase in found) - top
+    width = max(phase.first_column + phase.weight.shape[1] for phase in found) - left
+    channels, inputs = weight.shape[:2]
+    merged = np.zeros((channels, factor, factor, inputs, height, width), np.int64)
+    for phase in found:
+        rows, cols = phase.weight.shape[:2]
+        y, x = phase.first_row - top, phase.first_column - left
+        merged[:, phase.row, phase.column, :, y : y + rows, x : x + cols] = (
+            phase.weight.transpose(3, 2, 0, 1)
+        )
+    return Geometry(
+        merged.reshape(-1, inputs, height, width),
+        np.repeat(bias, factor**2),
+        (1, 1),
+        (1, 1),
+        1,
+        factor,
+    )
 
 
 def fits_pairs(graph: Graph, chain: Chain) -> bool:
@@ -330,15 +383,18 @@ class _PaddedStage(DenseStage):
 
     def commands(self, region: Region) -> list[list[int]]:
         """One command, whose region is that of the image before the shuffle."""
-        factor = self.chain.factor
-        small = replace(
-            region,
-            rows=region.rows // factor,
-            columns=region.columns // factor,
-            first_row=region.first_row // factor,
-            first_column=region.first_column // factor,
-        )
-        return super().commands(small)
+        return super().commands(_before_shuffle(region, self.multiple))
+
+
+def _before_shuffle(region: Region, factor: int) -> Region:
+    """Region of the smaller image whose pixels are blocks of this one."""
+    return replace(
+        region,
+        rows=region.rows // factor,
+        columns=region.columns // factor,
+        first_row=region.first_row // factor,
+        first_column=region.first_column // factor,
+    )
 
 
 class ShuffledStage(_PaddedStage):
@@ -346,7 +402,7 @@ class ShuffledStage(_PaddedStage):
 
     def __init__(self, graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles) -> None:
         super().__init__(graph, chain, shape, "pair tiles, shuffled")
-        factor = chain.factor
+        self.multiple = factor = shape.factor
         lanes = max(4, 1 << (factor**2 - 1).bit_length())
         pixels = next((tile[2] for tile in reversed(tiles.dense) if tile[1] >= lanes), 6)
         taps, weights = self._padded(shape, lanes)
@@ -372,6 +428,7 @@ class SumsStage(_PaddedStage):
 
     def __init__(self, graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles) -> None:
         super().__init__(graph, chain, shape, "pair tiles, sums")
+        self.multiple = shape.factor
         _, lanes, pixels = next(
             (tile for tile in tiles.dense if tile[0] == 1 and tile[1] <= max(4, len(shape.weight))),
             tiles.dense[-1],
@@ -385,7 +442,7 @@ class SumsStage(_PaddedStage):
         counts = [0, 0, weights.shape[0], len(taps), weights.shape[2]]
         self._counting = [
             self._part(
-                kernels, self._finish, shape, counts, weights, taps, 0, chain.factor, int(counted)
+                kernels, self._finish, shape, counts, weights, taps, 0, shape.factor, int(counted)
             )
             for counted in (False, True)
         ]
@@ -509,17 +566,20 @@ def direct_stage(graph: Graph, chain: Chain, tiles: Tiles) -> CommandStage | Non
     assert chain.finish is not None
     channels = len(shape.weight)
     per_group = channels // shape.groups
+    if shape.factor > chain.factor:
+        # Every channel of the chain stands for all its phases.
+        chain = replace(chain, finish=chain.finish.repeated(shape.factor**2))
     if chain.finish.wide:
-        if chain.factor > 1 or per_group < tiles.dense[-1][1]:
+        if shape.factor > 1 or per_group < tiles.dense[-1][1]:
             return None
         pieces = chunks(shape, graph.operands[chain.head.name][0].limits)
         return pieces and WideStage(graph, chain, shape, tiles, pieces)
-    if chain.factor == 1 and per_group >= tiles.dense[-1][1]:
+    if shape.factor == 1 and per_group >= tiles.dense[-1][1]:
         return DenseStage(graph, chain, shape, tiles)
-    if chain.factor == 1 and shape.is_depthwise and channels >= tiles.depthwise[-1][0]:
+    if shape.factor == 1 and shape.is_depthwise and channels >= tiles.depthwise[-1][0]:
         return DepthwiseStage(graph, chain, shape, tiles)
     if shape.groups > 1:
         return None
-    if chain.factor > 1 and channels == chain.factor**2 <= MAX_LANES:
+    if shape.factor > 1 and channels == shape.factor**2 <= MAX_LANES:
         return ShuffledStage(graph, chain, shape, tiles)
     return SumsStage(graph, chain, shape, tiles)

@@ -161,8 +161,10 @@ def stage_macs(stage: Stage, height: int, width: int) -> int:
         for position, operand in enumerate(stage.operands)
         if operand.constant is not None and stage.chain.head.op.constant_roles.get(position) == "weight"
     ]  # fmt: skip
-    factor = stage.chain.factor
-    return sum(weights) * (height // factor) * (width // factor)
+    rows, columns = getattr(stage.chain.head.op, "stride", (1, 1))
+    if stage.chain.head.op.name != "conv_transpose2d":
+        rows = columns = stage.chain.factor
+    return sum(weights) * (height // rows) * (width // columns)
 
 
 def aligned_bytes(size: int) -> NDArray[np.uint8]:
@@ -262,7 +264,7 @@ def _channels(stage: Stage) -> int:
 
 def _pieces(segment: Segment, threads: int, options: Options) -> Pieces:
     height, width, _ = segment.sizes[segment.result]
-    factor = segment.stages[-1].chain.factor
+    factor = segment.stages[-1].multiple
     # Bytes of all values per pixel of the result, columns and rows alike.
     per_pixel = sum(
         prod(segment.sizes[stage.result]) * ITEM for stage in segment.stages

@@ -15,7 +15,7 @@ from fxp.engine.winograd_stages import winograd_stage
 from fxp.graph import Graph, Node
 from fxp.kernels.host import Tiles, host_tiles
 
-HEADS: Final = frozenset({"conv2d", "linear"})
+HEADS: Final = frozenset({"conv2d", "conv_transpose2d", "linear"})
 """Ops that a chain of several nodes may begin with."""
 BUILDERS: Final[tuple[Callable[[Graph, Chain, Tiles], CommandStage | None], ...]] = (
     winograd_stage,

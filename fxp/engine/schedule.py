@@ -102,7 +102,7 @@ class _Walk:
         self.columns: dict[str, Span] = {segment.result: columns}
         for stage in reversed(segment.stages):
             width = segment.sizes[stage.result][1]
-            self.columns[stage.result] = _whole(self.columns[stage.result], stage.chain.factor)
+            self.columns[stage.result] = _whole(self.columns[stage.result], stage.multiple)
             needed = _clip(self.columns[stage.result], width)
             for position, name in enumerate(stage.inputs):
                 self._widen(self.columns, name, self._reach(stage, 1, position, needed))
@@ -127,7 +127,7 @@ class _Walk:
             step: dict[str, tuple[int, int, int]] = {}
             for stage in reversed(segment.stages):
                 if stage.result in needed:
-                    needed[stage.result] = _whole(needed[stage.result], stage.chain.factor)
+                    needed[stage.result] = _whole(needed[stage.result], stage.multiple)
                 self._take(stage.result, needed, done, kept, step)
                 if stage.result not in step:
                     continue

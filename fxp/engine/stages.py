@@ -106,6 +106,8 @@ class Stage(ABC):
         assert target is not None
         self.dtype = target.format.dtype
         self.operands = graph.operands[chain.head.name]
+        self.multiple = chain.factor
+        """Regions begin and end at multiples of this."""
         self._positions = [
             position
             for position, name in enumerate(chain.head.inputs)
@@ -152,8 +154,6 @@ class CommandStage(Stage):
         """Memory that a command for a region needs to itself."""
         return 0
 
-    row_multiple = 1
-    """Rows of a region should be a multiple of this where possible."""
 
 
 class BandStage(Stage):

@@ -227,7 +227,7 @@ def winograd_stage(graph: Graph, chain: Chain, tiles: Tiles) -> WinogradStage | 
         chain.finish.wide
         or height not in CUTS
         or width not in CUTS
-        or chain.factor > 1
+        or shape.factor > 1
         or (shape.groups, shape.stride, shape.dilation) != (1, (1, 1), (1, 1))
         or min(channels, group_in) < MIN_CHANNELS
         or group_in % 8

@@ -12,7 +12,7 @@ through `fxp.kernels.requantize`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -56,6 +56,12 @@ class Finish:
     def wide(self) -> bool:
         """Whether sums need int64."""
         return self.start.dtype == np.int64
+
+    def repeated(self, count: int) -> Finish:
+        """Finish in which every channel comes so many times in a row."""
+        return replace(
+            self, start=np.repeat(self.start, count), shift=np.repeat(self.shift, count)
+        )
 
     def stored(self, counted: bool) -> int:
         """What a tile stores, as `fxp.kernels.pair_mac` names it."""
