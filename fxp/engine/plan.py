@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.engine.program import Options, Program
-from fxp.engine.schedule import ALIGNMENT, ITEM, Schedule, Segment, Span, schedule
+from fxp.engine.schedule import ALIGNMENT, ITEM, Schedule, Segment, Span, schedules
 from fxp.engine.stages import BandStage, CommandStage, Stage
 from fxp.extents import Shape
 
@@ -278,19 +278,14 @@ def _pieces(segment: Segment, threads: int, options: Options) -> Pieces:
     if threads > 1 and strips * parts < threads:
         parts = max(parts, min(threads, height // factor))
     row_spans = _cut(height, parts, factor)
-    schedules = [
-        schedule(segment, rows, columns, band) for rows in row_spans for columns in strip_spans
-    ]
     shape = (row_spans[0][1] - row_spans[0][0], strip_spans[0][1] - strip_spans[0][0])
-    return Pieces(segment.stages, tuple(schedules), shape, band)
+    return Pieces(segment.stages, tuple(schedules(segment, row_spans, strip_spans, band)), shape, band)
 
 
 def _cut(size: int, parts: int, multiple: int) -> list[Span]:
-    """Cut an axis into parts of about the same size whose ends are multiples."""
-    count = size // multiple
-    parts = min(parts, count)
-    ends = [count * part // parts * multiple for part in range(parts)] + [size]
-    return list(zip(ends, ends[1:], strict=False))
+    """Cut an axis into parts that begin at multiples and are as wide, but for the last."""
+    step = -(-size // (parts * multiple)) * multiple
+    return [(first, min(first + step, size)) for first in range(0, size, step)]
 
 
 def _slots(

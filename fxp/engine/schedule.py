@@ -16,7 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.engine.stages import NOWHERE, CommandStage, Place, Region
-from fxp.kernels.commands import FIELDS, copy_rows, zero_rows
+from fxp.kernels.commands import (
+    FIELDS,
+    FIRST_COLUMN,
+    INPUT,
+    KERNEL,
+    OTHER,
+    RESULT,
+    SLOT,
+    copy_rows,
+    zero_rows,
+)
 
 ALIGNMENT = 64
 """Buffers and their rows begin at cache lines."""
@@ -107,6 +117,18 @@ class _Walk:
             for position, name in enumerate(stage.inputs):
                 self._widen(self.columns, name, self._reach(stage, 1, position, needed))
 
+    def form(self) -> tuple | None:
+        """What two strips must share to have the same commands; None for one at a border."""
+        left = self.columns[self.segment.result][0]
+        form = []
+        for name, (first, last) in self.columns.items():
+            width, whole = self.segment.sizes[name][1], self.segment.sizes[self.segment.result][1]
+            if first < 0 or last > width:
+                return None
+            # Where the strip begins, relative to the result, in units that both sizes divide.
+            form.append((last - first, first * whole - left * width))
+        return tuple(form)
+
     def _reach(self, stage: CommandStage, axis: int, position: int, span: Span) -> Span:
         size = self.segment.sizes[stage.inputs[position]][axis]
         return stage.reach(axis, position, *span, size)
@@ -183,14 +205,63 @@ def schedule(segment: Segment, rows: Span, columns: Span, band: int) -> Schedule
     band
         Rows of the result per step.
     """
-    walk = _Walk(segment, rows, columns)
+    return _write(segment, _Walk(segment, rows, columns), band)
+
+
+def schedules(
+    segment: Segment, row_spans: Sequence[Span], column_spans: Sequence[Span], band: int
+) -> list[Schedule]:
+    """Return the `schedule` of every piece of a grid.
+
+    Strips away from the borders differ only in where their columns begin: one is written down, and
+    moved for the others.
+    """
+    found = []
+    for rows in row_spans:
+        written: dict[tuple, tuple[_Walk, Schedule]] = {}
+        for columns in column_spans:
+            walk = _Walk(segment, rows, columns)
+            key = walk.form()
+            if key is None:
+                found.append(_write(segment, walk, band))
+            elif key not in written:
+                written[key] = walk, _write(segment, walk, band)
+                found.append(written[key][1])
+            else:
+                model, like = written[key]
+                found.append(_moved(segment, like, model.columns, walk.columns))
+    return found
+
+
+def _write(segment: Segment, walk: _Walk, band: int) -> Schedule:
     steps = walk.steps(band)
     buffers, scratch, workspace = _allocate(segment, walk, steps)
-    writer = _Writer(segment, buffers, scratch, columns)
+    writer = _Writer(segment, buffers, scratch, walk.columns[segment.result])
     writer.clear()
     for step in steps:
         writer.step(step)
     return Schedule(np.array(writer.commands, np.int64).reshape(-1, FIELDS), workspace)
+
+
+def _moved(
+    segment: Segment,
+    model: Schedule,
+    before: Mapping[str, Span],
+    after: Mapping[str, Span],
+) -> Schedule:
+    """Commands of a strip, from those of another one of the same form."""
+    commands = model.commands.copy()
+    by_base = {segment.bases[name]: name for name in before if name in segment.bases}
+    for field in (RESULT, INPUT, OTHER):
+        for base, name in by_base.items():
+            distance = (after[name][0] - before[name][0]) * segment.sizes[name][2] * ITEM
+            commands[commands[:, field] == base, field + 1] += distance
+    results = {slot: name for name, slot in segment.slots.items() if name in before}
+    plain = np.isin(commands[:, KERNEL], [copy_rows.address, zero_rows.address])
+    for slot, name in results.items():
+        computed = (commands[:, SLOT] == slot) & ~plain
+        commands[computed, FIRST_COLUMN] += after[name][0] - before[name][0]
+    return Schedule(commands, model.workspace)
 
 
 def _allocate(
@@ -301,6 +372,7 @@ class _Writer:
             self.scratch,
             self.segment.counted,
             self.segment.slots[stage.result],
+            sizes[stage.inputs[0]][:2],
         )
         self.commands += stage.commands(region)
 

@@ -56,6 +56,8 @@ class Region:
         Whether overflows are counted.
     slot
         Counter of the overflows.
+    size
+        Rows and columns of the whole first input.
     """
 
     rows: int
@@ -67,6 +69,7 @@ class Region:
     scratch: tuple[int, int]
     counted: bool
     slot: int
+    size: tuple[int, int] = (0, 0)
 
     def command(self, kernel: Any, block: NDArray[np.int64] | None) -> list[int]:
         """Return a command for this region."""
@@ -83,6 +86,7 @@ class Region:
             *self.result.fields(),
             *first.fields(),
             *(others[0] if others else NOWHERE).fields(),
+            *self.size,
         ]
         assert len(fields) == FIELDS
         return fields

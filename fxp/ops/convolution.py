@@ -176,7 +176,7 @@ class Conv2d(Op):
             constant_data(operands[1]).transpose(2, 3, 1, 0).astype(dtype)
         )
         bias = bias_or_zeros(operands, dtype)
-        vertical, horizontal = self._taps(operands)
+        vertical, horizontal = (self._taps(operands, axis) for axis in (0, 1))
 
         def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
             (source,) = inputs
@@ -187,16 +187,15 @@ class Conv2d(Op):
 
         return run
 
-    def _taps(self, operands: Sequence[Operand]) -> tuple[Taps, Taps]:
-        """Rows and columns that the kernel reads."""
-        kernel = constant_data(operands[1]).shape[2:]
-        vertical, horizontal = (
-            Taps(count, stride, dilation, before, self.padding_mode)
-            for count, stride, dilation, before in zip(
-                kernel, self.stride, self.dilation, self.padding[::2], strict=True
-            )
+    def _taps(self, operands: Sequence[Operand], axis: int) -> Taps:
+        """Rows (axis 0) or columns (axis 1) that the kernel reads."""
+        return Taps(
+            constant_data(operands[1]).shape[2 + axis],
+            self.stride[axis],
+            self.dilation[axis],
+            self.padding[2 * axis],
+            self.padding_mode,
         )
-        return vertical, horizontal
 
     def reach(
         self,
@@ -208,7 +207,7 @@ class Conv2d(Op):
         size: int,
     ) -> tuple[int, int]:
         """Span of the kernel; leaves the image for zero padding."""
-        return self._taps(operands)[axis].reach(first, last, size)
+        return self._taps(operands, axis).reach(first, last, size)
 
     def torch(self, operands: Sequence[Operand], *tensors: torch.Tensor) -> torch.Tensor:
         """torch.nn.functional.conv2d."""
