@@ -16,13 +16,15 @@ from fxp.frontend.context import Context, Converter, module_of, op_name, refusal
 from fxp.frontend.errors import FrontendError
 from fxp.frontend.layers import LAYERS
 from fxp.frontend.movement import MOVEMENT, identity
+from fxp.frontend.normalization import NORMALIZATION
+from fxp.frontend.patterns import find_patterns
 from fxp.frontend.refusals import ADVICE, DEFAULT
 from fxp.frontend.remove_dead_code import remove_dead_code
 from fxp.frontend.trace import Symbols, Trace, example_size, sizes_of
 from fxp.graph import Graph, State, Value
 from fxp.ops import GraphError, Requantize
 
-CONVERTERS: dict[str, Converter] = {**LAYERS, **ARITHMETIC, **MOVEMENT}
+CONVERTERS: dict[str, Converter] = {**LAYERS, **NORMALIZATION, **ARITHMETIC, **MOVEMENT}
 """Every supported aten op and overload."""
 
 SCALARS = (torch.SymInt, torch.SymFloat, torch.SymBool, int, float, bool)
@@ -100,8 +102,12 @@ class _Conversion:
             for name, symbol in symbols.by_name.items()
             if symbol in trace.lowest and name in self._sizes
         }
+        self._patterns = find_patterns(trace.nodes)
+        self._inner = frozenset[FxNode]().union(*(item.inner for item in self._patterns.values()))
         last_of_call = {
-            module_of(node).call: node for node in trace.nodes if str(node.target) in CONVERTERS
+            module_of(node).call: node
+            for node in trace.nodes
+            if str(node.target) in CONVERTERS or node in self._patterns
         }
         self._whole_layers = set(last_of_call.values())
 
@@ -110,7 +116,7 @@ class _Conversion:
         for node in self._trace.nodes:
             # Only assertions of export have no reader: they check what shapes already say, and
             # ops that write to their arguments are gone.
-            if node.users:
+            if node.users and node not in self._inner:
                 self._environment[node] = self._convert(node)
         ends = [self._end(output, position) for position, output in enumerate(self._trace.outputs)]
         states = tuple(
@@ -138,6 +144,10 @@ class _Conversion:
         value = node.meta.get("val")
         if isinstance(value, SCALARS):
             return value
+        pattern = self._patterns.get(node)
+        if pattern is not None:
+            arguments = {key: self._resolved(item) for key, item in pattern.arguments.items()}
+            return self._converted(node, pattern.converter, arguments)
         arguments = self._arguments(node)
         if node.target is operator.getitem:
             items, index = arguments["0"], arguments["1"]
@@ -154,6 +164,10 @@ class _Conversion:
             raise refusal(node, "this op is not supported", advice, size_dependent=False)
         if isinstance(value, torch.Tensor) and not value.is_floating_point():
             raise refusal(node, f"its result is {value.dtype}", DEFAULT, size_dependent=False)
+        return self._converted(node, converter, arguments)
+
+    def _converted(self, node: FxNode, converter: Converter, arguments: dict[str, Any]) -> Any:
+        """Return what a converter makes of a node."""
         context = Context(self._builder, node, arguments, node in self._whole_layers)
         try:
             result = converter(context)

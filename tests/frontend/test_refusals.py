@@ -18,7 +18,14 @@ FUNCTIONS = {
     "transpose": (lambda m, x: x.transpose(2, 3), r"aten\.(transpose|permute) .*pixel_shuffle"),
     "silu": (lambda m, x: functional.silu(x), r"aten\.silu .*x \* torch\.sigmoid\(x\)"),
     "gelu": (lambda m, x: functional.gelu(x), r"aten\.gelu .*nn\.ReLU"),
-    "softmax": (lambda m, x: x.softmax(1), r"aten\._?softmax.*return the logits"),
+    "softmax_rows": (lambda m, x: x.softmax(2), r"aten\._?softmax.*axis 2; only channels"),
+    "softmax_type": (
+        lambda m, x: x.softmax(1, torch.float64).float(), r"aten\._?softmax.*changes the type"
+    ),
+    "average_volume": (
+        lambda m, x: functional.avg_pool3d(x, (3, 1, 1), 1),
+        r"aten\.avg_pool3d .*nn\.LocalResponseNorm as it is",
+    ),
     "log_softmax": (lambda m, x: x.log_softmax(1), r"aten\._?log_softmax.*return the logits"),
     "abs": (lambda m, x: x.abs(), r"aten\.abs .*torch\.relu\(x\) \+ torch\.relu\(-x\)"),
     "exp": (lambda m, x: x.exp(), r"aten\.exp .*not supported; rewrite"),

@@ -83,7 +83,8 @@ REACHED = [
     for case in CASES
     if case.op.name in ("add", "subtract", "concat", "relu", "clamp", "requantize", "slice",
                         "flatten", "pixel_shuffle", "pixel_unshuffle", "nearest", "max_pool",
-                        "global_max_pool", "bilinear_upsample", "prelu", "multiply", "pad")
+                        "global_max_pool", "bilinear_upsample", "prelu", "multiply", "pad",
+                        "soft_threshold")
     or (isinstance(case.op, AveragePool) and case.op.count_padding)
 ]  # fmt: skip
 
