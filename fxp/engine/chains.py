@@ -147,6 +147,8 @@ def _chain(graph: Graph, nodes: tuple[Node, ...]) -> Chain | None:
     result_low, result_high = bounds
     count_low, count_high = bounds
     other, other_shift, factor, clamped = None, 0, 1, False
+    if not sums and any(isinstance(node.op, Add | PixelShuffle) for node in nodes[1:]):
+        return None
     for before, node in zip(nodes, nodes[1:], strict=False):
         operands = graph.operands[node.name]
         frac = _format(before).frac

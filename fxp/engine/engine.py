@@ -15,7 +15,6 @@ from fxp.engine.plan import Memory, Pieces, Plan, make_plan
 from fxp.engine.program import Options, Program
 from fxp.engine.stages import BandStage
 from fxp.execution import Result, start
-from fxp.formats import IntArray
 from fxp.graph import Graph
 from fxp.kernels.commands import run_commands
 from fxp.ops.base import GraphError
@@ -46,32 +45,44 @@ class Engine:
 
     def plan(
         self,
-        shapes: Mapping[str, tuple[int, ...]],
+        input_shapes: Sequence[tuple[int, ...]],
         *,
         threads: int | None = None,
         keep_values: bool = False,
         count_clipped: bool = True,
     ) -> Plan:
-        """Return the plan for concrete shapes of all values; plans are kept for later runs."""
+        """Return the plan for a size; plans are kept for later runs.
+
+        Parameters
+        ----------
+        input_shapes
+            ``(C, H, W)`` or ``(F,)`` of every input.
+        threads, keep_values, count_clipped
+            As in `run`.
+
+        Raises
+        ------
+        GraphError
+            If the shapes do not fit the graph.
+        """
         threads = check_threads(threads)
-        key = (tuple(shapes.items()), threads, keep_values, count_clipped)
+        shapes = tuple(tuple(map(int, shape)) for shape in input_shapes)
+        key = (shapes, threads, keep_values, count_clipped)
         with self._lock:
             if key not in self._plans:
+                program = self._program(keep_values)
+                sizes = program.graph.concrete_shapes(program.graph.bind(shapes))
+                plan = make_plan(program, sizes, threads=threads, counted=count_clipped)
                 if len(self._plans) >= MAX_PLANS:
                     del self._plans[next(iter(self._plans))]
-                self._plans[key] = make_plan(
-                    self._program(keep_values), shapes, threads=threads, counted=count_clipped
-                )
+                self._plans[key] = plan
             return self._plans[key]
 
     def _program(self, keep_values: bool) -> Program:
         if keep_values not in self._programs:
-            options = self.options
-            if keep_values:
-                options = replace(options, fuse=False)
-            self._programs[keep_values] = Program(self.graph, options)
-            if keep_values:
-                self._programs[True].kept = frozenset(self.graph.values)
+            options = replace(self.options, fuse=False) if keep_values else self.options
+            kept = self.graph.values if keep_values else ()
+            self._programs[keep_values] = Program(self.graph, options, frozenset(kept))
         return self._programs[keep_values]
 
     def run(
@@ -82,6 +93,7 @@ class Engine:
         threads: int | None = None,
         keep_values: bool = False,
         count_clipped: bool = True,
+        narrow: bool = False,
     ) -> Result:
         """Run the graph once.
 
@@ -94,25 +106,26 @@ class Engine:
         keep_values
             Whether the result holds every value; then nothing is fused.
         count_clipped
-            Whether the result holds the counts of overflows.
+            Whether the result holds the counts of overflows; without, more is fused.
+        narrow
+            Whether arrays come in the narrowest integer type of their format instead of int64.
         """
         started, shapes = start(self.graph, inputs, states)
         plan = self.plan(
-            shapes, threads=threads, keep_values=keep_values, count_clipped=count_clipped
+            [shapes[value.name] for value in self.graph.inputs],
+            threads=threads,
+            keep_values=keep_values,
+            count_clipped=count_clipped,
         )
         memory = plan.take_memory()
         for name, array in started.items():
-            plan.array(memory, name)[...] = (
-                array if array.ndim == 1 else array.transpose(1, 2, 0)
-            )
+            plan.array(memory, name)[...] = array if array.ndim == 1 else array.transpose(1, 2, 0)
         overflows = _execute(plan, memory)
 
-        def export(name: str) -> IntArray:
+        def export(name: str) -> NDArray:
             array = plan.array(memory, name)
-            if len(shapes[name]) == 1:
-                return array.reshape(-1).astype(np.int64)
-            result = np.empty(shapes[name], np.int64)
-            result[...] = array.transpose(2, 0, 1)
+            result = np.empty(shapes[name], array.dtype if narrow else np.int64)
+            result[...] = array.reshape(-1) if result.ndim == 1 else array.transpose(2, 0, 1)
             return result
 
         result = Result(
@@ -129,7 +142,8 @@ class Engine:
         # The values inside a chain are exact: nothing overflows.
         counts = {node.name: 0 for node in self.graph.nodes}
         for stage, count in zip(plan.program.stages, overflows.tolist(), strict=True):
-            counts[stage.result] = count
+            if stage.result in counts:
+                counts[stage.result] = count
         return counts
 
 

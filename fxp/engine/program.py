@@ -10,6 +10,7 @@ import numpy as np
 
 from fxp.engine.chains import Chain, chains
 from fxp.engine.convolution_stages import direct_stage
+from fxp.engine.padding_stages import pad_stage, separate_padding
 from fxp.engine.stages import BandStage, CommandStage, Stage
 from fxp.engine.winograd_stages import winograd_stage
 from fxp.graph import Graph, Node
@@ -20,6 +21,7 @@ HEADS: Final = frozenset({"conv2d", "conv_transpose2d", "linear"})
 BUILDERS: Final[tuple[Callable[[Graph, Chain, Tiles], CommandStage | None], ...]] = (
     winograd_stage,
     direct_stage,
+    pad_stage,
 )
 """Each makes a fast stage of a chain, or tells by None that it cannot; the first one counts."""
 
@@ -62,15 +64,20 @@ class Program:
         An integer graph.
     options
         How to run it.
+    kept
+        Values to keep in memory besides outputs and states.
     """
 
-    def __init__(self, graph: Graph, options: Options) -> None:
+    def __init__(
+        self, graph: Graph, options: Options, kept: frozenset[str] = frozenset()
+    ) -> None:
+        fast = options.kernels != "portable"
+        graph = separate_padding(graph) if fast else graph
         self.graph, self.options = graph, options
-        self.kept = frozenset(graph.outputs) | {state.source for state in graph.states}
+        self.kept = kept | set(graph.outputs) | {state.source for state in graph.states}
         self.dtypes = {
             name: value.format.dtype for name, value in graph.values.items() if value.format
         }
-        fast = options.kernels != "portable"
         stages = []
         for chain in chains(graph, heads=HEADS, fuse=options.fuse and fast):
             stages += self._stages(chain) if fast else [self._band_stage(chain.head)]

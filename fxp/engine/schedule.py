@@ -369,6 +369,7 @@ class _Writer:
             left,
             self._place(stage.result, first, left),
             tuple(places),
+            sizes[stage.inputs[0]][:2],
             self.scratch,
             self.segment.counted,
             self.segment.slots[stage.result],
@@ -402,5 +403,5 @@ class _Writer:
         self._rows(copy_rows, target, source, rows[1] - rows[0], (right - left) * channels * ITEM)
 
     def _rows(self, kernel: object, target: Place, source: Place, rows: int, size: int) -> None:
-        region = Region(rows, size, 0, 0, target, (source,), self.scratch, False, 0)
+        region = Region(rows, size, 0, 0, target, (source,), (0, 0), self.scratch, False, 0)
         self.commands.append(region.command(kernel, None))

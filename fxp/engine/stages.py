@@ -50,6 +50,8 @@ class Region:
     result, inputs
         Places of the result's first element and of the first element each input's reach begins
         with.
+    image
+        Rows and columns of the whole image that the first input is part of.
     scratch
         Base and offset of memory that the command may overwrite.
     counted
@@ -66,6 +68,7 @@ class Region:
     first_column: int
     result: Place
     inputs: tuple[Place, ...]
+    image: tuple[int, int]
     scratch: tuple[int, int]
     counted: bool
     slot: int

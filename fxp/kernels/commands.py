@@ -42,7 +42,9 @@ INPUT: Final = 12
 """Three fields of the first operand, for the first input that the region reads."""
 OTHER: Final = 15
 """Three fields of the second operand; base -1 for none."""
-FIELDS: Final = 18
+SIZE: Final = 18
+"""Two fields: rows and columns of the whole image that the first operand is part of."""
+FIELDS: Final = 20
 
 signature = types.int64(types.CPointer(types.int64), types.CPointer(types.int64))
 kernel = cfunc(signature, nopython=True, cache=True)
@@ -74,7 +76,7 @@ def _call(typingctx, address, command, bases):  # type: ignore[no-untyped-def]  
 
 
 @intrinsic
-def _move_bytes(typingctx, target, source, count):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def move_bytes(typingctx, target, source, count):  # type: ignore[no-untyped-def]  # noqa: ANN201
     """Copy bytes from one address to another; the ranges may overlap."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
@@ -133,7 +135,7 @@ def copy_rows(command_at: Any, bases_at: Any) -> int:
     bases = carray(bases_at, 1 << 16)
     target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
     for y in range(command[ROWS]):
-        _move_bytes(
+        move_bytes(
             target + y * command[RESULT + 2], source + y * command[INPUT + 2], command[COLUMNS]
         )
     return 0
