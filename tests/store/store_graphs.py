@@ -3,7 +3,7 @@
 import numpy as np
 
 from fxp.extents import Extent
-from fxp.formats import Format, Overflow, Quantization, Rounding
+from fxp.formats import Format, Overflow, Quantization, Rounding, quantize
 from fxp.graph import Constant, Graph, Node, State, Value
 from fxp.ops import (
     Add,
@@ -13,10 +13,12 @@ from fxp.ops import (
     Clamp,
     Concat,
     Conv2d,
+    ConvTranspose2d,
     Flatten,
     GlobalAveragePool,
     GlobalMaxPool,
     Linear,
+    LocalResponseNorm,
     MaxPool,
     Multiply,
     Nearest,
@@ -29,9 +31,13 @@ from fxp.ops import (
     Requantize,
     Sigmoid,
     Slice,
+    Softmax,
+    SoftThreshold,
+    StoredTable,
     Subtract,
     Tanh,
 )
+from fxp.ops.base import Operand
 
 H, W = Extent("H"), Extent("W")
 PIXEL = Format(8, 4)
@@ -78,6 +84,11 @@ def every_op() -> Graph:
     put("flat", Flatten(), "both")
     put("counted", Add(), "flat", "count")
     put("scores", Linear(), "counted", "matrix", "offsets", kind=Quantization(Format(40, 20)))
+    put("curve", StoredTable(), "requantize", "curve.table", kind=Quantization(PIXEL))
+    put("shrunk", SoftThreshold(), "curve", "thresholds", kind=Quantization(PIXEL))
+    put("response", LocalResponseNorm(3, k=2.0), "shrunk", "response.table")
+    put("enlarged", ConvTranspose2d((2, 2), (1, 0), (1, 1), groups=2), "response", "up.w", "up.b")
+    put("shares", Softmax(), "flat", "shares.table", kind=Quantization(Format(12, 11, False)))
     put("next", Requantize(), "tanh", kind=Quantization(Format(9, 3)))
 
     def integers(shape: tuple[int, ...], form: Format) -> np.ndarray:
@@ -85,6 +96,9 @@ def every_op() -> Graph:
 
     small = Format(6, 5)
     table = Format(17, 14, False)
+    sixteen = Format(16, 16, False)
+    response = LocalResponseNorm(3, k=2.0).tabulate(Operand((4, H, W), (PIXEL,)), 16)
+    shares = Softmax().tabulate(Operand((8,), (WIDE.format,)), 16)
     constants = (
         Constant("w", integers((4, 4, 3, 3), Format(8, 0)), weight_formats),
         Constant("b", integers((4,), Format(30, 0)), bias_formats),
@@ -92,6 +106,12 @@ def every_op() -> Graph:
         Constant("slopes", integers((4,), small), (small,)),
         Constant("sigmoid.table", Sigmoid.tabulate(Format(8, 5, False), table), (table,)),
         Constant("tanh.table", Tanh.tabulate(PIXEL, Format(16, 14)), (Format(16, 14),)),
+        Constant("curve.table", integers((256,), small), (small,)),
+        Constant("thresholds", integers((4,), small), (small,)),
+        Constant("response.table", quantize(response, sixteen), (sixteen,)),
+        Constant("shares.table", quantize(shares, sixteen), (sixteen,)),
+        Constant("up.w", integers((2, 2, 3, 3), small), (small,)),
+        Constant("up.b", integers((2,), small), (Format(6, small.frac + WIDE.format.frac),)),
         Constant("matrix", integers((3, 8), small), (small,) * 3),
         Constant("offsets", integers((3,), Format(40, 11)), (Format(40, 11),)),
     )
@@ -99,7 +119,7 @@ def every_op() -> Graph:
         "every op",
         (Value("x", (4, H, W), PIXEL), Value("y", (4, H, W), Format(7, 2))),
         tuple(nodes),
-        ("scores", "nearest", "scores"),
+        ("scores", "nearest", "scores", "enlarged", "shares"),
         constants,
         (
             State(Value("memory", (4, H, W), Format(9, 3)), "next", -3),
