@@ -14,11 +14,10 @@ from fxp.kernels.commands import (
     FIELDS,
     FIRST_COLUMN,
     FIRST_ROW,
-    HEIGHT,
+    SIZE,
     INPUT,
     RESULT,
     ROWS,
-    WIDTH,
     kernel,
     move_bytes,
     operand,
@@ -60,7 +59,7 @@ def pad_kernel(border: int) -> Any:
         bases = carray(bases_at, 1 << 16)
         block = carray(pointer(command[BLOCK]), PAD_FIELDS, np.int64)
         target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
-        height, width, size = command[HEIGHT], command[WIDTH], block[2]
+        height, width, size = command[SIZE], command[SIZE + 1], block[2]
         rows, columns = command[ROWS], command[COLUMNS]
         top, left = command[FIRST_ROW] - block[0], command[FIRST_COLUMN] - block[1]
         # The operand's first element is the smallest row and column that are read.
