@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fxp.formats import FormatError, IntArray, check_raw
 from fxp.graph import Graph, Value
@@ -42,7 +42,9 @@ def start(
     graph: Graph,
     inputs: Sequence[ArrayLike],
     states: Mapping[str, ArrayLike] | None = None,
-) -> tuple[dict[str, IntArray], dict[str, tuple[int, ...]]]:
+    *,
+    narrow: bool = False,
+) -> tuple[dict[str, NDArray], dict[str, tuple[int, ...]]]:
     """Check what goes into a run.
 
     Parameters
@@ -53,6 +55,8 @@ def start(
         Raw integers of each input, ``(C, H, W)`` or ``(F,)``.
     states
         Raw integers of the states by name; those left out start from their reset value.
+    narrow
+        Give arrays of the formats' own dtypes instead of int64, perhaps the caller's own.
 
     Returns
     -------
@@ -72,7 +76,7 @@ def start(
     sizes = graph.bind([array.shape for array in arrays])
     shapes = graph.concrete_shapes(sizes)
     values = {
-        value.name: _checked(value, array)
+        value.name: _checked(value, array, narrow)
         for value, array in zip(graph.inputs, arrays, strict=True)
     }
     given = dict(states or {})
@@ -86,15 +90,15 @@ def start(
         array = np.asarray(given.pop(state.value.name, np.full(shape, int(state.reset))))
         if array.shape != shape:
             raise GraphError(f"state {state.value.name!r} needs shape {shape}, got {array.shape}")
-        values[state.value.name] = _checked(state.value, array)
+        values[state.value.name] = _checked(state.value, array, narrow)
     if given:
         raise GraphError(f"graph {graph.name!r} has no state {sorted(given)}")
     return values, shapes
 
 
-def _checked(value: Value, array: np.ndarray) -> IntArray:
+def _checked(value: Value, array: np.ndarray, narrow: bool) -> NDArray:
     assert value.format is not None
     try:
-        return check_raw(array, value.format)
+        return check_raw(array, value.format, narrow=narrow)
     except FormatError as error:
         raise FormatError(f"{value.name!r}: {error}") from None

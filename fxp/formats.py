@@ -395,8 +395,17 @@ def overflow_mask(
     return np.asarray(above | below)
 
 
-def check_raw(raw: ArrayLike, source: Format) -> IntArray:
+def check_raw(raw: ArrayLike, source: Format, *, narrow: bool = False) -> NDArray:
     """Return `raw` as int64 after checking that every integer fits `source`.
+
+    Parameters
+    ----------
+    raw
+        Integers of any shape.
+    source
+        Their format.
+    narrow
+        Return the format's own dtype instead, without a copy where possible.
 
     Raises
     ------
@@ -405,24 +414,31 @@ def check_raw(raw: ArrayLike, source: Format) -> IntArray:
     FormatError
         If an integer does not fit; the message names the first index.
     """
-    integers = _as_int64(raw)
-    outside = (integers < source.min_raw) | (integers > source.max_raw)
-    if outside.any():
+    integers = _integers(raw)
+    if integers.size and (integers.min() < source.min_raw or integers.max() > source.max_raw):
+        outside = (integers < source.min_raw) | (integers > source.max_raw)
         where = tuple(int(i) for i in np.argwhere(outside)[0])
         raise FormatError(
             f"raw {integers[where]} at index {where} does not fit {source}, "
             f"which holds {source.min_raw} to {source.max_raw}"
         )
-    return integers
+    return integers.astype(source.dtype, copy=False) if narrow else integers.astype(np.int64)
 
 
-def _as_int64(raw: ArrayLike) -> IntArray:
+def _integers(raw: ArrayLike) -> NDArray:
+    """Array of integers that fit int64."""
     array = np.asarray(raw)
     if array.dtype.kind not in "iub":
         raise TypeError(f"raw values must be integers, got dtype {array.dtype}")
+    if array.dtype.kind == "b":
+        return array.astype(np.int64)
     if array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
         raise FormatError("raw values above 2**63 - 1 are not supported")
-    return array.astype(np.int64)
+    return array
+
+
+def _as_int64(raw: ArrayLike) -> IntArray:
+    return _integers(raw).astype(np.int64)
 
 
 def _shift(

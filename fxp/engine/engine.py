@@ -110,7 +110,7 @@ class Engine:
         narrow
             Whether arrays come in the narrowest integer type of their format instead of int64.
         """
-        started, shapes = start(self.graph, inputs, states)
+        started, shapes = start(self.graph, inputs, states, narrow=True)
         plan = self.plan(
             [shapes[value.name] for value in self.graph.inputs],
             threads=threads,
