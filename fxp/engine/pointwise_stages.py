@@ -14,6 +14,7 @@ from fxp.engine.chains import INT32_MAX, INT32_MIN, Chain
 from fxp.engine.stages import CommandStage, Region, variable_inputs
 from fxp.formats import overflow_mask, requantize, saturation_limits
 from fxp.graph import Graph
+from fxp.kernels.borders import BORDER_CODES
 from fxp.kernels.commands import copy_rows
 from fxp.kernels.host import Tiles
 from fxp.kernels.moves import copy_kernel, nearest_kernel, shuffle_kernel, unshuffle_kernel
@@ -145,11 +146,14 @@ class _PartsStage(CommandStage):
     def commands(self, region: Region) -> list[list[int]]:
         """Copy or clip every input."""
         commands = []
-        places = (replace(place, offset=place.offset + ITEM * self._first_channel,
-                          pitch=place.pitch * self._row_step) for place in region.inputs)  # fmt: skip
-        for place, (make, block, offset, row_bytes) in zip(places, self._parts, strict=True):
+        for place, (make, block, offset, row_bytes) in zip(region.inputs, self._parts, strict=True):
+            source = replace(
+                place,
+                offset=place.offset + ITEM * self._first_channel,
+                pitch=place.pitch * self._row_step,
+            )
             result = replace(region.result, offset=region.result.offset + offset)
-            part = replace(region, result=result, inputs=(place,))
+            part = replace(region, result=result, inputs=(source,))
             if row_bytes:
                 part = replace(part, columns=part.columns * row_bytes)
                 commands.append(part.command(copy_rows, None))
@@ -199,7 +203,7 @@ def changes_nothing(chain: Chain) -> bool:
 
 
 def _rule(chain: Chain) -> list[int] | None:
-    """The rule of a chain, if int32 sums suffice and all channels have the same."""
+    """Return the rule of a chain, if int32 sums suffice and all channels have the same."""
     finish = chain.finish
     if changes_nothing(chain):
         return list(IDENTITY)
@@ -392,8 +396,8 @@ def _upsample(graph: Graph, chain: Chain) -> CommandStage | None:
     if rule is None:
         return None
     _, taps = op.taps()
-    symmetric = op.border_mode() == "symmetric"
-    make = partial(upsample_kernel, len(taps) // 2, source.channels, symmetric)
+    border = BORDER_CODES[op.border_mode()]
+    make = partial(upsample_kernel, len(taps) // 2, source.channels, border)
     block = [*rule, *taps, *[0] * (4 - len(taps))]
     return _UpsampleStage(graph, chain, "upsample", make, block)
 
@@ -413,11 +417,13 @@ _MAKERS: Final[tuple[tuple[Any, Callable[[Graph, Chain], CommandStage | None]], 
 
 
 def pointwise_stage(graph: Graph, chain: Chain, tiles: Tiles) -> CommandStage | None:
-    """The fast stage of a chain that does not begin with a convolution, if there is one."""
+    """Return the fast stage of a chain that does not begin with a convolution, if there is one."""
     values = [graph.values[name].format for name in variable_inputs(graph, chain.head)]
     result = chain.last.quantization
     assert result is not None
-    if not values or any(form is None or form.dtype != np.int16 for form in (*values, result.format)):
+    if not values or any(
+        form is None or form.dtype != np.int16 for form in (*values, result.format)
+    ):
         return None
     for ops, make in _MAKERS:
         if isinstance(chain.head.op, ops):

@@ -1,0 +1,271 @@
+"""Kernels of commands that compute every result from one element of each operand.
+
+Where nothing is strided, a row is one long vector of columns times channels; what repeats for every
+pixel - a constant, a slope per channel - is laid out as a *tile* of several pixels, so that the
+inner loop stays long for any number of channels.
+
+Every block begins with the fields of `Rule`. Sums are int32 and wrap; the planner proves that the
+result fits.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Final
+
+import numpy as np
+from llvmlite import ir
+from numba import carray, njit, types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from fxp.kernels.commands import (
+    BLOCK,
+    COLUMNS,
+    FIELDS,
+    INPUT,
+    OTHER,
+    RESULT,
+    ROWS,
+    SCRATCH,
+    kernel,
+    operand,
+    pointer,
+)
+
+RULE_FIELDS: Final = 6
+"""Fields of a block that say how a sum becomes a result: 0 added, 1 right shift, 2 and 3 bounds of
+the result, 4 and 5 bounds outside which it overflows."""
+TILE_ELEMENTS: Final = 512
+"""Elements of a tile, at least."""
+
+Rule = tuple[np.int32, np.int32, np.int32, np.int32, np.int32, np.int32]
+
+
+def _int32_operation(name: str) -> Any:
+    @intrinsic
+    def operation(typingctx, left, right):  # type: ignore[no-untyped-def]
+        def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+            return getattr(builder, name)(*arguments)
+
+        return types.int32(types.int32, types.int32), codegen
+
+    return operation
+
+
+# Numba's own operators widen to 64 bits, which halves the lanes of a vector and more.
+add = _int32_operation("add")
+multiply = _int32_operation("mul")
+shift_right = _int32_operation("ashr")
+
+
+@njit(cache=True, nogil=True, inline="always")
+def read_rule(block: NDArray[np.int64]) -> Rule:
+    """Return the fields of a block that every kernel has."""
+    return (
+        np.int32(block[0]),
+        np.int32(block[1]),
+        np.int32(block[2]),
+        np.int32(block[3]),
+        np.int32(block[4]),
+        np.int32(block[5]),
+    )
+
+
+@njit(cache=True, nogil=True, inline="always")
+def finish(total: np.int32, rule: Rule, result: NDArray[np.int16], index: int) -> np.int32:
+    """Store the result of a sum; returns 1 if it overflows."""
+    value = shift_right(add(total, rule[0]), rule[1])
+    result[index] = np.int16(min(max(value, rule[2]), rule[3]))
+    return np.int32((value < rule[4]) | (value > rule[5]))
+
+
+def tile_elements(channels: int) -> int:
+    """Elements of a tile: whole pixels."""
+    return -(-TILE_ELEMENTS // channels) * channels
+
+
+COMBINE_FIELDS: Final = RULE_FIELDS + 6
+
+
+@cache
+def combine_kernel(multiplies: bool, counted: bool) -> Any:
+    """Return the kernel of a product, or of a sum of multiples, of two operands.
+
+    Block fields: 6, 7 factors of the operands, for a sum; 8 channels; 9 elements of a tile, 0 if
+    the second operand is as large as the first; 10 address of the tile, 0 to make it in the scratch
+    memory of the second operand, a single pixel; 11 channels of that pixel.
+    """
+
+    @kernel
+    def combine(command_at: Any, bases_at: Any) -> int:
+        command = carray(command_at, FIELDS)
+        bases = carray(bases_at, 1 << 16)
+        block = carray(pointer(command[BLOCK]), COMBINE_FIELDS, np.int64)
+        target, left = operand(command, bases, RESULT), operand(command, bases, INPUT)
+        rule = read_rule(block)
+        left_factor, right_factor = np.int32(block[6]), np.int32(block[7])
+        length, tile = command[COLUMNS] * block[8], block[9]
+        right, right_pitch = block[10], 0
+        if tile == 0:
+            right, right_pitch = operand(command, bases, OTHER), command[OTHER + 2]
+        elif right == 0:
+            right = operand(command, bases, SCRATCH)
+            pixel = carray(pointer(operand(command, bases, OTHER)), block[11], np.int16)
+            repeated = carray(pointer(right), tile, np.int16)
+            for first in range(0, tile, block[11]):
+                for c in range(block[11]):
+                    repeated[first + c] = pixel[c]
+        most = tile if tile > 0 else length
+        overflows = 0
+        for y in range(command[ROWS]):
+            for first in range(0, length, most):
+                count = min(most, length - first)
+                result = carray(
+                    pointer(target + y * command[RESULT + 2] + 2 * first), count, np.int16
+                )
+                a = carray(pointer(left + y * command[INPUT + 2] + 2 * first), count, np.int16)
+                b = carray(pointer(right + y * right_pitch), count, np.int16)
+                outside = np.int32(0)
+                for i in range(count):
+                    if multiplies:
+                        total = multiply(a[i], b[i])
+                    else:
+                        total = add(multiply(a[i], left_factor), multiply(b[i], right_factor))
+                    found = finish(total, rule, result, i)
+                    if counted:
+                        outside = add(outside, found)
+                overflows += outside
+        return overflows
+
+    return combine
+
+
+CLIP_FIELDS: Final = RULE_FIELDS + 7
+
+
+@cache
+def clip_kernel(counted: bool) -> Any:
+    """Return the kernel that clips an operand and multiplies it by a power of two.
+
+    Block fields: 6 and 7 bounds of the operand; 8 factor; 9 elements of a pixel that are computed;
+    10 elements from one result pixel to the next; 11 from one pixel of the operand to the next;
+    12 from one element of the operand to the next.
+    """
+
+    @kernel
+    def clip(command_at: Any, bases_at: Any) -> int:
+        command = carray(command_at, FIELDS)
+        bases = carray(bases_at, 1 << 16)
+        block = carray(pointer(command[BLOCK]), CLIP_FIELDS, np.int64)
+        target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
+        rule = read_rule(block)
+        low, high, factor = np.int32(block[6]), np.int32(block[7]), np.int32(block[8])
+        columns, count, result_step, source_step, step = (
+            command[COLUMNS], block[9], block[10], block[11], block[12],
+        )  # fmt: skip
+        if result_step == count and source_step == count and step == 1:
+            columns, count = 1, columns * count
+        overflows = 0
+        for y in range(command[ROWS]):
+            outside = np.int32(0)
+            for x in range(columns):
+                into = target + y * command[RESULT + 2] + 2 * x * result_step
+                place = source + y * command[INPUT + 2] + 2 * x * source_step
+                result = carray(pointer(into), count, np.int16)
+                values = carray(pointer(place), count * step, np.int16)
+                if step == 1:
+                    for i in range(count):
+                        value = min(max(np.int32(values[i]), low), high)
+                        found = finish(multiply(value, factor), rule, result, i)
+                        if counted:
+                            outside = add(outside, found)
+                else:
+                    for i in range(count):
+                        value = min(max(np.int32(values[i * step]), low), high)
+                        found = finish(multiply(value, factor), rule, result, i)
+                        if counted:
+                            outside = add(outside, found)
+            overflows += outside
+        return overflows
+
+    return clip
+
+
+PRELU_FIELDS: Final = RULE_FIELDS + 4
+
+
+@cache
+def prelu_kernel(counted: bool) -> Any:
+    """Return the kernel that multiplies negative elements by the slope of their channel.
+
+    Block fields: 6 factor of the others; 7 channels; 8 elements of the tile of int32 slopes;
+    9 its address.
+    """
+
+    @kernel
+    def prelu(command_at: Any, bases_at: Any) -> int:
+        command = carray(command_at, FIELDS)
+        bases = carray(bases_at, 1 << 16)
+        block = carray(pointer(command[BLOCK]), PRELU_FIELDS, np.int64)
+        target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
+        rule = read_rule(block)
+        one = np.int32(block[6])
+        length, tile = command[COLUMNS] * block[7], block[8]
+        slopes = carray(pointer(block[9]), tile, np.int32)
+        overflows = 0
+        for y in range(command[ROWS]):
+            for first in range(0, length, tile):
+                count = min(tile, length - first)
+                into = target + y * command[RESULT + 2] + 2 * first
+                place = source + y * command[INPUT + 2] + 2 * first
+                result = carray(pointer(into), count, np.int16)
+                values = carray(pointer(place), count, np.int16)
+                outside = np.int32(0)
+                for i in range(count):
+                    value = np.int32(values[i])
+                    # Loaded whatever the sign, as vectors are.
+                    slope = slopes[i]
+                    total = multiply(value, one if value >= 0 else slope)
+                    found = finish(total, rule, result, i)
+                    if counted:
+                        outside = add(outside, found)
+                overflows += outside
+        return overflows
+
+    return prelu
+
+
+LOOK_UP_FIELDS: Final = 5
+
+
+@cache
+def look_up_kernel(counted: bool) -> Any:
+    """Return the kernel that reads results from a table.
+
+    Block fields, without those of a rule: 0 smallest value; 1 entries; 2 address of the int16
+    results; 3 address of a uint8 per entry, 1 where the result overflows; 4 channels.
+    """
+
+    @kernel
+    def look_up(command_at: Any, bases_at: Any) -> int:
+        command = carray(command_at, FIELDS)
+        bases = carray(bases_at, 1 << 16)
+        block = carray(pointer(command[BLOCK]), LOOK_UP_FIELDS, np.int64)
+        target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
+        smallest, length = block[0], command[COLUMNS] * block[4]
+        table = carray(pointer(block[2]), block[1], np.int16)
+        outside = carray(pointer(block[3]), block[1], np.uint8)
+        overflows = 0
+        for y in range(command[ROWS]):
+            result = carray(pointer(target + y * command[RESULT + 2]), length, np.int16)
+            values = carray(pointer(source + y * command[INPUT + 2]), length, np.int16)
+            for i in range(length):
+                # Unsigned, as Numba tests a signed index for counting from the end.
+                entry = np.uint64(values[i] - smallest)
+                result[i] = table[entry]
+                if counted:
+                    overflows += outside[entry]
+        return overflows
+
+    return look_up

@@ -1,0 +1,207 @@
+"""Kernels of commands that combine neighbouring pixels: pooling, and upsampling by two.
+
+Both work on one result row at a time: first the rows of the operand are combined, as one long
+vector, to a row of int32 in the scratch memory; then its columns. Columns beyond the border are
+pixels of that row once more.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Final
+
+import numpy as np
+from numba import carray, njit
+
+from fxp.kernels.borders import source_position
+from fxp.kernels.commands import (
+    BLOCK,
+    COLUMNS,
+    FIELDS,
+    FIRST_COLUMN,
+    FIRST_ROW,
+    INPUT,
+    RESULT,
+    ROWS,
+    SCRATCH,
+    SIZE,
+    kernel,
+    move_bytes,
+    operand,
+    pointer,
+)
+from fxp.kernels.pointwise import RULE_FIELDS, add, finish, multiply, read_rule
+
+POOL_FIELDS: Final = RULE_FIELDS + 7
+
+
+@cache
+def pool_kernel(maximum: bool, width: int, counted: bool) -> Any:
+    """Return the kernel of the maximum, or of the sum, over windows of so many columns.
+
+    Padding repeats the edge for a maximum; for a sum the operand has zeros there.
+    Block fields: 6 factor of the results; 7 channels; 8 rows of a window; 9, 10 rows and columns
+    from one window to the next; 11, 12 rows and columns of padding before the image. Needs scratch
+    memory for the int32 columns of all windows.
+    """
+
+    @kernel
+    def pool(command_at: Any, bases_at: Any) -> int:
+        command = carray(command_at, FIELDS)
+        bases = carray(bases_at, 1 << 16)
+        block = carray(pointer(command[BLOCK]), POOL_FIELDS, np.int64)
+        target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
+        rule = read_rule(block)
+        factor, channels = np.int32(block[6]), block[7]
+        columns = command[COLUMNS]
+        top = command[FIRST_ROW] * block[9] - block[11]
+        left = command[FIRST_COLUMN] * block[10] - block[12]
+        window_columns = (columns - 1) * block[10] + width
+        # The part of the columns that the operand has, and where its rows begin.
+        first, last, first_row = 0, window_columns, top
+        if maximum:
+            first, last = max(-left, 0), min(window_columns, command[SIZE + 1] - left)
+            first_row = max(top, 0)
+        row = carray(pointer(operand(command, bases, SCRATCH)), window_columns * channels, np.int32)
+        inside = row[first * channels : last * channels]
+        overflows = 0
+        for y in range(command[ROWS]):
+            for tap in range(block[8]):
+                position = top + y * block[9] + tap
+                if maximum:
+                    position = min(max(position, 0), command[SIZE] - 1)
+                place = source + (position - first_row) * command[INPUT + 2]
+                values = carray(pointer(place), (last - first) * channels, np.int16)
+                if tap == 0:
+                    for i in range(values.size):
+                        inside[i] = values[i]
+                elif maximum:
+                    for i in range(values.size):
+                        inside[i] = max(inside[i], np.int32(values[i]))
+                else:
+                    for i in range(values.size):
+                        inside[i] = add(inside[i], values[i])
+            for x in range(first):
+                row[x * channels : (x + 1) * channels] = inside[:channels]
+            for x in range(last, window_columns):
+                row[x * channels : (x + 1) * channels] = inside[inside.size - channels :]
+            outside = np.int32(0)
+            for x in range(columns):
+                into = target + y * command[RESULT + 2] + 2 * x * channels
+                result = carray(pointer(into), channels, np.int16)
+                begin = x * block[10] * channels
+                window = row[begin : begin + width * channels]
+                for c in range(channels):
+                    total = window[c]
+                    for tap in range(1, width):
+                        value = window[tap * channels + c]
+                        total = max(total, value) if maximum else add(total, value)
+                    found = finish(multiply(total, factor), rule, result, c)
+                    if counted:
+                        outside = add(outside, found)
+            overflows += outside
+        return overflows
+
+    return pool
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _first_tap(output: int, radius: int) -> int:
+    """Pixel that the first tap of an output reads."""
+    return output // 2 + output % 2 - radius
+
+
+UPSAMPLE_FIELDS: Final = RULE_FIELDS + 4
+
+
+def upsample_scratch(columns: int, channels: int, radius: int) -> int:
+    """Bytes of scratch memory that `upsample_kernel` needs."""
+    return (4 * (columns // 2 + 2 + 2 * radius) + 4 * (columns // 2 + 1)) * channels
+
+
+@cache
+def upsample_kernel(radius: int, channels: int, border: int, counted: bool) -> Any:
+    """Return the separable upsampling by two with ``2 * radius`` taps, radius 1 or 2.
+
+    Block fields: 6 to 9 the taps of odd outputs, those of even outputs being their mirror image;
+    beyond the borders pixels are repeated as `source_position` tells by `border`.
+    """
+    taps = 2 * radius
+    size = 2 * channels
+
+    @kernel
+    def upsample(command_at: Any, bases_at: Any) -> int:
+        command = carray(command_at, FIELDS)
+        bases = carray(bases_at, 1 << 16)
+        block = carray(pointer(command[BLOCK]), UPSAMPLE_FIELDS, np.int64)
+        target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
+        rule = read_rule(block)
+        columns, height, width = command[COLUMNS], command[SIZE], command[SIZE + 1]
+        first_column, first_row = command[FIRST_COLUMN], command[FIRST_ROW]
+        left = _first_tap(first_column, radius)
+        right = _first_tap(first_column + columns - 1, radius) + taps
+        first, last = max(left, 0), min(right, width)
+        top = max(_first_tap(first_row, radius), 0)
+        scratch = operand(command, bases, SCRATCH)
+        row = carray(pointer(scratch), (right - left) * channels, np.int32)
+        inside = row[(first - left) * channels : (last - left) * channels]
+        phase_bytes = (columns + 1) // 2 * size
+        phases = scratch + 4 * row.size
+        overflows = 0
+        for y in range(command[ROWS]):
+            output = first_row + y
+            for tap in range(0, taps, 2):
+                lower = tap if output % 2 == 1 else taps - 1 - tap
+                upper = tap + 1 if output % 2 == 1 else taps - 2 - tap
+                one, two = np.int32(block[6 + lower]), np.int32(block[6 + upper])
+                position = _first_tap(output, radius) + tap
+                above = source_position(position, height, border) - top
+                below = source_position(position + 1, height, border) - top
+                a = carray(pointer(source + above * command[INPUT + 2]), inside.size, np.int16)
+                b = carray(pointer(source + below * command[INPUT + 2]), inside.size, np.int16)
+                if tap == 0:
+                    for i in range(inside.size):
+                        inside[i] = add(multiply(a[i], one), multiply(b[i], two))
+                else:
+                    for i in range(inside.size):
+                        sums = add(multiply(a[i], one), multiply(b[i], two))
+                        inside[i] = add(inside[i], sums)
+            for x in range(left, first):
+                pixel = (source_position(x, width, border) - left) * channels
+                for c in range(channels):
+                    row[(x - left) * channels + c] = row[pixel + c]
+            for x in range(last, right):
+                pixel = (source_position(x, width, border) - left) * channels
+                for c in range(channels):
+                    row[(x - left) * channels + c] = row[pixel + c]
+            outside = np.int32(0)
+            for phase in range(min(columns, 2)):
+                odd = (first_column + phase) % 2 == 1
+                w0, w1 = np.int32(block[6]), np.int32(block[7])
+                w2, w3 = np.int32(block[8]), np.int32(block[9])
+                if not odd and radius == 1:
+                    w0, w1 = w1, w0
+                elif not odd:
+                    w0, w1, w2, w3 = w3, w2, w1, w0
+                count = (columns + 1 - phase) // 2 * channels
+                begin = (_first_tap(first_column + phase, radius) - left) * channels
+                values = row[begin : begin + count + (taps - 1) * channels]
+                results = carray(pointer(phases + phase * phase_bytes), count, np.int16)
+                for i in range(count):
+                    total = add(multiply(values[i], w0), multiply(values[i + channels], w1))
+                    if radius == 2:
+                        total = add(total, multiply(values[i + 2 * channels], w2))
+                        total = add(total, multiply(values[i + 3 * channels], w3))
+                    found = finish(total, rule, results, i)
+                    if counted:
+                        outside = add(outside, found)
+            overflows += outside
+            into = target + y * command[RESULT + 2]
+            for x in range(columns // 2):
+                move_bytes(into + 2 * x * size, phases + x * size, size)
+                move_bytes(into + (2 * x + 1) * size, phases + phase_bytes + x * size, size)
+            if columns % 2 == 1:
+                move_bytes(into + (columns - 1) * size, phases + columns // 2 * size, size)
+        return overflows
+
+    return upsample
