@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 
 from fxp.formats import Overflow, Rounding, saturation_limits
 from fxp.graph import Graph, Node
 from fxp.kernels.finish import Finish
-from fxp.ops import Add, Clamp, PixelShuffle, Relu, Requantize
+from fxp.ops import Add, Clamp, Multiply, PixelShuffle, Relu, Requantize, Subtract
+
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 MAX_SHIFT = 62
+ELEMENTWISE: Final = Add | Subtract | Multiply | Relu | Clamp | Requantize
+"""Heads that may only be clipped and rounded: their kernels add nothing more."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def chains(graph: Graph, *, heads: frozenset[str], fuse: bool = True) -> list[Ch
     for node in graph.nodes:
         if node.name in taken:
             continue
-        best = _single(graph, node)
+        best = single(graph, node)
         if fuse and node.op.name in heads:
             nodes = [node]
             while (follower := followers.get(nodes[-1].name)) and follower.name not in taken:
@@ -96,7 +100,8 @@ def chains(graph: Graph, *, heads: frozenset[str], fuse: bool = True) -> list[Ch
     return sorted(found, key=lambda chain: position[chain.last.name])
 
 
-def _single(graph: Graph, node: Node) -> Chain:
+def single(graph: Graph, node: Node) -> Chain:
+    """Return the chain of one node."""
     return _chain(graph, (node,)) or Chain((node,))
 
 
@@ -147,7 +152,9 @@ def _chain(graph: Graph, nodes: tuple[Node, ...]) -> Chain | None:
     result_low, result_high = bounds
     count_low, count_high = bounds
     other, other_shift, factor, clamped = None, 0, 1, False
-    if not sums and any(isinstance(node.op, Add | PixelShuffle) for node in nodes[1:]):
+    if isinstance(head.op, ELEMENTWISE) and any(
+        isinstance(node.op, Add | PixelShuffle) for node in nodes[1:]
+    ):
         return None
     for before, node in zip(nodes, nodes[1:], strict=False):
         operands = graph.operands[node.name]

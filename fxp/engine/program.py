@@ -8,20 +8,25 @@ from typing import Final, Literal
 
 import numpy as np
 
-from fxp.engine.chains import Chain, chains
+from fxp.engine.chains import Chain, chains, single
 from fxp.engine.convolution_stages import direct_stage
 from fxp.engine.padding_stages import pad_stage, separate_padding
+from fxp.engine.pointwise_stages import pointwise_stage
 from fxp.engine.stages import BandStage, CommandStage, Stage
 from fxp.engine.winograd_stages import winograd_stage
 from fxp.graph import Graph, Node
 from fxp.kernels.host import Tiles, host_tiles
 
-HEADS: Final = frozenset({"conv2d", "conv_transpose2d", "linear"})
+HEADS: Final = frozenset(
+    {"conv2d", "conv_transpose2d", "linear"}
+    | {"add", "subtract", "multiply", "relu", "clamp", "requantize"}
+)
 """Ops that a chain of several nodes may begin with."""
 BUILDERS: Final[tuple[Callable[[Graph, Chain, Tiles], CommandStage | None], ...]] = (
     winograd_stage,
     direct_stage,
     pad_stage,
+    pointwise_stage,
 )
 """Each makes a fast stage of a chain, or tells by None that it cannot; the first one counts."""
 
@@ -90,7 +95,11 @@ class Program:
                 continue
             if (stage := build(self.graph, chain, tiles)) is not None:
                 return [stage]
-        return [self._band_stage(node) for node in chain.nodes]
+        if len(chain.nodes) > 1:
+            return [
+                stage for node in chain.nodes for stage in self._stages(single(self.graph, node))
+            ]
+        return [self._band_stage(chain.head)]
 
     def _band_stage(self, node: Node) -> BandStage:
         accumulator = node.accumulator
