@@ -20,14 +20,13 @@ from cases import (
 from equality import check_engine, run_oracle
 from hypothesis import given, settings
 
-from fxp import engine as engine_module
-from fxp.engine import Engine
+from fxp.engine import Engine, Options
 from fxp.ops import GraphError
 
 
-def check(example: Example) -> int:
+def check(example: Example, options: Options | None = None) -> int:
     """Run both batch elements; returns how many elements were clipped."""
-    engine = Engine(example.graph)
+    engine = Engine(example.graph, options)
     expected = run_oracle(example.graph, example.inputs)
     check_engine(example.graph, expected[0], example.inputs[0], engine=engine)
     check_engine(example.graph, expected[1], example.inputs[1], options=((1, True),), engine=engine)
@@ -54,15 +53,15 @@ def test_any_example(example: Example) -> None:
     check(example)
 
 
-@pytest.mark.parametrize("band_bytes", [1, 150])
+@pytest.mark.parametrize(("band_bytes", "band_rows"), [(1, 1), (150, 3)])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_row_bands(case: Case, band_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_row_bands(case: Case, band_bytes: int, band_rows: int) -> None:
     """One row per band, and a few rows per band."""
-    monkeypatch.setattr(engine_module, "BAND_BYTES", band_bytes)
     choices = RandomChoices(np.random.default_rng(band_bytes))
     size = (24, case.multiple * max(2, case.smallest[1] // case.multiple))
     example = build(case, choices, pattern="random", constant_pattern="random", size=size)
-    check(example)
+    for kernels in ("portable", "fast"):
+        check(example, Options(kernels, band_bytes=band_bytes, band_rows=band_rows))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,9 +19,9 @@ from equality import (
 from hypothesis import HealthCheck, Phase, find, given, settings
 from random_graphs import GraphExample, graphs, random_inputs
 
-from fxp import engine as engine_module
 from fxp import oracle
-from fxp.engine import Engine
+from fxp.engine import Engine, Options
+from fxp.engine.stages import BandStage
 from fxp.export.onnx import to_onnx
 from fxp.formats import Format, Quantization
 from fxp.graph import Graph, Node, State, Value
@@ -101,31 +100,33 @@ def test_random_graphs() -> None:
 def test_row_bands(example: GraphExample) -> None:
     """Tall images with bands of one row, and of a few."""
     graph = example.graph
-    for band_bytes in (1, 200):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(engine_module, "BAND_BYTES", band_bytes)
+    for band_bytes, band_rows in ((1, 1), (200, 4)):
+        for kernels in ("portable", "fast"):
+            options = Options(kernels, band_bytes=band_bytes, band_rows=band_rows)
+            engine = Engine(graph, options)
             states: dict = {}
             for batch in example.calls:
                 expected = oracle.run(graph, batch[0], states)
-                check_engine(graph, expected, batch[0], states, ((1, True), (3, False)))
+                check_engine(graph, expected, batch[0], states, ((1, True), (3, False)), engine)
                 states = expected.states
 
 
-def test_bands_cover_every_row_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bands_cover_every_row_once() -> None:
     """The rows that the kernel is asked for are all rows, in several bands."""
-    monkeypatch.setattr(engine_module, "BAND_BYTES", 100)
     form = Format(8, 0)
     graph = Graph("g", (Value("x", (2, 31, 4), form),),
                   (Node("y", Relu(), ("x",), Quantization(form)),), ("y",))  # fmt: skip
-    engine = Engine(graph)
+    engine = Engine(graph, Options("portable", band_bytes=100))
     bands: list[tuple[int, int]] = []
-    step = engine._steps[0]
+    (stage,) = engine.plan([(2, 31, 4)]).program.stages
+    assert isinstance(stage, BandStage)
+    right = stage.run_kernel
 
     def kernel(band: np.ndarray, first_row: int, first_column: int, inputs: list[Window]) -> None:
         bands.append((first_row, first_row + len(band)))
-        step.kernel(band, first_row, first_column, inputs)
+        right(band, first_row, first_column, inputs)
 
-    engine._steps = (replace(step, kernel=kernel),)
+    stage.run_kernel = kernel
     engine.run([np.zeros((2, 31, 4), np.int64)], threads=1)
     assert [row for first, end in sorted(bands) for row in range(first, end)] == [*range(31)]
     assert len(bands) == 11

@@ -12,7 +12,7 @@ from cases import MODES, WIDE_CASES, Case, RandomChoices, build, product
 from equality import check_engine, check_onnx, check_torch, onnx_refuses, run_oracle, torch_refuses
 
 from fxp import oracle, torch_forward
-from fxp.engine import Engine
+from fxp.engine import Engine, Options
 from fxp.export.onnx import to_onnx
 from fxp.formats import Format, Quantization, Rounding
 from fxp.graph import Constant, Graph, Node, Value
@@ -34,7 +34,9 @@ def test_wide_case(count: int, case: Case) -> None:
         if not graph.constants:
             assert example.accumulator.bits == count
         seen.add(example.accumulator.bits)
-        dtype = Engine(graph)._steps[0].accumulator_dtype
+        plan = Engine(graph, Options("portable")).plan([array.shape for array in batch[0]])
+        (stage,) = plan.program.stages
+        dtype = stage.accumulator_dtype
         operands_fit = all(value.format.dtype.itemsize <= 4 for value in graph.inputs)
         assert dtype == (np.int32 if example.accumulator.bits <= 32 and operands_fit else np.int64)
         expected = run_oracle(graph, batch)
