@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp import oracle
-from fxp.engine import Engine
+from fxp.engine import Engine, Plan
 from fxp.execution import Result
 from fxp.extents import shape_text
 from fxp.formats import (
@@ -106,7 +106,7 @@ class FixedModel:
         FormatError
             For NaN or infinity.
         """
-        return self._real(inputs, partial(self._engine.run, threads=threads))
+        return self._real(inputs, self._executor(threads))
 
     def oracle(self, *inputs: Any) -> Any:
         """Run the slow reference instead of the engine; same arguments and results."""
@@ -133,7 +133,8 @@ class FixedModel:
             If a shape does not fit, or an integer lies outside the input format.
         """
         batches, restore = self._batched(_as_arrays(inputs))
-        results = _in_order(batches, partial(self._engine.run, threads=threads))
+        execute = partial(self._engine.run, threads=threads, count_clipped=False)
+        results = _in_order(batches, execute)
         outputs = [result.outputs for result in results]
         return _unpacked([restore(np.stack(output)) for output in zip(*outputs, strict=True)])
 
@@ -143,13 +144,43 @@ class FixedModel:
         states: Mapping[str, NDArray] | None = None,
         threads: int | None = None,
         keep_values: bool = False,
+        count_clipped: bool = True,
+        narrow: bool = False,
     ) -> Result:
         """Run the engine once on raw integers and return everything it knows.
 
         Takes ``(C, H, W)`` or ``(F,)`` arrays and the states of the previous result, see
-        `fxp.engine.Engine.run`.
+        `fxp.engine.Engine.run`. Fastest with ``count_clipped=False, narrow=True``.
         """
-        return self._engine.run(inputs, states, threads=threads, keep_values=keep_values)
+        return self._engine.run(
+            inputs,
+            states,
+            threads=threads,
+            keep_values=keep_values,
+            count_clipped=count_clipped,
+            narrow=narrow,
+        )
+
+    def plan(self, height: int, width: int, *, threads: int | None = None) -> Plan:
+        """Return how the engine runs images of one size; ``print(plan.describe())`` shows it.
+
+        Parameters
+        ----------
+        height, width
+            Size of the first input; other image inputs have it too, states follow.
+        threads
+            Number of threads, all processors by default.
+
+        Raises
+        ------
+        GraphError
+            If the size does not fit the graph.
+        """
+        shapes = [
+            (int(value.shape[0]), height, width) if len(value.shape) == 3 else (int(value.shape[0]),)  # type: ignore[arg-type]
+            for value in self.graph.inputs
+        ]
+        return self._engine.plan(shapes, threads=threads, count_clipped=False)
 
     def saturation(self, *inputs: Any) -> dict[str, float]:
         """Return the clip rate of every input and node: the share of values that overflowed.
@@ -233,6 +264,9 @@ class FixedModel:
         return (
             f"<FixedModel {graph.name!r}: {len(graph.nodes)} nodes, {self.parameters:,} parameters>"
         )
+
+    def _executor(self, threads: int | None) -> Execute:
+        return partial(self._engine.run, threads=threads, count_clipped=False, narrow=True)
 
     def _clip_text(self, name: str) -> str:
         rate = self.calibration_clipping.get(name)
