@@ -423,6 +423,101 @@ class ShuffledStage(_PaddedStage):
         self.parts = [self._part(kernels, self._finish, shape, counts, weights, taps, 0)]
 
 
+class BlockedStage(CommandStage):
+    """Convolution to few channels that computes blocks of neighbouring pixels as channels.
+
+    A block's kernel is a little larger and has zeros, but fills the vectors: four channels, or one,
+    leave most lanes of a register empty. What is left over at the ends goes to another stage.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        chain: Chain,
+        shape: Geometry,
+        tiles: Tiles,
+        block: int,
+        plain: CommandStage,
+    ) -> None:
+        super().__init__(graph, chain, f"pair tiles, blocks of {block}x{block}")
+        assert chain.finish is not None
+        self.multiple, self._plain = shape.factor, plain
+        self._pixel_bytes = 2 * shape.channels_in
+        blocked, order = in_blocks(shape, block)
+        wide = replace(chain, finish=chain.finish.taken(order))
+        self._blocked = ShuffledStage(graph, wide, blocked, tiles)
+
+    def commands(self, region: Region) -> list[list[int]]:
+        """Commands for whole blocks, and for the columns and rows beyond."""
+        size = self._blocked.multiple
+        rows, columns = region.rows // size * size, region.columns // size * size
+        pieces = [
+            (self._blocked, (0, rows), (0, columns)),
+            (self._plain, (0, rows), (columns, region.columns)),
+            (self._plain, (rows, region.rows), (0, region.columns)),
+        ]
+        return [
+            command
+            for stage, row_span, column_span in pieces
+            if row_span[1] > row_span[0] and column_span[1] > column_span[0]
+            for command in stage.commands(self._part_of(region, row_span, column_span))
+        ]
+
+    def _part_of(
+        self, region: Region, rows: tuple[int, int], columns: tuple[int, int]
+    ) -> Region:
+        source, *others = region.inputs
+        down, right = rows[0] // self.multiple, columns[0] // self.multiple
+        return replace(
+            region,
+            rows=rows[1] - rows[0],
+            columns=columns[1] - columns[0],
+            first_row=region.first_row + rows[0],
+            first_column=region.first_column + columns[0],
+            result=region.result.moved(rows[0], 2 * columns[0]),
+            inputs=(
+                source.moved(down, right * self._pixel_bytes),
+                *(other.moved(rows[0], 2 * columns[0]) for other in others),
+            ),
+        )
+
+    def scratch_bytes(self, rows: int, columns: int) -> int:
+        """What the other stage needs."""
+        return self._plain.scratch_bytes(rows, columns)
+
+
+def in_blocks(shape: Geometry, block: int) -> tuple[Geometry, NDArray[np.int64]]:
+    """A convolution whose channels are the pixels of a block, and the channel each stands for.
+
+    The convolution has ``factor**2`` channels, stride and dilation 1.
+    """
+    factor, total = shape.factor, shape.factor * block
+    _, inputs, height, width = shape.weight.shape
+    weight = np.zeros(
+        (total, total, inputs, height + block - 1, width + block - 1), shape.weight.dtype
+    )
+    order = np.empty((total, total), np.int64)
+    for row, column in np.ndindex(total, total):
+        channel = row % factor * factor + column % factor
+        y, x = row // factor, column // factor
+        order[row, column] = channel
+        weight[row, column, :, y : y + height, x : x + width] = shape.weight[channel]
+    merged = weight.reshape(total**2, inputs, height + block - 1, width + block - 1)
+    bias = shape.bias[order.reshape(-1)]
+    return Geometry(merged, bias, (block, block), (1, 1), 1, total), order.reshape(-1)
+
+
+def best_block(shape: Geometry) -> int:
+    """The size of blocks that needs the fewest vector operations per pixel."""
+    _, _, height, width = shape.weight.shape
+
+    def cost(block: int) -> float:
+        return (height + block - 1) * (width + block - 1) / block**2
+
+    sizes = [block for block in (1, 2, 4) if (shape.factor * block) ** 2 <= MAX_LANES]
+    return min(sizes, key=cost)
+
+
 class SumsStage(_PaddedStage):
     """Dense convolution whose sums are finished row by row: odd channel counts, pixel shuffle."""
 
@@ -568,7 +663,8 @@ def direct_stage(graph: Graph, chain: Chain, tiles: Tiles) -> CommandStage | Non
     per_group = channels // shape.groups
     if shape.factor > chain.factor:
         # Every channel of the chain stands for all its phases.
-        chain = replace(chain, finish=chain.finish.repeated(shape.factor**2))
+        order = np.arange(channels) // shape.factor**2
+        chain = replace(chain, finish=chain.finish.taken(order))
     if chain.finish.wide:
         if shape.factor > 1 or per_group < tiles.dense[-1][1]:
             return None
@@ -580,6 +676,10 @@ def direct_stage(graph: Graph, chain: Chain, tiles: Tiles) -> CommandStage | Non
         return DepthwiseStage(graph, chain, shape, tiles)
     if shape.groups > 1:
         return None
-    if shape.factor > 1 and channels == shape.factor**2 <= MAX_LANES:
-        return ShuffledStage(graph, chain, shape, tiles)
-    return SumsStage(graph, chain, shape, tiles)
+    if channels != shape.factor**2 or channels > MAX_LANES:
+        return SumsStage(graph, chain, shape, tiles)
+    plain = (ShuffledStage if shape.factor > 1 else SumsStage)(graph, chain, shape, tiles)
+    block = best_block(shape)
+    if block == 1 or (shape.stride, shape.dilation) != ((1, 1), (1, 1)):
+        return plain
+    return BlockedStage(graph, chain, shape, tiles, block, plain)

@@ -108,14 +108,33 @@ class _Walk:
     """Works out which rows and columns of every value a piece needs, step by step."""
 
     def __init__(self, segment: Segment, rows: Span, columns: Span) -> None:
-        self.segment, self.rows = segment, rows
-        self.columns: dict[str, Span] = {segment.result: columns}
-        for stage in reversed(segment.stages):
-            width = segment.sizes[stage.result][1]
-            self.columns[stage.result] = _whole(self.columns[stage.result], stage.multiple)
-            needed = _clip(self.columns[stage.result], width)
-            for position, name in enumerate(stage.inputs):
-                self._widen(self.columns, name, self._reach(stage, 1, position, needed))
+        self.segment = segment
+        self.rows, self.columns = (
+            self._spans(axis, span) for axis, span in enumerate((rows, columns))
+        )
+        # Stages of which the piece sees nothing but padding have nothing to compute.
+        self.stages = [stage for stage in segment.stages if self._is_seen(stage.result)]
+
+    def _spans(self, axis: int, span: Span) -> dict[str, Span]:
+        """Rows or columns of every value that the whole piece needs."""
+        spans = {self.segment.result: span}
+        for stage in reversed(self.segment.stages):
+            if stage.result not in spans:
+                continue
+            spans[stage.result] = _whole(spans[stage.result], stage.multiple)
+            needed = _clip(spans[stage.result], self.segment.sizes[stage.result][axis])
+            if needed[0] < needed[1]:
+                for position, name in enumerate(stage.inputs):
+                    self._widen(spans, name, self._reach(stage, axis, position, needed))
+        return spans
+
+    def _is_seen(self, name: str) -> bool:
+        """Whether the piece needs pixels of a value, and not only padding."""
+        for axis, spans in enumerate((self.rows, self.columns)):
+            first, last = _clip(spans.get(name, (0, 0)), self.segment.sizes[name][axis])
+            if first >= last:
+                return False
+        return True
 
     def form(self) -> tuple | None:
         """What two strips must share to have the same commands; None for one at a border."""
@@ -141,13 +160,15 @@ class _Walk:
     def steps(self, band: int) -> list[dict[str, tuple[int, int, int]]]:
         """For every step and value ``(keep, first, last)``: new rows, and the lowest row kept."""
         segment = self.segment
-        done: dict[str, int] = {segment.result: self.rows[0]}
+        # From the first row on that any step needs: the first step may need later ones.
+        done = {name: span[0] for name, span in self.rows.items()}
+        begin, end = self.rows[segment.result]
         steps = []
-        for first in range(*self.rows, band):
+        for first in range(begin, end, band):
             kept = self._kept(done)
-            needed: dict[str, Span] = {segment.result: (first, min(first + band, self.rows[1]))}
+            needed: dict[str, Span] = {segment.result: (first, min(first + band, end))}
             step: dict[str, tuple[int, int, int]] = {}
-            for stage in reversed(segment.stages):
+            for stage in reversed(self.stages):
                 if stage.result in needed:
                     needed[stage.result] = _whole(needed[stage.result], stage.multiple)
                 self._take(stage.result, needed, done, kept, step)
@@ -159,7 +180,8 @@ class _Walk:
                     for position, name in enumerate(stage.inputs):
                         self._widen(needed, name, self._reach(stage, 0, position, fresh))
             for name in self.columns:
-                if name in segment.bases and name != segment.result:
+                if name not in step and name in needed and name != segment.result:
+                    # Read from outside, or nothing but padding.
                     self._take(name, needed, done, kept, step)
             steps.append(step)
         return steps
@@ -174,8 +196,7 @@ class _Walk:
     ) -> None:
         if name not in needed:
             return
-        low, high = needed[name]
-        first = done.get(name, low)
+        first, high = done[name], needed[name][1]
         if high > first:
             step[name] = (min(kept.get(name, first), first), first, high)
             done[name] = high
@@ -183,12 +204,14 @@ class _Walk:
     def _kept(self, done: Mapping[str, int]) -> dict[str, int]:
         """Lowest row of every value that some stage still reads."""
         kept: dict[str, int] = {}
-        for stage in self.segment.stages:
-            following = max(done.get(stage.result, 0), 0)
-            if stage.result not in done or following >= self.segment.sizes[stage.result][0]:
+        for stage in self.stages:
+            height = self.segment.sizes[stage.result][0]
+            following = _clip((done[stage.result], self.rows[stage.result][1]), height)
+            if following[0] >= following[1]:
                 continue
             for position, name in enumerate(stage.inputs):
-                low = self._reach(stage, 0, position, (following, following + 1))[0]
+                # Of all rows that follow: where borders are mirrored, later ones read lower rows.
+                low = self._reach(stage, 0, position, following)[0]
                 kept[name] = min(kept.get(name, low), low)
         return kept
 
@@ -236,7 +259,7 @@ def schedules(
 def _write(segment: Segment, walk: _Walk, band: int) -> Schedule:
     steps = walk.steps(band)
     buffers, scratch, workspace = _allocate(segment, walk, steps)
-    writer = _Writer(segment, buffers, scratch, walk.columns[segment.result])
+    writer = _Writer(walk, buffers, scratch)
     writer.clear()
     for step in steps:
         writer.step(step)
@@ -273,6 +296,8 @@ def _allocate(
     for name, columns in walk.columns.items():
         height, width, channels = segment.sizes[name]
         spans = [step[name] for step in steps if name in step]
+        if not spans:
+            continue
         inside = (
             columns[0] >= 0
             and columns[1] <= width
@@ -306,9 +331,11 @@ class _Writer:
     """Collects commands."""
 
     def __init__(
-        self, segment: Segment, buffers: dict[str, _Buffer], scratch: int, columns: Span
+        self, walk: _Walk, buffers: dict[str, _Buffer], scratch: int
     ) -> None:
-        self.segment, self.buffers, self.result_columns = segment, buffers, columns
+        segment = walk.segment
+        self.segment, self.stages, self.buffers = segment, walk.stages, buffers
+        self.result_columns = walk.columns[segment.result]
         self.scratch = (segment.workspace_base, scratch)
         self.commands: list[list[int]] = []
 
@@ -333,7 +360,7 @@ class _Writer:
                     self._zero(buffer, low, high - low)
             if name in self.segment.bases:
                 self._load(name, buffer, _clip((first, last), height))
-        for stage in self.segment.stages:
+        for stage in self.stages:
             if stage.result in step:
                 _, first, last = step[stage.result]
                 first, last = _clip((first, last), self.segment.sizes[stage.result][0])
@@ -373,7 +400,6 @@ class _Writer:
             self.scratch,
             self.segment.counted,
             self.segment.slots[stage.result],
-            sizes[stage.inputs[0]][:2],
         )
         self.commands += stage.commands(region)
 
@@ -391,9 +417,9 @@ class _Writer:
 
     def _load(self, name: str, buffer: _Buffer, rows: Span) -> None:
         """Copy rows of a value that lives outside."""
-        if rows[1] <= rows[0]:
-            return
         left, right = self._columns(name)
+        if rows[1] <= rows[0] or right <= left:
+            return
         _, width, channels = self.segment.sizes[name]
         pitch = width * channels * ITEM
         source = Place(

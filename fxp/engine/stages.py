@@ -33,6 +33,10 @@ class Place:
         """Return the fields of a command."""
         return self.base, self.offset, self.pitch
 
+    def moved(self, rows: int, size: int) -> Place:
+        """Place some rows down and bytes to the right."""
+        return Place(self.base, self.offset + rows * self.pitch + size, self.pitch)
+
 
 NOWHERE: Final = Place(-1, 0, 0)
 
@@ -58,8 +62,6 @@ class Region:
         Whether overflows are counted.
     slot
         Counter of the overflows.
-    size
-        Rows and columns of the whole first input.
     """
 
     rows: int
@@ -72,7 +74,6 @@ class Region:
     scratch: tuple[int, int]
     counted: bool
     slot: int
-    size: tuple[int, int] = (0, 0)
 
     def command(self, kernel: Any, block: NDArray[np.int64] | None) -> list[int]:
         """Return a command for this region."""
@@ -89,7 +90,7 @@ class Region:
             *self.result.fields(),
             *first.fields(),
             *(others[0] if others else NOWHERE).fields(),
-            *self.size,
+            *self.image,
         ]
         assert len(fields) == FIELDS
         return fields

@@ -57,11 +57,9 @@ class Finish:
         """Whether sums need int64."""
         return self.start.dtype == np.int64
 
-    def repeated(self, count: int) -> Finish:
-        """Finish in which every channel comes so many times in a row."""
-        return replace(
-            self, start=np.repeat(self.start, count), shift=np.repeat(self.shift, count)
-        )
+    def taken(self, channels: NDArray[np.int64]) -> Finish:
+        """Finish whose channels are these of this one."""
+        return replace(self, start=self.start[channels], shift=self.shift[channels])
 
     def stored(self, counted: bool) -> int:
         """What a tile stores, as `fxp.kernels.pair_mac` names it."""
