@@ -315,7 +315,7 @@ def _allocate(
         offset += _aligned(buffer.rows * pitch + ALIGNMENT)
         buffers[name] = buffer
     scratch = 0
-    for stage in segment.stages:
+    for stage in walk.stages:
         span = walk.columns[stage.result]
         most = max((step[stage.result][2] - step[stage.result][1]
                     for step in steps if stage.result in step), default=0)  # fmt: skip
@@ -330,9 +330,7 @@ def _aligned(size: int) -> int:
 class _Writer:
     """Collects commands."""
 
-    def __init__(
-        self, walk: _Walk, buffers: dict[str, _Buffer], scratch: int
-    ) -> None:
+    def __init__(self, walk: _Walk, buffers: dict[str, _Buffer], scratch: int) -> None:
         segment = walk.segment
         self.segment, self.stages, self.buffers = segment, walk.stages, buffers
         self.result_columns = walk.columns[segment.result]
@@ -422,9 +420,7 @@ class _Writer:
             return
         _, width, channels = self.segment.sizes[name]
         pitch = width * channels * ITEM
-        source = Place(
-            self.segment.bases[name], rows[0] * pitch + left * channels * ITEM, pitch
-        )
+        source = Place(self.segment.bases[name], rows[0] * pitch + left * channels * ITEM, pitch)
         target = buffer.place(self.segment.workspace_base, rows[0], left)
         self._rows(copy_rows, target, source, rows[1] - rows[0], (right - left) * channels * ITEM)
 
