@@ -27,6 +27,7 @@ from fxp.formats import (
     quantize,
 )
 from fxp.graph import Graph, Node, Value
+from fxp.kernels.real import quantize_half_up
 from fxp.lazy import lazy_import
 from fxp.ops.base import GraphError
 from fxp.store import load_graph, save_graph
@@ -276,7 +277,7 @@ class FixedModel:
         raws = []
         for array, value in zip(batch, self.graph.inputs, strict=True):
             try:
-                raws.append(quantize(array, _format(value)))
+                raws.append(_raw(array, _format(value)))
             except FormatError as error:
                 raise FormatError(f"input {value.name!r}: {error}") from None
         return raws
@@ -289,10 +290,9 @@ class FixedModel:
         outputs = []
         for name, raws in zip(self.graph.outputs, zip(*results, strict=True), strict=True):
             form = _format(self.graph.values[name])
-            values = restore(dequantize(np.stack(raws), form))
             wide = any(array.dtype == np.float64 for array in arrays) or not _fits_float32(form)
-            values = values.astype(np.float64 if wide else np.float32)
-            outputs.append(_like(values, inputs[0]))
+            values = _values(np.stack(raws), form, np.dtype(np.float64 if wide else np.float32))
+            outputs.append(_like(restore(values), inputs[0]))
         return _unpacked(outputs)
 
     def _batched(self, arrays: list[NDArray]) -> tuple[list[list[NDArray]], Any]:
@@ -363,6 +363,26 @@ def _is_share(rate: object) -> bool:
 def _fits_float32(form: Format) -> bool:
     """Whether every value of a format is a float32: significand, smallest and largest number."""
     return form.width <= 24 and form.frac <= 149 and form.integer <= 128
+
+
+def _raw(array: NDArray, form: Format) -> NDArray:
+    """Raw integers of real values, with HALF_UP and SATURATE."""
+    if array.dtype not in (np.float32, np.float64) or form.dtype != np.int16:
+        return quantize(array, form)
+    raw = np.empty(array.shape, np.int16)
+    values = np.ascontiguousarray(array).reshape(-1)
+    if not quantize_half_up(values, form.frac, form.min_raw, form.max_raw, raw.reshape(-1)):
+        quantize(array, form)  # names what is not finite, and where
+    return raw
+
+
+def _values(raw: NDArray, form: Format, dtype: np.dtype) -> NDArray:
+    """Real values of raw integers that the dtype holds exactly."""
+    if form.width > 24 or not -100 <= form.frac <= 100:
+        return dequantize(raw, form).astype(dtype)
+    values = raw.astype(dtype)
+    values *= dtype.type(2.0**-form.frac)
+    return values
 
 
 def _as_arrays(inputs: tuple[Any, ...]) -> list[NDArray]:
