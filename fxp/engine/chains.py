@@ -150,7 +150,7 @@ def _chain(graph: Graph, nodes: tuple[Node, ...]) -> Chain | None:
     low, high = list(accumulator.low), list(accumulator.high)
     bounds = saturation_limits(form, target.overflow)
     result_low, result_high = bounds
-    count_low, count_high = bounds
+    counts_low = counts_high = True
     other, other_shift, factor, clamped = None, 0, 1, False
     if isinstance(head.op, ELEMENTWISE) and any(
         isinstance(node.op, Add | PixelShuffle) for node in nodes[1:]
@@ -187,8 +187,8 @@ def _chain(graph: Graph, nodes: tuple[Node, ...]) -> Chain | None:
             )
             # A bound that clips nothing outside the format leaves the count as it is.
             result_low, result_high = max(result_low, least), min(result_high, most)
-            count_low = INT32_MIN if least >= bounds[0] else count_low
-            count_high = INT32_MAX if most <= bounds[1] else count_high
+            counts_low &= least < bounds[0]
+            counts_high &= most > bounds[1]
         elif isinstance(node.op, PixelShuffle):
             if factor != 1 or other is not None:
                 return None
@@ -205,13 +205,14 @@ def _chain(graph: Graph, nodes: tuple[Node, ...]) -> Chain | None:
     if most >= 1 << MAX_SHIFT or least < -(1 << MAX_SHIFT):
         return None
     wide = most > INT32_MAX or least < INT32_MIN or shifts.max() > 31
+    dtype = np.int64 if wide else np.int32
     finish = Finish(
-        np.array(half, np.int64 if wide else np.int32),
-        np.ascontiguousarray(shifts, np.int64 if wide else np.int32),
+        np.array(half, dtype),
+        np.ascontiguousarray(shifts, dtype),
         result_low,
         result_high,
-        count_low,
-        count_high,
+        bounds[0] if counts_low else np.iinfo(dtype).min,
+        bounds[1] if counts_high else np.iinfo(dtype).max,
         other is not None,
         other_shift,
     )
