@@ -77,9 +77,7 @@ def chains(graph: Graph, *, heads: frozenset[str], fuse: bool = True) -> list[Ch
     readers = Counter(name for node in graph.nodes for name in node.inputs)
     readers.update(graph.outputs)
     readers.update(state.source for state in graph.states)
-    followers = {
-        name: node for node in graph.nodes for name in node.inputs if readers[name] == 1
-    }
+    followers = {name: node for node in graph.nodes for name in node.inputs if readers[name] == 1}
     position = {node.name: index for index, node in enumerate(graph.nodes)}
     taken: set[str] = set()
     found: list[Chain] = []

@@ -173,9 +173,7 @@ def _run_bands(
 ) -> None:
     result = plan.array(memory, stage.result)
     height, width, channels = result.shape
-    windows = stage.windows(
-        [plan.array(memory, name) for name in stage.inputs], height, width
-    )
+    windows = stage.windows([plan.array(memory, name) for name in stage.inputs], height, width)
     rows = stage.band_rows(height, width, channels, plan.threads)
 
     def run_band(thread: int, number: int) -> None:

@@ -43,7 +43,9 @@ def separate_padding(graph: Graph) -> Graph:
         nodes.append(Node(node.name, op, (padded, *node.inputs[1:]), node.quantization))
     if len(nodes) == len(graph.nodes):
         return graph
-    return Graph(graph.name, graph.inputs, tuple(nodes), graph.outputs, graph.constants, graph.states)
+    return Graph(
+        graph.name, graph.inputs, tuple(nodes), graph.outputs, graph.constants, graph.states
+    )
 
 
 class PadStage(CommandStage):

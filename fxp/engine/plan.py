@@ -266,9 +266,9 @@ def _pieces(segment: Segment, threads: int, options: Options) -> Pieces:
     height, width, _ = segment.sizes[segment.result]
     factor = segment.stages[-1].multiple
     # Bytes of all values per pixel of the result, columns and rows alike.
-    per_pixel = sum(
-        prod(segment.sizes[stage.result]) * ITEM for stage in segment.stages
-    ) / (height * width)
+    per_pixel = sum(prod(segment.sizes[stage.result]) * ITEM for stage in segment.stages) / (
+        height * width
+    )
     band = options.band_rows * factor
     columns = int(options.workspace_bytes / (per_pixel * (band + 2 * factor)))
     strips = max(1, -(-width // max(columns, MIN_COLUMNS * factor)))
@@ -279,7 +279,9 @@ def _pieces(segment: Segment, threads: int, options: Options) -> Pieces:
         parts = max(parts, min(threads, height // factor))
     row_spans = _cut(height, parts, factor)
     shape = (row_spans[0][1] - row_spans[0][0], strip_spans[0][1] - strip_spans[0][0])
-    return Pieces(segment.stages, tuple(schedules(segment, row_spans, strip_spans, band)), shape, band)
+    return Pieces(
+        segment.stages, tuple(schedules(segment, row_spans, strip_spans, band)), shape, band
+    )
 
 
 def _cut(size: int, parts: int, multiple: int) -> list[Span]:

@@ -9,7 +9,8 @@ from typing import Final, Literal
 import numpy as np
 
 from fxp.engine.chains import Chain, chains, single
-from fxp.engine.convolution_stages import direct_stage
+from fxp.engine.direct import direct_stage
+from fxp.engine.movement_stages import movement_stage
 from fxp.engine.padding_stages import pad_stage, separate_padding
 from fxp.engine.pointwise_stages import pointwise_stage
 from fxp.engine.stages import BandStage, CommandStage, Stage
@@ -27,6 +28,7 @@ BUILDERS: Final[tuple[Callable[[Graph, Chain, Tiles], CommandStage | None], ...]
     direct_stage,
     pad_stage,
     pointwise_stage,
+    movement_stage,
 )
 """Each makes a fast stage of a chain, or tells by None that it cannot; the first one counts."""
 
@@ -73,9 +75,7 @@ class Program:
         Values to keep in memory besides outputs and states.
     """
 
-    def __init__(
-        self, graph: Graph, options: Options, kept: frozenset[str] = frozenset()
-    ) -> None:
+    def __init__(self, graph: Graph, options: Options, kept: frozenset[str] = frozenset()) -> None:
         fast = options.kernels != "portable"
         graph = separate_padding(graph) if fast else graph
         self.graph, self.options = graph, options

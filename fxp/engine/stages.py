@@ -21,6 +21,7 @@ from fxp.kernels.commands import FIELDS
 from fxp.kernels.requantize import OVERFLOW_CODES, ROUNDING_CODES, requantize_band
 from fxp.ops.base import Operand, Window
 
+
 @dataclass(frozen=True)
 class Place:
     """Where an operand of a command begins: base, offset and row pitch in bytes."""
@@ -161,7 +162,6 @@ class CommandStage(Stage):
     def scratch_bytes(self, rows: int, columns: int) -> int:
         """Memory that a command for a region needs to itself."""
         return 0
-
 
 
 class BandStage(Stage):

@@ -10,13 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.engine.chains import INT32_MAX, Chain
-from fxp.engine.convolution_stages import (
-    DenseStage,
-    Geometry,
-    fits_pairs,
-    geometry,
-    start_with_bias,
-)
+from fxp.engine.convolution_stages import DenseStage, start_with_bias
+from fxp.engine.geometry import Geometry, fits_pairs, geometry
 from fxp.engine.stages import Region
 from fxp.graph import Graph
 from fxp.kernels.host import Tiles

@@ -117,9 +117,7 @@ def run_commands(
     """
     for index in range(commands.shape[0]):
         command = commands[index]
-        overflows[command[SLOT]] += _call(
-            command[KERNEL], command.ctypes.data, bases.ctypes.data
-        )
+        overflows[command[SLOT]] += _call(command[KERNEL], command.ctypes.data, bases.ctypes.data)
 
 
 @njit(cache=True, nogil=True, inline="always")

@@ -278,9 +278,7 @@ class Store:
         """Where the lanes of a pixel's vector lie: elements behind the first, and which lanes."""
         builder = self.builder
         if self.factor == 1:
-            return [
-                (builder.add(builder.mul(step, pixel), channel), list(range(self.lanes)))
-            ]
+            return [(builder.add(builder.mul(step, pixel), channel), list(range(self.lanes)))]
         first = builder.mul(pixel, _I64(self.factor))
         return [
             (

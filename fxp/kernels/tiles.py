@@ -49,6 +49,7 @@ def dense_kernel(pixels: int, vectors: int, lanes: int, stored: int) -> Any:
     size = 4 if stored == SUMS else 2
 
     fingerprint = FINGERPRINT
+
     @kernel
     def convolve_dense(command_at: Any, bases_at: Any) -> int:
         command = carray(command_at, FIELDS)
@@ -102,6 +103,7 @@ def depthwise_kernel(pixels: int, width: int, stored: int) -> Any:
     """
 
     fingerprint = FINGERPRINT
+
     @kernel
     def convolve_depthwise(command_at: Any, bases_at: Any) -> int:
         command = carray(command_at, FIELDS)
@@ -151,6 +153,7 @@ def dense_shuffled_kernel(pixels: int, lanes: int, factor: int, stored: int) -> 
     """
 
     fingerprint = FINGERPRINT
+
     @kernel
     def convolve_dense_shuffled(command_at: Any, bases_at: Any) -> int:
         command = carray(command_at, FIELDS)
@@ -196,6 +199,7 @@ def dense_sums_kernel(pixels: int, lanes: int) -> Any:
     """
 
     fingerprint = FINGERPRINT
+
     @kernel
     def convolve_dense_sums(command_at: Any, bases_at: Any) -> int:
         command = carray(command_at, FIELDS)

@@ -180,9 +180,7 @@ def transform_inputs(typingctx, output, output_steps, image, steps, size, less, 
                     pointer_to = address(
                         builder, out, builder.add(place, builder.mul(out_plane, I64(f))), I16
                     )
-                    builder.store(
-                        value, builder.bitcast(pointer_to, vector.as_pointer())
-                    ).align = 2
+                    builder.store(value, builder.bitcast(pointer_to, vector.as_pointer())).align = 2
                 return []
 
             loop(builder, builder.sdiv(length, I64(lanes)), [], body)
@@ -251,9 +249,7 @@ def transform_outputs(typingctx, output, steps, products, size, totals, start, r
                         address(
                             builder,
                             terms,
-                            builder.add(
-                                first, builder.mul(plane, I64(f * outputs_x.shape[1] + g))
-                            ),
+                            builder.add(first, builder.mul(plane, I64(f * outputs_x.shape[1] + g))),
                             I32,
                         ),
                         vector,
@@ -271,9 +267,7 @@ def transform_outputs(typingctx, output, steps, products, size, totals, start, r
                                 sums[i][j] = value if sign > 0 else builder.neg(value)
                             else:
                                 sums[i][j] = (
-                                    builder.add(old, value)
-                                    if sign > 0
-                                    else builder.sub(old, value)
+                                    builder.add(old, value) if sign > 0 else builder.sub(old, value)
                                 )
             return sums
 
@@ -287,9 +281,7 @@ def transform_outputs(typingctx, output, steps, products, size, totals, start, r
                 sums = outputs_at(first)
                 for i in (0, 1):
                     for j in (0, 1):
-                        value = builder.ashr(
-                            sums[i][j], ir.Constant(vector, [bits] * lanes)
-                        )
+                        value = builder.ashr(sums[i][j], ir.Constant(vector, [bits] * lanes))
                         place = builder.add(first, builder.mul(plane, I64(2 * i + j)))
                         target = address(builder, total_at, place, I32)
                         if group in (MIDDLE, LAST):
@@ -309,9 +301,7 @@ def transform_outputs(typingctx, output, steps, products, size, totals, start, r
             loop(builder, builder.sdiv(channels, I64(lanes)), [], body)
             return []
 
-        store = _MovingStore(
-            builder, out, pixel_step, rule_pack, other_pack, lanes, stored
-        )
+        store = _MovingStore(builder, out, pixel_step, rule_pack, other_pack, lanes, stored)
         loop(builder, tiles, [], tile_body)
         return context.get_dummy_value()
 
@@ -339,9 +329,7 @@ of inputs; 12 address of the int64 offsets ``(n_y, n_x)`` subtracted from inputs
 tiles that are transformed together; 14 address of zeros, as many int64 as an axis has products."""
 
 
-def scratch_bytes(
-    cut_y: int, cut_x: int, tiles: int, channels_in: int, channels_out: int
-) -> int:
+def scratch_bytes(cut_y: int, cut_x: int, tiles: int, channels_in: int, channels_out: int) -> int:
     """Scratch memory that `winograd_kernel` needs."""
     rows, columns = (len(matrices(cut)[0]) for cut in (cut_y, cut_x))
     span = 2 * tiles + sum(parts_of(cut_x)) - 1
@@ -378,6 +366,7 @@ def winograd_kernel(
     taps_x = sum(parts_of(cut_x))
 
     fingerprint = FINGERPRINT
+
     @kernel
     def convolve_winograd(command_at: Any, bases_at: Any) -> int:
         command = carray(command_at, FIELDS)

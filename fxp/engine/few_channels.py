@@ -1,0 +1,173 @@
+"""Convolutions to few output channels as command stages, and pixel shuffles behind them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxp.engine.chains import Chain
+from fxp.engine.convolution_stages import SMALL_TILES, DenseStage, start_with_bias
+from fxp.engine.geometry import Geometry, in_blocks
+from fxp.engine.packing import input_runs, pack_pairs
+from fxp.engine.stages import CommandStage, Region
+from fxp.graph import Graph
+from fxp.kernels.host import Tiles
+from fxp.kernels.tiles import dense_shuffled_kernel, dense_sums_kernel
+
+
+class _PaddedStage(DenseStage):
+    """Dense convolution to a few channels, padded to whole vectors."""
+
+    def __init__(self, graph: Graph, chain: Chain, shape: Geometry, kernel: str) -> None:
+        CommandStage.__init__(self, graph, chain, kernel)
+        assert chain.finish is not None
+        self._finish = start_with_bias(chain.finish, shape.bias)
+
+    def _padded(self, shape: Geometry, lanes: int) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
+        """Taps and packed weights, with start and shift of the finish padded alike."""
+        channels = len(shape.weight)
+        width = -(-channels // lanes) * lanes
+        finish = self._finish
+        start, shift = np.zeros(width, np.int32), np.zeros(width, np.int32)
+        start[:channels], shift[:channels] = finish.start, finish.shift
+        self._finish = replace(finish, start=start, shift=shift)
+        self._keep = [start, shift]
+        taps, weights = input_runs(shape, 0)
+        padded = np.zeros((*weights.shape[:-1], width), weights.dtype)
+        padded[..., :channels] = weights
+        return taps, pack_pairs(padded, lanes)
+
+    def commands(self, region: Region) -> list[list[int]]:
+        """One command, whose region is that of the image before the shuffle."""
+        return super().commands(_before_shuffle(region, self.multiple))
+
+
+def _before_shuffle(region: Region, factor: int) -> Region:
+    """Region of the smaller image whose pixels are blocks of this one."""
+    return replace(
+        region,
+        rows=region.rows // factor,
+        columns=region.columns // factor,
+        first_row=region.first_row // factor,
+        first_column=region.first_column // factor,
+    )
+
+
+class ShuffledStage(_PaddedStage):
+    """Dense convolution to ``factor**2`` channels, shuffled to one as they are stored."""
+
+    def __init__(self, graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles) -> None:
+        super().__init__(graph, chain, shape, "pair tiles, shuffled")
+        self.multiple = factor = shape.factor
+        lanes = max(4, 1 << (factor**2 - 1).bit_length())
+        pixels = next((tile[2] for tile in reversed(tiles.dense) if tile[1] >= lanes), 6)
+        taps, weights = self._padded(shape, lanes)
+        kernels = [
+            (
+                size,
+                *[
+                    lambda s=size, k=self._finish.stored(counted): dense_shuffled_kernel(
+                        s, lanes, factor, k
+                    )
+                    for counted in (False, True)
+                ],
+            )
+            for size in (pixels, *SMALL_TILES)
+        ]
+        counts = [1, 0, 1, len(taps), weights.shape[2]]
+        # Lanes beyond the channels hold zeros; their count must not matter.
+        self.parts = [self._part(kernels, self._finish, shape, counts, weights, taps, 0)]
+
+
+class SumsStage(_PaddedStage):
+    """Dense convolution whose sums are finished row by row: odd channel counts, pixel shuffle."""
+
+    def __init__(self, graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles) -> None:
+        super().__init__(graph, chain, shape, "pair tiles, sums")
+        self.multiple = shape.factor
+        _, lanes, pixels = next(
+            (tile for tile in tiles.dense if tile[0] == 1 and tile[1] <= max(4, len(shape.weight))),
+            tiles.dense[-1],
+        )
+        taps, weights = self._padded(shape, lanes)
+        self._width = weights.shape[0] * lanes
+        kernels = [
+            (size, *[lambda s=size: dense_sums_kernel(s, lanes)] * 2)
+            for size in (pixels, *SMALL_TILES)
+        ]
+        counts = [0, 0, weights.shape[0], len(taps), weights.shape[2]]
+        self.parts, self.counting_parts = (
+            [
+                self._part(
+                    kernels, self._finish, shape, counts, weights, taps, 0, shape.factor, counted
+                )
+            ]
+            for counted in (0, 1)
+        )
+
+    def scratch_bytes(self, rows: int, columns: int) -> int:
+        """Memory for a row of sums."""
+        return 4 * self._width * columns
+
+
+class BlockedStage(CommandStage):
+    """Convolution to few channels that computes blocks of neighbouring pixels as channels.
+
+    A block's kernel is a little larger and has zeros, but fills the vectors: four channels, or one,
+    leave most lanes of a register empty. What is left over at the ends goes to another stage.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        chain: Chain,
+        shape: Geometry,
+        tiles: Tiles,
+        block: int,
+        plain: CommandStage,
+    ) -> None:
+        super().__init__(graph, chain, f"pair tiles, blocks of {block}x{block}")
+        assert chain.finish is not None
+        self.multiple, self._plain = shape.factor, plain
+        self._pixel_bytes = 2 * shape.channels_in
+        blocked, order = in_blocks(shape, block)
+        wide = replace(chain, finish=chain.finish.taken(order))
+        self._blocked = ShuffledStage(graph, wide, blocked, tiles)
+
+    def commands(self, region: Region) -> list[list[int]]:
+        """Commands for whole blocks, and for the columns and rows beyond."""
+        size = self._blocked.multiple
+        rows, columns = region.rows // size * size, region.columns // size * size
+        pieces = [
+            (self._blocked, (0, rows), (0, columns)),
+            (self._plain, (0, rows), (columns, region.columns)),
+            (self._plain, (rows, region.rows), (0, region.columns)),
+        ]
+        return [
+            command
+            for stage, row_span, column_span in pieces
+            if row_span[1] > row_span[0] and column_span[1] > column_span[0]
+            for command in stage.commands(self._part_of(region, row_span, column_span))
+        ]
+
+    def _part_of(self, region: Region, rows: tuple[int, int], columns: tuple[int, int]) -> Region:
+        source, *others = region.inputs
+        down, right = rows[0] // self.multiple, columns[0] // self.multiple
+        return replace(
+            region,
+            rows=rows[1] - rows[0],
+            columns=columns[1] - columns[0],
+            first_row=region.first_row + rows[0],
+            first_column=region.first_column + columns[0],
+            result=region.result.moved(rows[0], 2 * columns[0]),
+            inputs=(
+                source.moved(down, right * self._pixel_bytes),
+                *(other.moved(rows[0], 2 * columns[0]) for other in others),
+            ),
+        )
+
+    def scratch_bytes(self, rows: int, columns: int) -> int:
+        """What the other stage needs."""
+        return self._plain.scratch_bytes(rows, columns)

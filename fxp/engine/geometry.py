@@ -1,0 +1,160 @@
+"""Convolutions as the engine sees them: weights, strides and no borders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxp.engine.chains import Chain
+from fxp.graph import Graph
+from fxp.ops import Conv2d, ConvTranspose2d, Linear
+from fxp.ops.transposed import phases
+
+MAX_LANES = 16
+"""Longest vector that is shuffled."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A convolution without its borders.
+
+    Attributes
+    ----------
+    weight
+        ``(C_out, C_in / groups, k_h, k_w)``.
+    bias
+        ``(C_out,)``.
+    stride, dilation, groups
+        As usual.
+    factor
+        Of the pixel shuffle behind it: that of the chain, or of a transposed convolution, whose
+        phases are channels that are shuffled.
+    """
+
+    weight: NDArray[np.int64]
+    bias: NDArray[np.int64]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    groups: int
+    factor: int = 1
+
+    @property
+    def channels_in(self) -> int:
+        """Channels of the image."""
+        return self.weight.shape[1] * self.groups
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether every output channel reads the input channel of its own number only."""
+        return self.weight.shape[1] == 1 and self.groups == len(self.weight)
+
+
+def geometry(graph: Graph, chain: Chain) -> Geometry | None:
+    """Geometry of a chain's head, if it is a convolution that tiles can run."""
+    op, operands = chain.head.op, graph.operands[chain.head.name]
+    if not isinstance(op, Conv2d | ConvTranspose2d | Linear):
+        return None
+    weight = operands[1].constant
+    assert weight is not None
+    bias = operands[2].constant if len(operands) == 3 else None
+    if bias is None:
+        bias = np.zeros(len(weight), np.int64)
+    if isinstance(op, ConvTranspose2d):
+        return _of_phases(op, weight, bias) if chain.factor == 1 else None
+    if isinstance(op, Linear):
+        return Geometry(weight[:, :, None, None], bias, (1, 1), (1, 1), 1)
+    if op.padding_mode != "zero" and any(op.padding):
+        return None
+    return Geometry(weight, bias, op.stride, op.dilation, op.groups, chain.factor)
+
+
+def _of_phases(
+    op: ConvTranspose2d, weight: NDArray[np.int64], bias: NDArray[np.int64]
+) -> Geometry | None:
+    """A transposed convolution as one convolution with a channel per phase.
+
+    Taps that a phase does not have are zero. None if the phases' sizes would differ.
+    """
+    factor, columns = op.stride
+    added = [
+        op.dilation[axis] * (weight.shape[2 + axis] - 1)
+        + 1
+        - 2 * op.padding[axis]
+        + op.output_padding[axis]
+        for axis in (0, 1)
+    ]
+    found = phases(weight, op.stride, op.padding, op.dilation)
+    if (
+        factor != columns
+        or op.groups != 1
+        or any(size % factor for size in added)
+        or len(found) != factor**2
+        or any((phase.row_step, phase.column_step) != (1, 1) for phase in found)
+    ):
+        return None
+    top = min(phase.first_row for phase in found)
+    left = min(phase.first_column for phase in found)
+    height = max(phase.first_row + phase.weight.shape[0] for phase in found) - top
+    width = max(phase.first_column + phase.weight.shape[1] for phase in found) - left
+    channels, inputs = weight.shape[:2]
+    merged = np.zeros((channels, factor, factor, inputs, height, width), np.int64)
+    for phase in found:
+        rows, cols = phase.weight.shape[:2]
+        y, x = phase.first_row - top, phase.first_column - left
+        merged[:, phase.row, phase.column, :, y : y + rows, x : x + cols] = phase.weight.transpose(
+            3, 2, 0, 1
+        )
+    return Geometry(
+        merged.reshape(-1, inputs, height, width),
+        np.repeat(bias, factor**2),
+        (1, 1),
+        (1, 1),
+        1,
+        factor,
+    )
+
+
+def fits_pairs(graph: Graph, chain: Chain) -> bool:
+    """Whether inputs, weights and the finished sums of a chain fit int16 and int32."""
+    source, weight = graph.operands[chain.head.name][:2]
+    assert weight.constant is not None
+    return (
+        chain.finish is not None
+        and source.format.dtype == np.int16
+        and -(2**15) <= weight.constant.min()
+        and weight.constant.max() < 2**15
+    )
+
+
+def in_blocks(shape: Geometry, block: int) -> tuple[Geometry, NDArray[np.int64]]:
+    """A convolution whose channels are the pixels of a block, and the channel each stands for.
+
+    The convolution has ``factor**2`` channels, stride and dilation 1.
+    """
+    factor, total = shape.factor, shape.factor * block
+    _, inputs, height, width = shape.weight.shape
+    weight = np.zeros(
+        (total, total, inputs, height + block - 1, width + block - 1), shape.weight.dtype
+    )
+    order = np.empty((total, total), np.int64)
+    for row, column in np.ndindex(total, total):
+        channel = row % factor * factor + column % factor
+        y, x = row // factor, column // factor
+        order[row, column] = channel
+        weight[row, column, :, y : y + height, x : x + width] = shape.weight[channel]
+    merged = weight.reshape(total**2, inputs, height + block - 1, width + block - 1)
+    bias = shape.bias[order.reshape(-1)]
+    return Geometry(merged, bias, (block, block), (1, 1), 1, total), order.reshape(-1)
+
+
+def best_block(shape: Geometry) -> int:
+    """The size of blocks that needs the fewest vector operations per pixel."""
+    _, _, height, width = shape.weight.shape
+
+    def cost(block: int) -> float:
+        return (height + block - 1) * (width + block - 1) / block**2
+
+    sizes = [block for block in (1, 2, 4) if (shape.factor * block) ** 2 <= MAX_LANES]
+    return min(sizes, key=cost)
