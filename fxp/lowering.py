@@ -353,6 +353,8 @@ class _Lowering:
         """Keep the exact result where it is narrow or flows on; round it otherwise."""
         settings = self._settings
         modes = (settings.rounding, settings.overflow)
+        if node.op.never_rounded:
+            return Quantization(accumulator.exact_format, *modes)
         forced = self._forced.get(node.name)
         if forced is not None:
             return Quantization(forced, *modes)

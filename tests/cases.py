@@ -37,6 +37,8 @@ from fxp.ops import (
     Linear,
     LocalResponseNorm,
     MaxPool,
+    MaxPoolIndices,
+    MaxUnpool,
     Multiply,
     Nearest,
     Pad,
@@ -275,6 +277,12 @@ def transposed(
     return Case(f"conv_transpose2d_{name}", ConvTranspose2d(**attributes), same.operands, smallest)
 
 
+def unpool(name: str, op: MaxUnpool, smallest: tuple[int, int] = (1, 1)) -> Case:
+    """Case of an unpooling; some of the indices name no tap."""
+    indices = image(3, widths=(2, 4), fracs=(0, 0))
+    return Case(f"max_unpool_{name}", op, (image(3), indices), smallest)
+
+
 def tabulated(name: str, op: Op, width: int, *shape: int | str) -> Case:
     """Case of a table op with a source of `width` bits."""
     return Case(name, op, (Template(shape, widths=(width, width)), table(width)))
@@ -451,6 +459,22 @@ CASES: Final[tuple[Case, ...]] = (
     Case("average_pool_2x5_asymmetric", AveragePool((2, 5), (1, 1), (1, 0, 2, 1), False),
          (image(2),), (1, 2)),
     Case("average_pool_1x1", AveragePool((1, 1), (1, 2)), (image(2),)),
+    Case("max_pool_ceil", MaxPool((3, 3), (2, 2), (0, 1, 0, 1)), (image(3),), (2, 2)),
+    Case("max_pool_past_half", MaxPool((3, 4), (2, 3), (2, 2, 3, 1)), (image(2),)),
+    Case("average_pool_ceil", AveragePool((2, 3), (2, 2), (0, 1, 0, 2), False), (image(3),)),
+    Case("average_pool_past_half", AveragePool((3, 3), (3, 1), (2, 1, 0, 2)), (image(2),)),
+    Case("max_pool_indices", MaxPoolIndices(), (image(3, widths=(1, 4)),), (2, 2)),
+    Case("max_pool_indices_3x3_padded", MaxPoolIndices((3, 3), (2, 2), (1, 1, 1, 1)),
+         (image(2, widths=(1, 6)),)),
+    Case("max_pool_indices_2x3_asymmetric", MaxPoolIndices((2, 3), (1, 3), (1, 0, 0, 2)),
+         (image(3),)),
+    Case("max_pool_indices_1x2", MaxPoolIndices((1, 2), (2, 1)), (image(2),), (1, 2)),
+    unpool("default", MaxUnpool()),
+    unpool("padded", MaxUnpool((3, 3), (3, 3), (1, 1, 1, 1), (0, 2))),
+    unpool("2x3_asymmetric", MaxUnpool((2, 3), (2, 3), (1, 0, 0, 1), (1, 0))),
+    unpool("stride_past_window", MaxUnpool((2, 1), (3, 2))),
+    unpool("cut", MaxUnpool((2, 2), (2, 3), (0, 1, 1, 0))),
+    unpool("1x1", MaxUnpool((1, 1), (1, 1), output_padding=(3, 4))),
     Case("global_average_pool", GlobalAveragePool(), (image(3),)),
     Case("global_average_pool_fixed", GlobalAveragePool(), (image(2, 5, 3),)),
     Case("global_max_pool", GlobalMaxPool(), (image(3),)),

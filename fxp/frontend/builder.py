@@ -12,7 +12,7 @@ import torch
 from fxp.extents import Extent, Shape
 from fxp.frontend.trace import substituted
 from fxp.graph import Constant, Node
-from fxp.ops import Flatten, Op
+from fxp.ops import Flatten, MaxPoolIndices, Op
 
 MAX_NAME = 190
 """Room is left below the 200 characters of a graph's names for a suffix."""
@@ -37,6 +37,20 @@ class Term:
     name: str
     shape: Shape
     torch_shape: tuple[int | torch.SymInt, ...]
+
+
+@dataclass(frozen=True)
+class PoolIndices(Term):
+    """Indices of a max pooling, which count within the window and not, as torch's, in the image.
+
+    Attributes
+    ----------
+    op, image
+        What they come from.
+    """
+
+    op: MaxPoolIndices
+    image: Term
 
 
 @dataclass(frozen=True)
@@ -148,7 +162,7 @@ class Builder:
         ]
         images = [item.shape for item in operands if isinstance(item, Term)]
         for image in images[1:]:
-            self._unify(images[0], image)
+            self.unify(images[0], image)
         shape = op.shape(*shapes)
         name = self.unique(wanted)
         self.nodes.append(Node(name, op, names, origin=origin))
@@ -162,7 +176,8 @@ class Builder:
             )
         return self._flattened[term.name]
 
-    def _unify(self, left: Shape, right: Shape) -> None:
+    def unify(self, left: Shape, right: Shape) -> None:
+        """Raise `UnifySizesError` if two shapes differ, but would not once two sizes are one."""
         for a, b in zip(left, right, strict=False):
             if not (isinstance(a, Extent) and isinstance(b, Extent)) or a == b:
                 continue

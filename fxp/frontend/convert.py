@@ -11,10 +11,17 @@ from torch.fx import Node as FxNode
 
 from fxp.extents import Extent, evaluate_shape
 from fxp.frontend.arithmetic import ARITHMETIC
-from fxp.frontend.builder import MAX_FACTOR, Builder, Term, UnifySizesError, Weights
+from fxp.frontend.builder import (
+    MAX_FACTOR,
+    Builder,
+    PoolIndices,
+    Term,
+    UnifySizesError,
+    Weights,
+)
 from fxp.frontend.context import Context, Converter, module_of, op_name, refusal
 from fxp.frontend.errors import FrontendError
-from fxp.frontend.layers import LAYERS
+from fxp.frontend.layers import LAYERS, max_unpool
 from fxp.frontend.movement import MOVEMENT, identity
 from fxp.frontend.normalization import NORMALIZATION
 from fxp.frontend.patterns import find_patterns
@@ -169,6 +176,9 @@ class _Conversion:
     def _converted(self, node: FxNode, converter: Converter, arguments: dict[str, Any]) -> Any:
         """Return what a converter makes of a node."""
         context = Context(self._builder, node, arguments, node in self._whole_layers)
+        leaves = _flat(list(arguments.values()))
+        if converter is not max_unpool and any(isinstance(leaf, PoolIndices) for leaf in leaves):
+            context.refuse("it reads the indices of a pooling", "only max_unpool2d takes them")
         try:
             result = converter(context)
         except GraphError as error:
@@ -250,6 +260,11 @@ class _Conversion:
         if not isinstance(term, Term):
             raise FrontendError(
                 f"output {position} of the model is constant; return computed values alone"
+            )
+        if isinstance(term, PoolIndices):
+            raise FrontendError(
+                f"output {position} of the model holds the indices of a pooling; only max_unpool2d "
+                "takes them"
             )
         if any(term.name == source.name for source in self._sources):
             # An output must be the result of a node, which gives it a format.

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from fxp.frontend.builder import Term, Weights
+from fxp.frontend.builder import PoolIndices, Term, Weights
 from fxp.frontend.context import Context, Converter
 from fxp.frontend.fold_batch_norm import BatchNorm
 from fxp.frontend.trace import example_size
@@ -24,8 +24,11 @@ from fxp.ops import (
     GlobalMaxPool,
     Linear,
     MaxPool,
+    MaxPoolIndices,
+    MaxUnpool,
     Nearest,
     Op,
+    Pad,
     Prelu,
     Relu,
     Sigmoid,
@@ -222,25 +225,83 @@ def tanh(context: Context) -> Term:
     return context.emit(Tanh(), context.term("self"))
 
 
-def _window(context: Context) -> dict[str, Any]:
-    if context["ceil_mode"]:
-        context.refuse(
-            "ceil_mode=True is not supported", "set ceil_mode=False, and pad the image if needed"
-        )
-    rows, columns = pair(context, "padding")
+def _window(context: Context) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """Window, stride and padding of a pooling."""
     window = pair(context, "kernel_size")
-    return {
-        "window": window,
-        "stride": pair(context, "stride") if context["stride"] else window,
-        "padding": (rows, rows, columns, columns),
-    }
+    stride = pair(context, "stride") if context["stride"] else window
+    return window, stride, pair(context, "padding")
+
+
+def _surplus(context: Context) -> list[int]:
+    """Rows and columns beyond the padding that ceil_mode adds for the last window.
+
+    That many make rounding down give as many windows as torch's rule: rounding up, without a window
+    that would begin in the padding at the end.
+    """
+    window, stride, padding = _window(context)
+    if not context["ceil_mode"]:
+        return [0, 0]
+    return [
+        min(size - 1 - side, step - 1)
+        for size, step, side in zip(window, stride, padding, strict=True)
+    ]
+
+
+def _max_window(context: Context) -> dict[str, Any]:
+    """Attributes of a max pooling."""
+    if pair(context, "dilation") != (1, 1):
+        context.refuse("a dilated max pooling is not supported", "set dilation=1")
+    window, stride, (rows, columns) = _window(context)
+    more_rows, more_columns = _surplus(context)
+    sides = (rows, rows + more_rows, columns, columns + more_columns)
+    return {"window": window, "stride": stride, "padding": sides}
 
 
 def max_pool(context: Context) -> Term:
     """Max pooling."""
-    if pair(context, "dilation") != (1, 1):
-        context.refuse("a dilated max pooling is not supported", "set dilation=1")
-    return context.emit(MaxPool(**_window(context)), _image(context, "self"))
+    return context.emit(MaxPool(**_max_window(context)), _image(context, "self"))
+
+
+def max_pool_with_indices(context: Context) -> tuple[Term, PoolIndices]:
+    """Max pooling that also tells where the maxima lie."""
+    image, attributes = _image(context, "self"), _max_window(context)
+    largest = context.emit(MaxPool(**attributes), image)
+    op = MaxPoolIndices(**attributes)
+    indices = context.emit(op, image, part="indices")
+    return largest, PoolIndices(indices.name, indices.shape, indices.torch_shape, op, image)
+
+
+def max_unpool(context: Context) -> Term:
+    """Max unpooling to the size of the image that was pooled."""
+    indices = context["indices"]
+    if not isinstance(indices, PoolIndices):
+        context.refuse("its indices come from elsewhere", "take them from a max pooling")
+    pooled, image = indices.op, indices.image
+    wanted = [example_size(size) for size in context.result_shape[2:]]
+    if wanted != [example_size(size) for size in image.torch_shape[2:]]:
+        context.refuse(
+            f"it makes an image of {wanted} from the indices of another size",
+            "pass output_size=image.size(), with the image that was pooled",
+            size_dependent=True,
+        )
+    op = MaxUnpool(pooled.window, pooled.stride, pooled.padding)
+    sizes = (1, *(example_size(size) for size in indices.torch_shape[2:]))
+    rows, columns = (
+        want - int(least)  # type: ignore[arg-type]
+        for want, least in zip(wanted, op.shape(sizes, sizes)[1:], strict=True)
+    )
+    op = replace(op, output_padding=(rows, columns))
+    shape = op.shape(indices.shape, indices.shape)
+    if shape != image.shape:
+        # Asks for a multiple that makes them equal, where there is one.
+        context.builder.unify(shape, image.shape)
+        context.refuse(
+            f"windows of {op.window} at a stride of {op.stride} leave a rest of the image that "
+            "depends on its size",
+            "pad the image before the model",
+            size_dependent=True,
+        )
+    return context.emit(op, _image(context, "self"), indices)
 
 
 def average_pool(context: Context) -> Term:
@@ -249,8 +310,17 @@ def average_pool(context: Context) -> Term:
         context.refuse(
             "divisor_override is not supported", "leave it out and multiply by a constant"
         )
-    op = AveragePool(**_window(context), count_padding=context["count_include_pad"])
-    return context.emit(op, _image(context, "self"))
+    window, stride, (rows, columns) = _window(context)
+    more_rows, more_columns = _surplus(context)
+    image, counted = _image(context, "self"), context["count_include_pad"]
+    sides = (rows, rows, columns, columns)
+    if more_rows or more_columns:
+        # What ceil_mode adds never counts; padding that does is put around the image before.
+        if counted and any(sides):
+            image = context.emit(Pad(sides), image, part="padding", torch_shape=image.torch_shape)
+            rows, columns = 0, 0
+        sides, counted = (rows, rows + more_rows, columns, columns + more_columns), False
+    return context.emit(AveragePool(window, stride, sides, counted), image)
 
 
 def _adaptive(context: Context, whole: Op, window: type[AveragePool] | type[MaxPool]) -> Term:
@@ -386,6 +456,8 @@ LAYERS: dict[str, Converter] = {
     "aten.sigmoid.default": sigmoid,
     "aten.tanh.default": tanh,
     "aten.max_pool2d.default": max_pool,
+    "aten.max_pool2d_with_indices.default": max_pool_with_indices,
+    "aten.max_unpool2d.default": max_unpool,
     "aten.avg_pool2d.default": average_pool,
     "aten.adaptive_avg_pool2d.default": adaptive_average_pool,
     "aten.adaptive_max_pool2d.default": adaptive_max_pool,

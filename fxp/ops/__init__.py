@@ -36,6 +36,7 @@ from fxp.ops.resampling import BicubicUpsample, BilinearUpsample
 from fxp.ops.tables import StoredTable
 from fxp.ops.thresholding import SoftThreshold
 from fxp.ops.transposed import ConvTranspose2d
+from fxp.ops.unpooling import MaxPoolIndices, MaxUnpool
 
 __all__ = [
     "REGISTRY",
@@ -55,6 +56,8 @@ __all__ = [
     "Linear",
     "LocalResponseNorm",
     "MaxPool",
+    "MaxPoolIndices",
+    "MaxUnpool",
     "Multiply",
     "Nearest",
     "Op",

@@ -229,6 +229,8 @@ class Op(ABC):
     """Whether a preceding exact accumulator may flow in without being rounded first."""
     integer_only: ClassVar[bool] = False
     """Whether the op has no meaning in a float graph."""
+    never_rounded: ClassVar[bool] = False
+    """Whether quantization must keep the result exact, such as the numbers of pixels."""
 
     def attributes(self) -> dict[str, object]:
         """Return the op's attributes by name, in order."""

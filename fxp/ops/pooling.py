@@ -56,7 +56,7 @@ def reciprocal(count: int | NDArray[np.int64], frac: int) -> NDArray[np.int64]:
     return ((1 << (frac + 1)) + counts) // (2 * counts)
 
 
-class _Window(Op):
+class SlidingWindow(Op):
     """A pooling window of fixed size that slides over the image."""
 
     window: tuple[int, int]
@@ -73,12 +73,13 @@ class _Window(Op):
             self.window[0] * self.window[1] <= MAX_WINDOW,
             f"a window of {self.window} is not supported; at most {MAX_WINDOW} pixels are",
         )
+        # So that every window holds a pixel.
         require(
             all(
-                2 * side <= size
+                side < size
                 for side, size in zip(self.padding, np.repeat(self.window, 2), strict=True)
             ),
-            f"padding {self.padding} exceeds half the window {self.window}",
+            f"padding {self.padding} must be smaller than the window {self.window}",
         )
 
     def shape(self, *shapes: Shape) -> Shape:
@@ -137,11 +138,11 @@ class _Window(Op):
 
 @register
 @dataclass(frozen=True)
-class MaxPool(_Window):
+class MaxPool(SlidingWindow):
     """Largest value of each window; padding reads the smallest raw integer of the format."""
 
     name: ClassVar[str] = "max_pool"
-    # Padding covers at most half a window, so repeating the edge leaves the maximum as it is.
+    # Every window that reaches into the padding holds the edge, so repeating it changes nothing.
     border: ClassVar[PaddingMode] = "replicate"
 
     window: tuple[int, int] = (2, 2)
@@ -181,7 +182,7 @@ class MaxPool(_Window):
 
 @register
 @dataclass(frozen=True)
-class AveragePool(_Window):
+class AveragePool(SlidingWindow):
     """Mean of each window: the exact sum times a fixed-point reciprocal of the count.
 
     With `count_padding` the padding's zeros count as pixels, as in torch's default.

@@ -54,12 +54,30 @@ FUNCTIONS = {
     "compare": (lambda m, x: (x > 0) * x, r"aten\.gt .*not supported"),
     "random": (lambda m, x: x + torch.rand(1), r"aten\.rand .*draws random numbers"),
     "dropout": (lambda m, x: functional.dropout(x), r"drops values at random|not supported"),
-    "ceil": (lambda m, x: functional.max_pool2d(x, 3, 2, ceil_mode=True), r"ceil_mode=True"),
-    "ceil_average": (lambda m, x: functional.avg_pool2d(x, 3, ceil_mode=True), r"ceil_mode=True"),
     "dilated_pool": (lambda m, x: functional.max_pool2d(x, 2, dilation=2), r"set dilation=1"),
     "indices": (
-        lambda m, x: functional.max_pool2d(x, 2, return_indices=True)[0],
-        r"max_pool2d_with_indices .*not supported",
+        lambda m, x: x[:, :, :4, :4] * functional.max_pool2d(x, 2, return_indices=True)[1],
+        r"aten\.mul .*reads the indices of a pooling; only max_unpool2d takes them",
+    ),
+    "indices_out": (
+        lambda m, x: functional.max_pool2d(x, 2, return_indices=True),
+        r"output 1 of the model holds the indices of a pooling",
+    ),
+    "unpool_constant": (
+        lambda m, x: functional.max_unpool2d(x, torch.arange(64 * 4).reshape(1, 4, 8, 8) * 4, 2),
+        r"aten\.max_unpool2d .*its indices come from elsewhere",
+    ),
+    "unpool_size": (
+        lambda m, x: functional.max_unpool2d(
+            *functional.max_pool2d(x, 3, return_indices=True), 3
+        ),
+        r"aten\.max_unpool2d .*indices of another size; pass output_size",
+    ),
+    "unpool_overlap": (
+        lambda m, x: functional.max_unpool2d(
+            *functional.max_pool2d(x, 3, 2, 1, return_indices=True), 3, 2, 1, (8, 8)
+        ),
+        r"aten\.max_unpool2d .*windows of \(3, 3\) at a stride of \(2, 2\) overlap",
     ),
     "divisor": (lambda m, x: functional.avg_pool2d(x, 2, divisor_override=3), r"divisor_override"),
     "adaptive": (

@@ -20,6 +20,8 @@ from fxp.ops import (
     Linear,
     LocalResponseNorm,
     MaxPool,
+    MaxPoolIndices,
+    MaxUnpool,
     Multiply,
     Nearest,
     Op,
@@ -72,6 +74,8 @@ def every_op() -> Graph:
     put("rows", Slice("row", 1, -1), "channels")
     put("padded", Pad((2, 0, 1, 1), "replicate"), "rows")
     put("pooled", MaxPool((3, 3), (2, 2), (1, 1, 1, 1)), "padded")
+    put("where", MaxPoolIndices(), "x", kind=Quantization(Format(2, 0, False)))
+    put("unpooled", MaxUnpool(output_padding=(1, 0)), "where", "where")
     put("average", AveragePool((2, 3), (2, 1), count_padding=False), "padded")
     put("deep", PixelUnshuffle(2), "x")
     put("shallow", PixelShuffle(4), "deep")
@@ -119,7 +123,7 @@ def every_op() -> Graph:
         "every op",
         (Value("x", (4, H, W), PIXEL), Value("y", (4, H, W), Format(7, 2))),
         tuple(nodes),
-        ("scores", "nearest", "scores", "enlarged", "shares"),
+        ("scores", "nearest", "scores", "enlarged", "shares", "unpooled"),
         constants,
         (
             State(Value("memory", (4, H, W), Format(9, 3)), "next", -3),
