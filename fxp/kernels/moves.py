@@ -31,7 +31,7 @@ COPY_FIELDS: Final = 2
 def copy_kernel(channels: int) -> Any:
     """Return the kernel that copies so many neighbouring elements of every pixel.
 
-    Block fields: 0 elements from one result pixel to the next; 1 from one pixel of the operand to
+    Block fields: 0 bytes from one result pixel to the next; 1 from one pixel of the operand to
     the next.
     """
     size = 2 * channels  # known to the compiler, so that no function is called
@@ -46,7 +46,7 @@ def copy_kernel(channels: int) -> Any:
             into = target + y * command[RESULT + 2]
             place = source + y * command[INPUT + 2]
             for x in range(command[COLUMNS]):
-                move_bytes(into + 2 * x * block[0], place + 2 * x * block[1], size)
+                move_bytes(into + x * block[0], place + x * block[1], size)
         return 0
 
     return copy_pixels

@@ -73,10 +73,20 @@ def read_rule(block: NDArray[np.int64]) -> Rule:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def finish(total: np.int32, rule: Rule, result: NDArray[np.int16], index: int) -> np.int32:
-    """Store the result of a sum; returns 1 if it overflows."""
-    value = shift_right(add(total, rule[0]), rule[1])
-    result[index] = np.int16(min(max(value, rule[2]), rule[3]))
+def round_sum(total: np.int32, rule: Rule) -> np.int32:
+    """Return a sum shifted to the binary point of the result."""
+    return shift_right(add(total, rule[0]), rule[1])
+
+
+@njit(cache=True, nogil=True, inline="always")
+def clamp(value: np.int32, rule: Rule) -> np.int16:
+    """Return the result of a rounded sum."""
+    return np.int16(min(max(value, rule[2]), rule[3]))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def overflows(value: np.int32, rule: Rule) -> np.int32:
+    """Return 1 if a rounded sum overflows, else 0."""
     return np.int32((value < rule[4]) | (value > rule[5]))
 
 
@@ -117,7 +127,7 @@ def combine_kernel(multiplies: bool, counted: bool) -> Any:
                 for c in range(block[11]):
                     repeated[first + c] = pixel[c]
         most = tile if tile > 0 else length
-        overflows = 0
+        clipped = 0
         for y in range(command[ROWS]):
             for first in range(0, length, most):
                 count = min(most, length - first)
@@ -132,25 +142,24 @@ def combine_kernel(multiplies: bool, counted: bool) -> Any:
                         total = multiply(a[i], b[i])
                     else:
                         total = add(multiply(a[i], left_factor), multiply(b[i], right_factor))
-                    found = finish(total, rule, result, i)
+                    rounded = round_sum(total, rule)
+                    result[i] = clamp(rounded, rule)
                     if counted:
-                        outside = add(outside, found)
-                overflows += outside
-        return overflows
+                        outside = add(outside, overflows(rounded, rule))
+                clipped += outside
+        return clipped
 
     return combine
 
 
-CLIP_FIELDS: Final = RULE_FIELDS + 7
+CLIP_FIELDS: Final = RULE_FIELDS + 3
 
 
 @cache
 def clip_kernel(counted: bool) -> Any:
-    """Return the kernel that clips an operand and multiplies it by a power of two.
+    """Return the kernel that clips an operand.
 
-    Block fields: 6 and 7 bounds of the operand; 8 factor; 9 elements of a pixel that are computed;
-    10 elements from one result pixel to the next; 11 from one pixel of the operand to the next;
-    12 from one element of the operand to the next.
+    Block fields: 6 and 7 bounds of the operand; 8 channels.
     """
 
     @kernel
@@ -160,34 +169,19 @@ def clip_kernel(counted: bool) -> Any:
         block = carray(pointer(command[BLOCK]), CLIP_FIELDS, np.int64)
         target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
         rule = read_rule(block)
-        low, high, factor = np.int32(block[6]), np.int32(block[7]), np.int32(block[8])
-        columns, count, result_step, source_step, step = (
-            command[COLUMNS], block[9], block[10], block[11], block[12],
-        )  # fmt: skip
-        if result_step == count and source_step == count and step == 1:
-            columns, count = 1, columns * count
-        overflows = 0
+        low, high, length = np.int32(block[6]), np.int32(block[7]), command[COLUMNS] * block[8]
+        clipped = 0
         for y in range(command[ROWS]):
+            result = carray(pointer(target + y * command[RESULT + 2]), length, np.int16)
+            values = carray(pointer(source + y * command[INPUT + 2]), length, np.int16)
             outside = np.int32(0)
-            for x in range(columns):
-                into = target + y * command[RESULT + 2] + 2 * x * result_step
-                place = source + y * command[INPUT + 2] + 2 * x * source_step
-                result = carray(pointer(into), count, np.int16)
-                values = carray(pointer(place), count * step, np.int16)
-                if step == 1:
-                    for i in range(count):
-                        value = min(max(np.int32(values[i]), low), high)
-                        found = finish(multiply(value, factor), rule, result, i)
-                        if counted:
-                            outside = add(outside, found)
-                else:
-                    for i in range(count):
-                        value = min(max(np.int32(values[i * step]), low), high)
-                        found = finish(multiply(value, factor), rule, result, i)
-                        if counted:
-                            outside = add(outside, found)
-            overflows += outside
-        return overflows
+            for i in range(length):
+                rounded = round_sum(min(max(np.int32(values[i]), low), high), rule)
+                result[i] = clamp(rounded, rule)
+                if counted:
+                    outside = add(outside, overflows(rounded, rule))
+            clipped += outside
+        return clipped
 
     return clip
 
@@ -213,7 +207,7 @@ def prelu_kernel(counted: bool) -> Any:
         one = np.int32(block[6])
         length, tile = command[COLUMNS] * block[7], block[8]
         slopes = carray(pointer(block[9]), tile, np.int32)
-        overflows = 0
+        clipped = 0
         for y in range(command[ROWS]):
             for first in range(0, length, tile):
                 count = min(tile, length - first)
@@ -227,11 +221,12 @@ def prelu_kernel(counted: bool) -> Any:
                     # Loaded whatever the sign, as vectors are.
                     slope = slopes[i]
                     total = multiply(value, one if value >= 0 else slope)
-                    found = finish(total, rule, result, i)
+                    rounded = round_sum(total, rule)
+                    result[i] = clamp(rounded, rule)
                     if counted:
-                        outside = add(outside, found)
-                overflows += outside
-        return overflows
+                        outside = add(outside, overflows(rounded, rule))
+                clipped += outside
+        return clipped
 
     return prelu
 
@@ -256,7 +251,7 @@ def look_up_kernel(counted: bool) -> Any:
         smallest, length = block[0], command[COLUMNS] * block[4]
         table = carray(pointer(block[2]), block[1], np.int16)
         outside = carray(pointer(block[3]), block[1], np.uint8)
-        overflows = 0
+        clipped = 0
         for y in range(command[ROWS]):
             result = carray(pointer(target + y * command[RESULT + 2]), length, np.int16)
             values = carray(pointer(source + y * command[INPUT + 2]), length, np.int16)
@@ -265,7 +260,7 @@ def look_up_kernel(counted: bool) -> Any:
                 entry = np.uint64(values[i] - smallest)
                 result[i] = table[entry]
                 if counted:
-                    overflows += outside[entry]
-        return overflows
+                    clipped += outside[entry]
+        return clipped
 
     return look_up

@@ -30,20 +30,34 @@ from fxp.kernels.commands import (
     operand,
     pointer,
 )
-from fxp.kernels.pointwise import RULE_FIELDS, add, finish, multiply, read_rule
+from fxp.kernels.pointwise import (
+    RULE_FIELDS,
+    add,
+    clamp,
+    multiply,
+    overflows,
+    read_rule,
+    round_sum,
+)
 
 POOL_FIELDS: Final = RULE_FIELDS + 7
 
 
+def pool_scratch(columns: int, channels: int, width: int, step: int) -> int:
+    """Bytes of scratch memory that `pool_kernel` needs for windows `step` columns apart."""
+    return 4 * channels * (2 * ((columns - 1) * step + width) + step + columns)
+
+
 @cache
-def pool_kernel(maximum: bool, width: int, counted: bool) -> Any:
-    """Return the kernel of the maximum, or of the sum, over windows of so many columns.
+def pool_kernel(maximum: bool, channels: int, counted: bool) -> Any:
+    """Return the kernel of the maximum, or of the sum, over windows.
 
     Padding repeats the edge for a maximum; for a sum the operand has zeros there.
-    Block fields: 6 factor of the results; 7 channels; 8 rows of a window; 9, 10 rows and columns
-    from one window to the next; 11, 12 rows and columns of padding before the image. Needs scratch
-    memory for the int32 columns of all windows.
+    Block fields: 6 factor of the results; 7, 8 rows and columns of a window; 9, 10 rows and columns
+    from one window to the next; 11, 12 rows and columns of padding before the image.
     """
+    kind = np.int16 if maximum else np.int32
+    size = (2 if maximum else 4) * channels
 
     @kernel
     def pool(command_at: Any, bases_at: Any) -> int:
@@ -52,55 +66,70 @@ def pool_kernel(maximum: bool, width: int, counted: bool) -> Any:
         block = carray(pointer(command[BLOCK]), POOL_FIELDS, np.int64)
         target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
         rule = read_rule(block)
-        factor, channels = np.int32(block[6]), block[7]
-        columns = command[COLUMNS]
+        factor, columns, width, step = np.int32(block[6]), command[COLUMNS], block[8], block[10]
         top = command[FIRST_ROW] * block[9] - block[11]
-        left = command[FIRST_COLUMN] * block[10] - block[12]
-        window_columns = (columns - 1) * block[10] + width
+        left = command[FIRST_COLUMN] * step - block[12]
+        window_columns = (columns - 1) * step + width
         # The part of the columns that the operand has, and where its rows begin.
         first, last, first_row = 0, window_columns, top
         if maximum:
             first, last = max(-left, 0), min(window_columns, command[SIZE + 1] - left)
             first_row = max(top, 0)
-        row = carray(pointer(operand(command, bases, SCRATCH)), window_columns * channels, np.int32)
-        inside = row[first * channels : last * channels]
-        overflows = 0
+        row = operand(command, bases, SCRATCH)
+        # The row's columns by their remainder: windows are then neighbours.
+        phase_size = -(-window_columns // step) * size
+        phases = row if step == 1 else row + window_columns * size
+        totals = carray(
+            pointer(row + window_columns * size + step * phase_size), columns * channels, kind
+        )
+        inside = carray(pointer(row + first * size), (last - first) * channels, kind)
+        clipped = 0
         for y in range(command[ROWS]):
-            for tap in range(block[8]):
+            for tap in range(block[7]):
                 position = top + y * block[9] + tap
                 if maximum:
                     position = min(max(position, 0), command[SIZE] - 1)
                 place = source + (position - first_row) * command[INPUT + 2]
-                values = carray(pointer(place), (last - first) * channels, np.int16)
+                values = carray(pointer(place), inside.size, np.int16)
                 if tap == 0:
-                    for i in range(values.size):
+                    for i in range(inside.size):
                         inside[i] = values[i]
                 elif maximum:
-                    for i in range(values.size):
-                        inside[i] = max(inside[i], np.int32(values[i]))
+                    for i in range(inside.size):
+                        inside[i] = max(inside[i], values[i])
                 else:
-                    for i in range(values.size):
+                    for i in range(inside.size):
                         inside[i] = add(inside[i], values[i])
             for x in range(first):
-                row[x * channels : (x + 1) * channels] = inside[:channels]
+                move_bytes(row + x * size, row + first * size, size)
             for x in range(last, window_columns):
-                row[x * channels : (x + 1) * channels] = inside[inside.size - channels :]
+                move_bytes(row + x * size, row + (last - 1) * size, size)
+            if step > 1:
+                for phase in range(min(step, width)):
+                    into, place = phases + phase * phase_size, row + phase * size
+                    for x in range((window_columns - phase - 1) // step + 1):
+                        move_bytes(into + x * size, place + x * step * size, size)
+            for tap in range(width):
+                place = phases + tap % step * phase_size + tap // step * size
+                values = carray(pointer(place), totals.size, kind)
+                if tap == 0:
+                    for i in range(totals.size):
+                        totals[i] = values[i]
+                elif maximum:
+                    for i in range(totals.size):
+                        totals[i] = max(totals[i], values[i])
+                else:
+                    for i in range(totals.size):
+                        totals[i] = add(totals[i], values[i])
+            result = carray(pointer(target + y * command[RESULT + 2]), totals.size, np.int16)
             outside = np.int32(0)
-            for x in range(columns):
-                into = target + y * command[RESULT + 2] + 2 * x * channels
-                result = carray(pointer(into), channels, np.int16)
-                begin = x * block[10] * channels
-                window = row[begin : begin + width * channels]
-                for c in range(channels):
-                    total = window[c]
-                    for tap in range(1, width):
-                        value = window[tap * channels + c]
-                        total = max(total, value) if maximum else add(total, value)
-                    found = finish(multiply(total, factor), rule, result, c)
-                    if counted:
-                        outside = add(outside, found)
-            overflows += outside
-        return overflows
+            for i in range(totals.size):
+                rounded = round_sum(multiply(totals[i], factor), rule)
+                result[i] = clamp(rounded, rule)
+                if counted:
+                    outside = add(outside, overflows(rounded, rule))
+            clipped += outside
+        return clipped
 
     return pool
 
@@ -147,7 +176,7 @@ def upsample_kernel(radius: int, channels: int, border: int, counted: bool) -> A
         inside = row[(first - left) * channels : (last - left) * channels]
         phase_bytes = (columns + 1) // 2 * size
         phases = scratch + 4 * row.size
-        overflows = 0
+        clipped = 0
         for y in range(command[ROWS]):
             output = first_row + y
             for tap in range(0, taps, 2):
@@ -192,16 +221,17 @@ def upsample_kernel(radius: int, channels: int, border: int, counted: bool) -> A
                     if radius == 2:
                         total = add(total, multiply(values[i + 2 * channels], w2))
                         total = add(total, multiply(values[i + 3 * channels], w3))
-                    found = finish(total, rule, results, i)
+                    rounded = round_sum(total, rule)
+                    results[i] = clamp(rounded, rule)
                     if counted:
-                        outside = add(outside, found)
-            overflows += outside
+                        outside = add(outside, overflows(rounded, rule))
+            clipped += outside
             into = target + y * command[RESULT + 2]
             for x in range(columns // 2):
                 move_bytes(into + 2 * x * size, phases + x * size, size)
                 move_bytes(into + (2 * x + 1) * size, phases + phase_bytes + x * size, size)
             if columns % 2 == 1:
                 move_bytes(into + (columns - 1) * size, phases + columns // 2 * size, size)
-        return overflows
+        return clipped
 
     return upsample

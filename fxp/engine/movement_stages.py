@@ -1,0 +1,275 @@
+"""Ops that move or combine neighbouring values as command stages."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+
+from fxp.engine.chains import Chain
+from fxp.engine.pointwise_stages import (
+    INT16_MAX,
+    ITEM,
+    Call,
+    CallStage,
+    all_int16,
+    chain_rule,
+    changes_nothing,
+    clip_call,
+    scale_call,
+    table_call,
+    wrapped,
+)
+from fxp.engine.stages import CommandStage, Place, Region
+from fxp.graph import Graph
+from fxp.kernels.borders import BORDER_CODES
+from fxp.kernels.commands import copy_rows
+from fxp.kernels.host import Tiles
+from fxp.kernels.moves import copy_kernel, nearest_kernel, shuffle_kernel, unshuffle_kernel
+from fxp.kernels.resampling import pool_kernel, pool_scratch, upsample_kernel, upsample_scratch
+from fxp.ops import (
+    AveragePool,
+    BicubicUpsample,
+    BilinearUpsample,
+    Concat,
+    MaxPool,
+    Nearest,
+    Pad,
+    PixelShuffle,
+    PixelUnshuffle,
+    Requantize,
+    Slice,
+)
+from fxp.ops.pooling import reciprocal
+
+
+class _MoveStage(CommandStage):
+    """Values moved by commands of their own; if they change, they are moved to scratch memory.
+
+    Parameters
+    ----------
+    graph, chain
+        What is computed.
+    finish
+        Makes results of moved values; None if they stay as they are.
+    """
+
+    def __init__(self, graph: Graph, chain: Chain, finish: Call | None) -> None:
+        super().__init__(graph, chain, f"move, {finish.name}" if finish else "move")
+        self._finish = finish
+        channels = graph.values[self.result].shape[0]
+        assert isinstance(channels, int)
+        self._pixel = ITEM * channels
+
+    @abstractmethod
+    def moves(self, region: Region) -> list[list[int]]:
+        """Commands that move a region."""
+
+    def commands(self, region: Region) -> list[list[int]]:
+        """Move, then finish."""
+        if self._finish is None:
+            return self.moves(region)
+        moved = Place(*region.scratch, self._pixel * region.columns)
+        finish = self._finish.command(replace(region, inputs=(moved,)))
+        return [*self.moves(replace(region, result=moved)), finish]
+
+    def scratch_bytes(self, rows: int, columns: int) -> int:
+        """Memory for the moved values."""
+        return 0 if self._finish is None else self._pixel * rows * columns
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Channels of an input that go to channels of the result.
+
+    Attributes
+    ----------
+    position
+        Which input.
+    source, target
+        First channel in the input and in the result.
+    count
+        How many.
+    """
+
+    position: int
+    source: int
+    target: int
+    count: int
+
+
+class _PartsStage(_MoveStage):
+    """One copy per part: concat, slice, zero padding; steps take every n-th row and column."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        chain: Chain,
+        finish: Call | None,
+        parts: Sequence[_Part],
+        row_step: int = 1,
+        column_step: int = 1,
+    ) -> None:
+        super().__init__(graph, chain, finish)
+        self._row_step = row_step
+        self._parts = [
+            (part, np.array([self._pixel, pixel * column_step], np.int64))
+            for part in parts
+            for pixel in [ITEM * self.operands[part.position].channels]
+        ]
+
+    def moves(self, region: Region) -> list[list[int]]:
+        """Copy every part."""
+        commands = []
+        for part, block in self._parts:
+            place = region.inputs[part.position]
+            source = Place(
+                place.base, place.offset + ITEM * part.source, place.pitch * self._row_step
+            )
+            result = replace(region.result, offset=region.result.offset + ITEM * part.target)
+            copied = replace(region, result=result, inputs=(source,))
+            size = ITEM * part.count
+            if size == block[0] == block[1]:
+                # Whole rows.
+                copied = replace(copied, columns=size * region.columns)
+                commands.append(copied.command(copy_rows, None))
+            else:
+                commands.append(copied.command(copy_kernel(part.count), block))
+        return commands
+
+
+class _RearrangeStage(_MoveStage):
+    """One kernel without parameters."""
+
+    def __init__(
+        self, graph: Graph, chain: Chain, finish: Call | None, make: Callable[[], Any]
+    ) -> None:
+        super().__init__(graph, chain, finish)
+        self._make = make
+
+    def moves(self, region: Region) -> list[list[int]]:
+        """One command."""
+        return [region.command(self._make(), None)]
+
+
+def _finish(graph: Graph, chain: Chain) -> Call | None:
+    """Call that makes results of moved values of a single input."""
+    (source,) = graph.operands[chain.head.name]
+    shape = chain.head.op.shape(source.shape)
+    moved = replace(source, shape=shape)
+    rule = chain_rule(chain)
+    if rule is not None:
+        return clip_call(rule, moved.channels)
+    return table_call(chain, Requantize(), [moved])
+
+
+def _concat(graph: Graph, chain: Chain) -> CommandStage | None:
+    operands, rule = graph.operands[chain.head.name], chain_rule(chain)
+    common = max(operand.format.frac for operand in operands)
+    factors = [1 << (common - operand.format.frac) for operand in operands]
+    if rule is None or max(factors) > INT16_MAX:
+        return None
+    channels = [operand.channels for operand in operands]
+    finish = None
+    if max(factors) > 1:
+        finish = scale_call(rule, np.repeat(factors, channels).tolist())
+    elif not changes_nothing(chain):
+        finish = clip_call(rule, sum(channels))
+    firsts = np.cumsum([0, *channels]).tolist()
+    parts = [
+        _Part(position, 0, first, count)
+        for position, (first, count) in enumerate(zip(firsts, channels, strict=False))
+    ]
+    return _PartsStage(graph, chain, finish, parts)
+
+
+def _slice(graph: Graph, chain: Chain) -> CommandStage | None:
+    (source,), op = graph.operands[chain.head.name], chain.head.op
+    assert isinstance(op, Slice)
+    finish = None if changes_nothing(chain) else _finish(graph, chain)
+    whole = [_Part(0, 0, 0, source.channels)]
+    if op.axis == "row":
+        return _PartsStage(graph, chain, finish, whole, row_step=op.step)
+    if op.axis == "column":
+        return _PartsStage(graph, chain, finish, whole, column_step=op.step)
+    chosen = range(*slice(op.start, op.stop, op.step).indices(source.channels))
+    if op.step == 1:
+        parts = [_Part(0, chosen.start, 0, len(chosen))]
+    else:
+        parts = [_Part(0, channel, index, 1) for index, channel in enumerate(chosen)]
+    return _PartsStage(graph, chain, finish, parts)
+
+
+def _move(graph: Graph, chain: Chain) -> CommandStage | None:
+    (source,), op = graph.operands[chain.head.name], chain.head.op
+    finish = None if changes_nothing(chain) else _finish(graph, chain)
+    if isinstance(op, Pad):
+        # The executor has put the zeros around the operand.
+        whole = [_Part(0, 0, 0, source.channels)]
+        return _PartsStage(graph, chain, finish, whole) if op.mode == "zero" else None
+    make: Callable[[], Any]
+    if isinstance(op, Nearest):
+        make = partial(nearest_kernel, op.factor, source.channels)
+    elif isinstance(op, PixelShuffle):
+        make = partial(shuffle_kernel, op.factor, source.channels // op.factor**2)
+    else:
+        assert isinstance(op, PixelUnshuffle)
+        make = partial(unshuffle_kernel, op.factor, source.channels)
+    return _RearrangeStage(graph, chain, finish, make)
+
+
+def _pool(graph: Graph, chain: Chain) -> CommandStage | None:
+    (source,), op, rule = graph.operands[chain.head.name], chain.head.op, chain_rule(chain)
+    assert isinstance(op, MaxPool | AveragePool)
+    height, width = op.window
+    if rule is None:
+        return None
+    factor = 1
+    if isinstance(op, AveragePool):
+        if any(op.padding) and not op.count_padding:
+            return None
+        assert chain.head.accumulator is not None
+        frac = chain.head.accumulator.frac - source.format.frac
+        factor = wrapped(int(reciprocal(height * width, frac)))
+    top, _, left, _ = op.padding
+    channels, step = source.channels, op.stride[1]
+    make = partial(pool_kernel, isinstance(op, MaxPool), channels)
+    call = Call("pool", make, [*rule, factor, height, width, *op.stride, top, left])
+    return CallStage(
+        graph, chain, call, lambda rows, columns: pool_scratch(columns, channels, width, step)
+    )
+
+
+def _upsample(graph: Graph, chain: Chain) -> CommandStage | None:
+    (source,), op, rule = graph.operands[chain.head.name], chain.head.op, chain_rule(chain)
+    assert isinstance(op, BilinearUpsample | BicubicUpsample)
+    if rule is None:
+        return None
+    _, taps = op.taps()
+    channels, radius = source.channels, len(taps) // 2
+    make = partial(upsample_kernel, radius, channels, BORDER_CODES[op.border_mode()])
+    call = Call("upsample", make, [*rule, *taps, *[0] * (4 - len(taps))])
+    return CallStage(
+        graph, chain, call, lambda rows, columns: upsample_scratch(columns, channels, radius)
+    )
+
+
+_MAKERS: Final[tuple[tuple[Any, Callable[[Graph, Chain], CommandStage | None]], ...]] = (
+    (Concat, _concat),
+    (Slice, _slice),
+    (Pad | Nearest | PixelShuffle | PixelUnshuffle, _move),
+    (MaxPool | AveragePool, _pool),
+    (BilinearUpsample | BicubicUpsample, _upsample),
+)
+
+
+def movement_stage(graph: Graph, chain: Chain, tiles: Tiles) -> CommandStage | None:
+    """Return the fast stage of an op that moves or combines neighbours, if there is one."""
+    for ops, make in _MAKERS:
+        if isinstance(chain.head.op, ops) and all_int16(graph, chain):
+            return make(graph, chain)
+    return None
