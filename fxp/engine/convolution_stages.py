@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,18 +30,26 @@ def start_with_bias(finish: Finish, bias: NDArray[np.int64]) -> Finish:
 
 @dataclass(frozen=True)
 class Part:
-    """Some output channels, and the kernels for them by the columns they need."""
+    """Some output channels: the kernel for them, by the pixels of its tiles and whether it counts.
 
-    kernels: tuple[tuple[int, Any, Any], ...]
-    """``(columns at least, kernel, counting kernel)``, widest first."""
+    Attributes
+    ----------
+    sizes
+        Pixels of tiles, most first; the last is 1.
+    kernel
+        ``kernel(pixels, counted)``, compiled on first use.
+    block
+        The kernel's parameters.
+    """
+
+    sizes: tuple[int, ...]
+    kernel: Callable[[int, bool], Any]
     block: NDArray[np.int64]
 
-    def kernel(self, columns: int, counted: bool) -> Any:
-        """The kernel for a region of so many columns."""
-        for least, plain, counting in self.kernels:
-            if columns >= least:
-                return (counting if counted else plain)()
-        raise AssertionError("tiles of one pixel fit every region")
+    def command(self, region: Region) -> list[int]:
+        """Command for a region."""
+        pixels = next(size for size in self.sizes if region.columns >= size)
+        return region.command(self.kernel(pixels, region.counted), self.block)
 
 
 class ConvolutionStage(CommandStage):
@@ -53,10 +62,7 @@ class ConvolutionStage(CommandStage):
     def commands(self, region: Region) -> list[list[int]]:
         """One command per part."""
         parts = self.counting_parts if region.counted and self.counting_parts else self.parts
-        return [
-            region.command(part.kernel(region.columns, region.counted), part.block)
-            for part in parts
-        ]
+        return [part.command(region) for part in parts]
 
 
 class DenseStage(ConvolutionStage):
@@ -73,35 +79,25 @@ class DenseStage(ConvolutionStage):
         for group in range(shape.groups):
             first = group * per_group
             taps, packed = input_runs(shape, group)
-            for (vectors, lanes, pixels), offset, blocks, again in split_channels(per_group, tiles):
+            for tile, offset, blocks, again in split_channels(per_group, tiles):
+                vectors, lanes, pixels = tile
                 width = vectors * lanes
                 weights = pack_pairs(packed[..., offset : offset + blocks * width], width)
+
+                def kernel(
+                    size: int, counted: bool, vectors: int = vectors, lanes: int = lanes
+                ) -> Any:
+                    return dense_kernel(size, vectors, lanes, finish.stored(counted))
+
+                counts = [channels, first + offset, blocks, len(taps), weights.shape[2]]
                 self.parts.append(
-                    self._part(
-                        [
-                            (
-                                size,
-                                lambda s=size, v=vectors, w=lanes: dense_kernel(
-                                    s, v, w, finish.stored(False)
-                                ),
-                                lambda s=size, v=vectors, w=lanes: dense_kernel(
-                                    s, v, w, finish.stored(True)
-                                ),
-                            )
-                            for size in (pixels, *SMALL_TILES)
-                        ],
-                        finish,
-                        shape,
-                        [channels, first + offset, blocks, len(taps), weights.shape[2]],
-                        weights,
-                        taps,
-                        again,
-                    )
+                    self._part(pixels, kernel, finish, shape, counts, weights, taps, again)
                 )
 
     def _part(
         self,
-        kernels: list[tuple[int, Any, Any]],
+        pixels: int,
+        kernel: Callable[[int, bool], Any],
         finish: Finish,
         shape: Geometry,
         counts: list[int],
@@ -110,20 +106,17 @@ class DenseStage(ConvolutionStage):
         *extra: int,
     ) -> Part:
         self._keep += [weights, taps]
-        block = np.array(
-            [
-                *finish.fields(),
-                *counts,
-                weights.ctypes.data,
-                taps.ctypes.data,
-                shape.stride[1] * shape.channels_in,
-                shape.stride[0],
-                len(shape.weight),
-                *extra,
-            ],
-            np.int64,
-        )
-        return Part(tuple(kernels), block)
+        block = [
+            *finish.fields(),
+            *counts,
+            weights.ctypes.data,
+            taps.ctypes.data,
+            shape.stride[1] * shape.channels_in,
+            shape.stride[0],
+            len(shape.weight),
+            *extra,
+        ]
+        return Part((pixels, *SMALL_TILES), kernel, np.array(block, np.int64))
 
 
 class WideStage(DenseStage):
@@ -151,30 +144,24 @@ class WideStage(DenseStage):
             taps, packed = cut_runs(*input_runs(shape, group), length)
             chunk_ends = np.array(ends[group], np.int64)
             self._keep.append(chunk_ends)
-            for (vectors, lanes, pixels), offset, blocks, again in split_channels(per_group, tiles):
+            for tile, offset, blocks, again in split_channels(per_group, tiles):
+                vectors, lanes, pixels = tile
                 width = vectors * lanes
                 weights = pack_pairs(packed[..., offset : offset + blocks * width], width)
-                kernels = [
-                    (size, *[lambda s=size, v=vectors, w=lanes: dense_wide_kernel(s, v, w)] * 2)
-                    for size in (pixels, *SMALL_TILES)
-                ]
+
+                def kernel(size: int, _: bool, vectors: int = vectors, lanes: int = lanes) -> Any:
+                    return dense_wide_kernel(size, vectors, lanes)
+
                 first = group * per_group + offset
                 counts = [channels, first, blocks, len(taps), weights.shape[2]]
+                chunked = chunk_ends.ctypes.data, len(chunk_ends)
                 for counted, parts in enumerate((self.parts, self.counting_parts)):
                     parts.append(
                         self._part(
-                            kernels,
-                            finish,
-                            shape,
-                            counts,
-                            weights,
-                            taps,
-                            again,
-                            chunk_ends.ctypes.data,
-                            len(chunk_ends),
+                            pixels, kernel, finish, shape, counts, weights, taps, again, *chunked,
                             counted,
-                        )  # fmt: skip
-                    )
+                        )
+                    )  # fmt: skip
 
 
 class DepthwiseStage(ConvolutionStage):
@@ -217,12 +204,8 @@ class DepthwiseStage(ConvolutionStage):
             np.int64,
         )
         assert len(block) == TILE_FIELDS
-        kernels = tuple(
-            (
-                size,
-                lambda s=size: depthwise_kernel(s, width, finish.stored(False)),
-                lambda s=size: depthwise_kernel(s, width, finish.stored(True)),
-            )
-            for size in (pixels, 2, 1)
-        )
-        self.parts = [Part(kernels, block)]
+
+        def kernel(size: int, counted: bool) -> Any:
+            return depthwise_kernel(size, width, finish.stored(counted))
+
+        self.parts = [Part((pixels, 2, 1), kernel, block)]

@@ -17,7 +17,7 @@ from fxp.kernels.host import Tiles
 
 
 def direct_stage(graph: Graph, chain: Chain, tiles: Tiles) -> CommandStage | None:
-    """The stage that runs a convolution directly, if its channels suit some tile."""
+    """Make the stage that runs a convolution directly, if its channels suit some tile."""
     shape = geometry(graph, chain)
     if shape is None or not fits_pairs(graph, chain):
         return None
@@ -28,7 +28,9 @@ def direct_stage(graph: Graph, chain: Chain, tiles: Tiles) -> CommandStage | Non
         # Every channel of the chain stands for all its phases.
         order = np.arange(channels) // shape.factor**2
         chain = replace(chain, finish=chain.finish.taken(order))
-    if chain.finish.wide:
+    finish = chain.finish
+    assert finish is not None
+    if finish.wide:
         if shape.factor > 1 or per_group < tiles.dense[-1][1]:
             return None
         pieces = chunks(shape, graph.operands[chain.head.name][0].limits)

@@ -196,7 +196,7 @@ def share(work: Callable[[int, int], None], count: int, threads: int) -> None:
         try:
             while not errors and (number := next(numbers)) < count:
                 work(thread, number)
-        except BaseException as error:  # noqa: BLE001 - raised below, in the caller's thread
+        except BaseException as error:
             errors.append(error)
 
     helpers = [threading.Thread(target=take, args=(thread,)) for thread in range(1, threads)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fxp.engine.chains import Chain
-from fxp.engine.convolution_stages import SMALL_TILES, DenseStage, start_with_bias
+from fxp.engine.convolution_stages import DenseStage, start_with_bias
 from fxp.engine.geometry import Geometry, in_blocks
 from fxp.engine.packing import input_runs, pack_pairs
 from fxp.engine.stages import CommandStage, Region
@@ -64,21 +65,12 @@ class ShuffledStage(_PaddedStage):
         lanes = max(4, 1 << (factor**2 - 1).bit_length())
         pixels = next((tile[2] for tile in reversed(tiles.dense) if tile[1] >= lanes), 6)
         taps, weights = self._padded(shape, lanes)
-        kernels = [
-            (
-                size,
-                *[
-                    lambda s=size, k=self._finish.stored(counted): dense_shuffled_kernel(
-                        s, lanes, factor, k
-                    )
-                    for counted in (False, True)
-                ],
-            )
-            for size in (pixels, *SMALL_TILES)
-        ]
+
+        def kernel(size: int, counted: bool) -> Any:
+            return dense_shuffled_kernel(size, lanes, factor, self._finish.stored(counted))
+
         counts = [1, 0, 1, len(taps), weights.shape[2]]
-        # Lanes beyond the channels hold zeros; their count must not matter.
-        self.parts = [self._part(kernels, self._finish, shape, counts, weights, taps, 0)]
+        self.parts = [self._part(pixels, kernel, self._finish, shape, counts, weights, taps, 0)]
 
 
 class SumsStage(_PaddedStage):
@@ -93,19 +85,20 @@ class SumsStage(_PaddedStage):
         )
         taps, weights = self._padded(shape, lanes)
         self._width = weights.shape[0] * lanes
-        kernels = [
-            (size, *[lambda s=size: dense_sums_kernel(s, lanes)] * 2)
-            for size in (pixels, *SMALL_TILES)
-        ]
+
+        def kernel(size: int, _: bool) -> Any:
+            return dense_sums_kernel(size, lanes)
+
         counts = [0, 0, weights.shape[0], len(taps), weights.shape[2]]
         self.parts, self.counting_parts = (
             [
                 self._part(
-                    kernels, self._finish, shape, counts, weights, taps, 0, shape.factor, counted
+                    pixels, kernel, self._finish, shape, counts, weights, taps, 0, shape.factor,
+                    counted,
                 )
             ]
             for counted in (0, 1)
-        )
+        )  # fmt: skip
 
     def scratch_bytes(self, rows: int, columns: int) -> int:
         """Memory for a row of sums."""
@@ -169,5 +162,5 @@ class BlockedStage(CommandStage):
         )
 
     def scratch_bytes(self, rows: int, columns: int) -> int:
-        """What the other stage needs."""
+        """Return what the other stage needs."""
         return self._plain.scratch_bytes(rows, columns)

@@ -73,7 +73,7 @@ def geometry(graph: Graph, chain: Chain) -> Geometry | None:
 def _of_phases(
     op: ConvTranspose2d, weight: NDArray[np.int64], bias: NDArray[np.int64]
 ) -> Geometry | None:
-    """A transposed convolution as one convolution with a channel per phase.
+    """Write a transposed convolution as one convolution with a channel per phase.
 
     Taps that a phase does not have are zero. None if the phases' sizes would differ.
     """
@@ -123,13 +123,13 @@ def fits_pairs(graph: Graph, chain: Chain) -> bool:
     return (
         chain.finish is not None
         and source.format.dtype == np.int16
-        and -(2**15) <= weight.constant.min()
+        and weight.constant.min() >= -(2**15)
         and weight.constant.max() < 2**15
     )
 
 
 def in_blocks(shape: Geometry, block: int) -> tuple[Geometry, NDArray[np.int64]]:
-    """A convolution whose channels are the pixels of a block, and the channel each stands for.
+    """Make the pixels of a block channels; also returns the channel that each stands for.
 
     The convolution has ``factor**2`` channels, stride and dilation 1.
     """
@@ -150,7 +150,7 @@ def in_blocks(shape: Geometry, block: int) -> tuple[Geometry, NDArray[np.int64]]
 
 
 def best_block(shape: Geometry) -> int:
-    """The size of blocks that needs the fewest vector operations per pixel."""
+    """Return the size of blocks that needs the fewest vector operations per pixel."""
     _, _, height, width = shape.weight.shape
 
     def cost(block: int) -> float:

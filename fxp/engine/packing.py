@@ -27,7 +27,7 @@ def tap_positions(shape: Geometry, first_channel: int = 0) -> NDArray[np.int64]:
 
 
 def input_runs(shape: Geometry, group: int) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
-    """Runs of contiguous inputs, and their weights ``(runs, inputs, C_out of the group)``."""
+    """Find runs of contiguous inputs, and their weights ``(runs, inputs, C_out of the group)``."""
     per_group = len(shape.weight) // shape.groups
     weight = shape.weight[group * per_group : (group + 1) * per_group].astype(np.int16)
     _, channels, height, width = weight.shape
@@ -91,7 +91,7 @@ def chunks(shape: Geometry, limits: tuple[int, int]) -> tuple[int, list[list[int
 
 
 def _ends(most: NDArray[np.int64], least: NDArray[np.int64]) -> list[int] | None:
-    """Ends of the longest chunks of runs whose bounds ``(runs, C)`` fit int32."""
+    """Find the ends of the longest chunks of runs whose bounds ``(runs, C)`` fit int32."""
     ends: list[int] = []
     above, below = np.zeros_like(most[0]), np.zeros_like(least[0])
     for run, (high, low) in enumerate(zip(most, least, strict=True)):
@@ -120,7 +120,7 @@ def split_channels(channels: int, tiles: Tiles) -> list[tuple[tuple[int, int, in
 
 
 def pack_pairs(weights: NDArray[np.int16], width: int) -> NDArray[np.int16]:
-    """``(runs, inputs, C)`` to ``(blocks, runs, pairs, width, 2)``; odd inputs get a zero."""
+    """Turn ``(runs, inputs, C)`` into ``(blocks, runs, pairs, width, 2)``; odd ones get a zero."""
     runs, inputs, channels = weights.shape
     even = np.zeros((runs, inputs + inputs % 2, channels), np.int16)
     even[:, :inputs] = weights

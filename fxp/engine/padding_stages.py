@@ -1,7 +1,7 @@
 """Borders that are repeated or mirrored: padding as a stage of its own.
 
-Zero padding needs no stage, as buffers reach beyond the image and stay zero there. Other borders are
-written out once, behind which the convolution has none; its fast kernels then serve all of them.
+Zero padding needs no stage, as buffers reach beyond the image and stay zero there. Other borders
+are written out once, behind which the convolution has none, so that fast kernels serve them all.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class PadStage(CommandStage):
 
 
 def pad_stage(graph: Graph, chain: Chain, tiles: Tiles) -> PadStage | None:
-    """The stage of a padding other than zero that changes no value."""
+    """Make the stage of a padding other than zero that changes no value."""
     op = chain.head.op
     if not isinstance(op, Pad) or op.mode not in BORDER_CODES or len(chain.nodes) > 1:
         return None

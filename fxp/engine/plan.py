@@ -15,6 +15,7 @@ from fxp.engine.program import Options, Program
 from fxp.engine.schedule import ALIGNMENT, ITEM, Schedule, Segment, Span, schedules
 from fxp.engine.stages import BandStage, CommandStage, Stage
 from fxp.extents import Shape
+from fxp.ops import ConvTranspose2d
 
 MIN_COLUMNS: Final = 128
 PIECES_PER_THREAD: Final = 4
@@ -103,13 +104,13 @@ class Plan:
             self._idle.append(memory)
 
     def array(self, memory: Memory, name: str) -> NDArray:
-        """The array ``(H, W, C)`` of a value in memory."""
+        """Return the array ``(H, W, C)`` of a value in memory."""
         shape, dtype = self.shapes[name], self.program.dtypes[name]
         size = prod(shape) * dtype.itemsize
         return memory.slots[self.slots[name]][:size].view(dtype).reshape(shape)
 
     def describe(self) -> str:
-        """Table of what runs where: kernel, pieces, accumulator, memory and multiply-accumulates."""
+        """Table of what runs where: kernel, piece, accumulator, memory, multiply-accumulates."""
         header = ("step", "value", "nodes", "kernel", "piece", "accumulator", "memory", "MACs")
         rows: list[tuple[str, ...]] = []
         for number, step in enumerate(self.steps):
@@ -156,14 +157,14 @@ class Plan:
 
 def stage_macs(stage: Stage, height: int, width: int) -> int:
     """Multiply-accumulates of a stage, as the graph defines them."""
+    op = stage.chain.head.op
     weights = [
         operand.constant.size
         for position, operand in enumerate(stage.operands)
-        if operand.constant is not None and stage.chain.head.op.constant_roles.get(position) == "weight"
-    ]  # fmt: skip
-    rows, columns = getattr(stage.chain.head.op, "stride", (1, 1))
-    if stage.chain.head.op.name != "conv_transpose2d":
-        rows = columns = stage.chain.factor
+        if operand.constant is not None and op.constant_roles.get(position) == "weight"
+    ]
+    factor = stage.chain.factor
+    rows, columns = op.stride if isinstance(op, ConvTranspose2d) else (factor, factor)
     return sum(weights) * (height // rows) * (width // columns)
 
 

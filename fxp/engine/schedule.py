@@ -137,7 +137,7 @@ class _Walk:
         return True
 
     def form(self) -> tuple | None:
-        """What two strips must share to have the same commands; None for one at a border."""
+        """Return what two strips must share for the same commands; None for one at a border."""
         left = self.columns[self.segment.result][0]
         form = []
         for name, (first, last) in self.columns.items():
@@ -280,7 +280,7 @@ def _moved(
             distance = (after[name][0] - before[name][0]) * segment.sizes[name][2] * ITEM
             commands[commands[:, field] == base, field + 1] += distance
     results = {slot: name for name, slot in segment.slots.items() if name in before}
-    plain = np.isin(commands[:, KERNEL], [copy_rows.address, zero_rows.address])
+    plain = np.isin(commands[:, KERNEL], np.array([copy_rows.address, zero_rows.address]))
     for slot, name in results.items():
         computed = (commands[:, SLOT] == slot) & ~plain
         commands[computed, FIRST_COLUMN] += after[name][0] - before[name][0]

@@ -97,7 +97,7 @@ class Region:
         return fields
 
 
-class Stage(ABC):
+class Stage:
     """One compiled step: one or more nodes, of which the last one's value is the result."""
 
     def __init__(self, graph: Graph, chain: Chain, kernel: str) -> None:
@@ -148,11 +148,11 @@ class Stage(ABC):
 
 
 def variable_inputs(graph: Graph, node: Node) -> list[str]:
-    """Inputs of a node that are not constants."""
+    """Return the inputs of a node that are not constants."""
     return [name for name in node.inputs if name not in graph.constants_by_name]
 
 
-class CommandStage(Stage):
+class CommandStage(Stage, ABC):
     """A stage that compiled code runs without the interpreter; all its values are int16."""
 
     @abstractmethod

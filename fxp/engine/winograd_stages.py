@@ -61,7 +61,7 @@ class Transformed:
     @property
     def cost(self) -> float:
         """Multiplications per output and input channel, with the transforms of every group."""
-        groups, rows, columns, group_in, _ = self.weights.shape
+        _, rows, columns, group_in, _ = self.weights.shape
         return rows * columns / 4 * (1 + TRANSFORM_COST * 2 / group_in)
 
 
@@ -212,7 +212,7 @@ class WinogradStage(DenseStage):
 
 
 def winograd_stage(graph: Graph, chain: Chain, tiles: Tiles) -> WinogradStage | None:
-    """The Winograd stage of a convolution, if it is exact and worth while."""
+    """Make the Winograd stage of a convolution, if it is exact and worth while."""
     shape = geometry(graph, chain)
     if shape is None or not fits_pairs(graph, chain):
         return None

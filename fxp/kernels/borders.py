@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any, Final
 
 import numpy as np
-from numba import carray, njit
+from numba import njit
 
 from fxp.kernels.commands import (
     BLOCK,
@@ -14,15 +14,16 @@ from fxp.kernels.commands import (
     FIELDS,
     FIRST_COLUMN,
     FIRST_ROW,
-    SIZE,
     INPUT,
     RESULT,
     ROWS,
+    SIZE,
     kernel,
     move_bytes,
     operand,
     pointer,
 )
+from fxp.kernels.compiler import carray
 
 BORDER_CODES: Final = {"replicate": 0, "reflect": 1, "symmetric": 2}
 PAD_FIELDS: Final = 3

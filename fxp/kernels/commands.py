@@ -11,14 +11,16 @@ plan runs, and an offset in bytes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, cfunc, njit, types
+from numba import cfunc, njit, types
 from numba.core import cgutils
-from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from fxp.kernels.compiler import carray, code_generator
 
 KERNEL: Final = 0
 """Field: address of the kernel."""
@@ -47,12 +49,12 @@ SIZE: Final = 18
 FIELDS: Final = 20
 
 signature = types.int64(types.CPointer(types.int64), types.CPointer(types.int64))
-kernel = cfunc(signature, nopython=True, cache=True)
+kernel: Final[Callable[[Callable[..., int]], Any]] = cfunc(signature, cache=True)
 """Decorator of a kernel: ``kernel(command, bases) -> overflows``."""
 
 
-@intrinsic
-def pointer(typingctx, address):  # type: ignore[no-untyped-def]  # noqa: ANN201
+@code_generator
+def pointer(typingctx, address):  # type: ignore[no-untyped-def]
     """Turn an address into a pointer that `numba.carray` takes."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
@@ -61,8 +63,8 @@ def pointer(typingctx, address):  # type: ignore[no-untyped-def]  # noqa: ANN201
     return types.voidptr(types.int64), codegen
 
 
-@intrinsic
-def _call(typingctx, address, command, bases):  # type: ignore[no-untyped-def]  # noqa: ANN202
+@code_generator
+def _call(typingctx, address, command, bases):  # type: ignore[no-untyped-def]
     """Call the kernel at an address."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
@@ -75,21 +77,21 @@ def _call(typingctx, address, command, bases):  # type: ignore[no-untyped-def]  
     return types.int64(types.int64, types.int64, types.int64), codegen
 
 
-@intrinsic
-def move_bytes(typingctx, target, source, count):  # type: ignore[no-untyped-def]  # noqa: ANN201
+@code_generator
+def move_bytes(typingctx, target, source, count):  # type: ignore[no-untyped-def]
     """Copy bytes from one address to another; the ranges may overlap."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         byte = ir.IntType(8).as_pointer()
         places = [builder.inttoptr(place, byte) for place in arguments[:2]]
-        cgutils.raw_memmove(builder, *places, arguments[2], 1)
+        cgutils.raw_memmove(builder, places[0], places[1], arguments[2], 1)
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), codegen
 
 
-@intrinsic
-def _zero_bytes(typingctx, target, count):  # type: ignore[no-untyped-def]  # noqa: ANN202
+@code_generator
+def _zero_bytes(typingctx, target, count):  # type: ignore[no-untyped-def]
     """Fill bytes with zeros."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:

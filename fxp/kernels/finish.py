@@ -1,8 +1,8 @@
 """The common requantize step: shift, clamp, store as int16.
 
-A chain of exact steps ``(+ bias) (+ other value) (clamp)`` followed by rounding HALF_UP or FLOOR and
-saturation is one expression. Rounding is monotone, so that a clamp before it equals a clamp to the
-rounded bounds after it, and half a step joins the bias:
+A chain of exact steps ``(+ bias) (+ other value) (clamp)`` followed by rounding HALF_UP or FLOOR
+and saturation is one expression. Rounding is monotone, so that a clamp before it equals a clamp to
+the rounded bounds after it, and half a step joins the bias:
 
     result = clamp((accumulator + start + (other << other_shift)) >> shift, low, high)
 
@@ -43,8 +43,8 @@ class Finish:
         Its left shift.
     """
 
-    start: NDArray[np.int32] | NDArray[np.int64]
-    shift: NDArray[np.int32] | NDArray[np.int64]
+    start: NDArray[np.signedinteger]
+    shift: NDArray[np.signedinteger]
     low: int
     high: int
     count_low: int
@@ -62,7 +62,7 @@ class Finish:
         return replace(self, start=self.start[channels], shift=self.shift[channels])
 
     def stored(self, counted: bool) -> int:
-        """What a tile stores, as `fxp.kernels.pair_mac` names it."""
+        """Say what a tile stores, as `fxp.kernels.pair_mac` names it."""
         return RESULTS + PLUS_OTHER * self.adds_other + COUNTED * counted
 
     def fields(self) -> list[int]:

@@ -1,14 +1,14 @@
 """Register-tile multiply-accumulate of int16 pairs, written as generic vector IR.
 
 The innermost loop of every fast convolution: a tile of output pixels × output channels stays in
-vector registers while pairs of int16 inputs meet pairs of int16 weights, ``acc += x0*w0 + x1*w1`` in
-int32 that wraps. The IR says just that - widen, multiply, add neighbours - and LLVM selects
-``vpmaddwd`` (AVX2, AVX-512) or ``smlal`` (NEON) for the host; ``vpdpwssd`` (VNNI) is named.
+vector registers while pairs of int16 inputs meet pairs of int16 weights,
+``acc += x0*w0 + x1*w1`` in int32 that wraps. The IR says just that - widen, multiply, add
+neighbours - and LLVM selects ``vpmaddwd`` (AVX2, AVX-512) or ``smlal`` (NEON) for the host;
+``vpdpwssd`` (VNNI) is named.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
@@ -17,38 +17,30 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
+
+from fxp.kernels import compiler
+from fxp.kernels.compiler import (
+    I16,
+    I32,
+    I64,
+    address,
+    code_generator,
+    literals,
+    load,
+    loop,
+    splat,
+    store,
+)
 
 llvm.initialize_native_asmparser()  # for the one instruction that is named
 
-FINGERPRINT: Final = crc32(Path(__file__).read_bytes())
-"""Of this file. Numba keeps a compiled kernel as long as the kernel's own file does not change; as
-part of a kernel's literals, this makes it compile anew when the code generators here do."""
-
-_I16, _I32, _I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
-
-
-def address(builder: ir.IRBuilder, base: Any, offset: Any, pointee: ir.Type) -> Any:
-    """Pointer `offset` elements of `pointee` behind the address `base`."""
-    pointer = builder.inttoptr(base, pointee.as_pointer())
-    return builder.gep(pointer, [offset])
-
-
-def load(builder: ir.IRBuilder, pointer: Any, kind: ir.Type, align: int) -> Any:
-    value = builder.load(builder.bitcast(pointer, kind.as_pointer()))
-    value.align = align
-    return value
-
-
-def splat(builder: ir.IRBuilder, scalar: Any, lanes: int) -> Any:
-    vector = ir.VectorType(scalar.type, lanes)
-    single = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, _I32(0))
-    zeros = ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes)
-    return builder.shuffle_vector(single, ir.Constant(vector, ir.Undefined), zeros)
+FINGERPRINT: Final = crc32(Path(__file__).read_bytes() + Path(compiler.__file__).read_bytes())
+"""Of the code generators. Numba keeps a compiled kernel as long as the kernel's own file does not
+change; as part of a kernel's literals, this makes it compile anew when they do."""
 
 
 def _dot_instruction(lanes: int) -> str | None:
-    """The x86 instruction that multiplies pairs and accumulates, for so many int32 lanes."""
+    """Name the x86 instruction that multiplies pairs and accumulates, for so many int32 lanes."""
     features = llvm.get_host_cpu_features()
     if features.get("avx512vnni") and (lanes == 16 or features.get("avx512vl")):
         return "vpdpwssd"
@@ -72,48 +64,18 @@ def add_pairs(builder: ir.IRBuilder, total: Any, left: Any, right: Any) -> Any:
         return builder.call(
             code, [total, builder.bitcast(left, sums), builder.bitcast(right, sums)]
         )
-    wide = ir.VectorType(_I32, 2 * lanes)
+    wide = ir.VectorType(I32, 2 * lanes)
     product = builder.mul(builder.sext(left, wide), builder.sext(right, wide))
     undefined = ir.Constant(wide, ir.Undefined)
     even, odd = (
         builder.shuffle_vector(
             product,
             undefined,
-            ir.Constant(ir.VectorType(_I32, lanes), [2 * i + first for i in range(lanes)]),
+            ir.Constant(ir.VectorType(I32, lanes), [2 * i + first for i in range(lanes)]),
         )
         for first in (0, 1)
     )
     return builder.add(total, builder.add(even, odd))
-
-
-def loop(
-    builder: ir.IRBuilder,
-    count: Any,
-    carried: list[Any],
-    body: Callable[[Any, list[Any]], list[Any]],
-) -> list[Any]:
-    """``for index in range(count)`` with values carried in registers; count must be at least 1."""
-    before = builder.block
-    head = builder.append_basic_block("mac.loop")
-    builder.branch(head)
-    builder.position_at_end(head)
-    index = builder.phi(_I64)
-    index.add_incoming(_I64(0), before)
-    phis = []
-    for value in carried:
-        phi = builder.phi(value.type)
-        phi.add_incoming(value, before)
-        phis.append(phi)
-    results = body(index, list(phis))
-    following = builder.add(index, _I64(1))
-    last = builder.block
-    after = builder.append_basic_block("mac.done")
-    builder.cbranch(builder.icmp_signed("<", following, count), head, after)
-    index.add_incoming(following, last)
-    for phi, result in zip(phis, results, strict=True):
-        phi.add_incoming(result, last)
-    builder.position_at_end(after)
-    return results
 
 
 SUMS, RESULTS = 0, 1
@@ -122,8 +84,8 @@ PLUS_OTHER, COUNTED = 2, 4
 """Added to RESULTS: another value is added before the shift; results that overflow are counted."""
 
 
-@intrinsic(prefer_literal=True)
-def dense_tile(typingctx, output, output_step, image, image_step, taps, rule, other, form):  # type: ignore[no-untyped-def]  # noqa: D417
+@code_generator
+def dense_tile(typingctx, output, output_step, image, image_step, taps, rule, other, form):  # type: ignore[no-untyped-def]
     """Accumulate one tile of ``pixels × (vectors * lanes)`` outputs and store it.
 
     ``sum[p, c] = start[c] + Σ_r Σ_k x0*w0 + x1*w1`` with the pair
@@ -148,53 +110,51 @@ def dense_tile(typingctx, output, output_step, image, image_step, taps, rule, ot
         ``(address, step, shift)`` of int16 values that are added after a left shift.
     form
         Literals ``(pixels, vectors, lanes, stored, factor, FINGERPRINT)``; `stored` is a sum of
-        the constants above. With a factor above 1, the first ``factor**2`` lanes of the only vector are the
-        pixels of a block (pixel shuffle); the steps of output and other are then those from one
-        row to the next.
+        the constants above. With a factor above 1, the first ``factor**2`` lanes of the only vector
+        are the pixels of a block (pixel shuffle); the steps of output and other are then those from
+        one row to the next.
 
     Returns
     -------
     int
         How many results overflowed; 0 if not counted.
     """
-    if not isinstance(form, types.BaseTuple):
+    values = literals(form)
+    if values is None:
         return None
-    literals = [getattr(size, "literal_value", None) for size in form.types]
-    if None in literals:
-        return None
-    pixels, vectors, lanes, stored, factor, _ = literals
+    pixels, vectors, lanes, stored, factor, _ = values
     signature = types.int64(output, output_step, image, image_step, taps, rule, other, form)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         out, out_step, img, img_step, tap_pack, rule_pack, other_pack, _ = arguments
         runs, run_count, pairs, weights, start = cgutils.unpack_tuple(builder, tap_pack)
-        sums = ir.VectorType(_I32, lanes)
+        sums = ir.VectorType(I32, lanes)
         begin = [
-            load(builder, address(builder, start, _I64(v * lanes), _I32), sums, 4)
+            load(builder, address(builder, start, I64(v * lanes), I32), sums, 4)
             for v in range(vectors)
         ]
         stride = vectors * lanes * 2
 
         def run_body(run: Any, totals: list[Any]) -> list[Any]:
-            offset = load(builder, address(builder, runs, run, _I64), _I64, 8)
+            offset = load(builder, address(builder, runs, run, I64), I64, 8)
             sources = [
-                address(builder, img, builder.add(offset, builder.mul(img_step, _I64(p))), _I16)
+                address(builder, img, builder.add(offset, builder.mul(img_step, I64(p))), I16)
                 for p in range(pixels)
             ]
-            behind = builder.mul(builder.mul(run, pairs), _I64(stride))
-            weights_at = address(builder, weights, behind, _I16)
+            behind = builder.mul(builder.mul(run, pairs), I64(stride))
+            weights_at = address(builder, weights, behind, I16)
 
             def pair_body(pair: Any, totals: list[Any]) -> list[Any]:
-                row = builder.gep(weights_at, [builder.mul(pair, _I64(stride))])
-                vector = ir.VectorType(_I16, 2 * lanes)
+                row = builder.gep(weights_at, [builder.mul(pair, I64(stride))])
+                vector = ir.VectorType(I16, 2 * lanes)
                 tap = [
-                    load(builder, builder.gep(row, [_I64(2 * v * lanes)]), vector, 2)
+                    load(builder, builder.gep(row, [I64(2 * v * lanes)]), vector, 2)
                     for v in range(vectors)
                 ]
-                position = builder.mul(pair, _I64(2))
+                position = builder.mul(pair, I64(2))
                 results = []
                 for p in range(pixels):
-                    scalar = load(builder, builder.gep(sources[p], [position]), _I32, 2)
+                    scalar = load(builder, builder.gep(sources[p], [position]), I32, 2)
                     pixel = builder.bitcast(splat(builder, scalar, lanes), vector)
                     results += [
                         add_pairs(builder, totals[p * vectors + v], pixel, tap[v])
@@ -205,11 +165,11 @@ def dense_tile(typingctx, output, output_step, image, image_step, taps, rule, ot
             return loop(builder, pairs, totals, pair_body)
 
         totals = loop(builder, run_count, begin * pixels, run_body)
-        store = Store(builder, out, out_step, rule_pack, other_pack, lanes, stored, factor)
+        finish = Store(builder, out, out_step, rule_pack, other_pack, lanes, stored, factor)
         for p in range(pixels):
             for v in range(vectors):
-                store(totals[p * vectors + v], p, v * lanes)
-        return store.clipped()
+                finish(totals[p * vectors + v], p, v * lanes)
+        return finish.clipped()
 
     return signature, codegen
 
@@ -234,28 +194,28 @@ class Store:
         self.shift, *bounds, self.skipped_pixels, first = cgutils.unpack_tuple(builder, rule)
         self.other, self.other_step, left = cgutils.unpack_tuple(builder, other)
         self.low, self.high, self.count_low, self.count_high, self.left = (
-            splat(builder, builder.trunc(scalar, _I32), lanes) for scalar in (*bounds, left)
+            splat(builder, builder.trunc(scalar, I32), lanes) for scalar in (*bounds, left)
         )
-        self.overflows = ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes)
-        indices = ir.Constant(ir.VectorType(_I32, lanes), list(range(lanes)))
+        self.overflows = ir.Constant(ir.VectorType(I32, lanes), [0] * lanes)
+        indices = ir.Constant(ir.VectorType(I32, lanes), list(range(lanes)))
         self.counted = builder.icmp_signed(
-            ">=", indices, splat(builder, builder.trunc(first, _I32), lanes)
+            ">=", indices, splat(builder, builder.trunc(first, I32), lanes)
         )
 
     def __call__(self, total: Any, pixel: Any, channel: Any) -> None:
         """Store the sums of some channels of a pixel; both numbers are integers or IR values."""
         builder = self.builder
-        pixel, channel = (_I64(n) if isinstance(n, int) else n for n in (pixel, channel))
+        pixel, channel = (I64(n) if isinstance(n, int) else n for n in (pixel, channel))
         if self.stored == SUMS:
             at = builder.add(builder.mul(self.output_step, pixel), channel)
-            pointer = address(builder, self.output, at, _I32)
-            builder.store(total, builder.bitcast(pointer, total.type.as_pointer())).align = 4
+            pointer = address(builder, self.output, at, I32)
+            store(builder, total, pointer, 4)
             return
-        narrow = ir.VectorType(_I16, self.lanes)
+        narrow = ir.VectorType(I16, self.lanes)
         if self.stored & PLUS_OTHER:
             added = self._read(self.other, self.other_step, pixel, channel, narrow)
             total = builder.add(total, builder.shl(builder.sext(added, total.type), self.left))
-        shift = load(builder, address(builder, self.shift, channel, _I32), total.type, 4)
+        shift = load(builder, address(builder, self.shift, channel, I32), total.type, 4)
         value = builder.ashr(total, shift)
         if self.stored & COUNTED:
             outside = builder.or_(
@@ -271,28 +231,28 @@ class Store:
         result = builder.trunc(value, narrow)
         for at, lanes in self._places(self.output_step, pixel, channel):
             part = self._lanes(result, lanes)
-            pointer = address(builder, self.output, at, _I16)
-            builder.store(part, builder.bitcast(pointer, part.type.as_pointer())).align = 2
+            pointer = address(builder, self.output, at, I16)
+            store(builder, part, pointer, 2)
 
     def _places(self, step: Any, pixel: Any, channel: Any) -> list[tuple[Any, list[int]]]:
         """Where the lanes of a pixel's vector lie: elements behind the first, and which lanes."""
         builder = self.builder
         if self.factor == 1:
             return [(builder.add(builder.mul(step, pixel), channel), list(range(self.lanes)))]
-        first = builder.mul(pixel, _I64(self.factor))
+        first = builder.mul(pixel, I64(self.factor))
         return [
             (
-                builder.add(first, builder.mul(step, _I64(row))),
+                builder.add(first, builder.mul(step, I64(row))),
                 [row * self.factor + column for column in range(self.factor)],
             )
             for row in range(self.factor)
         ]
 
     def _lanes(self, vector: Any, lanes: list[int]) -> Any:
-        """Some lanes of a vector."""
+        """Take some lanes of a vector."""
         if len(lanes) == self.lanes:
             return vector
-        order = ir.Constant(ir.VectorType(_I32, len(lanes)), lanes)
+        order = ir.Constant(ir.VectorType(I32, len(lanes)), lanes)
         return self.builder.shuffle_vector(vector, vector, order)
 
     def _read(self, base: Any, step: Any, pixel: Any, channel: Any, kind: Any) -> Any:
@@ -300,8 +260,8 @@ class Store:
         builder = self.builder
         total = None
         for at, lanes in self._places(step, pixel, channel):
-            pointer = address(builder, base, at, _I16)
-            part = load(builder, pointer, ir.VectorType(_I16, len(lanes)), 2)
+            pointer = address(builder, base, at, I16)
+            part = load(builder, pointer, ir.VectorType(I16, len(lanes)), 2)
             if len(lanes) == self.lanes:
                 return part
             zeros = ir.Constant(part.type, [0] * len(lanes))
@@ -309,7 +269,7 @@ class Store:
                 lanes.index(lane) if lane in lanes else len(lanes) for lane in range(self.lanes)
             ]
             spread = builder.shuffle_vector(
-                part, zeros, ir.Constant(ir.VectorType(_I32, self.lanes), order)
+                part, zeros, ir.Constant(ir.VectorType(I32, self.lanes), order)
             )
             total = spread if total is None else builder.or_(total, spread)
         return total
@@ -318,16 +278,16 @@ class Store:
         """How many results overflowed."""
         builder = self.builder
         if not self.stored & COUNTED:
-            return _I64(0)
+            return I64(0)
         total = self.overflows
         for step in range(self.lanes.bit_length() - 1):
             distance = self.lanes >> (step + 1)
             order = [(lane + distance) % self.lanes for lane in range(self.lanes)]
             moved = builder.shuffle_vector(
-                total, total, ir.Constant(ir.VectorType(_I32, self.lanes), order)
+                total, total, ir.Constant(ir.VectorType(I32, self.lanes), order)
             )
             total = builder.add(total, moved)
-        return builder.zext(builder.extract_element(total, _I32(0)), _I64)
+        return builder.zext(builder.extract_element(total, I32(0)), I64)
 
 
 def interleaved_order(channels: int) -> list[int]:
@@ -340,8 +300,8 @@ def interleaved_order(channels: int) -> list[int]:
     return low + [c + 4 for c in low]
 
 
-@intrinsic(prefer_literal=True)
-def depthwise_tile(typingctx, output, output_step, image, image_step, taps, rule, other, form):  # type: ignore[no-untyped-def]  # noqa: D417
+@code_generator
+def depthwise_tile(typingctx, output, output_step, image, image_step, taps, rule, other, form):  # type: ignore[no-untyped-def]
     """Accumulate `pixels` neighbouring outputs of `channels` channels, each from its own channel.
 
     ``sum[p, c] = start[c] + Σ_k x0*w0 + x1*w1`` with
@@ -358,12 +318,10 @@ def depthwise_tile(typingctx, output, output_step, image, image_step, taps, rule
     form
         Literals ``(pixels, channels, stored, FINGERPRINT)``; a multiple of 8 channels.
     """
-    if not isinstance(form, types.BaseTuple):
+    values = literals(form)
+    if values is None:
         return None
-    literals = [getattr(size, "literal_value", None) for size in form.types]
-    if None in literals:
-        return None
-    pixels, channels, stored, _ = literals
+    pixels, channels, stored, _ = values
     signature = types.int64(output, output_step, image, image_step, taps, rule, other, form)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
@@ -371,13 +329,13 @@ def depthwise_tile(typingctx, output, output_step, image, image_step, taps, rule
         offsets, pairs, weights, start = cgutils.unpack_tuple(builder, tap_pack)
         lanes = channels // 2
         order = interleaved_order(channels)
-        sums, half = ir.VectorType(_I32, channels), ir.VectorType(_I32, lanes)
-        narrow = ir.VectorType(_I16, channels)
-        begin = load(builder, address(builder, start, _I64(0), _I32), sums, 4)
+        sums, half = ir.VectorType(I32, channels), ir.VectorType(I32, lanes)
+        narrow = ir.VectorType(I16, channels)
+        begin = load(builder, address(builder, start, I64(0), I32), sums, 4)
         halves = [order[:lanes], order[lanes:]]
         masks = [
             ir.Constant(
-                ir.VectorType(_I32, channels), [c + i * channels for c in part for i in (0, 1)]
+                ir.VectorType(I32, channels), [c + i * channels for c in part for i in (0, 1)]
             )
             for part in halves
         ]
@@ -390,19 +348,17 @@ def depthwise_tile(typingctx, output, output_step, image, image_step, taps, rule
             sources = [
                 load(
                     builder,
-                    address(
-                        builder, offsets, builder.add(builder.mul(pair, _I64(2)), _I64(i)), _I64
-                    ),
-                    _I64,
+                    address(builder, offsets, builder.add(builder.mul(pair, I64(2)), I64(i)), I64),
+                    I64,
                     8,
                 )
                 for i in (0, 1)
             ]
-            first = builder.mul(pair, _I64(2 * channels))
+            first = builder.mul(pair, I64(2 * channels))
             factors = [
                 load(
                     builder,
-                    address(builder, weights, builder.add(first, _I64(i * channels)), _I16),
+                    address(builder, weights, builder.add(first, I64(i * channels)), I16),
                     narrow,
                     2,
                 )
@@ -413,24 +369,22 @@ def depthwise_tile(typingctx, output, output_step, image, image_step, taps, rule
                 inputs = [
                     load(
                         builder,
-                        address(
-                            builder, img, builder.add(at, builder.mul(img_step, _I64(p))), _I16
-                        ),
+                        address(builder, img, builder.add(at, builder.mul(img_step, I64(p))), I16),
                         narrow,
                         2,
                     )
                     for at in sources
                 ]
                 for i in (0, 1):
-                    mixed = builder.shuffle_vector(*inputs, masks[i])
+                    mixed = builder.shuffle_vector(inputs[0], inputs[1], masks[i])
                     results.append(add_pairs(builder, totals[2 * p + i], mixed, factors[i]))
             return results
 
         totals = loop(builder, pairs, totals, body)
         inverse = ir.Constant(sums, [order.index(c) for c in range(channels)])
-        store = Store(builder, out, out_step, rule_pack, other_pack, channels, stored)
+        finish = Store(builder, out, out_step, rule_pack, other_pack, channels, stored)
         for p in range(pixels):
-            store(builder.shuffle_vector(totals[2 * p], totals[2 * p + 1], inverse), p, 0)
-        return store.clipped()
+            finish(builder.shuffle_vector(totals[2 * p], totals[2 * p + 1], inverse), p, 0)
+        return finish.clipped()
 
     return signature, codegen

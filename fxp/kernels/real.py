@@ -38,4 +38,4 @@ def quantize_half_up(
         floor = math.floor(scaled)
         rounded = np.int32(floor) + np.int32(scaled - floor >= 0.5)
         result[i] = min(max(rounded, np.int32(low)), np.int32(high))
-    return finite
+    return bool(finite)

@@ -11,7 +11,6 @@ from functools import cache
 from typing import Any, Final
 
 import numpy as np
-from numba import carray
 
 from fxp.kernels.commands import (
     BLOCK,
@@ -26,6 +25,7 @@ from fxp.kernels.commands import (
     operand,
     pointer,
 )
+from fxp.kernels.compiler import carray
 from fxp.kernels.finish import FINISH_FIELDS, finish_one
 from fxp.kernels.pair_mac import FINGERPRINT, SUMS, dense_tile, depthwise_tile
 
@@ -34,8 +34,8 @@ TILE_FIELDS: Final = FINISH_FIELDS + 11
 
 7 elements from one result pixel to the next; 8 first channel; 9 blocks of channels; 10 runs (dense)
 or pairs of taps (depthwise); 11 pairs in a run; 12 address of the weights; 13 address of the int64
-``(row, element)`` of each run or tap; 14 elements from the inputs of one output to those of the next
-in its row; 15 rows likewise; 16 channels in all; 17 channels of a block that are not counted.
+``(row, element)`` of each run or tap; 14 elements from the inputs of one output to those of the
+next in its row; 15 rows likewise; 16 channels in all; 17 channels of a block that are not counted.
 """
 
 
@@ -101,7 +101,6 @@ def depthwise_kernel(pixels: int, width: int, stored: int) -> Any:
     Weights are packed ``(blocks, pairs, width in interleaved order, 2)``; block ``b`` stands for
     the channels from ``min(b * width, C - width)`` on: the last overlaps the one before.
     """
-
     fingerprint = FINGERPRINT
 
     @kernel
@@ -151,7 +150,6 @@ def dense_shuffled_kernel(pixels: int, lanes: int, factor: int, stored: int) -> 
 
     As `dense_kernel` with one block, padded to the lanes; the result has one channel.
     """
-
     fingerprint = FINGERPRINT
 
     @kernel
@@ -197,7 +195,6 @@ def dense_sums_kernel(pixels: int, lanes: int) -> Any:
     factor ``f``, channel ``(c * f + i) * f + j`` goes to channel c of pixel ``(f*y + i, f*x + j)``.
     Block field 18 is the factor, 19 tells whether to count. Needs scratch memory for a row of sums.
     """
-
     fingerprint = FINGERPRINT
 
     @kernel
@@ -267,8 +264,8 @@ def dense_sums_kernel(pixels: int, lanes: int) -> Any:
 
 
 WIDE_FIELDS: Final = TILE_FIELDS + 3
-"""Fields of `dense_wide_kernel`: 18 address of the int64 ends of chunks in runs, 19 how many chunks,
-20 whether to count. Start and shift are int64."""
+"""Fields of `dense_wide_kernel`: 18 address of the int64 ends of chunks in runs, 19 how many
+chunks, 20 whether to count. Start and shift are int64."""
 
 
 @cache

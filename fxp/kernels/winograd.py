@@ -16,9 +16,8 @@ from typing import Any, Final
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, njit, types
+from numba import njit, types
 from numba.core import cgutils
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from fxp.kernels.commands import (
@@ -34,9 +33,20 @@ from fxp.kernels.commands import (
     operand,
     pointer,
 )
-from fxp.kernels.pair_mac import FINGERPRINT, SUMS, Store, address, dense_tile, load, loop, splat
-
-I16, I32, I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
+from fxp.kernels.compiler import (
+    I16,
+    I32,
+    I64,
+    address,
+    carray,
+    code_generator,
+    literals,
+    load,
+    loop,
+    splat,
+    store,
+)
+from fxp.kernels.pair_mac import FINGERPRINT, SUMS, Store, dense_tile
 
 ALIGNMENT: Final = 64
 CUTS: Final[dict[int, tuple[int, ...]]] = {3: (3, 21), 5: (32, 221)}
@@ -58,9 +68,6 @@ _OUTPUTS: Final = {
     1: ((1, 0), (0, 1)),
 }
 
-# What a code generator of numba's intrinsics takes and gives.
-Codegen = tuple[Any, Any]
-
 
 def parts_of(cut: int) -> tuple[int, ...]:
     """Taps of each part."""
@@ -73,7 +80,7 @@ def enlargement_bits(cut: int) -> int:
 
 
 def matrices(cut: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Transforms of weights ``(n, taps)``, inputs ``(n, taps + 1)`` and outputs ``(2, n)``.
+    """Transform matrices of weights ``(n, taps)``, inputs ``(n, taps + 1)``, outputs ``(2, n)``.
 
     For weights ``g`` and inputs ``d``, ``outputs @ ((weights @ g) * (inputs @ d))`` is the
     correlation of d with g, shifted left by `enlargement_bits`.
@@ -94,13 +101,6 @@ def matrices(cut: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np
     return weights, inputs, outputs
 
 
-def _literals(form: Any) -> list[int] | None:
-    if not isinstance(form, types.BaseTuple):
-        return None
-    values = [getattr(size, "literal_value", None) for size in form.types]
-    return None if None in values else values  # type: ignore[return-value]
-
-
 def _weighted(builder: ir.IRBuilder, values: list[Any], coefficients: list[int]) -> Any:
     """Sum of vectors with coefficients 1, 0 or -1; None if there is nothing to add."""
     total = None
@@ -115,8 +115,8 @@ def _weighted(builder: ir.IRBuilder, values: list[Any], coefficients: list[int])
     return total
 
 
-@intrinsic(prefer_literal=True)
-def transform_inputs(typingctx, output, output_steps, image, steps, size, less, form):  # type: ignore[no-untyped-def]  # noqa: ANN201
+@code_generator
+def transform_inputs(typingctx, output, output_steps, image, steps, size, less, form):  # type: ignore[no-untyped-def]
     """``output[f, i, c] = Σ_d inputs[f, d] * image[d, i, c] - less[f]`` in wrapping int16.
 
     Parameters
@@ -134,10 +134,10 @@ def transform_inputs(typingctx, output, output_steps, image, steps, size, less, 
     form
         Literals ``(cut, lanes)``.
     """
-    literals = _literals(form)
-    if literals is None:
+    values = literals(form)
+    if values is None:
         return None
-    cut, lanes = literals
+    cut, lanes = values
     signature = types.void(output, output_steps, image, steps, size, less, form)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
@@ -180,7 +180,7 @@ def transform_inputs(typingctx, output, output_steps, image, steps, size, less, 
                     pointer_to = address(
                         builder, out, builder.add(place, builder.mul(out_plane, I64(f))), I16
                     )
-                    builder.store(value, builder.bitcast(pointer_to, vector.as_pointer())).align = 2
+                    store(builder, value, pointer_to, 2)
                 return []
 
             loop(builder, builder.sdiv(length, I64(lanes)), [], body)
@@ -196,8 +196,8 @@ ONLY, FIRST, MIDDLE, LAST = 0, 1, 2, 3
 """Which group of input channels an output transform is for."""
 
 
-@intrinsic(prefer_literal=True)
-def transform_outputs(typingctx, output, steps, products, size, totals, start, rule, other, form):  # type: ignore[no-untyped-def]  # noqa: ANN201
+@code_generator
+def transform_outputs(typingctx, output, steps, products, size, totals, start, rule, other, form):  # type: ignore[no-untyped-def]
     """Transform products to four outputs a tile, and finish them.
 
     ``outputs[i, j] = (Σ_f Σ_g outputs_y[i, f] * outputs_x[j, g] * products[f, g]) >> bits``, added
@@ -223,10 +223,10 @@ def transform_outputs(typingctx, output, steps, products, size, totals, start, r
     form
         Literals ``(cut_y, cut_x, lanes, stored, group)``; `group` is one of the constants above.
     """
-    literals = _literals(form)
-    if literals is None:
+    values = literals(form)
+    if values is None:
         return None
-    cut_y, cut_x, lanes, stored, group = literals
+    cut_y, cut_x, lanes, stored, group = values
     signature = types.void(output, steps, products, size, totals, start, rule, other, form)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
@@ -287,21 +287,19 @@ def transform_outputs(typingctx, output, steps, products, size, totals, start, r
                         if group in (MIDDLE, LAST):
                             value = builder.add(value, load(builder, target, vector, 4))
                         if group in (FIRST, MIDDLE):
-                            builder.store(
-                                value, builder.bitcast(target, vector.as_pointer())
-                            ).align = 4
+                            store(builder, value, target, 4)
                             continue
                         begin = load(builder, address(builder, start_at, channel, I32), vector, 4)
                         pixel = builder.add(first_pixel, builder.mul(pixel_step, I64(j)))
                         at = builder.add(pixel, builder.mul(row_step, I64(i)))
                         beside = builder.add(pixel, builder.mul(added_row_step, I64(i)))
-                        store.at(at, beside)(builder.add(value, begin), 0, channel)
+                        finish.at(at, beside)(builder.add(value, begin), 0, channel)
                 return []
 
             loop(builder, builder.sdiv(channels, I64(lanes)), [], body)
             return []
 
-        store = _MovingStore(builder, out, pixel_step, rule_pack, other_pack, lanes, stored)
+        finish = _MovingStore(builder, out, pixel_step, rule_pack, other_pack, lanes, stored)
         loop(builder, tiles, [], tile_body)
         return context.get_dummy_value()
 
@@ -312,7 +310,7 @@ class _MovingStore(Store):
     """A store whose first element moves."""
 
     def at(self, output: Any, other: Any) -> Store:
-        """The store that begins so many elements behind this one's results and other values."""
+        """Return the store that begins so many elements behind this one's values."""
         moved = Store.__new__(Store)
         moved.__dict__.update(self.__dict__)
         builder, two = self.builder, I64(2)
@@ -324,9 +322,10 @@ class _MovingStore(Store):
 WINOGRAD_FIELDS: Final = 16
 """Parameters of the block: 0-6 of the finish; 7 channels in; 8 channels out; 9 groups of input
 channels that are summed separately; 10 address of the weights ``(groups, n_y, n_x, blocks, pairs,
-width, 2)``; 11 address of the int32 starts ``(groups, n_y, n_x, channels out)`` that undo the offsets
-of inputs; 12 address of the int64 offsets ``(n_y, n_x)`` subtracted from inputs to fit int16; 13
-tiles that are transformed together; 14 address of zeros, as many int64 as an axis has products."""
+width, 2)``; 11 address of the int32 starts ``(groups, n_y, n_x, channels out)`` that undo the
+offsets of inputs; 12 address of the int64 offsets ``(n_y, n_x)`` subtracted from inputs to fit
+int16; 13 tiles that are transformed together; 14 address of zeros, as many int64 as an axis has
+products."""
 
 
 def scratch_bytes(cut_y: int, cut_x: int, tiles: int, channels_in: int, channels_out: int) -> int:
