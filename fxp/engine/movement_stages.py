@@ -20,13 +20,14 @@ from fxp.engine.pointwise_stages import (
     chain_rule,
     changes_nothing,
     clip_call,
+    never_counted,
     scale_call,
     table_call,
     wrapped,
 )
 from fxp.engine.stages import CommandStage, Place, Region
 from fxp.graph import Graph
-from fxp.kernels.borders import BORDER_CODES
+from fxp.kernels.borders import BORDER_CODES, pad_kernel
 from fxp.kernels.commands import copy_rows
 from fxp.kernels.host import Tiles
 from fxp.kernels.moves import copy_kernel, nearest_kernel, shuffle_kernel, unshuffle_kernel
@@ -143,17 +144,15 @@ class _PartsStage(_MoveStage):
 
 
 class _RearrangeStage(_MoveStage):
-    """One kernel without parameters."""
+    """One call of a kernel that moves everything."""
 
-    def __init__(
-        self, graph: Graph, chain: Chain, finish: Call | None, make: Callable[[], Any]
-    ) -> None:
+    def __init__(self, graph: Graph, chain: Chain, finish: Call | None, move: Call) -> None:
         super().__init__(graph, chain, finish)
-        self._make = make
+        self._move = move
 
     def moves(self, region: Region) -> list[list[int]]:
         """One command."""
-        return [region.command(self._make(), None)]
+        return [self._move.command(region)]
 
 
 def _finish(graph: Graph, chain: Chain) -> Call | None:
@@ -207,19 +206,23 @@ def _slice(graph: Graph, chain: Chain) -> CommandStage | None:
 def _move(graph: Graph, chain: Chain) -> CommandStage | None:
     (source,), op = graph.operands[chain.head.name], chain.head.op
     finish = None if changes_nothing(chain) else _finish(graph, chain)
-    if isinstance(op, Pad):
+    if isinstance(op, Pad) and op.mode == "zero":
         # The executor has put the zeros around the operand.
-        whole = [_Part(0, 0, 0, source.channels)]
-        return _PartsStage(graph, chain, finish, whole) if op.mode == "zero" else None
+        return _PartsStage(graph, chain, finish, [_Part(0, 0, 0, source.channels)])
     make: Callable[[], Any]
-    if isinstance(op, Nearest):
+    block: list[int] = []
+    if isinstance(op, Pad):
+        make = partial(pad_kernel, BORDER_CODES[op.mode])
+        block = [op.sides[0], op.sides[2], ITEM * source.channels]
+    elif isinstance(op, Nearest):
         make = partial(nearest_kernel, op.factor, source.channels)
     elif isinstance(op, PixelShuffle):
         make = partial(shuffle_kernel, op.factor, source.channels // op.factor**2)
     else:
         assert isinstance(op, PixelUnshuffle)
         make = partial(unshuffle_kernel, op.factor, source.channels)
-    return _RearrangeStage(graph, chain, finish, make)
+    call = Call(chain.head.op.name, never_counted(make), block)
+    return _RearrangeStage(graph, chain, finish, call)
 
 
 def _pool(graph: Graph, chain: Chain) -> CommandStage | None:

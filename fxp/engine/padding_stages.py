@@ -8,14 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
-from fxp.engine.chains import Chain
-from fxp.engine.stages import CommandStage, Region
 from fxp.formats import Quantization
 from fxp.graph import Graph, Node
-from fxp.kernels.borders import BORDER_CODES, pad_kernel
-from fxp.kernels.host import Tiles
 from fxp.ops import Conv2d, Pad
 
 
@@ -46,29 +40,3 @@ def separate_padding(graph: Graph) -> Graph:
     return Graph(
         graph.name, graph.inputs, tuple(nodes), graph.outputs, graph.constants, graph.states
     )
-
-
-class PadStage(CommandStage):
-    """Rows and columns around an image, repeated or mirrored."""
-
-    def __init__(self, graph: Graph, chain: Chain, op: Pad) -> None:
-        super().__init__(graph, chain, f"pad {op.mode}")
-        self._border = BORDER_CODES[op.mode]
-        top, _, left, _ = op.sides
-        self._block = np.array([top, left, 2 * self.operands[0].channels], np.int64)
-
-    def commands(self, region: Region) -> list[list[int]]:
-        """One command."""
-        return [region.command(pad_kernel(self._border), self._block)]
-
-
-def pad_stage(graph: Graph, chain: Chain, tiles: Tiles) -> PadStage | None:
-    """Make the stage of a padding other than zero that changes no value."""
-    op = chain.head.op
-    if not isinstance(op, Pad) or op.mode not in BORDER_CODES or len(chain.nodes) > 1:
-        return None
-    source, target = graph.operands[chain.head.name][0].format, chain.head.quantization
-    assert target is not None
-    if source != target.format or source.dtype != np.int16:
-        return None
-    return PadStage(graph, chain, op)

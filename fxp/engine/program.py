@@ -11,7 +11,7 @@ import numpy as np
 from fxp.engine.chains import Chain, chains, single
 from fxp.engine.direct import direct_stage
 from fxp.engine.movement_stages import movement_stage
-from fxp.engine.padding_stages import pad_stage, separate_padding
+from fxp.engine.padding_stages import separate_padding
 from fxp.engine.pointwise_stages import pointwise_stage
 from fxp.engine.stages import BandStage, CommandStage, Stage
 from fxp.engine.winograd_stages import winograd_stage
@@ -26,7 +26,6 @@ HEADS: Final = frozenset(
 BUILDERS: Final[tuple[Callable[[Graph, Chain, Tiles], CommandStage | None], ...]] = (
     winograd_stage,
     direct_stage,
-    pad_stage,
     pointwise_stage,
     movement_stage,
 )
