@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 
-from fxp.formats import Overflow, Rounding, saturation_limits
+from fxp.formats import Format, Overflow, Rounding, saturation_limits
 from fxp.graph import Graph, Node
 from fxp.kernels.finish import Finish
 from fxp.ops import Add, Clamp, Multiply, PixelShuffle, Relu, Requantize, Subtract
@@ -127,7 +128,7 @@ def _is_exact(node: Node) -> bool:
 
 
 def _chain(graph: Graph, nodes: tuple[Node, ...]) -> Chain | None:
-    """The chain of these nodes, or None if its finish cannot be proved."""
+    """Make the chain of these nodes, or None if its finish cannot be proved."""
     head, last = nodes[0], nodes[-1]
     accumulator, target = head.accumulator, last.quantization
     assert accumulator is not None
@@ -154,7 +155,7 @@ def _chain(graph: Graph, nodes: tuple[Node, ...]) -> Chain | None:
         isinstance(node.op, Add | PixelShuffle) for node in nodes[1:]
     ):
         return None
-    for before, node in zip(nodes, nodes[1:], strict=False):
+    for before, node in pairwise(nodes):
         operands = graph.operands[node.name]
         frac = _format(before).frac
         if isinstance(node.op, Add):
@@ -217,7 +218,7 @@ def _chain(graph: Graph, nodes: tuple[Node, ...]) -> Chain | None:
     return Chain(nodes, other, factor, finish)
 
 
-def _format(node: Node):  # noqa: ANN202
+def _format(node: Node) -> Format:
     assert node.quantization is not None
     return node.quantization.format
 
