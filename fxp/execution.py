@@ -89,7 +89,10 @@ def start(
             )
         array = np.asarray(given.pop(state.value.name, np.full(shape, int(state.reset))))
         if array.shape != shape:
-            raise GraphError(f"state {state.value.name!r} needs shape {shape}, got {array.shape}")
+            raise GraphError(
+                f"state {state.value.name!r} needs shape {shape}, got {array.shape}; the images of "
+                "a sequence have one size"
+            )
         values[state.value.name] = _checked(state.value, array, narrow)
     if given:
         raise GraphError(f"graph {graph.name!r} has no state {sorted(given)}")
@@ -100,5 +103,5 @@ def _checked(value: Value, array: np.ndarray, narrow: bool) -> NDArray:
     assert value.format is not None
     try:
         return check_raw(array, value.format, narrow=narrow)
-    except FormatError as error:
-        raise FormatError(f"{value.name!r}: {error}") from None
+    except (FormatError, TypeError) as error:
+        raise type(error)(f"{value.name!r}: {error}") from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import gcd
 
@@ -107,6 +107,26 @@ Shape = tuple[Dimension, ...]
 def evaluate_shape(shape: Shape, sizes: Mapping[str, int]) -> tuple[int, ...]:
     """Replace every extent of a shape by its size."""
     return tuple(d.evaluate(sizes) if isinstance(d, Extent) else d for d in shape)
+
+
+def fit_sizes(pairs: Iterable[tuple[Shape, tuple[int, ...]]]) -> dict[str, int]:
+    """Return the smallest sizes with which every formula reaches its size.
+
+    All sizes for which a formula gives one number lie side by side, so the largest of the smallest
+    fits every formula if any size does.
+
+    Parameters
+    ----------
+    pairs
+        Shapes with formulas, and the concrete shapes they should give.
+    """
+    sizes: dict[str, int] = {}
+    for shape, concrete in pairs:
+        for want, got in zip(shape, concrete, strict=False):
+            if isinstance(want, Extent):
+                least = want.smallest(int(got))
+                sizes[want.symbol] = max(sizes.get(want.symbol, least), least)
+    return sizes
 
 
 def shape_text(shape: Shape) -> str:

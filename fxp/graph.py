@@ -17,7 +17,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp.extents import Extent, Shape, evaluate_shape, shape_text
+from fxp.extents import Extent, Shape, evaluate_shape, fit_sizes, shape_text
 from fxp.formats import Format, FormatError, Quantization, check_raw
 from fxp.ops.base import Accumulator, GraphError, Op, Operand
 
@@ -282,14 +282,7 @@ class Graph:
         if len(shapes) != len(self.inputs):
             raise GraphError(f"graph {self.name!r} takes {len(self.inputs)} inputs, "
                              f"got {len(shapes)}")  # fmt: skip
-        sizes: dict[str, int] = {}
-        for value, shape in zip(self.inputs, shapes, strict=True):
-            for want, got in zip(value.shape, shape, strict=False):
-                if isinstance(want, Extent):
-                    # All sizes that give `got` lie side by side, so the largest of the smallest
-                    # fits every formula if any size does.
-                    least = want.smallest(int(got))
-                    sizes[want.symbol] = max(sizes.get(want.symbol, least), least)
+        sizes = fit_sizes((v.shape, shape) for v, shape in zip(self.inputs, shapes, strict=True))
         for value, shape in zip(self.inputs, shapes, strict=True):
             if (
                 len(shape) != len(value.shape)

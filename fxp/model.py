@@ -7,36 +7,20 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fxp import oracle
+from fxp.arguments import Arguments, format_of
 from fxp.engine import Engine, Plan
 from fxp.execution import Result
 from fxp.extents import shape_text
-from fxp.formats import (
-    Format,
-    FormatError,
-    IntArray,
-    Overflow,
-    Rounding,
-    dequantize,
-    overflow_mask,
-    quantize,
-)
-from fxp.graph import Graph, Node, Value
-from fxp.kernels.real import quantize_half_up
-from fxp.lazy import lazy_import
-from fxp.ops.base import GraphError
+from fxp.formats import Format, FormatError, IntArray, Overflow, Rounding, overflow_mask
+from fxp.graph import Graph, Node
 from fxp.store import load_graph, save_graph
-
-if TYPE_CHECKING:
-    import torch
-else:
-    torch = lazy_import("torch", "torch")
-
+from fxp.stream import Stream
 
 Execute = Callable[[Sequence[NDArray], Mapping[str, IntArray] | None], Result]
 
@@ -67,6 +51,7 @@ class FixedModel:
         calibration_clipping: Mapping[str, float] | None = None,
     ) -> None:
         self._engine = Engine(graph)
+        self._stream = Stream(self._engine)
         self.metadata = dict(metadata or {})
         self.calibration_clipping = dict(calibration_clipping or {})
 
@@ -107,7 +92,8 @@ class FixedModel:
         FormatError
             For NaN or infinity.
         """
-        return self._real(inputs, self._executor(threads))
+        execute = partial(self._engine.run, threads=threads, count_clipped=False, narrow=True)
+        return self._real(inputs, execute)
 
     def oracle(self, *inputs: Any) -> Any:
         """Run the slow reference instead of the engine; same arguments and results."""
@@ -133,11 +119,53 @@ class FixedModel:
         GraphError, FormatError
             If a shape does not fit, or an integer lies outside the input format.
         """
-        batches, restore = self._batched(_as_arrays(inputs))
-        execute = partial(self._engine.run, threads=threads, count_clipped=False)
-        results = _in_order(batches, execute)
-        outputs = [result.outputs for result in results]
-        return _unpacked([restore(np.stack(output)) for output in zip(*outputs, strict=True)])
+        arguments = Arguments(self.graph, inputs)
+        execute = partial(self._engine.run, threads=threads, count_clipped=False, narrow=True)
+        return arguments.raw_results(_in_order(arguments.images, execute))
+
+    def stream(self) -> Stream:
+        """Return a new sequence of a recurrent network, which runs step by step by itself."""
+        return Stream(self._engine)
+
+    def step(self, *inputs: Any, threads: int | None = None) -> Any:
+        """Run one time step of a recurrent network, from the state that the last one left.
+
+        The model has one state for this; sequences that run side by side take a `stream` each.
+
+        Parameters
+        ----------
+        inputs
+            As for `__call__`, with a batch of one.
+        threads
+            Number of threads, all processors by default.
+
+        Returns
+        -------
+        numpy.ndarray or torch.Tensor
+            As `__call__`; a tuple if the graph has several outputs.
+        """
+        return self._stream.step(*inputs, threads=threads)
+
+    def step_raw(self, *inputs: Any, threads: int | None = None) -> Any:
+        """Run one time step on raw integers; takes and returns what `run_raw` does."""
+        return self._stream.step_raw(*inputs, threads=threads)
+
+    def reset_state(self) -> None:
+        """Begin a new sequence with the next `step`."""
+        self._stream.reset_state()
+
+    @property
+    def state(self) -> dict[str, IntArray]:
+        """Raw integers of every state after the last `step`, a copy; empty before the first."""
+        return self._stream.state
+
+    def load_state(self, source: Mapping[str, ArrayLike] | str | PathLike[str]) -> None:
+        """Continue from an earlier `state`, or from a file; see `fxp.stream.Stream.load_state`."""
+        self._stream.load_state(source)
+
+    def save_state(self, path: str | PathLike[str]) -> None:
+        """Write the state to a file, exactly and as a whole."""
+        self._stream.save_state(path)
 
     def run(
         self,
@@ -177,8 +205,9 @@ class FixedModel:
         GraphError
             If the size does not fit the graph.
         """
+        image = (height, width)
         shapes = [
-            (int(value.shape[0]), height, width) if len(value.shape) == 3 else (int(value.shape[0]),)  # type: ignore[arg-type]
+            (int(value.shape[0]), *image[: len(value.shape) - 1])  # type: ignore[arg-type]
             for value in self.graph.inputs
         ]
         return self._engine.plan(shapes, threads=threads, count_clipped=False)
@@ -188,8 +217,7 @@ class FixedModel:
 
         Takes real values as `__call__` does.
         """
-        batches, _ = self._batched(_as_arrays(inputs))
-        return self.clip_rates(batches)
+        return self.clip_rates(Arguments(self.graph, inputs).images)
 
     def clip_rates(self, calls: Iterable[Sequence[NDArray]]) -> dict[str, float]:
         """Return the clip rate of every input and node over several calls, run in order.
@@ -200,9 +228,9 @@ class FixedModel:
         sizes: Counter[str] = Counter()
 
         def execute(call: Sequence[NDArray], states: Mapping[str, IntArray] | None) -> Result:
-            raws = self._quantized(call)
+            (raws,) = Arguments(self.graph, call).quantized()
             for value, array in zip(self.graph.inputs, call, strict=True):
-                clipped[value.name] += _count_clipped(array, _format(value))
+                clipped[value.name] += _count_clipped(array, format_of(value))
                 sizes[value.name] += array.size
             return self._engine.run(raws, states)
 
@@ -266,56 +294,13 @@ class FixedModel:
             f"<FixedModel {graph.name!r}: {len(graph.nodes)} nodes, {self.parameters:,} parameters>"
         )
 
-    def _executor(self, threads: int | None) -> Execute:
-        return partial(self._engine.run, threads=threads, count_clipped=False, narrow=True)
-
     def _clip_text(self, name: str) -> str:
         rate = self.calibration_clipping.get(name)
         return "" if rate is None else f"{rate:.4%}"
 
-    def _quantized(self, batch: Sequence[NDArray]) -> list[IntArray]:
-        raws = []
-        for array, value in zip(batch, self.graph.inputs, strict=True):
-            try:
-                raws.append(_raw(array, _format(value)))
-            except FormatError as error:
-                raise FormatError(f"input {value.name!r}: {error}") from None
-        return raws
-
     def _real(self, inputs: tuple[Any, ...], execute: Execute) -> Any:
-        arrays = _as_arrays(inputs)
-        batches, restore = self._batched(arrays)
-        calls = map(self._quantized, batches)
-        results = [result.outputs for result in _in_order(calls, execute)]
-        outputs = []
-        for name, raws in zip(self.graph.outputs, zip(*results, strict=True), strict=True):
-            form = _format(self.graph.values[name])
-            wide = any(array.dtype == np.float64 for array in arrays) or not _fits_float32(form)
-            values = _values(np.stack(raws), form, np.dtype(np.float64 if wide else np.float32))
-            outputs.append(_like(restore(values), inputs[0]))
-        return _unpacked(outputs)
-
-    def _batched(self, arrays: list[NDArray]) -> tuple[list[list[NDArray]], Any]:
-        """Split inputs into calls; also returns what gives a stacked result the inputs' axes."""
-        values = self.graph.inputs
-        if len(arrays) != len(values):
-            raise GraphError(
-                f"graph {self.graph.name!r} takes {len(values)} inputs "
-                f"({', '.join(map(str, values))}), got {len(arrays)}"
-            )
-        full, missing = zip(
-            *(_with_batch(array, value) for array, value in zip(arrays, values, strict=True)),
-            strict=True,
-        )
-        if len({len(array) for array in full}) > 1:
-            raise GraphError(f"the inputs have different batch sizes {[len(a) for a in full]}")
-
-        def restore(stacked: NDArray) -> NDArray:
-            if missing[0] == 2 and stacked.ndim == 4 and stacked.shape[1] == 1:
-                return stacked[0, 0]
-            return stacked[0] if missing[0] else stacked
-
-        return [list(call) for call in zip(*full, strict=True)], restore
+        arguments = Arguments(self.graph, inputs)
+        return arguments.real_results(_in_order(arguments.quantized(), execute))
 
 
 def _in_order(calls: Iterable[Sequence[NDArray]], execute: Execute) -> Iterator[Result]:
@@ -351,79 +336,8 @@ def load(path: str | PathLike[str]) -> FixedModel:
     return FixedModel(graph, metadata=metadata, calibration_clipping=clipping)
 
 
-def _format(value: Value) -> Format:
-    assert value.format is not None
-    return value.format
-
-
 def _is_share(rate: object) -> bool:
     return isinstance(rate, int | float) and not isinstance(rate, bool) and 0 <= rate <= 1
-
-
-def _fits_float32(form: Format) -> bool:
-    """Whether every value of a format is a float32: significand, smallest and largest number."""
-    return form.width <= 24 and form.frac <= 149 and form.integer <= 128
-
-
-def _raw(array: NDArray, form: Format) -> NDArray:
-    """Raw integers of real values, with HALF_UP and SATURATE."""
-    if array.dtype not in (np.float32, np.float64) or form.dtype != np.int16:
-        return quantize(array, form)
-    raw = np.empty(array.shape, np.int16)
-    values = np.ascontiguousarray(array).reshape(-1)
-    if not quantize_half_up(values, form.frac, form.min_raw, form.max_raw, raw.reshape(-1)):
-        quantize(array, form)  # names what is not finite, and where
-    return raw
-
-
-def _values(raw: NDArray, form: Format, dtype: np.dtype) -> NDArray:
-    """Real values of raw integers that the dtype holds exactly."""
-    if form.width > 24 or not -100 <= form.frac <= 100:
-        return dequantize(raw, form).astype(dtype)
-    values = raw.astype(dtype)
-    values *= dtype.type(2.0**-form.frac)
-    return values
-
-
-def _as_arrays(inputs: tuple[Any, ...]) -> list[NDArray]:
-    return [_as_array(item) for item in inputs]
-
-
-def _as_array(item: Any) -> NDArray:
-    if not _is_tensor(item):
-        return np.asarray(item)
-    tensor = item.detach().cpu()
-    # NumPy has no bfloat16.
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
-
-
-def _is_tensor(item: Any) -> bool:
-    return hasattr(item, "detach")
-
-
-def _like(values: NDArray, item: Any) -> Any:
-    """Return an array as a tensor where the user's `item` is one."""
-    return torch.from_numpy(values).to(item.device) if _is_tensor(item) else values
-
-
-def _with_batch(array: NDArray, value: Value) -> tuple[NDArray, int]:
-    """Add the axes that a user may leave out; also returns how many there were."""
-    rank = len(value.shape) + 1
-    missing = rank - array.ndim
-    allowed = 2 if len(value.shape) == 3 and value.shape[0] == 1 else 1
-    if not 0 <= missing <= allowed:
-        raise GraphError(
-            f"input {value} takes {rank} axes with batch, or {rank - 1} without"
-            f"{', or (height, width)' if allowed == 2 else ''}; got shape {array.shape}"
-        )
-    full = array.reshape((1,) * missing + array.shape)
-    if 0 in full.shape:
-        raise GraphError(f"input {value} is empty: shape {array.shape}")
-    return full, missing
-
-
-def _unpacked(outputs: list[Any]) -> Any:
-    return outputs[0] if len(outputs) == 1 else tuple(outputs)
 
 
 def _count_clipped(array: NDArray, form: Format) -> int:

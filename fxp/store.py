@@ -6,6 +6,7 @@ Accumulators are not stored: loading builds the graph anew, which proves every o
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -92,6 +93,11 @@ def load_graph(path: str | os.PathLike[str]) -> tuple[Graph, dict[str, str]]:
         return _from_bytes(container.read(path))
     except (FormatError, GraphError) as error:
         raise FileError(f"{os.fspath(path)}: {error}") from None
+
+
+def graph_digest(graph: Graph) -> str:
+    """SHA-256 of a graph as it is stored, which tells it from every other."""
+    return hashlib.sha256(_to_bytes(graph, {}, "")).hexdigest()
 
 
 def _producer() -> str:

@@ -185,9 +185,20 @@ class Builder:
                 _find_factor(a, b)
                 continue
             older, newer = sorted((a, b), key=lambda extent: self._order.index(extent.symbol))
-            # newer = symbol + offset can be solved; with a factor or divisor it cannot.
-            if isinstance(newer.base, str) and newer.scale == newer.divisor == 1:
-                raise UnifySizesError(newer.base, older - newer.offset)
+            if isinstance(newer.base, str) and newer.divisor == 1:
+                _solve(older, newer)
+
+
+def _solve(older: Extent, newer: Extent) -> None:
+    """Ask for what the symbol of `newer` stands for, or for a multiple that makes it whole."""
+    assert isinstance(newer.base, str)
+    multiple = Extent(older.symbol) * newer.scale
+    for wanted in (older, substituted(older, {older.symbol: multiple})):
+        solution = (wanted - newer.offset) // newer.scale
+        if solution * newer.scale + newer.offset == wanted:
+            if wanted == older:
+                raise UnifySizesError(newer.base, solution)
+            raise UnifySizesError(older.symbol, multiple, newer.scale)
 
 
 def _find_factor(a: Extent, b: Extent) -> None:

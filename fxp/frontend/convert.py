@@ -126,6 +126,9 @@ class _Conversion:
             if node.users and node not in self._inner:
                 self._environment[node] = self._convert(node)
         ends = [self._end(output, position) for position, output in enumerate(self._trace.outputs)]
+        for position, output in self._fed.items():
+            end = self._environment[self._trace.outputs[output]]  # type: ignore[index]
+            self._builder.unify(self._sources[position].shape, end.shape)
         states = tuple(
             State(self._sources[position], ends[output]) for position, output in self._fed.items()
         )
