@@ -6,7 +6,6 @@ from functools import cache
 from typing import Any, Final
 
 import numpy as np
-from numba import carray
 
 from fxp.kernels.commands import (
     BLOCK,
@@ -22,6 +21,7 @@ from fxp.kernels.commands import (
     operand,
     pointer,
 )
+from fxp.kernels.compiler import carray
 
 COPY_FIELDS: Final = 2
 """Fields of the block of `copy_kernel`."""

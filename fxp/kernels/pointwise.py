@@ -15,8 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, njit, types
-from numba.extending import intrinsic
+from numba import njit, types
 from numpy.typing import NDArray
 
 from fxp.kernels.commands import (
@@ -32,6 +31,7 @@ from fxp.kernels.commands import (
     operand,
     pointer,
 )
+from fxp.kernels.compiler import carray, code_generator
 
 RULE_FIELDS: Final = 6
 """Fields of a block that say how a sum becomes a result: 0 added, 1 right shift, 2 and 3 bounds of
@@ -43,7 +43,7 @@ Rule = tuple[np.int32, np.int32, np.int32, np.int32, np.int32, np.int32]
 
 
 def _int32_operation(name: str) -> Any:
-    @intrinsic
+    @code_generator
     def operation(typingctx, left, right):  # type: ignore[no-untyped-def]
         def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
             return getattr(builder, name)(*arguments)
@@ -147,7 +147,7 @@ def combine_kernel(multiplies: bool, counted: bool) -> Any:
                     if counted:
                         outside = add(outside, overflows(rounded, rule))
                 clipped += outside
-        return clipped
+        return int(clipped)
 
     return combine
 
@@ -181,7 +181,7 @@ def clip_kernel(counted: bool) -> Any:
                 if counted:
                     outside = add(outside, overflows(rounded, rule))
             clipped += outside
-        return clipped
+        return int(clipped)
 
     return clip
 
@@ -226,7 +226,7 @@ def prelu_kernel(counted: bool) -> Any:
                     if counted:
                         outside = add(outside, overflows(rounded, rule))
                 clipped += outside
-        return clipped
+        return int(clipped)
 
     return prelu
 
@@ -261,6 +261,6 @@ def look_up_kernel(counted: bool) -> Any:
                 result[i] = table[entry]
                 if counted:
                     clipped += outside[entry]
-        return clipped
+        return int(clipped)
 
     return look_up

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, Final
 
 import numpy as np
-from numba import carray, njit
+from numba import njit
 
 from fxp.kernels.borders import source_position
 from fxp.kernels.commands import (
@@ -30,6 +30,7 @@ from fxp.kernels.commands import (
     operand,
     pointer,
 )
+from fxp.kernels.compiler import carray
 from fxp.kernels.pointwise import (
     RULE_FIELDS,
     add,
@@ -129,7 +130,7 @@ def pool_kernel(maximum: bool, channels: int, counted: bool) -> Any:
                 if counted:
                     outside = add(outside, overflows(rounded, rule))
             clipped += outside
-        return clipped
+        return int(clipped)
 
     return pool
 
@@ -232,6 +233,6 @@ def upsample_kernel(radius: int, channels: int, border: int, counted: bool) -> A
                 move_bytes(into + (2 * x + 1) * size, phases + phase_bytes + x * size, size)
             if columns % 2 == 1:
                 move_bytes(into + (columns - 1) * size, phases + columns // 2 * size, size)
-        return clipped
+        return int(clipped)
 
     return upsample
