@@ -108,20 +108,40 @@ def lower(graph: Graph, statistics: Mapping[str, Statistics], settings: Settings
         If a node needs more than 63 bits, a table input is too wide, or a format or fraction bits
         are given for a name that the graph does not have.
     """
-    return _Lowering(graph, statistics, settings).result()
+    # A state is unsigned only if that follows: if all of them are never negative, no source of one
+    # is. That calibration data showed no negative value proves nothing.
+    unsigned = {
+        state.value.name
+        for state in graph.states
+        if min(statistics[state.source].low, state.reset) >= 0
+    }
+    while True:
+        lowered = _Lowering(graph, statistics, settings, frozenset(unsigned)).result()
+        lows = {node.name: min(node.accumulator.low) for node in lowered.nodes if node.accumulator}
+        refuted = {
+            state.value.name for state in lowered.states if lows.get(state.source, 0) < 0
+        } & unsigned
+        if not refuted:
+            return lowered
+        unsigned -= refuted
 
 
 class _Lowering:
-    """Walks the nodes in order and collects the integer graph."""
+    """Walks the nodes in order and collects the integer graph, with these states unsigned."""
 
     def __init__(
-        self, graph: Graph, statistics: Mapping[str, Statistics], settings: Settings
+        self,
+        graph: Graph,
+        statistics: Mapping[str, Statistics],
+        settings: Settings,
+        unsigned: frozenset[str],
     ) -> None:
         if graph.is_integer:
             raise GraphError(f"graph {graph.name!r} is an integer graph already")
         self._graph = graph
         self._statistics = statistics
         self._settings = settings
+        self._unsigned = unsigned
         self._nodes: list[Node] = []
         self._constants: dict[tuple[str, tuple[Format, ...]], Constant] = {}
         self._formats: dict[str, Format] = {}
@@ -181,7 +201,7 @@ class _Lowering:
         return given or self._rounded_format(name, signed=self._statistics[name].low < 0)
 
     def _lower_state(self, state: State) -> State:
-        signed = min(self._statistics[state.source].low, state.reset) < 0
+        signed = state.value.name not in self._unsigned
         form = self._rounded_format(state.source, signed)
         raw = int(quantize(state.reset, form))
         return State(replace(state.value, format=form), state.source, raw)
