@@ -202,7 +202,12 @@ class _Lowering:
 
     def _lower_state(self, state: State) -> State:
         signed = state.value.name not in self._unsigned
-        form = self._rounded_format(state.source, signed)
+        ops = {node.name: node.op for node in self._graph.nodes}
+        source = ops.get(state.source)
+        if isinstance(source, Table):
+            form = self._table_format(source)
+        else:
+            form = self._rounded_format(state.source, signed)
         raw = int(quantize(state.reset, form))
         return State(replace(state.value, format=form), state.source, raw)
 
@@ -355,11 +360,14 @@ class _Lowering:
     def _function_table(
         self, node: Node, op: Table, source: Operand
     ) -> tuple[Format, NDArray[np.int64]]:
+        form = self._forced.get(node.name) or self._table_format(op)
+        return form, op.tabulate(source.format, form)
+
+    def _table_format(self, op: Table) -> Format:
+        # The range (0, 1) needs no integer bit and (-1, 1) only the sign.
         signed = op.output_range[0] < 0
         bits = self._settings.activation_bits
-        # The range (0, 1) needs no integer bit and (-1, 1) only the sign.
-        form = self._forced.get(node.name) or Format(bits, bits - signed, signed)
-        return form, op.tabulate(source.format, form)
+        return Format(bits, bits - signed, signed)
 
     def _normalization_table(
         self, op: ChannelNormalization, source: Operand
