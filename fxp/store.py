@@ -29,7 +29,8 @@ from fxp.formats import Format, FormatError, Quantization
 from fxp.graph import MAX_CHANNELS, MAX_ELEMENTS, Constant, Graph, Node, State, Value
 from fxp.ops import REGISTRY, GraphError, Op
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+"""Version 2 has more ops than version 1, and is otherwise the same."""
 MAX_NUMBER: Final = 2**31 - 1
 """Largest size, op attribute and number in a size formula."""
 MAX_CONSTANT_READS: Final = 2**24
@@ -206,8 +207,10 @@ def _from_bytes(data: bytes) -> tuple[Graph, dict[str, str]]:
             f"written by a newer fxp, update: its file format version is {shortened(found)}, this "
             f"fxp reads up to {FORMAT_VERSION}"
         )
-    if type(found) is not int or found != FORMAT_VERSION:
-        raise FileError(f"{_KEY}: needs the version {FORMAT_VERSION}, got {shortened(found)}")
+    if type(found) is not int or found < 1:
+        raise FileError(
+            f"{_KEY}: needs a version from 1 to {FORMAT_VERSION}, got {shortened(found)}"
+        )
     _, producer, metadata, content = object_values(
         document, _KEY, "version", "producer", "metadata", "graph"
     )

@@ -17,9 +17,9 @@ from fxp.extents import Extent
 from fxp.formats import Format, Quantization
 from fxp.graph import Constant, Graph, Node, State, Value
 from fxp.ops import REGISTRY, Linear, Relu, Requantize
-from fxp.store import FileError, attribute_hints, load_graph, save_graph
+from fxp.store import FORMAT_VERSION, FileError, attribute_hints, load_graph, save_graph
 
-GOLDEN = Path(__file__).parent / "golden" / "small.fxp"
+GOLDEN = sorted((Path(__file__).parent / "golden").glob("version*.fxp"))
 GOLDEN_METADATA = {"licence": "Apache-2.0", "Größe": "2 µm", "": 'a "quoted"\n\0 text'}
 EVERY_OP = store_graphs.every_op()
 
@@ -77,13 +77,18 @@ def test_constants_take_the_narrowest_type(width: int, signed: bool, dtype: str,
 
 def test_golden_file_is_reproduced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(store, "_producer", lambda: "fxp 0.1.0")
-    path = tmp_path / "small.fxp"
+    path = tmp_path / f"version{FORMAT_VERSION}.fxp"
     save_graph(store_graphs.small(), path, metadata=GOLDEN_METADATA)
-    assert path.read_bytes() == GOLDEN.read_bytes()
+    assert path.read_bytes() == GOLDEN[-1].read_bytes()
 
 
-def test_golden_file_loads():
-    graph, metadata = load_graph(GOLDEN)
+def test_every_version_has_a_golden_file():
+    assert [path.stem for path in GOLDEN] == [f"version{n + 1}" for n in range(FORMAT_VERSION)]
+
+
+@pytest.mark.parametrize("golden", GOLDEN, ids=lambda path: path.stem)
+def test_golden_files_load(golden: Path):
+    graph, metadata = load_graph(golden)
     assert graph == store_graphs.small()
     assert metadata == GOLDEN_METADATA
 
@@ -118,7 +123,7 @@ def test_loading_needs_neither_safetensors_nor_torch(tmp_path: Path):
     code = (
         f"import sys\nfor name in {blocked}: sys.modules[name] = None\n"
         f"from fxp.store import load_graph, save_graph\n"
-        f"graph, _ = load_graph({str(GOLDEN)!r})\n"
+        f"graph, _ = load_graph({str(GOLDEN[-1])!r})\n"
         f"save_graph(graph, {str(tmp_path / 'copy.fxp')!r})\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
