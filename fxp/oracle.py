@@ -42,8 +42,8 @@ def run(
         values[node.name] = requantize(*step)
         clipped[node.name] = int(overflow_mask(*step).sum())
     return Result(
-        tuple(values[name] for name in graph.outputs),
-        {state.value.name: values[state.source] for state in graph.states},
+        tuple(values[name].copy() for name in graph.outputs),
+        {state.value.name: values[state.source].copy() for state in graph.states},
         values,
         clipped,
         {node.name: values[node.name].size for node in graph.nodes},
