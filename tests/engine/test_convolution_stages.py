@@ -1,0 +1,246 @@
+"""Convolutions by every register tile: all geometries, all sizes, all channel counts."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import pytest
+from engine_graphs import (
+    BYTE,
+    FULL,
+    OPTIONS,
+    PIXEL,
+    RUNS,
+    SIGNED_PIXEL,
+    TILES,
+    Network,
+    compare,
+    near,
+    plan_of,
+    random_images,
+    same_padding,
+)
+
+from fxp import oracle
+from fxp.engine import Engine
+from fxp.formats import Format
+from fxp.graph import Graph
+from fxp.ops import Conv2d, ConvTranspose2d, GraphError, Linear, PixelShuffle, Relu
+
+T = TypeVar("T")
+
+KERNELS = ((1, 1), (2, 2), (3, 3), (5, 5), (7, 7), (1, 5), (5, 1), (1, 7), (9, 9), (3, 5))
+CHANNELS = (1, 2, 3, 4, 5, 8, 16, 17, 24, 31, 32, 33, 40, 48, 64, 65)
+PADDINGS = ("same", "none", "uneven", "more than the kernel", "reflect", "replicate", "symmetric")
+GROUPS = ("one", "one", "two", "all", "all, two outputs each")
+INPUTS = (PIXEL, SIGNED_PIXEL, FULL, BYTE, Format(15, 15, signed=False), Format(1, 0))
+MOST_PRODUCTS = 3_000_000
+COUNT = 64
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What a convolution is like."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    groups: str
+    channels: tuple[int, int]
+    padding: str
+    source: Format
+    weight_bits: int
+    bias: bool
+    per_channel: bool
+
+    def graph(self, generator: np.random.Generator) -> Graph:
+        """Graph of this convolution alone."""
+        network = Network(generator)
+        first, second = self.channels
+        groups = {"one": 1, "two": 2}.get(self.groups, first)
+        if self.groups == "two":
+            first, second = first + first % 2, second + second % 2
+        elif self.groups.startswith("all"):
+            second = first * (2 if "two" in self.groups else 1)
+        before, after, left, right = same_padding(self.kernel, self.dilation)
+        padding = {
+            "none": (0, 0, 0, 0),
+            "uneven": (before, after + 1, 0, right),
+            "more than the kernel": (self.kernel[0] + 1, 0, left, self.kernel[1] + 2),
+        }.get(self.padding, (before, after, left, right))
+        mode = "zero" if self.padding in PADDINGS[:4] else self.padding
+        source = network.image(first, self.source)
+        weight = network.weight(
+            (second, first // groups, *self.kernel), self.weight_bits, self.per_channel
+        )
+        names = [source, weight, *([network.bias(source, weight)] if self.bias else [])]
+        op = Conv2d(self.stride, padding, mode, self.dilation, groups)  # type: ignore[arg-type]
+        operands = [network.known[name] for name in names]
+        network.node(op, *names, to=near(op, *operands, bits=int(generator.integers(6, 17))))
+        return network.graph()
+
+
+def deck(generator: np.random.Generator, choices: Sequence[T]) -> Iterator[T]:
+    """All choices in random order, again and again: each comes about equally often."""
+    while True:
+        for index in generator.permutation(len(choices)):
+            yield choices[index]
+
+
+def geometries() -> list[Geometry]:
+    """Convolutions in which every choice of every property occurs."""
+    generator = np.random.default_rng(20)
+    decks = [
+        deck(generator, choices)
+        for choices in (
+            KERNELS, ((1, 1), (1, 1), (2, 2), (3, 3), (1, 2)), ((1, 1), (1, 1), (2, 2), (2, 1)),
+            GROUPS, CHANNELS, CHANNELS, PADDINGS, INPUTS, (6, 8, 16), (True, False),
+            (False, True),
+        )
+    ]  # fmt: skip
+    found = []
+    for _ in range(COUNT):
+        kernel, stride, dilation, groups, first, second, padding, *rest = map(next, decks)
+        found.append(
+            Geometry(kernel, stride, dilation, groups, (first, second), padding, *rest)  # type: ignore[arg-type]
+        )
+    return found
+
+
+def fitting_sizes(
+    graph: Graph, generator: np.random.Generator, count: int = 2
+) -> list[tuple[int, int]]:
+    """Random sizes of 1 to 40 that the convolution takes, small enough for the oracle."""
+    found: list[tuple[int, int]] = []
+    products = graph.constants[0].data[0].size
+    most = 40.0
+    while len(found) < count:
+        size = (int(generator.integers(1, most + 1)), int(generator.integers(1, most + 1)))
+        most = max(0.95 * most, 12)  # large kernels with many channels take small images only
+        try:
+            shape = graph.concrete_shapes({"H": size[0], "W": size[1]})["node0"]
+        except GraphError:
+            continue
+        if products * np.prod(shape) <= MOST_PRODUCTS or most == 12:  # type: ignore[arg-type]
+            found.append(size)
+            most = 40.0
+    return found
+
+
+@pytest.mark.parametrize("number", range(COUNT))
+def test_geometry(number: int) -> None:
+    generator = np.random.default_rng(number)
+    graph = geometries()[number].graph(generator)
+    engines = [Engine(graph, options) for options in TILES.values()]
+    runs = itertools.cycle(RUNS)
+    for pattern, size in zip(("random", "ends"), fitting_sizes(graph, generator), strict=True):
+        inputs = random_images(graph, size, generator, pattern)
+        expected = oracle.run(graph, inputs)
+        for engine in engines:
+            compare(engine, expected, inputs, itertools.islice(runs, 3))
+        next(runs)
+
+
+def test_geometries_are_many() -> None:
+    """Every value of every property is there, and so is every kind of kernel."""
+    found = geometries()
+    for name, choices in (
+        ("kernel", KERNELS), ("padding", PADDINGS), ("groups", GROUPS), ("source", INPUTS),
+    ):  # fmt: skip
+        assert {getattr(item, name) for item in found} == {*choices}
+    assert {channels for item in found for channels in item.channels} == {*CHANNELS}
+    assert {item.stride for item in found} >= {(1, 1), (2, 2), (3, 3)}
+    kernels = set()
+    for number, item in enumerate(found):
+        graph = item.graph(np.random.default_rng(number))
+        inputs = random_images(graph, (20, 20), np.random.default_rng(0))
+        stages = plan_of(graph, inputs, OPTIONS["few registers"]).program.stages
+        kernels |= {stage.kernel.split(",")[0] for stage in stages}
+    assert kernels >= {"pair tiles", "pair tiles in chunks", "depthwise tiles", "portable"}
+
+
+def typical_graphs() -> dict[str, Graph]:
+    """Convolutions as networks have them, for every kernel of the engine."""
+    made: dict[str, Graph] = {}
+
+    def add(name: str, network: Network) -> None:
+        made[name] = network.graph()
+
+    def single(name: str, channels: tuple[int, int], kernel: tuple[int, int], **more) -> None:
+        network = Network(np.random.default_rng(len(made)))
+        source = network.image(channels[0], more.pop("source", SIGNED_PIXEL))
+        network.conv(source, channels[1], kernel, bias=True, to=Format(10, 4), **more)
+        add(name, network)
+
+    single("dense", (5, 24), (3, 3))
+    single("odd channels", (4, 33), (1, 1), per_channel=True)
+    single("strided", (3, 20), (3, 3), stride=(2, 2), padding=(1, 1, 1, 1))
+    single("dilated", (3, 16), (3, 3), dilation=(2, 2))
+    single("groups", (8, 10), (3, 3), groups=2)
+    single("depthwise", (17, 17), (5, 5), groups=17)
+    single("to one channel", (8, 1), (5, 5))
+    single("to three channels", (6, 3), (3, 3))
+    single("to many sums", (16, 9), (1, 1), bits=16, source=FULL)
+    single("three by three", (32, 32), (3, 3), bits=4, source=BYTE)
+    single("reflected", (6, 8), (3, 3), padding_mode="reflect")
+    for factor, channels in ((2, 4), (2, 12), (3, 9), (4, 16)):
+        network = Network(np.random.default_rng(factor))
+        conv = network.conv(network.image(6, PIXEL), channels, to=None)
+        network.node(PixelShuffle(factor), conv, to=Format(9, 9))
+        add(f"shuffled {channels} by {factor}", network)
+    network = Network(np.random.default_rng(9))
+    source = network.image(8)
+    weight = network.weight((3, 8, 9, 9))
+    op = ConvTranspose2d((3, 3), (4, 4), (2, 2))
+    network.node(op, source, weight, to=Format(10, 4))
+    add("transposed", network)
+    return made
+
+
+TYPICAL = typical_graphs()
+
+
+@pytest.mark.parametrize("name", TYPICAL)
+def test_every_size(name: str) -> None:
+    """Each width and each height from 1 to 40."""
+    graph = TYPICAL[name]
+    generator = np.random.default_rng(1)
+    engines = [Engine(graph, options) for options in TILES.values()]
+    runs = itertools.cycle(RUNS)
+    widths = []
+    for width in range(1, 41):
+        size = (width * 7 % 41, width)
+        inputs = random_images(graph, size, generator, "random" if width % 2 else "ends")
+        try:
+            expected = oracle.run(graph, inputs)
+        except GraphError:
+            continue
+        widths.append(width)
+        for engine in engines:
+            compare(engine, expected, inputs, [next(runs)])
+        next(runs)
+    assert len(widths) >= 38
+    assert len({width * 7 % 41 for width in range(1, 41)}) == 40
+
+
+@pytest.mark.parametrize(("features", "results"), [(1, 1), (3, 8), (16, 33), (65, 17), (40, 64)])
+@pytest.mark.parametrize("bits", [6, 16])
+def test_linear(features: int, results: int, bits: int) -> None:
+    generator = np.random.default_rng(features)
+    network = Network(generator)
+    source = network.vector(features, FULL)
+    weight = network.weight((results, features), bits, per_channel=True)
+    names = (source, weight, network.bias(source, weight))
+    operands = [network.known[name] for name in names]
+    first = network.node(Linear(), *names, to=near(Linear(), *operands, bits=9))
+    network.node(Relu(), first, to=Format(8, network.known[first].format.frac - 1))
+    graph = network.graph(first, network.nodes[-1].name)
+    for pattern in ("random", "ends"):
+        inputs = random_images(graph, (1, 1), generator, pattern)
+        expected = oracle.run(graph, inputs)
+        for options in OPTIONS.values():
+            compare(Engine(graph, options), expected, inputs)
