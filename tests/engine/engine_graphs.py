@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from cases import assert_same, fill
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from fxp import oracle
 from fxp.engine import Engine, Options, Plan
+from fxp.engine.plan import Memory
+from fxp.engine.schedule import ALIGNMENT
 from fxp.execution import Result
 from fxp.extents import Extent
 from fxp.formats import Format, IntArray, Overflow, Quantization, Rounding
@@ -41,7 +44,8 @@ Run = tuple[int, bool, bool]
 RUNS: tuple[Run, ...] = tuple(itertools.product((1, 3), (True, False), (False, True)))
 """Threads, whether overflows are counted, whether values are kept."""
 FEW_RUNS: tuple[Run, ...] = ((1, False, False), (3, True, False))
-GARBAGE = 0x5A
+GARBAGE: Final = 0x5A
+GUARD: Final = 1 << 14
 
 
 @dataclass
@@ -55,10 +59,10 @@ class Network:
     constants: list[Constant] = field(default_factory=list)
     known: dict[str, Operand] = field(default_factory=dict)
 
-    def image(self, channels: int, form: Format = BYTE, name: str = "") -> str:
-        """Add an input of free size."""
-        name = name or f"input{len(self.inputs)}"
-        value = Value(name, (channels, Extent("H"), Extent("W")), form)
+    def image(self, channels: int, form: Format = BYTE, multiple: int = 1) -> str:
+        """Add an input whose size is a multiple of the free size."""
+        name = f"input{len(self.inputs)}"
+        value = Value(name, (channels, Extent("H") * multiple, Extent("W") * multiple), form)
         self.inputs.append(value)
         self.known[name] = Operand(value.shape, (form,))
         return name
@@ -174,12 +178,34 @@ def random_images(
     return tuple(arrays)
 
 
-def spoil(plan: Plan) -> None:
-    """Fill the memory of a plan, so that nothing that a run leaves uninitialised can be right."""
-    memory = plan.take_memory()
-    for array in (*memory.slots, *memory.workspaces):
-        array[:] = GARBAGE
-    plan.give_back(memory)
+Guard = tuple[NDArray[np.uint8], int, int]
+"""Memory, and where the part that a run may write to begins and ends."""
+
+
+def guarded_memory(plan: Plan) -> list[Guard]:
+    """Give a plan memory full of garbage, with more of it around, for its next run.
+
+    Nothing that a run leaves uninitialised can then be right.
+    """
+    guards: list[Guard] = []
+
+    def block(size: int) -> NDArray[np.uint8]:
+        whole = np.full(size + 2 * GUARD + ALIGNMENT, GARBAGE, np.uint8)
+        first = GUARD + -(whole.ctypes.data + GUARD) % ALIGNMENT
+        guards.append((whole, first, first + size))
+        return whole[first : first + size]
+
+    plan.take_memory()
+    slots = [block(size) for size in plan.slot_bytes]
+    plan.give_back(Memory(slots, [block(plan.workspace_bytes) for _ in range(plan.threads)]))
+    return guards
+
+
+def check_guards(guards: Sequence[Guard]) -> None:
+    """Fail if a run wrote beyond its memory."""
+    for whole, first, last in guards:
+        assert (whole[:first] == GARBAGE).all(), "written before the memory"
+        assert (whole[last:] == GARBAGE).all(), "written behind the memory"
 
 
 def compare(
@@ -189,7 +215,7 @@ def compare(
     runs: Iterable[Run] = RUNS,
     states: Mapping[str, IntArray] | None = None,
 ) -> None:
-    """Run the engine on spoiled memory and compare everything it returns."""
+    """Run the engine on memory full of garbage and compare everything it returns."""
     graph = engine.graph
     for threads, counted, kept in runs:
         plan = engine.plan(
@@ -198,7 +224,7 @@ def compare(
             keep_values=kept,
             count_clipped=counted,
         )
-        spoil(plan)
+        guards = guarded_memory(plan)
         try:
             result = engine.run(
                 inputs, states, threads=threads, keep_values=kept, count_clipped=counted
@@ -214,6 +240,7 @@ def compare(
             for name, value in result.values.items():
                 assert_same("engine", name, expected.values[name], value)
             assert result.clipped == (expected.clipped if counted else {})
+            check_guards(guards)
         except AssertionError as error:
             error.add_note(f"{threads} threads, counted: {counted}, kept: {kept}")
             error.add_note(f"{engine.options}\n{graph}\n{plan.describe()}")

@@ -246,13 +246,15 @@ class GraphExample:
 
 
 @st.composite
-def graphs(draw: st.DrawFn, tall: bool = False) -> GraphExample:
+def graphs(
+    draw: st.DrawFn, tall: bool = False, builder_class: type[Builder] = Builder
+) -> GraphExample:
     """Hypothesis strategy of random graphs of 3 to 10 nodes, besides those that feed states."""
     # All else follows from the seed: hypothesis repeats its choices too often to meet every op.
     generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     choices = RandomChoices(generator)
     size = (choices.integer(20, 30), 3) if tall else (choices.integer(4, 9), choices.integer(4, 9))
-    builder = Builder(choices, generator, size)
+    builder = builder_class(choices, generator, size)
     for position in range(choices.integer(1, 3)):
         shape = (choices.integer(1, 4), HEIGHT, WIDTH)
         builder.sources[f"input{position}"] = builder.source(f"input{position}", shape)
