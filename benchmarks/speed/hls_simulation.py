@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from benchmarks.speed.libraries import small_kimsr
 from benchmarks.speed.timing import Settings, best_times
-from benchmarks.speed.versus import Say
+from benchmarks.speed.versus import Say, fastest, fixed_model, raw_input
+from benchmarks.speed.works import WORKS
 from fxp.graph import Graph, Node
 from fxp.ops import Add, Conv2d, Relu
 
@@ -60,8 +61,13 @@ def measure(settings: Settings, say: Say) -> dict[str, Any]:
         found = np.ldexp(simulate().astype(np.float64), result.frac).reshape(side, side, -1)
         if not np.array_equal(found.transpose(2, 0, 1), model.run(raw).outputs[0]):
             return record | {"reason": "its integers differ"}
-        calls = {"other": simulate, "fxp": lambda: model.run(raw, threads=1)}
-        return record | {"seconds": best_times(calls, settings)}
+        work = next(work for work in WORKS if work.name == "kimsr-1080")
+        work = work.tiny() if settings.quick else work
+        whole = fixed_model(work, work.network())
+        frame = raw_input(whole, work.frame())
+        calls = {"other": simulate, "fxp": fastest(whole, frame, 1)}
+        calls |= {f"fxp_{count}": fastest(whole, frame, count) for count in settings.threads}
+        return record | {"seconds": best_times(calls, settings), "fxp_shape": list(work.shape[1:])}
 
 
 def _compile(graph: Graph, shape: tuple[int, ...], folder: Path) -> Any:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import fxp
 from benchmarks.speed.timing import Settings, best_times
-from benchmarks.speed.versus import Say, fixed_model, raw_input
+from benchmarks.speed.versus import Say, fastest, fixed_model, raw_input
 from benchmarks.speed.works import WORKS, Work
 from fxp.formats import Format
 from fxp.graph import Graph
@@ -202,7 +202,7 @@ def measure(name: str, settings: Settings, say: Say) -> dict[str, Any]:
         return record | {"reason": f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"}
     if not np.array_equal(found, layer.expected):
         return record | {"reason": "its integers differ"}
-    calls = {"other": call, "fxp": lambda: model.run(raw, threads=1)}
+    calls = {"other": call, "fxp": fastest(model, raw, 1)}
     return record | {"seconds": best_times(calls, settings)}
 
 

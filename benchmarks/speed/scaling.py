@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.speed import process
 from benchmarks.speed.timing import Settings, best_times, processors
-from benchmarks.speed.versus import Say, fixed_model, raw_input
+from benchmarks.speed.versus import Say, fastest, fixed_model, raw_input
 from benchmarks.speed.works import WORKS
 
 SIZES = ((135, 240), (270, 480), (540, 960), (1080, 1920), (2160, 3840))
@@ -41,7 +40,7 @@ def measure_threads(settings: Settings, say: Say) -> list[dict[str, Any]]:
         work = work.tiny() if settings.quick else work
         model = fixed_model(work, work.network())
         raw = raw_input(model, work.frame())
-        calls = {str(count): partial(model.run, raw, threads=count) for count in counts}
+        calls = {str(count): fastest(model, raw, count) for count in counts}
         records.append(
             {
                 "name": work.name,

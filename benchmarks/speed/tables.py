@@ -78,19 +78,36 @@ def _libraries(record: Record) -> str:
         if "reason" in item:
             row += [DASH, DASH, DASH]
         else:
-            other, fxp = item["seconds"]["other"], item["seconds"]["fxp"]
-            row += [_figure(1e6 * other / pixels), _figure(1e6 * fxp / pixels)]
-            row += [_times_text(other, fxp)]
+            ours = math.prod(item.get("fxp_shape", (pixels,)))
+            other, fxp = (
+                item["seconds"][name] / count for name, count in (("other", pixels), ("fxp", ours))
+            )
+            row += [_figure(1e6 * other), _figure(1e6 * fxp), _times_text(other, fxp)]
         rows.append([*row, _target(item)])
     reasons = [
         f"\n\n{_tool(record, item['name'])} was not timed: {item['reason']}."
         for item in record["libraries"]
         if "reason" in item
     ]
+    frames = [
+        f"\n\n{_tool(record, item['name'])} is compared with all of KimSR on "
+        f"{item['fxp_shape'][1]}×{item['fxp_shape'][0]}, where fxp has room for its bands; "
+        + ", ".join(
+            f"{threads_text(count)}: "
+            + _times_text(
+                item["seconds"]["other"] / (item["height"] * item["width"]),
+                item["seconds"][f"fxp_{count}"] / math.prod(item["fxp_shape"]),
+            )
+            for count in record["settings"]["threads"]
+        )
+        + "."
+        for item in record["libraries"]
+        if "fxp_shape" in item
+    ]
     return (
         "Other fixed-point tools, one thread, same integers:\n\n"
         + markdown_table(header, rows)
-        + "".join(reasons)
+        + "".join(frames + reasons)
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -14,13 +13,17 @@ from numpy.typing import ArrayLike, NDArray
 from fxp.engine.plan import Memory, Pieces, Plan, make_plan
 from fxp.engine.program import Options, Program
 from fxp.engine.stages import BandStage
+from fxp.engine.workers import Workers
 from fxp.execution import Result, start
 from fxp.graph import Graph
 from fxp.kernels.commands import run_commands
+from fxp.kernels.layout import pixels_to_planes, planes_to_pixels
 from fxp.ops.base import GraphError
 
 MAX_PLANS = 16
 """Plans kept, for as many sizes."""
+SHARED_ELEMENTS = 1 << 18
+"""Images of fewer elements are copied by one thread."""
 
 
 class Engine:
@@ -42,6 +45,7 @@ class Engine:
         self._programs: dict[bool, Program] = {}
         self._plans: dict[tuple, Plan] = {}
         self._lock = threading.Lock()
+        self._workers = Workers()
 
     def plan(
         self,
@@ -119,14 +123,12 @@ class Engine:
         )
         memory = plan.take_memory()
         for name, array in started.items():
-            plan.array(memory, name)[...] = array if array.ndim == 1 else array.transpose(1, 2, 0)
-        overflows = _execute(plan, memory)
+            self._take_in(array, plan.array(memory, name), plan.threads)
+        overflows = self._execute(plan, memory)
 
         def export(name: str) -> NDArray:
-            array = plan.array(memory, name)
-            result = np.empty(shapes[name], array.dtype if narrow else np.int64)
-            result[...] = array.reshape(-1) if result.ndim == 1 else array.transpose(2, 0, 1)
-            return result
+            given = self._give_out(plan.array(memory, name), shapes[name], plan.threads)
+            return given if narrow else given.astype(np.int64)
 
         result = Result(
             tuple(export(name) for name in self.graph.outputs),
@@ -138,6 +140,77 @@ class Engine:
         plan.give_back(memory)
         return result
 
+    def _take_in(self, array: NDArray, image: NDArray, threads: int) -> None:
+        """Copy a user's ``(C, H, W)`` or ``(F,)`` array to an image."""
+        if 1 in (array.ndim, len(array)):
+            image[...] = array.reshape(image.shape)
+        elif array.dtype != np.int16 or not array.flags.c_contiguous:
+            image[...] = array.transpose(1, 2, 0)
+        else:
+            self._in_rows(
+                lambda first, last: planes_to_pixels(array, image, first, last), image, threads
+            )
+
+    def _give_out(self, image: NDArray, shape: tuple[int, ...], threads: int) -> NDArray:
+        """Copy an image to a new ``(C, H, W)`` or ``(F,)`` array."""
+        planes = np.empty(shape, image.dtype)
+        if 1 in (len(shape), shape[0]):
+            planes[...] = image.reshape(shape)
+        elif image.dtype != np.int16:
+            planes[...] = image.transpose(2, 0, 1)
+        else:
+            self._in_rows(
+                lambda first, last: pixels_to_planes(image, planes, first, last),
+                image,
+                threads,
+            )
+        return planes
+
+    def _in_rows(self, copy: Callable[[int, int], None], image: NDArray, threads: int) -> None:
+        """Copy the rows of an image, on several threads where that pays."""
+        height = len(image)
+        rows = -(-height // threads) if image.size >= SHARED_ELEMENTS else height
+        self._workers.share(
+            lambda _, number: copy(number * rows, min((number + 1) * rows, height)),
+            -(-height // rows),
+            threads,
+        )
+
+    def _execute(self, plan: Plan, memory: Memory) -> NDArray[np.int64]:
+        """Run all steps; returns the overflows of every stage."""
+        index = {stage.result: number for number, stage in enumerate(plan.program.stages)}
+        addresses = [memory.slots[plan.slots[name]].ctypes.data for name in plan.bases]
+        bases = [
+            np.array([*addresses, workspace.ctypes.data], np.int64)
+            for workspace in memory.workspaces
+        ]
+        overflows = np.zeros((plan.threads, len(plan.program.stages)), np.int64)
+        for step in plan.steps:
+            if isinstance(step, Pieces):
+                pieces = step.schedules
+
+                def run_piece(thread: int, number: int, pieces: tuple = pieces) -> None:
+                    run_commands(pieces[number].commands, bases[thread], overflows[thread])
+
+                self._workers.share(run_piece, len(pieces), plan.threads)
+            else:
+                self._run_bands(plan, memory, step, overflows, index[step.result])
+        return overflows.sum(axis=0)
+
+    def _run_bands(
+        self, plan: Plan, memory: Memory, stage: BandStage, overflows: NDArray[np.int64], slot: int
+    ) -> None:
+        result = plan.array(memory, stage.result)
+        height, width, channels = result.shape
+        windows = stage.windows([plan.array(memory, name) for name in stage.inputs], height, width)
+        rows = stage.band_rows(height, width, channels, plan.threads)
+
+        def run_band(thread: int, number: int) -> None:
+            first = number * rows
+            overflows[thread, slot] += stage.run(windows, result, first, min(rows, height - first))
+
+        self._workers.share(run_band, -(-height // rows), plan.threads)
+
     def _counts(self, plan: Plan, overflows: NDArray[np.int64]) -> dict[str, int]:
         # The values inside a chain are exact: nothing overflows.
         counts = {node.name: 0 for node in self.graph.nodes}
@@ -145,68 +218,6 @@ class Engine:
             if stage.result in counts:
                 counts[stage.result] = count
         return counts
-
-
-def _execute(plan: Plan, memory: Memory) -> NDArray[np.int64]:
-    """Run all steps; returns the overflows of every stage."""
-    index = {stage.result: number for number, stage in enumerate(plan.program.stages)}
-    addresses = [memory.slots[plan.slots[name]].ctypes.data for name in plan.bases]
-    bases = [
-        np.array([*addresses, workspace.ctypes.data], np.int64) for workspace in memory.workspaces
-    ]
-    overflows = np.zeros((plan.threads, len(plan.program.stages)), np.int64)
-    for step in plan.steps:
-        if isinstance(step, Pieces):
-            pieces = step.schedules
-
-            def run_piece(thread: int, number: int, pieces: tuple = pieces) -> None:
-                run_commands(pieces[number].commands, bases[thread], overflows[thread])
-
-            share(run_piece, len(pieces), plan.threads)
-        else:
-            _run_bands(plan, memory, step, overflows, index[step.result])
-    return overflows.sum(axis=0)
-
-
-def _run_bands(
-    plan: Plan, memory: Memory, stage: BandStage, overflows: NDArray[np.int64], slot: int
-) -> None:
-    result = plan.array(memory, stage.result)
-    height, width, channels = result.shape
-    windows = stage.windows([plan.array(memory, name) for name in stage.inputs], height, width)
-    rows = stage.band_rows(height, width, channels, plan.threads)
-
-    def run_band(thread: int, number: int) -> None:
-        first = number * rows
-        overflows[thread, slot] += stage.run(windows, result, first, min(rows, height - first))
-
-    share(run_band, -(-height // rows), plan.threads)
-
-
-def share(work: Callable[[int, int], None], count: int, threads: int) -> None:
-    """Call ``work(thread, number)`` for every number below `count`, on several threads.
-
-    The calling thread takes part. The first error of any thread is raised.
-    """
-    threads = min(threads, count)
-    numbers = itertools.count()
-    errors: list[BaseException] = []
-
-    def take(thread: int) -> None:
-        try:
-            while not errors and (number := next(numbers)) < count:
-                work(thread, number)
-        except BaseException as error:
-            errors.append(error)
-
-    helpers = [threading.Thread(target=take, args=(thread,)) for thread in range(1, threads)]
-    for helper in helpers:
-        helper.start()
-    take(0)
-    for helper in helpers:
-        helper.join()
-    if errors:
-        raise errors[0]
 
 
 def check_threads(threads: int | None) -> int:
