@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .baselines import ESPCN, FSRCNN, VDSR
+    from .baselines import ESPCN, FSRCNN, SRCNN, VDSR
     from .data import DataError, TrainingSet, degrade, modcrop, read_folder
     from .measure import bicubic_scores, luma_scores, scores
     from .networks import KimSR
@@ -20,6 +20,7 @@ __all__ = [
     "ESPCN",
     "FSRCNN",
     "PIXEL",
+    "SRCNN",
     "VDSR",
     "DataError",
     "KimSR",
@@ -43,6 +44,7 @@ _MODULE_OF = {
     "FSRCNN": "baselines",
     "KimSR": "networks",
     "PIXEL": "pipeline",
+    "SRCNN": "baselines",
     "TrainingSet": "data",
     "VDSR": "baselines",
     "WeightsError": "weights_file",

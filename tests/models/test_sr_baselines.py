@@ -8,18 +8,39 @@ import torch
 
 import fxp
 from fxp import oracle
-from models.sr import ESPCN, FSRCNN, PIXEL, VDSR
+from models.sr import ESPCN, FSRCNN, PIXEL, SRCNN, VDSR, KimSR
 
 
 @pytest.mark.parametrize(
     ("network", "weights", "parameters"),
     [
+        (SRCNN(), 8_032, 8_129),
         (ESPCN(), 21_184, 21_284),
         (FSRCNN(), 3_937, 4_086),
         (FSRCNN(56, 12, 4), 12_464, 12_809),
         (VDSR(), 664_704, 664_704),
+        (ESPCN(3), 22_624, 22_729),
+        (ESPCN(4), 24_640, 24_752),
+        (FSRCNN(scale=3), 3_937, 4_086),
+        (FSRCNN(scale=4), 3_937, 4_086),
+        (KimSR(2), 2_560, 2_560),
+        (KimSR(3), 2_640, 2_640),
+        (KimSR(4), 2_752, 2_752),
     ],
-    ids=["ESPCN", "FSRCNN-s", "FSRCNN", "VDSR"],
+    ids=[
+        "SRCNN",
+        "ESPCN",
+        "FSRCNN-s",
+        "FSRCNN",
+        "VDSR",
+        "ESPCN x3",
+        "ESPCN x4",
+        "FSRCNN-s x3",
+        "FSRCNN-s x4",
+        "KimSR x2",
+        "KimSR x3",
+        "KimSR x4",
+    ],
 )
 def test_counts_are_the_published_ones(network: torch.nn.Module, weights: int, parameters: int):
     kernels = [p for p in network.parameters() if p.ndim == 4]
@@ -27,11 +48,16 @@ def test_counts_are_the_published_ones(network: torch.nn.Module, weights: int, p
     assert sum(p.numel() for p in network.parameters()) == parameters
 
 
-@pytest.mark.parametrize("scale", [2, 3])
+@pytest.mark.parametrize("scale", [2, 3, 4])
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (7, 5)])
 def test_output_size_and_range(scale: int, height: int, width: int):
     luma = torch.rand(2, 1, height, width)
-    for network, factor in ((ESPCN(scale), scale), (FSRCNN(scale=scale), scale), (VDSR(), 1)):
+    for network, factor in (
+        (ESPCN(scale), scale),
+        (FSRCNN(scale=scale), scale),
+        (VDSR(), 1),
+        (SRCNN(), 1),
+    ):
         enlarged = network.eval()(luma)
         assert enlarged.shape == (2, 1, factor * height, factor * width)
         assert enlarged.min() >= 0
@@ -46,7 +72,11 @@ def test_no_clamp_in_training():
     assert torch.equal(network.eval()(luma), torch.ones_like(luma))
 
 
-@pytest.mark.parametrize("network", [ESPCN(), VDSR(8, 4)], ids=["ESPCN", "VDSR"])
+@pytest.mark.parametrize(
+    "network",
+    [ESPCN(), VDSR(8, 4), SRCNN(), KimSR(3), KimSR(4)],
+    ids=["ESPCN", "VDSR", "SRCNN", "KimSR x3", "KimSR x4"],
+)
 def test_becomes_integers(network: torch.nn.Module):
     torch.manual_seed(0)
     images = [torch.rand(1, 1, 12, 14)]
