@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .baselines import ESPCN, FSRCNN, SRCNN, VDSR
     from .data import DataError, TrainingSet, degrade, modcrop, read_folder
+    from .fixed import load
     from .measure import bicubic_scores, luma_scores, scores
     from .networks import KimSR
-    from .pipeline import PIXEL, enlarge_colour
+    from .pipeline import PIXEL, Enlarger, enlarge, enlarge_float
     from .weights_file import WeightsError, load_float, read_metadata, save_float
 
 __all__ = [
@@ -23,12 +24,15 @@ __all__ = [
     "SRCNN",
     "VDSR",
     "DataError",
+    "Enlarger",
     "KimSR",
     "TrainingSet",
     "WeightsError",
     "bicubic_scores",
     "degrade",
-    "enlarge_colour",
+    "enlarge",
+    "enlarge_float",
+    "load",
     "load_float",
     "luma_scores",
     "modcrop",
@@ -42,6 +46,7 @@ _MODULE_OF = {
     "DataError": "data",
     "ESPCN": "baselines",
     "FSRCNN": "baselines",
+    "Enlarger": "pipeline",
     "KimSR": "networks",
     "PIXEL": "pipeline",
     "SRCNN": "baselines",
@@ -50,7 +55,9 @@ _MODULE_OF = {
     "WeightsError": "weights_file",
     "bicubic_scores": "measure",
     "degrade": "data",
-    "enlarge_colour": "pipeline",
+    "enlarge": "pipeline",
+    "enlarge_float": "pipeline",
+    "load": "fixed",
     "load_float": "weights_file",
     "luma_scores": "measure",
     "modcrop": "data",

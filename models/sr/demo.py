@@ -23,6 +23,7 @@ from fxp.imaging.quality import Quality, compare, to_codes
 from fxp.imaging.resize import imresize
 from fxp.lazy import lazy_import
 from models import sr
+from models.sr.fixed import low_resolution, quantize_shipped
 
 if TYPE_CHECKING:
     import skimage.data as skimage_data
@@ -34,8 +35,6 @@ else:
 SCALE = 2
 CROP = 64
 """Side of the piece on which the oracle is run, low-resolution pixels."""
-CALIBRATION = ("chelsea", "coffee", "rocket")
-"""Photographs shipped with scikit-image, other than the one that is enlarged."""
 
 
 @dataclass(frozen=True)
@@ -47,19 +46,6 @@ class Row:
     quality: Quality
     seconds: float
     clipped: float | None = None
-
-
-def low_resolution(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Shrink an 8-bit image by two, antialiased, and round it as a camera delivers it."""
-    height, width = (size // SCALE * SCALE for size in image.shape[:2])
-    return to_codes(imresize(image[:height, :width], 1 / SCALE))
-
-
-def calibration_images() -> list[NDArray[np.float64]]:
-    """Luma of shipped photographs at half size, ``(1, 1, H, W)`` in steps of 1/256."""
-    photographs = [getattr(skimage_data, name)() for name in CALIBRATION]
-    lumas = [luma_of(low_resolution(photograph)) for photograph in photographs]
-    return [luma[None, None] / 256.0 for luma in lumas]
 
 
 def demo(
@@ -96,16 +82,9 @@ def demo(
 
         network = sr.load_float("kimsr_x2_bicubic")
         say(f"quantizing to {weight_bits}-bit weights and {activation_bits}-bit activations")
-        model = fxp.quantize(
-            network,
-            calibration_images(),
-            weight_bits=weight_bits,
-            activation_bits=activation_bits,
-            input_format=sr.PIXEL,
-            output_format=sr.PIXEL,
-            name="kimsr_x2",
+        model = quantize_shipped(
+            "kimsr_x2_bicubic", weight_bits=weight_bits, activation_bits=activation_bits
         )
-        model.metadata["divide_by"] = "256"
         rows, enlarged = _measure(photograph, network, model, threads, say)
         say("checking the engine against the oracle")
         pixels = _check(model, low_resolution(photograph), threads)
@@ -158,9 +137,7 @@ def _measure(
     rates = model.saturation(luma / 256.0)
     clipped = max(rates[name] for name in rates if name not in model.graph.outputs)
     rows[-1] = Row(rows[-1].name, rows[-1].bits, rows[-1].quality, rows[-1].seconds, clipped)
-    if small.ndim == 3:
-        return rows, sr.enlarge_colour(model, small, threads=threads)
-    return rows, model.run_raw(luma, threads=threads).astype(np.uint8)
+    return rows, sr.enlarge(small, model, threads=threads)
 
 
 def _bits_text(model: fxp.FixedModel) -> str:

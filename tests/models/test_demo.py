@@ -13,7 +13,6 @@ import fxp
 from fxp.cli import main
 from fxp.engine import Engine
 from fxp.imaging.files import read_image, write_image
-from models import sr
 
 
 def figures(output: str) -> dict[str, float]:
@@ -62,26 +61,3 @@ def test_demo_notices_a_wrong_engine(
     assert main(["demo", "--out", str(tmp_path / "out")]) == 1
     assert "differ" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-
-
-def test_chroma_is_matlab_bicubic():
-    from fxp.imaging.quality import to_codes
-    from fxp.imaging.resize import imresize
-    from models.sr.pipeline import chroma_enlarger
-
-    plane = skimage.data.camera()[100:150, 30:83]
-    enlarged = chroma_enlarger().run_raw(plane)
-    assert np.array_equal(enlarged, to_codes(imresize(plane, 2)))
-
-
-def test_colour_keeps_grey_grey():
-    model = fxp.quantize(
-        sr.load_float("kimsr_x2_bicubic"),
-        [skimage.data.camera()[None, None, :48, :48] / 256],
-        input_format=sr.PIXEL,
-        output_format=sr.PIXEL,
-    )
-    grey = np.repeat(skimage.data.camera()[40:60, 50:75, None], 3, axis=2)
-    colour = sr.enlarge_colour(model, grey)
-    assert colour.shape == (40, 50, 3)
-    assert np.ptp(colour.astype(int), axis=2).max() <= 1

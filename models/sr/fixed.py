@@ -1,0 +1,98 @@
+"""The shipped fixed-point models: loaded by name, and made from the trained weights.
+
+``python -m models.sr.fixed`` makes every file again, byte for byte.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+import fxp
+from fxp import FixedModel
+from fxp.imaging.colour import luma
+from fxp.imaging.quality import to_codes
+from fxp.imaging.resize import imresize
+from fxp.lazy import lazy_import
+
+from .pipeline import PIXEL
+
+if TYPE_CHECKING:
+    import skimage.data as skimage_data
+else:
+    skimage_data = lazy_import("skimage.data", "cli")
+
+WEIGHTS_FOLDER: Final = Path(__file__).parent / "weights"
+CALIBRATION: Final = ("chelsea", "coffee", "rocket")
+"""Photographs shipped with scikit-image on which the formats are chosen."""
+SHIPPED: Final = ("kimsr_x2_bicubic",)
+"""Names of the shipped float weights that have a fixed-point model."""
+
+
+def load(name: str | Path) -> FixedModel:
+    """Load a fixed-point model; needs no PyTorch.
+
+    Parameters
+    ----------
+    name
+        Name of a shipped model, such as ``"kimsr_x2"``, or the path of a file whose name ends in
+        ``.fxp``. A name without a degradation means the one trained on bicubic shrinking.
+
+    Raises
+    ------
+    ValueError
+        If there is no shipped model of that name; the message lists those there are.
+    FormatError
+        If the file is missing or no valid ``.fxp`` file.
+    """
+    if Path(name).suffix == ".fxp":
+        return fxp.load(name)
+    for candidate in (str(name), f"{name}_bicubic"):
+        if candidate in SHIPPED:
+            return fxp.load(WEIGHTS_FOLDER / f"{candidate}.fxp")
+    raise ValueError(f"no shipped model {str(name)!r}, only {list(SHIPPED)}; or give a .fxp file")
+
+
+def low_resolution(image: NDArray[np.uint8], scale: int = 2) -> NDArray[np.uint8]:
+    """Shrink an 8-bit image, antialiased, and round it as a camera delivers it."""
+    height, width = (size // scale * scale for size in image.shape[:2])
+    return to_codes(imresize(image[:height, :width], 1 / scale))
+
+
+def calibration_images(scale: int = 2) -> list[NDArray[np.float64]]:
+    """Luma of shipped photographs, shrunk, ``(1, 1, H, W)`` in steps of 1/256."""
+    photographs = [getattr(skimage_data, name)() for name in CALIBRATION]
+    return [luma(low_resolution(image, scale))[None, None] / 256.0 for image in photographs]
+
+
+def quantize_shipped(name: str, *, weight_bits: int = 10, activation_bits: int = 14) -> FixedModel:
+    """Quantize shipped float weights, calibrated on the photographs of `CALIBRATION`."""
+    from .weights_file import load_float
+
+    network = load_float(name)
+    model = fxp.quantize(
+        network,
+        calibration_images(network.scale),
+        weight_bits=weight_bits,
+        activation_bits=activation_bits,
+        input_format=PIXEL,
+        output_format=PIXEL,
+        name=name.rpartition("_")[0],
+    )
+    model.metadata |= {"divide_by": "256", "weights": name, "calibration": " ".join(CALIBRATION)}
+    return model
+
+
+def main(folder: Path = WEIGHTS_FOLDER) -> None:
+    """Write every shipped fixed-point model."""
+    for name in SHIPPED:
+        path = folder / f"{name}.fxp"
+        quantize_shipped(name).save(path)
+        print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""Whole images through a luma network: definition, executors, odd shapes, files of weights."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import fxp
+from fxp import Extent, FixedModel, Format, Graph, Node, Quantization, Value
+from fxp.filters import rgb_to_ycbcr, ycbcr_to_rgb
+from fxp.imaging.quality import to_codes
+from fxp.imaging.resize import imresize
+from fxp.metrics import psnr
+from fxp.ops import Nearest, Relu
+from models import sr
+from models.sr import fixed
+from models.sr.pipeline import bicubic_graph, colour_graph
+
+
+def nearest(scale: int, form: Format = sr.PIXEL) -> FixedModel:
+    """Return a model in no time that repeats pixels; a scale of 1 keeps the image."""
+    luma = Value("luma", (1, Extent("H"), Extent("W")), form)
+    op = Nearest(scale) if scale > 1 else Relu()
+    node = Node("result", op, ("luma",), Quantization(form))
+    return FixedModel(Graph("nearest", (luma,), (node,), ("result",)))
+
+
+@pytest.fixture(scope="module")
+def kimsr() -> FixedModel:
+    return sr.load("kimsr_x2")
+
+
+@pytest.fixture(scope="module")
+def photograph() -> NDArray[np.uint8]:
+    return fixed.low_resolution(skimage.data.astronaut())
+
+
+def planes_of(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(image.transpose(2, 0, 1))
+
+
+def test_colour_is_the_published_steps_one_by_one(kimsr: FixedModel, photograph):
+    crop = photograph[60:97, 80:121]
+    luma, *chroma = rgb_to_ycbcr(planes_of(crop))
+    enlarged = [kimsr.run_raw(luma), *(to_codes(imresize(plane, 2)) for plane in chroma)]
+    expected = ycbcr_to_rgb(np.stack(enlarged).astype(np.uint8)).transpose(1, 2, 0)
+    assert np.array_equal(sr.enlarge(crop, kimsr), expected)
+
+
+def test_engine_is_the_oracle_and_threads_do_not_matter(kimsr: FixedModel, photograph):
+    enlarger = sr.Enlarger(kimsr)
+    crop = photograph[60:97, 80:121]
+    assert np.array_equal(enlarger(crop, threads=1), enlarger.oracle(crop))
+    assert np.array_equal(enlarger(crop, threads=3), enlarger.oracle(crop))
+
+
+@settings(max_examples=40)
+@given(
+    scale=st.sampled_from([2, 3, 4]),
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    channels=st.integers(0, 4),
+    deep=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_every_kind_of_image(
+    scale: int, height: int, width: int, channels: int, deep: bool, seed: int
+):
+    kind = np.uint16 if deep else np.uint8
+    shape = (height, width, channels) if channels else (height, width)
+    image = np.random.default_rng(seed).integers(0, np.iinfo(kind).max, shape, kind, endpoint=True)
+    enlarger = sr.Enlarger(nearest(scale))
+    result = enlarger(image, threads=1)
+    assert result.dtype == np.uint8
+    assert result.shape == (height * scale, width * scale, *shape[2:])
+    assert np.array_equal(result, enlarger.oracle(image))
+    if deep:
+        eight = np.floor(image / 257.0 + 0.5).astype(np.uint8)
+        assert np.array_equal(result, enlarger(eight, threads=1))
+    elif channels in (0, 1):
+        assert np.array_equal(result, image.repeat(scale, axis=0).repeat(scale, axis=1))
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_bicubic_is_matlab(scale: int):
+    camera = skimage.data.camera()
+    for plane in (camera[100:150, 30:83], camera[:1, :1], camera[5:6, 3:10], camera[9:12, 7:9]):
+        model = FixedModel(bicubic_graph(scale))
+        real = imresize(plane, scale)
+        difference = model.run_raw(plane) - np.clip(real, 0, 255)
+        # x2 and x4 are exact; the taps of x3 are rounded to 20 bits.
+        assert np.abs(difference).max() <= 0.5 + (1e-3 if scale == 3 else 0)
+        if scale != 3:
+            assert np.array_equal(model.run_raw(plane), to_codes(real))
+
+
+def test_alpha_is_bicubic_and_leaves_the_colours(photograph):
+    rgba = np.dstack([photograph[:30, :41], photograph[50:80, :41, 0]])
+    enlarged = sr.enlarge(rgba, nearest(2))
+    assert np.array_equal(enlarged[..., 3], to_codes(imresize(rgba[..., 3], 2)))
+    assert np.array_equal(enlarged[..., :3], sr.enlarge(rgba[..., :3], nearest(2)))
+    grey = sr.enlarge(rgba[..., 2:], nearest(2))
+    assert np.array_equal(grey[..., 1], enlarged[..., 3])
+    assert np.array_equal(grey[..., 0], sr.enlarge(rgba[..., 2], nearest(2)))
+
+
+def test_colour_keeps_grey_grey(kimsr: FixedModel):
+    grey = np.repeat(skimage.data.camera()[40:60, 50:75, None], 3, axis=2)
+    colour = sr.enlarge(grey, kimsr)
+    assert colour.shape == (40, 50, 3)
+    assert np.ptp(colour.astype(int), axis=2).max() <= 1
+
+
+def test_network_that_keeps_the_size_gets_bicubic_first(photograph):
+    for scale in (2, 3):
+        enlarger = sr.Enlarger(nearest(1), scale=scale)
+        plane = photograph[:20, :23, 1]
+        expected = FixedModel(bicubic_graph(scale)).run_raw(plane)
+        assert np.array_equal(enlarger(plane), expected)
+        colour = photograph[:9, :8]
+        assert np.array_equal(enlarger(colour), enlarger.oracle(colour))
+
+
+def test_formats_of_the_model_have_no_influence(photograph):
+    form = Format(8, 3, signed=False)
+    crop = photograph[:12, :13]
+    assert np.array_equal(sr.enlarge(crop, nearest(2, form)), sr.enlarge(crop, nearest(2)))
+
+
+def test_frames_of_planes(photograph):
+    luma, chroma = photograph[:11, :13, 0], photograph[:6, :7, 1]
+    results = sr.Enlarger(nearest(2)).frame([luma, chroma, chroma])
+    assert [result.shape for result in results] == [(22, 26), (12, 14), (12, 14)]
+    assert np.array_equal(results[2], to_codes(imresize(chroma, 2)))
+
+
+def test_colour_graph_is_a_model_like_any_other(tmp_path: Path, kimsr: FixedModel, photograph):
+    FixedModel(colour_graph(kimsr.graph, 2)).save(tmp_path / "rgb.fxp")
+    model = fxp.load(tmp_path / "rgb.fxp")
+    crop = photograph[:20, :24]
+    assert np.array_equal(model.run_raw(planes_of(crop)), planes_of(sr.enlarge(crop, kimsr)))
+
+
+def test_float_pipeline_is_close(kimsr: FixedModel, photograph):
+    network = sr.load_float("kimsr_x2_bicubic")
+    alpha = np.dstack([photograph, photograph[..., 0]])
+    for image in (photograph, photograph[..., 1], alpha):
+        real = sr.enlarge_float(image, network)
+        assert psnr(real, sr.enlarge(image, kimsr), 255) > 40
+
+
+def test_wide_image_runs():
+    image = np.random.default_rng(0).integers(0, 256, (2, 70_000, 3), np.uint8)
+    assert sr.enlarge(image, nearest(2)).shape == (4, 140_000, 3)
+
+
+@pytest.mark.parametrize(
+    ("image", "error", "match"),
+    [
+        (np.zeros((4, 4)), TypeError, "uint8 or uint16"),
+        (np.zeros((4, 4), np.int64), TypeError, "uint8 or uint16"),
+        (np.zeros((4, 4, 5), np.uint8), ValueError, "1 to 4 channels"),
+        (np.zeros((4, 4, 0), np.uint8), ValueError, "not empty"),
+        (np.zeros((0, 4), np.uint8), ValueError, "not empty"),
+        (np.zeros(4, np.uint8), ValueError, r"\(4,\)"),
+    ],
+)
+def test_images_that_are_refused(image: NDArray, error: type[Exception], match: str):
+    with pytest.raises(error, match=match):
+        sr.enlarge(image, nearest(2))
+
+
+def test_models_that_are_refused():
+    with pytest.raises(ValueError, match="keeps the size, so give the factor"):
+        sr.Enlarger(nearest(1))
+    with pytest.raises(ValueError, match="enlarges by 2, not by 3"):
+        sr.Enlarger(nearest(2), scale=3)
+    with pytest.raises(ValueError, match="must be one of"):
+        sr.Enlarger(nearest(5))
+    for form in (Format(8, 8), Format(14, 2, signed=False)):
+        with pytest.raises(ValueError, match="unsigned 8-bit pixels"):
+            sr.Enlarger(nearest(2, form))
+    with pytest.raises(ValueError, match="unsigned 8-bit pixels"):
+        sr.Enlarger(FixedModel(bicubic_graph(2, planes=3)))
+
+
+def test_load(tmp_path: Path, kimsr: FixedModel):
+    kimsr.save(tmp_path / "copy.fxp")
+    for name in ("kimsr_x2_bicubic", tmp_path / "copy.fxp"):
+        assert sr.load(name).graph == kimsr.graph
+    assert kimsr.parameters == 2560
+    assert kimsr.metadata["weights"] == "kimsr_x2_bicubic"
+    with pytest.raises(ValueError, match="kimsr_x2_bicubic"):
+        sr.load("kimsr_x9")
+    with pytest.raises(fxp.FormatError, match=r"none\.fxp"):
+        sr.load("none.fxp")
+
+
+def test_shipped_model_is_made_from_the_shipped_weights(kimsr: FixedModel, tmp_path: Path):
+    fixed.main(tmp_path)
+    made = sr.load(tmp_path / "kimsr_x2_bicubic.fxp")
+    assert made.graph == kimsr.graph
+    assert made.metadata == kimsr.metadata
+    assert made.calibration_clipping == kimsr.calibration_clipping
+    network = torch.nn.Module.state_dict(sr.load_float("kimsr_x2_bicubic"))
+    weight = made.graph.constants_by_name["head.weight"]
+    assert (
+        np.abs(weight.values - network["head.weight"].numpy()).max() < 2 ** -weight.formats[0].frac
+    )
+
+
+def test_enlarging_needs_no_torch():
+    code = (
+        "import sys, numpy; sys.modules['torch'] = None; from models import sr;"
+        "print(sr.enlarge(numpy.zeros((3, 5, 3), numpy.uint8), sr.load('kimsr_x2')).shape)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout == "(6, 10, 3)\n", result.stderr
