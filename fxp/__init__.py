@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fxp.graph import Constant, Graph, Node, State, Value
     from fxp.model import FixedModel, load
     from fxp.ops.base import GraphError
+    from fxp.qat import QatModel, convert, prepare_qat
     from fxp.quantization import quantize
 
 _HOMES = {
@@ -34,19 +35,22 @@ _HOMES = {
     "Graph": "fxp.graph",
     "GraphError": "fxp.ops.base",
     "Node": "fxp.graph",
+    "QatModel": "fxp.qat",
     "State": "fxp.graph",
     "Value": "fxp.graph",
+    "convert": "fxp.qat",
     "filter2d": "fxp.filters",
     "filter_graph": "fxp.filters",
     "gamma_table": "fxp.filters",
     "gaussian_pyramid": "fxp.filters",
     "load": "fxp.model",
+    "prepare_qat": "fxp.qat",
     "quantize": "fxp.quantization",
 }
 
 _MODULES = frozenset(
     {"calibrate", "engine", "export", "frontend", "imaging", "lowering", "metrics", "ops", "oracle"}
-    | {"filters", "search", "store", "torch_forward"}
+    | {"filters", "qat", "search", "store", "torch_forward"}
 )
 
 __all__ = [
@@ -59,16 +63,19 @@ __all__ = [
     "GraphError",
     "Node",
     "Overflow",
+    "QatModel",
     "Quantization",
     "Rounding",
     "State",
     "Value",
+    "convert",
     "dequantize",
     "filter2d",
     "filter_graph",
     "gamma_table",
     "gaussian_pyramid",
     "load",
+    "prepare_qat",
     "quantize",
     "requantize",
 ]

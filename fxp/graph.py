@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,11 +82,14 @@ class Constant:
         float64 values, or int64 raw integers; read-only.
     formats
         Empty in a float graph; one format; or one per index of the first axis.
+    derivation
+        How the data of a float graph follows from a trained model, for training; not stored.
     """
 
     name: str
     data: NDArray
     formats: tuple[Format, ...] = ()
+    derivation: Any = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         formats = self.formats

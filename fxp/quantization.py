@@ -104,14 +104,81 @@ def quantize(
             f"fxp.quantize takes a torch.nn.Module or a float Graph, got {type(model).__name__}; "
             "arrays are quantized by fxp.formats.quantize"
         )
+    calls = calibration_calls(calibration)
+    graph = model
+    if isinstance(graph, torch.nn.Module):
+        graph = float_graph(graph, calls[0], states, initial_states, name)
+    if graph.states:
+        calls = one_by_one(calls)
+    lowered = choose_formats(
+        graph,
+        calls,
+        weight_bits=weight_bits,
+        activation_bits=activation_bits,
+        min_sqnr=min_sqnr,
+        method=method,
+        percentile=percentile,
+        per_channel=per_channel,
+        rounding=rounding,
+        overflow=overflow,
+        wide_bits=wide_bits,
+        input_format=input_format,
+        output_format=output_format,
+        fracs=fracs,
+        progress=progress,
+    )
+    return with_clip_rates(lowered, calls)
+
+
+def calibration_calls(calibration: Iterable[Any]) -> list[list[torch.Tensor]]:
+    """Tensors with batch of every calibration item; raises ValueError if there is none."""
     calls = [_as_tensors(item, position) for position, item in enumerate(calibration)]
     if not calls:
         raise ValueError("the calibration data is empty; give at least one input")
-    graph = model
-    if isinstance(graph, torch.nn.Module):
-        dtype = next((weight.dtype for weight in graph.parameters()), torch.get_default_dtype())
-        example = [tensor.to(dtype) for tensor in _example_inputs(calls[0], states, initial_states)]
-        graph = from_torch(graph, example, name=name, states=states)
+    return calls
+
+
+def float_graph(
+    model: torch.nn.Module,
+    call: Sequence[torch.Tensor],
+    states: Sequence[tuple[int, int]] = (),
+    initial_states: Sequence[torch.Tensor] = (),
+    name: str | None = None,
+) -> Graph:
+    """Convert a module with one calibration call as its example."""
+    dtype = next((weight.dtype for weight in model.parameters()), torch.get_default_dtype())
+    example = [tensor.to(dtype) for tensor in _example_inputs(call, states, initial_states)]
+    return from_torch(model, example, name=name, states=states)
+
+
+def one_by_one(calls: Iterable[Sequence[torch.Tensor]]) -> list[list[torch.Tensor]]:
+    """Split calls whose batch axis is time into calls with a batch of one."""
+    return [
+        [tensor[index : index + 1] for tensor in call]
+        for call in calls
+        for index in range(len(call[0]))
+    ]
+
+
+def choose_formats(
+    graph: Graph,
+    calls: Sequence[Sequence[torch.Tensor]],
+    *,
+    weight_bits: int | Iterable[int] = 10,
+    activation_bits: int | Iterable[int] = 14,
+    min_sqnr: float | None = None,
+    method: Method | Literal["search"] = "mse",
+    percentile: float = 99.99,
+    per_channel: bool = False,
+    rounding: Rounding = Rounding.HALF_UP,
+    overflow: Overflow = Overflow.SATURATE,
+    wide_bits: int = 32,
+    input_format: Format | Mapping[str, Format] | None = None,
+    output_format: Format | Mapping[str, Format] | None = None,
+    fracs: Mapping[str, int] | None = None,
+    progress: Progress | None = None,
+) -> Graph:
+    """Turn a float graph into an integer graph; the settings are those of `quantize`."""
     widths = [
         (bits,) if isinstance(bits, int) else tuple(bits) for bits in (weight_bits, activation_bits)
     ]
@@ -130,12 +197,6 @@ def quantize(
         output_formats=_by_name(output_format, graph.outputs),
         fracs=dict(fracs or {}),
     )
-    if graph.states:
-        calls = [
-            [tensor[index : index + 1] for tensor in call]
-            for call in calls
-            for index in range(len(call[0]))
-        ]
     statistics = observe(graph, calls)
     searched = method == "search" or min_sqnr is not None
     inputs, references = _references(graph, calls) if searched else ([], [])
@@ -155,7 +216,12 @@ def quantize(
         settings, _ = search_fracs(
             graph, statistics, settings, inputs, references, progress=progress
         )
-    fixed = FixedModel(lower(graph, statistics, settings))
+    return lower(graph, statistics, settings)
+
+
+def with_clip_rates(graph: Graph, calls: Sequence[Sequence[torch.Tensor]]) -> FixedModel:
+    """Return the model of an integer graph, with its clip rates on the calibration data."""
+    fixed = FixedModel(graph)
     images = (
         [tensor[index].double().cpu().numpy() for tensor in call]
         for call in calls

@@ -2,18 +2,23 @@
 
 In float64 the fake-quantized forward equals the oracle to the last bit while every accumulator fits
 the 53-bit significand; a graph that does not is refused rather than run inexactly.
+
+Gradients pass straight through roundings, and stop where a value overflows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from fxp.formats import Overflow, Quantization, Rounding, saturation_limits
 from fxp.graph import Graph, Node
-from fxp.ops.base import GraphError
+from fxp.ops.base import GraphError, Operand
+from fxp.ops.elementwise import Table
+from fxp.ops.normalization import ChannelNormalization
 
 EXACT_BITS = 52
 """Accumulators up to this width leave float64 one bit for adding half a step."""
@@ -77,11 +82,7 @@ def run(
     }
     for node in graph.nodes:
         _check_exact(graph, node)
-        tensors = [values[name] if name in values else constants[name] for name in node.inputs]
-        result = node.op.torch(graph.operands[node.name], *tensors)
-        if node.quantization is not None:
-            result = fake_quantize(result, node.quantization)
-        values[node.name] = result
+    evaluate(graph, values, constants)
     return TorchResult(
         tuple(values[name] for name in graph.outputs),
         values,
@@ -89,21 +90,90 @@ def run(
     )
 
 
+def evaluate(
+    graph: Graph, values: dict[str, torch.Tensor], constants: Mapping[str, torch.Tensor]
+) -> None:
+    """Add the result of every node to the values, in the type of its first input.
+
+    Parameters
+    ----------
+    graph
+        Float or integer graph.
+    values
+        Inputs and states by name, already values of their formats.
+    constants
+        Real values of the constants by name, already values of their formats.
+    """
+    for node in graph.nodes:
+        tensors = [values[name] if name in values else constants[name] for name in node.inputs]
+        operands = graph.operands[node.name]
+        result = node.op.torch(operands, *tensors).to(tensors[0].dtype)
+        differentiated = torch.is_grad_enabled() and tensors[0].requires_grad
+        if differentiated and operands[0].is_integer and _has_function(node):
+            # A table has no slope; the function that it holds has.
+            smooth = node.op.torch([Operand(operands[0].shape)], tensors[0])
+            result = _Substitution.apply(smooth, result)
+        if node.quantization is not None:
+            result = fake_quantize(result, node.quantization)
+        values[node.name] = result
+
+
+def _has_function(node: Node) -> bool:
+    """Whether an op looks a known function up in a table."""
+    return isinstance(node.op, Table | ChannelNormalization) and not node.op.integer_only
+
+
+class _Substitution(torch.autograd.Function):
+    """The values of one tensor with the gradient of another."""
+
+    @staticmethod
+    def forward(ctx: Any, smooth: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        return values.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return gradients[0], None
+
+
+class _StraightThrough(torch.autograd.Function):
+    """Rounding to a format; no gradient where values overflow."""
+
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor, target: Quantization) -> torch.Tensor:
+        result, kept = _quantized(values, target)
+        ctx.save_for_backward(kept)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (kept,) = ctx.saved_tensors
+        return gradients[0] * kept, None
+
+
 def fake_quantize(values: torch.Tensor, target: Quantization) -> torch.Tensor:
     """Round real values to the values of a format, as `fxp.quantize` would.
 
-    Exact for values of up to 52 significant bits at and above the rounding position.
+    Exact for values of up to 52 significant bits at and above the rounding position. Gradients pass
+    straight through, and are zero where a value overflows.
     """
+    if torch.is_grad_enabled() and values.requires_grad:
+        return _StraightThrough.apply(values, target)
+    return _quantized(values, target)[0]
+
+
+def _quantized(values: torch.Tensor, target: Quantization) -> tuple[torch.Tensor, torch.Tensor]:
+    """Values of the format, and where overflow changes none."""
     scaled = torch.ldexp(values, torch.tensor(target.format.frac, device=values.device))
     rounded = _round(scaled, target.rounding)
     low, high = saturation_limits(target.format, target.overflow)
+    kept = (rounded >= low) & (rounded <= high)
     if target.overflow in (Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC):
         raw = torch.clamp(rounded, low, high)
     elif target.overflow is Overflow.SATURATE_TO_ZERO:
-        raw = torch.where((rounded < low) | (rounded > high), 0.0, rounded)
+        raw = torch.where(kept, rounded, 0.0)
     else:
         raw = _wrap(rounded, target)
-    return torch.ldexp(raw, torch.tensor(-target.format.frac, device=values.device))
+    return torch.ldexp(raw, torch.tensor(-target.format.frac, device=values.device)), kept
 
 
 def _round(values: torch.Tensor, rounding: Rounding) -> torch.Tensor:

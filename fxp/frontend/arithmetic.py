@@ -53,7 +53,7 @@ def _scaled(context: Context, operand: Operand, factor: float) -> Operand:
     if factor == 1:
         return operand
     if isinstance(operand, Weights):
-        return Weights(operand.tensor.to(torch.float64) * factor)
+        return operand.derived(torch.mul, float(factor))
     scale = Weights(torch.tensor(float(factor), dtype=torch.float64))
     return _combine(context, Multiply(), operand, scale, part="scaled")
 
@@ -101,6 +101,10 @@ def square(context: Context) -> Term:
     return _combine(context, Multiply(), value, value)
 
 
+def _reciprocal(divisor: torch.Tensor) -> torch.Tensor:
+    return 1 / divisor.to(torch.float64)
+
+
 def divide(context: Context) -> Term:
     """``self / other`` as a product with the reciprocal of a constant."""
     divisor = _operand(context, "other")
@@ -112,9 +116,8 @@ def divide(context: Context) -> Term:
         context.refuse("it rounds the quotient", "leave rounding to the formats of the graph")
     if bool((divisor.tensor == 0).any()):
         context.refuse("it divides by zero", "check the divisor")
-    return _combine(
-        context, Multiply(), context.term("self"), Weights(1 / divisor.tensor.to(torch.float64))
-    )
+    reciprocal = divisor.derived(_reciprocal)
+    return _combine(context, Multiply(), context.term("self"), reciprocal)
 
 
 ARITHMETIC: dict[str, Converter] = {

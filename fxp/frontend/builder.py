@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from fxp.extents import Extent, Shape
+from fxp.frontend.derivation import Derivation, Source
 from fxp.frontend.trace import substituted
 from fxp.graph import Constant, Node
 from fxp.ops import Flatten, MaxPoolIndices, Op
@@ -65,11 +67,21 @@ class Weights:
         State-dict key if the tensor is a parameter or buffer, else None.
     order
         What tells its order of elements from that of the parameter, if it differs.
+    source
+        How it follows from the tensors of the model; by default it is fixed.
     """
 
     tensor: torch.Tensor
     key: str | None = None
     order: str = ""
+    source: Source | None = None
+
+    def derived(self, function: Callable[..., torch.Tensor], *arguments: Any) -> Weights:
+        """Return a function of it and of further arguments, without key."""
+        source = self.tensor if self.source is None else self.source
+        return Weights(
+            function(self.tensor, *arguments), source=Derivation(function, (source, *arguments))
+        )
 
 
 class UnifySizesError(Exception):
@@ -135,7 +147,9 @@ class Builder:
         else:
             name = self._names_of_keys[key] if first else self.unique(key)
             self._keyed[key, weights.order, shape] = name
-        self.constants[name] = Constant(name, np.array(data, dtype=np.float64))
+        source = weights.tensor if weights.source is None else weights.source
+        derivation = Derivation(torch.reshape, (source, shape))
+        self.constants[name] = Constant(name, np.array(data, dtype=np.float64), (), derivation)
         return name
 
     def emit(

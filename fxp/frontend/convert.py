@@ -20,6 +20,7 @@ from fxp.frontend.builder import (
     Weights,
 )
 from fxp.frontend.context import Context, Converter, module_of, op_name, refusal
+from fxp.frontend.derivation import Derivation, Parameter
 from fxp.frontend.errors import FrontendError
 from fxp.frontend.layers import LAYERS, max_unpool
 from fxp.frontend.movement import MOVEMENT, identity
@@ -86,7 +87,8 @@ class _Conversion:
         self._fed = _check_states(states, len(trace.inputs), len(trace.outputs))
         keys = [key for key, _ in trace.constants.values()]
         self._environment: dict[FxNode, Any] = {
-            node: Weights(_as_real(tensor), key) for node, (key, tensor) in trace.constants.items()
+            node: Weights(real := _as_real(tensor), key, source=Parameter(key, real))
+            for node, (key, tensor) in trace.constants.items()
         }
         self._sources: list[Value] = []
         self._copies: dict[str, str] = {}
@@ -239,9 +241,17 @@ class _Conversion:
         named = {key: item for key, item in named.items() if item is not None}
         with torch.no_grad():
             result = target(*positional, **named)
+        source = Derivation(
+            target,
+            tuple(_source(arguments[a.name]) for a in schema if not a.kwarg_only),
+            {key: _source(arguments[key]) for key in named},
+        )
         if isinstance(result, torch.Tensor):
-            return Weights(_as_real(result))
-        return tuple(Weights(_as_real(item)) for item in result)
+            return Weights(_as_real(result), source=source)
+        return tuple(
+            Weights(_as_real(item), source=Derivation(operator.getitem, (source, index)))
+            for index, item in enumerate(result)
+        )
 
     def _check_shape(self, node: FxNode, term: Term) -> None:
         """Compare the graph's shape with torch's in the example: a converter cannot be wrong."""
@@ -322,6 +332,12 @@ def _bare(item: Any) -> Any:
     if isinstance(item, Weights):
         return item.tensor
     return [_bare(element) for element in item] if isinstance(item, list) else item
+
+
+def _source(item: Any) -> Any:
+    if isinstance(item, Weights):
+        return item.tensor if item.source is None else item.source
+    return [_source(element) for element in item] if isinstance(item, list) else item
 
 
 def _flat(item: Any) -> list[Any]:

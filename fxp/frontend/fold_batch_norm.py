@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from fxp.extents import Shape
+from fxp.frontend.derivation import Derivation, Source, evaluate
 from fxp.frontend.rewrite import rebuilt, unique_name
 from fxp.graph import Constant, Graph, Node
 from fxp.ops import (
@@ -117,15 +118,17 @@ class _Folding:
             return None
         return source if alone else None
 
-    def _values(self, name: str) -> NDArray[np.float64]:
-        return (self._constants.get(name) or self._graph.constants_by_name[name]).data
+    def _source(self, name: str) -> Source:
+        constant = self._constants.get(name) or self._graph.constants_by_name[name]
+        derivation = constant.derivation
+        return torch.tensor(constant.data) if derivation is None else derivation
 
-    def _affine(self, node: Node) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _affine(self, node: Node) -> tuple[Source, Source]:
         """Scale and shift per channel."""
         assert isinstance(node.op, BatchNorm)
-        weight, bias, mean, variance = (self._values(name) for name in node.inputs[1:])
-        scale = weight / np.sqrt(variance + node.op.epsilon)
-        return scale, bias - mean * scale
+        weight, bias, mean, variance = (self._source(name) for name in node.inputs[1:])
+        scale = Derivation(_scale, (weight, variance, node.op.epsilon))
+        return scale, Derivation(_shift, (bias, mean, scale))
 
     def _fold(self, source: Node, node: Node) -> None:
         assert isinstance(node.op, BatchNorm)
@@ -134,13 +137,13 @@ class _Folding:
         if key not in self._folded:
             scale, shift = self._affine(node)
             weight_name, *bias_names = source.inputs[1:]
-            weight = self._values(weight_name)
-            bias = self._values(bias_names[0]) * scale + shift if bias_names else shift
+            weight = Derivation(_scaled, (self._source(weight_name), scale))
+            bias = shift
+            if bias_names:
+                bias = Derivation(_moved, (self._source(bias_names[0]), scale, shift))
             stem = weight_name.removesuffix(".weight")
             self._folded[key] = (
-                self._constant(
-                    f"{weight_name}.folded", weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
-                ),
+                self._constant(f"{weight_name}.folded", weight),
                 self._constant(f"{stem}.bias.folded", bias),
             )
         self._nodes[source.name] = replace(source, inputs=(source.inputs[0], *self._folded[key]))
@@ -153,12 +156,12 @@ class _Folding:
         if key not in self._folded:
             shape = (-1, 1, 1, 1) if image else (-1,)
             self._folded[key] = (
-                self._constant(f"{node.name}.scale", scale.reshape(shape)),
+                self._constant(f"{node.name}.scale", Derivation(torch.reshape, (scale, shape))),
                 self._constant(f"{node.name}.shift", shift),
             )
         names = self._folded[key]
         if image:
-            layer = Conv2d(groups=len(scale))
+            layer = Conv2d(groups=int(self._graph.values[node.name].shape[0]))  # type: ignore[arg-type]
             self._nodes[node.name] = replace(node, op=layer, inputs=(node.inputs[0], *names))
             return
         product = unique_name(self._graph, f"{node.name}.scaled", self._nodes)
@@ -167,7 +170,24 @@ class _Folding:
         )
         self._nodes[node.name] = replace(node, op=Add(), inputs=(product, names[1]))
 
-    def _constant(self, wanted: str, data: NDArray[np.float64]) -> str:
+    def _constant(self, wanted: str, source: Source) -> str:
         name = unique_name(self._graph, wanted, [*self._constants, *self._nodes])
-        self._constants[name] = Constant(name, data)
+        data = evaluate(source, {}, torch.device("cpu")).detach().numpy()
+        self._constants[name] = Constant(name, data, (), source)
         return name
+
+
+def _scale(weight: torch.Tensor, variance: torch.Tensor, epsilon: float) -> torch.Tensor:
+    return weight / torch.sqrt(variance + epsilon)
+
+
+def _shift(bias: torch.Tensor, mean: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    return bias - mean * scale
+
+
+def _scaled(weight: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    return weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
+
+
+def _moved(bias: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    return bias * scale + shift

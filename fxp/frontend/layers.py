@@ -113,8 +113,8 @@ def conv_transpose(context: Context) -> Term:
     )
     weight = context.weights("weight")
     assert weight is not None
-    exchanged = exchange_channels(weight.tensor, groups)
-    return _weighted(context, op, replace(weight, tensor=exchanged, order=f"transposed {groups}"))
+    exchanged = weight.derived(exchange_channels, groups)
+    return _weighted(context, op, replace(exchanged, key=weight.key, order=f"transposed {groups}"))
 
 
 def linear(context: Context) -> Term:
@@ -148,7 +148,7 @@ def matrix_product(context: Context) -> Term:
     assert matrix is not None
     if matrix.tensor.ndim != 2 or (bias is not None and bias.tensor.ndim != 1):
         context.refuse(f"the matrix has shape {tuple(matrix.tensor.shape)}", "use nn.Linear")
-    return _linear(context, context.term(names[0]), Weights(matrix.tensor.T), bias)
+    return _linear(context, context.term(names[0]), matrix.derived(torch.t), bias)
 
 
 def batch_norm(context: Context) -> Term:
