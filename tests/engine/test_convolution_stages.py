@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -29,7 +30,7 @@ from fxp import oracle
 from fxp.engine import Engine
 from fxp.formats import Format
 from fxp.graph import Graph
-from fxp.ops import Conv2d, ConvTranspose2d, GraphError, Linear, PixelShuffle, Relu
+from fxp.ops import Add, Conv2d, ConvTranspose2d, GraphError, Linear, PixelShuffle, Relu
 
 T = TypeVar("T")
 
@@ -117,17 +118,19 @@ def fitting_sizes(
     """Random sizes of 1 to 40 that the convolution takes, small enough for the oracle."""
     found: list[tuple[int, int]] = []
     products = graph.constants[0].data[0].size
-    most = 40.0
+    refused = 0
     while len(found) < count:
+        # Large kernels with many channels take small images only.
+        most = max(40 - refused, 24)
         size = (int(generator.integers(1, most + 1)), int(generator.integers(1, most + 1)))
-        most = max(0.95 * most, 12)  # large kernels with many channels take small images only
         try:
             shape = graph.concrete_shapes({"H": size[0], "W": size[1]})["node0"]
         except GraphError:
             continue
-        if products * np.prod(shape) <= MOST_PRODUCTS or most == 12:  # type: ignore[arg-type]
+        if products * np.prod(shape) <= MOST_PRODUCTS or refused > 50:  # type: ignore[arg-type]
             found.append(size)
-            most = 40.0
+        else:
+            refused += 1
     return found
 
 
@@ -225,6 +228,59 @@ def test_every_size(name: str) -> None:
         next(runs)
     assert len(widths) >= 38
     assert len({width * 7 % 41 for width in range(1, 41)}) == 40
+
+
+def winograd_graph(generator: np.random.Generator) -> Graph:
+    """Convolutions that Winograd may suit, alone or between small ones, with a clip or a sum."""
+
+    def pick(*choices: T) -> T:
+        return choices[generator.integers(len(choices))]
+
+    network = Network(generator)
+    first, second = pick(32, 32, 40, 48, 64), pick(32, 36, 40, 64)
+    kernel = pick((3, 3), (3, 3), (5, 5), (3, 5), (5, 3))
+    source = network.image(first, pick(PIXEL, SIGNED_PIXEL, BYTE, Format(10, 4, signed=False)))
+    if generator.integers(3) == 0:
+        source = network.conv(source, first, (1, 1), to=BYTE, bits=4)
+    bits = int(generator.integers(3, 9))
+    top, bottom, left, right = (int(number) for number in generator.integers(0, 4, 4))
+    padding = pick(same_padding(kernel, (1, 1)), (top, bottom, left, right))
+    conv = network.conv(
+        source, second, kernel, bits=bits, bias=True, padding=padding, to=None,
+        per_channel=generator.integers(4) == 0,
+    )  # fmt: skip
+    frac = network.known[conv].format.frac
+    if padding == same_padding(kernel, (1, 1)) and generator.integers(2):
+        other = network.conv(source, second, (1, 1), to=Format(9, frac - 3), bits=4)
+        conv = network.node(Add(), conv, other)
+    conv = network.node(Relu(), conv, to=Format(10, network.known[conv].format.frac - 6))
+    if generator.integers(3) == 0:
+        network.conv(conv, 8, (1, 3), to=Format(10, 4))
+    return network.graph()
+
+
+def test_winograd() -> None:
+    """Fast convolutions of any size in pieces of any size."""
+    kernels: Counter[str] = Counter()
+    for seed in range(40):
+        generator = np.random.default_rng(seed)
+        graph = winograd_graph(generator)
+        size = (int(generator.integers(1, 20)), int(generator.integers(1, 41)))
+        try:
+            graph.concrete_shapes({"H": size[0], "W": size[1]})
+        except GraphError:
+            continue
+        inputs = random_images(graph, size, generator, "ends" if seed % 2 else "random")
+        expected = oracle.run(graph, inputs)
+        rows, workspace = int(generator.integers(1, 9)), int(generator.integers(1, 1 << 16))
+        for options in list(TILES.values())[:3]:
+            chosen = replace(options, band_rows=rows, workspace_bytes=workspace)
+            engine = Engine(graph, chosen)
+            compare(engine, expected, inputs, [(1 + 2 * (seed % 2), False, False)])
+            plan = engine.plan([array.shape for array in inputs])
+            kernels.update(stage.kernel for stage in plan.program.stages)
+    assert sum(count for name, count in kernels.items() if "winograd" in name) >= 40
+    assert len([name for name in kernels if "winograd" in name]) >= 4
 
 
 @pytest.mark.parametrize(("features", "results"), [(1, 1), (3, 8), (16, 33), (65, 17), (40, 64)])

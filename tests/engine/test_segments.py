@@ -390,6 +390,20 @@ def test_result_does_not_depend_on_options() -> None:
     assert len(shapes) > 20
 
 
+@pytest.mark.parametrize("name", ["super_resolution", "down_and_up", "mirrored", "depthwise"])
+def test_strips_as_wide_as_usual(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The options as they are by default, and a smaller cache."""
+    monkeypatch.undo()
+    network = Network()
+    NETWORKS[name](network)
+    graph = network.graph()
+    multiple = 4 if name == "down_and_up" else 1
+    inputs = random_images(graph, (40 // multiple, 700 // multiple), network.generator)
+    expected = oracle.run(graph, inputs)
+    for options in (Options(), Options(workspace_bytes=1 << 14)):
+        compare(Engine(graph, options), expected, inputs, [(1, False, False), (3, False, False)])
+
+
 def test_chains_and_segments_of_wide_values() -> None:
     """Values of more than 16 bits live as a whole, between segments of those that do not."""
     network = Network()
