@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+from typing import BinaryIO
 
 
 def replace_file(path: str | PathLike[str], content: bytes) -> None:
@@ -16,11 +19,26 @@ def replace_file(path: str | PathLike[str], content: bytes) -> None:
     OSError
         If it cannot be written; an earlier file is then intact and nothing is left beside it.
     """
+    with replacing(path) as stream:
+        stream.write(content)
+
+
+@contextmanager
+def replacing(path: str | PathLike[str]) -> Iterator[BinaryIO]:
+    """Give a stream whose content becomes the file at the end of the ``with`` block.
+
+    After any exception an earlier file is intact and nothing is left beside it.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
     target = Path(path)
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         # mkstemp makes private files; these are to be as readable as any other file.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +14,14 @@ from rich.console import Console
 from rich.progress import track
 
 import fxp
-from fxp.cli.sources import check_target, divisor_of, image_channels, planes, read_array
+from fxp.cli.sources import (
+    check_target,
+    divisor_of,
+    folder_targets,
+    image_channels,
+    planes,
+    read_array,
+)
 from fxp.files import replace_file
 from fxp.imaging.files import ImageError, check_image_path, image_paths, read_image, write_image
 from fxp.imaging.quality import to_codes
@@ -43,7 +49,7 @@ def run(
     loaded = fxp.load(model)
     divisor = divisor_of(loaded, divide_by)
     sources = image_paths(source)
-    targets = _targets(sources, target) if source.is_dir() else [target]
+    targets = folder_targets(sources, target) if source.is_dir() else [target]
     if source.is_dir():
         target.mkdir(parents=True, exist_ok=True)
     for goal in targets:
@@ -62,19 +68,6 @@ def run(
         _write(goal, result, divisor)
         clipped = max(loaded.saturation(values).values())
         typer.echo(f"{goal}: {result.shape}, {seconds:.3f} s, at most {clipped:.4%} clipped")
-
-
-def _targets(sources: list[Path], folder: Path) -> list[Path]:
-    """Name the result of every image of a folder; refuses to overwrite one of them."""
-    if folder.exists() and not folder.is_dir():
-        raise ImageError(f"the source is a folder, so {folder} must be one")
-    if folder.exists() and folder.samefile(sources[0].parent):
-        raise ImageError(f"the results in {folder} would overwrite the images; give another folder")
-    targets = [folder / f"{item.stem}.png" for item in sources]
-    for name, count in Counter(targets).items():
-        if count > 1:
-            raise ImageError(f"{count} images of {sources[0].parent} would be written to {name}")
-    return targets
 
 
 def _read(path: Path, model: fxp.FixedModel, luma: bool, divisor: float) -> NDArray[np.float64]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import traceback
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -189,6 +190,21 @@ def check_target(path: Path) -> None:
         raise FileNotFoundError(f"no folder {path.parent} to write {path.name} to")
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder, so no file can be written there")
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is no ordinary file, so it is not replaced")
+
+
+def folder_targets(sources: list[Path], folder: Path) -> list[Path]:
+    """Name the result of every image of a folder, a PNG; refuses to overwrite one of them."""
+    if folder.exists() and not folder.is_dir():
+        raise ImageError(f"the source is a folder, so {folder} must be one")
+    if folder.exists() and folder.samefile(sources[0].parent):
+        raise ImageError(f"the results in {folder} would overwrite the images; give another folder")
+    targets = [folder / f"{item.stem}.png" for item in sources]
+    for name, count in Counter(targets).items():
+        if count > 1:
+            raise ImageError(f"{count} images of {sources[0].parent} would be written to {name}")
+    return targets
 
 
 def divisor_of(model: fxp.FixedModel, given: float | None) -> float:

@@ -36,16 +36,24 @@ class ImageError(ValueError):
     """An image file or folder cannot be used; the message is one line and names the path."""
 
 
-def read_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
+def read_image(path: str | PathLike[str], *, alpha: bool = False) -> NDArray[np.uint8]:
     """Read an 8-bit image.
 
     The orientation in the file is applied, palettes and CMYK become RGB, and an alpha channel is
     dropped if it is opaque throughout. The content decides on the format, not the suffix.
 
+    Parameters
+    ----------
+    path
+        The file.
+    alpha
+        Whether to return transparent images with their alpha rather than to refuse them.
+
     Returns
     -------
     numpy.ndarray
-        uint8, ``(H, W)`` for grey or ``(H, W, 3)`` for colour.
+        uint8, ``(H, W)`` for grey or ``(H, W, 3)`` for colour; ``(H, W, 2)`` or ``(H, W, 4)`` with
+        alpha.
 
     Raises
     ------
@@ -60,7 +68,7 @@ def read_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
         with warnings.catch_warnings(), open_image(path, formats=_FORMATS) as opened:
             # What Pillow warns of is either harmless metadata or becomes an error below.
             warnings.simplefilter("ignore")
-            return _pixels(opened, transpose, path)
+            return _pixels(opened, transpose, path, alpha)
     except ImageError:
         raise
     except unidentified:
@@ -77,7 +85,10 @@ def read_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
 
 
 def _pixels(
-    opened: ImageFile.ImageFile, transpose: Callable[..., Image.Image], path: str | PathLike[str]
+    opened: ImageFile.ImageFile,
+    transpose: Callable[..., Image.Image],
+    path: str | PathLike[str],
+    alpha: bool,
 ) -> NDArray[np.uint8]:
     """Return an opened file's pixels, or raise `ImageError` if they are not plain 8-bit ones."""
     # An MPO is a camera's JPEG with previews or a gain map behind the photograph.
@@ -93,6 +104,8 @@ def _pixels(
     if image.has_transparency_data:
         image = image.convert("LA" if grey else "RGBA")
         if np.asarray(image.getchannel("A")).min() < 255:
+            if alpha:
+                return np.asarray(image)
             raise ImageError(f"{path} is transparent; flatten it first")
     return np.asarray(image.convert("L" if grey else "RGB"))
 
@@ -103,23 +116,39 @@ def check_image_path(path: str | PathLike[str]) -> None:
         raise ImageError(f"cannot write {path}: the name must end in {sorted(IMAGE_SUFFIXES)}")
 
 
-def write_image(path: str | PathLike[str], image: NDArray[np.uint8]) -> None:
+def write_image(
+    path: str | PathLike[str], image: NDArray[np.uint8], *, alpha: bool = False
+) -> None:
     """Write ``(H, W)`` or ``(H, W, 3)`` uint8; an existing file is replaced only when complete.
+
+    Parameters
+    ----------
+    path
+        The file; its suffix chooses the format.
+    image
+        The pixels.
+    alpha
+        Whether ``(H, W, 2)`` and ``(H, W, 4)`` are images with alpha rather than errors.
 
     Raises
     ------
     ImageError
-        If the suffix names no image format, or the array is no image.
+        If the suffix names no image format or one without the alpha that the image has, or the
+        array is no image.
     OSError
         If the file cannot be written.
     """
     target = Path(path)
     check_image_path(target)
     channels = image.shape[2:]
-    if image.dtype != np.uint8 or image.ndim < 2 or channels not in ((), (3,)) or image.size == 0:
+    transparent = alpha and channels in ((2,), (4,))
+    known = transparent or channels in ((), (3,))
+    if image.dtype != np.uint8 or image.ndim < 2 or not known or image.size == 0:
         raise ImageError(f"cannot write {path}: {image.dtype} {image.shape} is not an 8-bit image")
-    stream = io.BytesIO()
     kind = Image.registered_extensions()[target.suffix.lower()]
+    if transparent and kind not in ("PNG", "TIFF"):
+        raise ImageError(f"cannot write {path}: {kind} keeps no alpha; write PNG or TIFF")
+    stream = io.BytesIO()
     # As good as the format allows: JPEG loses something at any quality.
     Image.fromarray(image).save(stream, kind, **({"quality": 95} if kind == "JPEG" else {}))
     replace_file(target, stream.getvalue())

@@ -12,13 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fxp
-from fxp import FixedModel
 from fxp.imaging.colour import luma
 from fxp.imaging.quality import to_codes
 from fxp.imaging.resize import imresize
 from fxp.lazy import lazy_import
-
-from .pipeline import PIXEL
 
 if TYPE_CHECKING:
     import skimage.data as skimage_data
@@ -32,7 +29,7 @@ SHIPPED: Final = ("kimsr_x2_bicubic",)
 """Names of the shipped float weights that have a fixed-point model."""
 
 
-def load(name: str | Path) -> FixedModel:
+def load(name: str | Path) -> fxp.FixedModel:
     """Load a fixed-point model; needs no PyTorch.
 
     Parameters
@@ -68,8 +65,12 @@ def calibration_images(scale: int = 2) -> list[NDArray[np.float64]]:
     return [luma(low_resolution(image, scale))[None, None] / 256.0 for image in photographs]
 
 
-def quantize_shipped(name: str, *, weight_bits: int = 10, activation_bits: int = 14) -> FixedModel:
+def quantize_shipped(
+    name: str, *, weight_bits: int = 10, activation_bits: int = 14
+) -> fxp.FixedModel:
     """Quantize shipped float weights, calibrated on the photographs of `CALIBRATION`."""
+    # Late, so that models are named and loaded without PyTorch.
+    from .pipeline import PIXEL
     from .weights_file import load_float
 
     network = load_float(name)

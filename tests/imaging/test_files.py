@@ -23,6 +23,22 @@ def picture(height: int = 6, width: int = 5, *channels: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (height, width, *channels), np.uint8)
 
 
+@pytest.mark.parametrize("channels", [2, 4])
+def test_alpha_where_it_is_asked_for(tmp_path: Path, channels: int):
+    image = picture(6, 5, channels)
+    for name in ("image.png", "image.tif"):
+        write_image(tmp_path / name, image, alpha=True)
+        assert np.array_equal(read_image(tmp_path / name, alpha=True), image)
+        with pytest.raises(ImageError, match="transparent"):
+            read_image(tmp_path / name)
+    with pytest.raises(ImageError, match="JPEG keeps no alpha"):
+        write_image(tmp_path / "image.jpg", image, alpha=True)
+    image[..., -1] = 255
+    write_image(tmp_path / "image.png", image, alpha=True)
+    opaque = read_image(tmp_path / "image.png", alpha=True)
+    assert np.array_equal(opaque, np.squeeze(image[..., :-1]))
+
+
 @pytest.mark.parametrize("channels", [(), (3,)])
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
 def test_lossless_round_trip(tmp_path: Path, suffix: str, channels: tuple[int, ...]):
