@@ -192,7 +192,8 @@ def make_plan(
         Whether overflows are counted.
     """
     sizes = {name: _image_size(shape) for name, shape in shapes.items()}
-    groups = _group(program, fuse=program.options.fuse)
+    # Segments compute some values twice, where pieces overlap, and leave out what nobody reads.
+    groups = _group(program, fuse=program.options.fuse and not counted)
     outside = [value.name for value in program.graph.inputs]
     outside += [state.value.name for state in program.graph.states]
     outside += [group[-1].result for group in groups]
@@ -272,9 +273,6 @@ def _pieces(segment: Segment, threads: int, options: Options) -> Pieces:
     band = options.band_rows * factor
     columns = int(options.workspace_bytes / (per_pixel * (band + 2 * factor)))
     strips = max(1, -(-width // max(columns, MIN_COLUMNS * factor)))
-    if segment.counted and len(segment.stages) > 1:
-        # Pieces of several stages overlap: some values are computed, and would count, twice.
-        threads = strips = 1
     strip_spans = _cut(width, strips, factor)
     wanted = PIECES_PER_THREAD * threads if threads > 1 else 1
     parts = max(1, min(-(-wanted // strips), height // (4 * band) or 1))
