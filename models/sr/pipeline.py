@@ -21,6 +21,8 @@ from fxp.imaging.resize import imresize
 from fxp.lazy import lazy_import
 from fxp.ops import BicubicUpsample, Concat, Conv2d, PixelShuffle
 
+from .strips import in_strips
+
 if TYPE_CHECKING:
     import torch
 else:
@@ -76,7 +78,7 @@ class Enlarger:
         self._plane = FixedModel(bicubic_graph(self.scale))
 
     def __call__(self, image: ArrayLike, *, threads: int | None = None) -> Pixels:
-        """Enlarge an image by the engine.
+        """Enlarge an image by the engine, a large one strip by strip with the same result.
 
         Parameters
         ----------
@@ -143,8 +145,11 @@ _Run = Callable[[FixedModel, NDArray], Pixels]
 
 def _on_engine(threads: int | None) -> _Run:
     def run(model: FixedModel, planes: NDArray) -> Pixels:
-        result = model.run(planes, threads=threads, count_clipped=False, narrow=True)
-        return result.outputs[0].astype(np.uint8)
+        def run_strip(strip: NDArray) -> Pixels:
+            result = model.run(strip, threads=threads, count_clipped=False, narrow=True)
+            return result.outputs[0].astype(np.uint8)
+
+        return in_strips(model.graph, planes, run_strip)
 
     return run
 

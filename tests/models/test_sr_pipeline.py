@@ -15,15 +15,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import fxp
-from fxp import Extent, FixedModel, Format, Graph, Node, Quantization, Value
+from fxp import Extent, FixedModel, Format, Graph, Node, Quantization, Value, oracle
 from fxp.filters import rgb_to_ycbcr, ycbcr_to_rgb
 from fxp.imaging.quality import to_codes
 from fxp.imaging.resize import imresize
 from fxp.metrics import psnr
-from fxp.ops import Nearest, Relu
+from fxp.ops import MaxPool, Nearest, Relu
 from models import sr
 from models.sr import fixed
 from models.sr.pipeline import bicubic_graph, colour_graph
+from models.sr.strips import in_strips
 
 
 def nearest(scale: int, form: Format = sr.PIXEL) -> FixedModel:
@@ -148,6 +149,44 @@ def test_colour_graph_is_a_model_like_any_other(tmp_path: Path, kimsr: FixedMode
     model = fxp.load(tmp_path / "rgb.fxp")
     crop = photograph[:20, :24]
     assert np.array_equal(model.run_raw(planes_of(crop)), planes_of(sr.enlarge(crop, kimsr)))
+
+
+@settings(max_examples=25)
+@given(
+    height=st.integers(1, 60),
+    width=st.integers(1, 8),
+    rows=st.integers(1, 20),
+    scale=st.integers(2, 4),
+)
+def test_strips_are_the_whole_image(height: int, width: int, rows: int, scale: int):
+    model = sr.load("kimsr_x2") if scale == 2 else nearest(scale)
+    model = FixedModel(colour_graph(model.graph, scale))
+    planes = np.random.default_rng(height).integers(0, 256, (3, height, width), np.uint8)
+    heights = []
+
+    def run(strip: NDArray) -> NDArray:
+        heights.append(strip.shape[1])
+        return model.run(strip, threads=1).outputs[0]
+
+    result = in_strips(model.graph, planes, run, strip_pixels=1, min_rows=rows)
+    assert np.array_equal(result, oracle.run(model.graph, [planes]).outputs[0])
+    assert len(heights) == -(-height // rows)
+    assert max(heights) <= rows + 8
+
+
+def test_strips_only_where_a_strip_is_a_moved_image():
+    luma = Value("luma", (1, 2 * Extent("H"), Extent("W")), sr.PIXEL)
+    small = Node("small", MaxPool((2, 2), (2, 2)), ("luma",), Quantization(sr.PIXEL))
+    large = Node("large", Nearest(4), ("small",), Quantization(sr.PIXEL))
+    graph = Graph("pooled", (luma,), (small, large), ("large",))
+    heights = []
+
+    def run(strip: NDArray) -> NDArray:
+        heights.append(strip.shape[1])
+        return oracle.run(graph, [strip]).outputs[0]
+
+    in_strips(graph, np.zeros((1, 12, 4), np.uint8), run, strip_pixels=1, min_rows=3)
+    assert heights == [12]
 
 
 def test_float_pipeline_is_close(kimsr: FixedModel, photograph):

@@ -1,0 +1,90 @@
+"""Large images through a graph strip by strip, so that memory grows with the width alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxp.extents import Extent
+from fxp.graph import Graph
+
+STRIP_PIXELS: Final = 1 << 22
+"""Input pixels of a strip; smaller images run as a whole."""
+MIN_ROWS: Final = 64
+"""Fewest rows of a strip, since its neighbours' rows are computed again."""
+
+
+def in_strips(
+    graph: Graph,
+    planes: NDArray,
+    run: Callable[[NDArray], NDArray],
+    *,
+    strip_pixels: int = STRIP_PIXELS,
+    min_rows: int = MIN_ROWS,
+) -> NDArray:
+    """Run a graph on strips of an image, with the rows around each that it depends on.
+
+    The result is that of the whole image to the last bit.
+
+    Parameters
+    ----------
+    graph
+        Integer graph from one image to one.
+    planes
+        ``(C, H, W)``.
+    run
+        Runs the graph on an image of any height.
+    strip_pixels, min_rows
+        Size of a strip.
+    """
+    height, width = planes.shape[1:]
+    rows = max(strip_pixels // width, min_rows)
+    if rows >= height or not _is_local(graph):
+        return run(planes)
+    shapes = graph.concrete_shapes(graph.bind([planes.shape]))
+    scale = shapes[graph.outputs[0]][1] // height
+    result = None
+    for first in range(0, height, rows):
+        last = min(first + rows, height)
+        low, high = _reach(graph, shapes, first * scale, last * scale)
+        strip = run(np.ascontiguousarray(planes[:, low:high]))
+        if result is None:
+            result = np.empty(shapes[graph.outputs[0]], strip.dtype)
+        start = (first - low) * scale
+        result[:, first * scale : last * scale] = strip[:, start : start + (last - first) * scale]
+    assert result is not None
+    return result
+
+
+def _is_local(graph: Graph) -> bool:
+    """Whether every value keeps or multiplies the rows, so that a strip is only a moved image."""
+    rows = graph.inputs[0].shape[1]
+    if graph.states or not isinstance(rows, Extent) or rows != Extent(rows.symbol):
+        return False
+    return all(
+        len(value.shape) == 3 and _is_multiple(value.shape[1]) for value in graph.values.values()
+    )
+
+
+def _is_multiple(rows: int | Extent) -> bool:
+    if isinstance(rows, int):
+        return False
+    return isinstance(rows.base, str) and rows.offset == 0 and rows.divisor == 1
+
+
+def _reach(
+    graph: Graph, shapes: dict[str, tuple[int, ...]], first: int, last: int
+) -> tuple[int, int]:
+    """Rows of the input that rows `first` to `last` - 1 of the output depend on."""
+    needed = {graph.outputs[0]: (first, last)}
+    for node in reversed(graph.nodes):
+        for position, name in enumerate(node.inputs):
+            if name in shapes:
+                size, operands = shapes[name][1], graph.operands[node.name]
+                low, high = node.op.reach(operands, 0, position, *needed[node.name], size)
+                earlier = needed.get(name, (size, 0))
+                needed[name] = min(max(low, 0), earlier[0]), max(min(high, size), earlier[1])
+    return needed[graph.inputs[0].name]
