@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -64,6 +65,7 @@ def main(
     only: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(NAMES)}.")] = None,
     skip: Annotated[list[str] | None, typer.Option(help="Leave out; names as for --only.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Turns of every contender.")] = 5,
+    threads: Annotated[list[int] | None, typer.Option(min=1, help="1 and 2 by default.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for speed.md and speed.json.")] = None,
 ) -> None:
     """Measure the engine's speed; a whole run writes the docs and the README's table.
@@ -81,6 +83,8 @@ def main(
     if published:
         report.check_section("speed")  # now rather than at the end
     settings = Settings(quick, 1, 0.0) if quick else Settings(rounds=rounds)
+    if threads:
+        settings = replace(settings, threads=tuple(threads))
     record: dict[str, Any] = {}
     bars = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(
