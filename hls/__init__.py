@@ -1,1 +1,6 @@
-"""Emitting hardware from an integer graph. Nothing is here yet: see the limits in the README."""
+"""Emitting hardware: hls4ml projects and SystemVerilog cores."""
+
+from hls.rtl.core import Core, Port, Tap
+from hls.rtl.emit import emit_rtl
+
+__all__ = ["Core", "Port", "Tap", "emit_rtl"]

@@ -1,0 +1,158 @@
+"""What an emitted core is, for test benches and tools that did not make it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Port:
+    """Values on a stream of the core.
+
+    Attributes
+    ----------
+    name
+        The value of the graph.
+    channels
+        Channels of one pixel.
+    width, frac, signed
+        Format of a channel.
+    bytes
+        Whole bytes that a channel takes on the stream, from its low bits up; unused high bits
+        repeat the sign on outputs (zero if unsigned) and are ignored on inputs.
+    """
+
+    name: str
+    channels: int
+    width: int
+    frac: int
+    signed: bool
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A graph value that exists as wires ``<wire>_valid``, ``<wire>_real``, ``<wire>_data``.
+
+    The beats with ``_real`` are the value's pixels in raster order.
+
+    Attributes
+    ----------
+    value
+        Name of the value in the graph.
+    wire
+        Base name of the wires in the top.
+    channels
+        Fields of a beat, ``scale**2`` times the channels of the value: pixel by pixel of the
+        block, the channels of a pixel together, the first in the low bits.
+    width, frac, signed
+        Format of a field.
+    scale
+        Side of the block of the enlarged image that a beat holds.
+    """
+
+    value: str
+    wire: str
+    channels: int
+    width: int
+    frac: int
+    signed: bool
+    scale: int
+
+
+@dataclass(frozen=True)
+class Core:
+    """An emitted core.
+
+    Attributes
+    ----------
+    name
+        Name of the core; the folder's ``<name>.core`` and data sheet carry it.
+    top
+        Module name of the top.
+    sources
+        SystemVerilog files in compile order, relative to the folder.
+    input, output
+        The streams.
+    scale
+        Side of the output block per input pixel.
+    max_width, max_height
+        Largest frame.
+    initial_width, initial_height
+        Frame size after reset.
+    fold
+        Clocks per beat: a pixel is taken at most every `fold` clocks.
+    multipliers
+        ``"dsp"`` or ``"shift_add"``.
+    raster
+        Whether the output is raster lines instead of blocks.
+    version
+        Content of the register ``VERSION``.
+    latency_clocks
+        Pipeline registers from the input pixel to the output FIFO, apart from the lag.
+    lag_lines, lag_pixels
+        Beats that must follow a pixel before its output is complete:
+        ``lag_lines * width + lag_pixels``.
+    taps
+        Every graph value that exists as wires, in graph order, the input first.
+    """
+
+    name: str
+    top: str
+    sources: tuple[str, ...]
+    input: Port
+    output: Port
+    scale: int
+    max_width: int
+    max_height: int
+    initial_width: int
+    initial_height: int
+    fold: int
+    multipliers: str
+    raster: bool
+    version: int
+    latency_clocks: int
+    lag_lines: int
+    lag_pixels: int
+    taps: tuple[Tap, ...]
+
+    def to_json(self) -> str:
+        """Return the content of ``core.json``."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Core:
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the text is not the description of a core.
+        """
+        try:
+            content: dict[str, Any] = json.loads(text)
+            for port in ("input", "output"):
+                content[port] = Port(**content[port])
+            content["taps"] = tuple(Tap(**tap) for tap in content["taps"])
+            content["sources"] = tuple(content["sources"])
+            return cls(**content)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"not the description of a core: {error}") from None
+
+    @classmethod
+    def read(cls, folder: str | PathLike[str]) -> Core:
+        """Read ``core.json`` of an emitted folder.
+
+        Raises
+        ------
+        ValueError
+            If the folder holds no emitted core.
+        """
+        path = Path(folder) / "core.json"
+        if not path.is_file():
+            raise ValueError(f"{folder} holds no emitted core: there is no core.json")
+        return cls.from_json(path.read_text(encoding="utf-8"))
