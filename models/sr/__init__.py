@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .baselines import ESPCN, FSRCNN, SRCNN, VDSR
-    from .data import DataError, TrainingSet, degrade, modcrop, read_folder
+    from .data import DataError, degrade, modcrop, read_folder
+    from .degradation import Degradation
     from .fixed import load
     from .measure import bicubic_scores, luma_scores, scores
     from .networks import KimSR
+    from .patches import TrainingSet
     from .pipeline import PIXEL, Enlarger, enlarge, enlarge_float
     from .weights_file import WeightsError, load_float, read_metadata, save_float
 
@@ -24,6 +26,7 @@ __all__ = [
     "SRCNN",
     "VDSR",
     "DataError",
+    "Degradation",
     "Enlarger",
     "KimSR",
     "TrainingSet",
@@ -44,13 +47,14 @@ __all__ = [
 
 _MODULE_OF = {
     "DataError": "data",
+    "Degradation": "degradation",
     "ESPCN": "baselines",
     "FSRCNN": "baselines",
     "Enlarger": "pipeline",
     "KimSR": "networks",
     "PIXEL": "pipeline",
     "SRCNN": "baselines",
-    "TrainingSet": "data",
+    "TrainingSet": "patches",
     "VDSR": "baselines",
     "WeightsError": "weights_file",
     "bicubic_scores": "measure",

@@ -37,8 +37,8 @@ from models.sr import (
     save_float,
     scores,
 )
-from models.sr.data import dihedral
 from models.sr.networks import KimSROptions
+from models.sr.patches import dihedral
 from models.sr.train import main
 from models.sr.trainer import Settings, Trainer, TrainingError
 

@@ -1,0 +1,135 @@
+"""Training patches: random crops of pairs of images held in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .data import DataError, degrade, modcrop
+
+Shrink = Callable[[NDArray[np.uint8], int, int], NDArray]
+"""Maps image, scale and a seed to the low-resolution image in units of 8-bit codes."""
+
+
+def bicubic(image: NDArray[np.uint8], scale: int, seed: int) -> NDArray[np.float64]:
+    """Shrink as the standard protocol does; the seed has no influence."""
+    return degrade(image, scale)
+
+
+def dihedral(image: NDArray, index: int) -> NDArray:
+    """Return view ``index`` (0...7) of the eight rotations and mirror images of ``(H, W)``."""
+    turned = np.rot90(image, index % 4)
+    return turned if index < 4 else turned[:, ::-1]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training batch in [0, 1], float32.
+
+    Attributes
+    ----------
+    low
+        ``(N, 1, P, P)`` network input.
+    high
+        ``(N, 1, scale*P, scale*P)`` target.
+    mask
+        ``(N, 1, scale*P, scale*P)``: one where the network sees all the context that it would see
+        in the whole image, zero near patch edges that are not image edges.
+    """
+
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+    mask: NDArray[np.float32]
+
+
+class TrainingSet:
+    """Random pairs of patches from images held in memory.
+
+    Batches are a function of the seed and the batch number alone, so an interrupted training
+    continues exactly where it stopped.
+
+    Parameters
+    ----------
+    images
+        Luma images, ``(H, W)`` uint8. Those smaller than a patch are left out.
+    scale
+        Enlargement factor.
+    patch
+        Side of the low-resolution patches, pixels.
+    margin
+        Context of the network, (rows, columns) of input on each side.
+    seed
+        Seed of the patches and of the degradation.
+    shrink
+        Degradation that makes the inputs.
+    variants
+        Inputs made of every image, each with another seed.
+
+    Raises
+    ------
+    DataError
+        If no image is large enough.
+    """
+
+    def __init__(
+        self,
+        images: list[NDArray[np.uint8]],
+        *,
+        scale: int,
+        patch: int,
+        margin: tuple[int, int] = (0, 0),
+        seed: int = 0,
+        shrink: Shrink = bicubic,
+        variants: int = 1,
+    ) -> None:
+        if patch <= 2 * max(margin):
+            raise DataError(f"patch of {patch} must exceed twice the network margin {max(margin)}")
+        self.scale, self.patch, self.margin, self.seed = scale, patch, margin, seed
+        self.high = [modcrop(image, scale) for image in images if min(image.shape) >= patch * scale]
+        if not self.high:
+            raise DataError(f"no training image has {patch * scale} by {patch * scale} pixels")
+        self.high *= variants
+        self.low = [
+            shrink(image, scale, seed * len(self.high) + number).astype(np.float32)
+            for number, image in enumerate(self.high)
+        ]
+        areas = np.array([image.size for image in self.high], dtype=np.float64)
+        self._cumulative = np.cumsum(areas) / areas.sum()
+
+    def _corner(self, generator: np.random.Generator, length: int) -> int:
+        # Uniform corners would nearly never show image edges; overshoot and clamp.
+        overshoot = self.patch // 4
+        last = length - self.patch
+        return int(np.clip(generator.integers(-overshoot, last + overshoot + 1), 0, last))
+
+    def batch(self, number: int, size: int) -> Batch:
+        """Draw batch ``number`` of ``size`` patches."""
+        generator = np.random.default_rng([self.seed, number])
+        patch, scale = self.patch, self.scale
+        low = np.empty((size, 1, patch, patch), np.float32)
+        high = np.empty((size, 1, patch * scale, patch * scale), np.float32)
+        mask = np.zeros_like(high)
+        for item in range(size):
+            chosen = int(np.searchsorted(self._cumulative, generator.random(), side="right"))
+            view = int(generator.integers(8))
+            source = dihedral(self.low[chosen], view)
+            target = dihedral(self.high[chosen], view)
+            corner = [self._corner(generator, length) for length in source.shape]
+            low[item, 0] = source[tuple(slice(start, start + patch) for start in corner)]
+            high[item, 0] = target[
+                tuple(slice(start * scale, (start + patch) * scale) for start in corner)
+            ]
+            inside = tuple(
+                slice(
+                    0 if start == 0 else margin * scale,
+                    (patch if start + patch == length else patch - margin) * scale,
+                )
+                for start, margin, length in zip(corner, self.margin, source.shape, strict=True)
+            )
+            mask[item, 0][inside] = 1.0
+        low /= 255.0
+        high /= 255.0
+        return Batch(low, high, mask)
