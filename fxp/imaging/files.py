@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-import re
 import warnings
 from collections.abc import Callable
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from fxp.files import replace_file
 from fxp.lazy import lazy_import
+
+from .sixteen_bits import is_deep, read_sixteen_bits, sixteen_to_eight_bits
 
 if TYPE_CHECKING:
     import PIL
@@ -28,8 +30,6 @@ IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".ti
 
 # Pillow knows many more, some of which start other programs (EPS runs Ghostscript).
 _FORMATS: Final = ("PNG", "JPEG", "BMP", "TIFF")
-# Raw modes of more than 8 bits a channel that Pillow would cut to 8; BGR;16 is 16 bits a pixel.
-_DEEP: Final = re.compile(r"(?<!BGR);(12|16|32|64)")
 
 
 class ImageError(ValueError):
@@ -37,10 +37,11 @@ class ImageError(ValueError):
 
 
 def read_image(path: str | PathLike[str], *, alpha: bool = False) -> NDArray[np.uint8]:
-    """Read an 8-bit image.
+    """Read an image as 8 bits a channel.
 
     The orientation in the file is applied, palettes and CMYK become RGB, and an alpha channel is
-    dropped if it is opaque throughout. The content decides on the format, not the suffix.
+    dropped if it is opaque throughout. Grey and RGB of 16 bits are rounded to 8, as
+    ``(value + 128) // 257``. The content decides on the format, not the suffix.
 
     Parameters
     ----------
@@ -59,7 +60,7 @@ def read_image(path: str | PathLike[str], *, alpha: bool = False) -> NDArray[np.
     ------
     ImageError
         If the file is missing or damaged, is no PNG, JPEG, BMP or TIFF, holds several images, has
-        more than 8 bits a channel, or is transparent.
+        other samples than unsigned ones of up to 8 or of 16 bits, or is transparent.
     """
     # Asked for here, so that a missing Pillow is not taken for a damaged file below.
     open_image, transpose = Image.open, ImageOps.exif_transpose
@@ -68,7 +69,8 @@ def read_image(path: str | PathLike[str], *, alpha: bool = False) -> NDArray[np.
         with warnings.catch_warnings(), open_image(path, formats=_FORMATS) as opened:
             # What Pillow warns of is either harmless metadata or becomes an error below.
             warnings.simplefilter("ignore")
-            return _pixels(opened, transpose, path, alpha)
+            again = partial(open_image, path, formats=_FORMATS)
+            pixels = _pixels(opened, again, transpose, path)
     except ImageError:
         raise
     except unidentified:
@@ -82,31 +84,36 @@ def read_image(path: str | PathLike[str], *, alpha: bool = False) -> NDArray[np.
         # Pillow reports damaged files with many unrelated types, and in several lines.
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ImageError(f"cannot read image {path}: {reason}") from error
+    if pixels.ndim == 3 and pixels.shape[2] != 3:
+        if pixels[..., -1].min() == 255:
+            return np.ascontiguousarray(pixels[..., 0 if pixels.shape[2] == 2 else slice(3)])
+        if not alpha:
+            raise ImageError(f"{path} is transparent; flatten it first")
+    return pixels
 
 
 def _pixels(
     opened: ImageFile.ImageFile,
+    again: Callable[[], ImageFile.ImageFile],
     transpose: Callable[..., Image.Image],
     path: str | PathLike[str],
-    alpha: bool,
 ) -> NDArray[np.uint8]:
-    """Return an opened file's pixels, or raise `ImageError` if they are not plain 8-bit ones."""
+    """Return an opened file's pixels as 8 bits, with any alpha, or raise `ImageError`."""
     # An MPO is a camera's JPEG with previews or a gain map behind the photograph.
     if getattr(opened, "n_frames", 1) > 1 and opened.format != "MPO":
         raise ImageError(f"{path} holds several images; split it first")
-    deep = any(_DEEP.search(str(tile)) for tile in opened.tile)
-    if deep or opened.mode.startswith(("I", "F")):
-        raise ImageError(
-            f"{path} has mode {opened.mode} and over 8 bits a channel; convert it to 8 bits"
-        )
+    if is_deep(opened):
+        deep = read_sixteen_bits(opened, again, transpose)
+        if deep is None:
+            raise ImageError(
+                f"{path} has mode {opened.mode} and over 8 bits a channel, of a kind that is not "
+                "read; convert it to 8 bits"
+            )
+        return sixteen_to_eight_bits(deep)
     image = transpose(opened)
     grey = image.mode in ("1", "L", "LA", "La")
     if image.has_transparency_data:
-        image = image.convert("LA" if grey else "RGBA")
-        if np.asarray(image.getchannel("A")).min() < 255:
-            if alpha:
-                return np.asarray(image)
-            raise ImageError(f"{path} is transparent; flatten it first")
+        return np.asarray(image.convert("LA" if grey else "RGBA"))
     return np.asarray(image.convert("L" if grey else "RGB"))
 
 

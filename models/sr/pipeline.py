@@ -18,6 +18,7 @@ from fxp.filters.colour import FRAC, OFFSETS, TO_RGB, TO_YCBCR
 from fxp.imaging.colour import rgb_to_ycbcr, ycbcr_to_rgb
 from fxp.imaging.quality import to_codes
 from fxp.imaging.resize import imresize
+from fxp.imaging.sixteen_bits import sixteen_to_eight_bits
 from fxp.lazy import lazy_import
 from fxp.ops import BicubicUpsample, Concat, Conv2d, PixelShuffle
 
@@ -217,8 +218,7 @@ def eight_bits(image: ArrayLike) -> Pixels:
             f"{pixels.shape}"
         )
     if pixels.dtype == np.uint16:
-        # 65535 + 128 needs more than 16 bits.
-        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+        return sixteen_to_eight_bits(pixels)
     return pixels
 
 

@@ -68,10 +68,10 @@ def upscale(
     """Enlarge images or video by a super-resolution network in integers.
 
     The network enlarges the luma; chroma and transparency are enlarged
-    bicubically. PNG, JPEG, BMP and TIFF are read; the images of a folder are
-    written as PNG. Video is 8-bit YUV4MPEG2 (.y4m, also - without --size) or
-    raw, and is read, enlarged and written at the same time. A file is written
-    as a whole or not at all.
+    bicubically. PNG, JPEG, BMP and TIFF are read, 16 bits a channel rounded
+    to 8; the images of a folder are written as PNG. Video is 8-bit YUV4MPEG2
+    (.y4m, also - without --size) or raw, and is read, enlarged and written at
+    the same time. A file is written as a whole or not at all.
 
     A model from a file takes and returns one plane of unsigned 8-bit pixels;
     one that keeps the size (SRCNN, VDSR) needs --scale.

@@ -98,6 +98,14 @@ def test_kinds_of_image(channels: tuple[int, ...]):
     assert np.array_equal(enlarged, sr.enlarge(image, sr.load("x3.fxp")))
 
 
+def test_sixteen_bits_are_rounded_to_eight():
+    image = np.random.default_rng(0).integers(0, 65536, (5, 4), np.uint16)
+    for name in ("in.png", "in.tif"):
+        Image.fromarray(image).save(name)
+        assert upscale(name, "out.png", "--model", "x2.fxp") == 0
+        assert np.array_equal(read_image("out.png"), sr.enlarge(image, sr.load("x2.fxp")))
+
+
 def test_a_folder():
     Path("in").mkdir()
     for index in range(5):
@@ -190,7 +198,7 @@ def test_image_errors(capsys: pytest.CaptureFixture[str]):
     write_image("in.png", noise(4, 5, 3))
     write_image("out.png", noise(2, 2))
     write_image("clear.png", noise(4, 5, 4), alpha=True)
-    Image.fromarray(np.zeros((2, 2), np.uint16)).save("deep.png")
+    Image.fromarray(np.zeros((2, 2), np.float32)).save("deep.tif")
     Path("damaged.png").write_bytes(Path("in.png").read_bytes()[:-30])
     Path("text.png").write_text("text")
     quick = ("--model", "x2.fxp")
@@ -198,7 +206,7 @@ def test_image_errors(capsys: pytest.CaptureFixture[str]):
         ("no such file", "none.png", "out.png"),
         ("damaged.png", "damaged.png", "out.png"),
         ("text.png", "text.png", "out.png"),
-        ("8 bits", "deep.png", "out.png"),
+        ("8 bits", "deep.tif", "out.png"),
         ("must end in", "in.png", "out.xyz"),
         ("must end in", "in.png", "-"),
         ("no folder", "in.png", "none/out.png"),

@@ -6,10 +6,12 @@ import struct
 import sys
 import warnings
 import zlib
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -69,26 +71,132 @@ def test_opaque_alpha_is_dropped_and_transparency_refused(tmp_path: Path):
         read_image(path)
 
 
-def test_sixteen_bits_are_refused(tmp_path: Path):
-    Image.fromarray(np.full((3, 3), 1000, np.uint16)).save(tmp_path / "deep.png")
-    with pytest.raises(ImageError, match=r"deep\.png has mode I"):
-        read_image(tmp_path / "deep.png")
-
-
 def _chunk(kind: bytes, content: bytes) -> bytes:
     check = zlib.crc32(kind + content)
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check)
 
 
-@pytest.mark.parametrize(("kind", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
-def test_sixteen_bits_of_colour_are_refused(tmp_path: Path, kind: int, channels: int):
-    # Pillow would cut them to 8 bits, and cannot write them.
-    rows = (b"\0" + b"\xff\xfe" * channels * 4) * 4
-    header = struct.pack(">IIBBBBB", 4, 4, 16, kind, 0, 0, 0)
-    chunks = _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(rows)) + _chunk(b"IEND", b"")
-    (tmp_path / "deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
-    with pytest.raises(ImageError, match=r"deep\.png has mode .* over 8 bits"):
-        read_image(tmp_path / "deep.png")
+def deep_png(image: np.ndarray, filter_type: int = 0, more: bytes = b"") -> bytes:
+    """Encode 16 bits a channel, which Pillow cannot write in colour."""
+    height, width, *channels = image.shape
+    colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[int(np.prod(channels, initial=1, dtype=int))]
+    lines = image.astype(">u2").view(np.uint8).reshape(height, -1)
+    step = lines.shape[1] // width
+    left, up = np.zeros_like(lines), np.zeros_like(lines)
+    left[:, step:], up[1:] = lines[:, :-step], lines[:-1]
+    lines = lines - (0, left, up)[filter_type]
+    rows = np.insert(lines, 0, filter_type, axis=1).tobytes()
+    header = struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0)
+    chunks = _chunk(b"IHDR", header) + more + _chunk(b"IDAT", zlib.compress(rows))
+    return b"\x89PNG\r\n\x1a\n" + chunks + _chunk(b"IEND", b"")
+
+
+def deep_picture(height: int, width: int, *channels: int) -> np.ndarray:
+    shape = (height, width, *channels)
+    return np.random.default_rng(0).integers(0, 65536, shape, np.uint16)
+
+
+def nearest_eight_bits(image: np.ndarray) -> np.ndarray:
+    """Round each value by exact fractions."""
+    table = [round(Fraction(value * 255, 65535)) for value in range(65536)]
+    return np.array(table, np.uint8)[image]
+
+
+def test_every_value_of_sixteen_bits(tmp_path: Path):
+    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    Image.fromarray(values).save(tmp_path / "grey.png")
+    assert np.array_equal(read_image(tmp_path / "grey.png"), nearest_eight_bits(values))
+    colour = np.stack([values, np.flipud(values), values.T], axis=2)
+    (tmp_path / "colour.png").write_bytes(deep_png(colour))
+    assert np.array_equal(read_image(tmp_path / "colour.png"), nearest_eight_bits(colour))
+    # Not the upper byte, which is all that Pillow keeps.
+    assert not np.array_equal(nearest_eight_bits(colour), colour >> 8)
+
+
+@pytest.mark.parametrize("filter_type", [0, 1, 2])
+@pytest.mark.parametrize("channels", [(), (2,), (3,), (4,)])
+def test_png_of_sixteen_bits(tmp_path: Path, channels: tuple[int, ...], filter_type: int):
+    image = deep_picture(7, 5, *channels)
+    (tmp_path / "deep.png").write_bytes(deep_png(image, filter_type))
+    found = read_image(tmp_path / "deep.png", alpha=True)
+    assert np.array_equal(found, nearest_eight_bits(image))
+    assert found.dtype == np.uint8
+    if channels in ((2,), (4,)):
+        with pytest.raises(ImageError, match=r"deep\.png is transparent"):
+            read_image(tmp_path / "deep.png")
+        # 65407 and more become 255.
+        image[..., -1] = np.random.default_rng(1).integers(65407, 65536, (7, 5))
+        (tmp_path / "deep.png").write_bytes(deep_png(image, filter_type))
+        opaque = nearest_eight_bits(np.squeeze(image[..., :-1]))
+        assert np.array_equal(read_image(tmp_path / "deep.png"), opaque)
+
+
+TIFF_KINDS = [
+    {},
+    {"byteorder": ">"},
+    {"compression": "zlib"},
+    {"compression": "zlib", "predictor": True, "byteorder": ">"},
+    {"tile": (16, 16)},
+    {"rowsperstrip": 2},
+]
+
+
+@pytest.mark.parametrize("kind", TIFF_KINDS, ids=str)
+@pytest.mark.parametrize("channels", [(), (3,), (4,)])
+def test_tiff_of_sixteen_bits(tmp_path: Path, channels: tuple[int, ...], kind: dict):
+    image = deep_picture(35, 21, *channels)
+    options = {"photometric": "rgb" if channels else "minisblack", **kind}
+    if channels == (4,):
+        options["extrasamples"] = ["unassalpha"]
+    tifffile.imwrite(tmp_path / "deep.tif", image, **options)
+    assert np.array_equal(read_image(tmp_path / "deep.tif", alpha=True), nearest_eight_bits(image))
+
+
+def test_tiff_of_sixteen_bits_with_white_as_zero(tmp_path: Path):
+    image = deep_picture(7, 5)
+    tifffile.imwrite(tmp_path / "deep.tif", image, photometric="miniswhite")
+    assert np.array_equal(read_image(tmp_path / "deep.tif"), nearest_eight_bits(65535 - image))
+
+
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_orientation_of_sixteen_bits(tmp_path: Path, channels: tuple[int, ...]):
+    image, tags = deep_picture(7, 5, *channels), Image.Exif()
+    tags[0x0112] = 6
+    exif = _chunk(b"eXIf", tags.tobytes().removeprefix(b"Exif\0\0"))
+    (tmp_path / "turned.png").write_bytes(deep_png(image, more=exif))
+    turned = np.rot90(nearest_eight_bits(image), -1)
+    assert np.array_equal(read_image(tmp_path / "turned.png"), turned)
+
+
+@pytest.mark.parametrize(
+    ("image", "options"),
+    [
+        (deep_picture(3, 6, 5), {"photometric": "rgb", "planarconfig": "separate"}),
+        (
+            deep_picture(3, 6, 5),
+            {"photometric": "rgb", "planarconfig": "separate", "compression": "zlib"},
+        ),
+        (deep_picture(6, 5, 4), {"photometric": "separated"}),
+        (deep_picture(6, 5, 4), {"photometric": "rgb", "extrasamples": ["assocalpha"]}),
+        (deep_picture(6, 5).astype(np.int16), {}),
+        (deep_picture(6, 5).astype(np.uint32), {}),
+        (deep_picture(6, 5).astype(np.float32), {}),
+    ],
+    ids=["planes", "packed planes", "CMYK", "associated alpha", "signed", "32 bits", "float"],
+)
+def test_other_deep_images_are_refused(tmp_path: Path, image: np.ndarray, options: dict):
+    tifffile.imwrite(tmp_path / "deep.tif", image, **options)
+    with pytest.raises(ImageError, match=r"deep\.tif.*") as caught:
+        read_image(tmp_path / "deep.tif", alpha=True)
+    assert "8 bits" in str(caught.value) or "damaged" in str(caught.value)
+
+
+@pytest.mark.parametrize("channels", [(), (3,)])
+def test_a_transparent_colour_of_sixteen_bits_is_refused(tmp_path: Path, channels: tuple[int, ...]):
+    key = _chunk(b"tRNS", struct.pack(">H", 1000) * (channels or (1,))[0])
+    (tmp_path / "keyed.png").write_bytes(deep_png(deep_picture(6, 5, *channels), more=key))
+    with pytest.raises(ImageError, match=r"keyed\.png .*convert it to 8 bits"):
+        read_image(tmp_path / "keyed.png", alpha=True)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "P"])
@@ -159,6 +267,7 @@ def _encoded(kind: str) -> bytes:
 
 
 FILES = [_encoded(kind) for kind in ("PNG", "JPEG", "BMP", "TIFF")]
+FILES += [deep_png(deep_picture(7, 9, *channels)) for channels in ((), (2,), (3,))]
 
 
 @settings(max_examples=400, deadline=None)
