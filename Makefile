@@ -35,6 +35,7 @@ format: $(VENV)/installed
 benchmarks: $(VENV)/installed
 	$(BIN)/python -m benchmarks.quantization
 	$(BIN)/python -m benchmarks.speed
+	test -z "$(FXP_DATA)" || $(BIN)/python -m benchmarks.psnr
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo_output

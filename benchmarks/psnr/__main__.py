@@ -1,0 +1,167 @@
+"""The command: measure, print, and publish if the run was whole."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+
+from benchmarks import report
+from benchmarks.psnr import methods, pictures, plots, published, tables, tasks
+from benchmarks.psnr.methods import Method
+from benchmarks.psnr.pictures import Picture
+from benchmarks.psnr.tasks import Task, Trial
+from fxp.cli.messages import one_line
+from fxp.imaging.quality import Quality
+from models.sr.data import data_folder
+
+TITLE = "How good the enlarged images are"
+WEIGHT_BITS, ACTIVATION_BITS = range(4, 13), range(6, 17)
+QUICK_BITS = (6, 10), (14,)
+
+
+def plan(compared: Sequence[Method]) -> tuple[Trial, ...]:
+    """Return which methods run under which conditions."""
+    whole = tuple(compared)
+    # Compressed inputs have 8 bits, and are for the models as they are used.
+    used = tuple(item for item in whole if item.arithmetic in ("", methods.SHIPPED_FILE))
+    return (
+        Trial(pictures.REAL, tuple(methods.for_real_input(item) for item in whole)),
+        Trial(pictures.EIGHT_BITS, whole),
+        *(Trial(condition, used) for condition in pictures.DEGRADED),
+    )
+
+
+def measure(
+    sets: dict[str, list[Picture]],
+    sweep_set: str,
+    bits: tuple[Sequence[int], Sequence[int]],
+) -> dict[str, Any]:
+    """Return the record that holds everything the tables show.
+
+    joblib's own setting decides where the work is done, see `benchmarks.psnr.tasks.workers`.
+
+    Parameters
+    ----------
+    sets
+        Pictures by the name of their set.
+    sweep_set
+        The set on which bit widths are compared.
+    bits
+        Weight bits and activation bits to compare, in every combination.
+    """
+    names = methods.shipped_names()
+    if not names:
+        raise ValueError(f"no model of factor {pictures.SCALE} is shipped")
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    count = len(names) + sum(map(len, sets.values())) + len(bits[0]) * len(bits[1])
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("", total=count)
+
+        def run(work: list[Task]) -> list[Any]:
+            results = []
+            for result in tasks.run(work):
+                results.append(result)
+                progress.advance(bar)
+            return results
+
+        compared = [Method("bicubic", "", "", methods.bicubic)]
+        for shipped in run(tasks.method_tasks(names)):
+            compared += shipped
+        trials = plan(compared)
+        work = [task for images in sets.values() for task in tasks.score_tasks(images, trials)]
+        found = iter(run(work + tasks.sweep_tasks(names[0], *bits, sets[sweep_set])))
+    scores = []
+    for name, images in sets.items():
+        by_picture: list[dict[tuple[str, str], Quality]] = [next(found) for _ in images]
+        for condition, method in by_picture[0]:
+            mean = tasks.mean_quality(item[condition, method] for item in by_picture)
+            scores.append({"set": name, "condition": condition, "method": method}
+                          | mean._asdict())  # fmt: skip
+    plain = {(item["set"], item["condition"], item["method"]): item["psnr"] for item in scores}
+    return {
+        "environment": report.environment("fxp", "torch", "numpy", "scikit-image", "pillow"),
+        "input_bits": methods.REAL_INPUT.width,
+        "sets": {
+            name: {picture.name: picture.colours for picture in images}
+            for name, images in sets.items()
+        },
+        "methods": [
+            {"name": item.name, "model": item.model, "arithmetic": item.arithmetic}
+            for item in compared
+        ],
+        "degraded": [condition.name for condition in pictures.DEGRADED],
+        "picture": plots.CAPTION,
+        "scores": scores,
+        "sweep": {
+            "set": sweep_set,
+            "model": names[0],
+            "float_psnr": plain[sweep_set, pictures.EIGHT_BITS.name, compared[1].name],
+            "bicubic_psnr": plain[sweep_set, pictures.EIGHT_BITS.name, compared[0].name],
+            "points": [asdict(point) for point in found],
+        },
+    }
+
+
+def main(
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with the data sets; FXP_DATA by default.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Pieces of shipped photographs, few widths.")
+    ] = False,
+    only: Annotated[
+        list[str] | None, typer.Option(help=f"Data sets; {', '.join(published.SETS)} by default.")
+    ] = None,
+    sweep_set: Annotated[str | None, typer.Option(help="Data set for the bit widths.")] = None,
+    jobs: Annotated[int, typer.Option(help="Tasks at a time; -1: one on every processor.")] = -1,
+    backend: Annotated[str, typer.Option(help="Of joblib: loky, threading, dask, ray.")] = "loky",
+    scheduler: Annotated[str | None, typer.Option(help="Address of the Dask or Ray head.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the page, figures, plots.")] = None,
+) -> None:
+    """Measure PSNR and SSIM; a whole run writes the docs and the README's table.
+
+    With --out the results go to that folder instead. With --quick or --only, and no --out, they
+    are only printed.
+    """
+    whole = not quick and not only
+    published_here = out is None and whole
+    if published_here:
+        report.check_section("psnr")  # now rather than at the end
+    if quick:
+        sets, bits = pictures.quick_sets(), QUICK_BITS
+    else:
+        sets = pictures.read_sets(data_folder(data), only or published.SETS)
+        bits = WEIGHT_BITS, ACTIVATION_BITS
+    sweep_set = sweep_set or next(iter(sets))
+    if sweep_set not in sets:
+        raise ValueError(f"--sweep-set {sweep_set} is none of {', '.join(sets)}")
+    with tasks.workers(backend, jobs, scheduler):
+        record = measure(sets, sweep_set, bits)
+    folder = report.ROOT / "docs" / "pictures" if out is None else out
+    body, details = (
+        tables.readme(record),
+        tables.details(record, "../pictures/" if out is None else ""),
+    )
+    print(f"{body}\n\n{details}")
+    if out is None and not published_here:
+        return
+    plots.draw(record, folder)
+    if out is not None:
+        page = report.write_page(out, "psnr", TITLE, f"{body}\n\n{details}", record)
+    else:
+        page = report.publish("psnr", TITLE, body, details=details, data=record)
+    print(f"wrote {page}")
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
+        sys.exit(f"error: {one_line(error)}")

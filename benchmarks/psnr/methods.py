@@ -1,0 +1,159 @@
+"""The methods of enlargement that are compared: picklable functions from luma to luma."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import fxp
+from benchmarks.psnr.pictures import SCALE
+from fxp.formats import Format
+from fxp.graph import Graph
+from fxp.imaging.resize import imresize
+from models import sr
+from models.sr.fixed import SHIPPED, quantize_shipped
+
+Enlarge = Callable[[NDArray[np.float64]], NDArray]
+WEIGHT_BITS, ACTIVATION_BITS = 10, 14
+SHIPPED_FILE = "shipped file"
+REAL_INPUT = Format(ACTIVATION_BITS, ACTIVATION_BITS, signed=False)
+"""Input of fixed-point models that get real numbers: pixels with as many bits as activations."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to enlarge luma, and what the tables say of it.
+
+    Attributes
+    ----------
+    name
+        Unique name.
+    model
+        Name of the shipped weights, empty for bicubic.
+    arithmetic
+        What kind of numbers.
+    enlarge
+        Maps luma in 8-bit codes ``(H, W)`` float64 to ``(SCALE*H, SCALE*W)``.
+    """
+
+    name: str
+    model: str
+    arithmetic: str
+    enlarge: Enlarge
+
+
+def bicubic(low: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Enlarge as MATLAB does."""
+    return imresize(low, SCALE)
+
+
+@dataclass(frozen=True)
+class Float:
+    """A float network."""
+
+    network: torch.nn.Module
+
+    def __call__(self, low: NDArray[np.float64]) -> NDArray:
+        """Enlarge; the network counts in units of 255 codes."""
+        with torch.inference_mode():
+            luma = torch.from_numpy((low / 255.0).astype(np.float32))[None, None]
+            return self.network(luma)[0, 0].numpy() * 255.0
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """An integer graph in the engine."""
+
+    graph: Graph
+
+    def __call__(self, low: NDArray[np.float64]) -> NDArray:
+        """Enlarge; the graph counts in units of 256 codes. The workers are the parallelism."""
+        return fxp.FixedModel(self.graph)(low / 256.0, threads=1) * 256.0
+
+
+def with_real_input(graph: Graph, form: Format = REAL_INPUT) -> Graph:
+    """Give a graph an input with more fraction bits, and nothing else.
+
+    Nodes that read the input and keep all its bits keep the new ones too. Weights, activations
+    and roundings stay.
+
+    Raises
+    ------
+    ValueError
+        If the format has fewer fraction bits than the input has.
+    """
+    (image,) = graph.inputs
+    assert image.format is not None
+    extra = form.frac - image.format.frac
+    if extra < 0:
+        raise ValueError(f"input {image} has more fraction bits than {form}")
+    nodes = []
+    for node in graph.nodes:
+        quantization, exact = node.quantization, node.accumulator
+        assert quantization is not None
+        assert exact is not None
+        kept = quantization.format
+        if image.name in node.inputs and kept.frac >= exact.frac:
+            kept = replace(kept, width=kept.width + extra, frac=kept.frac + extra)
+        nodes.append(replace(node, quantization=replace(quantization, format=kept)))
+    return replace(graph, inputs=(replace(image, format=form),), nodes=tuple(nodes))
+
+
+def shipped_names() -> list[str]:
+    """Names of the shipped models of factor `SCALE`."""
+    return [name for name in SHIPPED if int(sr.read_metadata(name)["scale"]) == SCALE]
+
+
+def shipped_methods(name: str) -> list[Method]:
+    """Return a shipped model in float, quantized after training, and as its file has it.
+
+    Raises
+    ------
+    ValueError, OSError
+        If any of them cannot be loaded.
+    """
+    quantized = quantize_shipped(name, weight_bits=WEIGHT_BITS, activation_bits=ACTIVATION_BITS)
+    return [
+        Method(f"{name}, float", name, "float", Float(sr.load_float(name))),
+        Method(
+            f"{name}, quantized after training",
+            name,
+            f"{WEIGHT_BITS}/{ACTIVATION_BITS} after training",
+            Fixed(quantized.graph),
+        ),
+        Method(f"{name}, shipped file", name, SHIPPED_FILE, Fixed(sr.load(name).graph)),
+    ]
+
+
+def for_real_input(method: Method) -> Method:
+    """Return the method for inputs that are not rounded to 8 bits."""
+    if not isinstance(method.enlarge, Fixed):
+        return method
+    return replace(method, enlarge=Fixed(with_real_input(method.enlarge.graph)))
+
+
+def multiplier_bits(graph: Graph) -> int:
+    """Sum over all multiplications for one input pixel: weight bits times operand bits.
+
+    Raises
+    ------
+    ValueError
+        If a node with weights gives an image of another size than that of the input.
+    """
+    total = 0
+    (image,) = graph.inputs
+    for node in graph.nodes:
+        for position, role in node.op.constant_roles.items():
+            if role != "weight":
+                continue
+            if graph.values[node.name].shape[1:] != image.shape[1:]:
+                raise ValueError(f"node {node.name} does not work at the input's size")
+            weights = graph.constants_by_name[node.inputs[position]]
+            operand = graph.values[node.inputs[0]].format
+            assert operand is not None
+            total += weights.data.size * max(form.width for form in weights.formats) * operand.width
+    return total

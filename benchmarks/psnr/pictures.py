@@ -1,0 +1,153 @@
+"""The test pictures, and the ways in which they become low-resolution inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+import numpy as np
+import skimage.data
+from numpy.typing import NDArray
+
+from fxp.imaging.colour import luma
+from fxp.imaging.files import image_paths, read_image
+from fxp.imaging.quality import to_codes
+from models.sr.data import degrade, modcrop
+from models.sr.degradation import Degradation
+
+SCALE: Final = 2
+QUICK: Final = ("astronaut", "camera")
+QUICK_SET: Final = "photographs"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Luma of one test picture.
+
+    Attributes
+    ----------
+    name
+        File name.
+    truth
+        ``(H, W)`` uint8, its sides multiples of `SCALE`.
+    colours
+        ``colour``, ``grey`` or ``grey as RGB``: luma of the last is in the studio range, that of a
+        grey file is the file.
+    seed
+        Place in its set, for random degradations.
+    """
+
+    name: str
+    truth: NDArray[np.uint8]
+    colours: str
+    seed: int
+
+
+def picture(name: str, image: NDArray[np.uint8], seed: int) -> Picture:
+    """Take the luma of an image and crop it."""
+    if image.ndim == 2:
+        colours = "grey"
+    elif (image == image[..., :1]).all():
+        colours = "grey as RGB"
+    else:
+        colours = "colour"
+    return Picture(name, modcrop(luma(image), SCALE), colours, seed)
+
+
+def read_sets(folder: Path, names: Sequence[str]) -> dict[str, list[Picture]]:
+    """Read data sets, each a folder of true images.
+
+    Raises
+    ------
+    ImageError
+        If a folder is missing or empty, or an image is damaged.
+    """
+    return {
+        name: [
+            picture(path.name, read_image(path), seed)
+            for seed, path in enumerate(image_paths(folder / name))
+        ]
+        for name in names
+    }
+
+
+def quick_sets() -> dict[str, list[Picture]]:
+    """Return small pieces of two photographs that ship with scikit-image, as one set."""
+    pieces = [getattr(skimage.data, name)()[100:172, 180:260] for name in QUICK]
+    return {
+        QUICK_SET: [
+            picture(name, piece, seed)
+            for seed, (name, piece) in enumerate(zip(QUICK, pieces, strict=True))
+        ]
+    }
+
+
+class Condition(Protocol):
+    """How a true picture becomes a low-resolution one; picklable."""
+
+    @property
+    def name(self) -> str:
+        """Short name, unique in a run."""
+        ...
+
+    def __call__(self, picture: Picture) -> NDArray[np.float64]:
+        """Return low-resolution luma in 8-bit codes, ``(H/SCALE, W/SCALE)``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """Antialiased bicubic shrinking, the protocol of the literature.
+
+    Attributes
+    ----------
+    bits
+        8 to round to pixels, as a camera or decoder delivers them; None to keep real numbers.
+    """
+
+    bits: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Name by the bits."""
+        return "real input" if self.bits is None else "8-bit input"
+
+    def __call__(self, picture: Picture) -> NDArray[np.float64]:
+        """Shrink."""
+        small = degrade(picture.truth, SCALE)
+        return small if self.bits is None else to_codes(small).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Degraded:
+    """Something worse than shrinking; gives 8-bit pixels.
+
+    Attributes
+    ----------
+    name
+        Unique name.
+    degradation
+        What it is; random ones are drawn by the picture's own seed.
+    """
+
+    name: str
+    degradation: Degradation
+
+    def __call__(self, picture: Picture) -> NDArray[np.float64]:
+        """Degrade."""
+        return self.degradation(picture.truth, SCALE, picture.seed).astype(np.float64)
+
+
+def jpeg(quality: int) -> Degradation:
+    """Return bicubic shrinking, rounding to 8 bits, and JPEG."""
+    return Degradation(blur=0, quality=quality, noise=0)
+
+
+REAL: Final = Shrunk()
+EIGHT_BITS: Final = Shrunk(8)
+DEGRADED: Final = (
+    *(Degraded(f"JPEG {quality}", jpeg(quality)) for quality in (70, 80, 90, 99)),
+    Degraded("random", Degradation()),
+)

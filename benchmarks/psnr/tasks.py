@@ -1,0 +1,168 @@
+"""What the workers compute, and how it is handed to them.
+
+Tasks are pure functions of picklable arguments, so they run wherever joblib sends them: in
+processes of this machine, or on a Dask or Ray cluster.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import joblib
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.psnr.methods import Enlarge, Fixed, Method, multiplier_bits, shipped_methods
+from benchmarks.psnr.pictures import EIGHT_BITS, SCALE, Condition, Picture
+from fxp.imaging.quality import Quality, compare, to_codes
+from models.sr.fixed import quantize_shipped
+
+Task = Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Methods to run under one condition."""
+
+    condition: Condition
+    methods: tuple[Method, ...]
+
+
+def quality(picture: Picture, low: NDArray[np.float64], enlarge: Enlarge) -> Quality:
+    """Enlarge and compare with the truth, as super-resolution papers do."""
+    return compare(picture.truth, to_codes(enlarge(low)), border=SCALE)
+
+
+def score_picture(picture: Picture, trials: tuple[Trial, ...]) -> dict[tuple[str, str], Quality]:
+    """Measure one picture; the keys are names of conditions and methods."""
+    scores = {}
+    for trial in trials:
+        low = trial.condition(picture)
+        for method in trial.methods:
+            key = (trial.condition.name, method.name)
+            scores[key] = quality(picture, low, method.enlarge)
+    return scores
+
+
+def mean_quality(qualities: Iterable[Quality]) -> Quality:
+    """Average over pictures."""
+    psnr, ssim = np.mean(list(qualities), axis=0)
+    return Quality(float(psnr), float(ssim))
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """Quality at one pair of widths.
+
+    Attributes
+    ----------
+    weight_bits, activation_bits
+        The widths.
+    multiplier_bits
+        See `benchmarks.psnr.methods.multiplier_bits`.
+    psnr, ssim
+        Means over the pictures.
+    """
+
+    weight_bits: int
+    activation_bits: int
+    multiplier_bits: int
+    psnr: float
+    ssim: float
+
+
+def sweep_point(
+    name: str, weight_bits: int, activation_bits: int, pictures: list[Picture]
+) -> SweepPoint:
+    """Quantize a shipped network after training, and measure it on 8-bit inputs."""
+    model = quantize_shipped(name, weight_bits=weight_bits, activation_bits=activation_bits)
+    enlarge = Fixed(model.graph)
+    psnr, ssim = mean_quality(
+        quality(picture, EIGHT_BITS(picture), enlarge) for picture in pictures
+    )
+    return SweepPoint(weight_bits, activation_bits, multiplier_bits(model.graph), psnr, ssim)
+
+
+def run(tasks: list[Task]) -> Iterator[Any]:
+    """Yield the results in order, each as soon as it is there.
+
+    joblib's own setting decides where the tasks run, see `workers`.
+    """
+    calls = [joblib.delayed(task)() for task in tasks]
+    try:
+        parallel = joblib.Parallel(return_as="generator")
+    except ValueError:  # some backends, Ray's among them, return everything at the end
+        parallel = joblib.Parallel()
+    yield from parallel(calls)  # pyright: ignore[reportReturnType]
+
+
+@contextmanager
+def workers(backend: str, jobs: int, scheduler: str | None = None) -> Iterator[None]:
+    """Choose where tasks run.
+
+    Parameters
+    ----------
+    backend
+        Name of a joblib backend; ``dask`` and ``ray`` take an existing cluster.
+    jobs
+        Number of tasks at a time; -1 for one on every processor, or all that a cluster takes.
+    scheduler
+        Address of Dask's scheduler or of Ray's head.
+
+    Raises
+    ------
+    ValueError, OSError, ImportError
+        If there is no such backend, or the cluster is not there.
+    """
+    if scheduler is not None and backend not in ("dask", "ray"):
+        raise ValueError(f"the backend {backend} takes no --scheduler, only dask and ray do")
+    with ExitStack() as stack:
+        # loky replaces workers that PyTorch's tracing has made large; nothing is lost by it.
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", "A worker stopped", UserWarning)
+        options: dict[str, Any] = {}
+        if backend == "dask":
+            if scheduler is None:
+                raise ValueError("the backend dask needs the address of a scheduler: --scheduler")
+            from distributed import Client
+
+            options["client"] = stack.enter_context(
+                Client(scheduler, timeout=10, set_as_default=False)
+            )
+        elif backend == "ray":
+            import ray  # pyright: ignore[reportMissingImports]
+            from ray.util.joblib import register_ray  # pyright: ignore[reportMissingImports]
+
+            stack.enter_context(ray.init(address=scheduler or "auto"))
+            register_ray()
+        stack.enter_context(joblib.parallel_config(backend, n_jobs=jobs, **options))
+        yield
+
+
+def method_tasks(names: Iterable[str]) -> list[Task]:
+    """One task for each shipped model, to quantize it and return its methods."""
+    return [partial(shipped_methods, name) for name in names]
+
+
+def score_tasks(pictures: list[Picture], trials: tuple[Trial, ...]) -> list[Task]:
+    """One task for each picture."""
+    return [partial(score_picture, picture, trials) for picture in pictures]
+
+
+def sweep_tasks(
+    name: str,
+    weight_bits: Iterable[int],
+    activation_bits: Iterable[int],
+    pictures: list[Picture],
+) -> list[Task]:
+    """One task for each pair of widths."""
+    return [
+        partial(sweep_point, name, weights, activations, pictures)
+        for weights in weight_bits
+        for activations in activation_bits
+    ]
