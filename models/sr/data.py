@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +14,31 @@ from fxp.imaging.colour import luma
 from fxp.imaging.files import image_paths, read_image
 from fxp.imaging.resize import imresize
 
+SET_SIZES: Final = {"Set5": 5, "Set14": 14, "B100": 100, "T91": 91, "BSD200": 200}
+"""Number of images of the published sets."""
+
 
 class DataError(ValueError):
     """Training data cannot be used; the message is one line."""
+
+
+def data_folder(option: Path | None) -> Path:
+    """Return the folder of the image sets: the option, or else what FXP_DATA names.
+
+    Raises
+    ------
+    DataError
+        If neither is given, or there is no such folder.
+    """
+    named = option or os.environ.get("FXP_DATA")
+    if not named:
+        raise DataError(
+            "no image sets: give --data DIR, or set FXP_DATA to the folder that holds them"
+        )
+    folder = Path(named)
+    if not folder.is_dir():
+        raise DataError(f"data folder not found: {folder}")
+    return folder
 
 
 def read_folder(folder: str | Path) -> dict[str, NDArray[np.uint8]]:
@@ -31,6 +55,40 @@ def read_folder(folder: str | Path) -> dict[str, NDArray[np.uint8]]:
         If the folder is missing, holds no image, or an image is corrupt.
     """
     return {path.name: luma(read_image(path)) for path in image_paths(folder)}
+
+
+def read_benchmark(data: str | Path, name: str) -> dict[str, NDArray[np.uint8]]:
+    """Read the luma of a published image set, and check that it is whole.
+
+    Luma of grey files is the file, in full range; that of RGB files, grey ones too, is studio
+    range. The published figures of Set14 depend on it: ``bridge`` is a grey file, ``man`` is RGB.
+
+    Parameters
+    ----------
+    data
+        Folder that holds the sets, see `data_folder`.
+    name
+        One of `SET_SIZES`, the name of the folder.
+
+    Returns
+    -------
+    dict
+        File name to ``(H, W)`` uint8.
+
+    Raises
+    ------
+    DataError
+        If the name is unknown, or the set has more or fewer images than published.
+    ImageError
+        If the folder is missing, holds no image, or an image is corrupt.
+    """
+    if name not in SET_SIZES:
+        raise DataError(f"no image set {name!r}, only {sorted(SET_SIZES)}")
+    folder = Path(data) / name
+    count = len(image_paths(folder))
+    if count != SET_SIZES[name]:
+        raise DataError(f"{folder} has {count} images, but {name} has {SET_SIZES[name]}")
+    return read_folder(folder)
 
 
 def modcrop(image: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
