@@ -26,6 +26,15 @@ from models.sr.fixed import calibration_images, low_resolution
 
 PHOTOGRAPHS = ("astronaut", "camera")
 """Not among the photographs that `calibration_images` returns."""
+REFINEMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("equalization", {"equalization": True}),
+    ("bias correction", {"bias_correction": True}),
+    ("learned rounding", {"weight_rounding": "learned"}),
+    (
+        "all three",
+        {"equalization": True, "bias_correction": True, "weight_rounding": "learned"},
+    ),
+)
 VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("10/14, mse", {}),
     ("10/14, minmax", {"method": "minmax"}),
@@ -36,8 +45,17 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("8/12, mse", {"weight_bits": 8, "activation_bits": 12}),
     ("6/10, mse", {"weight_bits": 6, "activation_bits": 10}),
     ("6/10, mse, per channel", {"weight_bits": 6, "activation_bits": 10, "per_channel": True}),
+    ("6/10, mse, refined", {"weight_bits": 6, "activation_bits": 10, **REFINEMENTS[-1][1]}),
     ("6/10, search", {"weight_bits": 6, "activation_bits": 10, "method": "search"}),
 )
+
+WIDTHS = ((10, 14), (6, 10), (4, 8))
+REFINED: tuple[tuple[str, dict[str, Any]], ...] = tuple(
+    (f"{weights}/{values}, {name}", {"weight_bits": weights, "activation_bits": values, **options})
+    for weights, values in WIDTHS
+    for name, options in (("nothing", {}), *REFINEMENTS)
+)
+"""All by the rule mse; see docs/quantization-refinements.md."""
 
 
 @dataclass(frozen=True)
@@ -77,14 +95,20 @@ def main() -> None:
         ["float32", *psnrs(pictures, [to_codes(image * 255) for image in floats]), "", ""],
     ]
     calibration = calibration_images()
-    for name, options in track(VARIANTS, "quantizing"):
-        model = fxp.quantize(
-            network, calibration, input_format=sr.PIXEL, output_format=sr.PIXEL, **options
-        )
-        images = [model.run_raw(picture.small).astype(np.uint8) for picture in pictures]
-        rates = [max(model.saturation(picture.small / 256).values()) for picture in pictures]
-        bits = max(node.accumulator.bits for node in model.graph.nodes if node.accumulator)
-        rows.append([name, *psnrs(pictures, images), f"{max(rates):.4%}", str(bits)])
+
+    def measure(variants: tuple[tuple[str, dict[str, Any]], ...]) -> list[list[str]]:
+        found = []
+        for name, options in track(variants, "quantizing"):
+            model = fxp.quantize(
+                network, calibration, input_format=sr.PIXEL, output_format=sr.PIXEL, **options
+            )
+            images = [model.run_raw(picture.small).astype(np.uint8) for picture in pictures]
+            rates = [max(model.saturation(picture.small / 256).values()) for picture in pictures]
+            bits = max(node.accumulator.bits for node in model.graph.nodes if node.accumulator)
+            found.append([name, *psnrs(pictures, images), f"{max(rates):.4%}", str(bits)])
+        return found
+
+    rows += measure(VARIANTS)
     header = (
         "weights/activations, rule",
         *(f"{name} dB" for name in PHOTOGRAPHS),
@@ -96,8 +120,13 @@ def main() -> None:
         "highest share of any one value that saturates.\n\n"
         f"{markdown_table(header, rows)}\n\n{environment('fxp', 'torch', 'numpy')}"
     )
-    print(body)
-    print(f"wrote {publish('quantization', 'What fixed point costs', body)}")
+    columns = ("weights/activations, refinement", *header[1:])
+    details = (
+        "The same by the rule mse, with [refinements](../quantization-refinements.md):\n\n"
+        f"{markdown_table(columns, measure(REFINED))}"
+    )
+    print(body, details, sep="\n\n")
+    print(f"wrote {publish('quantization', 'What fixed point costs', body, details=details)}")
 
 
 if __name__ == "__main__":

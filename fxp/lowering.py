@@ -64,6 +64,9 @@ class Settings:
         Formats by input or output name; those left out are chosen.
     fracs
         Fraction bits by value or weight name that override the rule (the format search sets them).
+    weights
+        Rounded weights by their name in the integer graph, which replace the nearest integers where
+        the format is theirs (learned rounding sets them).
     """
 
     weight_bits: int = 10
@@ -77,6 +80,7 @@ class Settings:
     input_formats: Mapping[str, Format] = field(default_factory=dict)
     output_formats: Mapping[str, Format] = field(default_factory=dict)
     fracs: Mapping[str, int] = field(default_factory=dict)
+    weights: Mapping[str, Constant] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("weight_bits", "activation_bits"):
@@ -306,7 +310,10 @@ class _Lowering:
             # Only the first copy has the float constant's own name.
             copied = any(name == constant.name for name, _ in self._constants)
             name = self._new_name(f"{constant.name}.{node.name}") if copied else constant.name
-            self._constants[key] = Constant(name, _quantized(values, formats), formats)
+            given = self._settings.weights.get(name)
+            if given is None or given.formats != formats:
+                given = Constant(name, _quantized(values, formats), formats)
+            self._constants[key] = given
         return self._constants[key]
 
     def _most_weight_frac(self, node: Node, source: Format) -> int:

@@ -22,6 +22,7 @@ from fxp.quantization import (
     one_by_one,
     with_clip_rates,
 )
+from fxp.refinement import Refinement
 from fxp.torch_forward import evaluate as evaluate_graph
 from fxp.torch_forward import fake_quantize
 
@@ -276,7 +277,8 @@ def prepare_qat(
     calibration, states, initial_states, name
         As for `fxp.quantize`.
     settings
-        All other settings of `fxp.quantize`, by name.
+        All other settings of `fxp.quantize`, by name; its refinements are refused, because training
+        moves weights and biases itself.
 
     Returns
     -------
@@ -296,6 +298,11 @@ def prepare_qat(
     """
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"fxp.prepare_qat takes a torch.nn.Module, got {type(model).__name__}")
+    refused = [key for key in ("equalization", *Refinement.__match_args__) if key in settings]
+    if refused:
+        raise TypeError(
+            f"fxp.prepare_qat takes no {refused[0]}: it refines models that are not trained further"
+        )
     calls = calibration_calls(calibration)
     source = float_graph(model, calls[0], states, initial_states, name)
     if source.states:

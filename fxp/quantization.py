@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fxp.calibrate import Method, observe
+from fxp.calibrate import Method, Statistics, observe
 from fxp.formats import Format, Overflow, Rounding
 from fxp.frontend import from_torch
 from fxp.graph import Graph
 from fxp.lowering import Settings, lower
 from fxp.model import FixedModel
+from fxp.refinement import Refinement, equalize, refine
 from fxp.search import Progress, search_bits, search_fracs
 from fxp.torch_forward import run
 
@@ -35,6 +36,10 @@ def quantize(
     input_format: Format | Mapping[str, Format] | None = None,
     output_format: Format | Mapping[str, Format] | None = None,
     fracs: Mapping[str, int] | None = None,
+    equalization: bool = False,
+    bias_correction: bool = False,
+    add_biases: bool = True,
+    weight_rounding: Literal["nearest", "learned"] = "nearest",
     states: Sequence[tuple[int, int]] = (),
     initial_states: Sequence[torch.Tensor] = (),
     name: str | None = None,
@@ -73,6 +78,16 @@ def quantize(
         Fixed formats, for all or by name; chosen from the calibration data if not given.
     fracs
         Fraction bits by value or weight name that override the method; the search keeps them.
+    equalization
+        Whether channels are scaled first so that weights before and after them have similar ranges
+        (`fxp.refinement.equalize`); the float network computes the same.
+    bias_correction
+        Whether biases take off the mean errors of their layers on the calibration data.
+    add_biases
+        Whether layers that have no bias get one for that.
+    weight_rounding
+        Rounding of weights: ``nearest``, or ``learned``, up or down for the least error of each
+        layer's outputs on the calibration data.
     states
         Pairs of input and output position of a module: the output is fed back as that input, which
         the calibration data leaves out.
@@ -82,7 +97,7 @@ def quantize(
     name
         Name of the graph; the module's class name by default.
     progress
-        ``progress(done, total, text)`` during the search.
+        ``progress(done, total, text)`` during search and refinement.
 
     Returns
     -------
@@ -104,13 +119,16 @@ def quantize(
             f"fxp.quantize takes a torch.nn.Module or a float Graph, got {type(model).__name__}; "
             "arrays are quantized by fxp.formats.quantize"
         )
+    refinement = Refinement(weight_rounding, bias_correction, add_biases)
     calls = calibration_calls(calibration)
     graph = model
     if isinstance(graph, torch.nn.Module):
         graph = float_graph(graph, calls[0], states, initial_states, name)
     if graph.states:
         calls = one_by_one(calls)
-    lowered = choose_formats(
+    if equalization:
+        graph = equalize(graph)
+    statistics, settings = choose_settings(
         graph,
         calls,
         weight_bits=weight_bits,
@@ -127,6 +145,7 @@ def quantize(
         fracs=fracs,
         progress=progress,
     )
+    lowered = refine(graph, statistics, settings, calls, refinement, progress)
     return with_clip_rates(lowered, calls)
 
 
@@ -160,7 +179,12 @@ def one_by_one(calls: Iterable[Sequence[torch.Tensor]]) -> list[list[torch.Tenso
     ]
 
 
-def choose_formats(
+def choose_formats(graph: Graph, calls: Sequence[Sequence[torch.Tensor]], **settings: Any) -> Graph:
+    """Turn a float graph into an integer graph; the settings are those of `choose_settings`."""
+    return lower(graph, *choose_settings(graph, calls, **settings))
+
+
+def choose_settings(
     graph: Graph,
     calls: Sequence[Sequence[torch.Tensor]],
     *,
@@ -177,8 +201,8 @@ def choose_formats(
     output_format: Format | Mapping[str, Format] | None = None,
     fracs: Mapping[str, int] | None = None,
     progress: Progress | None = None,
-) -> Graph:
-    """Turn a float graph into an integer graph; the settings are those of `quantize`."""
+) -> tuple[Mapping[str, Statistics], Settings]:
+    """Return what `fxp.lowering.lower` needs; the keywords are those of `quantize`."""
     widths = [
         (bits,) if isinstance(bits, int) else tuple(bits) for bits in (weight_bits, activation_bits)
     ]
@@ -216,7 +240,7 @@ def choose_formats(
         settings, _ = search_fracs(
             graph, statistics, settings, inputs, references, progress=progress
         )
-    return lower(graph, statistics, settings)
+    return statistics, settings
 
 
 def with_clip_rates(graph: Graph, calls: Sequence[Sequence[torch.Tensor]]) -> FixedModel:

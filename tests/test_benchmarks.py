@@ -50,6 +50,7 @@ def test_quantization_benchmark_runs(
     marks = "<!-- quantization:begin -->\n<!-- quantization:end -->\n"
     (tmp_path / "README.md").write_text(marks)
     monkeypatch.setattr(quantization, "VARIANTS", quantization.VARIANTS[:1])
+    monkeypatch.setattr(quantization, "REFINED", quantization.REFINED[-1:])
     photographs = quantization.photographs()
     small = [quantization.Photograph(p.small[:40, :40], p.truth[:80, :80]) for p in photographs]
     monkeypatch.setattr(quantization, "photographs", lambda: small)
@@ -58,6 +59,7 @@ def test_quantization_benchmark_runs(
     quantization.main()
     output = capsys.readouterr().out
     assert "| 10/14, mse |" in output
+    assert "| 4/8, all three |" in output
     assert "| bicubic |" in (tmp_path / "README.md").read_text()
 
 

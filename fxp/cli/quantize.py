@@ -30,6 +30,13 @@ class MethodChoice(StrEnum):
     SEARCH = "search"
 
 
+class WeightRoundingChoice(StrEnum):
+    """How weights are rounded; see fxp.quantize."""
+
+    NEAREST = "nearest"
+    LEARNED = "learned"
+
+
 def quantize(
     source: Annotated[
         str, typer.Argument(help="package.module:name of a torch module, or of what returns one.")
@@ -52,6 +59,18 @@ def quantize(
     output_format: Annotated[str | None, typer.Option(help="Such as 'ap_ufixed<8,0>'.")] = None,
     rounding: Annotated[Rounding, typer.Option(help="Rounding mode.")] = Rounding.HALF_UP,
     overflow: Annotated[Overflow, typer.Option(help="Overflow mode.")] = Overflow.SATURATE,
+    equalization: Annotated[
+        bool, typer.Option("--equalization", help="Scale channels to weights of similar range.")
+    ] = False,
+    bias_correction: Annotated[
+        bool, typer.Option("--bias-correction", help="Take mean errors off the biases.")
+    ] = False,
+    add_biases: Annotated[
+        bool, typer.Option(help="Whether that gives biases to layers without one.")
+    ] = True,
+    weight_rounding: Annotated[
+        WeightRoundingChoice, typer.Option(help="Up or down by what layers give, if learned.")
+    ] = WeightRoundingChoice.NEAREST,
     divide_by: Annotated[
         float, typer.Option(min=1e-9, help="Pixel values are divided by this.")
     ] = DEFAULT_DIVISOR,
@@ -84,8 +103,12 @@ def quantize(
             output_format=Format.parse(output_format) if output_format else None,
             rounding=rounding,
             overflow=overflow,
+            equalization=equalization,
+            bias_correction=bias_correction,
+            add_biases=add_biases,
+            weight_rounding=weight_rounding.value,
             progress=lambda done, total, name: bar.update(
-                task, completed=done, total=total, description=f"searching {name}"
+                task, completed=done, total=total, description=f"quantizing, {name}"
             ),
         )
     model.metadata[DIVIDE_BY] = f"{divide_by:.17g}"

@@ -115,6 +115,21 @@ def test_quantize_options(home: Path, capsys: pytest.CaptureFixture[str]):
     assert graph.constants_by_name["conv.weight"].formats[0].width == 6
 
 
+def test_quantize_refinements(home: Path):
+    tail = ["--calibration", "photos", "--weight-bits", "4", "--out"]
+    graphs = {}
+    for name, given in {
+        "plain": [],
+        "all": ["--equalization", "--bias-correction", "--weight-rounding", "learned"],
+        "without biases": ["--bias-correction", "--no-add-biases"],
+    }.items():
+        out = str(home / f"{name}.fxp")
+        assert main(["quantize", "networks_of_a_user:Halving", *given, *tail, out]) == 0
+        graphs[name] = fxp.load(out).graph
+    assert "conv.bias" in graphs["all"].constants_by_name
+    assert graphs["without biases"] == graphs["plain"]
+
+
 def test_quantize_colour_network_and_weights(home: Path):
     import torch
 
