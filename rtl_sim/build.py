@@ -1,0 +1,321 @@
+"""Compiling a core with its bench, once for the same sources, and running scripts on it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fxp.lazy import lazy_import
+from hls.rtl.core import Core
+from rtl_sim.packing import TapBeats, read_tap
+from rtl_sim.script import PROGRESS, Log, Script
+from rtl_sim.simulators import Simulator, SimulatorError, make_model, run_tool
+from rtl_sim.wrapper import TAPS, TOP, WAVEFORM, control_file, tap_file, wrapper
+
+cocotb_config = lazy_import("cocotb_tools.config", "rtl")
+cocotb_runner = lazy_import("cocotb_tools.runner", "rtl")
+
+ICARUS_PROGRAM = "sim.vvp"
+SPLIT = 12_000
+"""Size of a piece of what Verilator writes: two compilers share the work."""
+_PLAYED = "simulation.log"
+
+Progress = Callable[[int], None]
+
+
+@contextmanager
+def working_folder(work_dir: str | os.PathLike[str] | None) -> Iterator[Path]:
+    """Give the folder for builds: as named, made if missing, or a temporary one."""
+    if work_dir is None:
+        with tempfile.TemporaryDirectory(prefix="fxp_rtl_") as folder:
+            yield Path(folder)
+    else:
+        folder = Path(work_dir).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder
+
+
+def compiled(
+    work_dir: Path, name: str, content: Sequence[str | bytes], make: Callable[[Path], Path]
+) -> Path:
+    """Return the folder with a compiled program, made now unless it was before.
+
+    Parameters
+    ----------
+    work_dir
+        Where builds are kept.
+    name
+        What the folder's name begins with.
+    content
+        All that decides what the program is.
+    make
+        Compiles in a folder and returns the program.
+    """
+    check = hashlib.sha256()
+    for part in content:
+        data = part.encode() if isinstance(part, str) else part
+        check.update(len(data).to_bytes(8, "little") + data)
+    target = work_dir / f"{name}-{check.hexdigest()[:16]}"
+    if target.is_dir():
+        return target
+    if re.search(r"\s", str(work_dir)):
+        raise ValueError(f"make takes no folder with spaces in its name, so not {work_dir}")
+    with tempfile.TemporaryDirectory(dir=work_dir, prefix="build_") as folder:
+        program = make(Path(folder))
+        kept = Path(folder) / "kept"
+        kept.mkdir()
+        shutil.move(program, kept / program.name)
+        try:
+            kept.rename(target)
+        except OSError:
+            # Another process was faster with the same.
+            if not target.is_dir():
+                raise
+    return target
+
+
+def read_sources(folder: Path, core: Core) -> list[bytes]:
+    """Return the content of all sources of a core."""
+    return [(folder / source).read_bytes() for source in core.sources]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A compiled core with the cocotb bench around it.
+
+    Attributes
+    ----------
+    core
+        The core.
+    simulator
+        What runs it.
+    folder
+        Where the compiled program is.
+    work_dir
+        Where runs take place.
+    """
+
+    core: Core
+    simulator: Simulator
+    folder: Path
+    work_dir: Path
+
+    def run(
+        self,
+        script: Script,
+        *,
+        taps: bool = False,
+        waveform: Path | None = None,
+        progress: Progress | None = None,
+    ) -> tuple[Log, list[TapBeats]]:
+        """Play a script in a process of the simulator.
+
+        Parameters
+        ----------
+        script
+            What to do.
+        taps
+            Whether to record what every tap shows.
+        waveform
+            File for all wires; the bench must be built for it.
+        progress
+            Called now and then with the number of beats that came out.
+
+        Returns
+        -------
+        tuple
+            What the bench saw, and with `taps` what each of ``core.taps`` showed.
+
+        Raises
+        ------
+        SimulatorError
+            If the simulation fails.
+        """
+        with tempfile.TemporaryDirectory(dir=self.work_dir, prefix="run_") as name:
+            folder = Path(name)
+            script.save(folder)
+            with _reported(folder / PROGRESS, progress):
+                self._simulate(folder, taps, waveform)
+            log = Log.load(folder)
+            if log is None:
+                raise SimulatorError(f"{self.simulator} failed: {_last_error(folder / _PLAYED)}")
+            if not taps:
+                return log, []
+            return log, [read_tap(folder / tap_file(i), t) for i, t in enumerate(self.core.taps)]
+
+    def _simulate(self, folder: Path, taps: bool, waveform: Path | None) -> None:
+        options = [f"+{TAPS}"] if taps else []
+        arguments: list[str] = []
+        if self.simulator.name == "verilator":
+            # Registers without a reset start with random content: nothing may depend on it.
+            options += ["+verilator+rand+reset+2", "+verilator+seed+1"]
+            if waveform is not None:
+                arguments += ["--trace", "--trace-file", str(waveform.absolute())]
+        elif waveform is not None:
+            options.append(f"+{WAVEFORM}={waveform.absolute()}")
+        runner = cocotb_runner.get_runner(self.simulator.name)
+        runner.log.setLevel(logging.CRITICAL)
+        try:
+            runner.test(
+                test_module="rtl_sim.bench",
+                hdl_toplevel=TOP,
+                hdl_toplevel_lang="verilog",
+                build_dir=self.folder,
+                test_dir=folder,
+                results_xml=str(folder / "results.xml"),
+                log_file=folder / _PLAYED,
+                test_args=arguments,
+                plusargs=options,
+                waves=waveform is not None and self.simulator.name == "icarus",
+                seed=1,
+            )
+        except (SystemExit, RuntimeError):
+            # The runner's own message only says that it failed; the log tells why.
+            raise SimulatorError(
+                f"{self.simulator} failed: {_last_error(folder / _PLAYED)}"
+            ) from None
+
+
+def _last_error(path: Path) -> str:
+    lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
+    told = [line.strip() for line in lines if re.search(r"[Ee]rror", line)]
+    return (told or lines or ["it left no log"])[-1].strip()
+
+
+@contextmanager
+def _reported(path: Path, progress: Progress | None) -> Iterator[None]:
+    """Report what a file says while the block runs."""
+    if progress is None:
+        yield
+        return
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(0.3):
+            text = path.read_text() if path.is_file() else ""
+            if text.isdigit():
+                progress(int(text))
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def build_bench(
+    core_folder: Path, simulator: Simulator, work_dir: Path, *, waveform: Path | None = None
+) -> Bench:
+    """Compile an emitted core with the bench around it.
+
+    Parameters
+    ----------
+    core_folder
+        What `hls.emit_rtl` wrote.
+    simulator
+        What to compile it with.
+    work_dir
+        Where programs are kept and runs take place.
+    waveform
+        File that a run will write; its suffix says in which format.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds no core, or the simulator does not write such waveforms.
+    SimulatorError
+        If the simulator refuses the core.
+    """
+    core = Core.read(core_folder)
+    check_waveform(simulator, waveform)
+    around, control = wrapper(core), control_file(core)
+    sources = [(core_folder / source).absolute() for source in core.sources]
+    trace = waveform.suffix if waveform is not None and simulator.name == "verilator" else ""
+
+    def make(folder: Path) -> Path:
+        (folder / f"{TOP}.sv").write_text(around, encoding="utf-8")
+        (folder / f"{TOP}.vlt").write_text(control, encoding="utf-8")
+        compile_with = _with_verilator if simulator.name == "verilator" else _with_icarus
+        return compile_with(simulator, folder, sources, trace, work_dir)
+
+    content = [str(simulator), trace, around, control, recipe(), *read_sources(core_folder, core)]
+    folder = compiled(work_dir, simulator.name, content, make)
+    return Bench(core, simulator, folder, work_dir)
+
+
+def recipe() -> bytes:
+    """Return what else decides how a program is compiled: this code."""
+    from rtl_sim import simulators
+
+    return Path(__file__).read_bytes() + Path(simulators.__file__).read_bytes()
+
+
+def check_waveform(simulator: Simulator, waveform: Path | None) -> None:
+    """Raise ValueError if the simulator cannot write that file."""
+    if waveform is None:
+        return
+    if not waveform.absolute().parent.is_dir():
+        raise ValueError(f"there is no folder {waveform.parent} for the waveform")
+    if simulator.name == "icarus":
+        if waveform.suffix != ".fst":
+            raise ValueError(f"Icarus writes waveforms as .fst, not {waveform.name}")
+    elif waveform.suffix not in (".fst", ".vcd"):
+        raise ValueError(f"Verilator writes waveforms as .vcd or .fst, not {waveform.name}")
+
+
+def runtime_folder(simulator: Simulator, work_dir: Path, options: str) -> Path:
+    """Return where the compiled library of Verilator is kept for models with some options."""
+    name = hashlib.sha256(f"{simulator} {options}".encode() + recipe()).hexdigest()[:16]
+    return work_dir / f"runtime-{name}"
+
+
+def _with_verilator(
+    simulator: Simulator, folder: Path, sources: Sequence[Path], trace: str, work_dir: Path
+) -> Path:
+    libraries = cocotb_config.libs_dir
+    main = Path(cocotb_config.share_dir) / "lib" / "verilator" / "verilator.cpp"
+    tracing = {"": [], ".vcd": ["--trace-vcd"], ".fst": ["--trace-fst"]}[trace]
+    command = [
+        simulator.program, "--cc", "--exe", "--vpi", "--assert", *tracing,
+        "-Wno-fatal", "-Wno-lint", "-Wno-style",
+        "--x-assign", "unique", "--x-initial", "unique",
+        "--output-split", str(SPLIT),
+        "--top-module", TOP, "--prefix", "Vtop", "-o", TOP, "-Mdir", folder,
+        "-LDFLAGS", f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator",
+        main, folder / f"{TOP}.vlt", folder / f"{TOP}.sv", *sources,
+    ]  # fmt: skip
+    run_tool(command, folder, simulator.environment)
+    try:
+        make_model(
+            simulator, folder, runtime=runtime_folder(simulator, work_dir, trace), optimize="-O1"
+        )
+    except SimulatorError as error:
+        if trace == ".fst" and "lz4" in str(error):
+            raise SimulatorError(
+                "Verilator writes .fst with the library lz4; apt-get install liblz4-dev zlib1g-dev,"
+                " or name the waveform .vcd"
+            ) from None
+        raise
+    return folder / TOP
+
+
+def _with_icarus(
+    simulator: Simulator, folder: Path, sources: Sequence[Path], trace: str, work_dir: Path
+) -> Path:
+    program = folder / ICARUS_PROGRAM
+    command = [
+        simulator.program, "-g2012", "-s", TOP, "-o", program, folder / f"{TOP}.sv", *sources
+    ]  # fmt: skip
+    run_tool(command, folder, simulator.environment)
+    return program

@@ -1,0 +1,142 @@
+"""``fxp cosim``: images through the emitted core in a simulator, compared with the engine."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+import fxp
+from fxp.cli.messages import printable
+from fxp.cli.sources import divisor_of, image_channels, planes, read_array
+from fxp.imaging.files import image_paths, read_image
+from rtl_sim.cosim import cosim as run_cosim
+from rtl_sim.harness import full_frame
+from rtl_sim.stalls import Stalls
+
+
+class Backend(StrEnum):
+    """What runs the core."""
+
+    VERILATOR = "verilator"
+    ICARUS = "icarus"
+    COMPILED = "compiled"
+
+
+class Multipliers(StrEnum):
+    """What multiplies."""
+
+    DSP = "dsp"
+    SHIFT_ADD = "shift_add"
+
+
+def cosim(
+    model: Annotated[Path, typer.Argument(help="A .fxp file.")],
+    images: Annotated[
+        list[Path], typer.Argument(help="Images, folders of them, or .npy arrays of real values.")
+    ],
+    simulator: Annotated[
+        Backend,
+        typer.Option(
+            help="verilator and icarus run a cocotb bench, a few thousand pixels per second or "
+            "fewer; compiled streams large frames through Verilator without taps."
+        ),
+    ] = Backend.VERILATOR,
+    stalls: Annotated[
+        str,
+        typer.Option(
+            metavar="SOURCE/SINK",
+            help="When source and sink pause: none, random25 (any per cent) or bursts; one word "
+            "for both.",
+        ),
+    ] = "none",
+    max_width: Annotated[
+        int | None, typer.Option(min=1, help="Line length of the core; default that of the images.")
+    ] = None,
+    multipliers: Annotated[
+        Multipliers, typer.Option(help="A multiplier per weight, or shared adders.")
+    ] = Multipliers.DSP,
+    fold: Annotated[int, typer.Option(min=1, help="Weights that share a multiplier.")] = 1,
+    raster: Annotated[
+        bool, typer.Option("--raster", help="Let the core give raster lines instead of blocks.")
+    ] = False,
+    crop: Annotated[
+        int | None, typer.Option(min=1, help="Largest side; the middle of larger images is taken.")
+    ] = None,
+    waveform: Annotated[
+        Path | None,
+        typer.Option(help="File for all wires over time: .vcd with verilator, .fst with icarus."),
+    ] = None,
+    work_dir: Annotated[
+        Path | None, typer.Option(help="Keep cores and compiled programs there, for the next run.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the random stalls.")] = 0,
+) -> None:
+    """Simulate the FPGA core of a model and compare every output with the engine.
+
+    Emits the streaming core, sends the images through it back to back and
+    prints one line: bit-exact with the clocks it took, or the first layer
+    that differs, with its coordinates, what the engine computed and what the
+    core gave. The exit code is 1 if anything differs. A one-channel model
+    takes the luma of colour images.
+
+    Example: fxp cosim kimsr_x2.fxp photo.png --crop 64 --stalls random25/bursts
+
+    Example: fxp cosim kimsr_x2.fxp frame_1080p.png --simulator compiled
+
+    Needs: pip install 'fxp[rtl]', g++ and make; icarus needs the Debian package iverilog.
+    """
+    chosen = Stalls.parse(stalls, seed)
+    if simulator is Backend.COMPILED and waveform is not None:
+        raise ValueError("--simulator compiled writes no waveform; take verilator or icarus")
+    loaded = fxp.load(model)
+    frames = [
+        _read(path, loaded, crop) for given in images for path in image_paths(given)
+    ]  # fmt: skip
+    options: dict[str, Any] = {
+        "stalls": chosen,
+        "max_width": max_width,
+        "multipliers": multipliers.value,
+        "fold": fold,
+        "raster": raster,
+        "work_dir": work_dir,
+    }
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def say(what: str, done: int, total: int) -> None:
+            bar.update(task, description=what, completed=done, total=total or None)
+
+        if simulator is Backend.COMPILED:
+            result = full_frame(loaded, frames, progress=say, **options)
+        else:
+            result = run_cosim(
+                loaded, frames, simulator=simulator.value, waveform=waveform, progress=say,
+                **options,
+            )  # fmt: skip
+    typer.echo(printable(str(result)))
+    if waveform is not None:
+        typer.echo(f"wrote {waveform}", err=True)
+    if not result.bit_exact:
+        raise typer.Exit(1)
+
+
+def _read(path: Path, model: fxp.FixedModel, crop: int | None) -> NDArray[np.float64]:
+    """Read an image as the model's real values ``(C, H, W)``."""
+    if path.suffix == ".npy":
+        values = read_array(path)
+        values = values[None] if values.ndim == 2 else values
+    else:
+        values = planes(read_image(path), image_channels(model), path) / divisor_of(model, None)
+    if crop is None or values.ndim != 3:
+        return values
+    top, left = (max(size - crop, 0) // 2 for size in values.shape[1:])
+    return values[:, top : top + crop, left : left + crop]

@@ -1,0 +1,269 @@
+"""Whole frames through a core, compiled by Verilator with a main program of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxp.formats import IntArray
+from fxp.model import FixedModel
+from hls.rtl.core import Core
+from rtl_sim.build import (
+    SPLIT,
+    compiled,
+    read_sources,
+    recipe,
+    runtime_folder,
+    working_folder,
+)
+from rtl_sim.cosim import (
+    ERROR_BITS,
+    Difference,
+    emit,
+    output_difference,
+    patience_of,
+    raw_images,
+)
+from rtl_sim.packing import input_beats, output_shape
+from rtl_sim.script import Log
+from rtl_sim.simulators import Simulator, SimulatorError, find_simulator, make_model, run_tool
+from rtl_sim.stalls import Stalls, stall_percent
+from rtl_sim.wrapper import TOP, control_file, wrapper
+
+MAIN = Path(__file__).with_name("harness.cpp")
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """What came of whole frames.
+
+    Attributes
+    ----------
+    bit_exact
+        Whether every output equals the engine's.
+    difference
+        The first difference; None if there is none.
+    frames
+        Number of frames.
+    clocks
+        From the first pixel of the first frame taken to its last beat out, both included.
+    total_clocks
+        The same for all frames.
+    latency_clocks
+        From the first pixel taken to the first beat out.
+    input_clocks
+        From the first pixel of the first frame taken to its last.
+    pixels
+        Input pixels of a frame.
+    status
+        Register ``STATUS`` at the end.
+    seconds, compile_seconds, simulation_seconds
+        Of everything, of Verilator and the C++ compiler, and of the simulation.
+    core
+        What was simulated.
+    """
+
+    bit_exact: bool
+    difference: Difference | None
+    frames: int
+    clocks: int
+    total_clocks: int
+    latency_clocks: int
+    input_clocks: int
+    pixels: int
+    status: int
+    seconds: float
+    compile_seconds: float
+    simulation_seconds: float
+    core: Core
+
+    def __str__(self) -> str:
+        if not self.bit_exact:
+            return f"DIFFERENT: {self.difference or 'an error bit in STATUS is set'}"
+        return (
+            f"bit-exact: {self.pixels:,} pixels in {self.clocks:,} clocks, first result after "
+            f"{self.latency_clocks:,} (compiled in {self.compile_seconds:.0f} s, simulated in "
+            f"{self.simulation_seconds:.0f} s)"
+        )
+
+
+def full_frame(
+    model: FixedModel,
+    image: NDArray | Sequence[NDArray],
+    *,
+    stalls: Stalls | None = None,
+    max_width: int | None = None,
+    max_height: int | None = None,
+    multipliers: Any = "dsp",
+    fold: int = 1,
+    raster: bool = False,
+    threads: int = 1,
+    work_dir: str | PathLike[str] | None = None,
+    core: str | PathLike[str] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> FrameResult:
+    """Run a whole frame through an emitted core and through the engine, and compare.
+
+    Much faster than `rtl_sim.cosim`, which drives the core from Python: for frames of full size.
+
+    Parameters
+    ----------
+    model
+        A model that `hls.emit_rtl` takes.
+    image
+        One image, or several of one size, which are sent back to back; see `rtl_sim.cosim`.
+    stalls
+        When source and sink pause; never by default. Bursts are taken as random stalls.
+    threads
+        Threads of the compiled model.
+    max_width, max_height, multipliers, fold, raster, work_dir, core, progress
+        As for `rtl_sim.cosim`.
+
+    Returns
+    -------
+    FrameResult
+        ``result.bit_exact``, and the clocks it took.
+
+    Raises
+    ------
+    ValueError
+        If the model cannot stream, the images do not fit, or an argument does not suit.
+    SimulatorError
+        If Verilator is missing, or fails.
+    """
+    started = time.perf_counter()
+    simulator = find_simulator("verilator")
+    frames = raw_images(model, image)
+    if len({frame.shape for frame in frames}) > 1:
+        raise ValueError("the frames must have one size")
+    say = progress or (lambda what, done, total: None)
+    with working_folder(work_dir) as folder:
+        if core is None:
+            core_folder = emit(
+                model, frames, folder, max_width=max_width, max_height=max_height,
+                multipliers=multipliers, fold=fold, raster=raster,
+            )  # fmt: skip
+        else:
+            core_folder = Path(core)
+        say("compiling with Verilator", 0, 0)
+        described = Core.read(core_folder)
+        compiling = time.perf_counter()
+        program = _build(simulator, core_folder, described, folder, threads)
+        simulating = time.perf_counter()
+        log, answer = _run(
+            program, described, frames, stalls or Stalls(), folder,
+            lambda done, total: say("simulating", done, total),
+        )  # fmt: skip
+        simulated = time.perf_counter()
+    expected = [model.run(frame, narrow=True, count_clipped=False).outputs[0] for frame in frames]
+    difference = output_difference(described, log, frames, expected)
+    first_in, last_in, first_out, last_out = answer["frames"][0]
+    return FrameResult(
+        bit_exact=difference is None and not answer["status"] & ERROR_BITS,
+        difference=difference,
+        frames=len(frames),
+        clocks=last_out - first_in + 1,
+        total_clocks=answer["frames"][-1][3] - first_in + 1,
+        latency_clocks=first_out - first_in,
+        input_clocks=last_in - first_in + 1,
+        pixels=frames[0].shape[1] * frames[0].shape[2],
+        status=answer["status"],
+        seconds=time.perf_counter() - started,
+        compile_seconds=simulating - compiling,
+        simulation_seconds=simulated - simulating,
+        core=described,
+    )
+
+
+def _build(
+    simulator: Simulator, core_folder: Path, core: Core, work_dir: Path, threads: int
+) -> Path:
+    """Return the compiled program."""
+    around = wrapper(core)
+    sources = [(core_folder / source).absolute() for source in core.sources]
+    sizes = _sizes(core)
+    defines = " ".join(f"-D{name}={value}" for name, value in sizes.items())
+
+    def make(folder: Path) -> Path:
+        (folder / f"{TOP}.sv").write_text(around, encoding="utf-8")
+        command = [
+            simulator.program, "--cc", "--exe", "-O3", "-Wno-fatal", "-Wno-lint", "-Wno-style",
+            "--x-assign", "fast", "--x-initial", "fast", "--threads", str(threads),
+            "--output-split", str(SPLIT), "--output-split-cfuncs", "1000",
+            "--top-module", TOP, "--prefix", "Vtop", "-o", TOP, "-Mdir", folder,
+            "-CFLAGS", defines, MAIN, folder / f"{TOP}.sv", *sources,
+        ]  # fmt: skip
+        run_tool(command, folder, simulator.environment)
+        runtime = runtime_folder(simulator, work_dir, f"harness {threads}")
+        make_model(simulator, folder, runtime=runtime, optimize="-O2")
+        return folder / TOP
+
+    own = [MAIN.read_bytes(), Path(__file__).read_bytes(), recipe()]
+    content = [str(simulator), str(threads), around, control_file(core), defines, *own]
+    content += read_sources(core_folder, core)
+    return compiled(work_dir, "harness", content, make) / TOP
+
+
+def _sizes(core: Core) -> dict[str, int]:
+    out = core.scale**2 * core.output.channels * core.output.bytes
+    return {
+        "INPUT_BYTES": core.input.channels * core.input.bytes,
+        "OUTPUT_BYTES": out,
+        "KEEP_BYTES": -(-out // 8) if core.raster else 0,
+    }
+
+
+def _run(
+    program: Path,
+    core: Core,
+    frames: Sequence[IntArray],
+    stalls: Stalls,
+    work_dir: Path,
+    progress: Callable[[int, int], None],
+) -> tuple[Log, dict[str, Any]]:
+    """Run the program; returns what came out, and what it printed."""
+    height, width = frames[0].shape[1:]
+    beats = int(np.prod(output_shape(core, height, width)))
+    with tempfile.TemporaryDirectory(dir=work_dir, prefix="run_") as name:
+        source, target = Path(name) / "input.raw", Path(name) / "output.raw"
+        data = [input_beats(frame, core.input)[0] for frame in frames]
+        source.write_bytes(np.concatenate(data).tobytes())
+        numbers = [
+            width, height, len(frames), beats, stall_percent(stalls.source),
+            stall_percent(stalls.sink), stalls.seed, patience_of(core, stalls, core.max_width),
+        ]  # fmt: skip
+        with subprocess.Popen(
+            [program, source, target, *map(str, numbers)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            line = ""
+            for line in process.stderr:
+                if line.strip().isdigit():
+                    progress(int(line), beats * len(frames))
+            printed = process.stdout.read()
+        if process.returncode:
+            told = line.strip() or printed.strip() or f"exit code {process.returncode}"
+            raise SimulatorError(f"the compiled model failed: {told}")
+        sizes = _sizes(core)
+        out, keep = sizes["OUTPUT_BYTES"], sizes["KEEP_BYTES"]
+        records = np.fromfile(target, np.uint8).reshape(-1, out + keep + 1)
+    kept = None
+    if keep:
+        kept = np.unpackbits(records[:, out : out + keep], axis=1, count=out, bitorder="little")
+    none = np.zeros(0, np.int64)
+    log = Log(records[:, :out], kept, records[:, -1], none, none, (), ())
+    return log, json.loads(printed)

@@ -1,0 +1,132 @@
+"""Between images of raw integers and the bytes of streams."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxp.formats import IntArray
+from hls.rtl.core import Core, Port, Tap
+from rtl_sim.script import LAST, USER, Bytes
+
+
+@dataclass(frozen=True)
+class TapBeats:
+    """What a tap showed: fields ``(beats, channels)``, up to the first beat with unknown bits."""
+
+    fields: IntArray
+    unknown: bool
+
+
+def input_beats(image: IntArray, port: Port) -> tuple[Bytes, Bytes]:
+    """Return data ``(pixels, bytes)`` and flags of the beats of one frame.
+
+    Parameters
+    ----------
+    image
+        Raw integers ``(C, H, W)``.
+    port
+        The input of the core.
+    """
+    channels, height, width = image.shape
+    if channels != port.channels:
+        raise ValueError(f"the core takes {port.channels} channels, the image has {channels}")
+    pixels = np.ascontiguousarray(image.transpose(1, 2, 0).reshape(-1, channels), "<i8")
+    data = pixels.view(np.uint8).reshape(len(pixels), channels, 8)[:, :, : port.bytes]
+    flags = np.zeros((height, width), np.uint8)
+    flags[:, -1] |= LAST
+    flags[0, 0] |= USER
+    return np.ascontiguousarray(data.reshape(len(pixels), -1)), flags.reshape(-1)
+
+
+def output_flags(core: Core, height: int, width: int) -> Bytes:
+    """Return the flags of the beats of one frame that the core must give for a size of input."""
+    flags = np.zeros(output_shape(core, height, width), np.uint8)
+    flags[:, -1] |= LAST
+    flags[0, 0] |= USER
+    return flags.reshape(-1)
+
+
+def output_shape(core: Core, height: int, width: int) -> tuple[int, int]:
+    """Return lines and beats per line of the frame the core gives for a size of input."""
+    if not core.raster:
+        return height, width
+    return height * core.scale, -(-width // core.scale)
+
+
+def output_image(core: Core, data: Bytes, keep: Bytes | None, height: int, width: int) -> IntArray:
+    """Put the beats of one frame together.
+
+    Parameters
+    ----------
+    core
+        The core.
+    data, keep
+        Beats ``(beats, bytes)``, as many as the frame has.
+    height, width
+        Size of the input frame.
+
+    Returns
+    -------
+    numpy.ndarray
+        Raw integers ``(C, scale * height, scale * width)``.
+
+    Raises
+    ------
+    ValueError
+        If the kept bytes of a line are not those of its pixels.
+    """
+    port, scale = core.output, core.scale
+    if not core.raster:
+        fields = decode_fields(data.reshape(-1, port.bytes), port.signed)
+        return blocks_to_image(fields, port.channels, scale, height, width)
+    lines = height * scale
+    line_bytes = scale * width * port.channels * port.bytes
+    data = data.reshape(lines, -1)
+    if keep is not None:
+        wanted = np.arange(data.shape[1]) < line_bytes
+        if not (keep.reshape(lines, -1) == wanted).all():
+            raise ValueError("tkeep does not mark the pixels of the line")
+    fields = decode_fields(data[:, :line_bytes].reshape(-1, port.bytes), port.signed)
+    return fields.reshape(lines, scale * width, port.channels).transpose(2, 0, 1)
+
+
+def decode_fields(data: Bytes, signed: bool) -> IntArray:
+    """Return the integers of fields ``(fields, bytes)``, low byte first, from all their bits."""
+    whole = np.zeros((len(data), 8), np.uint8)
+    whole[:, : data.shape[1]] = data
+    if signed:
+        whole[:, data.shape[1] :] = np.where(data[:, -1:] & 0x80, 0xFF, 0)
+    return whole.view("<i8").reshape(-1).astype(np.int64)
+
+
+def blocks_to_image(
+    fields: IntArray, channels: int, scale: int, height: int, width: int
+) -> IntArray:
+    """Put blocks, pixel by pixel with channels together, into one image ``(C, rows, columns)``."""
+    blocks = fields.reshape(height, width, scale, scale, channels)
+    return blocks.transpose(4, 0, 2, 1, 3).reshape(channels, scale * height, scale * width)
+
+
+def read_tap(path: Path, tap: Tap) -> TapBeats:
+    """Read the file of a tap."""
+    digits = -(-tap.channels * tap.width // 4)
+    lines = path.read_text(encoding="ascii").split() if path.is_file() else []
+    known = next((i for i, line in enumerate(lines) if set(line) & set("xXzZ")), len(lines))
+    packed = bytes.fromhex("".join(line.zfill(digits + digits % 2) for line in lines[:known]))
+    data = np.frombuffer(packed, np.uint8).reshape(known, (digits + 1) // 2)[:, ::-1]
+    fields = decode_bits(data, tap.channels, tap.width, tap.signed)
+    return TapBeats(fields, known < len(lines))
+
+
+def decode_bits(data: NDArray[np.uint8], fields: int, width: int, signed: bool) -> IntArray:
+    """Return ``(rows, fields)`` of packed fields of `width` bits, low byte and low bit first."""
+    bits = np.unpackbits(data, axis=1, count=fields * width, bitorder="little")
+    bits = bits.reshape(len(data), fields, width).astype(np.int64)
+    weights = np.int64(1) << np.arange(width, dtype=np.int64)
+    if signed:
+        weights[-1] = -weights[-1]
+    return bits @ weights
