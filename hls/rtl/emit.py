@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
+import tempfile
 from os import PathLike
-from typing import Literal
+from pathlib import Path
+from typing import Final, Literal, get_args
 
-from fxp.graph import Graph
+from fxp.extents import Extent
+from fxp.formats import Format
+from fxp.graph import Graph, Value
 from fxp.model import FixedModel
-from hls.rtl.core import Core
+from fxp.store import graph_digest
+from hls.rtl.core import Core, Port, Tap
+from hls.rtl.data_sheet import render_constraints, render_core_file, render_data_sheet
+from hls.rtl.layers import add_node
+from hls.rtl.planning import Lag, Plan, Planned, Stream, StreamingError, identifier
+from hls.rtl.top import render_top, scope_name, value_wires
 
 Multipliers = Literal["dsp", "shift_add"]
+
+LIBRARY: Final = Path(__file__).parent / "lib"
+MAX_SIZE: Final = 65535
+"""Sizes are 16 bit registers."""
 
 
 def emit_rtl(
@@ -56,7 +72,208 @@ def emit_rtl(
 
     Raises
     ------
-    ValueError
-        If the network cannot stream or an argument does not suit; nothing is written then.
+    StreamingError
+        A `ValueError`, if the network cannot stream or an argument does not suit; nothing is
+        written then.
+    OSError
+        If the folder cannot be written; an earlier core is then intact.
     """
-    raise NotImplementedError
+    graph = model.graph if isinstance(model, FixedModel) else model
+    _check_arguments(max_width, max_height, pixels_per_clock, multipliers, fold)
+    target = Path(out_dir)
+    _check_target(target)
+    name = identifier(graph.name if name is None else name).lower()
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise StreamingError(f"{name!r} is no name for a core: it must begin with a letter")
+    plan, output = plan_graph(graph, max_width=max_width, fold=fold, multipliers=multipliers)
+    width, height = _initial_size(graph, initial_size, max_width, max_height)
+    final = output.stream
+    core = Core(
+        name=name,
+        top=f"{name}_core",
+        sources=(),
+        input=_port(graph.inputs[0], graph.inputs[0].format),
+        output=_port(graph.values[output.value], output.format),
+        scale=final.scale,
+        max_width=max_width,
+        max_height=max_height,
+        initial_width=width,
+        initial_height=height,
+        fold=fold,
+        multipliers=multipliers,
+        raster=raster,
+        version=int(graph_digest(graph)[:8], 16),
+        latency_clocks=final.latency + 2,
+        lag_lines=final.path.lag.lines,
+        lag_pixels=final.path.lag.pixels,
+        taps=tuple(_tap(base, planned) for base, planned in value_wires(plan)),
+    )
+    _write(target, core, plan, output)
+    return Core.read(target)
+
+
+def plan_graph(
+    graph: Graph, *, max_width: int, fold: int = 1, multipliers: str = "dsp"
+) -> tuple[Plan, Planned]:
+    """Return the plan of a core and its output.
+
+    Raises
+    ------
+    StreamingError
+        If the graph cannot stream; the message names the node.
+    """
+    source = _check_graph(graph)
+    form = source.format
+    assert form is not None
+    plan = Plan(max_width, fold, multipliers)
+    path = plan.new_path(Lag(), 0, "sequencer_tags")
+    channels = source.shape[0]
+    assert isinstance(channels, int)
+    stream = Stream("sequencer_data", channels, form.width, form.signed, 1, path, 0)
+    planned = {source.name: Planned(source.name, stream, form)}
+    plan.values.append(planned[source.name])
+    for node in graph.nodes:
+        plan.scope = scope_name(len(plan.values), node.name)
+        plan.items.append(f"{node.name}: {node.op.name}")
+        operands = [
+            planned[name].stream if name in planned else graph.constants_by_name[name].data
+            for name in node.inputs
+        ]
+        try:
+            planned[node.name] = add_node(plan, graph, node, operands)
+        except StreamingError as error:
+            raise StreamingError(
+                f"node {node.name!r} ({node.op.name}) of {graph.name!r}: {error}"
+            ) from None
+        plan.values.append(planned[node.name])
+    output = planned[graph.outputs[0]]
+    final = output.stream
+    plan.tags(final.path, final.latency)
+    return plan, output
+
+
+def _check_graph(graph: Graph) -> Value:
+    if not graph.is_integer:
+        raise StreamingError(f"graph {graph.name!r} is not quantized: a core needs integers")
+    if graph.states:
+        raise StreamingError(f"graph {graph.name!r} has states, which need a frame memory")
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        raise StreamingError(
+            f"graph {graph.name!r} has {len(graph.inputs)} inputs and {len(graph.outputs)} "
+            "outputs; a core has one of each"
+        )
+    source = graph.inputs[0]
+    if len(source.shape) != 3:
+        raise StreamingError(f"input {source} is no image")
+    return source
+
+
+def _check_arguments(
+    max_width: int, max_height: int, pixels_per_clock: int, multipliers: str, fold: int
+) -> None:
+    for what, value in (("max_width", max_width), ("max_height", max_height)):
+        if not isinstance(value, int) or not 1 <= value <= MAX_SIZE:
+            raise StreamingError(f"{what} must be 1 to {MAX_SIZE}, got {value!r}")
+    if pixels_per_clock != 1:
+        raise StreamingError(f"pixels_per_clock must be 1, got {pixels_per_clock!r}")
+    if multipliers not in get_args(Multipliers):
+        raise StreamingError(
+            f"multipliers must be one of {get_args(Multipliers)}, got {multipliers!r}"
+        )
+    if not isinstance(fold, int) or not 1 <= fold <= 1024:
+        raise StreamingError(f"fold must be 1 to 1024, got {fold!r}")
+    if fold > 1 and multipliers == "shift_add":
+        raise StreamingError("fold shares multipliers, which shift_add does not have")
+
+
+def _initial_size(
+    graph: Graph, initial_size: tuple[int, int] | None, max_width: int, max_height: int
+) -> tuple[int, int]:
+    _, rows, columns = graph.inputs[0].shape
+    fixed = not isinstance(rows, Extent) and not isinstance(columns, Extent)
+    size = (columns, rows) if fixed else (max_width, max_height)
+    width, height = size if initial_size is None else initial_size
+    if not isinstance(width, int) or not isinstance(height, int):
+        raise StreamingError(f"initial_size must be two integers, got {initial_size!r}")
+    if not (1 <= width <= max_width and 1 <= height <= max_height):
+        raise StreamingError(
+            f"frames of {width}x{height} exceed the largest size, {max_width}x{max_height}"
+        )
+    return width, height
+
+
+def _port(value: Value, form: Format | None) -> Port:
+    assert form is not None
+    channels = value.shape[0]
+    assert isinstance(channels, int)
+    return Port(
+        value.name, channels, form.width, form.frac, form.signed, -(-form.width // 8)
+    )
+
+
+def _tap(base: str, planned: Planned) -> Tap:
+    stream, form = planned.stream, planned.format
+    return Tap(
+        planned.value, base, stream.fields, form.width, form.frac, form.signed, stream.scale
+    )
+
+
+def _check_target(target: Path) -> None:
+    if target.exists() and not target.is_dir():
+        raise StreamingError(f"{target} is not a folder")
+    if target.is_dir() and any(target.iterdir()) and not (target / "core.json").is_file():
+        raise StreamingError(f"{target} is not empty and holds no earlier core: name another folder")
+
+
+def _write(target: Path, core: Core, plan: Plan, output: Planned) -> None:
+    """Write a folder beside the target, then put it in its place."""
+    library = sorted(path.name for path in LIBRARY.glob("*.sv"))
+    top = f"{core.top}.sv"
+    sources = (
+        *(f"rtl/{name}" for name in library),
+        *(f"rtl/{name}.sv" for name in plan.modules),
+        f"rtl/{top}",
+    )
+    content = {**core.__dict__, "sources": sources}
+    core = Core(**content)
+    texts = {
+        f"rtl/{top}": render_top(core, plan, output),
+        **{f"rtl/{name}.sv": text for name, text in plan.modules.items()},
+        f"{core.name}.f": "".join(f"{source}\n" for source in sources),
+        "core.json": core.to_json(),
+        "README.md": render_data_sheet(core, plan, output),
+        f"{core.name}.xdc": render_constraints(core),
+        f"{core.name}.core": render_core_file(core),
+    }
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    try:
+        (folder / "rtl").mkdir()
+        for name in library:
+            shutil.copyfile(LIBRARY / name, folder / "rtl" / name)
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+        mask = os.umask(0)
+        os.umask(mask)
+        folder.chmod(0o777 & ~mask)
+        _replace(folder, target)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _replace(folder: Path, target: Path) -> None:
+    """Move a folder to its place; what was there moves aside first and back on failure."""
+    if not target.exists():
+        folder.rename(target)
+        return
+    aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    old = aside / "old"
+    target.rename(old)
+    try:
+        folder.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,168 @@
+"""The papers of a core: data sheet, timing constraints and FuseSoC description."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hls.rtl.core import Core, Port
+from hls.rtl.planning import Cost, Instance, Plan, Planned
+from hls.rtl.top import end_instances
+
+
+def core_cost(core: Core, plan: Plan, output: Planned) -> Cost:
+    """Sum of all modules."""
+    total = Cost(registers=sum(6 * path.clocks for path in plan.paths))
+    for item in (*plan.items, *end_instances(core, plan, output)):
+        if isinstance(item, Instance):
+            total += item.cost
+    return total
+
+
+def render_data_sheet(core: Core, plan: Plan, output: Planned) -> str:
+    """Return the data sheet in Markdown."""
+    total = core_cost(core, plan, output)
+    pixels = f"{core.scale}x{core.scale} pixels" if core.scale > 1 else "pixel"
+    lines = [
+        f"# {core.name}",
+        "",
+        f"Streaming core `{core.top}`, emitted by fxp from the integer graph with SHA-256 "
+        f"{core.version:08x}…",
+        "",
+        *_table(
+            ("Property", "Value"),
+            [
+                ("Largest frame", f"{core.max_width} x {core.max_height} pixels"),
+                ("Frame after reset", f"{core.initial_width} x {core.initial_height} pixels"),
+                ("Rate", "1 pixel per clock" if core.fold == 1
+                 else f"1 pixel every {core.fold} clocks"),
+                ("Output per input pixel", f"{core.scale**2} ({pixels})"),
+                ("Lag", f"{core.lag_lines} lines and {core.lag_pixels} pixels"),
+                ("Pipeline", f"{core.latency_clocks} clocks to the output FIFO"),
+                ("Weighted sums", "multipliers" if core.multipliers == "dsp"
+                 else "shared shifts and additions"),
+            ],
+        ),
+        "",
+        "## Streams",
+        "",
+        *_table(
+            ("Port", "Value", "Channels", "Format", "Bytes per channel", "Per beat"),
+            [
+                _stream("s_axis", core.input, "1 pixel"),
+                _stream("m_axis", core.output, _output_beat(core)),
+            ],
+        ),
+        "",
+        "Channels begin at the low bits, the first one lowest. `tuser` marks the first beat of a "
+        "frame, `tlast` the last beat of a line. `s_axil` is AXI4-Lite, 32 bit.",
+        "",
+        *_table(
+            ("Address", "Register", "Content"),
+            [
+                ("0x00", "ID", "0x66787031, read-only"),
+                ("0x04", "VERSION", f"0x{core.version:08x}, read-only"),
+                ("0x08", "WIDTH", f"pixels per line, 1 to {core.max_width}"),
+                ("0x0C", "HEIGHT", f"lines per frame, 1 to {core.max_height}"),
+                ("0x10", "STATUS", "sticky, write 1 to clear: 0 short line, 1 long line, 2 early "
+                 "start of frame, 3 missing start of frame, 4 size refused; 8 busy, not sticky"),
+                ("0x14", "FRAMES", "frames sent"),
+                ("0x18", "ERRORS", "malformed frames"),
+                ("0x1C", "LIMITS", f"{core.max_height} << 16 | {core.max_width}"),
+            ],
+        ),
+        "",
+        "A size written takes effect at a later start of frame. A line or frame cut short is filled "
+        "with zeros, what is too much is dropped; the next frame is whole again.",
+        "",
+        "## Resources before synthesis",
+        "",
+        "Multipliers are weights that are not zero; registers are those written down, before tools "
+        "remove or merge any.",
+        "",
+        *_resources(core, plan, output, total),
+        "",
+        "## Values",
+        "",
+        *_table(
+            ("Value", "Format", "Channels", "Block", "Lag", "Clocks"),
+            [
+                (
+                    planned.value,
+                    str(planned.format),
+                    str(planned.stream.channels),
+                    f"{planned.stream.scale}x{planned.stream.scale}",
+                    f"{planned.stream.path.lag.lines} lines, "
+                    f"{planned.stream.path.lag.pixels} pixels",
+                    str(planned.stream.latency),
+                )
+                for planned in plan.values
+            ],
+        ),
+        "",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def _resources(core: Core, plan: Plan, output: Planned, total: Cost) -> list[str]:
+    rows = []
+    instances = [item for item in plan.items if isinstance(item, Instance)]
+    for item in (*instances, *end_instances(core, plan, output)):
+        cost = item.cost
+        if cost != Cost():
+            rows.append(_cost_row(f"`{item.name[2:]}` ({item.module})", cost))
+    tags = Cost(registers=sum(6 * path.clocks for path in plan.paths))
+    rows.append(_cost_row("tags", tags))
+    rows.append(_cost_row("**Sum**", total))
+    return _table(("Module", "Multipliers", "Adders", "Register bits", "Memory bits"), rows)
+
+
+def _cost_row(name: str, cost: Cost) -> tuple[str, ...]:
+    figures = (cost.multipliers, cost.adders, cost.registers, cost.memory_bits)
+    return (name, *(f"{figure:,}" for figure in figures))
+
+
+def _stream(name: str, port: Port, beat: str) -> tuple[str, ...]:
+    sign = "signed" if port.signed else "unsigned"
+    form = f"{sign}, {port.width} bits, {port.frac} fraction bits"
+    return name, port.name, str(port.channels), form, str(port.bytes), beat
+
+
+def _output_beat(core: Core) -> str:
+    side = core.scale
+    if side == 1:
+        return "1 pixel"
+    if core.raster:
+        return f"{side**2} pixels of an enlarged line; `tkeep` marks those of the last beat"
+    return f"block of {side}x{side} pixels, row by row"
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return ["| " + " | ".join(cells) + " |" for cells in lines]
+
+
+def render_constraints(core: Core) -> str:
+    """Return a stub of Xilinx timing constraints."""
+    return (
+        f"# Clock of {core.top}: 148.5 MHz is the pixel clock of 1080p60. Set what the design has.\n"
+        "create_clock -period 6.734 -name aclk [get_ports aclk]\n"
+    )
+
+
+def render_core_file(core: Core) -> str:
+    """Return the FuseSoC core file."""
+    files = "".join(f"      - {source}\n" for source in core.sources)
+    return (
+        "CAPI=2:\n"
+        f"name: fxp::{core.name}:1.0.0\n"
+        f"description: Streaming core of {core.name}\n"
+        "filesets:\n"
+        "  rtl:\n"
+        "    files:\n"
+        f"{files}"
+        "    file_type: systemVerilogSource\n"
+        "targets:\n"
+        "  default:\n"
+        "    filesets: [rtl]\n"
+        f"    toplevel: {core.top}\n"
+    )

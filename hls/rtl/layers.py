@@ -1,0 +1,482 @@
+"""Every op that can stream, and the modules it becomes.
+
+A rule adds the modules of one node to the plan and returns its exact results; requantization is
+the same for all and follows in `add_node`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxp import ops
+from fxp.formats import (
+    MAX_WIDTH,
+    Format,
+    Overflow,
+    Quantization,
+    Rounding,
+    requantize,
+    saturation_limits,
+)
+from fxp.graph import Graph, Node
+from fxp.ops.transposed import phases
+from hls.rtl.planning import (
+    Accumulated,
+    Cost,
+    Lag,
+    Plan,
+    Planned,
+    Stream,
+    StreamingError,
+    packed,
+    per_field,
+    signed_literal,
+    verilog_bit,
+)
+from hls.rtl.sums import check_multiplier, signed_bits, weighted_sums
+
+ROUNDINGS: Final = (
+    Rounding.FLOOR,
+    Rounding.TO_ZERO,
+    Rounding.HALF_UP,
+    Rounding.HALF_DOWN,
+    Rounding.HALF_AWAY,
+    Rounding.HALF_TO_ZERO,
+    Rounding.HALF_EVEN,
+)
+"""Numbers of the roundings in ``fxp_requantize``."""
+
+OVERFLOWS: Final = (
+    Overflow.SATURATE,
+    Overflow.SATURATE_SYMMETRIC,
+    Overflow.SATURATE_TO_ZERO,
+    Overflow.WRAP,
+    Overflow.WRAP_SIGN_MAGNITUDE,
+)
+"""Numbers of the overflows in ``fxp_requantize``."""
+NEVER: Final = len(OVERFLOWS)
+
+CLAMP_CLOCKS: Final = 1
+ADD_CLOCKS: Final = 1
+PRELU_CLOCKS: Final = 2
+REQUANTIZE_CLOCKS: Final = 2
+
+Operand = Stream | NDArray[np.int64]
+Rule = Callable[[Plan, Graph, Node, Sequence[Operand]], Stream]
+
+
+def add_node(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> Planned:
+    """Add a node to the plan.
+
+    Raises
+    ------
+    StreamingError
+        If the op cannot stream; the message names the node.
+    """
+    rule = RULES.get(type(node.op))
+    if rule is None:
+        raise StreamingError(f"{node.op.name} cannot stream")
+    stream = rule(plan, graph, node, operands)
+    assert node.accumulator is not None
+    assert node.quantization is not None
+    exact = node.accumulator
+    result = Accumulated(stream, exact.fracs, exact.low, exact.high)
+    target = node.quantization
+    return Planned(node.name, _requantized(plan, result, target), target.format)
+
+
+def _requantized(plan: Plan, exact: Accumulated, target: Quantization) -> Stream:
+    form = target.format
+    # A channel that is always zero has any number of fraction bits.
+    shifts = [
+        0 if low == high == 0 else frac - form.frac
+        for frac, low, high in zip(exact.fracs, exact.low, exact.high, strict=True)
+    ]
+    proved = all(
+        _fits(value, frac, target)
+        for frac, low, high in zip(exact.fracs, exact.low, exact.high, strict=True)
+        for value in (low, high)
+    )
+    if proved and max(shifts) <= 0:
+        lefts = [-shift for shift in shifts]
+        return plan.aligned(exact.stream, form.width, lefts, signed=form.signed)
+    source = plan.as_signed(exact.stream)
+    # Beyond these the result is the same.
+    shifts = [min(max(shift, -form.width - 1), source.width + 1) for shift in shifts]
+    wire = plan.wire("requantized", source.fields * form.width)
+    plan.instance(
+        "fxp_requantize",
+        wire,
+        {
+            "Fields": source.fields,
+            "InWidth": source.width,
+            "OutWidth": form.width,
+            "OutSigned": verilog_bit(form.signed),
+            "Rounding": ROUNDINGS.index(target.rounding),
+            "Overflow": NEVER if proved else OVERFLOWS.index(target.overflow),
+            "Shifts": packed(per_field(source, shifts), 8),
+        },
+        {"clk_i": "aclk", "data_i": source.wire, "data_o": wire},
+        Cost(
+            adders=source.fields * (max(shifts) > 0 and target.rounding is not Rounding.FLOOR),
+            registers=source.fields * (source.width + 2 - min(*shifts, 0) + form.width),
+        ),
+    )
+    latency = source.latency + REQUANTIZE_CLOCKS
+    return replace(source, wire=wire, width=form.width, signed=form.signed, latency=latency)
+
+
+def _fits(value: int, frac: int, target: Quantization) -> bool:
+    """Whether a raw integer, once rounded, lies in the format."""
+    low, high = saturation_limits(target.format, target.overflow)
+    if frac <= target.format.frac:
+        return low <= value << (target.format.frac - frac) <= high
+    wide = Format(MAX_WIDTH, target.format.frac)
+    rounded = int(requantize(np.int64(value), frac, wide, target.rounding))
+    return low <= rounded <= high
+
+
+def _image(operand: Operand) -> Stream:
+    assert isinstance(operand, Stream)
+    return operand
+
+
+def _convolution(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> Stream:
+    op = node.op
+    assert isinstance(op, ops.Conv2d)
+    source = _one_pixel(operands[0], "convolution")
+    weight = np.asarray(graph.constants_by_name[node.inputs[1]].data)
+    kernel = weight.shape[2:]
+    if op.stride != (1, 1):
+        raise StreamingError(f"stride {op.stride} cannot stream, only 1")
+    if op.padding_mode != "zero" and any(op.padding):
+        raise StreamingError(f"{op.padding_mode} padding cannot stream, only zeros")
+    top, bottom, left, right = op.padding
+    spans = [step * (size - 1) for step, size in zip(op.dilation, kernel, strict=True)]
+    if [top + bottom, left + right] != spans:
+        raise StreamingError(
+            f"padding {op.padding} changes the size of the image with a {kernel[0]}x{kernel[1]} "
+            "kernel"
+        )
+    taps = _window(plan, source, kernel, op.dilation, (top, left))
+    matrix = weight.transpose(0, 2, 3, 1).reshape(len(weight), -1)
+    return weighted_sums(plan, node, taps, source, matrix, op.groups, _bias(operands, len(weight)))
+
+
+def _transposed(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> Stream:
+    """All phases at once: one window, and a weighted sum per output channel and phase."""
+    op = node.op
+    assert isinstance(op, ops.ConvTranspose2d)
+    source = _one_pixel(operands[0], "transposed convolution")
+    weight = np.asarray(graph.constants_by_name[node.inputs[1]].data)
+    factor = op.stride[0]
+    sizes = [
+        dilation * (size - 1) + 1 - 2 * padding + added
+        for dilation, size, padding, added in zip(
+            op.dilation, weight.shape[2:], op.padding, op.output_padding, strict=True
+        )
+    ]
+    if op.stride != (factor, factor) or sizes != [factor, factor]:
+        raise StreamingError(
+            "a transposed convolution streams if it enlarges both sides exactly by its stride"
+        )
+    parts = phases(weight, op.stride, op.padding, op.dilation)
+    rows = [(p.first_row, p.first_row + p.row_step * (p.weight.shape[0] - 1)) for p in parts]
+    columns = [
+        (p.first_column, p.first_column + p.column_step * (p.weight.shape[1] - 1)) for p in parts
+    ]
+    top, bottom = -min(0, *(low for low, _ in rows)), max(0, *(high for _, high in rows))
+    left, right = -min(0, *(low for low, _ in columns)), max(0, *(high for _, high in columns))
+    kernel = (top + bottom + 1, left + right + 1)
+    channels, inputs = weight.shape[:2]
+    # Group by group, as the weighted sums need them; the pixels of the block vary before the
+    # channels of the group.
+    matrix = np.zeros((op.groups, factor, factor, channels // op.groups, *kernel, inputs), np.int64)
+    for part in parts:
+        for row, column in np.ndindex(part.weight.shape[:2]):
+            y = top + part.first_row + row * part.row_step
+            x = left + part.first_column + column * part.column_step
+            taps = part.weight[row, column].T.reshape(op.groups, -1, inputs)
+            matrix[:, part.row, part.column, :, y, x] = taps
+    bias = _bias(operands, channels)
+    block = factor**2
+    if bias is not None:
+        grouped = bias.reshape(op.groups, 1, -1)
+        bias = np.broadcast_to(grouped, (op.groups, block, grouped.shape[2])).reshape(-1)
+    taps = _window(plan, source, kernel, (1, 1), (top, left))
+    flat = matrix.reshape(channels * block, -1)
+    sums = weighted_sums(plan, node, taps, source, flat, op.groups, bias)
+    # From (group, pixel, channel of the group) to (pixel, channel).
+    order = np.arange(channels * block).reshape(op.groups, block, -1).transpose(1, 0, 2).reshape(-1)
+    return plan.gathered(sums, [sums.field(int(i)) for i in order], channels, factor)
+
+
+def _one_pixel(operand: Operand, what: str) -> Stream:
+    source = _image(operand)
+    if source.scale != 1:
+        raise StreamingError(f"a {what} behind an enlargement needs {source.scale**2} times the "
+                             "rate and cannot stream")  # fmt: skip
+    return source
+
+
+def _bias(operands: Sequence[Operand], channels: int) -> NDArray[np.int64] | None:
+    if len(operands) < 3:
+        return None
+    bias = np.asarray(operands[2])
+    assert bias.shape == (channels,)
+    return bias if bias.any() else None
+
+
+def _window(
+    plan: Plan,
+    source: Stream,
+    kernel: Sequence[int],
+    dilation: tuple[int, int],
+    padding: tuple[int, int],
+) -> Stream:
+    """Taps of a kernel: ``channels`` fields of each tap, tap by tap."""
+    if tuple(kernel) == (1, 1):
+        return source
+    key = (source.wire, source.width, tuple(kernel), dilation, padding)
+    if key in plan.windows:
+        return plan.windows[key]
+    lines, columns = (step * (size - 1) for step, size in zip(dilation, kernel, strict=True))
+    taps = kernel[0] * kernel[1]
+    wire, tags = plan.wire("taps", taps * source.bits), plan.wire("taps_tags", 6)
+    latency = source.latency + max(2 * lines, 1) + 1
+    plan.instance(
+        "fxp_window",
+        wire,
+        {
+            "Channels": source.channels,
+            "Width": source.width,
+            "KernelRows": kernel[0],
+            "KernelColumns": kernel[1],
+            "DilationRows": dilation[0],
+            "DilationColumns": dilation[1],
+            "PadTop": padding[0],
+            "PadLeft": padding[1],
+            "MaxWidth": plan.max_width,
+        },
+        {
+            "clk_i": "aclk",
+            "rst_ni": "aresetn",
+            "tags_i": plan.tags(source.path, source.latency),
+            "data_i": source.wire,
+            "tags_o": tags,
+            "taps_o": wire,
+        },
+        Cost(
+            registers=source.bits
+            * (
+                taps
+                + kernel[0] * columns
+                + 2 * lines
+                + sum(max(2 * lines, 1) - 2 * dilation[0] * row for row in range(kernel[0]))
+            ),
+            memory_bits=lines * source.bits * plan.max_width,
+        ),
+    )
+    lag = source.path.lag + Lag(lines - padding[0], columns - padding[1])
+    path = plan.new_path(lag, latency, tags)
+    result = replace(source, wire=wire, channels=taps * source.channels, path=path, latency=latency)
+    plan.windows[key] = result
+    return result
+
+
+def _clamp(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> Stream:
+    op = node.op
+    assert isinstance(op, ops.Relu | ops.Clamp)
+    assert node.accumulator is not None
+    low, high = op.limits(graph.operands[node.name][0])
+    source = plan.as_signed(_image(operands[0]))
+    wire = plan.wire("clamped", source.bits)
+    plan.instance(
+        "fxp_clamp",
+        wire,
+        {
+            "Fields": source.fields,
+            "Width": source.width,
+            "Low": signed_literal(low, source.width),
+            "High": signed_literal(high, source.width),
+        },
+        {"clk_i": "aclk", "data_i": source.wire, "data_o": wire},
+        Cost(registers=source.bits),
+    )
+    clipped = replace(source, wire=wire, latency=source.latency + CLAMP_CLOCKS)
+    return plan.aligned(clipped, node.accumulator.bits, (0,), signed=True)
+
+
+def _prelu(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> Stream:
+    assert node.accumulator is not None
+    form = graph.operands[node.name][1].format
+    source = plan.as_signed(_image(operands[0]))
+    slopes = [int(slope) for slope in np.broadcast_to(np.asarray(operands[1]), source.channels)]
+    width = signed_bits(slopes)
+    check_multiplier(plan, source.width, width)
+    bits = node.accumulator.bits
+    wire = plan.wire("prelu", source.fields * bits)
+    plan.instance(
+        "fxp_prelu",
+        wire,
+        {
+            "Fields": source.fields,
+            "InWidth": source.width,
+            "SlopeWidth": width,
+            "SlopeFrac": form.frac,
+            "OutWidth": bits,
+            "Slopes": packed(per_field(source, slopes), width),
+        },
+        {"clk_i": "aclk", "data_i": source.wire, "data_o": wire},
+        Cost(
+            multipliers=source.fields,
+            registers=source.fields * (2 * source.width + width + bits),
+        ),
+    )
+    return replace(
+        source, wire=wire, width=bits, signed=True, latency=source.latency + PRELU_CLOCKS
+    )
+
+
+def _sum(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> Stream:
+    assert node.accumulator is not None
+    bits = node.accumulator.bits
+    streams = [operand for operand in operands if isinstance(operand, Stream)]
+    ready = plan.joined(streams)
+    scale = ready[0].scale
+    if any(stream.scale != scale for stream in ready):
+        raise StreamingError("its operands differ in size")
+    channels = max(operand.channels for operand in graph.operands[node.name])
+    known = iter(ready)
+    aligned = []
+    for operand, info in zip(operands, graph.operands[node.name], strict=True):
+        shift = node.accumulator.frac - info.format.frac
+        if isinstance(operand, Stream):
+            stream = plan.aligned(next(known), bits, (shift,), signed=True)
+            if stream.channels != channels:
+                fields = [stream.field(p) for p in range(scale**2) for _ in range(channels)]
+                stream = plan.gathered(stream, fields, channels, scale)
+        else:
+            if operand.size not in (1, channels) or operand.shape[1:] not in ((), (1, 1)):
+                raise StreamingError(f"a constant of shape {operand.shape} cannot stream")
+            mask = (1 << bits) - 1
+            constants = [(int(c) << shift) & mask for c in operand.reshape(-1)]
+            like = replace(ready[0], channels=channels)
+            wire = plan.wire("constant", channels * scale**2 * bits)
+            plan.assign(wire, packed(per_field(like, constants), bits))
+            stream = replace(like, wire=wire, width=bits, signed=True)
+        aligned.append(stream)
+    left, right = aligned
+    wire = plan.wire("sum", left.bits)
+    plan.instance(
+        "fxp_add",
+        wire,
+        {
+            "Fields": left.fields,
+            "Width": bits,
+            "Subtract": verilog_bit(isinstance(node.op, ops.Subtract)),
+        },
+        {"clk_i": "aclk", "left_i": left.wire, "right_i": right.wire, "data_o": wire},
+        Cost(adders=left.fields, registers=left.bits),
+    )
+    return replace(left, wire=wire, latency=left.latency + ADD_CLOCKS)
+
+
+def _concat(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> Stream:
+    assert node.accumulator is not None
+    ready = plan.joined([_image(operand) for operand in operands])
+    scale = ready[0].scale
+    if any(stream.scale != scale for stream in ready):
+        raise StreamingError("its operands differ in size")
+    aligned = [
+        plan.aligned(
+            stream, node.accumulator.bits, (node.accumulator.frac - info.format.frac,), signed=True
+        )
+        for stream, info in zip(ready, graph.operands[node.name], strict=True)
+    ]
+    fields = [
+        stream.field(pixel * stream.channels + channel)
+        for pixel in range(scale**2)
+        for stream in aligned
+        for channel in range(stream.channels)
+    ]
+    return plan.gathered(aligned[0], fields, sum(s.channels for s in aligned), scale)
+
+
+def _slice(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> Stream:
+    op = node.op
+    assert isinstance(op, ops.Slice)
+    source = _image(operands[0])
+    if op.axis != "channel":
+        raise StreamingError(f"a slice of {op.axis}s changes the size of the image")
+    chosen = range(source.channels)[op.start : op.stop : op.step]
+    fields = [
+        source.field(pixel * source.channels + channel)
+        for pixel in range(source.scale**2)
+        for channel in chosen
+    ]
+    return plan.gathered(source, fields, len(chosen), source.scale)
+
+
+def _shuffle(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> Stream:
+    source, factor = _image(operands[0]), _factor(node.op)
+    channels = source.channels // factor**2
+    fields = [
+        source.field(pixel * source.channels + channel * factor**2 + part)
+        for pixel, part in _enlarged(source.scale, factor)
+        for channel in range(channels)
+    ]
+    return plan.gathered(source, fields, channels, source.scale * factor)
+
+
+def _nearest(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> Stream:
+    source, factor = _image(operands[0]), _factor(node.op)
+    fields = [
+        source.field(pixel * source.channels + channel)
+        for pixel, _ in _enlarged(source.scale, factor)
+        for channel in range(source.channels)
+    ]
+    return plan.gathered(source, fields, source.channels, source.scale * factor)
+
+
+def _factor(op: Any) -> int:
+    return op.factor
+
+
+def _enlarged(scale: int, factor: int) -> list[tuple[int, int]]:
+    """Pixel of the block, and part of that pixel, for every pixel of the enlarged block."""
+    side = scale * factor
+    return [
+        (
+            (row // factor) * scale + column // factor,
+            (row % factor) * factor + column % factor,
+        )
+        for row in range(side)
+        for column in range(side)
+    ]
+
+
+def _same(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> Stream:
+    return _image(operands[0])
+
+
+RULES: Final[dict[type[ops.Op], Rule]] = {
+    ops.Conv2d: _convolution,
+    ops.ConvTranspose2d: _transposed,
+    ops.Relu: _clamp,
+    ops.Clamp: _clamp,
+    ops.Prelu: _prelu,
+    ops.Add: _sum,
+    ops.Subtract: _sum,
+    ops.Concat: _concat,
+    ops.Slice: _slice,
+    ops.PixelShuffle: _shuffle,
+    ops.Nearest: _nearest,
+    ops.Requantize: _same,
+}
+"""Rules by op. An op without one cannot stream."""

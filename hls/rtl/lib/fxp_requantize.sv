@@ -1,0 +1,109 @@
+// Raw integers to another format: shift, one rounding, one overflow. Latency 2.
+//
+// Shifts holds 8 signed bits for each field: positive drops bits, negative appends zeros. The caller
+// limits it to -(OutWidth + 1) to InWidth + 1, beyond which the result no longer depends on it.
+// Rounding: 0 FLOOR, 1 TO_ZERO, 2 HALF_UP, 3 HALF_DOWN, 4 HALF_AWAY, 5 HALF_TO_ZERO, 6 HALF_EVEN.
+// Overflow: 0 SATURATE, 1 SATURATE_SYMMETRIC, 2 SATURATE_TO_ZERO, 3 WRAP, 4 WRAP_SIGN_MAGNITUDE,
+// 5 if it is proved that there is none.
+module fxp_requantize #(
+  parameter int Fields    = 1,
+  parameter int InWidth   = 20,
+  parameter int OutWidth  = 14,
+  parameter logic OutSigned = 1'b1,
+  parameter int Rounding  = 2,
+  parameter int Overflow  = 0,
+  parameter logic [8*Fields-1:0] Shifts = '0
+) (
+  input  logic                       clk_i,
+  input  logic [Fields*InWidth-1:0]  data_i,
+  output logic [Fields*OutWidth-1:0] data_o
+);
+  // Bits that hold the magnitude of the result.
+  localparam int Magnitude = OutWidth - (OutSigned ? 1 : 0);
+
+  for (genvar f = 0; f < Fields; f++) begin : gen_field
+    localparam logic signed [7:0] Shift = Shifts[8*f+:8];
+    localparam int Right = (Shift > 0) ? int'(Shift) : 0;
+    localparam int Left = (Shift < 0) ? -int'(Shift) : 0;
+    // Wide enough for the sum and the append, and for the bits that overflow looks at.
+    localparam int SumBits = InWidth + 2;
+    localparam int ShiftedBits = InWidth + 2 + Left;
+    localparam int Bits = (ShiftedBits > OutWidth + 2) ? ShiftedBits : OutWidth + 2;
+
+    logic signed [InWidth-1:0] value;
+    assign value = data_i[f*InWidth+:InWidth];
+
+    logic signed [Bits-1:0] rounded;
+    if (Right == 0) begin : gen_left
+      always_ff @(posedge clk_i) rounded <= Bits'(value) <<< Left;
+    end else begin : gen_right
+      logic negative, odd;
+      assign negative = value[InWidth-1];
+      if (Right < InWidth) begin : gen_bit
+        assign odd = value[Right];
+      end else begin : gen_sign
+        assign odd = negative;
+      end
+      logic unused_bits;
+      assign unused_bits = ^{negative, odd};
+      logic signed [SumBits-1:0] constant;
+      logic carry;
+      localparam logic signed [SumBits-1:0] Half = SumBits'(1) << (Right - 1);
+      if (Rounding == 0) begin : gen_floor
+        assign constant = '0;
+        assign carry = 1'b0;
+      end else if (Rounding == 1) begin : gen_to_zero
+        assign constant = negative ? (Half <<< 1) - SumBits'(1) : '0;
+        assign carry = 1'b0;
+      end else if (Rounding == 2) begin : gen_half_up
+        assign constant = Half;
+        assign carry = 1'b0;
+      end else if (Rounding == 3) begin : gen_half_down
+        assign constant = Half - SumBits'(1);
+        assign carry = 1'b0;
+      end else begin : gen_half_by_value
+        assign constant = Half - SumBits'(1);
+        assign carry = (Rounding == 4) ? !negative : (Rounding == 5) ? negative : odd;
+      end
+      logic signed [SumBits-1:0] sum;
+      assign sum = SumBits'(value) + constant + SumBits'({1'b0, carry});
+      always_ff @(posedge clk_i) rounded <= Bits'(sum >>> Right);
+    end
+
+    logic negative, above, below;
+    logic [OutWidth-1:0] kept, result;
+    assign negative = rounded[Bits-1];
+    assign kept = rounded[OutWidth-1:0];
+    assign above = !negative && |rounded[Bits-2:Magnitude];
+    if (OutSigned) begin : gen_below_signed
+      // Symmetric saturation also moves the smallest code.
+      localparam logic Symmetric = (Overflow == 1);
+      if (OutWidth == 1) begin : gen_sign_only
+        assign below = negative && (Symmetric || !(&rounded[Bits-2:Magnitude]));
+      end else begin : gen_wider
+        assign below = negative && (!(&rounded[Bits-2:Magnitude]) ||
+                                    (Symmetric && ~|rounded[OutWidth-2:0]));
+      end
+    end else begin : gen_below_unsigned
+      assign below = negative;
+    end
+    localparam logic [OutWidth-1:0] Highest =
+        OutSigned ? {OutWidth{1'b1}} >> 1 : {OutWidth{1'b1}};
+    localparam logic [OutWidth-1:0] Lowest =
+        !OutSigned ? '0 : (Overflow == 1) ? ~Highest + OutWidth'(1) : ~Highest;
+    if (Overflow < 2) begin : gen_saturate
+      assign result = above ? Highest : below ? Lowest : kept;
+    end else if (Overflow == 2) begin : gen_saturate_to_zero
+      assign result = (above || below) ? '0 : kept;
+    end else if (Overflow == 4) begin : gen_sign_magnitude
+      assign result = kept ^ {OutWidth{rounded[OutWidth] != rounded[OutWidth-1]}};
+    end else begin : gen_wrap
+      assign result = kept;
+    end
+    logic unused_overflow;
+    assign unused_overflow = ^{above, below, rounded};
+    logic [OutWidth-1:0] out;
+    always_ff @(posedge clk_i) out <= result;
+    assign data_o[f*OutWidth+:OutWidth] = out;
+  end
+endmodule

@@ -1,0 +1,190 @@
+// Pixels in, beats out: complete rows and frames whatever comes in, one beat per Fold clocks.
+//
+// A line that ends early is filled with zeros, as is the rest of a frame that another start of frame
+// cuts off; pixels too many and pixels before a start of frame are dropped. Between frames it sends
+// rows of beats that are not real, until all pixels have left the windows behind it: LagLines lines
+// and LagPixels pixels. A frame may start at the end of any such row; a new size waits for the last.
+module fxp_sequencer #(
+  parameter int Width         = 8,
+  parameter int LagLines      = 1,
+  parameter int LagPixels     = 1,
+  parameter int Fold          = 1,
+  parameter int InitialWidth  = 16,
+  parameter int InitialHeight = 16
+) (
+  input  logic             clk_i,
+  input  logic             rst_ni,
+  // Pixels behind a skid buffer.
+  input  logic             valid_i,
+  output logic             ready_o,
+  input  logic             user_i,
+  input  logic             last_i,
+  input  logic [Width-1:0] data_i,
+  // Size of the next frame.
+  input  logic [15:0]      width_i,
+  input  logic [15:0]      height_i,
+  // Whether the output has room for all that is under way.
+  input  logic             room_i,
+  output logic [5:0]       tags_o,
+  output logic [Width-1:0] data_o,
+  // Events: a frame begins; a frame is malformed; short line, long line, early start, no start.
+  output logic             started_o,
+  output logic             malformed_o,
+  output logic [3:0]       errors_o
+);
+  // Flush rows begin after so many clocks without a pixel, so that short gaps cost nothing.
+  localparam int Patience = 16;
+  localparam int LineBits = (LagLines == 0) ? 1 : $clog2(LagLines + 1);
+  localparam int PixelBits = (LagPixels == 0) ? 1 : $clog2(LagPixels + 1);
+  localparam int FoldBits = (Fold < 2) ? 1 : $clog2(Fold);
+
+  // ---- State --------------------------------------------------------------------------------
+  logic [15:0] columns, rows;  // of the active size, less one
+  logic single_column, single_row;
+  logic resize;  // another size waits
+
+  logic in_frame;   // a frame has begun and is not complete
+  logic in_flush;   // a flush row has begun and is not complete
+  logic fill_line, fill_frame, drop_line;
+  logic lost;       // pixels without a start of frame are being dropped
+  logic bad;        // this frame was counted as malformed
+
+  // The next beat.
+  logic first_column, last_column, first_row, last_row;
+  logic [15:0] columns_left, rows_left;
+
+  logic [LineBits-1:0] lines_to_flush;
+  logic [PixelBits-1:0] pixels_to_flush;
+  logic [$clog2(Patience+1)-1:0] waited;
+  logic [FoldBits-1:0] pause;
+
+  // ---- Decisions of this clock --------------------------------------------------------------
+  logic may_send, boundary, flushed, candidate, start, take, fill, flush, load;
+  logic early, drop, send, ends_frame;
+  assign may_send = room_i && pause == '0;
+  assign boundary = !in_frame && !in_flush;
+  assign flushed = lines_to_flush == '0 && pixels_to_flush == '0;
+  assign candidate = valid_i && user_i && !resize;
+  assign load = boundary && resize && flushed;
+  assign start = boundary && candidate && may_send;
+  assign take = in_frame && !fill_line && !fill_frame && !drop_line && valid_i && !user_i &&
+                may_send;
+  assign fill = in_frame && (fill_line || fill_frame) && may_send;
+  assign flush = may_send && (in_flush ||
+      (boundary && !flushed && !candidate && (resize || waited == Patience[$bits(waited)-1:0])));
+  assign early = in_frame && !fill_line && !fill_frame && valid_i && user_i;
+  assign drop = valid_i && !user_i && (drop_line || !in_frame);
+  assign send = start || take || fill || flush;
+  assign ends_frame = send && !flush && last_column && last_row;
+  assign ready_o = start || take || drop;
+
+  logic short_line, long_line, no_start, any_error;
+  assign short_line = (start || take) && last_i && !last_column;
+  assign long_line = (start || take) && !last_i && last_column;
+  assign no_start = drop && !drop_line && !lost;
+  assign any_error = short_line || long_line || early || no_start;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      in_frame <= 1'b0;
+      in_flush <= 1'b0;
+      fill_line <= 1'b0;
+      fill_frame <= 1'b0;
+      drop_line <= 1'b0;
+      lost <= 1'b0;
+      bad <= 1'b0;
+      lines_to_flush <= '0;
+      pixels_to_flush <= '0;
+      waited <= '0;
+      pause <= '0;
+    end else begin
+      if (start) in_frame <= 1'b1;
+      if (ends_frame) in_frame <= 1'b0;
+      if (flush) in_flush <= !last_column;
+
+      if (short_line) fill_line <= 1'b1;
+      if (fill && last_column) fill_line <= 1'b0;
+      if (early) fill_frame <= 1'b1;
+      if (ends_frame) fill_frame <= 1'b0;
+      if (long_line) drop_line <= 1'b1;
+      if (valid_i && drop_line && (user_i || last_i)) drop_line <= 1'b0;
+
+      if (start) lost <= 1'b0;
+      else if (no_start) lost <= 1'b1;
+      if (any_error) bad <= 1'b1;
+      else if (start) bad <= 1'b0;
+
+      if (ends_frame) begin
+        lines_to_flush <= LineBits'(LagLines);
+        pixels_to_flush <= PixelBits'(LagPixels);
+      end else if (flush) begin
+        if (lines_to_flush != '0) begin
+          if (last_column) lines_to_flush <= lines_to_flush - 1'b1;
+        end else if (pixels_to_flush != '0) begin
+          pixels_to_flush <= pixels_to_flush - 1'b1;
+        end
+      end
+
+      if (send || !boundary) waited <= '0;
+      else if (waited != Patience[$bits(waited)-1:0]) waited <= waited + 1'b1;
+
+      if (Fold > 1) begin
+        if (send) pause <= FoldBits'(Fold - 1);
+        else if (pause != '0) pause <= pause - 1'b1;
+      end
+    end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      columns <= 16'(InitialWidth - 1);
+      rows <= 16'(InitialHeight - 1);
+      single_column <= (InitialWidth == 1);
+      single_row <= (InitialHeight == 1);
+      resize <= 1'b0;
+      first_column <= 1'b1;
+      last_column <= (InitialWidth == 1);
+      columns_left <= 16'(InitialWidth - 1);
+      first_row <= 1'b1;
+      last_row <= (InitialHeight == 1);
+      rows_left <= 16'(InitialHeight - 1);
+    end else begin
+      resize <= !load && (columns != width_i - 16'd1 || rows != height_i - 16'd1);
+      if (load) begin
+        columns <= width_i - 16'd1;
+        rows <= height_i - 16'd1;
+        single_column <= width_i == 16'd1;
+        single_row <= height_i == 16'd1;
+        last_column <= width_i == 16'd1;
+        columns_left <= width_i - 16'd1;
+        last_row <= height_i == 16'd1;
+        rows_left <= height_i - 16'd1;
+      end else if (send) begin
+        first_column <= last_column;
+        last_column <= last_column ? single_column : columns_left == 16'd1;
+        columns_left <= last_column ? columns : columns_left - 16'd1;
+        if (last_column && !flush) begin
+          first_row <= last_row;
+          last_row <= last_row ? single_row : rows_left == 16'd1;
+          rows_left <= last_row ? rows : rows_left - 16'd1;
+        end
+      end
+    end
+  end
+
+  // ---- Outputs ------------------------------------------------------------------------------
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      tags_o <= '0;
+      started_o <= 1'b0;
+      malformed_o <= 1'b0;
+      errors_o <= '0;
+    end else begin
+      tags_o <= {last_column, first_column, last_row && !flush, first_row && !flush, !flush, send};
+      started_o <= start;
+      malformed_o <= any_error && (start || !bad);
+      errors_o <= {no_start, early, long_line, short_line};
+    end
+  end
+  always_ff @(posedge clk_i) data_o <= (start || take) ? data_i : '0;
+endmodule

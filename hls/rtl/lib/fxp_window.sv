@@ -1,0 +1,200 @@
+// Line memories and column registers: a beat of one pixel becomes a beat of all taps of a kernel.
+//
+// The beat that leaves stands for the pixel PadBottom lines and PadRight pixels before the one that
+// came in. Taps outside of its frame are zero, also where frames follow each other without a gap.
+// Field (row * KernelColumns + column) * Channels + channel of taps_o is a tap. Every row on tags_i
+// has equally many beats; `real`, first and last row are the same for all beats of a row.
+module fxp_window #(
+  parameter int Channels        = 1,
+  parameter int Width           = 8,
+  parameter int KernelRows      = 3,
+  parameter int KernelColumns   = 3,
+  parameter int DilationRows    = 1,
+  parameter int DilationColumns = 1,
+  parameter int PadTop          = 1,
+  parameter int PadLeft         = 1,
+  parameter int MaxWidth        = 16
+) (
+  input  logic                                                clk_i,
+  input  logic                                                rst_ni,
+  input  logic [5:0]                                          tags_i,
+  input  logic [Channels*Width-1:0]                           data_i,
+  output logic [5:0]                                          tags_o,
+  output logic [KernelRows*KernelColumns*Channels*Width-1:0]  taps_o
+);
+  localparam int Bits = Channels * Width;
+  localparam int Lines = DilationRows * (KernelRows - 1);
+  localparam int Columns = DilationColumns * (KernelColumns - 1);
+  localparam int PadBottom = Lines - PadTop;
+  localparam int PadRight = Columns - PadLeft;
+  // Clocks until all lines of a column are read. The masks are made one clock earlier.
+  localparam int Clocks = (Lines == 0) ? 1 : 2 * Lines;
+  localparam int AddressBits = (MaxWidth == 1) ? 1 : $clog2(MaxWidth);
+  // Past rows and columns whose tags are kept; at least one, so that no vector is empty.
+  localparam int PastRows = (Lines == 0) ? 1 : Lines;
+  localparam int PastColumns = (Columns == 0) ? 1 : Columns;
+
+  logic [6*(Clocks+1)-1:0] tags_at;
+  fxp_tags #(.Clocks(Clocks)) u_tags (.clk_i, .rst_ni, .tags_i, .taps_o(tags_at));
+
+  // ---- Lines --------------------------------------------------------------------------------
+  if (Lines > 0) begin : gen_lines
+    logic [AddressBits-1:0] column;
+    always_ff @(posedge clk_i) begin
+      if (!rst_ni)        column <= '0;
+      else if (tags_i[0]) column <= tags_i[5] ? '0 : column + 1'b1;
+    end
+    for (genvar l = 0; l < Lines; l++) begin : gen_line
+      logic [AddressBits-1:0] address;
+      logic [Bits-1:0] incoming, older;
+      fxp_delay #(.Width(AddressBits), .Clocks(2 * l)) u_address (
+        .clk_i, .data_i(column), .data_o(address)
+      );
+      if (l == 0) begin : gen_first
+        assign incoming = data_i;
+      end else begin : gen_next
+        assign incoming = gen_line[l-1].older;
+      end
+      fxp_line_memory #(.Width(Bits), .Depth(MaxWidth), .AddressBits(AddressBits)) u_memory (
+        .clk_i, .enable_i(tags_at[12*l]), .address_i(address), .data_i(incoming), .data_o(older)
+      );
+    end
+  end
+
+  // ---- Which taps lie inside the frame ------------------------------------------------------
+  // One clock before the taps are complete.
+  logic [5:0] early;
+  assign early = tags_at[6*(Clocks-1)+:6];
+
+  // Tags of the row that comes in (index 0) and those before it.
+  logic [PastRows:0] reals, first_rows, last_rows;
+  logic [PastRows-1:0] past_reals, past_first_rows, past_last_rows;
+  assign reals = {past_reals, early[1]};
+  assign first_rows = {past_first_rows, early[2]};
+  assign last_rows = {past_last_rows, early[3]};
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      past_reals <= '0;
+      past_first_rows <= '0;
+      past_last_rows <= '0;
+    end else if (early[0] && early[5]) begin
+      past_reals <= reals[PastRows-1:0];
+      past_first_rows <= first_rows[PastRows-1:0];
+      past_last_rows <= last_rows[PastRows-1:0];
+    end
+  end
+
+  logic [KernelRows-1:0] rows_inside;
+  for (genvar k = 0; k < KernelRows; k++) begin : gen_row_inside
+    if (k * DilationRows < PadTop) begin : gen_above
+      assign rows_inside[k] = ~|first_rows[PadBottom+:PadTop-k*DilationRows];
+    end else if (k * DilationRows > PadTop) begin : gen_below
+      assign rows_inside[k] = ~|last_rows[Lines-k*DilationRows+1+:k*DilationRows-PadTop];
+    end else begin : gen_centre
+      assign rows_inside[k] = 1'b1;
+    end
+  end
+
+  // The centre comes PadRight beats later.
+  localparam int InfoBits = KernelRows + 3;
+  logic [InfoBits-1:0] info, centre;
+  assign info = {rows_inside, last_rows[PadBottom], first_rows[PadBottom], reals[PadBottom]};
+  if (PadRight == 0) begin : gen_now
+    assign centre = info;
+  end else begin : gen_later
+    logic [PadRight*InfoBits-1:0] past;
+    logic [(PadRight+1)*InfoBits-1:0] all;
+    assign all = {past, info};
+    always_ff @(posedge clk_i) begin
+      if (!rst_ni)       past <= '0;
+      else if (early[0]) past <= all[PadRight*InfoBits-1:0];
+    end
+    assign centre = all[PadRight*InfoBits+:InfoBits];
+  end
+
+  logic [PastColumns:0] first_columns, last_columns;
+  logic [PastColumns-1:0] past_first_columns, past_last_columns;
+  assign first_columns = {past_first_columns, early[4]};
+  assign last_columns = {past_last_columns, early[5]};
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      past_first_columns <= '0;
+      past_last_columns <= '0;
+    end else if (early[0]) begin
+      past_first_columns <= first_columns[PastColumns-1:0];
+      past_last_columns <= last_columns[PastColumns-1:0];
+    end
+  end
+
+  logic [KernelColumns-1:0] columns_inside;
+  for (genvar k = 0; k < KernelColumns; k++) begin : gen_column_inside
+    if (k * DilationColumns < PadLeft) begin : gen_left
+      assign columns_inside[k] = ~|first_columns[PadRight+:PadLeft-k*DilationColumns];
+    end else if (k * DilationColumns > PadLeft) begin : gen_right
+      assign columns_inside[k] =
+          ~|last_columns[Columns-k*DilationColumns+1+:k*DilationColumns-PadLeft];
+    end else begin : gen_centre
+      assign columns_inside[k] = 1'b1;
+    end
+  end
+
+  // Not every kernel looks at every tag.
+  logic unused_tags;
+  assign unused_tags = ^{reals, first_rows, last_rows, first_columns, last_columns, tags_at};
+
+  logic [KernelRows*KernelColumns-1:0] keep;
+  for (genvar r = 0; r < KernelRows; r++) begin : gen_inside
+    always_ff @(posedge clk_i) begin
+      keep[r*KernelColumns+:KernelColumns] <= {KernelColumns{centre[3+r]}} & columns_inside;
+    end
+  end
+
+  logic [5:0] centre_tags;
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      centre_tags <= '0;
+      tags_o <= '0;
+    end else begin
+      centre_tags <= {
+        last_columns[PadRight], first_columns[PadRight], centre[2], centre[1], centre[0], early[0]
+      };
+      tags_o <= centre_tags;
+    end
+  end
+
+  // ---- Columns and taps ---------------------------------------------------------------------
+  logic complete;
+  assign complete = tags_at[6*Clocks];
+
+  for (genvar r = 0; r < KernelRows; r++) begin : gen_row
+    localparam int Back = Lines - r * DilationRows;
+    logic [Bits-1:0] now;
+    if (Back == 0) begin : gen_newest
+      fxp_delay #(.Width(Bits), .Clocks(Clocks)) u_align (.clk_i, .data_i, .data_o(now));
+    end else begin : gen_older
+      fxp_delay #(.Width(Bits), .Clocks(Clocks - 2 * Back)) u_align (
+        .clk_i, .data_i(gen_lines.gen_line[Back-1].older), .data_o(now)
+      );
+    end
+    for (genvar c = 0; c < Columns; c++) begin : gen_past
+      logic [Bits-1:0] value;
+      if (c == 0) begin : gen_first
+        always_ff @(posedge clk_i) if (complete) value <= now;
+      end else begin : gen_next
+        always_ff @(posedge clk_i) if (complete) value <= gen_past[c-1].value;
+      end
+    end
+    for (genvar k = 0; k < KernelColumns; k++) begin : gen_tap
+      localparam int ColumnsBack = Columns - k * DilationColumns;
+      localparam int Index = r * KernelColumns + k;
+      logic [Bits-1:0] value, tap;
+      if (ColumnsBack == 0) begin : gen_now
+        assign value = now;
+      end else begin : gen_before
+        assign value = gen_past[ColumnsBack-1].value;
+      end
+      always_ff @(posedge clk_i) tap <= value & {Bits{keep[Index]}};
+      assign taps_o[Index*Bits+:Bits] = tap;
+    end
+  end
+endmodule
