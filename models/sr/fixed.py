@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from fxp.lazy import lazy_import
 
 if TYPE_CHECKING:
     import skimage.data as skimage_data
+
+    from .networks import KimSR
 else:
     skimage_data = lazy_import("skimage.data", "cli")
 
@@ -65,22 +67,41 @@ def calibration_images(scale: int = 2) -> list[NDArray[np.float64]]:
     return [luma(low_resolution(image, scale))[None, None] / 256.0 for image in photographs]
 
 
+def formats(scale: int = 2) -> dict[str, Any]:
+    """Return the arguments of `fxp.quantize` that all networks here share, by name."""
+    # Late, so that models are named and loaded without PyTorch.
+    from .pipeline import PIXEL
+
+    return {
+        "calibration": calibration_images(scale),
+        "input_format": PIXEL,
+        "output_format": PIXEL,
+    }
+
+
+def quantize_network(
+    network: KimSR, *, weight_bits: int = 10, activation_bits: int = 14, name: str = "kimsr"
+) -> fxp.FixedModel:
+    """Quantize a network for 8-bit luma, calibrated on the photographs of `CALIBRATION`."""
+    return fxp.quantize(
+        network,
+        **formats(network.scale),
+        weight_bits=weight_bits,
+        activation_bits=activation_bits,
+        name=name,
+    )
+
+
 def quantize_shipped(
     name: str, *, weight_bits: int = 10, activation_bits: int = 14
 ) -> fxp.FixedModel:
-    """Quantize shipped float weights, calibrated on the photographs of `CALIBRATION`."""
-    # Late, so that models are named and loaded without PyTorch.
-    from .pipeline import PIXEL
+    """Quantize shipped weights; see `quantize_network`."""
     from .weights_file import load_float
 
-    network = load_float(name)
-    model = fxp.quantize(
-        network,
-        calibration_images(network.scale),
+    model = quantize_network(
+        load_float(name),
         weight_bits=weight_bits,
         activation_bits=activation_bits,
-        input_format=PIXEL,
-        output_format=PIXEL,
         name=name.rpartition("_")[0],
     )
     model.metadata |= {"divide_by": "256", "weights": name, "calibration": " ".join(CALIBRATION)}

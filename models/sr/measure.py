@@ -15,6 +15,7 @@ from torch import nn
 
 from fxp.imaging.quality import Quality, compare, to_codes
 from fxp.imaging.resize import imresize
+from fxp.model import FixedModel
 
 from .data import degrade, modcrop
 
@@ -76,6 +77,11 @@ def scores(
         return luma_scores(images, enlarge, scale, round_input=round_input)
     finally:
         model.train(training)
+
+
+def fixed_scores(model: FixedModel, images: Iterable[NDArray[np.uint8]], scale: int) -> Quality:
+    """Score a fixed-point model of 8-bit pixels on luma images; see `luma_scores`."""
+    return luma_scores(images, lambda low: model(low / 256.0) * 256.0, scale, round_input=True)
 
 
 def bicubic_scores(

@@ -6,7 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
+
+from fxp.imaging.colour import luma
 
 from .data import DataError, degrade, modcrop
 
@@ -16,7 +20,23 @@ Shrink = Callable[[NDArray[np.uint8], int, int], NDArray]
 
 def bicubic(image: NDArray[np.uint8], scale: int, seed: int) -> NDArray[np.float64]:
     """Shrink as the standard protocol does; the seed has no influence."""
-    return degrade(image, scale)
+    return degrade(luma(image), scale)
+
+
+def taught(teacher: nn.Module, low: NDArray) -> NDArray[np.float32]:
+    """Return what a network makes of an image, the mean over the eight views, in 8-bit codes."""
+    total = 0.0
+    for view in range(8):
+        turned = torch.from_numpy(dihedral(low, view).copy()).float()[None, None] / 255.0
+        with torch.inference_mode():
+            result = teacher(turned)[0, 0].numpy()
+        back = result if view < 4 else result[:, ::-1]
+        total = total + np.rot90(back, -view % 4)
+    return np.asarray(total * (255.0 / 8), np.float32)
+
+
+def _mixed(truth: NDArray, taught: NDArray, share: float) -> NDArray[np.float32]:
+    return (truth * (1.0 - share) + taught * share).astype(np.float32)
 
 
 def dihedral(image: NDArray, index: int) -> NDArray:
@@ -54,7 +74,7 @@ class TrainingSet:
     Parameters
     ----------
     images
-        Luma images, ``(H, W)`` uint8. Those smaller than a patch are left out.
+        Luma ``(H, W)`` or RGB ``(H, W, 3)``, uint8. Those smaller than a patch are left out.
     scale
         Enlargement factor.
     patch
@@ -67,6 +87,11 @@ class TrainingSet:
         Degradation that makes the inputs.
     variants
         Inputs made of every image, each with another seed.
+    teacher
+        Network whose results, averaged over the eight views, are mixed into the targets
+        (distillation; Hinton et al., arXiv:1503.02531).
+    teacher_share
+        Share of the teacher in the targets.
 
     Raises
     ------
@@ -84,18 +109,26 @@ class TrainingSet:
         seed: int = 0,
         shrink: Shrink = bicubic,
         variants: int = 1,
+        teacher: nn.Module | None = None,
+        teacher_share: float = 0.5,
     ) -> None:
         if patch <= 2 * max(margin):
             raise DataError(f"patch of {patch} must exceed twice the network margin {max(margin)}")
         self.scale, self.patch, self.margin, self.seed = scale, patch, margin, seed
-        self.high = [modcrop(image, scale) for image in images if min(image.shape) >= patch * scale]
-        if not self.high:
+        large = [modcrop(image, scale) for image in images if min(image.shape[:2]) >= patch * scale]
+        if not large:
             raise DataError(f"no training image has {patch * scale} by {patch * scale} pixels")
-        self.high *= variants
+        large *= variants
+        self.high: list[NDArray] = [luma(image) for image in large]
         self.low = [
-            shrink(image, scale, seed * len(self.high) + number).astype(np.float32)
-            for number, image in enumerate(self.high)
+            shrink(image, scale, seed * len(large) + number).astype(np.float32)
+            for number, image in enumerate(large)
         ]
+        if teacher is not None:
+            self.high = [
+                _mixed(high, taught(teacher, low), teacher_share)
+                for high, low in zip(self.high, self.low, strict=True)
+            ]
         areas = np.array([image.size for image in self.high], dtype=np.float64)
         self._cumulative = np.cumsum(areas) / areas.sum()
 

@@ -9,23 +9,35 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import numpy as np
 import torch
 import typer
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from fxp.imaging.files import ImageError
+from fxp.imaging.colour import luma
+from fxp.imaging.files import ImageError, image_paths, read_image
+from fxp.imaging.quality import to_codes
+from fxp.imaging.resize import imresize
 
-from .data import DataError, TrainingSet, read_folder
+from .data import DataError, data_folder
+from .degradation import Degradation
 from .networks import KimSR
-from .trainer import TRAINING_FOLDERS, Images, Loss, Settings, Trainer, TrainingError
-from .weights_file import save_float
+from .patches import Shrink, TrainingSet, bicubic
+from .settings import Images, Loss, Optimizer, Precision, Settings, TrainingError
+from .trainer import TRAINING_FOLDERS, Pictures, Trainer
+from .weights_file import WeightsError, load_float, save_float
 
 HELD_OUT_EVERY = 20
+RESCALED = (0.9, 0.8, 0.7, 0.6)
+VARIANTS = 8
+"""Inputs made of every image by the random degradation."""
 
 
 class Skip(StrEnum):
@@ -35,26 +47,53 @@ class Skip(StrEnum):
     PRE_RELU = "pre_relu"
 
 
-def load_images(folder: Path) -> tuple[Images, Images, Images]:
-    """Read the training, held-out and Set5 luma images of a data folder.
+def load_images(folder: Path) -> tuple[Pictures, Pictures, Pictures]:
+    """Read the training, held-out and Set5 images of a data folder.
 
     Raises
     ------
-    DataError
+    DataError, ImageError
         If a training folder is missing or an image is corrupt. Set5 may be missing.
     """
     if not folder.is_dir():
         raise DataError(f"data folder not found: {folder}")
-    training: Images = []
-    held_out: Images = []
+    training: Pictures = []
+    held_out: Pictures = []
     for name in TRAINING_FOLDERS:
-        images = list(read_folder(folder / name).values())
+        images = _read(folder / name)
         if name == "BSD200":
             held_out = images[::HELD_OUT_EVERY]
             images = [image for index, image in enumerate(images) if index % HELD_OUT_EVERY]
         training += images
-    test = list(read_folder(folder / "Set5").values()) if (folder / "Set5").is_dir() else []
+    test = _read(folder / "Set5") if (folder / "Set5").is_dir() else []
     return training, held_out, test
+
+
+def _read(folder: Path) -> Pictures:
+    return [read_image(path) for path in image_paths(folder)]
+
+
+def compressed(image: NDArray[np.uint8], scale: int, seed: int) -> NDArray[np.uint8]:
+    """Degrade as `Degradation` does by default, and return the luma."""
+    return luma(Degradation()(image, scale, seed))
+
+
+def _pairs(settings: Settings, images: Pictures) -> TrainingSet:
+    if settings.rescale:
+        images = images + [to_codes(imresize(item, size)) for size in RESCALED for item in images]
+    random = settings.images == Images.COMPRESSED
+    shrink: Shrink = compressed if random else bicubic
+    return TrainingSet(
+        images,
+        scale=settings.scale,
+        patch=settings.patch,
+        margin=KimSR.margin,
+        seed=settings.seed,
+        shrink=shrink,
+        variants=VARIANTS if random else 1,
+        teacher=load_float(settings.teacher) if settings.teacher else None,
+        teacher_share=settings.teacher_share,
+    )
 
 
 @contextmanager
@@ -81,6 +120,7 @@ def train(
     log: Path,
     checkpoint: Path,
     resume: bool = False,
+    device: str = "cpu",
     report_line: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Train a network and keep its best weights.
@@ -99,6 +139,8 @@ def train(
         Resume state, rewritten atomically every epoch.
     resume
         Continue from the checkpoint.
+    device
+        Where to train, ``"cpu"`` or ``"cuda"``.
     report_line
         Receives every line of the log.
 
@@ -107,15 +149,13 @@ def train(
     DataError, TrainingError
         With a one-line message.
     """
+    for path in (out, log, checkpoint):
+        if path.is_dir():
+            raise TrainingError(f"cannot write {path}: it is a folder")
     training, held_out, test = load_images(data)
-    pairs = TrainingSet(
-        training,
-        scale=settings.scale,
-        patch=settings.patch,
-        margin=KimSR.margin,
-        seed=settings.seed,
-    )
-    trainer = Trainer(settings, pairs, held_out, test)
+    pairs = _pairs(settings, training)
+    start = load_float(settings.start) if settings.start else None
+    trainer = Trainer(settings, pairs, held_out, test, start=start, device=device)
     if resume:
         trainer.restore(checkpoint)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +173,7 @@ def train(
                 report = trainer.run_epoch(advance)
                 if report.improved:
                     metadata = trainer.metadata(report)
-                    save_float(out, trainer.model, metadata, state=trainer.average)
+                    save_float(out, trainer.averaged(), metadata)
                 trainer.save_checkpoint(checkpoint)
                 write(
                     f"step {report.step:6d}  loss {report.loss:.6f}"
@@ -143,10 +183,12 @@ def train(
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="Folder that holds T91, BSD200 and Set5.")],
     out: Annotated[Path, typer.Option(help="Weights file to write (.safetensors).")],
-    scale: Annotated[int, typer.Option(min=2, max=4)] = 2,
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps in all.")] = Settings.steps,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of T91, BSD200, Set5; default: $FXP_DATA.")
+    ] = None,
+    scale: Annotated[int, typer.Option(min=2, max=4)] = Settings.scale,
+    steps: Annotated[int, typer.Option(min=1, help="Optimizer steps in all.")] = Settings.steps,
     epoch: Annotated[int, typer.Option(min=1, help="Steps between measurements.")] = Settings.epoch,
     batch: Annotated[int, typer.Option(min=1, help="Patches per step.")] = Settings.batch,
     patch: Annotated[int, typer.Option(min=16, help="Low-resolution side.")] = Settings.patch,
@@ -155,42 +197,58 @@ def main(
         float, typer.Option(min=0.0, max=0.99999, help="Decay of the weight average; 0 = off.")
     ] = Settings.average,
     loss: Annotated[Loss, typer.Option(help="Pixel loss.")] = Loss.L1,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    finish: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of the steps, at the end, on mse.")
+    ] = Settings.finish,
+    seed: Annotated[int, typer.Option(min=0)] = Settings.seed,
+    optimizer: Annotated[Optimizer, typer.Option(help="Update rule.")] = Optimizer.SOAP,
+    precision: Annotated[
+        Precision, typer.Option(help="Of forward and backward; weights stay float32.")
+    ] = Precision.BFLOAT16,
+    compiled: Annotated[bool, typer.Option(help="Fuse the step with torch.compile.")] = True,
+    branches: Annotated[bool, typer.Option(help="Re-parameterize kernels.")] = Settings.branches,
+    rescale: Annotated[bool, typer.Option(help="Shrunk images too.")] = Settings.rescale,
+    images: Annotated[Images, typer.Option(help="Degradation of the inputs.")] = Images.BICUBIC,
+    start: Annotated[str, typer.Option(help="Weights to start from: name or file.")] = "",
+    teacher: Annotated[str, typer.Option(help="Weights of a larger network to imitate.")] = "",
+    teacher_share: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of the teacher in the targets.")
+    ] = Settings.teacher_share,
+    weight_bits: Annotated[
+        int, typer.Option(min=0, max=24, help="Train with fixed-point weights; 0 = float.")
+    ] = Settings.weight_bits,
+    activation_bits: Annotated[
+        int, typer.Option(min=0, max=24, help="And activations; 0 = float.")
+    ] = Settings.activation_bits,
     skip_from: Annotated[Skip, typer.Option(help="Start of the skip.")] = Skip.POST_RELU,
-    relu_after_add: bool = True,
-    relu_between_depthwise_pointwise: bool = False,
+    relu_after_add: bool = Settings.relu_after_add,
+    relu_between_depthwise_pointwise: bool = Settings.relu_between_depthwise_pointwise,
+    width: Annotated[int, typer.Option(min=1, help="Factor on the feature maps.")] = Settings.width,
     log: Annotated[Path | None, typer.Option(help="Default: --out with .log.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="Default: --out with .pt.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint.")] = False,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
 ) -> None:
-    """Train the KimSR network on the CPU."""
-    settings = Settings(
-        scale=scale,
-        steps=steps,
-        epoch=epoch,
-        batch=batch,
-        patch=patch,
-        rate=rate,
-        average=average,
-        loss=loss.value,
-        seed=seed,
-        skip_from="pre_relu" if skip_from is Skip.PRE_RELU else "post_relu",
-        relu_after_add=relu_after_add,
-        relu_between_depthwise_pointwise=relu_between_depthwise_pointwise,
-    )
+    """Train the KimSR network, in floating point or with the roundings of its fixed-point model."""
+    given = locals()
+    values: dict[str, Any] = {field.name: given[field.name] for field in fields(Settings)}
+    # Plain text, so that checkpoints hold no types of this package.
+    values = {name: str(v) if isinstance(v, StrEnum) else v for name, v in values.items()}
     try:
+        settings = Settings(**values)
         torch.set_num_threads(threads)
         train(
             settings,
-            data,
+            data_folder(data),
             out,
             log=log or out.with_suffix(".log"),
             checkpoint=checkpoint or out.with_suffix(".pt"),
             resume=resume,
+            device=device,
             report_line=typer.echo,
         )
-    except (DataError, ImageError, TrainingError, OSError) as error:
+    except (DataError, ImageError, TrainingError, WeightsError, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Training loop of KimSR: settings, optimiser steps, running average and checkpoints."""
+"""Training loop of KimSR: optimizer steps, running average, measurements and checkpoints."""
 
 from __future__ import annotations
 
@@ -7,95 +7,30 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from enum import StrEnum
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from pytorch_optimizer import SOAP
+from torch import Tensor, nn
 
+import fxp
 from fxp.files import replace_file
+from fxp.imaging.colour import luma
 
-from .data import TrainingSet
-from .measure import scores
-from .networks import KimSR, SkipSource
+from .branches import add_branches
+from .fixed import formats, quantize_network
+from .measure import fixed_scores, scores
+from .networks import KimSR
+from .patches import Batch, TrainingSet
+from .settings import Loss, Optimizer, Precision, Settings, TrainingError
 
-Images = list[NDArray[np.uint8]]
+Pictures = list[NDArray[np.uint8]]
 
 TRAINING_FOLDERS = ("T91", "BSD200")
-
-
-class TrainingError(Exception):
-    """Training cannot start or go on; the message is one line."""
-
-
-class Loss(StrEnum):
-    """Pixel loss: mean absolute or mean squared error."""
-
-    L1 = "l1"
-    MSE = "mse"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that determines a training run, besides the images.
-
-    Attributes
-    ----------
-    scale
-        Enlargement factor.
-    steps
-        Optimiser steps of the whole run; sets the cosine schedule.
-    epoch
-        Steps between measurements and checkpoints.
-    batch, patch
-        Patches per step, and their low-resolution side in pixels.
-    rate
-        Peak learning rate of Adam; the first 1 % of the steps ramp up to it.
-    average
-        Decay of the running average of the weights; 0 turns it off.
-    loss
-        Pixel loss.
-    seed
-        Seed of the initial weights and of the patches.
-    skip_from, relu_after_add, relu_between_depthwise_pointwise
-        Options of `KimSR`.
-    """
-
-    scale: int = 2
-    steps: int = 50_000
-    epoch: int = 1000
-    batch: int = 16
-    patch: int = 48
-    rate: float = 3e-3
-    average: float = 0.999
-    loss: str = "l1"
-    seed: int = 0
-    skip_from: SkipSource = "post_relu"
-    relu_after_add: bool = True
-    relu_between_depthwise_pointwise: bool = False
-
-    def command(self) -> str:
-        """Return the command line of this run, with placeholders for the paths."""
-        default = asdict(Settings())
-        words = ["python -m models.sr.train --data DIR --out FILE"]
-        for name, value in asdict(self).items():
-            option = name.replace("_", "-")
-            if isinstance(value, bool):
-                if value != default[name]:
-                    words.append(f"--{option}" if value else f"--no-{option}")
-            else:
-                words.append(f"--{option} {value}")
-        return " ".join(words)
-
-    def rate_at(self, step: int) -> float:
-        """Return the learning rate of a step: linear warm-up, then cosine to zero."""
-        warmup = max(1, self.steps // 100)
-        progress = step / max(1, self.steps)
-        cosine = 0.5 * (1.0 + math.cos(math.pi * min(1.0, progress)))
-        return self.rate * min(1.0, (step + 1) / warmup) * cosine
 
 
 @dataclass(frozen=True)
@@ -109,7 +44,8 @@ class Report:
     loss
         Mean training loss of the epoch, image range [0, 1].
     held_out, test
-        PSNR of the averaged weights in decibel; NaN without such images.
+        PSNR of the averaged weights in decibel; NaN without such images. Of the fixed-point model
+        if the run trains one.
     improved
         The held-out PSNR is the best so far.
     seconds
@@ -125,7 +61,7 @@ class Report:
 
 
 class Trainer:
-    """Training state: network, running average, optimiser, best score.
+    """Training state: network, running average, optimizer, best score.
 
     Parameters
     ----------
@@ -134,52 +70,108 @@ class Trainer:
     training
         Source of the patches.
     held_out, test
-        Luma images that choose the weights, and that are measured only.
+        Images that choose the weights, and that are measured only.
+    start
+        Network to start from; by default a new one.
+    device
+        Where to train: ``"cpu"`` or ``"cuda"``.
     """
 
     def __init__(
-        self, settings: Settings, training: TrainingSet, held_out: Images, test: Images
+        self,
+        settings: Settings,
+        training: TrainingSet,
+        held_out: Pictures,
+        test: Pictures,
+        *,
+        start: KimSR | None = None,
+        device: str = "cpu",
     ) -> None:
-        self.settings = settings
-        self.training, self.held_out, self.test = training, held_out, test
+        self.settings, self.training, self.device = settings, training, device
+        self.held_out, self.test = held_out, test
         torch.manual_seed(settings.seed)
-        model = KimSR(
-            settings.scale,
-            skip_from=settings.skip_from,
-            relu_after_add=settings.relu_after_add,
-            relu_between_depthwise_pointwise=settings.relu_between_depthwise_pointwise,
-        )
-        # Depthwise convolutions train about 1.5 times faster on a CPU in this layout.
-        self.model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self.optimiser = torch.optim.Adam(self.model.parameters(), settings.rate)
-        self.average = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.model = KimSR(**settings.network())
+        self._names = list(self.model.state_dict())
+        if start is not None:
+            self.model.load_state_dict(start.state_dict())
+        self.network = self._prepared().to(device)
+        parameters = list(self.network.parameters())
+        if settings.optimizer == Optimizer.SOAP:
+            self.optimizer = SOAP(parameters, settings.rate, weight_decay=0.0)
+        else:
+            self.optimizer = torch.optim.Adam(parameters, settings.rate)
+        self._loss = torch.compile(self._plain_loss) if settings.compiled else self._plain_loss
+        self.average = {name: value.clone() for name, value in self.weights().items()}
         self.step = 0
         self.best = -math.inf
 
-    def _train_step(self) -> float:
+    def _prepared(self) -> nn.Module:
+        """Return the module that trains."""
         settings = self.settings
-        batch = self.training.batch(self.step, settings.batch)
-        for group in self.optimiser.param_groups:
+        if settings.fixed:
+            return fxp.prepare_qat(
+                self.model.eval(), **formats(settings.scale), **settings.widths()
+            )
+        if settings.branches:
+            add_branches(self.model)
+        self.model.merge()
+        return self.model.train()
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the present weights of the plain network; branches are summed up."""
+        return {name: attrgetter(name)(self.network).detach() for name in self._names}
+
+    def _plain_loss(self, low: Tensor, high: Tensor, mask: Tensor, squared: bool) -> Tensor:
+        reduced = self.settings.precision == Precision.BFLOAT16
+        with torch.autocast(self.device, torch.bfloat16, enabled=reduced):
+            difference = self.network(low) - high
+        error = difference.square() if squared else difference.abs()
+        return (error * mask).sum() / mask.sum()
+
+    def _tensors(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        low, high, mask = (
+            torch.from_numpy(array).to(self.device) for array in (batch.low, batch.high, batch.mask)
+        )
+        if self.settings.fixed:
+            # The fixed-point model takes 8-bit codes in steps of 1/256.
+            low, high = low * (255 / 256), high * (255 / 256)
+        return low.contiguous(memory_format=torch.channels_last), high, mask
+
+    def _train_step(self) -> float:
+        """Do one step and return its loss; raises `TrainingError` if that is not finite."""
+        settings = self.settings
+        for group in self.optimizer.param_groups:
             group["lr"] = settings.rate_at(self.step)
-        mask = torch.from_numpy(batch.mask)
-        difference = self.model(torch.from_numpy(batch.low)) - torch.from_numpy(batch.high)
-        error = difference.abs() if settings.loss == Loss.L1 else difference.square()
-        loss = (error * mask).sum() / mask.sum()
-        self.optimiser.zero_grad()
+        tensors = self._tensors(self.training.batch(self.step, settings.batch))
+        loss = self._loss(*tensors, settings.loss_at(self.step) == Loss.MSE)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise TrainingError(f"loss is not finite after step {self.step}; lower --rate")
+        self.optimizer.zero_grad()
         loss.backward()
-        self.optimiser.step()
+        self.optimizer.step()
         self.step += 1
         # The average follows closely at first, so that it forgets the initial weights.
         decay = min(settings.average, self.step / (self.step + 10)) if settings.average else 0.0
-        for name, value in self.model.state_dict().items():
-            self.average[name].lerp_(value, 1.0 - decay)
-        return loss.item()
+        for name, weight in self.weights().items():
+            self.average[name].lerp_(weight, 1.0 - decay)
+        return value
 
     def averaged(self) -> KimSR:
-        """Return a copy of the network with the averaged weights, in eval mode."""
-        model = KimSR(**self.model.options())
+        """Return the plain network with the averaged weights, on the CPU in eval mode."""
+        model = KimSR(**self.settings.network())
         model.load_state_dict(self.average)
         return model.eval()
+
+    def measure(self, images: Pictures) -> float:
+        """Return the mean PSNR of the averaged weights in decibel; NaN without images."""
+        if not images:
+            return math.nan
+        settings, model = self.settings, self.averaged()
+        grey = [luma(image) for image in images]
+        if not settings.fixed:
+            return scores(model, grey, settings.scale).psnr
+        return fixed_scores(quantize_network(model, **settings.widths()), grey, settings.scale).psnr
 
     def run_epoch(self, advance: Callable[[], None] = lambda: None) -> Report:
         """Train to the next multiple of the epoch length or the end, then measure.
@@ -198,16 +190,14 @@ class Trainer:
         settings = self.settings
         end = min(settings.steps, (self.step // settings.epoch + 1) * settings.epoch)
         losses = []
-        self.model.train()
         while self.step < end:
             losses.append(self._train_step())
             advance()
         mean = float(np.mean(losses)) if losses else math.nan
-        if not math.isfinite(mean):
-            raise TrainingError(f"loss is not finite after step {self.step}; lower --rate")
-        model = self.averaged()
-        held_out = scores(model, self.held_out, settings.scale).psnr
-        test = scores(model, self.test, settings.scale).psnr if self.test else math.nan
+        if isinstance(self.network, fxp.QatModel):
+            # The formats follow the weights, and are those that the final conversion will choose.
+            self.network.requantize()
+        held_out, test = self.measure(self.held_out), self.measure(self.test)
         improved = held_out > self.best
         self.best = max(self.best, held_out)
         return Report(self.step, mean, held_out, test, improved, time.monotonic() - started)
@@ -216,9 +206,9 @@ class Trainer:
         """Return the state that `restore` needs to continue bit for bit."""
         return {
             "settings": asdict(self.settings),
-            "model": self.model.state_dict(),
+            "network": self.network.state_dict(),
             "average": self.average,
-            "optimiser": self.optimiser.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "best": self.best,
         }
@@ -238,7 +228,7 @@ class Trainer:
             If the file is missing, damaged or of a run with other settings.
         """
         try:
-            state = torch.load(path, weights_only=True, map_location="cpu")
+            state = torch.load(path, weights_only=True, map_location=self.device)
             saved = state["settings"]
         except FileNotFoundError as error:
             raise TrainingError(f"checkpoint not found: {path}") from error
@@ -249,8 +239,10 @@ class Trainer:
         if changed:
             raise TrainingError(f"checkpoint has other settings: {', '.join(changed)}")
         try:
-            self.model.load_state_dict(state["model"])
-            self.optimiser.load_state_dict(state["optimiser"])
+            self.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if isinstance(self.network, fxp.QatModel):
+                self.network.requantize()
             average: dict[str, Tensor] = state["average"]
             self.average = {name: average[name].clone() for name in self.average}
             self.step, self.best = int(state["step"]), float(state["best"])
@@ -262,7 +254,7 @@ class Trainer:
         entries = {
             "training_command": self.settings.command(),
             "training_images": " + ".join(TRAINING_FOLDERS),
-            "degradation": "bicubic",
+            "degradation": self.settings.images,
             "step": str(report.step),
             "held_out_psnr": f"{report.held_out:.4f}",
             "torch": str(torch.__version__),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,8 +29,6 @@ from models.sr import (
     KimSR,
     TrainingSet,
     WeightsError,
-    bicubic_scores,
-    degrade,
     load_float,
     modcrop,
     read_folder,
@@ -39,12 +38,22 @@ from models.sr import (
 )
 from models.sr.networks import KimSROptions
 from models.sr.patches import dihedral
-from models.sr.train import main
-from models.sr.trainer import Settings, Trainer, TrainingError
+from models.sr.settings import Settings, TrainingError
+from models.sr.train import compressed, main
+from models.sr.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = Settings(steps=6, epoch=2, batch=2, patch=16, rate=2e-3)
+TINY = Settings(steps=6, epoch=2, batch=2, patch=16, rate=2e-3, compiled=False)
 SHIPPED = "kimsr_x2_bicubic"
+
+KINDS: dict[str, dict[str, Any]] = {
+    "soap": {},
+    "adam": {"optimizer": "adam", "precision": "float32"},
+    "branches": {"branches": True},
+    "fixed": {"weight_bits": 6, "activation_bits": 10, "precision": "float32", "rate": 1e-3},
+    "squared at the end": {"finish": 0.5, "average": 0.0},
+}
+"""Settings of a run, besides `TINY`."""
 
 rng = np.random.default_rng
 
@@ -310,29 +319,30 @@ class TestData:
 
 class TestTraining:
     def test_learns(self) -> None:
-        trainer = make_trainer(Settings(steps=60, epoch=30, batch=4, patch=16, rate=5e-3))
+        trainer = make_trainer(replace(TINY, steps=60, epoch=30, batch=4, rate=5e-3))
         first = trainer.run_epoch()
         second = trainer.run_epoch()
         assert second.loss < first.loss
         assert second.improved
         assert trainer.step == 60
 
-    def test_resume_equals_uninterrupted(self, tmp_path: Path) -> None:
-        whole = make_trainer()
-        for _ in range(3):
-            whole.run_epoch()
-        part = make_trainer()
-        part.run_epoch()
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_resume_equals_uninterrupted(self, tmp_path: Path, kind: str) -> None:
+        settings = replace(TINY, **KINDS[kind])
+        whole = make_trainer(settings)
+        losses = [whole.run_epoch().loss for _ in range(3)]
+        part = make_trainer(settings)
+        assert part.run_epoch().loss == losses[0]
         part.save_checkpoint(tmp_path / "state.pt")
-        resumed = make_trainer()
+        resumed = make_trainer(settings)
         resumed.restore(tmp_path / "state.pt")
-        for _ in range(2):
-            resumed.run_epoch()
+        assert [resumed.run_epoch().loss for _ in range(2)] == losses[1:]
         assert resumed.step == whole.step == 6
         assert resumed.best == whole.best
-        for name, value in whole.model.state_dict().items():
-            assert torch.equal(value, resumed.model.state_dict()[name])
-            assert torch.equal(whole.average[name], resumed.average[name])
+        for name, value in whole.network.state_dict().items():
+            assert torch.equal(value, resumed.network.state_dict()[name])
+        for name, value in whole.average.items():
+            assert torch.equal(value, resumed.average[name])
 
     def test_restore_errors(self, tmp_path: Path) -> None:
         path = tmp_path / "state.pt"
@@ -343,14 +353,71 @@ class TestTraining:
             make_trainer().restore(path)
         make_trainer().save_checkpoint(path)
         with pytest.raises(TrainingError, match="other settings: steps"):
-            make_trainer(Settings(steps=7, epoch=2, batch=2, patch=16, rate=2e-3)).restore(path)
+            make_trainer(replace(TINY, steps=7)).restore(path)
 
     def test_not_finite(self) -> None:
         trainer = make_trainer()
         with torch.no_grad():
-            trainer.model.head.weight.fill_(float("nan"))
+            trainer.network.head.weight.fill_(float("nan"))
         with pytest.raises(TrainingError, match="not finite"):
             trainer.run_epoch()
+
+    def test_branches_collapse(self) -> None:
+        trainer = make_trainer(replace(TINY, branches=True, average=0.0, precision="float32"))
+        count = sum(weight.numel() for weight in trainer.network.parameters())
+        plain = trainer.averaged()
+        assert count > 5 * sum(weight.numel() for weight in plain.parameters()) == 5 * 2560
+        luma_image = torch.rand(1, 1, 9, 11)
+        with torch.no_grad():
+            before = plain(luma_image)
+            for parameter in trainer.network.parameters():
+                parameter += 0.1 * torch.randn_like(parameter)
+            trainer.average = trainer.weights()
+            after = trainer.averaged()(luma_image)
+            assert not torch.equal(before, after)
+            torch.testing.assert_close(after, trainer.network.eval()(luma_image))
+
+    def test_merged_is_the_same_function(self) -> None:
+        torch.manual_seed(0)
+        model = KimSR().double().eval()
+        torch.nn.init.normal_(model.tail.pointwise.weight)
+        luma_image = torch.rand(1, 1, 9, 11, dtype=torch.float64)
+        separate = model(luma_image)
+        model.merge()
+        torch.testing.assert_close(model(luma_image), separate)
+        assert model.body.merged
+
+    def test_wide_network_teaches(self) -> None:
+        image = luma(smooth_image(48, 56, 4))
+        torch.manual_seed(0)
+        teacher = KimSR(width=2).eval()
+        arguments: dict[str, Any] = {"scale": 2, "patch": 16}
+        plain = TrainingSet([image], **arguments)
+        taught = TrainingSet([image], **arguments, teacher=teacher, teacher_share=0.25)
+        with torch.no_grad():
+            low = torch.from_numpy(plain.low[0]).float()[None, None] / 255
+            views = [torch.rot90(low, turn, (2, 3)) for turn in range(4)]
+            views += [view.flip(3) for view in views]
+            outputs = [teacher(view) for view in views]
+            outputs[4:] = [output.flip(3) for output in outputs[4:]]
+            back = [torch.rot90(output, -(i % 4), (2, 3)) for i, output in enumerate(outputs)]
+            expected = 0.75 * plain.high[0] + 0.25 * 255 * sum(back)[0, 0].numpy() / 8
+        np.testing.assert_allclose(taught.high[0], expected, rtol=1e-4, atol=1e-2)
+
+    def test_compressed_inputs(self) -> None:
+        image = smooth_image(48, 56, 4)
+        pairs = TrainingSet([image], scale=2, patch=16, shrink=compressed, variants=3, seed=5)
+        assert len(pairs.low) == len(pairs.high) == 3
+        assert len({low.tobytes() for low in pairs.low}) == 3
+        again = TrainingSet([image], scale=2, patch=16, shrink=compressed, variants=3, seed=5)
+        assert np.array_equal(pairs.low, again.low)
+
+    @pytest.mark.parametrize(
+        "bad", [{"weight_bits": 8}, {"weight_bits": 8, "activation_bits": 8, "branches": True}]
+    )
+    def test_settings_that_contradict(self, bad: dict[str, Any]) -> None:
+        with pytest.raises(TrainingError, match="--"):
+            Settings(**bad)
 
     def test_schedule(self) -> None:
         settings = Settings(steps=1000, rate=1.0)
@@ -371,6 +438,7 @@ class TestCommand:
     def arguments(self, data: Path, out: Path) -> list[str]:
         return (
             f"--data {data} --out {out} --steps 4 --epoch 2 --batch 2 --patch 16 --threads 1"
+            " --no-compiled"
         ).split()
 
     def test_writes_weights_log_and_checkpoint(
@@ -395,21 +463,26 @@ class TestCommand:
         assert again.exit_code == 0, again.output
         assert "resumed at step 4" in out.with_suffix(".log").read_text()
 
-    @pytest.mark.parametrize("fault", ["folder", "image"])
+    @pytest.mark.parametrize("fault", ["folder", "image", "out"])
     def test_one_line_on_failure(
         self, command: Typer, data_folder: Path, tmp_path: Path, fault: str
     ) -> None:
         arguments = self.arguments(data_folder, tmp_path / "x.safetensors")
         if fault == "folder":
             arguments[1] = str(tmp_path / "nowhere")
-        else:
+        elif fault == "image":
             (data_folder / "T91" / "1.png").write_bytes(b"broken")
+        else:
+            (tmp_path / "x.safetensors").mkdir()
+            (tmp_path / "x.log").write_text("an earlier run")
         result = CliRunner().invoke(command, arguments)
         assert result.exit_code == 1
         assert result.output.startswith("error: ")
         assert result.output.count("\n") == 1
-        assert {"folder": "nowhere", "image": "1.png"}[fault] in result.output
-        assert not (tmp_path / "x.safetensors").exists()
+        assert {"folder": "nowhere", "image": "1.png", "out": "is a folder"}[fault] in result.output
+        assert not (tmp_path / "x.safetensors").is_file()
+        if fault == "out":
+            assert (tmp_path / "x.log").read_text() == "an earlier run"
 
 
 class TestWeights:
@@ -441,14 +514,3 @@ class TestWeights:
         # A made-up edge: better than nearest-neighbour enlargement, which an untrained net gives.
         images = [luma(smooth_image(64, 64, seed)) for seed in range(2)]
         assert scores(model, images, 2).psnr > scores(KimSR(), images, 2).psnr + 3
-
-
-def test_bicubic_row_of_set5() -> None:
-    if "FXP_DATA" not in os.environ:
-        pytest.skip("set FXP_DATA to the folder that holds Set5")
-    images = list(read_folder(Path(os.environ["FXP_DATA"]) / "Set5").values())
-    psnr, ssim = bicubic_scores(images, 2)
-    assert (round(psnr, 2), round(ssim, 4)) == (33.66, 0.9299)
-    rounded = bicubic_scores(images, 2, round_input=True)
-    assert rounded.psnr == pytest.approx(33.652, abs=5e-4)
-    assert degrade(modcrop(images[0], 2), 2).dtype == np.float64
