@@ -42,8 +42,8 @@ class Term(NamedTuple):
     sign: int
 
 
-_VALUES = 1 << 24
-_SHIFTS = 1 << 7
+_VALUE_BITS, _SHIFT_BITS = 24, 7
+_VALUES, _SHIFTS = 1 << _VALUE_BITS, 1 << _SHIFT_BITS
 
 
 def signed_digits(number: int) -> Iterator[tuple[int, int]]:
@@ -111,7 +111,7 @@ class RowTerms:
             for value in row:
                 self.users[value].add(index)
         self._count_all()
-        self.queue = [(-count, key) for key, count in self.counts.items() if count > 1]
+        self.queue = [self._rank(count, key) for key, count in self.counts.items() if count > 1]
         heapq.heapify(self.queue)
 
     def _count_all(self) -> None:
@@ -121,15 +121,22 @@ class RowTerms:
                 for second in terms[position + 1 :]:
                     self.counts[_key(*first, *second)] += 1
 
+    def _rank(self, count: int, key: int) -> tuple[int, int, int, int]:
+        """Return the place in the queue: frequent pairs first, then early and narrow sums."""
+        pair = key >> 1 + _SHIFT_BITS
+        depths = self.depths
+        depth = max(depths[pair >> _VALUE_BITS], depths[pair & _VALUES - 1])
+        return -count, depth, abs((key >> 1 & _SHIFTS - 1) - _SHIFTS // 2), key
+
     def best(self) -> tuple[Pair, list[tuple[int, int, int]]] | None:
         """Return the most frequent pair and its occurrences, or None if none occurs twice."""
         while self.queue:
-            negative, key = heapq.heappop(self.queue)
+            negative, *_, key = heapq.heappop(self.queue)
             count = self.counts.get(key, 0)
             if count < 2:
                 continue
             if count < -negative:
-                heapq.heappush(self.queue, (-count, key))
+                heapq.heappush(self.queue, self._rank(count, key))
                 continue
             pair = _pair(key)
             found = list(self._occurrences(pair))
@@ -137,7 +144,7 @@ class RowTerms:
                 continue
             # Digits that overlap are counted twice, and rows may be too deep already.
             if len(found) < count and self.queue and len(found) < -self.queue[0][0]:
-                heapq.heappush(self.queue, (-len(found), key))
+                heapq.heappush(self.queue, self._rank(len(found), key))
                 self.counts[key] = len(found)
                 continue
             return pair, found
@@ -195,7 +202,7 @@ class RowTerms:
                 key = _key(value, shift, sign, other, other_shift, other_sign)
                 counts[key] += 1
                 if counts[key] > 1:
-                    heapq.heappush(self.queue, (-counts[key], key))
+                    heapq.heappush(self.queue, self._rank(counts[key], key))
         row.setdefault(value, {})[shift] = sign
         self.users[value].add(index)
         self.levels[index] += 1 << self.depths[value]

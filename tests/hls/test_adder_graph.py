@@ -96,9 +96,9 @@ def test_adders_of_small_matrices(weights: list[list[int]], adders: int):
 )
 def test_adders_of_large_matrices(outputs: int, inputs: int, most: int, seconds: float):
     matrix = normal_matrix(outputs, inputs)
-    start = time.perf_counter()
+    start = time.process_time()
     graph = adder_graph(matrix, (-8192, 8191))
-    assert time.perf_counter() - start < seconds
+    assert time.process_time() - start < seconds
     assert graph.counts.adders <= most
     assert graph == adder_graph(matrix, (-8192, 8191))
     fewest = adder_graph(matrix, (-8192, 8191), extra_depth=0)
