@@ -36,6 +36,7 @@ benchmarks: $(VENV)/installed
 	$(BIN)/python -m benchmarks.quantization
 	$(BIN)/python -m benchmarks.speed
 	test -z "$(FXP_DATA)" || $(BIN)/python -m benchmarks.psnr
+	test -z "$(FXP_DATA)" || $(BIN)/python -m benchmarks.training
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo_output

@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import typer
+from PIL import Image
 
 import benchmarks.quantization as quantization
 import benchmarks.speed.__main__ as speed
+import benchmarks.training as training
 from benchmarks import report
 from benchmarks.speed import libraries, tables, versus
 from benchmarks.speed.timing import Settings, best_times
@@ -191,3 +194,18 @@ def test_contenders_take_turns():
     best = best_times(calls, Settings(rounds=2, turn_seconds=0.0))
     assert "".join(order) == "ab" + 2 * "aabb"
     assert all(0 < seconds < 1 for seconds in best.values())
+
+
+def test_training_benchmark_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    pixels = np.random.default_rng(0).integers(0, 256, (100, 104, 3), dtype=np.uint8)
+    for name in ("T91", "BSD200", "Set5", "Set14", "B100"):
+        (tmp_path / name).mkdir()
+        for number in range(2):
+            Image.fromarray(pixels[number:]).save(tmp_path / name / f"{number}.png")
+    training.main(
+        tmp_path, steps=2, threads=1, only="twice the width", compiled=False, out=tmp_path
+    )
+    page = (tmp_path / "training.md").read_text()
+    names = [line.split(" | ")[0].removeprefix("| ") for line in page.splitlines() if "|" in line]
+    assert names[2:] == [training.TEACHER, training.VARIANTS[-1][0]]
+    assert "wrote" in capsys.readouterr().out

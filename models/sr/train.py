@@ -78,7 +78,8 @@ def compressed(image: NDArray[np.uint8], scale: int, seed: int) -> NDArray[np.ui
     return luma(Degradation()(image, scale, seed))
 
 
-def _pairs(settings: Settings, images: Pictures) -> TrainingSet:
+def training_pairs(settings: Settings, images: Pictures) -> TrainingSet:
+    """Return the patches that a run trains on, from the images as they were read."""
     if settings.rescale:
         images = images + [to_codes(imresize(item, size)) for size in RESCALED for item in images]
     random = settings.images == Images.COMPRESSED
@@ -153,7 +154,7 @@ def train(
         if path.is_dir():
             raise TrainingError(f"cannot write {path}: it is a folder")
     training, held_out, test = load_images(data)
-    pairs = _pairs(settings, training)
+    pairs = training_pairs(settings, training)
     start = load_float(settings.start) if settings.start else None
     trainer = Trainer(settings, pairs, held_out, test, start=start, device=device)
     if resume:

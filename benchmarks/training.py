@@ -1,0 +1,100 @@
+"""What every ingredient of training gives: short runs of KimSR ×2 that differ in one thing.
+
+``python -m benchmarks.training --data DIR`` trains all of them, half an hour on one core,
+and writes the table to the docs.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.progress import track
+
+from benchmarks.report import ROOT, environment, markdown_table, write_page
+from fxp.cli.messages import one_line
+from fxp.imaging.colour import luma
+from models.sr.data import data_folder, read_folder
+from models.sr.measure import scores
+from models.sr.settings import Settings
+from models.sr.train import load_images, training_pairs
+from models.sr.trainer import Trainer
+from models.sr.weights_file import save_float
+
+TEACHER = "SOAP, network of twice the width"
+BASE = Settings(steps=4000, epoch=4000)
+ADAM: dict[str, Any] = {"optimizer": "adam", "rate": 0.006}
+VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("Adam, float32", ADAM | {"precision": "float32"}),
+    ("Adam", ADAM),
+    ("Adam, parallel branches", ADAM | {"branches": True}),
+    ("**SOAP**", {}),
+    ("SOAP, another seed", {"seed": 1}),
+    ("SOAP, parallel branches", {"branches": True}),
+    ("SOAP, four times the batch", {"batch": 64}),
+    ("SOAP, squared error throughout", {"loss": "mse"}),
+    ("SOAP, squared error in the last fifth", {"finish": 0.2}),
+    ("SOAP, shrunk images too", {"rescale": True}),
+    ("SOAP, skip from before the ReLU", {"skip_from": "pre_relu"}),
+    ("SOAP, no ReLU after the addition", {"relu_after_add": False}),
+    (TEACHER, {"width": 2}),
+    ("SOAP, half the target from a network of twice the width", {"teacher": TEACHER}),
+)
+SETS = ("Set5", "Set14", "B100")
+
+
+def main(
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of T91, BSD200 and the test sets; or $FXP_DATA.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of every run.")] = BASE.steps,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    only: Annotated[str, typer.Option(help="Only runs whose name holds this text.")] = "",
+    compiled: Annotated[bool, typer.Option(help="Use torch.compile.")] = True,
+    out: Annotated[Path, typer.Option(help="Folder of the page.")] = ROOT / "docs" / "benchmarks",
+) -> None:
+    """Train KimSR once per ingredient and publish what each gave."""
+    torch.set_num_threads(threads)
+    folder = data_folder(data)
+    training, held_out, test = load_images(folder)
+    sets = {name: list(read_folder(folder / name).values()) for name in SETS}
+    sets["held out"] = [luma(image) for image in held_out]
+    rows = []
+    with tempfile.TemporaryDirectory() as work:
+        for name, options in track([item for item in VARIANTS if only in item[0]], "training"):
+            if "teacher" in options:
+                options = {**options, "teacher": f"{work}/{options['teacher']}.safetensors"}
+            settings = replace(
+                BASE, **options, steps=steps, epoch=max(1, steps // 2), compiled=compiled
+            )
+            pairs = training_pairs(settings, training)
+            trainer = Trainer(settings, pairs, held_out, test)
+            # The first half holds the compilation, so the second is timed.
+            trainer.run_epoch()
+            seconds = 2 * trainer.run_epoch().seconds
+            save_float(Path(work) / f"{name}.safetensors", trainer.averaged())
+            psnrs = [scores(trainer.averaged(), images, settings.scale).psnr
+                     for images in sets.values()]  # fmt: skip
+            rows.append([name, *(f"{psnr:.3f}" for psnr in psnrs), f"{seconds:.0f}"])
+            print(" | ".join(rows[-1]), flush=True)
+    table = markdown_table(["run", *(f"{name} dB" for name in sets), "seconds"], rows)
+    body = (
+        f"KimSR ×2, {steps} steps of {BASE.batch} patches of {BASE.patch} × {BASE.patch}, rising to"
+        " the peak rate and falling along a cosine, running average of the weights. Forward and"
+        " backward in bfloat16 unless said otherwise. Each row differs from **SOAP**, or from Adam,"
+        f" in what its name says. PSNR on luma, unrounded input; {threads} thread.\n\n{table}\n\n"
+        f"{environment('torch', 'pytorch_optimizer', 'numpy')}"
+    )
+    print(body)
+    print(f"wrote {write_page(out, 'training', 'What each ingredient of training gives', body)}")
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except (ValueError, OSError) as error:
+        raise SystemExit(f"error: {one_line(error)}") from error
