@@ -85,7 +85,9 @@ def emit_rtl(
     name = identifier(graph.name if name is None else name).lower()
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise StreamingError(f"{name!r} is no name for a core: it must begin with a letter")
-    plan, output = plan_graph(graph, max_width=max_width, fold=fold, multipliers=multipliers)
+    plan, output = plan_graph(
+        graph, name=name, max_width=max_width, fold=fold, multipliers=multipliers
+    )
     width, height = _initial_size(graph, initial_size, max_width, max_height)
     final = output.stream
     core = Core(
@@ -113,7 +115,12 @@ def emit_rtl(
 
 
 def plan_graph(
-    graph: Graph, *, max_width: int, fold: int = 1, multipliers: str = "dsp"
+    graph: Graph,
+    *,
+    max_width: int,
+    fold: int = 1,
+    multipliers: str = "dsp",
+    name: str = "core",
 ) -> tuple[Plan, Planned]:
     """Return the plan of a core and its output.
 
@@ -125,7 +132,7 @@ def plan_graph(
     source = _check_graph(graph)
     form = source.format
     assert form is not None
-    plan = Plan(max_width, fold, multipliers)
+    plan = Plan(name, max_width, fold, multipliers)
     path = plan.new_path(Lag(), 0, "sequencer_tags")
     channels = source.shape[0]
     assert isinstance(channels, int)
@@ -206,23 +213,21 @@ def _port(value: Value, form: Format | None) -> Port:
     assert form is not None
     channels = value.shape[0]
     assert isinstance(channels, int)
-    return Port(
-        value.name, channels, form.width, form.frac, form.signed, -(-form.width // 8)
-    )
+    return Port(value.name, channels, form.width, form.frac, form.signed, -(-form.width // 8))
 
 
 def _tap(base: str, planned: Planned) -> Tap:
     stream, form = planned.stream, planned.format
-    return Tap(
-        planned.value, base, stream.fields, form.width, form.frac, form.signed, stream.scale
-    )
+    return Tap(planned.value, base, stream.fields, form.width, form.frac, form.signed, stream.scale)
 
 
 def _check_target(target: Path) -> None:
     if target.exists() and not target.is_dir():
         raise StreamingError(f"{target} is not a folder")
     if target.is_dir() and any(target.iterdir()) and not (target / "core.json").is_file():
-        raise StreamingError(f"{target} is not empty and holds no earlier core: name another folder")
+        raise StreamingError(
+            f"{target} is not empty and holds no earlier core: name another folder"
+        )
 
 
 def _write(target: Path, core: Core, plan: Plan, output: Planned) -> None:

@@ -169,6 +169,8 @@ class Plan:
 
     Attributes
     ----------
+    name
+        Name of the core.
     max_width
         Pixels of the longest line.
     fold
@@ -177,6 +179,7 @@ class Plan:
         Style of the weighted sums.
     """
 
+    name: str
     max_width: int
     fold: int
     multipliers: str

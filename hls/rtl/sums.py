@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fxp.formats import Format
 from fxp.graph import Node
+from hls.rtl.adder_graph_verilog import constant_matrix_module
 from hls.rtl.planning import (
     Cost,
     Plan,
@@ -42,55 +44,153 @@ def weighted_sums(
         ``(outputs, taps * channels / groups)``, tap by tap.
     """
     assert node.accumulator is not None
-    bits = node.accumulator.bits
-    outputs, products = matrix.shape
-    weights = [int(weight) for weight in matrix.reshape(-1)]
-    weight_bits = signed_bits(weights)
-    check_multiplier(plan, source.width + (not source.signed), weight_bits)
-    leaves = products + (bias is not None)
-    levels = (leaves - 1).bit_length()
-    wire = plan.wire("sums", outputs * bits)
-    plan.instance(
-        "fxp_dot",
-        wire,
-        {
-            "Taps": taps.channels // source.channels,
-            "Channels": source.channels,
-            "Groups": groups,
-            "Outputs": outputs,
-            "DataWidth": source.width,
-            "DataSigned": verilog_bit(source.signed),
-            "WeightWidth": weight_bits,
-            "SumWidth": bits,
-            "HasBias": verilog_bit(bias is not None),
-            "Weights": packed(weights, weight_bits),
-            "Biases": packed([0] * outputs if bias is None else [int(b) for b in bias], bits),
-        },
-        {"clk_i": "aclk", "taps_i": taps.wire, "sums_o": wire},
-        _cost(matrix, bias, source.width + (not source.signed) + weight_bits, bits),
+    sums = _Sums(
+        plan,
+        taps,
+        source,
+        matrix,
+        groups,
+        np.zeros(len(matrix), np.int64) if bias is None else bias,
+        node.accumulator.bits,
     )
-    latency = taps.latency + 1 + levels
-    return replace(taps, wire=wire, channels=outputs, width=bits, signed=True, latency=latency)
+    if plan.multipliers == "shift_add":
+        wire, clocks = sums.shift_add()
+    elif min(plan.fold, matrix.shape[1]) > 1:
+        wire, clocks = sums.folded(min(plan.fold, matrix.shape[1]))
+    else:
+        wire, clocks = sums.parallel()
+    return replace(
+        taps,
+        wire=wire,
+        channels=len(matrix),
+        width=node.accumulator.bits,
+        signed=True,
+        latency=taps.latency + clocks,
+    )
 
 
-def _cost(
-    matrix: NDArray[np.int64], bias: NDArray[np.int64] | None, product_bits: int, bits: int
-) -> Cost:
-    nonzero = np.count_nonzero(matrix, axis=1)
-    registers = 0
-    nodes = matrix.shape[1] + (bias is not None)
-    level = 0
-    while True:
-        registers += len(matrix) * nodes * min(bits, product_bits + level)
-        if nodes == 1:
-            break
-        nodes, level = (nodes + 1) // 2, level + 1
-    terms = nonzero + (bias is not None)
-    return Cost(
-        multipliers=int(nonzero.sum()),
-        adders=int(np.maximum(terms - 1, 0).sum()),
-        registers=registers,
-    )
+@dataclass(frozen=True)
+class _Sums:
+    plan: Plan
+    taps: Stream
+    source: Stream
+    matrix: NDArray[np.int64]
+    groups: int
+    bias: NDArray[np.int64]
+    bits: int
+
+    def _dsp(self) -> dict[str, int | str]:
+        """Parameters of the modules with multipliers."""
+        weights = [int(weight) for weight in self.matrix.reshape(-1)]
+        width = signed_bits(weights)
+        check_multiplier(self.plan, self._factor_bits, width)
+        return {
+            "Taps": self.taps.channels // self.source.channels,
+            "Channels": self.source.channels,
+            "Groups": self.groups,
+            "Outputs": len(self.matrix),
+            "DataWidth": self.source.width,
+            "DataSigned": verilog_bit(self.source.signed),
+            "WeightWidth": width,
+            "SumWidth": self.bits,
+            "Weights": packed(weights, width),
+            "Biases": packed([int(offset) for offset in self.bias], self.bits),
+        }
+
+    @property
+    def _factor_bits(self) -> int:
+        return self.source.width + (not self.source.signed)
+
+    def parallel(self) -> tuple[str, int]:
+        """A multiplier per weight."""
+        outputs, products = self.matrix.shape
+        parameters = self._dsp()
+        has_bias = bool(self.bias.any())
+        leaves = products + has_bias
+        terms = np.count_nonzero(self.matrix, axis=1)
+        product_bits = self._factor_bits + int(parameters["WeightWidth"])
+        wire = self.plan.wire("sums", outputs * self.bits)
+        self.plan.instance(
+            "fxp_dot",
+            wire,
+            {**parameters, "HasBias": verilog_bit(has_bias)},
+            {"clk_i": "aclk", "taps_i": self.taps.wire, "sums_o": wire},
+            Cost(
+                multipliers=int(terms.sum()),
+                adders=int(np.maximum(terms + has_bias - 1, 0).sum()),
+                registers=outputs * self._tree_registers(leaves, product_bits),
+            ),
+        )
+        return wire, 1 + (leaves - 1).bit_length()
+
+    def folded(self, fold: int) -> tuple[str, int]:
+        """A multiplier for `fold` weights."""
+        outputs, products = self.matrix.shape
+        parameters = self._dsp()
+        multipliers = -(-products // fold)
+        product_bits = self._factor_bits + int(parameters["WeightWidth"])
+        wire = self.plan.wire("sums", outputs * self.bits)
+        self.plan.instance(
+            "fxp_dot_folded",
+            wire,
+            {**parameters, "Fold": fold},
+            {
+                "clk_i": "aclk",
+                "rst_ni": "aresetn",
+                "valid_i": self.plan.tag(self.taps.path, self.taps.latency, 0),
+                "taps_i": self.taps.wire,
+                "sums_o": wire,
+            },
+            Cost(
+                multipliers=outputs * multipliers,
+                adders=outputs * multipliers,
+                registers=self.taps.bits
+                + self.groups * multipliers * self.source.width
+                + outputs
+                * (
+                    multipliers * int(parameters["WeightWidth"])
+                    + self._tree_registers(multipliers, product_bits)
+                    + self.bits
+                ),
+            ),
+        )
+        return wire, fold + 3 + (multipliers - 1).bit_length()
+
+    def _tree_registers(self, leaves: int, product_bits: int) -> int:
+        total = level = 0
+        while True:
+            total += leaves * min(self.bits, product_bits + level)
+            if leaves == 1:
+                return total
+            leaves, level = (leaves + 1) // 2, level + 1
+
+    def shift_add(self) -> tuple[str, int]:
+        """Shared adders, in a module of this layer alone."""
+        outputs = len(self.matrix)
+        inputs = self.source.channels // self.groups
+        tap_count = self.taps.channels // self.source.channels
+        dense = np.zeros((outputs, tap_count, self.groups, inputs), np.int64)
+        for output, weights in enumerate(self.matrix):
+            group = output // (outputs // self.groups)
+            dense[output, :, group] = weights.reshape(tap_count, inputs)
+        name = f"{self.plan.name}_{self.plan.scope}_matrix"
+        module = constant_matrix_module(
+            dense.reshape(outputs, -1),
+            Format(self.source.width, 0, self.source.signed),
+            name,
+            bias=self.bias if self.bias.any() else None,
+            output_bits=self.bits,
+        )
+        self.plan.modules[name] = module.text
+        wire = self.plan.wire("sums", outputs * self.bits)
+        self.plan.instance(
+            name,
+            wire,
+            {},
+            {"clk_i": "aclk", "data_i": self.taps.wire, "data_o": wire},
+            Cost(adders=module.counts.adders, registers=module.counts.registers),
+        )
+        return wire, module.latency
 
 
 def check_multiplier(plan: Plan, first: int, second: int) -> None:

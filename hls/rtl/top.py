@@ -146,7 +146,27 @@ def end_instances(core: Core, plan: Plan, output: Planned) -> list[Instance]:
         },
         Cost(registers=3 * (stream.bits + 3) + 40, memory_bits=depth * (stream.bits + 3), adders=4),
     )
-    return [registers, skid, sequencer, blocks]
+    if not core.raster:
+        return [registers, skid, sequencer, blocks]
+    pixel_bytes = core.output.bytes * core.output.channels
+    line = -(-core.max_width // core.scale) * core.scale**3 * pixel_bytes * 8
+    raster = Instance(
+        "fxp_raster",
+        "u_raster",
+        _texts({"Scale": core.scale, "Bytes": pixel_bytes, "MaxWidth": core.max_width}),
+        {
+            **clock,
+            **{f"{name}_{'o' if name == 'tready' else 'i'}": f"block_{name}" for name in signals},
+            "frame_last_i": "block_frame_last",
+            **{f"{name}_{'i' if name == 'tready' else 'o'}": f"m_axis_{name}" for name in signals},
+            "tkeep_o": "m_axis_tkeep",
+            "frame_last_o": "frame_last",
+        },
+        Cost(
+            registers=8 * pixel_bytes * core.scale**2 * (core.scale + 1) + 80, memory_bits=2 * line
+        ),
+    )
+    return [registers, skid, sequencer, blocks, raster]
 
 
 def fifo_depth(clocks: int) -> int:
@@ -342,6 +362,12 @@ def _listed(entries: list[str]) -> list[str]:
 
 def _ends(core: Core, plan: Plan, output: Planned) -> list[str]:
     lines = ["", f"{INDENT}// Registers, input and output."]
+    if core.raster:
+        bits = 8 * core.output.bytes * core.output.channels * core.scale**2
+        lines += [
+            f"{INDENT}logic [{bits - 1}:0] block_tdata;",
+            f"{INDENT}logic block_tvalid, block_tready, block_tuser, block_tlast, block_frame_last;",
+        ]
     for item in end_instances(core, plan, output):
         lines += _instance(item)
     lines += [

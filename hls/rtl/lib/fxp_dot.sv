@@ -60,6 +60,8 @@ module fxp_dot #(
             end
             logic signed [ProductWidth-1:0] product;
             assign product = ProductWidth'(factor) * ProductWidth'(Weight);
+            logic unused_product;  // high bits, where the proof needs fewer
+            assign unused_product = ^product;
             always_ff @(posedge clk_i) sum <= Bits'(product);
           end
         end else if (2 * n + 1 < NodesBelow) begin : gen_sum

@@ -163,8 +163,9 @@ module fxp_window #(
   end
 
   // ---- Columns and taps ---------------------------------------------------------------------
-  logic complete;
+  logic complete, unused_complete;
   assign complete = tags_at[6*Clocks];
+  assign unused_complete = complete;  // a single column has no past
 
   for (genvar r = 0; r < KernelRows; r++) begin : gen_row
     localparam int Back = Lines - r * DilationRows;

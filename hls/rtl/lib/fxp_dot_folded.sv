@@ -1,0 +1,118 @@
+// Weighted sums as fxp_dot, with each multiplier shared by Fold weights: a beat at most every Fold
+// clocks. Latency: Fold + 3 + clog2(multipliers of an output).
+//
+// In phase p, multiplier m of an output works on product p * Multipliers + m.
+module fxp_dot_folded #(
+  parameter int Taps        = 3,
+  parameter int Channels    = 1,
+  parameter int Groups      = 1,
+  parameter int Outputs     = 1,
+  parameter int Fold        = 2,
+  parameter int DataWidth   = 8,
+  parameter logic DataSigned = 1'b0,
+  parameter int WeightWidth = 10,
+  parameter int SumWidth    = 20,
+  parameter logic [Outputs*Taps*(Channels/Groups)*WeightWidth-1:0] Weights = '0,
+  parameter logic [Outputs*SumWidth-1:0]                           Biases  = '0
+) (
+  input  logic                               clk_i,
+  input  logic                               rst_ni,
+  input  logic                               valid_i,
+  input  logic [Taps*Channels*DataWidth-1:0] taps_i,
+  output logic [Outputs*SumWidth-1:0]        sums_o
+);
+  localparam int Inputs = Channels / Groups;
+  localparam int Products = Taps * Inputs;
+  localparam int Multipliers = (Products + Fold - 1) / Fold;
+  localparam int Levels = $clog2(Multipliers);
+  localparam int FactorWidth = DataWidth + (DataSigned ? 0 : 1);
+  localparam int ProductWidth = FactorWidth + WeightWidth;
+  localparam int PhaseBits = (Fold < 2) ? 1 : $clog2(Fold);
+
+  // ---- The beat is kept while its phases run --------------------------------------------------
+  logic [Taps*Channels*DataWidth-1:0] taps;
+  logic [PhaseBits-1:0] phase;
+  logic first;
+  always_ff @(posedge clk_i) if (valid_i) taps <= taps_i;
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      phase <= '0;
+      first <= 1'b0;
+    end else begin
+      first <= valid_i;
+      if (valid_i) phase <= '0;
+      else if (phase != PhaseBits'(Fold - 1)) phase <= phase + 1'b1;
+    end
+  end
+  logic starts;
+  fxp_delay #(.Width(1), .Clocks(Levels + 2)) u_first (.clk_i, .data_i(first), .data_o(starts));
+
+  // ---- Operands, chosen by phase --------------------------------------------------------------
+  for (genvar g = 0; g < Groups; g++) begin : gen_group
+    for (genvar m = 0; m < Multipliers; m++) begin : gen_operand
+      logic [Fold*DataWidth-1:0] choices;
+      for (genvar p = 0; p < Fold; p++) begin : gen_phase
+        localparam int Product = p * Multipliers + m;
+        localparam int Field = (Product / Inputs) * Channels + g * Inputs + Product % Inputs;
+        if (Product < Products) begin : gen_tap
+          assign choices[p*DataWidth+:DataWidth] = taps[Field*DataWidth+:DataWidth];
+        end else begin : gen_none
+          assign choices[p*DataWidth+:DataWidth] = '0;
+        end
+      end
+      logic [DataWidth-1:0] operand;
+      always_ff @(posedge clk_i) operand <= choices[int'(phase)*DataWidth+:DataWidth];
+    end
+  end
+
+  // ---- Products, their sum, and the sum of all phases -----------------------------------------
+  for (genvar o = 0; o < Outputs; o++) begin : gen_output
+    localparam int Group = o / (Outputs / Groups);
+    for (genvar l = 0; l <= Levels; l++) begin : gen_level
+      localparam int Nodes = (Multipliers + (1 << l) - 1) >> l;
+      localparam int NodesBelow = (l == 0) ? 0 : (Multipliers + (1 << (l - 1)) - 1) >> (l - 1);
+      localparam int Bits = (ProductWidth + l > SumWidth) ? SumWidth : ProductWidth + l;
+      for (genvar n = 0; n < Nodes; n++) begin : gen_node
+        logic signed [Bits-1:0] sum;
+        if (l == 0) begin : gen_product
+          logic [Fold*WeightWidth-1:0] choices;
+          for (genvar p = 0; p < Fold; p++) begin : gen_phase
+            localparam int Product = p * Multipliers + n;
+            if (Product < Products) begin : gen_weight
+              assign choices[p*WeightWidth+:WeightWidth] =
+                  Weights[(o*Products+Product)*WeightWidth+:WeightWidth];
+            end else begin : gen_none
+              assign choices[p*WeightWidth+:WeightWidth] = '0;
+            end
+          end
+          logic signed [WeightWidth-1:0] weight;
+          always_ff @(posedge clk_i) weight <= choices[int'(phase)*WeightWidth+:WeightWidth];
+          logic signed [FactorWidth-1:0] factor;
+          if (DataSigned) begin : gen_signed
+            assign factor = gen_group[Group].gen_operand[n].operand;
+          end else begin : gen_unsigned
+            assign factor = {1'b0, gen_group[Group].gen_operand[n].operand};
+          end
+          logic signed [ProductWidth-1:0] product;
+          assign product = ProductWidth'(factor) * ProductWidth'(weight);
+          logic unused_product;  // high bits, where the proof needs fewer
+          assign unused_product = ^product;
+          always_ff @(posedge clk_i) sum <= Bits'(product);
+        end else if (2 * n + 1 < NodesBelow) begin : gen_sum
+          always_ff @(posedge clk_i) begin
+            sum <= Bits'(gen_level[l-1].gen_node[2*n].sum) +
+                Bits'(gen_level[l-1].gen_node[2*n+1].sum);
+          end
+        end else begin : gen_single
+          always_ff @(posedge clk_i) sum <= Bits'(gen_level[l-1].gen_node[2*n].sum);
+        end
+      end
+    end
+    localparam logic signed [SumWidth-1:0] Bias = Biases[o*SumWidth+:SumWidth];
+    logic signed [SumWidth-1:0] total;
+    always_ff @(posedge clk_i) begin
+      total <= (starts ? Bias : total) + SumWidth'(gen_level[Levels].gen_node[0].sum);
+    end
+    assign sums_o[o*SumWidth+:SumWidth] = total;
+  end
+endmodule

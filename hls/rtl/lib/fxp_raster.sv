@@ -1,0 +1,147 @@
+// Blocks of Scale x Scale pixels into raster lines of the enlarged image, Scale**2 pixels per beat.
+//
+// Two lines of blocks are kept in turn: one is written while the lines of the other are read. The
+// last beat of a line holds the pixels that are left, as tkeep says.
+module fxp_raster #(
+  parameter int Scale    = 2,
+  parameter int Bytes    = 1,   // of a pixel
+  parameter int MaxWidth = 16   // in blocks
+) (
+  input  logic                             clk_i,
+  input  logic                             rst_ni,
+  input  logic [8*Bytes*Scale*Scale-1:0]   tdata_i,
+  input  logic                             tvalid_i,
+  output logic                             tready_o,
+  input  logic                             tuser_i,
+  input  logic                             tlast_i,
+  input  logic                             frame_last_i,
+  output logic [8*Bytes*Scale*Scale-1:0]   tdata_o,
+  output logic [Bytes*Scale*Scale-1:0]     tkeep_o,
+  output logic                             tvalid_o,
+  input  logic                             tready_i,
+  output logic                             tuser_o,
+  output logic                             tlast_o,
+  output logic                             frame_last_o
+);
+  localparam int Word = 8 * Bytes * Scale;  // the pixels of one line of a block
+  localparam int Depth = (MaxWidth + Scale - 1) / Scale;
+  localparam int AddressBits = (Depth == 1) ? 1 : $clog2(Depth);
+  localparam int PartBits = (Scale == 1) ? 1 : $clog2(Scale);
+  localparam logic [PartBits-1:0] LastPart = PartBits'(Scale - 1);
+
+  // What is known of the two kept lines.
+  logic [1:0] full, begins_frame, ends_frame;
+  logic [2*AddressBits-1:0] last_address;  // of a line's last beat
+  logic [2*PartBits-1:0] last_part;        // and the last block in it
+
+  // ---- Writing: block `part` of beat `write_address` ------------------------------------------
+  logic write_line, read_line, write, first_block;
+  logic [AddressBits-1:0] write_address, read_address;
+  logic [PartBits-1:0] part, row;
+  // A line may be overwritten behind the last reading of it.
+  assign tready_o = !full[write_line] ||
+                    (read_line == write_line && row == LastPart && read_address > write_address);
+  assign write = tvalid_i && tready_o;
+
+  // ---- Reading: line `row` of the blocks ------------------------------------------------------
+  logic read, line_done, row_done, moves, read_valid, out_moves;
+  assign out_moves = !tvalid_o || tready_i;
+  assign moves = !read_valid || out_moves;
+  assign read = full[read_line] && moves;
+  assign row_done = read_address == last_address[int'(read_line)*AddressBits+:AddressBits];
+  assign line_done = row_done && row == LastPart;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      full <= '0;
+      write_line <= 1'b0;
+      write_address <= '0;
+      part <= '0;
+      first_block <= 1'b1;
+      read_line <= 1'b0;
+      read_address <= '0;
+      row <= '0;
+      read_valid <= 1'b0;
+      tvalid_o <= 1'b0;
+    end else begin
+      if (write) begin
+        first_block <= tlast_i;
+        if (tlast_i) begin
+          write_line <= !write_line;
+          write_address <= '0;
+          part <= '0;
+        end else if (part == LastPart) begin
+          write_address <= write_address + 1'b1;
+          part <= '0;
+        end else begin
+          part <= part + 1'b1;
+        end
+      end
+      if (read) begin
+        read_address <= row_done ? '0 : read_address + 1'b1;
+        if (row_done) row <= (row == LastPart) ? '0 : row + 1'b1;
+        if (line_done) read_line <= !read_line;
+      end
+      for (int l = 0; l < 2; l++) begin
+        if (write && tlast_i && write_line == l[0]) full[l] <= 1'b1;
+        else if (read && line_done && read_line == l[0]) full[l] <= 1'b0;
+      end
+      if (moves) read_valid <= read;
+      if (out_moves) tvalid_o <= read_valid;
+    end
+  end
+
+  // The start of the next line may be written before the end of the last one is read, so a line's
+  // tags are kept until it is complete.
+  logic starts_frame;
+  always_ff @(posedge clk_i) begin
+    if (write && first_block) starts_frame <= tuser_i;
+    for (int l = 0; l < 2; l++) begin
+      if (write && tlast_i && write_line == l[0]) begin
+        begins_frame[l] <= first_block ? tuser_i : starts_frame;
+        ends_frame[l] <= frame_last_i;
+        last_address[l*AddressBits+:AddressBits] <= write_address;
+        last_part[l*PartBits+:PartBits] <= part;
+      end
+    end
+  end
+
+  // ---- Memories: one for each place in a beat and line of a block ----------------------------
+  logic [Scale*Scale*Word-1:0] words;  // [line of the block][place]
+  for (genvar r = 0; r < Scale; r++) begin : gen_row
+    for (genvar p = 0; p < Scale; p++) begin : gen_place
+      logic [Word-1:0] memory [0:2*Depth-1];
+      logic [Word-1:0] word;
+      localparam int AllBits = $clog2(2 * Depth);
+      logic [AllBits-1:0] write_to, read_from;
+      assign write_to = AllBits'(write_address) + (write_line ? AllBits'(Depth) : '0);
+      assign read_from = AllBits'(read_address) + (read_line ? AllBits'(Depth) : '0);
+      always_ff @(posedge clk_i) begin
+        if (write && part == PartBits'(p)) memory[write_to] <= tdata_i[r*Word+:Word];
+        if (read) word <= memory[read_from];
+      end
+      assign words[(r*Scale+p)*Word+:Word] = word;
+    end
+  end
+
+  logic [PartBits-1:0] read_row, read_part;
+  logic read_user, read_last, read_frame_last;
+  always_ff @(posedge clk_i) begin
+    if (read) begin
+      read_row <= row;
+      read_part <= row_done ? last_part[int'(read_line)*PartBits+:PartBits] : LastPart;
+      read_user <= begins_frame[read_line] && row == '0 && read_address == '0;
+      read_last <= row_done;
+      read_frame_last <= line_done && ends_frame[read_line];
+    end
+    if (out_moves) begin
+      tdata_o <= words[int'(read_row)*Scale*Word+:Scale*Word];
+      tuser_o <= read_user;
+      tlast_o <= read_last;
+      frame_last_o <= read_frame_last;
+      for (int p = 0; p < Scale; p++) begin
+        tkeep_o[p*Scale*Bytes+:Scale*Bytes] <= {(Scale * Bytes) {p <= int'(read_part)}};
+      end
+    end
+  end
+endmodule
