@@ -71,8 +71,8 @@ def render_data_sheet(core: Core, plan: Plan, output: Planned) -> str:
             ],
         ),
         "",
-        "A size written takes effect at a later start of frame. A line or frame cut short is filled "
-        "with zeros, what is too much is dropped; the next frame is whole again.",
+        "A size written takes effect at a later start of frame. A line or frame cut short is "
+        "filled with zeros, what is too much is dropped; the next frame is whole again.",
         "",
         "## Resources before synthesis",
         "",
@@ -144,7 +144,8 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
 def render_constraints(core: Core) -> str:
     """Return a stub of Xilinx timing constraints."""
     return (
-        f"# Clock of {core.top}: 148.5 MHz is the pixel clock of 1080p60. Set what the design has.\n"
+        f"# Clock of {core.top}: 148.5 MHz is the pixel clock of 1080p60.\n"
+        "# Set what the design has.\n"
         "create_clock -period 6.734 -name aclk [get_ports aclk]\n"
     )
 

@@ -213,7 +213,7 @@ def _transposed(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand
     sums = weighted_sums(plan, node, taps, source, flat, op.groups, bias)
     # From (group, pixel, channel of the group) to (pixel, channel).
     order = np.arange(channels * block).reshape(op.groups, block, -1).transpose(1, 0, 2).reshape(-1)
-    return plan.gathered(sums, [sums.field(int(i)) for i in order], channels, factor)
+    return plan.picked(sums, order.tolist(), channels, factor)
 
 
 def _one_pixel(operand: Operand, what: str) -> Stream:
@@ -359,8 +359,8 @@ def _sum(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> S
         if isinstance(operand, Stream):
             stream = plan.aligned(next(known), bits, (shift,), signed=True)
             if stream.channels != channels:
-                fields = [stream.field(p) for p in range(scale**2) for _ in range(channels)]
-                stream = plan.gathered(stream, fields, channels, scale)
+                indices = [pixel for pixel in range(scale**2) for _ in range(channels)]
+                stream = plan.picked(stream, indices, channels, scale)
         else:
             if operand.size not in (1, channels) or operand.shape[1:] not in ((), (1, 1)):
                 raise StreamingError(f"a constant of shape {operand.shape} cannot stream")
@@ -415,33 +415,31 @@ def _slice(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) ->
     if op.axis != "channel":
         raise StreamingError(f"a slice of {op.axis}s changes the size of the image")
     chosen = range(source.channels)[op.start : op.stop : op.step]
-    fields = [
-        source.field(pixel * source.channels + channel)
-        for pixel in range(source.scale**2)
-        for channel in chosen
+    indices = [
+        pixel * source.channels + channel for pixel in range(source.scale**2) for channel in chosen
     ]
-    return plan.gathered(source, fields, len(chosen), source.scale)
+    return plan.picked(source, indices, len(chosen), source.scale)
 
 
 def _shuffle(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> Stream:
     source, factor = _image(operands[0]), _factor(node.op)
     channels = source.channels // factor**2
-    fields = [
-        source.field(pixel * source.channels + channel * factor**2 + part)
+    indices = [
+        pixel * source.channels + channel * factor**2 + part
         for pixel, part in _enlarged(source.scale, factor)
         for channel in range(channels)
     ]
-    return plan.gathered(source, fields, channels, source.scale * factor)
+    return plan.picked(source, indices, channels, source.scale * factor)
 
 
 def _nearest(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> Stream:
     source, factor = _image(operands[0]), _factor(node.op)
-    fields = [
-        source.field(pixel * source.channels + channel)
+    indices = [
+        pixel * source.channels + channel
         for pixel, _ in _enlarged(source.scale, factor)
         for channel in range(source.channels)
     ]
-    return plan.gathered(source, fields, source.channels, source.scale * factor)
+    return plan.picked(source, indices, source.channels, source.scale * factor)
 
 
 def _factor(op: Any) -> int:

@@ -190,6 +190,8 @@ class Plan:
     modules: dict[str, str] = field(default_factory=dict)
     """Texts of modules made for this core, by name."""
     windows: dict[object, Stream] = field(default_factory=dict)
+    copies: dict[str, tuple[Stream, tuple[int, ...]]] = field(default_factory=dict)
+    """For buses with copies of fields of another bus: that bus, and its fields."""
     scope: str = ""
     """Prefix of the wires made for the current node."""
 
@@ -270,14 +272,20 @@ class Plan:
             ahead = (lag - stream.path.lag).beats(1)
             clocks.append(stream.latency + READ_CLOCKS + 1 - ahead)
         latency = max(clocks)
-        result = []
-        for stream in streams:
-            if stream.path.lag == lag:
-                late = self.delayed(stream, latency)
-                result.append(replace(late, path=path))
-            else:
-                result.append(self._buffered(stream, path, latency))
-        return result
+        return [self._brought(stream, path, latency) for stream in streams]
+
+    def _brought(self, stream: Stream, path: Path, latency: int) -> Stream:
+        """Return a stream at the lag and latency of a join."""
+        if stream.wire in self.copies and (stream.path.lag, stream.latency) != (path.lag, latency):
+            # Copies are made afterwards, so that a field waits only once.
+            origin, indices = self.copies[stream.wire]
+            if origin.bits < stream.bits:
+                origin = self._brought(origin, path, latency)
+                fields = [origin.field(index) for index in indices]
+                return self.gathered(origin, fields, stream.channels, stream.scale)
+        if stream.path.lag == path.lag:
+            return replace(self.delayed(stream, latency), path=path)
+        return self._buffered(stream, path, latency)
 
     def _later_path(self, path: Path, lag: Lag) -> Path:
         """Path of a lag that none of the joined streams has."""
@@ -325,9 +333,17 @@ class Plan:
 
     def gathered(self, stream: Stream, fields: Sequence[str], channels: int, scale: int) -> Stream:
         """Return a stream of fields of others, which are of equal format, path and latency."""
+        assert len(fields) == channels * scale**2
         wire = self.wire("fields", len(fields) * stream.width)
         self.assign(wire, "{" + ", ".join(reversed(fields)) + "}" if len(fields) > 1 else fields[0])
         return replace(stream, wire=wire, channels=channels, scale=scale)
+
+    def picked(self, stream: Stream, indices: Sequence[int], channels: int, scale: int) -> Stream:
+        """Return a stream of fields of one other."""
+        fields = [stream.field(int(index)) for index in indices]
+        result = self.gathered(stream, fields, channels, scale)
+        self.copies[result.wire] = (stream, tuple(int(index) for index in indices))
+        return result
 
     def aligned(self, stream: Stream, width: int, shifts: Sequence[int], *, signed: bool) -> Stream:
         """Append zeros and extend the sign; `shifts` is per channel, or one for all."""

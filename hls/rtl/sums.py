@@ -102,7 +102,7 @@ class _Sums:
         return self.source.width + (not self.source.signed)
 
     def parallel(self) -> tuple[str, int]:
-        """A multiplier per weight."""
+        """Use a multiplier per weight."""
         outputs, products = self.matrix.shape
         parameters = self._dsp()
         has_bias = bool(self.bias.any())
@@ -124,7 +124,7 @@ class _Sums:
         return wire, 1 + (leaves - 1).bit_length()
 
     def folded(self, fold: int) -> tuple[str, int]:
-        """A multiplier for `fold` weights."""
+        """Use a multiplier for `fold` weights."""
         outputs, products = self.matrix.shape
         parameters = self._dsp()
         multipliers = -(-products // fold)
@@ -165,7 +165,7 @@ class _Sums:
             leaves, level = (leaves + 1) // 2, level + 1
 
     def shift_add(self) -> tuple[str, int]:
-        """Shared adders, in a module of this layer alone."""
+        """Use shared adders, in a module of this layer alone."""
         outputs = len(self.matrix)
         inputs = self.source.channels // self.groups
         tap_count = self.taps.channels // self.source.channels

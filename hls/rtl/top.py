@@ -299,7 +299,7 @@ def _values(plan: Plan) -> list[str]:
 
 
 def value_wires(plan: Plan) -> list[tuple[str, Planned]]:
-    """Base names of the wires of every value."""
+    """Return the base names of the wires of every value."""
     return [
         (scope_name(index, planned.value), planned) for index, planned in enumerate(plan.values)
     ]
@@ -366,7 +366,8 @@ def _ends(core: Core, plan: Plan, output: Planned) -> list[str]:
         bits = 8 * core.output.bytes * core.output.channels * core.scale**2
         lines += [
             f"{INDENT}logic [{bits - 1}:0] block_tdata;",
-            f"{INDENT}logic block_tvalid, block_tready, block_tuser, block_tlast, block_frame_last;",
+            f"{INDENT}logic block_tvalid, block_tready, block_tuser, block_tlast;",
+            f"{INDENT}logic block_frame_last;",
         ]
     for item in end_instances(core, plan, output):
         lines += _instance(item)

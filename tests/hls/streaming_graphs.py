@@ -10,7 +10,7 @@ from fxp import ops
 from fxp.extents import Extent
 from fxp.formats import Format, Overflow, Quantization, Rounding
 from fxp.graph import Constant, Graph, Node, Value
-from fxp.ops import Op, Operand
+from fxp.ops import Op
 
 
 class GraphBuilder:
@@ -181,7 +181,7 @@ def fsrcnn_shaped(stride: int = 2, kernel: int = 5) -> Graph:
 
 
 def branches() -> Graph:
-    """Concat, slice, subtract, constants, dilation, joins whose order of lags depends on the width."""
+    """Concat, slice, constants, dilation; joins whose order of lags depends on the width."""
     b = GraphBuilder("branches", 2, Format(7, 4), seed=4)
     tall = b.conv(2, (5, 1), target=Format(9, 5), name="tall", source="image")
     wide = b.conv(2, (1, 7), target=Format(9, 4), name="wide", source="image")
