@@ -59,7 +59,8 @@ class Settings:
     rounding, overflow
         Modes of every rounded value.
     wide_bits
-        Exact accumulators up to this width may flow into ReLUs, additions and the like unrounded.
+        Exact accumulators up to this width flow unrounded into a ReLU, an addition and the like that
+        is their only reader; what two nodes read is stored, and has `activation_bits`.
     input_formats, output_formats
         Formats by input or output name; those left out are chosen.
     fracs
@@ -407,13 +408,13 @@ class _Lowering:
         return Quantization(self._rounded_format(node.name, signed), *modes)
 
     def _flows_on(self, name: str) -> bool:
-        """Whether every reader of a value can take an exact accumulator."""
+        """Whether a value has one reader, which can take an exact accumulator."""
         readers = self._graph.consumers.get(name, ())
         return (
-            bool(readers)
+            len(readers) == 1
             and name not in self._graph.outputs
             and all(state.source != name for state in self._graph.states)
-            and all(reader.op.takes_accumulators for reader in readers)
+            and readers[0].op.takes_accumulators
         )
 
 

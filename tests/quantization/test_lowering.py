@@ -144,6 +144,14 @@ def test_without_wide_bits_every_result_is_narrow(nodes):
     assert all(format_of(integer, name).width <= 14 for name in integer.values)
 
 
+def test_what_two_nodes_read_has_the_width_of_an_activation():
+    nodes = [convolution(), node("relu", Relu(), "conv"), node("sum", Add(), "conv", "relu")]
+    integer = lowered(graph(image(), nodes, constants=[MIXED]), random_image())
+    assert integer.nodes[0].accumulator is not None
+    assert integer.nodes[0].accumulator.bits > 14
+    assert format_of(integer, "conv").width == 14
+
+
 def test_wide_bits_is_a_sharp_bound():
     source = graph(image(), FLOWS["relu"], constants=[MIXED])
     width = format_of(lowered(source, random_image(), wide_bits=63), "conv").width
