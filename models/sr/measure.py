@@ -19,10 +19,47 @@ from fxp.model import FixedModel
 
 from .data import degrade, modcrop
 
+Enlarge = Callable[[NDArray[np.float64]], NDArray]
+"""Maps low-resolution luma in 8-bit codes, (H, W), to (scale*H, scale*W)."""
+
+
+def by_network(model: nn.Module) -> Enlarge:
+    """Return how a network on the CPU enlarges; it should be in eval mode."""
+
+    def enlarge(low: NDArray[np.float64]) -> NDArray:
+        with torch.inference_mode():
+            luma = torch.from_numpy((low / 255.0).astype(np.float32))[None, None]
+            return model(luma)[0, 0].numpy() * 255.0
+
+    return enlarge
+
+
+def by_fixed(model: FixedModel) -> Enlarge:
+    """Return how a fixed-point model of pixels in steps of 1/256 enlarges."""
+    return lambda low: model(low / 256.0) * 256.0
+
+
+def pair_scores(
+    pairs: Iterable[tuple[NDArray, NDArray[np.uint8]]], enlarge: Enlarge, scale: int
+) -> Quality:
+    """Score a method of enlargement on pairs of low- and high-resolution luma.
+
+    Returns
+    -------
+    Quality
+        Means over the pairs; a border of ``scale`` pixels is left out.
+    """
+    values = [
+        compare(high, to_codes(enlarge(low.astype(np.float64))), border=scale)
+        for low, high in pairs
+    ]
+    psnr, ssim = np.mean(values, axis=0)
+    return Quality(float(psnr), float(ssim))
+
 
 def luma_scores(
     images: Iterable[NDArray[np.uint8]],
-    enlarge: Callable[[NDArray[np.float64]], NDArray],
+    enlarge: Enlarge,
     scale: int,
     *,
     round_input: bool = False,
@@ -34,7 +71,7 @@ def luma_scores(
     images
         High-resolution luma, ``(H, W)`` uint8.
     enlarge
-        Maps low-resolution luma in 8-bit codes ``(H/scale, W/scale)`` float64 to ``(H, W)``.
+        The method.
     scale
         Enlargement factor, also the border left out.
     round_input
@@ -46,15 +83,11 @@ def luma_scores(
     Quality
         Means over the images.
     """
-    values = []
-    for image in images:
-        high = modcrop(image, scale)
-        low = degrade(high, scale)
-        if round_input:
-            low = to_codes(low).astype(np.float64)
-        values.append(compare(high, to_codes(enlarge(low)), border=scale))
-    psnr, ssim = np.mean(values, axis=0)
-    return Quality(float(psnr), float(ssim))
+    large = (modcrop(image, scale) for image in images)
+    pairs = ((degrade(high, scale), high) for high in large)
+    if round_input:
+        pairs = ((to_codes(low), high) for low, high in pairs)
+    return pair_scores(pairs, enlarge, scale)
 
 
 def scores(
@@ -67,21 +100,10 @@ def scores(
     """Score a network on luma images; see `luma_scores`. The network's mode is kept."""
     training = model.training
     model.eval()
-
-    def enlarge(low: NDArray[np.float64]) -> NDArray:
-        with torch.inference_mode():
-            luma = torch.from_numpy((low / 255.0).astype(np.float32))[None, None]
-            return model(luma)[0, 0].numpy() * 255.0
-
     try:
-        return luma_scores(images, enlarge, scale, round_input=round_input)
+        return luma_scores(images, by_network(model), scale, round_input=round_input)
     finally:
         model.train(training)
-
-
-def fixed_scores(model: FixedModel, images: Iterable[NDArray[np.uint8]], scale: int) -> Quality:
-    """Score a fixed-point model of 8-bit pixels on luma images; see `luma_scores`."""
-    return luma_scores(images, lambda low: model(low / 256.0) * 256.0, scale, round_input=True)
 
 
 def bicubic_scores(

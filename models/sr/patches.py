@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,10 @@ from .data import DataError, degrade, modcrop
 
 Shrink = Callable[[NDArray[np.uint8], int, int], NDArray]
 """Maps image, scale and a seed to the low-resolution image in units of 8-bit codes."""
+
+
+Pair = tuple[NDArray, NDArray[np.uint8]]
+"""Low- and high-resolution luma of one image."""
 
 
 def bicubic(image: NDArray[np.uint8], scale: int, seed: int) -> NDArray[np.float64]:
@@ -115,6 +119,7 @@ class TrainingSet:
         if patch <= 2 * max(margin):
             raise DataError(f"patch of {patch} must exceed twice the network margin {max(margin)}")
         self.scale, self.patch, self.margin, self.seed = scale, patch, margin, seed
+        self.shrink = shrink
         large = [modcrop(image, scale) for image in images if min(image.shape[:2]) >= patch * scale]
         if not large:
             raise DataError(f"no training image has {patch * scale} by {patch * scale} pixels")
@@ -131,6 +136,11 @@ class TrainingSet:
             ]
         areas = np.array([image.size for image in self.high], dtype=np.float64)
         self._cumulative = np.cumsum(areas) / areas.sum()
+
+    def whole(self, images: Sequence[NDArray[np.uint8]]) -> list[Pair]:
+        """Return whole images with the same degradation, to measure on; seeded by their order."""
+        large = [modcrop(image, self.scale) for image in images]
+        return [(self.shrink(item, self.scale, i), luma(item)) for i, item in enumerate(large)]
 
     def _corner(self, generator: np.random.Generator, length: int) -> int:
         # Uniform corners would nearly never show image edges; overshoot and clamp.

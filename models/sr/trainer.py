@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -19,13 +19,12 @@ from torch import Tensor, nn
 
 import fxp
 from fxp.files import replace_file
-from fxp.imaging.colour import luma
 
 from .branches import add_branches
 from .fixed import formats, quantize_network
-from .measure import fixed_scores, scores
+from .measure import by_fixed, by_network, pair_scores
 from .networks import KimSR
-from .patches import Batch, TrainingSet
+from .patches import Batch, Pair, TrainingSet
 from .settings import Loss, Optimizer, Precision, Settings, TrainingError
 
 Pictures = list[NDArray[np.uint8]]
@@ -88,7 +87,7 @@ class Trainer:
         device: str = "cpu",
     ) -> None:
         self.settings, self.training, self.device = settings, training, device
-        self.held_out, self.test = held_out, test
+        self.held_out, self.test = training.whole(held_out), training.whole(test)
         torch.manual_seed(settings.seed)
         self.model = KimSR(**settings.network())
         self._names = list(self.model.state_dict())
@@ -163,15 +162,16 @@ class Trainer:
         model.load_state_dict(self.average)
         return model.eval()
 
-    def measure(self, images: Pictures) -> float:
+    def measure(self, pairs: Sequence[Pair]) -> float:
         """Return the mean PSNR of the averaged weights in decibel; NaN without images."""
-        if not images:
+        if not pairs:
             return math.nan
-        settings, model = self.settings, self.averaged()
-        grey = [luma(image) for image in images]
-        if not settings.fixed:
-            return scores(model, grey, settings.scale).psnr
-        return fixed_scores(quantize_network(model, **settings.widths()), grey, settings.scale).psnr
+        model = self.averaged()
+        if self.settings.fixed:
+            enlarge = by_fixed(quantize_network(model, **self.settings.widths()))
+        else:
+            enlarge = by_network(model)
+        return pair_scores(pairs, enlarge, self.settings.scale).psnr
 
     def run_epoch(self, advance: Callable[[], None] = lambda: None) -> Report:
         """Train to the next multiple of the epoch length or the end, then measure.
