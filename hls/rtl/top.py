@@ -70,21 +70,6 @@ def end_instances(core: Core, plan: Plan, output: Planned) -> list[Instance]:
         },
         Cost(registers=32 * 5 + 60, adders=3),
     )  # fmt: skip
-    skid = Instance(
-        "fxp_skid",
-        "u_skid",
-        _texts({"Width": pixel + 2}),
-        {
-            **clock,
-            "valid_i": "s_axis_tvalid",
-            "ready_o": "s_axis_tready",
-            "data_i": "{s_axis_tlast, s_axis_tuser, pixel_in}",
-            "valid_o": "skid_valid",
-            "ready_i": "skid_ready",
-            "data_o": "{skid_last, skid_user, skid_data}",
-        },
-        Cost(registers=2 * pixel + 7),
-    )
     sequencer = Instance(
         "fxp_sequencer",
         "u_sequencer",
@@ -99,11 +84,11 @@ def end_instances(core: Core, plan: Plan, output: Planned) -> list[Instance]:
         ),
         {
             **clock,
-            "valid_i": "skid_valid",
-            "ready_o": "skid_ready",
-            "user_i": "skid_user",
-            "last_i": "skid_last",
-            "data_i": "skid_data",
+            "tvalid_i": "s_axis_tvalid",
+            "tready_o": "s_axis_tready",
+            "tuser_i": "s_axis_tuser",
+            "tlast_i": "s_axis_tlast",
+            "tdata_i": "pixel_in",
             "width_i": "frame_width",
             "height_i": "frame_height",
             "room_i": "room",
@@ -113,7 +98,7 @@ def end_instances(core: Core, plan: Plan, output: Planned) -> list[Instance]:
             "malformed_o": "malformed",
             "errors_o": "errors",
         },
-        Cost(registers=pixel + 130, adders=6),
+        Cost(registers=3 * pixel + 240, adders=6),
     )
     clocks = stream.latency
     depth = fifo_depth(clocks)
@@ -147,7 +132,7 @@ def end_instances(core: Core, plan: Plan, output: Planned) -> list[Instance]:
         Cost(registers=3 * (stream.bits + 3) + 40, memory_bits=depth * (stream.bits + 3), adders=4),
     )
     if not core.raster:
-        return [registers, skid, sequencer, blocks]
+        return [registers, sequencer, blocks]
     pixel_bytes = core.output.bytes * core.output.channels
     line = -(-core.max_width // core.scale) * core.scale**3 * pixel_bytes * 8
     raster = Instance(
@@ -166,7 +151,7 @@ def end_instances(core: Core, plan: Plan, output: Planned) -> list[Instance]:
             registers=8 * pixel_bytes * core.scale**2 * (core.scale + 1) + 80, memory_bits=2 * line
         ),
     )
-    return [registers, skid, sequencer, blocks, raster]
+    return [registers, sequencer, blocks, raster]
 
 
 def fifo_depth(clocks: int) -> int:
@@ -229,8 +214,7 @@ def _input(core: Core) -> list[str]:
         f"s_axis_tdata[{8 * port.bytes * c}+:{port.width}]" for c in reversed(range(port.channels))
     ]
     lines = [
-        f"logic {_range(bits, always=True)}pixel_in, skid_data, sequencer_data;",
-        "logic skid_valid, skid_ready, skid_user, skid_last;",
+        f"logic {_range(bits, always=True)}pixel_in, sequencer_data;",
         "logic [5:0] sequencer_tags;",
         "logic [15:0] frame_width, frame_height;",
         "logic [3:0] errors;",

@@ -135,12 +135,13 @@ module fxp_raster #(
       read_frame_last <= line_done && ends_frame[read_line];
     end
     if (out_moves) begin
-      tdata_o <= words[int'(read_row)*Scale*Word+:Scale*Word];
       tuser_o <= read_user;
       tlast_o <= read_last;
       frame_last_o <= read_frame_last;
       for (int p = 0; p < Scale; p++) begin
         tkeep_o[p*Scale*Bytes+:Scale*Bytes] <= {(Scale * Bytes) {p <= int'(read_part)}};
+        tdata_o[p*Word+:Word] <= (p <= int'(read_part)) ?
+            words[(int'(read_row)*Scale+p)*Word+:Word] : '0;
       end
     end
   end

@@ -4,6 +4,8 @@
 // cuts off; pixels too many and pixels before a start of frame are dropped. Between frames it sends
 // rows of beats that are not real, until all pixels have left the windows behind it: LagLines lines
 // and LagPixels pixels. A frame may start at the end of any such row; a new size waits for the last.
+//
+// A frame has the size that the registers hold when its first pixel is accepted.
 module fxp_sequencer #(
   parameter int Width         = 8,
   parameter int LagLines      = 1,
@@ -14,13 +16,11 @@ module fxp_sequencer #(
 ) (
   input  logic             clk_i,
   input  logic             rst_ni,
-  // Pixels behind a skid buffer.
-  input  logic             valid_i,
-  output logic             ready_o,
-  input  logic             user_i,
-  input  logic             last_i,
-  input  logic [Width-1:0] data_i,
-  // Size of the next frame.
+  input  logic             tvalid_i,
+  output logic             tready_o,
+  input  logic             tuser_i,
+  input  logic             tlast_i,
+  input  logic [Width-1:0] tdata_i,
   input  logic [15:0]      width_i,
   input  logic [15:0]      height_i,
   // Whether the output has room for all that is under way.
@@ -38,10 +38,36 @@ module fxp_sequencer #(
   localparam int PixelBits = (LagPixels == 0) ? 1 : $clog2(LagPixels + 1);
   localparam int FoldBits = (Fold < 2) ? 1 : $clog2(Fold);
 
+  // ---- Pixels, each first one with its size --------------------------------------------------
+  logic valid, ready, user, last, resized, accept, differs;
+  logic [Width-1:0] data;
+  logic [15:0] width, height, seen_width, seen_height;
+  fxp_skid #(
+    .Width(Width + 35)
+  ) u_skid (
+    .clk_i, .rst_ni,
+    .valid_i(tvalid_i), .ready_o(tready_o),
+    .data_i({width_i, height_i, differs, tlast_i, tuser_i, tdata_i}),
+    .valid_o(valid), .ready_i(ready),
+    .data_o({width, height, resized, last, user, data})
+  );
+  assign accept = tvalid_i && tready_o && tuser_i;
+  assign differs = width_i != seen_width || height_i != seen_height;
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      seen_width <= 16'(InitialWidth);
+      seen_height <= 16'(InitialHeight);
+    end else if (accept) begin
+      seen_width <= width_i;
+      seen_height <= height_i;
+    end
+  end
+
   // ---- State --------------------------------------------------------------------------------
   logic [15:0] columns, rows;  // of the active size, less one
   logic single_column, single_row;
-  logic resize;  // another size waits
+  logic resize;  // the frame that waits has another size
+  logic loaded;  // which is active by now
 
   logic in_frame;   // a frame has begun and is not complete
   logic in_flush;   // a flush row has begun and is not complete
@@ -64,23 +90,24 @@ module fxp_sequencer #(
   assign may_send = room_i && pause == '0;
   assign boundary = !in_frame && !in_flush;
   assign flushed = lines_to_flush == '0 && pixels_to_flush == '0;
-  assign candidate = valid_i && user_i && !resize;
+  assign resize = valid && user && resized && !loaded;
+  assign candidate = valid && user && !resize;
   assign load = boundary && resize && flushed;
   assign start = boundary && candidate && may_send;
-  assign take = in_frame && !fill_line && !fill_frame && !drop_line && valid_i && !user_i &&
+  assign take = in_frame && !fill_line && !fill_frame && !drop_line && valid && !user &&
                 may_send;
   assign fill = in_frame && (fill_line || fill_frame) && may_send;
   assign flush = may_send && (in_flush ||
       (boundary && !flushed && !candidate && (resize || waited == Patience[$bits(waited)-1:0])));
-  assign early = in_frame && !fill_line && !fill_frame && valid_i && user_i;
-  assign drop = valid_i && !user_i && (drop_line || !in_frame);
+  assign early = in_frame && !fill_line && !fill_frame && valid && user;
+  assign drop = valid && !user && (drop_line || !in_frame);
   assign send = start || take || fill || flush;
   assign ends_frame = send && !flush && last_column && last_row;
-  assign ready_o = start || take || drop;
+  assign ready = start || take || drop;
 
   logic short_line, long_line, no_start, any_error;
-  assign short_line = (start || take) && last_i && !last_column;
-  assign long_line = (start || take) && !last_i && last_column;
+  assign short_line = (start || take) && last && !last_column;
+  assign long_line = (start || take) && !last && last_column;
   assign no_start = drop && !drop_line && !lost;
   assign any_error = short_line || long_line || early || no_start;
 
@@ -107,7 +134,7 @@ module fxp_sequencer #(
       if (early) fill_frame <= 1'b1;
       if (ends_frame) fill_frame <= 1'b0;
       if (long_line) drop_line <= 1'b1;
-      if (valid_i && drop_line && (user_i || last_i)) drop_line <= 1'b0;
+      if (valid && drop_line && (user || last)) drop_line <= 1'b0;
 
       if (start) lost <= 1'b0;
       else if (no_start) lost <= 1'b1;
@@ -141,7 +168,7 @@ module fxp_sequencer #(
       rows <= 16'(InitialHeight - 1);
       single_column <= (InitialWidth == 1);
       single_row <= (InitialHeight == 1);
-      resize <= 1'b0;
+      loaded <= 1'b0;
       first_column <= 1'b1;
       last_column <= (InitialWidth == 1);
       columns_left <= 16'(InitialWidth - 1);
@@ -149,16 +176,17 @@ module fxp_sequencer #(
       last_row <= (InitialHeight == 1);
       rows_left <= 16'(InitialHeight - 1);
     end else begin
-      resize <= !load && (columns != width_i - 16'd1 || rows != height_i - 16'd1);
+      if (load) loaded <= 1'b1;
+      else if (start) loaded <= 1'b0;
       if (load) begin
-        columns <= width_i - 16'd1;
-        rows <= height_i - 16'd1;
-        single_column <= width_i == 16'd1;
-        single_row <= height_i == 16'd1;
-        last_column <= width_i == 16'd1;
-        columns_left <= width_i - 16'd1;
-        last_row <= height_i == 16'd1;
-        rows_left <= height_i - 16'd1;
+        columns <= width - 16'd1;
+        rows <= height - 16'd1;
+        single_column <= width == 16'd1;
+        single_row <= height == 16'd1;
+        last_column <= width == 16'd1;
+        columns_left <= width - 16'd1;
+        last_row <= height == 16'd1;
+        rows_left <= height - 16'd1;
       end else if (send) begin
         first_column <= last_column;
         last_column <= last_column ? single_column : columns_left == 16'd1;
@@ -186,5 +214,5 @@ module fxp_sequencer #(
       errors_o <= {no_start, early, long_line, short_line};
     end
   end
-  always_ff @(posedge clk_i) data_o <= (start || take) ? data_i : '0;
+  always_ff @(posedge clk_i) data_o <= (start || take) ? data : '0;
 endmodule

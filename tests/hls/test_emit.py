@@ -1,0 +1,322 @@
+"""What is emitted: plans, refusals, papers, and that nothing is left half-written."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import streaming_graphs as graphs
+from streaming_graphs import GraphBuilder
+
+import hls.rtl.emit
+from fxp import ops
+from fxp.extents import Extent
+from fxp.formats import Format
+from fxp.graph import Graph, Node, State, Value
+from hls import Core, emit_rtl
+from hls.rtl.emit import plan_graph
+from hls.rtl.planning import Instance, StreamingError
+from rtl_sim.simulators import find_simulator
+
+SHAPES = {
+    "kimsr": graphs.kimsr_shaped,
+    "espcn": graphs.espcn_shaped,
+    "srcnn": graphs.srcnn_shaped,
+    "fsrcnn": graphs.fsrcnn_shaped,
+    "branches": graphs.branches,
+}
+STYLES = {
+    "dsp": {},
+    "fold": {"fold": 3},
+    "shift_add": {"multipliers": "shift_add"},
+    "raster": {"raster": True},
+}
+
+
+# ---- Plans ----------------------------------------------------------------------------------
+
+
+def test_lags_and_latencies_of_kimsr():
+    plan, output = plan_graph(graphs.kimsr_shaped(), max_width=1920)
+    lags = {p.value: (p.stream.path.lag.lines, p.stream.path.lag.pixels) for p in plan.values}
+    assert lags["image"] == (0, 0)
+    assert lags["conv0"] == lags["relu1"] == (1, 1)
+    assert lags["conv2"] == (1, 3)
+    assert lags["add7"] == (1, 5)
+    assert lags["conv9"] == (2, 6)
+    assert lags["add16"] == (3, 7)
+    assert output.stream.scale == 2
+    # Window 5, products and 9 leaves 5, clamp 1, requantize 2.
+    latency = {p.value: p.stream.latency for p in plan.values}
+    assert latency["conv0"] == 10
+    assert latency["relu1"] == 13
+    assert latency["nearest"] == 0
+    assert latency["conv13"] == latency["pixel_shuffle14"]
+
+
+def test_line_memories_are_the_windows_lines_and_a_copied_value_waits_once():
+    plan, _ = plan_graph(graphs.kimsr_shaped(4), max_width=1920)
+    instances = [item for item in plan.items if isinstance(item, Instance)]
+    windows = [item.cost.memory_bits for item in instances if item.module == "fxp_window"]
+    assert windows == [2 * 1920 * 8, 0, 0, 2 * 1920 * 4 * 10, 2 * 1920 * 2 * 10]
+    buffers = [item for item in instances if item.module == "fxp_lag_buffer"]
+    assert [item.parameters["Width"] for item in buffers] == ["40", "8"]
+    # Three lines and seven pixels, and what the pipeline holds.
+    assert 3 * 1920 + 7 < int(buffers[1].parameters["Depth"]) < 3 * 1920 + 7 + 120
+
+
+def test_joins_of_lags_that_no_operand_has_wait_for_both():
+    plan, _ = plan_graph(graphs.branches(), max_width=40)
+    value = next(p for p in plan.values if p.value == "difference")
+    assert (value.stream.path.lag.lines, value.stream.path.lag.pixels) == (2, 3)
+    assert sum(isinstance(i, Instance) and i.module == "fxp_tag_delay" for i in plan.items) == 1
+
+
+def test_a_window_read_twice_exists_once():
+    b = GraphBuilder("shared")
+    first = b.conv(2, source="image", target=Format(8, 4))
+    second = b.conv(3, source="image", target=Format(8, 4))
+    b.add(ops.Concat(), first, second)
+    plan, _ = plan_graph(b.graph(), max_width=16)
+    assert sum(isinstance(i, Instance) and i.module == "fxp_window" for i in plan.items) == 1
+
+
+def test_exact_results_need_no_rounding_hardware():
+    b = GraphBuilder("exact")
+    b.conv(2)
+    plan, output = plan_graph(b.graph(), max_width=16)
+    modules = [item.module for item in plan.items if isinstance(item, Instance)]
+    assert modules == ["fxp_window", "fxp_dot"]
+    accumulator = b.graph().nodes[0].accumulator
+    assert accumulator is not None
+    assert output.stream.width == accumulator.bits
+
+
+def test_folding_divides_the_multipliers():
+    def multipliers(fold: int) -> int:
+        plan, _ = plan_graph(graphs.kimsr_shaped(8), max_width=16, fold=fold)
+        return sum(item.cost.multipliers for item in plan.items if isinstance(item, Instance))
+
+    assert multipliers(3) < multipliers(1) / 2.5
+    assert multipliers(9) < multipliers(1) / 5
+
+
+# ---- Refusals -------------------------------------------------------------------------------
+
+
+def refused(graph: Graph, tmp_path: Path, **options: object) -> str:
+    """Message of a refusal, which must be one line and leave nothing behind."""
+    arguments: dict[str, object] = {"max_width": 32, **options}
+    with pytest.raises(StreamingError) as caught:
+        emit_rtl(graph, tmp_path / "core", **arguments)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("op", "words"),
+    [
+        (ops.MaxPool(), "max_pool cannot stream"),
+        (ops.Slice("row", 1), "slice of rows"),
+        (ops.Pad((1, 1, 1, 1)), "pad cannot stream"),
+        (ops.GlobalAveragePool(), "global_average_pool cannot stream"),
+        (ops.BilinearUpsample(), "bilinear_upsample cannot stream"),
+    ],
+)
+def test_ops_that_cannot_stream_are_named(op, words, tmp_path):
+    b = GraphBuilder("refused")
+    b.conv(2, target=Format(8, 4))
+    b.add(op, name="culprit", target=Format(20, 4))
+    message = refused(b.graph(), tmp_path)
+    assert words in message
+    assert "'culprit'" in message
+
+
+def conv_refused(tmp_path: Path, **attributes: object) -> str:
+    b = GraphBuilder("refused")
+    weight = b.constant("w", np.ones((1, 1, 3, 3)), Format(4, 0))
+    b.add(ops.Conv2d(**{"padding": (1, 1, 1, 1), **attributes}), "image", weight)  # type: ignore[arg-type]
+    return refused(b.graph(), tmp_path)
+
+
+def test_convolutions_that_cannot_stream(tmp_path):
+    assert "stride (2, 2)" in conv_refused(tmp_path, stride=(2, 2))
+    assert "reflect padding" in conv_refused(tmp_path, padding_mode="reflect")
+    assert "changes the size" in conv_refused(tmp_path, padding=(0, 0, 1, 1))
+
+
+def test_convolutions_behind_an_enlargement_are_refused(tmp_path):
+    b = GraphBuilder("refused")
+    b.add(ops.Nearest(2))
+    b.conv(1)
+    assert "needs 4 times the rate" in refused(b.graph(), tmp_path)
+
+
+def test_multiplications_by_values_are_refused(tmp_path):
+    b = GraphBuilder("refused")
+    b.add(ops.Multiply(), "image", "image")
+    assert "multiply cannot stream" in refused(b.graph(), tmp_path)
+
+
+def test_multipliers_beyond_those_of_devices_are_refused(tmp_path):
+    b = GraphBuilder("refused", form=Format(20, 8))
+    b.conv(1, bits=19)
+    assert "20 x 19" not in (message := refused(b.graph(), tmp_path))
+    assert "multipliers of 19 x 20 bits" in message
+    b = GraphBuilder("wide", form=Format(26, 8))
+    b.conv(1)
+    assert "6 x 26" in refused(b.graph(), tmp_path)
+    emit_rtl(b.graph(), tmp_path / "core", max_width=16, multipliers="shift_add")
+
+
+def test_graphs_of_another_kind_are_refused(tmp_path):
+    image = Value("x", (1, Extent("H"), Extent("W")))
+    floats = Graph("floats", (image,), (Node("y", ops.Relu(), ("x",)),), ("y",))
+    assert "not quantized" in refused(floats, tmp_path)
+    b = GraphBuilder("two")
+    b.add(ops.Relu())
+    assert "2 outputs" in refused(replace(b.graph(), outputs=("relu0", "image")), tmp_path)
+    state = State(Value("s", b.source.shape, b.source.format), "image")
+    assert "states" in refused(replace(b.graph(), states=(state,)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"max_width": 0}, "max_width must be 1 to 65535"),
+        ({"max_height": 70000}, "max_height"),
+        ({"pixels_per_clock": 2}, "pixels_per_clock must be 1"),
+        ({"multipliers": "lut"}, "multipliers must be one of"),
+        ({"fold": 0}, "fold must be 1"),
+        ({"fold": 2, "multipliers": "shift_add"}, "fold shares multipliers"),
+        ({"initial_size": (33, 4)}, "frames of 33x4 exceed the largest size, 32x4096"),
+        ({"name": "9"}, "no name for a core"),
+    ],
+)
+def test_arguments_that_do_not_suit(options, words, tmp_path):
+    assert words in refused(graphs.kimsr_shaped(2), tmp_path, **options)
+
+
+# ---- Folders --------------------------------------------------------------------------------
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_a_folder_is_complete_and_the_same_each_time(tmp_path):
+    core = emit_rtl(graphs.fsrcnn_shaped(), tmp_path / "a", max_width=32)
+    emit_rtl(graphs.fsrcnn_shaped(), tmp_path / "b", max_width=32)
+    files = contents(tmp_path / "a")
+    assert files == contents(tmp_path / "b")
+    assert core == Core.read(tmp_path / "a")
+    assert set(core.sources) < set(files)
+    assert files[f"{core.name}.f"].decode().split() == list(core.sources)
+    assert {"core.json", "README.md", f"{core.name}.xdc", f"{core.name}.core"} < set(files)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_an_earlier_core_is_replaced_and_other_folders_are_not(tmp_path):
+    target = tmp_path / "core"
+    emit_rtl(graphs.fsrcnn_shaped(), target, max_width=32)
+    core = emit_rtl(graphs.espcn_shaped(), target, max_width=32)
+    assert Core.read(target) == core
+    assert not (target / "fsrcnn_shaped.f").exists()
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("words")
+    with pytest.raises(StreamingError, match="holds no earlier core"):
+        emit_rtl(graphs.espcn_shaped(), mine, max_width=32)
+    assert contents(mine) == {"thesis.txt": b"words"}
+
+
+def test_a_failure_while_writing_leaves_the_earlier_core(tmp_path, monkeypatch):
+    target = tmp_path / "core"
+    emit_rtl(graphs.fsrcnn_shaped(), target, max_width=32)
+    before = contents(target)
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(hls.rtl.emit.shutil, "copyfile", fail)
+    with pytest.raises(OSError, match="disk full"):
+        emit_rtl(graphs.espcn_shaped(), target, max_width=32)
+    assert contents(target) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["core"]
+
+
+def test_descriptions_of_cores_are_checked(tmp_path):
+    core = emit_rtl(graphs.espcn_shaped(), tmp_path / "core", max_width=32)
+    content = json.loads(core.to_json())
+    del content["lag_lines"]
+    with pytest.raises(ValueError, match="not the description of a core"):
+        Core.from_json(json.dumps(content))
+    with pytest.raises(ValueError, match="holds no emitted core"):
+        Core.read(tmp_path)
+
+
+def test_taps_and_ports_describe_the_values(tmp_path):
+    graph = graphs.espcn_shaped()
+    core = emit_rtl(graph, tmp_path / "core", max_width=32, initial_size=(20, 10))
+    assert [tap.value for tap in core.taps] == ["image", *(node.name for node in graph.nodes)]
+    last = core.taps[-1]
+    assert (last.channels, last.width, last.frac, last.scale) == (9, 9, 8, 3)
+    assert (core.output.bytes, core.output.signed, core.scale) == (2, True, 3)
+    assert (core.initial_width, core.initial_height) == (20, 10)
+    assert (core.lag_lines, core.lag_pixels) == (4, 4)
+
+
+# ---- Papers ---------------------------------------------------------------------------------
+
+
+def test_the_data_sheet_adds_up(tmp_path):
+    emit_rtl(graphs.kimsr_shaped(), tmp_path / "core", max_width=1920)
+    text = (tmp_path / "core" / "README.md").read_text()
+    begin = text.index("| Module | Multipliers")
+    rows = [line.split("|")[2:-1] for line in text[begin:].split("\n\n")[0].splitlines()[2:]]
+    figures = np.array([[int(cell.replace(",", "")) for cell in row] for row in rows])
+    assert np.array_equal(figures[:-1].sum(axis=0), figures[-1])
+    weights = [np.count_nonzero(item.data) for item in graphs.kimsr_shaped().constants]
+    assert figures[-1][0] == sum(weights)
+
+
+# ---- Simulators and linters read it ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_verilator_has_nothing_to_say(shape, style, tmp_path):
+    verilator = find_simulator("verilator")
+    core = emit_rtl(SHAPES[shape](), tmp_path / "core", max_width=30, **STYLES[style])
+    command = [verilator.program, "--lint-only", "-Wall", "-f", f"{core.name}.f"]
+    result = subprocess.run(
+        [*map(str, command), "--top-module", core.top],
+        cwd=tmp_path / "core",
+        env=verilator.environment,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "Warning" not in result.stderr
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_icarus_compiles(style, tmp_path):
+    icarus = find_simulator("icarus")
+    core = emit_rtl(graphs.kimsr_shaped(), tmp_path / "core", max_width=30, **STYLES[style])
+    command = [str(icarus.program), "-g2012", "-o", "core.vvp", "-s", core.top, *core.sources]
+    result = subprocess.run(
+        command, cwd=tmp_path / "core", env=icarus.environment, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert "error" not in result.stderr
