@@ -35,6 +35,7 @@ format: $(VENV)/installed
 benchmarks: $(VENV)/installed
 	$(BIN)/python -m benchmarks.quantization
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.rtl
 	test -z "$(FXP_DATA)" || $(BIN)/python -m benchmarks.psnr
 	test -z "$(FXP_DATA)" || $(BIN)/python -m benchmarks.training
 

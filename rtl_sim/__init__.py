@@ -1,13 +1,33 @@
 """Co-simulation: emitted cores in a simulator, compared with the engine integer by integer.
 
 `cosim` drives a core with cocotb, on Verilator or Icarus, and names the first layer that differs;
-`full_frame` streams whole frames through a compiled model. Both need the extra ``rtl``.
+`full_frame` streams whole frames through a compiled model. Both need the extra ``rtl``. The names
+load on first use, as the process of a simulator needs none of them.
 """
 
-from rtl_sim.cosim import CosimResult, Difference, cosim
-from rtl_sim.harness import FrameResult, full_frame
-from rtl_sim.simulators import SIMULATORS, SimulatorError, find_simulator
-from rtl_sim.stalls import Stalls
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rtl_sim.comparison import CosimResult, cosim
+    from rtl_sim.differences import Difference
+    from rtl_sim.harness import FrameResult, full_frame
+    from rtl_sim.simulators import SIMULATORS, SimulatorError, find_simulator
+    from rtl_sim.stalls import Stalls
+
+_HOMES = {
+    "SIMULATORS": "rtl_sim.simulators",
+    "CosimResult": "rtl_sim.comparison",
+    "Difference": "rtl_sim.differences",
+    "FrameResult": "rtl_sim.harness",
+    "SimulatorError": "rtl_sim.simulators",
+    "Stalls": "rtl_sim.stalls",
+    "cosim": "rtl_sim.comparison",
+    "find_simulator": "rtl_sim.simulators",
+    "full_frame": "rtl_sim.harness",
+}
 
 __all__ = [
     "SIMULATORS",
@@ -20,3 +40,13 @@ __all__ = [
     "find_simulator",
     "full_frame",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rtl_sim' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

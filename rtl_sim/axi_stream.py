@@ -76,7 +76,7 @@ class AxiStreamSource:
 
     def __init__(self, wires: StreamWires, stalls: Iterator[bool]) -> None:
         self._wires = wires
-        self._stalls = stalls
+        self.stalls = stalls
         self.taken: list[int] = []
         """Number of the clock at whose end each beat was taken."""
         wires.valid.value = 0
@@ -86,7 +86,7 @@ class AxiStreamSource:
         wires = self._wires
         edge = RisingEdge(wires.clock)
         for beat in beats:
-            while next(self._stalls):
+            while next(self.stalls):
                 wires.valid.value = 0
                 await edge
             wires.data.value = beat.data
@@ -123,7 +123,7 @@ class AxiStreamSink:
 
     def __init__(self, wires: StreamWires, stalls: Iterator[bool]) -> None:
         self._wires = wires
-        self._stalls = stalls
+        self.stalls = stalls
 
     async def run(self) -> None:
         """Take beats without end."""
@@ -131,7 +131,7 @@ class AxiStreamSink:
         edge = RisingEdge(self._wires.clock)
         previous: bool | None = None
         while True:
-            stall = next(self._stalls)
+            stall = next(self.stalls)
             if stall is not previous:
                 ready.value = int(not stall)
                 previous = stall

@@ -5,6 +5,8 @@ The current folder holds the script, and takes the log.
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,12 @@ from rtl_sim.axi_stream import (
     clock_number,
 )
 from rtl_sim.script import LAST, PROGRESS, USER, Bytes, Log, Script
-from rtl_sim.stalls import stall_clocks
+from rtl_sim.stalls import Stalls, stall_clocks
 
 POLL = 16
 """Clocks between two looks at how far the core is."""
-REPORT = 64
-"""Looks between two reports of progress."""
+REPORT = 0.5
+"""Seconds between two reports of progress."""
 
 
 class Player:
@@ -39,13 +41,12 @@ class Player:
         self.design = design
         self.script = script
         self.data, self.flags = data, flags
-        stalls = script.stalls
         into, out = StreamWires(design, "s_axis"), StreamWires(design, "m_axis")
-        self.source = AxiStreamSource(into, stall_clocks(stalls.source, f"{stalls.seed} source"))
-        self.sink = AxiStreamSink(out, stall_clocks(stalls.sink, f"{stalls.seed} sink"))
+        source, sink = _patterns(script.stalls)
+        self.source, self.sink = AxiStreamSource(into, source), AxiStreamSink(out, sink)
         self.monitor = AxiStreamMonitor(out)
         self.registers = AxiLiteMaster(
-            design, "s_axil", stall_clocks("random25", f"{stalls.seed} registers")
+            design, "s_axil", stall_clocks("random25", f"{script.stalls.seed} registers")
         )
         self.first_output = 0
         self.steps: list[dict[str, Any]] = []
@@ -80,6 +81,9 @@ class Player:
         value, response = await self.registers.read(address)
         return {"value": value, "response": response}
 
+    async def _stall(self, **given: Any) -> None:
+        self.source.stalls, self.sink.stalls = _patterns(Stalls(**given))
+
     async def _wait(self, clocks: int) -> None:
         await ClockCycles(self.design.aclk, clocks)
 
@@ -105,9 +109,12 @@ class Player:
 
     async def report(self) -> None:
         """Write how many beats came out, now and then."""
+        reported = 0.0
         while True:
-            Path(PROGRESS).write_text(str(len(self.monitor.beats)), encoding="utf-8")
-            await ClockCycles(self.design.aclk, POLL * REPORT)
+            await ClockCycles(self.design.aclk, POLL)
+            if time.monotonic() - reported > REPORT:
+                reported = time.monotonic()
+                Path(PROGRESS).write_text(str(len(self.monitor.beats)), encoding="utf-8")
 
     def log(self) -> Log:
         """Return what was seen."""
@@ -129,6 +136,14 @@ class Player:
             tuple(self.steps),
             (*self.monitor.violations, *self.registers.violations),
         )
+
+
+def _patterns(stalls: Stalls) -> tuple[Iterator[bool], Iterator[bool]]:
+    """Return when source and sink stall."""
+    return (
+        stall_clocks(stalls.source, f"{stalls.seed} source"),
+        stall_clocks(stalls.sink, f"{stalls.seed} sink"),
+    )
 
 
 @cocotb.test()

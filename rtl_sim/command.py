@@ -16,7 +16,7 @@ import fxp
 from fxp.cli.messages import printable
 from fxp.cli.sources import divisor_of, image_channels, planes, read_array
 from fxp.imaging.files import image_paths, read_image
-from rtl_sim.cosim import cosim as run_cosim
+from rtl_sim.comparison import cosim as run_cosim
 from rtl_sim.harness import full_frame
 from rtl_sim.stalls import Stalls
 
@@ -73,6 +73,9 @@ def cosim(
         Path | None,
         typer.Option(help="File for all wires over time: .vcd with verilator, .fst with icarus."),
     ] = None,
+    core: Annotated[
+        Path | None, typer.Option(help="Folder of an emitted core of this model to simulate.")
+    ] = None,
     work_dir: Annotated[
         Path | None, typer.Option(help="Keep cores and compiled programs there, for the next run.")
     ] = None,
@@ -106,6 +109,7 @@ def cosim(
         "fold": fold,
         "raster": raster,
         "work_dir": work_dir,
+        "core": core,
     }
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     console = Console(stderr=True)

@@ -26,14 +26,14 @@ from rtl_sim.build import (
     runtime_folder,
     working_folder,
 )
-from rtl_sim.cosim import (
+from rtl_sim.comparison import (
     ERROR_BITS,
-    Difference,
+    core_of,
     emit,
-    output_difference,
     patience_of,
     raw_images,
 )
+from rtl_sim.differences import Difference, output_difference
 from rtl_sim.packing import input_beats, output_shape
 from rtl_sim.script import Log
 from rtl_sim.simulators import Simulator, SimulatorError, find_simulator, make_model, run_tool
@@ -154,7 +154,7 @@ def full_frame(
                 multipliers=multipliers, fold=fold, raster=raster,
             )  # fmt: skip
         else:
-            core_folder = Path(core)
+            core_folder = core_of(core, model)
         say("compiling with Verilator", 0, 0)
         described = Core.read(core_folder)
         compiling = time.perf_counter()

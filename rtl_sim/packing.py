@@ -111,6 +111,14 @@ def blocks_to_image(
     return blocks.transpose(4, 0, 2, 1, 3).reshape(channels, scale * height, scale * width)
 
 
+def image_to_blocks(image: NDArray, scale: int) -> IntArray:
+    """Return the beats ``(pixels, fields)`` of an image, the inverse of `blocks_to_image`."""
+    channels, height, width = image.shape
+    blocks = image.reshape(channels, height // scale, scale, width // scale, scale)
+    blocks = blocks.transpose(1, 3, 2, 4, 0).astype(np.int64)
+    return blocks.reshape(-1, scale * scale * channels)
+
+
 def read_tap(path: Path, tap: Tap) -> TapBeats:
     """Read the file of a tap."""
     digits = -(-tap.channels * tap.width // 4)

@@ -61,6 +61,10 @@ class Script:
         """Read a register; the log holds its content."""
         self.steps.append({"do": "read", "address": address})
 
+    def stall(self, stalls: Stalls) -> None:
+        """Let both streams follow other patterns from here on."""
+        self.steps.append({"do": "stall", **asdict(stalls)})
+
     def wait(self, clocks: int) -> None:
         """Let clocks pass."""
         self.steps.append({"do": "wait", "clocks": clocks})

@@ -13,62 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.arguments import Arguments
-from fxp.formats import IntArray
+from fxp.formats import IntArray, check_raw
 from fxp.model import FixedModel
 from hls import emit_rtl
-from hls.rtl.core import Core, Tap
+from hls.rtl.core import Core
 from rtl_sim.build import Bench, build_bench, working_folder
-from rtl_sim.packing import (
-    TapBeats,
-    blocks_to_image,
-    input_beats,
-    output_flags,
-    output_image,
-    output_shape,
-)
+from rtl_sim.differences import Difference, layer_difference, output_difference
+from rtl_sim.packing import TapBeats, input_beats, output_shape
 from rtl_sim.script import HEIGHT, STATUS, WIDTH, Log, Script
 from rtl_sim.simulators import find_simulator
 from rtl_sim.stalls import Stalls
 
-OUTPUT_STREAM = "output stream"
-"""Stands for a layer where the stream itself is wrong: beats missing, marked wrongly, too many."""
+INPUT_BUFFER = 4
+"""Pixels that the core takes before a frame begins, and a few more."""
 ERROR_BITS = 0x1F
 """Bits of ``STATUS`` that tell of malformed frames and sizes."""
-
-
-@dataclass(frozen=True)
-class Difference:
-    """The first integer that differs, in the first layer that has one.
-
-    Attributes
-    ----------
-    layer
-        Name of the value in the graph, or `OUTPUT_STREAM`.
-    frame, channel, row, column
-        Where, counted from zero, in that value; None where it has no place.
-    expected, got
-        What the engine and the core computed; None where the core gave nothing or unknown bits.
-    detail
-        What is wrong, in words.
-    """
-
-    layer: str
-    detail: str
-    frame: int | None = None
-    channel: int | None = None
-    row: int | None = None
-    column: int | None = None
-    expected: int | None = None
-    got: int | None = None
-
-    def __str__(self) -> str:
-        if self.row is None:
-            place = "" if self.frame is None else f" of frame {self.frame}"
-            return f"{self.layer}{place}: {self.detail}"
-        return (
-            f"{self.layer}: frame {self.frame}, channel {self.channel}, row {self.row}, column "
-            f"{self.column}: {self.detail}"
-        )
 
 
 @dataclass(frozen=True)
@@ -207,7 +166,7 @@ def cosim(
                 multipliers=multipliers, fold=fold, raster=raster,
             )  # fmt: skip
         else:
-            core_folder = Path(core)
+            core_folder = core_of(core, model)
         say(f"compiling with {found}", 0, 0)
         bench = build_bench(core_folder, found, folder, waveform=target)
         return compare(
@@ -225,6 +184,18 @@ def emit(model: FixedModel, frames: Sequence[IntArray], folder: Path, **options:
     target = folder / f"core_{model.graph.name}_{settings}"
     emit_rtl(model, target, **options)
     return target
+
+
+def core_of(folder: str | PathLike[str], model: FixedModel) -> Path:
+    """Return the folder of an emitted core; raises ValueError if it is one of another model."""
+    values = model.graph.values
+    for tap in Core.read(folder).taps:
+        form = values[tap.value].format if tap.value in values else None
+        if form is None or (form.width, form.frac, form.signed) != (
+            tap.width, tap.frac, tap.signed
+        ):  # fmt: skip
+            raise ValueError(f"{folder} is the core of another model: its {tap.value!r} differs")
+    return Path(folder)
 
 
 def raw_images(model: FixedModel, images: NDArray | Sequence[NDArray]) -> list[IntArray]:
@@ -247,7 +218,9 @@ def raw_images(model: FixedModel, images: NDArray | Sequence[NDArray]) -> list[I
         arguments = Arguments(model.graph, [array])
         calls = arguments.quantized() if array.dtype.kind == "f" else arguments.images
         ((raw,),) = calls
-        frames.append(np.asarray(raw, np.int64))
+        form = model.graph.inputs[0].format
+        assert form is not None
+        frames.append(check_raw(raw, form))
     if not frames:
         raise ValueError("there is no image to simulate")
     return frames
@@ -259,19 +232,31 @@ def patience_of(core: Core, stalls: Stalls, width: int) -> int:
     return (1000 + 4 * core.latency_clocks + 2 * flush) * stalls.slowness
 
 
-def script_of(core: Core, frames: Sequence[IntArray], stalls: Stalls) -> Script:
-    """Return the script that sends the frames back to back and waits for all results."""
+def script_of(
+    core: Core, frames: Sequence[IntArray], stalls: Stalls, changes: Sequence[Stalls] = ()
+) -> Script:
+    """Return the script that sends the frames back to back and waits for all results.
+
+    With `changes`, source and sink follow another pattern from each frame on.
+    """
     largest = max(max(frame.shape[2] for frame in frames), core.initial_width)
-    script = Script(stalls, patience_of(core, stalls, largest))
+    slowest = max((stalls, *changes), key=lambda each: each.slowness)
+    script = Script(stalls, patience_of(core, slowest, largest))
     script.reset()
     size = (core.initial_height, core.initial_width)
-    beats = 0
-    for frame in frames:
+    beats = buffered = 0
+    for number, frame in enumerate(frames):
         if frame.shape[1:] != size:
+            if buffered <= INPUT_BUFFER:
+                # The frame before may not have begun yet, and would take the new size.
+                script.drain(beats)
             size = frame.shape[1:]
             script.write(WIDTH, size[1])
             script.write(HEIGHT, size[0])
+        if changes:
+            script.stall(changes[number])
         script.send(*input_beats(frame, core.input))
+        buffered = size[0] * size[1]
         beats += int(np.prod(output_shape(core, *size)))
     script.drain(beats)
     script.read(STATUS)
@@ -284,17 +269,18 @@ def compare(
     frames: Sequence[IntArray],
     stalls: Stalls,
     *,
+    changes: Sequence[Stalls] = (),
     taps: bool = False,
     waveform: Path | None = None,
     progress: Callable[[str, int, int], None] | None = None,
     started: float | None = None,
 ) -> CosimResult:
-    """Run frames on a compiled bench and compare with the engine; see `cosim`."""
+    """Run frames on a compiled bench and compare with the engine; see `cosim` and `script_of`."""
     started = time.perf_counter() if started is None else started
     core = bench.core
     say = progress or (lambda what, done, total: None)
     total = sum(int(np.prod(output_shape(core, *frame.shape[1:]))) for frame in frames)
-    script = script_of(core, frames, stalls)
+    script = script_of(core, frames, stalls, changes)
 
     def run(what: str, taps: bool, waveform: Path | None) -> tuple[Log, list[TapBeats]]:
         say(what, 0, total)
@@ -328,91 +314,3 @@ def compare(
         waveform=waveform,
         core=core,
     )
-
-
-def output_difference(
-    core: Core, log: Log, frames: Sequence[IntArray], expected: Sequence[NDArray]
-) -> Difference | None:
-    """Return where what came out differs first from what the engine computed."""
-    first = 0
-    for number, (frame, wanted) in enumerate(zip(frames, expected, strict=True)):
-        height, width = frame.shape[1:]
-        flags = output_flags(core, height, width)
-        beats = slice(first, first + len(flags))
-        first += len(flags)
-        data = log.data[beats]
-        if len(data) < len(flags):
-            # The flags and pixels that did come are wrong only later, if at all.
-            text = f"{len(data)} of {len(flags)} beats came out"
-            return Difference(OUTPUT_STREAM, text, frame=number)
-        try:
-            keep = None if log.keep is None else log.keep[beats]
-            got = output_image(core, data, keep, height, width)
-        except ValueError as error:
-            return Difference(OUTPUT_STREAM, str(error), frame=number)
-        difference = image_difference(core.output.name, number, wanted, got)
-        if difference is not None:
-            return difference
-        wrong = np.flatnonzero(log.flags[beats] != flags)
-        if len(wrong):
-            text = f"tuser or tlast of beat {wrong[0]} is wrong"
-            return Difference(OUTPUT_STREAM, text, frame=number)
-    if len(log.data) > first:
-        return Difference(OUTPUT_STREAM, f"{len(log.data) - first} beats too many came out")
-    return None
-
-
-def image_difference(layer: str, frame: int, expected: NDArray, got: IntArray) -> Difference | None:
-    """Return the first difference of two images in raster order."""
-    places = np.argwhere((expected != got).transpose(1, 2, 0))
-    if not len(places):
-        return None
-    row, column, channel = map(int, places[0])
-    wanted, found = int(expected[channel, row, column]), int(got[channel, row, column])
-    text = f"expected {wanted}, got {found} ({len(places):,} of {got.size:,} differ)"
-    return Difference(layer, text, frame, channel, row, column, wanted, found)
-
-
-def layer_difference(
-    core: Core, shown: Sequence[TapBeats], model: FixedModel, frames: Sequence[IntArray]
-) -> Difference | None:
-    """Return the first difference in the first layer, in graph order, that has one."""
-    values = [model.run(frame, keep_values=True, narrow=True).values for frame in frames]
-    for tap, beats in zip(core.taps, shown, strict=True):
-        difference = _tap_difference(tap, beats, [each[tap.value] for each in values])
-        if difference is not None:
-            return difference
-    return None
-
-
-def _tap_difference(tap: Tap, beats: TapBeats, expected: Sequence[NDArray]) -> Difference | None:
-    first = 0
-    for number, wanted in enumerate(expected):
-        channels, height, width = wanted.shape
-        height, width = height // tap.scale, width // tap.scale
-        fields = beats.fields[first : first + height * width]
-        first += height * width
-        missing = height * width - len(fields)
-        # What did not come is compared with itself.
-        blocks = image_to_blocks(wanted, tap.scale)
-        filled = np.concatenate([fields, blocks[len(fields) :]])
-        got = blocks_to_image(filled.reshape(-1), channels, tap.scale, height, width)
-        difference = image_difference(tap.value, number, wanted, got)
-        if difference is not None:
-            return difference
-        if missing:
-            what = "unknown bits" if beats.unknown else "nothing"
-            return Difference(
-                tap.value, f"{what} from pixel {len(fields)} of {height * width} on", number
-            )
-    if len(beats.fields) > first:
-        return Difference(tap.value, f"{len(beats.fields) - first} pixels too many")
-    return None
-
-
-def image_to_blocks(image: NDArray, scale: int) -> IntArray:
-    """Return the beats ``(pixels, fields)`` of an image, the inverse of `blocks_to_image`."""
-    channels, height, width = image.shape
-    blocks = image.reshape(channels, height // scale, scale, width // scale, scale)
-    blocks = blocks.transpose(1, 3, 2, 4, 0).astype(np.int64)
-    return blocks.reshape(-1, scale * scale * channels)

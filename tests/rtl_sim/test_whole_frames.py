@@ -1,0 +1,112 @@
+"""Whole frames through the compiled model, and the command."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import streaming_graphs
+from simulations import MAX_HEIGHT, MAX_WIDTH, SIMULATIONS, frames
+
+from fxp.cli import main
+from fxp.imaging.files import write_image
+from fxp.model import FixedModel
+from hls import Core, emit_rtl
+from rtl_sim import Stalls, full_frame
+
+SIZE = MAX_WIDTH, MAX_HEIGHT
+
+
+@pytest.mark.parametrize(("name", "raster"), [("kimsr_shaped", False), ("espcn_shaped", True)])
+def test_whole_frames_back_to_back(name, raster, work_dir):
+    model = FixedModel(getattr(streaming_graphs, name)())
+    images = frames(model, [SIZE], ("random", "photo", "checkerboard"))
+    result = full_frame(model, images, raster=raster, work_dir=work_dir)
+    SIMULATIONS["verilator, compiled"] += 1
+    assert result.bit_exact, str(result)
+    assert result.frames == 3
+    if not raster:
+        # One pixel per clock, without a gap.
+        assert result.input_clocks == result.pixels == SIZE[0] * SIZE[1]
+        assert result.total_clocks == result.clocks + 2 * result.pixels
+    slow = full_frame(
+        model, images, raster=raster, work_dir=work_dir, stalls=Stalls("random50", "random25")
+    )
+    SIMULATIONS["verilator, compiled"] += 1
+    assert slow.bit_exact, str(slow)
+    assert slow.clocks > 1.8 * result.pixels
+
+
+def test_a_damaged_core_is_found(work_dir):
+    model = FixedModel(streaming_graphs.kimsr_shaped())
+    folder = work_dir / "damaged"
+    emit_rtl(model, folder, max_width=SIZE[0], max_height=SIZE[1])
+    core = Core.read(folder)
+    top = next(folder / path for path in core.sources if core.top in path)
+    text = top.read_text()
+    begin = text.rindex(".Weights(")
+    digit = text.index(")", begin) - 1
+    top.write_text(text[:digit] + f"{int(text[digit], 16) ^ 1:x}" + text[digit + 1 :])
+    images = frames(model, [SIZE], ["photo"])
+    result = full_frame(model, images, core=folder, work_dir=work_dir)
+    SIMULATIONS["verilator, compiled"] += 1
+    assert not result.bit_exact
+    assert result.difference is not None
+    assert result.difference.layer == model.graph.outputs[0]
+    assert "DIFFERENT: " in str(result)
+
+
+def test_frames_of_several_sizes_are_refused():
+    model = FixedModel(streaming_graphs.kimsr_shaped())
+    with pytest.raises(ValueError, match="one size"):
+        full_frame(model, frames(model, [(2, 3), (3, 3)], ["random"]))
+
+
+@pytest.fixture
+def files(tmp_path):
+    model = FixedModel(streaming_graphs.kimsr_shaped(), metadata={"divide_by": "256"})
+    model.save(tmp_path / "model.fxp")
+    image = frames(model, [(40, 30)], ["photo"])[0][0]
+    write_image(tmp_path / "image.png", image.astype(np.uint8))
+    return tmp_path
+
+
+def test_command(files, work_dir, capsys):
+    model, image = str(files / "model.fxp"), str(files / "image.png")
+    options = ["--simulator", "icarus", "--crop", "6", "--max-width", "8"]
+    target = files / "waves.fst"
+    stalls = ["--stalls", "random25/bursts", "--waveform", str(target)]
+    assert main(["cosim", model, image, image, *options, *stalls]) == 0
+    SIMULATIONS["icarus"] += 1
+    printed = capsys.readouterr()
+    assert printed.out.count("\n") == 1
+    assert printed.out.startswith("bit-exact: 2 frames, 72 pixels in ")
+    assert target.stat().st_size > 1000
+
+
+def test_command_fails_on_a_damaged_core(files, capsys):
+    folder = files / "core"
+    emit_rtl(FixedModel(streaming_graphs.kimsr_shaped()), folder, max_width=8, max_height=8)
+    top = next(folder.glob("rtl/kimsr_shaped_core.sv"))
+    top.write_text(top.read_text().replace(".Rounding(2)", ".Rounding(0)", 1))
+    arguments = [str(files / "model.fxp"), str(files / "image.png"), "--core", str(folder)]
+    assert main(["cosim", *arguments, "--simulator", "icarus", "--crop", "8"]) == 1
+    SIMULATIONS["icarus"] += 2
+    assert "DIFFERENT: relu1: frame 0, channel " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--stalls", "often"], "is no stall pattern"),
+        (["--simulator", "compiled", "--waveform", "a.vcd"], "writes no waveform"),
+        (["--max-width", "7"], "7"),
+        (["--core", "nowhere"], "no emitted core"),
+    ],
+)
+def test_bad_options_of_the_command_are_one_line(files, capsys, options, message):
+    arguments = [str(files / "model.fxp"), str(files / "image.png"), *options]
+    assert main(["cosim", *arguments]) == 1
+    told = capsys.readouterr().err
+    assert message in told
+    assert told.startswith("error: ")
+    assert told.count("\n") == 1
