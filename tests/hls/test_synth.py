@@ -1,0 +1,226 @@
+"""Synthesis and placement with the real tools, on designs whose resources are known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matrices import normal_matrix
+from rich.console import Console
+
+from fxp import FixedModel, Format, Quantization, ops
+from fxp.cli import main
+from fxp.extents import Extent
+from fxp.graph import Constant, Graph, Node, Value
+from hls.rtl.adder_graph_verilog import constant_matrix_module
+from hls.synth import TARGETS, Resources, SynthesisError, place, synthesize, tools
+from hls.synth.command import placement_text, resource_table
+from hls.synth.harness import Port, harness, ports_of
+from hls.synth.targets import RESOURCE_NAMES
+
+ADD = """module add (
+  input  logic clk_i,
+  input  logic [15:0] a_i,
+  input  logic [15:0] b_i,
+  output logic [16:0] sum_o
+);
+  always_ff @(posedge clk_i) sum_o <= {a_i[15], a_i} + {b_i[15], b_i};
+endmodule
+"""
+MULTIPLY = """module multiply #(parameter int Width = 8) (
+  input  logic clk_i,
+  input  logic [Width-1:0] a_i,
+  input  logic [Width-1:0] b_i,
+  output logic [2*Width-1:0] product_o
+);
+  logic signed [2*Width-1:0] product;
+  assign product = $signed(a_i) * $signed(b_i);
+  always_ff @(posedge clk_i) product_o <= product;
+endmodule
+"""
+MEMORY = """module memory (
+  input  logic clk_i,
+  input  logic enable_i,
+  input  logic [10:0] address_i,
+  input  logic [7:0] data_i,
+  output logic [7:0] data_o
+);
+  logic [7:0] words [0:1919];
+  always_ff @(posedge clk_i) if (enable_i) begin
+    data_o <= words[address_i];
+    words[address_i] <= data_i;
+  end
+endmodule
+"""
+DESIGN = """module design_top (
+  input  logic clk_i,
+  input  logic [10:0] address_i,
+  input  logic [15:0] a_i,
+  input  logic [15:0] b_i,
+  output logic [16:0] sum_o,
+  output logic [33:0] products_o,
+  output logic [7:0] data_o
+);
+  logic extra;
+  always_ff @(posedge clk_i) extra <= ^a_i;
+  add u_add (.clk_i, .a_i, .b_i, .sum_o);
+  multiply #(.Width(16)) u_first (.clk_i, .a_i, .b_i, .product_o(products_o[31:0]));
+  assign products_o[33:32] = {extra, 1'b0};
+  memory u_memory (.clk_i, .enable_i(a_i[0]), .address_i, .data_i(b_i[7:0]), .data_o);
+endmodule
+"""
+SOURCES = {"add.sv": ADD, "multiply.sv": MULTIPLY, "memory.sv": MEMORY, "top.sv": DESIGN}
+
+
+def write(folder: Path, **sources: str) -> list[str]:
+    for name, text in sources.items():
+        (folder / name).write_text(text)
+    return list(sources)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_resources_of_every_instance(tmp_path: Path, name: str):
+    target = TARGETS[name]
+    result = synthesize(tmp_path, write(tmp_path, **SOURCES), "design_top", target)
+    used = {item.name: item for item in result.instances}
+    assert {item.module for item in result.instances} == {"add", "multiply", "memory", "design_top"}
+    assert used["u_add"].resources.registers == 17
+    assert used["u_add"].resources.carries in (5, 9)  # of 4 bits, or of 2
+    assert 16 <= used["u_add"].resources.luts <= 18
+    assert used["u_first"].resources.multipliers == 1
+    assert used["u_memory"].resources.block_rams == 1
+    assert used["u_memory"].resources.luts <= 2
+    assert used[""].resources.registers == 1
+    for kind in RESOURCE_NAMES:
+        figures = [getattr(item.resources, kind) for item in result.instances]
+        assert getattr(result.total, kind) == sum(figures)
+    assert target.lacking(result.total) == []
+    console = Console(width=200, record=True, file=(tmp_path / "table.txt").open("w"))
+    console.print(resource_table(result, target, "title"))
+    text = console.export_text()
+    assert "u_memory" in text
+    assert target.device in text
+
+
+def test_estimate_of_adder_graphs_is_near(tmp_path: Path):
+    made = constant_matrix_module(normal_matrix(8, 9), Format(14, 8), "layer")
+    result = synthesize(tmp_path, write(tmp_path, **{"layer.sv": made.text}), "layer",
+                        TARGETS["ecp5-85k"])  # fmt: skip
+    assert result.total.luts == pytest.approx(made.counts.luts, rel=0.1)
+    assert result.total.registers == pytest.approx(made.counts.registers, rel=0.1)
+    assert result.total.multipliers == 0
+
+
+def test_placement_finds_a_frequency(tmp_path: Path):
+    ports = ports_of(MULTIPLY, "multiply", {"Width": 12})
+    result = place(tmp_path, write(tmp_path, **{"multiply.sv": MULTIPLY}), "multiply", ports,
+                   parameters={"Width": 12}, timeout_s=900)  # fmt: skip
+    assert 100 < result.megahertz < 400
+    assert result.cells["MULT18X18D"] == 1
+    assert result.cells["TRELLIS_FF"] >= 24 + 24 + 24
+    assert result.logic_ns + result.routing_ns == pytest.approx(1000 / result.megahertz, rel=0.02)
+    assert f"{result.megahertz:.1f} MHz on speed grade 8" in placement_text(result)
+
+
+def test_designs_that_do_not_fit_are_refused(tmp_path: Path):
+    lines = [f"  multiply #(.Width(16)) u_{i} (.clk_i, .a_i(a_i + 16'd{i}), .b_i, "
+             f".product_o(out_o[{32 * i + 31}:{32 * i}]));" for i in range(157)]  # fmt: skip
+    many = ("module many (\n  input logic clk_i,\n  input logic [15:0] a_i,\n"
+            f"  input logic [15:0] b_i,\n  output logic [{157 * 32 - 1}:0] out_o\n);\n"
+            + "\n".join(lines) + "\nendmodule\n")  # fmt: skip
+    sources = write(tmp_path, **{"multiply.sv": MULTIPLY, "many.sv": many})
+    with pytest.raises(SynthesisError, match=r"many does not fit LFE5U-85F: 157 of 156 mult"):
+        place(tmp_path, sources, "many", ports_of(many, "many"))
+
+
+def test_lacking_names_every_kind():
+    target = TARGETS["ecp5-85k"]
+    needed = Resources(luts=10**6, carries=10**6, block_rams=209)
+    assert target.lacking(needed) == ["1000000 of 83640 luts", "209 of 208 block rams"]
+    assert Resources(1, 2, 3, 4, 5) * 2 + Resources(1) == Resources(3, 4, 6, 8, 10)
+
+
+def test_ports_and_harness():
+    ports = ports_of(MULTIPLY, "multiply", {"Width": 5})
+    assert ports == (
+        Port("clk_i", 1, False),
+        Port("a_i", 5, False),
+        Port("b_i", 5, False),
+        Port("product_o", 10, True),
+    )
+    text = harness("multiply", ports, {"Width": 5})
+    assert ".Width(5)" in text
+    assert ".b_i(stimulus[9:5])" in text
+    assert ".clk_i(clk)" in text
+    with pytest.raises(ValueError, match="width 'Width-1' is not known"):
+        ports_of(MULTIPLY, "multiply")
+    with pytest.raises(ValueError, match="no ports of a module divide"):
+        ports_of(MULTIPLY, "divide")
+
+
+def test_errors_of_the_tools_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    target = TARGETS["ecp5-85k"]
+    broken = write(tmp_path, **{"broken.sv": "module broken (input logic a_i);\n  assign\n"})
+    with pytest.raises(SynthesisError, match=r"^yosys failed: .*broken\.sv:.*syntax error.*$"):
+        synthesize(tmp_path, broken, "broken", target)
+    with pytest.raises(SynthesisError, match=r"did not finish within 0\.01 seconds"):
+        synthesize(tmp_path, write(tmp_path, **{"add.sv": ADD}), "add", target, timeout_s=0.01)
+    monkeypatch.setattr(tools, "find_spec", lambda _: None)
+    with pytest.raises(SynthesisError, match=r"pip install 'fxp\[synth\]'"):
+        synthesize(tmp_path, ["add.sv"], "add", target)
+
+
+def test_cells_that_are_not_known_are_refused(tmp_path: Path):
+    text = "module box (input logic a_i, output logic q_o);\n  OSCG u_o (.OSC(q_o));\nendmodule\n"
+    with pytest.raises(SynthesisError, match="a cell OSCG, which is not known for ecp5-85k"):
+        synthesize(tmp_path, write(tmp_path, **{"box.sv": text}), "box", TARGETS["ecp5-85k"])
+
+
+@pytest.fixture
+def small_model(tmp_path: Path) -> Path:
+    weight = Constant("weight", np.arange(-4, 5).reshape(1, 1, 3, 3), (Format(6, 4),))
+    target = Quantization(Format(8, 8, signed=False))
+    graph = Graph(
+        "small",
+        (Value("image", (1, Extent("H"), Extent("W")), Format(8, 8, signed=False)),),
+        (Node("conv", ops.Conv2d(padding=(1, 1, 1, 1)), ("image", "weight"), target),),
+        ("conv",),
+        (weight,),
+    )
+    path = tmp_path / "small.fxp"
+    FixedModel(graph).save(path)
+    return path
+
+
+def test_command(small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out, build = tmp_path / "report.json", tmp_path / "build"
+    arguments = ["synth", str(small_model), "--target", "xilinx-us", "--max-width", "64",
+                 "--out", str(out), "--build", str(build)]  # fmt: skip
+    assert main(arguments) == 0
+    assert "XCZU7EV" in capsys.readouterr().out
+    report = json.loads(out.read_text())
+    assert report["fits"]
+    assert report["synthesis"]["total"]["multipliers"] == 8
+    assert report["placement"] is None
+    assert (build / "core.json").exists()
+    assert main([*arguments[:2], "--multipliers", "shift_add", "--out", str(out)]) == 0
+    report = json.loads(out.read_text())
+    assert report["core"]["multipliers"] == "shift_add"
+    assert report["synthesis"]["total"]["multipliers"] == 0
+
+
+def test_command_places(small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out = tmp_path / "report.json"
+    assert main(["synth", str(small_model), "--max-width", "64", "--place", "--out", str(out)]) == 0
+    assert "MHz on speed grade 8" in capsys.readouterr().out
+    assert json.loads(out.read_text())["placement"]["megahertz"] > 100
+
+
+def test_command_refuses(small_model: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["synth", str(small_model), "--target", "xilinx-us", "--place"]) == 1
+    message = capsys.readouterr().err
+    assert message == (
+        "error: --place needs --target ecp5-85k: there is no open placer for XCZU7EV\n"
+    )

@@ -1,0 +1,70 @@
+"""The synthesis benchmark: what it measures can be built, and the page shows every figure."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+
+from benchmarks import synth
+from hls.synth import SynthesisError
+from hls.synth.harness import ports_of
+
+TOTAL = {"luts": 1111, "registers": 2222, "carries": 3333, "multipliers": 4444, "block_rams": 5555}
+PLACEMENT = {
+    "megahertz": 151.5,
+    "logic_ns": 3.25,
+    "routing_ns": 2.75,
+    "cells": {"TRELLIS_COMB": 123, "TRELLIS_FF": 456, "MULT18X18D": 36, "DP16KD": 2},
+}
+
+
+@pytest.mark.parametrize("name", synth.STAGES)
+def test_every_stage_can_be_built(name: str, tmp_path: Path):
+    sources, top, parameters = synth.STAGES[name].build(tmp_path)
+    text = "\n".join((tmp_path / source).read_text() for source in sources)
+    ports = ports_of(text, top, parameters)
+    assert {"clk_i", "aclk"} & {port.name for port in ports}
+    assert any(port.output for port in ports)
+
+
+def test_adders_are_counted_and_published(tmp_path: Path):
+    synth.main(only=["adders"], timeout=1, folder=tmp_path)
+    layers = json.loads((tmp_path / "synth.json").read_text())["adders"]["layers"]
+    assert len(layers) == 9
+    # da4ml 0.6 needs 3738 with one level more than the fewest, as here.
+    assert 3000 < sum(layer["adders"] for layer in layers) < 3800
+    page = (tmp_path / "synth.md").read_text()
+    assert all(f"| {layer['layer']} |" in page for layer in layers)
+
+
+def test_page_shows_figures_and_reasons():
+    record = {name: {"placement": PLACEMENT} for name in synth.STAGES}
+    record |= {name: {"synthesis": {"total": TOTAL}, "device": "X", "lacking": []}
+               for name in synth.WHOLE}  # fmt: skip
+    first, *_, last = synth.WHOLE
+    record[first]["lacking"] = ["4444 of 156 multipliers"]
+    record[last] = {"reason": "yosys did not finish"}
+    page = synth.page(record)
+    assert page.count("| 151.5 | 3.25 | 2.75 | 123 | 456 | 36 | 2 |") == len(synth.STAGES)
+    assert page.count("| 1111 | 2222 | 3333 | 4444 | 5555 |") == len(synth.WHOLE) - 1
+    assert "| no: 4444 of 156 multipliers |" in page
+    assert "| yosys did not finish |" in page
+
+
+def test_a_failure_is_recorded_and_others_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fails(*_: object) -> synth.Record:
+        raise SynthesisError("no tool")
+
+    first, second = list(synth.STAGES)[:2]
+    monkeypatch.setitem(synth.WORKS, first, lambda *_: {"placement": PLACEMENT})
+    monkeypatch.setitem(synth.WORKS, second, fails)
+    synth.main(only=[first], timeout=1, folder=tmp_path)
+    synth.main(only=[second], timeout=1, folder=tmp_path)
+    record = json.loads((tmp_path / "synth.json").read_text())
+    assert record[first]["placement"] == PLACEMENT
+    assert record[second]["reason"] == "no tool"
+    with pytest.raises(typer.BadParameter, match="'nothing' is none of adders"):
+        synth.main(only=["nothing"], timeout=1, folder=tmp_path)
