@@ -38,9 +38,10 @@ module fxp_raster #(
   logic write_line, read_line, write, first_block;
   logic [AddressBits-1:0] write_address, read_address;
   logic [PartBits-1:0] part, row;
-  // A line may be overwritten behind the last reading of it.
-  assign tready_o = !full[write_line] ||
-                    (read_line == write_line && row == LastPart && read_address > write_address);
+  // A line may be overwritten behind the last reading of it, but not ended: what is known of the
+  // line that is read must stay.
+  assign tready_o = !full[write_line] || (read_line == write_line && row == LastPart &&
+                                          read_address > write_address && !tlast_i);
   assign write = tvalid_i && tready_o;
 
   // ---- Reading: line `row` of the blocks ------------------------------------------------------
