@@ -468,9 +468,9 @@ def test_sequencer_takes_a_size_with_the_first_pixel(tmp_path):
         for place in range(width * height):
             valid[clock], user[clock] = 1, int(place == 0)
             last[clock] = int(place % width == width - 1)
-            clock += 1
-        # The registers change while the last pixel may still wait inside.
-        following = clock
+            following = clock + 1
+            clock += 2  # a new size takes a clock
+        # The registers change while the last pixel still waits inside.
         clock += 40
     out = simulate(
         tmp_path,
