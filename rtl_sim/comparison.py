@@ -24,8 +24,6 @@ from rtl_sim.script import HEIGHT, STATUS, WIDTH, Log, Script
 from rtl_sim.simulators import find_simulator
 from rtl_sim.stalls import Stalls
 
-INPUT_BUFFER = 4
-"""Pixels that the core takes before a frame begins, and a few more."""
 ERROR_BITS = 0x1F
 """Bits of ``STATUS`` that tell of malformed frames and sizes."""
 
@@ -244,19 +242,15 @@ def script_of(
     script = Script(stalls, patience_of(core, slowest, largest))
     script.reset()
     size = (core.initial_height, core.initial_width)
-    beats = buffered = 0
+    beats = 0
     for number, frame in enumerate(frames):
         if frame.shape[1:] != size:
-            if buffered <= INPUT_BUFFER:
-                # The frame before may not have begun yet, and would take the new size.
-                script.drain(beats)
             size = frame.shape[1:]
             script.write(WIDTH, size[1])
             script.write(HEIGHT, size[0])
         if changes:
             script.stall(changes[number])
         script.send(*input_beats(frame, core.input))
-        buffered = size[0] * size[1]
         beats += int(np.prod(output_shape(core, *size)))
     script.drain(beats)
     script.read(STATUS)

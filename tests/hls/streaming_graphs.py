@@ -111,9 +111,9 @@ class GraphBuilder:
         return form
 
 
-def kimsr_shaped(width: int = 4) -> Graph:
+def kimsr_shaped(width: int = 4, seed: int = 0) -> Graph:
     """The structure of KimSR with few channels: chains, residuals, pixel shuffle, nearest."""
-    b = GraphBuilder("kimsr_shaped")
+    b = GraphBuilder("kimsr_shaped", seed=seed)
     act = Format(10, 8, False)
     b.conv(width)
     first = b.add(ops.Relu(), target=act)

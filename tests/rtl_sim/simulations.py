@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import streaming_graphs
 from skimage.data import camera
 
 from fxp.formats import IntArray
@@ -24,6 +25,12 @@ MAX_WIDTH, MAX_HEIGHT = 64, 48
 SIZES = ((1, 1), (2, 3), (3, 3), (5, 1), (7, 9), (17, 16), (MAX_WIDTH, MAX_HEIGHT))
 """Width and height."""
 CONTENTS = ("random", "photo", "lowest", "highest", "checkerboard")
+
+
+def graph(name: str) -> Graph:
+    """Return a graph of `streaming_graphs`, with weights that let no layer vanish or saturate."""
+    options = {"seed": 15} if name == "kimsr_shaped" else {}
+    return getattr(streaming_graphs, name)(**options)
 
 
 def frame(model: FixedModel, size: tuple[int, int], content: str, seed: int = 0) -> IntArray:

@@ -5,8 +5,17 @@ from __future__ import annotations
 from itertools import product
 
 import pytest
-import streaming_graphs
-from simulations import CONTENTS, MAX_WIDTH, SIMULATIONS, SIZES, bench_of, check, frame, frames
+from simulations import (
+    CONTENTS,
+    MAX_WIDTH,
+    SIMULATIONS,
+    SIZES,
+    bench_of,
+    check,
+    frame,
+    frames,
+    graph,
+)
 
 from models import sr
 from rtl_sim import SIMULATORS, Stalls
@@ -22,20 +31,20 @@ SMALL = SIZES[:-1]
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_all_sizes_and_contents_on_verilator(name, work_dir):
-    model, bench = bench_of(getattr(streaming_graphs, name)(), "verilator", work_dir)
+    model, bench = bench_of(graph(name), "verilator", work_dir)
     check(bench, model, frames(model, SIZES))
 
 
 @pytest.mark.parametrize("name", GRAPHS)
 def test_small_sizes_on_icarus(name, work_dir):
-    model, bench = bench_of(getattr(streaming_graphs, name)(), "icarus", work_dir)
+    model, bench = bench_of(graph(name), "icarus", work_dir)
     images = frames(model, SMALL, ("random", "checkerboard"))
     check(bench, model, [*images, frame(model, (MAX_WIDTH, 3), "photo")])
 
 
 @pytest.mark.parametrize("simulator", SIMULATORS)
 def test_a_whole_photo_on_both_simulators(simulator, work_dir):
-    model, bench = bench_of(streaming_graphs.kimsr_shaped(), simulator, work_dir)
+    model, bench = bench_of(graph("kimsr_shaped"), simulator, work_dir)
     result = check(bench, model, frames(model, [(MAX_WIDTH, 48)], ["photo"]))
     # A pixel per clock; then what the windows hold back leaves, row by row.
     core = result.core
@@ -45,7 +54,7 @@ def test_a_whole_photo_on_both_simulators(simulator, work_dir):
 
 
 def test_frames_follow_each_other_without_a_lost_clock(work_dir):
-    model, bench = bench_of(streaming_graphs.kimsr_shaped(), "verilator", work_dir)
+    model, bench = bench_of(graph("kimsr_shaped"), "verilator", work_dir)
     images = frames(model, [(17, 16)], CONTENTS)
     one = check(bench, model, images[:1])
     five = check(bench, model, images)
@@ -53,7 +62,7 @@ def test_frames_follow_each_other_without_a_lost_clock(work_dir):
 
 
 def test_every_pair_of_stall_patterns_on_verilator(work_dir):
-    model, bench = bench_of(streaming_graphs.kimsr_shaped(), "verilator", work_dir)
+    model, bench = bench_of(graph("kimsr_shaped"), "verilator", work_dir)
     pairs = [Stalls(*pair, seed=seed) for seed, pair in enumerate(product(PATTERNS, PATTERNS))]
     sizes = ((7, 9), (5, 1), (17, 16), (17, 16), (3, 3))
     changes = [stalls for stalls in pairs for _ in sizes]
@@ -65,7 +74,7 @@ def test_every_pair_of_stall_patterns_on_verilator(work_dir):
 
 @pytest.mark.parametrize("name", ["branches", "fsrcnn_shaped"])
 def test_stall_patterns_on_icarus(name, work_dir):
-    model, bench = bench_of(getattr(streaming_graphs, name)(), "icarus", work_dir)
+    model, bench = bench_of(graph(name), "icarus", work_dir)
     pairs = [("none", "random90"), ("random90", "none"), ("bursts", "bursts"),
              ("random50", "random25")]  # fmt: skip
     changes = [Stalls(*pair, seed=1) for pair in pairs for _ in range(3)]
@@ -84,7 +93,7 @@ def test_stall_patterns_on_icarus(name, work_dir):
     ],
 )
 def test_options_of_the_core(options, name, work_dir):
-    model, bench = bench_of(getattr(streaming_graphs, name)(), "icarus", work_dir, **options)
+    model, bench = bench_of(graph(name), "icarus", work_dir, **options)
     images = frames(model, [(7, 9), (1, 1), (2, 3), (5, 1)], ("random", "checkerboard"))
     check(bench, model, images)
     check(bench, model, images[:4], Stalls("random50", "bursts", seed=2))
@@ -105,7 +114,7 @@ def test_the_shipped_network_on_icarus(work_dir):
 
 @pytest.mark.parametrize("simulator", SIMULATORS)
 def test_reset_in_mid_frame_forgets_everything(simulator, work_dir):
-    model, bench = bench_of(streaming_graphs.kimsr_shaped(), simulator, work_dir)
+    model, bench = bench_of(graph("kimsr_shaped"), simulator, work_dir)
     core = bench.core
     stalls = Stalls("random25", "random50", seed=5)
     images = frames(model, [(7, 9)], ("random", "photo", "checkerboard"))
@@ -139,7 +148,7 @@ def test_reset_in_mid_frame_forgets_everything(simulator, work_dir):
 
 @pytest.mark.parametrize("simulator", SIMULATORS)
 def test_registers(simulator, work_dir):
-    _, bench = bench_of(streaming_graphs.kimsr_shaped(), simulator, work_dir)
+    _, bench = bench_of(graph("kimsr_shaped"), simulator, work_dir)
     script = Script(Stalls(), patience=5000)
     script.reset()
     for address in (0x00, 0x04, WIDTH, HEIGHT, STATUS, 0x1C):
@@ -159,14 +168,12 @@ def test_registers(simulator, work_dir):
 
 
 def test_a_core_as_wide_as_a_pixel(work_dir):
-    model, bench = bench_of(
-        streaming_graphs.kimsr_shaped(), "icarus", work_dir, max_width=1, max_height=4
-    )
+    model, bench = bench_of(graph("kimsr_shaped"), "icarus", work_dir, max_width=1, max_height=4)
     check(bench, model, frames(model, [(1, 4), (1, 1)], ("random", "highest")))
 
 
 def test_taps_can_be_compared_though_outputs_agree(work_dir):
-    model, bench = bench_of(streaming_graphs.espcn_shaped(), "icarus", work_dir)
+    model, bench = bench_of(graph("espcn_shaped"), "icarus", work_dir)
     images = frames(model, [(3, 2), (4, 4)], ["random"])
     result = check(bench, model, images, taps=True)
     assert {tap.value for tap in result.core.taps} == set(model.graph.values)

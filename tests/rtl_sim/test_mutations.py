@@ -8,8 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import streaming_graphs
-from simulations import SIMULATIONS, frames
+from simulations import SIMULATIONS, frames, graph
 
 from fxp.model import FixedModel
 from hls import Core, emit_rtl
@@ -87,8 +86,8 @@ MUTATIONS: dict[str, tuple[str, Callable[[str, Path], str]]] = {
     "another rounding": (
         "relu1", _in_instance("v2_relu1_requantized", _replaced(r"Rounding\(\d\)", "Rounding(0)")),
     ),
-    "ties round the other way": (
-        "conv2", _in_instance("v3_conv2_requantized", _replaced(r"Rounding\(\d\)", "Rounding(3)")),
+    "another rounding of signed values": (
+        "conv2", _in_instance("v3_conv2_requantized", _replaced(r"Rounding\(\d\)", "Rounding(1)")),
     ),
     "another upper bound": (
         "clamp17",
@@ -102,9 +101,9 @@ MUTATIONS: dict[str, tuple[str, Callable[[str, Path], str]]] = {
         ),
     ),
     "a column of padding is not zero": (
-        "conv5",
+        "conv2",
         _with_other_module(
-            "v6_conv5_taps", "fxp_window", _replaced(r" & columns_inside;", ";"),
+            "v3_conv2_taps", "fxp_window", _replaced(r" & columns_inside;", ";"),
         ),
     ),
     "a residual one pixel late": (
@@ -119,7 +118,7 @@ MUTATIONS: dict[str, tuple[str, Callable[[str, Path], str]]] = {
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory) -> tuple[FixedModel, Path]:
-    model = FixedModel(streaming_graphs.kimsr_shaped())
+    model = FixedModel(graph("kimsr_shaped"))
     folder = tmp_path_factory.mktemp("sound") / "core"
     emit_rtl(model, folder, max_width=SIZE[0], max_height=SIZE[1])
     return model, folder
@@ -142,8 +141,13 @@ def test_damage_is_found_and_placed(name, sound, tmp_path):
     difference = result.difference
     assert difference is not None
     assert difference.layer == layer, str(result)
-    assert difference.expected != difference.got
-    assert None not in (difference.frame, difference.channel, difference.row, difference.column)
+    if "unknown bits" in difference.detail:
+        # What lies beside the first pixel of all was never written.
+        assert name == "a column of padding is not zero"
+    else:
+        places = (difference.frame, difference.channel, difference.row, difference.column)
+        assert None not in places
+        assert difference.expected != difference.got
 
 
 def test_the_sound_core_passes(sound):
@@ -156,6 +160,6 @@ def test_the_sound_core_passes(sound):
 
 def test_the_core_of_another_model_is_refused(sound):
     _, folder = sound
-    other = FixedModel(streaming_graphs.espcn_shaped())
+    other = FixedModel(graph("espcn_shaped"))
     with pytest.raises(ValueError, match="core of another model"):
         cosim(other, frames(other, [SIZE], ["random"]), simulator="icarus", core=folder)

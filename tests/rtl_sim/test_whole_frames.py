@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import streaming_graphs
-from simulations import MAX_HEIGHT, MAX_WIDTH, SIMULATIONS, frames
+from simulations import MAX_HEIGHT, MAX_WIDTH, SIMULATIONS, frames, graph
 
 from fxp.cli import main
 from fxp.imaging.files import write_image
@@ -18,7 +17,7 @@ SIZE = MAX_WIDTH, MAX_HEIGHT
 
 @pytest.mark.parametrize(("name", "raster"), [("kimsr_shaped", False), ("espcn_shaped", True)])
 def test_whole_frames_back_to_back(name, raster, work_dir):
-    model = FixedModel(getattr(streaming_graphs, name)())
+    model = FixedModel(graph(name))
     images = frames(model, [SIZE], ("random", "photo", "checkerboard"))
     result = full_frame(model, images, raster=raster, work_dir=work_dir)
     SIMULATIONS["verilator, compiled"] += 1
@@ -37,7 +36,7 @@ def test_whole_frames_back_to_back(name, raster, work_dir):
 
 
 def test_a_damaged_core_is_found(work_dir):
-    model = FixedModel(streaming_graphs.kimsr_shaped())
+    model = FixedModel(graph("kimsr_shaped"))
     folder = work_dir / "damaged"
     emit_rtl(model, folder, max_width=SIZE[0], max_height=SIZE[1])
     core = Core.read(folder)
@@ -56,14 +55,14 @@ def test_a_damaged_core_is_found(work_dir):
 
 
 def test_frames_of_several_sizes_are_refused():
-    model = FixedModel(streaming_graphs.kimsr_shaped())
+    model = FixedModel(graph("kimsr_shaped"))
     with pytest.raises(ValueError, match="one size"):
         full_frame(model, frames(model, [(2, 3), (3, 3)], ["random"]))
 
 
 @pytest.fixture
 def files(tmp_path):
-    model = FixedModel(streaming_graphs.kimsr_shaped(), metadata={"divide_by": "256"})
+    model = FixedModel(graph("kimsr_shaped"), metadata={"divide_by": "256"})
     model.save(tmp_path / "model.fxp")
     image = frames(model, [(40, 30)], ["photo"])[0][0]
     write_image(tmp_path / "image.png", image.astype(np.uint8))
@@ -85,7 +84,7 @@ def test_command(files, work_dir, capsys):
 
 def test_command_fails_on_a_damaged_core(files, capsys):
     folder = files / "core"
-    emit_rtl(FixedModel(streaming_graphs.kimsr_shaped()), folder, max_width=8, max_height=8)
+    emit_rtl(FixedModel(graph("kimsr_shaped")), folder, max_width=8, max_height=8)
     top = next(folder.glob("rtl/kimsr_shaped_core.sv"))
     top.write_text(top.read_text().replace(".Rounding(2)", ".Rounding(0)", 1))
     arguments = [str(files / "model.fxp"), str(files / "image.png"), "--core", str(folder)]
