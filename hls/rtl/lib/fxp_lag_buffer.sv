@@ -36,4 +36,54 @@ module fxp_lag_buffer #(
   end
 
   always_ff @(posedge clk_i) data_o <= read;
+
+`ifdef FORMAL
+  logic started = 1'b0;
+  always_ff @(posedge clk_i) started <= 1'b1;
+  always_comb if (!started) assume (!rst_ni);
+
+  // Addresses go round in step with what is stored.
+  logic [AddressBits:0] stored;
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) stored <= '0;
+    else stored <= stored + (AddressBits + 1)'(write_i) - (AddressBits + 1)'(read_i);
+  end
+  always_comb begin
+    if (stored == '0) assume (!read_i);
+    if (stored == (AddressBits + 1)'(Depth)) assume (!write_i);
+    if (started) begin
+      assert (stored <= (AddressBits + 1)'(Depth));
+      assert ((AddressBits + 2)'(write_address) ==
+              (AddressBits + 2)'(read_address) + (AddressBits + 2)'(stored) ||
+              (AddressBits + 2)'(write_address) + (AddressBits + 2)'(Depth) ==
+              (AddressBits + 2)'(read_address) + (AddressBits + 2)'(stored));
+    end
+  end
+
+  // One place, any place: what is read is what was last written there.
+  (* anyconst *) logic [AddressBits-1:0] place;
+  logic [Width-1:0] written;
+  logic read_1, read_2;
+  logic [Width-1:0] expected_1, expected_2;
+  always_ff @(posedge clk_i) begin
+    if (write_i && write_address == place) written <= data_i;
+    read_1 <= rst_ni && read_i && read_address == place;
+    read_2 <= rst_ni && read_1;
+    expected_1 <= written;
+    expected_2 <= expected_1;
+    if (!started) begin
+      assume (memory[place] == written);
+      assume (!read_1 && !read_2);
+    end
+  end
+  always_comb begin
+    assume (place <= Last);
+    if (started) begin
+      assert (write_address <= Last && read_address <= Last);
+      assert (memory[place] == written);
+      if (read_1) assert (read == expected_1);
+      if (read_2) assert (data_o == expected_2);
+    end
+  end
+`endif
 endmodule

@@ -77,4 +77,41 @@ module fxp_output #(
       assign tdata_o[8*Bytes*f+:8*Bytes] = (8 * Bytes)'(out[f*Width+:Width]);
     end
   end
+
+`ifdef FORMAL
+  logic started = 1'b0;
+  always_ff @(posedge clk_i) started <= 1'b1;
+  always_comb if (!started) assume (!rst_ni);
+
+  // The core behind the sequencer: beats come for so many clocks after room falls, and no longer.
+  localparam int Grace = PipelineClocks + 2;
+  logic [AddressBits:0] low;  // clocks without room
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni || room_o) low <= '0;
+    else if (low != '1) low <= low + 1'b1;
+  end
+  always_comb if (!room_o && low >= (AddressBits + 1)'(Grace)) assume (!write_next);
+  logic [Bits-1:0] past_out;
+  logic past_waits;
+  always_ff @(posedge clk_i) begin
+    past_out <= out;
+    past_waits <= rst_ni && tvalid_o && !tready_i;
+  end
+  always_comb begin
+    if (started) begin
+      assert (stored <= (AddressBits + 1)'(Depth));
+      // In its words: what is stored, and what may still come.
+      if (room_o) assert (stored <= Threshold);
+      else if (low <= (AddressBits + 1)'(Grace)) assert (stored <= Threshold + 1 + low);
+      else assert (stored + {{AddressBits{1'b0}}, write} <=
+                   Threshold + 2 + (AddressBits + 1)'(Grace));
+      assert ((AddressBits + 1)'(write_address) - (AddressBits + 1)'(read_address) == stored ||
+              (AddressBits + 1)'(write_address) + (AddressBits + 1)'(Depth) ==
+              (AddressBits + 1)'(read_address) + stored);
+      assert (write_address <= LastAddress && read_address <= LastAddress);
+      if (past_waits) assert (tvalid_o && out == past_out);
+    end
+    if (!started) assume (!past_waits);
+  end
+`endif
 endmodule

@@ -125,4 +125,27 @@ module fxp_registers #(
 
   logic unused_address;
   assign unused_address = ^{awaddr_i[1:0], araddr_i[1:0]};
+
+`ifdef FORMAL
+  logic started = 1'b0;
+  always_ff @(posedge clk_i) started <= 1'b1;
+  always_comb if (!started) assume (!rst_ni);
+
+  logic past_b, past_r;
+  logic [31:0] past_data;
+  always_ff @(posedge clk_i) begin
+    past_b <= rst_ni && bvalid_o && !bready_i;
+    past_r <= rst_ni && rvalid_o && !rready_i;
+    past_data <= rdata_o;
+  end
+  always_comb begin
+    if (!started) assume (!past_b && !past_r);
+    if (started) begin
+      assert (width_o >= 16'd1 && width_o <= 16'(MaxWidth));
+      assert (height_o >= 16'd1 && height_o <= 16'(MaxHeight));
+      if (past_b) assert (bvalid_o);
+      if (past_r) assert (rvalid_o && rdata_o == past_data);
+    end
+  end
+`endif
 endmodule

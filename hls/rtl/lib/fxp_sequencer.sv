@@ -11,6 +11,8 @@ module fxp_sequencer #(
   parameter int LagLines      = 1,
   parameter int LagPixels     = 1,
   parameter int Fold          = 1,
+  // Clocks without a pixel before rows are flushed, so that short gaps cost nothing; at least 1.
+  parameter int Patience      = 16,
   parameter int InitialWidth  = 16,
   parameter int InitialHeight = 16
 ) (
@@ -32,8 +34,6 @@ module fxp_sequencer #(
   output logic             malformed_o,
   output logic [3:0]       errors_o
 );
-  // Flush rows begin after so many clocks without a pixel, so that short gaps cost nothing.
-  localparam int Patience = 16;
   localparam int LineBits = (LagLines == 0) ? 1 : $clog2(LagLines + 1);
   localparam int PixelBits = (LagPixels == 0) ? 1 : $clog2(LagPixels + 1);
   localparam int FoldBits = (Fold < 2) ? 1 : $clog2(Fold);
@@ -215,4 +215,43 @@ module fxp_sequencer #(
     end
   end
   always_ff @(posedge clk_i) data_o <= (start || take) ? data : '0;
+
+`ifdef FORMAL
+  logic started = 1'b0;
+  always_ff @(posedge clk_i) started <= 1'b1;
+  always_comb if (!started) assume (!rst_ni);
+
+  // Behind the sequencer rows and frames are whole, and no beat comes without room.
+  logic past_room, past_reset;
+  logic [15:0] at_column, at_row, past_columns, past_rows;
+  logic real_row;
+  always_ff @(posedge clk_i) begin
+    past_room <= room_i;
+    past_reset <= !rst_ni;
+    past_columns <= columns;
+    past_rows <= rows;
+    if (!rst_ni) begin
+      at_column <= '0;
+      at_row <= '0;
+    end else if (tags_o[0]) begin
+      at_column <= tags_o[5] ? '0 : at_column + 16'd1;
+      real_row <= tags_o[1];
+      if (tags_o[5] && tags_o[1]) at_row <= tags_o[3] ? '0 : at_row + 16'd1;
+    end
+  end
+  always_comb begin
+    assume (width_i >= 16'd1 && width_i <= 16'd3);
+    assume (height_i >= 16'd1 && height_i <= 16'd3);
+    if (started && rst_ni && !past_reset && tags_o[0]) begin
+      assert (past_room);
+      assert (tags_o[4] == (at_column == 16'd0));
+      assert (tags_o[5] == (at_column == past_columns));
+      if (at_column != 16'd0) assert (tags_o[1] == real_row);
+      if (tags_o[1]) assert (tags_o[2] == (at_row == 16'd0));
+      if (tags_o[1]) assert (tags_o[3] == (at_row == past_rows));
+      if (!tags_o[1]) assert (at_row == 16'd0 && !tags_o[2] && !tags_o[3]);
+      assert (at_column < 16'd3 && at_row < 16'd3);
+    end
+  end
+`endif
 endmodule

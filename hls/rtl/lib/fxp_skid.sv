@@ -34,4 +34,36 @@ module fxp_skid #(
     if (moves) data_o <= spare_valid ? spare : data_i;
     if (ready_o) spare <= data_i;
   end
+
+`ifdef FORMAL
+  logic started = 1'b0;
+  always_ff @(posedge clk_i) started <= 1'b1;
+  always_comb if (!started) assume (!rst_ni);
+
+  // A queue of two: what goes in comes out once, in order.
+  logic [Width-1:0] first, second;
+  logic [1:0] waiting = 2'd0;
+  logic leaves;
+  assign leaves = valid_o && ready_i;
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      waiting <= 2'd0;
+    end else begin
+      waiting <= waiting + {1'b0, taken} - {1'b0, leaves};
+      if (leaves) first <= second;
+      if (taken && (waiting == 2'd0 || (waiting == 2'd1 && leaves))) first <= data_i;
+      else if (taken) second <= data_i;
+    end
+  end
+  always_comb begin
+    if (started) begin
+      assert (valid_o == (waiting != 2'd0));
+      assert (spare_valid == (waiting == 2'd2));
+      assert (waiting != 2'd3);
+      if (waiting == 2'd2) assert (!ready_o);
+      if (waiting != 2'd0) assert (data_o == first);
+      if (waiting == 2'd2) assert (spare == second);
+    end
+  end
+`endif
 endmodule

