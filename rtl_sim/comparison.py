@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -173,14 +175,26 @@ def cosim(
         )  # fmt: skip
 
 
-def emit(model: FixedModel, frames: Sequence[IntArray], folder: Path, **options: Any) -> Path:
-    """Emit the core for some images into a working folder; returns its folder."""
+def emit(model: FixedModel, frames: Sequence[IntArray], work_dir: Path, **options: Any) -> Path:
+    """Emit the core for some images; returns its folder in the working folder.
+
+    Equal cores share a folder, so that processes which work side by side disturb nobody.
+    """
     for name, axis in (("max_height", 1), ("max_width", 2)):
-        if options[name] is None:
+        if options.get(name) is None:
             options[name] = max(frame.shape[axis] for frame in frames)
-    settings = "_".join(f"{key}{value}" for key, value in sorted(options.items()))
-    target = folder / f"core_{model.graph.name}_{settings}"
-    emit_rtl(model, target, **options)
+    with tempfile.TemporaryDirectory(dir=work_dir, prefix="emit_") as temporary:
+        made = Path(temporary) / "core"
+        core = emit_rtl(model, made, **options)
+        check = hashlib.sha256(core.to_json().encode())
+        for source in core.sources:
+            check.update((made / source).read_bytes())
+        target = work_dir / f"core-{core.name}-{check.hexdigest()[:16]}"
+        try:
+            made.rename(target)
+        except OSError:
+            if not target.is_dir():
+                raise
     return target
 
 

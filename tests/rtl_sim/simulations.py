@@ -13,9 +13,8 @@ from skimage.data import camera
 from fxp.formats import IntArray
 from fxp.graph import Graph
 from fxp.model import FixedModel
-from hls import emit_rtl
 from rtl_sim.build import Bench, build_bench
-from rtl_sim.comparison import CosimResult, compare
+from rtl_sim.comparison import CosimResult, compare, emit
 from rtl_sim.simulators import find_simulator
 from rtl_sim.stalls import Stalls
 
@@ -73,8 +72,7 @@ def bench_of(
     """Emit a core and compile it, once for all tests with the same work folder."""
     model = FixedModel(model) if isinstance(model, Graph) else model
     settings = {"max_width": MAX_WIDTH, "max_height": MAX_HEIGHT, **options}
-    folder = work_dir / "_".join([model.graph.name, *(f"{k}{v}" for k, v in settings.items())])
-    emit_rtl(model, folder, **settings)  # type: ignore[arg-type]
+    folder = emit(model, [], work_dir, **settings)
     return model, build_bench(folder, find_simulator(simulator), work_dir)
 
 
