@@ -30,7 +30,7 @@ FAULTS = {
     "fxp_skid": ("spare_next = !moves && (spare_valid || taken)", "spare_next = !moves && taken"),
     "fxp_lag_buffer": ("read_address == Last) ? '0", "read_address == Last) ? 1"),
     "fxp_output": ("Depth - PipelineClocks - 6", "Depth - PipelineClocks - 3"),
-    "fxp_registers": ("merged <= 32'(MaxWidth)", "merged <= 32'(MaxWidth + 1)"),
+    "fxp_registers": ("width_fits <= word >= 32'd1 && word", "width_fits <= word >= 32'd0 && word"),
     "fxp_sequencer": ("last_column ? columns : columns_left", "last_column ? 16'd1 : columns_left"),
 }
 

@@ -43,9 +43,10 @@ module fxp_registers #(
   assign write_index = awaddr_i[7:2];
   assign read_index = araddr_i[7:2];
 
-  // ---- Writes: address and data are taken together --------------------------------------------
-  logic write;
-  logic [31:0] old, merged;
+  // ---- Writes: address and data are taken together, checked, and then take effect -------------
+  logic write, captured, checked;
+  logic [31:0] old, merged, word;
+  logic [5:0] index;
   assign bresp_o = 2'b00;
   assign awready_o = wready_o;
   assign write = awvalid_i && wvalid_i && wready_o;
@@ -61,17 +62,24 @@ module fxp_registers #(
   end
 
   logic width_fits, height_fits, refused;
-  assign width_fits = merged >= 32'd1 && merged <= 32'(MaxWidth);
-  assign height_fits = merged >= 32'd1 && merged <= 32'(MaxHeight);
-  assign refused = write && ((write_index == 6'd2 && !width_fits) ||
-                             (write_index == 6'd3 && !height_fits));
+  always_ff @(posedge clk_i) begin
+    if (write) begin
+      index <= write_index;
+      word <= merged;
+    end
+    width_fits <= word >= 32'd1 && word <= 32'(MaxWidth);
+    height_fits <= word >= 32'd1 && word <= 32'(MaxHeight);
+  end
+  assign refused = checked && ((index == 6'd2 && !width_fits) || (index == 6'd3 && !height_fits));
 
   logic [4:0] cleared;
-  assign cleared = (write && write_index == 6'd4) ? merged[4:0] : 5'd0;
+  assign cleared = (checked && index == 6'd4) ? word[4:0] : 5'd0;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       wready_o <= 1'b0;
+      captured <= 1'b0;
+      checked <= 1'b0;
       bvalid_o <= 1'b0;
       width_o <= 16'(InitialWidth);
       height_o <= 16'(InitialHeight);
@@ -81,12 +89,15 @@ module fxp_registers #(
       begun <= '0;
       busy <= 1'b0;
     end else begin
-      // Ready for one clock, when address, data and a free answer are there.
-      wready_o <= awvalid_i && wvalid_i && !wready_o && (!bvalid_o || bready_i);
-      if (write) bvalid_o <= 1'b1;
+      // Ready for one clock, when address and data are there and the last write is answered.
+      wready_o <= awvalid_i && wvalid_i && !wready_o && !captured && !checked &&
+                  (!bvalid_o || bready_i);
+      captured <= write;
+      checked <= captured;
+      if (checked) bvalid_o <= 1'b1;
       else if (bready_i) bvalid_o <= 1'b0;
-      if (write && write_index == 6'd2 && width_fits) width_o <= merged[15:0];
-      if (write && write_index == 6'd3 && height_fits) height_o <= merged[15:0];
+      if (checked && index == 6'd2 && width_fits) width_o <= word[15:0];
+      if (checked && index == 6'd3 && height_fits) height_o <= word[15:0];
       status <= (status & ~cleared) | {refused, errors_i};
       if (finished_i) frames <= frames + 32'd1;
       if (started_i) begun <= begun + 32'd1;
@@ -141,6 +152,9 @@ module fxp_registers #(
   always_comb begin
     if (!started) assume (!past_b && !past_r);
     if (started) begin
+      if (checked) assert (width_fits == (word >= 32'd1 && word <= 32'(MaxWidth)));
+      if (checked) assert (height_fits == (word >= 32'd1 && word <= 32'(MaxHeight)));
+      assert (wready_o + captured + checked <= 1);
       assert (width_o >= 16'd1 && width_o <= 16'(MaxWidth));
       assert (height_o >= 16'd1 && height_o <= 16'(MaxHeight));
       if (past_b) assert (bvalid_o);
