@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,16 +20,19 @@ from fxp.lazy import lazy_import
 
 if TYPE_CHECKING:
     import skimage.data as skimage_data
+    import torch
 
     from .networks import KimSR
 else:
     skimage_data = lazy_import("skimage.data", "cli")
+    torch = lazy_import("torch", "torch")
 
 WEIGHTS_FOLDER: Final = Path(__file__).parent / "weights"
 CALIBRATION: Final = ("chelsea", "coffee", "rocket")
 """Photographs shipped with scikit-image on which the formats are chosen."""
-SHIPPED: Final = ("kimsr_x2_bicubic",)
-"""Names of the shipped float weights that have a fixed-point model."""
+SHIPPED: Final = ("kimsr_x2_bicubic", "kimsr_x2_compressed")
+"""Names of the shipped networks: float weights ``NAME``, and those of the fixed-point model
+``NAME_fixed``, trained on with its roundings."""
 
 
 def load(name: str | Path) -> fxp.FixedModel:
@@ -38,7 +42,8 @@ def load(name: str | Path) -> fxp.FixedModel:
     ----------
     name
         Name of a shipped model, such as ``"kimsr_x2"``, or the path of a file whose name ends in
-        ``.fxp``. A name without a degradation means the one trained on bicubic shrinking.
+        ``.fxp``. ``"kimsr_x2"`` means the one trained on bicubic shrinking;
+        ``"kimsr_x2_compressed"`` is for blurred, JPEG-compressed and noisy pictures.
 
     Raises
     ------
@@ -79,6 +84,28 @@ def formats(scale: int = 2) -> dict[str, Any]:
     }
 
 
+def refined(network: KimSR, *, weight_bits: int, activation_bits: int) -> KimSR:
+    """Return a network with the weights of its refined fixed-point model, as real numbers.
+
+    Channels are equalized, and the rounding of every weight is learned; see `fxp.refinement`. A
+    training with roundings that starts here starts from what is possible without it.
+    """
+    model = fxp.quantize(
+        network,
+        **formats(network.scale),
+        weight_bits=weight_bits,
+        activation_bits=activation_bits,
+        equalization=True,
+        weight_rounding="learned",
+    )
+    constants = model.graph.constants_by_name
+    rounded = copy.deepcopy(network)
+    rounded.load_state_dict(
+        {name: torch.tensor(constants[name].values) for name in network.state_dict()}
+    )
+    return rounded
+
+
 def quantize_network(
     network: KimSR, *, weight_bits: int = 10, activation_bits: int = 14, name: str = "kimsr"
 ) -> fxp.FixedModel:
@@ -102,7 +129,7 @@ def quantize_shipped(
         load_float(name),
         weight_bits=weight_bits,
         activation_bits=activation_bits,
-        name=name.rpartition("_")[0],
+        name="_".join(name.split("_")[:2]),
     )
     model.metadata |= {"divide_by": "256", "weights": name, "calibration": " ".join(CALIBRATION)}
     return model
@@ -112,7 +139,7 @@ def main(folder: Path = WEIGHTS_FOLDER) -> None:
     """Write every shipped fixed-point model."""
     for name in SHIPPED:
         path = folder / f"{name}.fxp"
-        quantize_shipped(name).save(path)
+        quantize_shipped(f"{name}_fixed").save(path)
         print(f"wrote {path}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from .networks import KimSROptions, SkipSource
@@ -154,7 +155,8 @@ class Settings:
                 if value != default[name]:
                     words.append(f"--{option}" if value else f"--no-{option}")
             elif value != default[name] or not isinstance(value, str):
-                words.append(f"--{option} {value}")
+                # Files by their names alone: the folder is the machine's business.
+                words.append(f"--{option} {Path(value).name if isinstance(value, str) else value}")
         return " ".join(words)
 
     def rate_at(self, step: int) -> float:

@@ -21,7 +21,7 @@ import fxp
 from fxp.files import replace_file
 
 from .branches import add_branches
-from .fixed import formats, quantize_network
+from .fixed import formats, quantize_network, refined
 from .measure import by_fixed, by_network, pair_scores
 from .networks import KimSR
 from .patches import Batch, Pair, TrainingSet
@@ -108,9 +108,8 @@ class Trainer:
         """Return the module that trains."""
         settings = self.settings
         if settings.fixed:
-            return fxp.prepare_qat(
-                self.model.eval(), **formats(settings.scale), **settings.widths()
-            )
+            model = refined(self.model.eval(), **settings.widths())
+            return fxp.prepare_qat(model, **formats(settings.scale), **settings.widths())
         if settings.branches:
             add_branches(self.model)
         self.model.merge()

@@ -419,6 +419,12 @@ class TestTraining:
         with pytest.raises(TrainingError, match="--"):
             Settings(**bad)
 
+    def test_command_names_no_folder(self) -> None:
+        command = Settings(start="/home/somebody/first.safetensors").command()
+        assert command.startswith("python -m models.sr.train --data DIR --out FILE --scale 2 ")
+        assert "--start first.safetensors" in command
+        assert "somebody" not in command
+
     def test_schedule(self) -> None:
         settings = Settings(steps=1000, rate=1.0)
         rates = [settings.rate_at(step) for step in range(1000)]
