@@ -63,7 +63,7 @@ NEVER: Final = len(OVERFLOWS)
 
 CLAMP_CLOCKS: Final = 1
 ADD_CLOCKS: Final = 1
-PRELU_CLOCKS: Final = 2
+PRELU_CLOCKS: Final = 3
 REQUANTIZE_CLOCKS: Final = 2
 
 Operand = Stream | NDArray[np.int64]
@@ -335,7 +335,7 @@ def _prelu(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) ->
         {"clk_i": "aclk", "data_i": source.wire, "data_o": wire},
         Cost(
             multipliers=source.fields,
-            registers=source.fields * (2 * source.width + width + bits),
+            registers=source.fields * (3 * source.width + width + bits),
         ),
     )
     return replace(

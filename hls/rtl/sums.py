@@ -118,10 +118,11 @@ class _Sums:
             Cost(
                 multipliers=int(terms.sum()),
                 adders=int(np.maximum(terms + has_bias - 1, 0).sum()),
-                registers=outputs * self._tree_registers(leaves, product_bits),
+                registers=int(terms.sum()) * self.source.width
+                + outputs * self._tree_registers(leaves, product_bits),
             ),
         )
-        return wire, 1 + (leaves - 1).bit_length()
+        return wire, 2 + (leaves - 1).bit_length()
 
     def folded(self, fold: int) -> tuple[str, int]:
         """Use a multiplier for `fold` weights."""
@@ -148,13 +149,13 @@ class _Sums:
                 + self.groups * multipliers * self.source.width
                 + outputs
                 * (
-                    multipliers * int(parameters["WeightWidth"])
+                    multipliers * (2 * int(parameters["WeightWidth"]) + self.source.width)
                     + self._tree_registers(multipliers, product_bits)
                     + self.bits
                 ),
             ),
         )
-        return wire, fold + 3 + (multipliers - 1).bit_length()
+        return wire, fold + 4 + (multipliers - 1).bit_length()
 
     def _tree_registers(self, leaves: int, product_bits: int) -> int:
         total = level = 0

@@ -50,10 +50,10 @@ def test_lags_and_latencies_of_kimsr():
     assert lags["conv9"] == (2, 6)
     assert lags["add16"] == (3, 7)
     assert output.stream.scale == 2
-    # Window 5, products and 9 leaves 5, clamp 1, requantize 2.
+    # Window 5, products of 9 taps and their sum 6, clamp 1, requantize 2.
     latency = {p.value: p.stream.latency for p in plan.values}
-    assert latency["conv0"] == 10
-    assert latency["relu1"] == 13
+    assert latency["conv0"] == 11
+    assert latency["relu1"] == 14
     assert latency["nearest"] == 0
     assert latency["conv13"] == latency["pixel_shuffle14"]
 

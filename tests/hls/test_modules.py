@@ -125,10 +125,10 @@ def test_prelu(tmp_path):
         "fxp_prelu",
         {"Fields": 2, "InWidth": 5, "SlopeWidth": 4, "SlopeFrac": 3, "OutWidth": 9,
          "Slopes": packed(slopes, 4)},
-        {"data_i": (10, [join_fields([v, v], 5) for v in values] + [0, 0])},
+        {"data_i": (10, [join_fields([v, v], 5) for v in values] + [0, 0, 0])},
         {"data_o": 18},
     )["data_o"]  # fmt: skip
-    got = [split_fields(word, 9, 2, signed=True) for word in known(out[2:])]
+    got = [split_fields(word, 9, 2, signed=True) for word in known(out[3:])]
     assert got == [[v * 8 if v >= 0 else v * slope for slope in slopes] for v in values]
 
 
@@ -160,12 +160,12 @@ def test_weighted_sums(taps, groups, signed, fold, tmp_path):
     ports = {"taps_i": (taps * channels * width, stimulus)}
     products = taps * inputs
     if fold == 1:
-        module, latency = "fxp_dot", 1 + int(products).bit_length()
+        module, latency = "fxp_dot", 2 + int(products).bit_length()
         common["HasBias"] = 1
     else:
         module = "fxp_dot_folded"
         common["Fold"] = fold
-        latency = fold + 3 + (-(-products // fold) - 1).bit_length()
+        latency = fold + 4 + (-(-products // fold) - 1).bit_length()
         ports["valid_i"] = (1, [int(clock in clocks) for clock in range(len(stimulus))])
         ports["rst_ni"] = (1, [0] + [1] * (len(stimulus) - 1))
     out = simulate(tmp_path, module, common, ports, {"sums_o": outputs * bits})["sums_o"]

@@ -1,10 +1,11 @@
 // Weighted sums with constant weights: a multiplier per weight, then a tree of adders, each step
-// behind a register. Output o takes the channels of its group from every tap:
+// behind a register, and each factor in a register of its own, close to its multiplier. Output o
+// takes the channels of its group from every tap:
 //
 //   sum[o] = Biases[o] + sum over t, i of Weights[(o*Taps + t)*Inputs + i] * tap t, channel i
 //
 // with Inputs = Channels / Groups. Sums are modulo 2**SumWidth, which the final sum is proved to fit.
-// Latency: 1 + clog2(leaves), where the leaves are Taps*Inputs products and, if any, the bias.
+// Latency: 2 + clog2(leaves), where the leaves are Taps*Inputs products and, if any, the bias.
 module fxp_dot #(
   parameter int Taps        = 1,
   parameter int Channels    = 1,
@@ -53,10 +54,12 @@ module fxp_dot #(
             assign sum = '0;
           end else begin : gen_multiplier
             logic signed [FactorWidth-1:0] factor;
+            logic [DataWidth-1:0] operand;
+            always_ff @(posedge clk_i) operand <= taps_i[Field*DataWidth+:DataWidth];
             if (DataSigned) begin : gen_signed
-              assign factor = taps_i[Field*DataWidth+:DataWidth];
+              assign factor = operand;
             end else begin : gen_unsigned
-              assign factor = {1'b0, taps_i[Field*DataWidth+:DataWidth]};
+              assign factor = {1'b0, operand};
             end
             logic signed [ProductWidth-1:0] product;
             assign product = ProductWidth'(factor) * ProductWidth'(Weight);

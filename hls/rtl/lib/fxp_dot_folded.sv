@@ -1,5 +1,5 @@
 // Weighted sums as fxp_dot, with each multiplier shared by Fold weights: a beat at most every Fold
-// clocks. Latency: Fold + 3 + clog2(multipliers of an output).
+// clocks. Latency: Fold + 4 + clog2(multipliers of an output).
 //
 // In phase p, multiplier m of an output works on product p * Multipliers + m.
 module fxp_dot_folded #(
@@ -45,7 +45,7 @@ module fxp_dot_folded #(
     end
   end
   logic starts;
-  fxp_delay #(.Width(1), .Clocks(Levels + 2)) u_first (.clk_i, .data_i(first), .data_o(starts));
+  fxp_delay #(.Width(1), .Clocks(Levels + 3)) u_first (.clk_i, .data_i(first), .data_o(starts));
 
   // ---- Operands, chosen by phase --------------------------------------------------------------
   for (genvar g = 0; g < Groups; g++) begin : gen_group
@@ -85,13 +85,20 @@ module fxp_dot_folded #(
               assign choices[p*WeightWidth+:WeightWidth] = '0;
             end
           end
+          // Both factors once more, close to the multiplier.
+          logic [WeightWidth-1:0] chosen;
           logic signed [WeightWidth-1:0] weight;
-          always_ff @(posedge clk_i) weight <= choices[int'(phase)*WeightWidth+:WeightWidth];
+          logic [DataWidth-1:0] operand;
+          always_ff @(posedge clk_i) begin
+            chosen <= choices[int'(phase)*WeightWidth+:WeightWidth];
+            weight <= chosen;
+            operand <= gen_group[Group].gen_operand[n].operand;
+          end
           logic signed [FactorWidth-1:0] factor;
           if (DataSigned) begin : gen_signed
-            assign factor = gen_group[Group].gen_operand[n].operand;
+            assign factor = operand;
           end else begin : gen_unsigned
-            assign factor = {1'b0, gen_group[Group].gen_operand[n].operand};
+            assign factor = {1'b0, operand};
           end
           logic signed [ProductWidth-1:0] product;
           assign product = ProductWidth'(factor) * ProductWidth'(weight);

@@ -1,4 +1,4 @@
-// Multiplies negative fields by their slope, the others by 2**SlopeFrac. Latency 2.
+// Multiplies negative fields by their slope, the others by 2**SlopeFrac. Latency 3.
 module fxp_prelu #(
   parameter int Fields     = 1,
   parameter int InWidth    = 14,
@@ -17,14 +17,15 @@ module fxp_prelu #(
   localparam int Widest = (ShiftedWidth > Wide) ? ShiftedWidth : Wide;
   for (genvar f = 0; f < Fields; f++) begin : gen_field
     localparam logic signed [SlopeWidth-1:0] Slope = Slopes[f*SlopeWidth+:SlopeWidth];
-    logic signed [InWidth-1:0] value, kept;
+    logic signed [InWidth-1:0] value, operand, kept;
     logic signed [ProductWidth-1:0] product;
     logic signed [Widest-1:0] chosen;
     logic [OutWidth-1:0] out;
     assign value = data_i[f*InWidth+:InWidth];
     always_ff @(posedge clk_i) begin
-      product <= ProductWidth'(value) * ProductWidth'(Slope);
-      kept <= value;
+      operand <= value;
+      product <= ProductWidth'(operand) * ProductWidth'(Slope);
+      kept <= operand;
     end
     assign chosen = kept[InWidth-1] ? Widest'(product) : Widest'(kept) <<< SlopeFrac;
     always_ff @(posedge clk_i) out <= chosen[OutWidth-1:0];
