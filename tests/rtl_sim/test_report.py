@@ -1,0 +1,61 @@
+"""The report on a whole frame: its figures come from the run and from the data sheet."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import rtl
+from hls import Core, emit_rtl
+from models import sr
+from rtl_sim import FrameResult
+from rtl_sim.differences import Difference
+
+
+@pytest.fixture(scope="module")
+def core(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report") / "core"
+    emit_rtl(sr.load("kimsr_x2"), folder, max_width=1920, max_height=1080)
+    return folder
+
+
+def _result(core, difference=None):
+    return FrameResult(
+        bit_exact=difference is None, difference=difference, frames=1, clocks=2_079_526,
+        total_clocks=2_079_526, latency_clocks=5760, input_clocks=2_073_600, pixels=2_073_600,
+        status=0, seconds=3.0, compile_seconds=1.0, simulation_seconds=2.0, core=Core.read(core),
+    )  # fmt: skip
+
+
+def test_resources_are_those_of_the_data_sheet(core):
+    found = rtl.Resources.read(core)
+    total = (core / "README.md").read_text().splitlines()
+    (line,) = [line for line in total if line.startswith("| **Sum**")]
+    sums = [int(cell.replace(",", "")) for cell in line.strip("| ").split(" | ")[1:]]
+    assert sums[:2] == [found.multipliers, found.adders]
+    assert sums[3] == found.memory.total()
+    # Tags have registers, but are no module of their own.
+    assert 0 < sums[2] - found.registers < 2000
+
+
+def test_all_memories_of_the_shipped_network_fit(core):
+    memory = rtl.Resources.read(core).memory
+    assert memory[rtl.LINE_MEMORIES] == 2 * 1920 * (8 + 32 * 14 + 16 * 14)
+    assert memory.total() <= 2.7e6
+
+
+def test_the_page(core):
+    resources = rtl.Resources.read(core)
+    body = rtl.page(_result(core), resources, 1920, 47.0)
+    assert "1920×1080 to 3840×2160" in body
+    for row in ("| Latency, lines | 3.00 |", "| Clocks per pixel taken | 1.000000 |"):
+        assert row in body
+    wrong = Difference("clamp", "expected 1, got 2", 0, 0, 3, 4, 1, 2)
+    assert "NO: clamp: frame 0, channel 0, row 3, column 4" in rtl.page(
+        _result(core, wrong), resources, 1920, 47.0
+    )
+
+
+def test_the_mosaic_has_any_size():
+    for size in ((1920, 1080), (3, 5), (1, 1)):
+        assert rtl.mosaic(*size).shape == size[::-1]
+    assert rtl.mosaic(1920, 1080).std() > 30
