@@ -2,5 +2,6 @@
 
 from hls.rtl.core import Core, Port, Tap
 from hls.rtl.emit import emit_rtl
+from hls.rtl.planning import StreamingError
 
-__all__ = ["Core", "Port", "Tap", "emit_rtl"]
+__all__ = ["Core", "Port", "StreamingError", "Tap", "emit_rtl"]
