@@ -18,8 +18,10 @@ from fxp.extents import Extent
 from fxp.formats import Format
 from fxp.graph import Graph, Node, State, Value
 from hls import Core, emit_rtl
+from hls.rtl.data_sheet import core_cost
 from hls.rtl.emit import plan_graph
 from hls.rtl.planning import Instance, StreamingError
+from models import sr
 from rtl_sim.simulators import find_simulator
 
 SHAPES = {
@@ -67,6 +69,17 @@ def test_line_memories_are_the_windows_lines_and_a_copied_value_waits_once():
     assert [item.parameters["Width"] for item in buffers] == ["40", "8"]
     # Three lines and seven pixels, and what the pipeline holds.
     assert 3 * 1920 + 7 < int(buffers[1].parameters["Depth"]) < 3 * 1920 + 7 + 120
+
+
+def test_kimsr_at_1920_pixels_keeps_its_promises(tmp_path):
+    core = emit_rtl(sr.load("kimsr_x2"), tmp_path / "core", max_width=1920)
+    plan, output = plan_graph(sr.load("kimsr_x2").graph, max_width=1920)
+    # All memories, the output FIFO too.
+    assert core_cost(core, plan, output).memory_bits <= 2_700_000
+    # The first result leaves within four lines.
+    assert core.lag_lines * 1920 + core.lag_pixels + core.latency_clocks < 4 * 1920
+    weights = sum(np.count_nonzero(c.data) for c in sr.load("kimsr_x2").graph.constants)
+    assert core_cost(core, plan, output).multipliers == weights
 
 
 def test_joins_of_lags_that_no_operand_has_wait_for_both():
