@@ -41,7 +41,10 @@ def synth(
     ] = False,
     speed: Annotated[int, typer.Option(min=6, max=8, help="Speed grade, with --place.")] = 8,
     megahertz: Annotated[float, typer.Option(help="Aim, with --place.")] = 150.0,
-    seed: Annotated[int, typer.Option(help="Of the placer.")] = 1,
+    seed: Annotated[int, typer.Option(help="First seed of the placer.")] = 1,
+    attempts: Annotated[
+        int, typer.Option(min=1, help="Seeds to try until the aim is reached.")
+    ] = 1,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds for each tool.")] = 3600,
     build: Annotated[Path | None, typer.Option(help="Keep the core and all results here.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write the results as JSON.")] = None,
@@ -72,7 +75,8 @@ def synth(
         if placed:
             ports = ports_of((folder / core.sources[-1]).read_text(encoding="utf-8"), core.top)
             placement = place(folder, core.sources, core.top, ports, speed=speed,
-                              megahertz=megahertz, seed=seed, timeout_s=timeout)  # fmt: skip
+                              megahertz=megahertz, seed=seed, attempts=attempts,
+                              timeout_s=timeout)  # fmt: skip
             console.print(placement_text(placement), soft_wrap=True)
             _write(out, core, result, device, placement)
 

@@ -15,6 +15,7 @@ from hls.synth.harness import ports_of
 TOTAL = {"luts": 1111, "registers": 2222, "carries": 3333, "multipliers": 4444, "block_rams": 5555}
 PLACEMENT = {
     "megahertz": 151.5,
+    "seed": 2,
     "logic_ns": 3.25,
     "routing_ns": 2.75,
     "cells": {"TRELLIS_COMB": 123, "TRELLIS_FF": 456, "MULT18X18D": 36, "DP16KD": 2},
@@ -50,7 +51,7 @@ def test_page_shows_figures_and_reasons():
     record[first]["lacking"] = ["4444 of 156 multipliers"]
     record[last] = {"reason": "yosys did not finish"}
     page = synth.page(record)
-    assert page.count("| 151.5 | 3.25 | 2.75 | 123 | 456 | 36 | 2 |") == len(synth.STAGES)
+    assert page.count("| 151.5 | 2 | 3.25 | 2.75 | 123 | 456 | 36 | 2 |") == len(synth.STAGES)
     assert page.count("| 1111 | 2222 | 3333 | 4444 | 5555 |") == len(synth.WHOLE) - 1
     assert "| no: 4444 of 156 multipliers |" in page
     assert "| yosys did not finish |" in page
