@@ -167,6 +167,7 @@ def cosim(
             )  # fmt: skip
         else:
             core_folder = core_of(core, model)
+        check_sizes(Core.read(core_folder), frames)
         say(f"compiling with {found}", 0, 0)
         bench = build_bench(core_folder, found, folder, waveform=target)
         return compare(
@@ -208,6 +209,17 @@ def core_of(folder: str | PathLike[str], model: FixedModel) -> Path:
         ):  # fmt: skip
             raise ValueError(f"{folder} is the core of another model: its {tap.value!r} differs")
     return Path(folder)
+
+
+def check_sizes(core: Core, frames: Sequence[IntArray]) -> None:
+    """Raise ValueError if a frame is larger than the core takes."""
+    for frame in frames:
+        height, width = frame.shape[1:]
+        if width > core.max_width or height > core.max_height:
+            raise ValueError(
+                f"an image of {width}x{height} is larger than the core takes, "
+                f"{core.max_width}x{core.max_height}"
+            )
 
 
 def raw_images(model: FixedModel, images: NDArray | Sequence[NDArray]) -> list[IntArray]:

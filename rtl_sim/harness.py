@@ -28,6 +28,7 @@ from rtl_sim.build import (
 )
 from rtl_sim.comparison import (
     ERROR_BITS,
+    check_sizes,
     core_of,
     emit,
     patience_of,
@@ -157,6 +158,7 @@ def full_frame(
             core_folder = core_of(core, model)
         say("compiling with Verilator", 0, 0)
         described = Core.read(core_folder)
+        check_sizes(described, frames)
         compiling = time.perf_counter()
         program = _build(simulator, core_folder, described, folder, threads)
         simulating = time.perf_counter()

@@ -98,7 +98,7 @@ def test_command_fails_on_a_damaged_core(files, capsys):
     [
         (["--stalls", "often"], "is no stall pattern"),
         (["--simulator", "compiled", "--waveform", "a.vcd"], "writes no waveform"),
-        (["--max-width", "7"], "7"),
+        (["--max-width", "7"], "40x30 is larger than the core takes, 7x30"),
         (["--core", "nowhere"], "no emitted core"),
     ],
 )
