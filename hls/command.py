@@ -1,0 +1,93 @@
+"""``fxp export``: hardware projects from a .fxp file."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import fxp
+from hls.hls4ml_export import export as export_project
+
+export = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Write a hardware project of a model."
+)
+
+
+class BackendChoice(StrEnum):
+    """Backends of hls4ml."""
+
+    VITIS = "Vitis"
+    VIVADO = "Vivado"
+    CATAPULT = "Catapult"
+    QUARTUS = "Quartus"
+
+
+class IoChoice(StrEnum):
+    """How values pass between layers."""
+
+    STREAM = "io_stream"
+    PARALLEL = "io_parallel"
+
+
+class StrategyChoice(StrEnum):
+    """How hls4ml computes products."""
+
+    LATENCY = "latency"
+    RESOURCE = "resource"
+    RESOURCE_UNROLLED = "resource_unrolled"
+    DISTRIBUTED_ARITHMETIC = "distributed_arithmetic"
+
+
+@export.callback()
+def group() -> None:
+    """Write a hardware project of a model."""
+
+
+@export.command("hls4ml")
+def hls4ml(
+    model: Annotated[Path, typer.Argument(help="The .fxp file.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    height: Annotated[int, typer.Option(min=1, help="Height of the input.")] = 32,
+    width: Annotated[int, typer.Option(min=1, help="Width of the input.")] = 32,
+    backend: Annotated[BackendChoice, typer.Option(help="Backend of hls4ml.")] = (
+        BackendChoice.VITIS
+    ),
+    io_type: Annotated[IoChoice, typer.Option(help="Streams or arrays.")] = IoChoice.STREAM,
+    part: Annotated[str | None, typer.Option(help="Device.")] = None,
+    clock_period: Annotated[float, typer.Option(min=0.1, help="In ns.")] = 5,
+    reuse_factor: Annotated[int, typer.Option(min=1, help="Products per multiplier.")] = 1,
+    strategy: Annotated[StrategyChoice, typer.Option(help="How products are computed.")] = (
+        StrategyChoice.LATENCY
+    ),
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier project.")
+    ] = False,
+    verify: Annotated[
+        bool, typer.Option(help="Compare the C simulation with the engine, layer by layer.")
+    ] = True,
+) -> None:
+    """Write an hls4ml project whose C simulation equals the engine.
+
+    Example: fxp export hls4ml kimsr.fxp project --height 64 --width 64
+    """
+    loaded = fxp.load(model)
+    with Console(stderr=True).status("hls4ml writes the project") as status:
+        project = export_project(
+            loaded,
+            out,
+            size=(height, width),
+            backend=backend.value,
+            io_type=io_type.value,
+            part=part,
+            clock_period=clock_period,
+            reuse_factor=reuse_factor,
+            strategy=strategy.value,
+            overwrite=overwrite,
+            verify=verify,
+            progress=lambda what, seconds: status.update(f"{what}, {seconds:.0f} s"),
+        )
+    typer.echo(f"wrote {project.folder}" + (", equal to the engine" if verify else ", unverified"))

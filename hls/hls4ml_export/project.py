@@ -1,0 +1,263 @@
+"""An exported hls4ml project: compiles and runs its C simulation, and calls the vendor's tool."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from os import PathLike
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxp.arguments import Arguments
+from fxp.execution import Result
+from fxp.formats import IntArray
+from fxp.graph import Graph
+from fxp.lazy import lazy_import
+from fxp.store import load_graph
+from hls.hls4ml_export.writing import BUILD_SCRIPT, PROJECT_NAME, SIMULATOR
+
+hls4ml_backends: Any = lazy_import("hls4ml.backends", "hls")
+hls4ml_report: Any = lazy_import("hls4ml.report", "hls")
+
+NOTES: Final = "fxp_project.json"
+"""What was exported; a folder without it is no project of ours and is never replaced."""
+MODEL: Final = "model.fxp"
+FORMAT: Final = 1
+
+Progress = Callable[[str, float], None]
+"""Told about twice a second what is being done and for how many seconds."""
+
+TOOLS: Final = {
+    "Vitis": "vitis-run",
+    "Vivado": "vivado_hls",
+    "Catapult": "catapult",
+    "Quartus": "i++",
+}
+"""Program of the vendor that makes hardware of a project."""
+
+
+class HlsError(RuntimeError):
+    """A tool failed or is missing."""
+
+
+class HlsProject:
+    """A folder with an hls4ml project.
+
+    Attributes
+    ----------
+    folder
+        Where it is.
+    graph
+        The integer graph that it computes.
+    notes
+        Backend, sizes and the layer of every value, as in ``fxp_project.json``.
+    """
+
+    def __init__(self, folder: str | PathLike[str]) -> None:
+        self.folder = Path(folder).absolute()
+        path = self.folder / NOTES
+        try:
+            self.notes: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            known = self.notes["format"] == FORMAT
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise HlsError(f"{self.folder} holds no hls4ml project of fxp: {error}") from None
+        if not known:
+            raise HlsError(f"{self.folder} was exported by another version of fxp")
+        self.graph: Graph = load_graph(self.folder / MODEL)[0]
+
+    @property
+    def backend(self) -> str:
+        """Backend of hls4ml."""
+        return self.notes["backend"]
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every value, which the C++ code fixes."""
+        return {name: tuple(shape) for name, shape in self.notes["shapes"].items()}
+
+    def compile(self, *, progress: Progress | None = None) -> None:
+        """Compile the C simulation with g++, whether or not it was compiled before.
+
+        Parameters
+        ----------
+        progress
+            Called while g++ runs.
+
+        Raises
+        ------
+        HlsError
+            If g++ is missing or fails; the message has its first error.
+        """
+        if shutil.which("g++") is None:
+            raise HlsError("no g++ to compile the C simulation with")
+        (self.folder / SIMULATOR).unlink(missing_ok=True)
+        run_tool(["sh", BUILD_SCRIPT], self.folder, "g++ compiles the C simulation", progress)
+
+    def predict(self, *inputs: Any) -> Any:
+        """Run the C simulation on real values; takes and returns what a `FixedModel` does."""
+        arguments = Arguments(self.graph, inputs)
+        return arguments.real_results(self._results(list(arguments.quantized())))
+
+    def predict_raw(self, *inputs: Any) -> Any:
+        """Run the C simulation on raw integers; takes and returns what `run_raw` does."""
+        arguments = Arguments(self.graph, inputs)
+        return arguments.raw_results(self._results(arguments.images))
+
+    def trace(self, *inputs: Any) -> list[dict[str, IntArray]]:
+        """Run the C simulation on raw integers and return the result of every node.
+
+        Returns
+        -------
+        list
+            For each image of the batch, raw integers ``(C, H, W)`` or ``(F,)`` by node.
+        """
+        return self.trace_images(Arguments(self.graph, inputs).images)
+
+    def trace_images(self, images: Sequence[Sequence[NDArray]]) -> list[dict[str, IntArray]]:
+        """Return the result of every node, for calls of one raw array per input."""
+        return self._simulate(images, [node.name for node in self.graph.nodes], trace=True)
+
+    def run_images(self, images: Sequence[Sequence[NDArray]]) -> list[dict[str, IntArray]]:
+        """Return the outputs by name, for calls of one raw array per input."""
+        return self._simulate(images, self.graph.outputs)
+
+    def build(self, **options: Any) -> dict[str, Any]:
+        """Call the vendor's tool, which makes hardware of the project.
+
+        Parameters
+        ----------
+        options
+            Steps by name, such as ``csim=False, synth=True, cosim=False, export=False``, see the
+            documentation of the backend in hls4ml.
+
+        Returns
+        -------
+        dict
+            What `report` returns.
+
+        Raises
+        ------
+        HlsError
+            If the tool is not installed; `hls.emit_rtl` needs none.
+        """
+        tool = TOOLS[self.backend]
+        if shutil.which(tool) is None:
+            raise HlsError(
+                f"the backend {self.backend} needs {tool} on the path to make hardware, and it is "
+                "not there; hls.emit_rtl makes SystemVerilog without a vendor's tool"
+            )
+        # Backends ask a model only for its folder and its name.
+        config = SimpleNamespace(
+            get_output_dir=lambda: str(self.folder), get_project_name=lambda: PROJECT_NAME
+        )
+        backend = hls4ml_backends.get_backend(self.backend)
+        try:
+            backend.build(SimpleNamespace(config=config), **options)
+        except Exception as error:
+            raise HlsError(f"{tool} failed: {error}") from error
+        return self.report()
+
+    def report(self) -> dict[str, Any]:
+        """Return what the vendor's tool reported: latency, resources, timing.
+
+        Raises
+        ------
+        HlsError
+            If it has not run.
+        """
+        parse = getattr(hls4ml_report, f"parse_{_PARSERS[self.backend]}_report")
+        found = None
+        if any(self.folder.glob("*_prj")):
+            with contextlib.redirect_stdout(None):
+                found = parse(str(self.folder))
+        if not found:
+            raise HlsError(
+                f"{self.folder} has no report of {TOOLS[self.backend]}; call build first"
+            )
+        return found
+
+    def __repr__(self) -> str:
+        return f"<HlsProject {self.graph.name!r}, {self.backend}, {self.folder}>"
+
+    def _results(self, images: Sequence[Sequence[NDArray]]) -> list[Result]:
+        outputs = self.graph.outputs
+        return [
+            Result(tuple(values[name] for name in outputs), {})
+            for values in self.run_images(images)
+        ]
+
+    def _simulate(
+        self, images: Sequence[Sequence[NDArray]], names: Sequence[str], *, trace: bool = False
+    ) -> list[dict[str, IntArray]]:
+        """Run the compiled program on files in a temporary folder."""
+        if not (self.folder / SIMULATOR).is_file():
+            raise HlsError(f"the C simulation in {self.folder} is not compiled; call compile")
+        shapes, layers = self.shapes, self.notes["layers"]
+        for image in images:
+            for value, array in zip(self.graph.inputs, image, strict=True):
+                if array.shape != shapes[value.name]:
+                    raise HlsError(
+                        f"the project takes {value.name!r} of shape {shapes[value.name]}, not "
+                        f"{array.shape}; sizes are fixed when it is exported"
+                    )
+        with tempfile.TemporaryDirectory() as scratch:
+            for position, value in enumerate(self.graph.inputs):
+                frames = np.stack([image[position] for image in images])
+                frames.astype("<i8").tofile(Path(scratch, f"{layers[value.name]}.bin"))
+            command = [str(self.folder / SIMULATOR), scratch, scratch]
+            run_tool(command + ["trace"] * trace, self.folder, "C simulation", None)
+            frames_of = {
+                name: np.fromfile(Path(scratch, f"{layers[name]}.bin"), "<i8")
+                .astype(np.int64)
+                .reshape(len(images), *shapes[name])
+                for name in names
+            }
+        return [{name: frames_of[name][i] for name in names} for i in range(len(images))]
+
+
+_PARSERS: Final = {
+    "Vitis": "vivado", "Vivado": "vivado", "Catapult": "catapult", "Quartus": "quartus",
+}  # fmt: skip
+
+
+def run_tool(command: Sequence[str], folder: Path, what: str, progress: Progress | None) -> None:
+    """Run a program to its end, telling `progress` meanwhile.
+
+    Raises
+    ------
+    HlsError
+        If it fails; the message has its first error.
+    """
+    started = time.perf_counter()
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log
+        )
+        try:
+            while True:
+                if progress is not None:
+                    progress(what, time.perf_counter() - started)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(0.5)
+                    break
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        if process.returncode == 0:
+            return
+        log.seek(0)
+        lines = log.read().decode(errors="replace").splitlines()
+    reason = next((line for line in lines if "error" in line.lower()), "".join(lines[-1:]))
+    code = process.returncode
+    end = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
+    raise HlsError(f"{what}: {Path(command[0]).name} {end}: {reason or 'it said nothing'}")
