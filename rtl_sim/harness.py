@@ -19,7 +19,6 @@ from fxp.formats import IntArray
 from fxp.model import FixedModel
 from hls.rtl.core import Core
 from rtl_sim.build import (
-    SPLIT,
     compiled,
     read_sources,
     recipe,
@@ -41,6 +40,8 @@ from rtl_sim.simulators import Simulator, SimulatorError, find_simulator, make_m
 from rtl_sim.stalls import Stalls, stall_percent
 from rtl_sim.wrapper import TOP, control_file, wrapper
 
+SPLIT = 12_000
+"""Size of a piece of what Verilator writes: two compilers share the work."""
 MAIN = Path(__file__).with_name("harness.cpp")
 
 
