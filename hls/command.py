@@ -51,8 +51,8 @@ def group() -> None:
 def hls4ml(
     model: Annotated[Path, typer.Argument(help="The .fxp file.")],
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
-    height: Annotated[int, typer.Option(min=1, help="Height of the input.")] = 32,
-    width: Annotated[int, typer.Option(min=1, help="Width of the input.")] = 32,
+    height: Annotated[int | None, typer.Option(min=1, help="Of the input, 32 if free.")] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="Of the input, 32 if free.")] = None,
     backend: Annotated[BackendChoice, typer.Option(help="Backend of hls4ml.")] = (
         BackendChoice.VITIS
     ),
@@ -79,7 +79,7 @@ def hls4ml(
         project = export_project(
             loaded,
             out,
-            size=(height, width),
+            size=None if height is width is None else (height or 32, width or 32),
             backend=backend.value,
             io_type=io_type.value,
             part=part,

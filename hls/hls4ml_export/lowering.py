@@ -354,7 +354,7 @@ def _upsample(made: Lowering, node: Node, result: str) -> str:
     depthwise = np.tile(kernel.reshape(4, 1, *kernel.shape[2:]), (channels, 1, 1, 1))
     limit = int(np.abs(kernel).max())
     weights = Weights(_full(depthwise, channels), Format.for_range(-limit, limit, 2 * frac))
-    source = _padded(made, node, (radius,) * 4, node.op.border_mode())
+    source = _padded(made, node, (radius, radius, radius, radius), node.op.border_mode())
     return _phases(made, node, source, weights, None, (2, 2), result)
 
 
@@ -542,9 +542,9 @@ def _slice(made: Lowering, node: Node, result: str) -> str:
         body = each_channel(target[0], f"res[c] = a[c * {step} + {start}];")
         name = made.new_name(node.name)
         return made.add(pixel(name, [_source(made, node)], target, result, body))
-    axes = [Axis(shape[1]), Axis(shape[2])]
-    axes[axis - 1] = Axis(shape[axis], step=step, start=start)
-    return _moved(made, node, result, *axes)
+    moved, kept = Axis(shape[axis], step=step, start=start), Axis(shape[3 - axis])
+    rows, columns = (moved, kept) if axis == 1 else (kept, moved)
+    return _moved(made, node, result, rows, columns)
 
 
 def _pixel_shuffle(made: Lowering, node: Node, result: str) -> str:

@@ -34,6 +34,12 @@ INCLUDES: Final = {
 """Backends whose C simulation plain g++ compiles, and their folders of headers."""
 
 
+_ONE_COPY: Final[dict[str, dict[str, bool]]] = {
+    name: {"write_weights_txt": False} for name in ("Vivado", "Vitis")
+}
+"""Otherwise C simulation reads weights from text files, and synthesis reads headers."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """How hls4ml makes hardware of the layers; none of it changes a result."""
@@ -89,8 +95,7 @@ def _build(made: Lowering, folder: Path, settings: Settings) -> Any:
         io_type=settings.io_type,
         part=settings.part,
         clock_period=settings.clock_period,
-        # One copy of every weight: otherwise C simulation reads text files and synthesis headers.
-        write_weights_txt=False,
+        **_ONE_COPY.get(settings.backend, {}),
     )
     common = {"Strategy": settings.strategy, "ReuseFactor": settings.reuse_factor}
     traced = {layer.name for _, layer in _traced(made)}
@@ -154,9 +159,12 @@ def _check_types(model: Any, layers: Sequence[Layer]) -> None:
 
 def _forget_place(folder: Path) -> None:
     """Take the folder of the export out of hls4ml's notes, as the project may be moved."""
-    for path in folder.rglob("*.yml"):
-        text = path.read_text(encoding="utf-8")
-        path.write_text(text.replace(str(folder), "."), encoding="utf-8")
+    for path in folder.iterdir():
+        if path.suffix in (".yml", ".cpp", ".tcl", ".sh"):
+            text = path.read_text(encoding="utf-8")
+            for place in {str(folder), str(folder.resolve())}:
+                text = text.replace(place, ".")
+            path.write_text(text, encoding="utf-8")
 
 
 def render_script(backend: str) -> str:
