@@ -51,7 +51,7 @@ def test_a_whole_photo_on_both_simulators(simulator, work_dir):
     core = result.core
     lag = core.lag_lines * MAX_WIDTH + core.lag_pixels
     assert result.latency_clocks <= lag + core.latency_clocks + 12
-    assert result.clocks <= 48 * MAX_WIDTH + lag + core.latency_clocks + 48
+    assert result.clocks <= 48 * MAX_WIDTH + lag + core.latency_clocks + 2 * MAX_WIDTH
 
 
 def test_frames_follow_each_other_without_a_lost_clock(work_dir):

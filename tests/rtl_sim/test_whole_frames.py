@@ -26,7 +26,8 @@ def test_whole_frames_back_to_back(name, raster, work_dir):
     if not raster:
         # One pixel per clock, without a gap.
         assert result.input_clocks == result.pixels == SIZE[0] * SIZE[1]
-        assert result.total_clocks == result.clocks + 2 * result.pixels
+        # Only the last frame has no other behind it, and is flushed in whole rows.
+        assert 0 <= result.total_clocks - result.clocks - 2 * result.pixels <= 2 * SIZE[0]
     slow = full_frame(
         model, images, raster=raster, work_dir=work_dir, stalls=Stalls("random50", "random25")
     )
