@@ -45,9 +45,10 @@ module fxp_raster #(
   assign write = tvalid_i && tready_o;
 
   // ---- Reading: line `row` of the blocks ------------------------------------------------------
-  logic read, line_done, row_done, moves, read_valid, out_moves;
+  logic read, line_done, row_done, moves, read_valid, kept_moves, kept_valid, out_moves;
   assign out_moves = !tvalid_o || tready_i;
-  assign moves = !read_valid || out_moves;
+  assign kept_moves = !kept_valid || out_moves;
+  assign moves = !read_valid || kept_moves;
   assign read = full[read_line] && moves;
   assign row_done = read_address == last_address[int'(read_line)*AddressBits+:AddressBits];
   assign line_done = row_done && row == LastPart;
@@ -63,6 +64,7 @@ module fxp_raster #(
       read_address <= '0;
       row <= '0;
       read_valid <= 1'b0;
+      kept_valid <= 1'b0;
       tvalid_o <= 1'b0;
     end else begin
       if (write) begin
@@ -88,7 +90,8 @@ module fxp_raster #(
         else if (read && line_done && read_line == l[0]) full[l] <= 1'b0;
       end
       if (moves) read_valid <= read;
-      if (out_moves) tvalid_o <= read_valid;
+      if (kept_moves) kept_valid <= read_valid;
+      if (out_moves) tvalid_o <= kept_valid;
     end
   end
 
@@ -121,12 +124,14 @@ module fxp_raster #(
         if (write && part == PartBits'(p)) memory[write_to] <= tdata_i[r*Word+:Word];
         if (read) word <= memory[read_from];
       end
-      assign words[(r*Scale+p)*Word+:Word] = word;
+      logic [Word-1:0] kept;
+      always_ff @(posedge clk_i) if (kept_moves) kept <= word;
+      assign words[(r*Scale+p)*Word+:Word] = kept;
     end
   end
 
-  logic [PartBits-1:0] read_row, read_part;
-  logic read_user, read_last, read_frame_last;
+  logic [PartBits-1:0] read_row, read_part, kept_row, kept_part;
+  logic read_user, read_last, read_frame_last, kept_user, kept_last, kept_frame_last;
   always_ff @(posedge clk_i) begin
     if (read) begin
       read_row <= row;
@@ -135,14 +140,21 @@ module fxp_raster #(
       read_last <= row_done;
       read_frame_last <= line_done && ends_frame[read_line];
     end
+    if (kept_moves) begin
+      kept_row <= read_row;
+      kept_part <= read_part;
+      kept_user <= read_user;
+      kept_last <= read_last;
+      kept_frame_last <= read_frame_last;
+    end
     if (out_moves) begin
-      tuser_o <= read_user;
-      tlast_o <= read_last;
-      frame_last_o <= read_frame_last;
+      tuser_o <= kept_user;
+      tlast_o <= kept_last;
+      frame_last_o <= kept_frame_last;
       for (int p = 0; p < Scale; p++) begin
-        tkeep_o[p*Scale*Bytes+:Scale*Bytes] <= {(Scale * Bytes) {p <= int'(read_part)}};
-        tdata_o[p*Word+:Word] <= (p <= int'(read_part)) ?
-            words[(int'(read_row)*Scale+p)*Word+:Word] : '0;
+        tkeep_o[p*Scale*Bytes+:Scale*Bytes] <= {(Scale * Bytes) {p <= int'(kept_part)}};
+        tdata_o[p*Word+:Word] <= (p <= int'(kept_part)) ?
+            words[(int'(kept_row)*Scale+p)*Word+:Word] : '0;
       end
     end
   end
