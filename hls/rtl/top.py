@@ -148,7 +148,8 @@ def end_instances(core: Core, plan: Plan, output: Planned) -> list[Instance]:
             "frame_last_o": "frame_last",
         },
         Cost(
-            registers=8 * pixel_bytes * core.scale**2 * (core.scale + 1) + 80, memory_bits=2 * line
+            registers=8 * pixel_bytes * core.scale**2 * (2 * core.scale + 1) + 90,
+            memory_bits=2 * line,
         ),
     )
     return [registers, sequencer, blocks, raster]
