@@ -29,7 +29,10 @@ else:
 
 WEIGHTS_FOLDER: Final = Path(__file__).parent / "weights"
 CALIBRATION: Final = ("chelsea", "coffee", "rocket")
-"""Photographs shipped with scikit-image on which the formats are chosen."""
+"""Photographs shipped with scikit-image on which the formats are chosen, besides `PAGE`."""
+PAGE: Final = "page"
+"""A scan of text shipped with scikit-image, made black and white: it has the contrast that
+photographs lack, without which formats saturate on drawings and captions."""
 SHIPPED: Final = ("kimsr_x2_bicubic", "kimsr_x2_compressed")
 """Names of the shipped networks: float weights ``NAME``, and those of the fixed-point model
 ``NAME_fixed``, trained on with its roundings."""
@@ -67,9 +70,11 @@ def low_resolution(image: NDArray[np.uint8], scale: int = 2) -> NDArray[np.uint8
 
 
 def calibration_images(scale: int = 2) -> list[NDArray[np.float64]]:
-    """Luma of shipped photographs, shrunk, ``(1, 1, H, W)`` in steps of 1/256."""
-    photographs = [getattr(skimage_data, name)() for name in CALIBRATION]
-    return [luma(low_resolution(image, scale))[None, None] / 256.0 for image in photographs]
+    """Luma of shipped pictures, shrunk, ``(1, 1, H, W)`` in steps of 1/256."""
+    pictures = [getattr(skimage_data, name)() for name in CALIBRATION]
+    scan = getattr(skimage_data, PAGE)()
+    pictures.append(np.where(scan > scan.mean(), 255, 0).astype(np.uint8))
+    return [luma(low_resolution(image, scale))[None, None] / 256.0 for image in pictures]
 
 
 def formats(scale: int = 2) -> dict[str, Any]:
@@ -131,7 +136,11 @@ def quantize_shipped(
         activation_bits=activation_bits,
         name="_".join(name.split("_")[:2]),
     )
-    model.metadata |= {"divide_by": "256", "weights": name, "calibration": " ".join(CALIBRATION)}
+    model.metadata |= {
+        "divide_by": "256",
+        "weights": name,
+        "calibration": " ".join((*CALIBRATION, PAGE)),
+    }
     return model
 
 
