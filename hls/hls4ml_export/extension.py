@@ -58,8 +58,7 @@ def _config(layer: type) -> type:
 
         def format(self, node: Any) -> str:
             """Return the struct."""
-            body = node.get_attr("body").replace("CONSTANT", f"constant{node.index}")
-            return f"struct config{node.index} {{\n{body}\n}};\n"
+            return f"struct config{node.index} {{\n{node.get_attr('body')}\n}};\n"
 
     return Config
 
@@ -94,12 +93,12 @@ def _pixel_call(layer: type) -> type:
             names = self._default_function_params(node)
             result = node.get_output_variable()
             operands = [node.get_input_variable(name) for name in node.inputs]
+            constants = node.weights["constant"].name if len(node.weights) else "0"
             if _streams(node):
-                arguments = ", ".join(item.name for item in (result, *operands))
+                arguments = ", ".join([result.name, constants, *(item.name for item in operands)])
                 return f"fxp::each_pixel<{names['output_t']}, {names['config']}>({arguments});"
-            arguments = ", ".join(
-                f"{item.name} + i * {item.shape[-1]}" for item in (result, *operands)
-            )
+            places = [f"{item.name} + i * {item.shape[-1]}" for item in (result, *operands)]
+            arguments = ", ".join([places[0], constants, *places[1:]])
             return (
                 f"for (int i = 0; i < {names['config']}::pixels; i++) "
                 f"{names['config']}::pixel({arguments});"

@@ -25,22 +25,24 @@ template <class T> auto bits(const T &x) -> decltype(x.template slc<T::width>(0)
     return x.template slc<T::width>(0).to_uint() & ((1u << T::width) - 1);
 }
 
-// Pixel by pixel: every result pixel depends on the pixels at the same place.
-template <class res_T, class CONFIG_T, class res_S, class data_S> void each_pixel(res_S &res, data_S &data) {
+// Pixel by pixel: every result pixel depends on the pixels at the same place, and on an array of
+// constants (0 if there is none).
+template <class res_T, class CONFIG_T, class res_S, class const_T, class data_S>
+void each_pixel(res_S &res, const_T constants, data_S &data) {
     for (int i = 0; i < CONFIG_T::pixels; i++) {
         #pragma HLS PIPELINE
         res_T out;
-        CONFIG_T::pixel(out, data.read());
+        CONFIG_T::pixel(out, constants, data.read());
         res.write(out);
     }
 }
 
-template <class res_T, class CONFIG_T, class res_S, class data_S, class other_S>
-void each_pixel(res_S &res, data_S &data, other_S &other) {
+template <class res_T, class CONFIG_T, class res_S, class const_T, class data_S, class other_S>
+void each_pixel(res_S &res, const_T constants, data_S &data, other_S &other) {
     for (int i = 0; i < CONFIG_T::pixels; i++) {
         #pragma HLS PIPELINE
         res_T out;
-        CONFIG_T::pixel(out, data.read(), other.read());
+        CONFIG_T::pixel(out, constants, data.read(), other.read());
         res.write(out);
     }
 }

@@ -185,7 +185,7 @@ def pixel(
     result
         Type of the result.
     statements
-        C++; ``CONSTANT`` is the array of constants.
+        C++; ``constants`` is the array of constants.
     constants
         Constants.
     """
@@ -195,7 +195,7 @@ def pixel(
     pixels = int(np.prod(shape[1:]))
     lines = "\n".join(f"        {statement}" for statement in statements)
     body = f"""    static const int pixels = {pixels};
-    template <class R{kinds}> static void pixel(R &&res{arguments}) {{
+    template <class R, class K{kinds}> static void pixel(R &&res, K constants{arguments}) {{
 {lines}
     }}"""
     types = {"result": result}
