@@ -19,10 +19,11 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 def test_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})
     assert fxp.load("kimsr.fxp").parameters == 2560
+    assert (tmp_path / "kimsr_core" / "core.json").exists()
     assert "accumulator" in capsys.readouterr().out
 
     (command,) = re.findall(r"\$ fxp (psnr .*)", README)

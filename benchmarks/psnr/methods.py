@@ -19,7 +19,7 @@ from models.sr.fixed import SHIPPED, quantize_shipped
 
 Enlarge = Callable[[NDArray[np.float64]], NDArray]
 WEIGHT_BITS, ACTIVATION_BITS = 10, 14
-SHIPPED_FILE = "shipped file"
+SHIPPED_FILE = f"{WEIGHT_BITS}/{ACTIVATION_BITS} trained with roundings, shipped file"
 REAL_INPUT = Format(ACTIVATION_BITS, ACTIVATION_BITS, signed=False)
 """Input of fixed-point models that get real numbers: pixels with as many bits as activations."""
 

@@ -12,9 +12,9 @@ import skimage.data
 from numpy.typing import NDArray
 
 from fxp.imaging.colour import luma
-from fxp.imaging.files import image_paths, read_image
+from fxp.imaging.files import read_image
 from fxp.imaging.quality import to_codes
-from models.sr.data import degrade, modcrop
+from models.sr.data import benchmark_paths, degrade, modcrop
 from models.sr.degradation import Degradation
 
 SCALE: Final = 2
@@ -61,13 +61,13 @@ def read_sets(folder: Path, names: Sequence[str]) -> dict[str, list[Picture]]:
 
     Raises
     ------
-    ImageError
-        If a folder is missing or empty, or an image is damaged.
+    DataError, ImageError
+        If a folder is missing or not whole, or an image is damaged.
     """
     return {
         name: [
             picture(path.name, read_image(path), seed)
-            for seed, path in enumerate(image_paths(folder / name))
+            for seed, path in enumerate(benchmark_paths(folder, name))
         ]
         for name in names
     }
@@ -140,8 +140,8 @@ class Degraded:
         return self.degradation(picture.truth, SCALE, picture.seed).astype(np.float64)
 
 
-def jpeg(quality: int) -> Degradation:
-    """Return bicubic shrinking, rounding to 8 bits, and JPEG."""
+def jpeg(quality: int | tuple[int, int]) -> Degradation:
+    """Return bicubic shrinking, rounding to 8 bits, and JPEG of one or of random quality."""
     return Degradation(blur=0, quality=quality, noise=0)
 
 
@@ -149,5 +149,6 @@ REAL: Final = Shrunk()
 EIGHT_BITS: Final = Shrunk(8)
 DEGRADED: Final = (
     *(Degraded(f"JPEG {quality}", jpeg(quality)) for quality in (70, 80, 90, 99)),
+    Degraded("JPEG 70 to 99", jpeg((70, 99))),
     Degraded("random", Degradation()),
 )

@@ -82,13 +82,18 @@ def read_benchmark(data: str | Path, name: str) -> dict[str, NDArray[np.uint8]]:
     ImageError
         If the folder is missing, holds no image, or an image is corrupt.
     """
+    return {path.name: luma(read_image(path)) for path in benchmark_paths(data, name)}
+
+
+def benchmark_paths(data: str | Path, name: str) -> list[Path]:
+    """Return the files of a published image set; takes and raises what `read_benchmark` does."""
     if name not in SET_SIZES:
         raise DataError(f"no image set {name!r}, only {sorted(SET_SIZES)}")
     folder = Path(data) / name
-    count = len(image_paths(folder))
-    if count != SET_SIZES[name]:
-        raise DataError(f"{folder} has {count} images, but {name} has {SET_SIZES[name]}")
-    return read_folder(folder)
+    paths = image_paths(folder)
+    if len(paths) != SET_SIZES[name]:
+        raise DataError(f"{folder} has {len(paths)} images, but {name} has {SET_SIZES[name]}")
+    return paths
 
 
 def modcrop(image: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:

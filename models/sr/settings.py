@@ -11,7 +11,7 @@ from typing import Any
 from .networks import KimSROptions, SkipSource
 
 
-class TrainingError(Exception):
+class TrainingError(ValueError):
     """Training cannot start or go on; the message is one line."""
 
 

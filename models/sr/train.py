@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from fxp.cli.messages import one_line
 from fxp.imaging.colour import luma
-from fxp.imaging.files import ImageError, image_paths, read_image
+from fxp.imaging.files import image_paths, read_image
 from fxp.imaging.quality import to_codes
 from fxp.imaging.resize import imresize
 
@@ -32,7 +33,7 @@ from .networks import KimSR
 from .patches import Shrink, TrainingSet, bicubic
 from .settings import Images, Loss, Optimizer, Precision, Settings, TrainingError
 from .trainer import TRAINING_FOLDERS, Pictures, Trainer
-from .weights_file import WeightsError, load_float, save_float
+from .weights_file import load_float, save_float
 
 HELD_OUT_EVERY = 20
 RESCALED = (0.9, 0.8, 0.7, 0.6)
@@ -82,6 +83,9 @@ def training_pairs(settings: Settings, images: Pictures) -> TrainingSet:
     """Return the patches that a run trains on, from the images as they were read."""
     if settings.rescale:
         images = images + [to_codes(imresize(item, size)) for size in RESCALED for item in images]
+    teacher = load_float(settings.teacher) if settings.teacher else None
+    if teacher is not None and teacher.scale != settings.scale:
+        raise TrainingError(f"the teacher enlarges by {teacher.scale}, not by {settings.scale}")
     random = settings.images == Images.COMPRESSED
     shrink: Shrink = compressed if random else bicubic
     return TrainingSet(
@@ -92,7 +96,7 @@ def training_pairs(settings: Settings, images: Pictures) -> TrainingSet:
         seed=settings.seed,
         shrink=shrink,
         variants=VARIANTS if random else 1,
-        teacher=load_float(settings.teacher) if settings.teacher else None,
+        teacher=teacher,
         teacher_share=settings.teacher_share,
     )
 
@@ -153,34 +157,38 @@ def train(
     for path in (out, log, checkpoint):
         if path.is_dir():
             raise TrainingError(f"cannot write {path}: it is a folder")
+    if len({path.absolute() for path in (out, log, checkpoint)}) < 3:
+        raise TrainingError("weights, log and checkpoint need three different files")
     training, held_out, test = load_images(data)
     pairs = training_pairs(settings, training)
     start = load_float(settings.start) if settings.start else None
     trainer = Trainer(settings, pairs, held_out, test, start=start, device=device)
     if resume:
         trainer.restore(checkpoint)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a" if resume else "w", encoding="utf-8") as stream:
-
-        def write(line: str) -> None:
-            stream.write(line + "\n")
-            stream.flush()
+    lines = [
+        f"resumed at step {trainer.step}" if resume else settings.command(),
+        f"{len(pairs.high)} training images, {len(held_out)} held out, {len(test)} of Set5",
+    ]
+    for path in (out, log, checkpoint):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    for line in lines:
+        report_line(line)
+    with _progress(settings, trainer.step) as advance:
+        while trainer.step < settings.steps:
+            report = trainer.run_epoch(advance)
+            if report.improved:
+                save_float(out, trainer.averaged(), trainer.metadata(report))
+            trainer.save_checkpoint(checkpoint)
+            line = (
+                f"step {report.step:6d}  loss {report.loss:.6f}"
+                f"  held-out {report.held_out:.3f} dB  Set5 {report.test:.3f} dB"
+                f"  {report.seconds:.0f} s{'  saved' if report.improved else ''}"
+            )
             report_line(line)
-
-        write(f"resumed at step {trainer.step}" if resume else settings.command())
-        write(f"{len(pairs.high)} training images, {len(held_out)} held out, {len(test)} of Set5")
-        with _progress(settings, trainer.step) as advance:
-            while trainer.step < settings.steps:
-                report = trainer.run_epoch(advance)
-                if report.improved:
-                    metadata = trainer.metadata(report)
-                    save_float(out, trainer.averaged(), metadata)
-                trainer.save_checkpoint(checkpoint)
-                write(
-                    f"step {report.step:6d}  loss {report.loss:.6f}"
-                    f"  held-out {report.held_out:.3f} dB  Set5 {report.test:.3f} dB"
-                    f"  {report.seconds:.0f} s{'  saved' if report.improved else ''}"
-                )
+            # An earlier log is replaced only when there is something to replace it by.
+            with log.open("a" if resume else "w", encoding="utf-8") as stream:
+                stream.writelines(f"{item}\n" for item in [*lines, line])
+            lines, resume = [], True
 
 
 def main(
@@ -201,7 +209,7 @@ def main(
     finish: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of the steps, at the end, on mse.")
     ] = Settings.finish,
-    seed: Annotated[int, typer.Option(min=0)] = Settings.seed,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1)] = Settings.seed,
     optimizer: Annotated[Optimizer, typer.Option(help="Update rule.")] = Optimizer.SOAP,
     precision: Annotated[
         Precision, typer.Option(help="Of forward and backward; weights stay float32.")
@@ -249,8 +257,9 @@ def main(
             device=device,
             report_line=typer.echo,
         )
-    except (DataError, ImageError, TrainingError, WeightsError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
+    except (ValueError, OSError, RuntimeError, AssertionError) as error:
+        # PyTorch reports a missing or full device with the last two.
+        typer.echo(f"error: {one_line(error)}", err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
         typer.echo("stopped; continue with --resume", err=True)

@@ -92,6 +92,7 @@ class Trainer:
         self.model = KimSR(**settings.network())
         self._names = list(self.model.state_dict())
         if start is not None:
+            _check_same(start, self.model)
             self.model.load_state_dict(start.state_dict())
         self.network = self._prepared().to(device)
         parameters = list(self.network.parameters())
@@ -121,7 +122,7 @@ class Trainer:
 
     def _plain_loss(self, low: Tensor, high: Tensor, mask: Tensor, squared: bool) -> Tensor:
         reduced = self.settings.precision == Precision.BFLOAT16
-        with torch.autocast(self.device, torch.bfloat16, enabled=reduced):
+        with torch.autocast(low.device.type, torch.bfloat16, enabled=reduced):
             difference = self.network(low) - high
         error = difference.square() if squared else difference.abs()
         return (error * mask).sum() / mask.sum()
@@ -141,12 +142,14 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = settings.rate_at(self.step)
         tensors = self._tensors(self.training.batch(self.step, settings.batch))
-        loss = self._loss(*tensors, settings.loss_at(self.step) == Loss.MSE)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise TrainingError(f"loss is not finite after step {self.step}; lower --rate")
-        self.optimizer.zero_grad()
-        loss.backward()
+        # The roundings of a fixed-point model need all bits of float32.
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=not settings.fixed):
+            loss = self._loss(*tensors, settings.loss_at(self.step) == Loss.MSE)
+            value = loss.item()
+            if not math.isfinite(value):
+                raise TrainingError(f"loss is not finite after step {self.step}; lower --rate")
+            self.optimizer.zero_grad()
+            loss.backward()
         self.optimizer.step()
         self.step += 1
         # The average follows closely at first, so that it forgets the initial weights.
@@ -261,3 +264,13 @@ class Trainer:
         if math.isfinite(report.test):
             entries["set5_psnr"] = f"{report.test:.4f}"
         return entries
+
+
+def _check_same(start: KimSR, wanted: KimSR) -> None:
+    """Raise `TrainingError` if a network to start from has other options than the run."""
+    given, own = dict(start.options()), dict(wanted.options())
+    changed = [
+        f"{name} is {given[name]}, not {own[name]}" for name in own if given[name] != own[name]
+    ]
+    if changed:
+        raise TrainingError(f"the network to start from is another one: {', '.join(changed)}")

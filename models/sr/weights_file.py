@@ -61,7 +61,9 @@ def _resolve(name: str | Path) -> Path:
     path = Path(name)
     if path.suffix == ".safetensors":
         return path
-    return WEIGHTS_FOLDER / f"{name}.safetensors"
+    shipped = WEIGHTS_FOLDER / f"{name}.safetensors"
+    # A name without a degradation means the one trained on bicubic shrinking.
+    return shipped if shipped.exists() else WEIGHTS_FOLDER / f"{name}_bicubic.safetensors"
 
 
 def _read(name: str | Path) -> tuple[dict[str, Tensor], dict[str, str]]:

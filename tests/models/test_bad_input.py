@@ -104,6 +104,30 @@ def test_training_with_bad_outputs_or_checkpoints(data: Path, tmp_path: Path):
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ("--start kimsr_x2", "skip_from is pre_relu"),
+        ("--start kimsr_x2 --skip-from pre_relu --no-relu-after-add", "relu_after_add is True"),
+        ("--start kimsr_x2 --width 2 --skip-from pre_relu", "width is 1, not 2"),
+        ("--teacher kimsr_x2 --scale 3", "the teacher enlarges by 2"),
+        ("--teacher nobody", "weights not found"),
+        ("--device nowhere", "device"),
+        ("--weight-bits 8", "--activation-bits"),
+        ("--log net.safetensors", "three different files"),
+        ("--checkpoint net.log", "three different files"),
+    ],
+)
+def test_training_settings_that_do_not_fit(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, word: str
+):
+    monkeypatch.chdir(tmp_path)
+    Path("net.log").write_text("earlier")
+    fails_in_one_line(["--data", str(data), "--out", "net.safetensors", *options.split()], word)
+    assert Path("net.log").read_text() == "earlier"
+    assert not Path("net.safetensors").exists()
+
+
 def test_training_as_a_program_without_data(tmp_path: Path):
     command = [sys.executable, "-m", "models.sr.train", "--data", str(tmp_path / "none")]
     command += ["--out", str(tmp_path / "net.safetensors"), *QUICK]

@@ -237,7 +237,7 @@ def test_load(tmp_path: Path, kimsr: FixedModel):
     for name in ("kimsr_x2_bicubic", tmp_path / "copy.fxp"):
         assert sr.load(name).graph == kimsr.graph
     assert kimsr.parameters == 2560
-    assert kimsr.metadata["weights"] == "kimsr_x2_bicubic"
+    assert kimsr.metadata["weights"] == "kimsr_x2_bicubic_fixed"
     with pytest.raises(ValueError, match="kimsr_x2_bicubic"):
         sr.load("kimsr_x9")
     with pytest.raises(fxp.FormatError, match=r"none\.fxp"):
@@ -246,11 +246,13 @@ def test_load(tmp_path: Path, kimsr: FixedModel):
 
 def test_shipped_model_is_made_from_the_shipped_weights(kimsr: FixedModel, tmp_path: Path):
     fixed.main(tmp_path)
+    for name in fixed.SHIPPED:
+        made, shipped = sr.load(tmp_path / f"{name}.fxp"), sr.load(name)
+        assert made.graph == shipped.graph
+        assert made.metadata == shipped.metadata
+        assert made.calibration_clipping == shipped.calibration_clipping
     made = sr.load(tmp_path / "kimsr_x2_bicubic.fxp")
-    assert made.graph == kimsr.graph
-    assert made.metadata == kimsr.metadata
-    assert made.calibration_clipping == kimsr.calibration_clipping
-    network = torch.nn.Module.state_dict(sr.load_float("kimsr_x2_bicubic"))
+    network = torch.nn.Module.state_dict(sr.load_float("kimsr_x2_bicubic_fixed"))
     weight = made.graph.constants_by_name["head.weight"]
     assert (
         np.abs(weight.values - network["head.weight"].numpy()).max() < 2 ** -weight.formats[0].frac
