@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from fxp.imaging.colour import rgb_to_y, rgb_to_ycbcr, ycbcr_to_rgb
+from fxp.imaging.colour import luma, rgb_to_y, rgb_to_ycbcr, ycbcr_to_rgb
 from fxp.imaging.resize import bicubic_taps, imresize
 from models.sr.patches import dihedral
 

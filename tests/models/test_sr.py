@@ -388,7 +388,8 @@ class TestCommand:
         assert not load_float(out).training
         again = CliRunner().invoke(command, [*self.arguments(data_folder, out), "--resume"])
         assert again.exit_code == 0, again.output
-        assert "resumed at step 4" in out.with_suffix(".log").read_text()
+        assert "resumed at step 4" in again.output
+        assert out.with_suffix(".log").read_text() == log  # nothing was left to do
 
     @pytest.mark.parametrize("fault", ["folder", "image", "out"])
     def test_one_line_on_failure(
