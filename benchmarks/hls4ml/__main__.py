@@ -25,7 +25,7 @@ import hls
 import models.sr
 from fxp.files import replace_file
 from hls.hls4ml_export import ExportError, HlsError, VerificationError
-from hls.hls4ml_export.export import IoType, Strategy
+from hls.hls4ml_export.exporting import IoType, Strategy
 from hls.hls4ml_export.project import TOOLS
 from hls.hls4ml_export.writing import INCLUDES
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -240,7 +242,13 @@ def run_tool(command: Sequence[str], folder: Path, what: str, progress: Progress
     started = time.perf_counter()
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            # The compiler is a child of the shell; an interrupt must end both.
+            start_new_session=True,
         )
         try:
             while True:
@@ -250,7 +258,7 @@ def run_tool(command: Sequence[str], folder: Path, what: str, progress: Progress
                     process.wait(0.5)
                     break
         except BaseException:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             raise
         if process.returncode == 0:

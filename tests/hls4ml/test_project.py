@@ -150,7 +150,7 @@ class TestMutations:
 
     def test_inexact_export_writes_nothing(self, model, tmp_path, monkeypatch):
         """A backend that gives other integers must not pass: here the header is broken."""
-        import hls.hls4ml_export.export as module
+        import hls.hls4ml_export.exporting as module
 
         def spoiled(made, folder, settings):
             right(made, folder, settings)
@@ -183,7 +183,7 @@ class TestFolder:
         assert (tmp_path / "p" / "mine.txt").read_text() == "mine"
 
     def test_failure_leaves_the_earlier_project(self, model, tmp_path, monkeypatch):
-        import hls.hls4ml_export.export as module
+        import hls.hls4ml_export.exporting as module
 
         target = tmp_path / "p"
         hls.export(model, target, size=SIZE, verify=False)
