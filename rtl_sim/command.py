@@ -93,7 +93,7 @@ def cosim(
 
     Example: fxp cosim kimsr_x2.fxp frame_1080p.png --simulator compiled
 
-    Needs: pip install 'fxp[rtl]', g++ and make; icarus needs the Debian package iverilog.
+    Needs the extra rtl, g++ and make; icarus needs the Debian package iverilog.
     """
     chosen = Stalls.parse(stalls, seed)
     if simulator is Backend.COMPILED and waveform is not None:
@@ -113,7 +113,8 @@ def cosim(
     }
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True) as bar:
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
         task = bar.add_task("", total=None)
 
         def say(what: str, done: int, total: int) -> None:

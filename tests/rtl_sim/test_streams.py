@@ -34,7 +34,7 @@ def test_both_simulators_are_there(simulator):
         (2, None, None, "tvalid fell before tready rose"),
         (3, "y", (0, 5), None),
         (4, "y", (0, 5), None),
-        (5, "y", None, "offers unknown bits"),
+        (5, "output stream", None, "offers unknown bits"),
         (6, "output stream", None, None),
     ],
 )
