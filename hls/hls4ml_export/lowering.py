@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from fxp.formats import FormatError
+from fxp.formats import FormatError, Rounding
 from fxp.graph import Graph, Node
 from fxp.ops import (
     Add,
@@ -97,9 +97,23 @@ def _lower_node(made: Lowering, node: Node) -> None:
         raise ExportError(f"{name}: the hls4ml path has no {node.op.name}; {ALTERNATIVE}")
     assert node.quantization is not None
     try:
+        _check_rounding(node)
         made.names[node.name] = writer(made, node, check_type(node.quantization))
     except (ExportError, FormatError) as error:
         raise ExportError(f"{name}: {error}; {ALTERNATIVE}") from None
+
+
+def _check_rounding(node: Node) -> None:
+    """Refuse a step larger than the whole accumulator: the ap_fixed headers abort there."""
+    target, accumulator = node.quantization, node.accumulator
+    assert target is not None
+    assert accumulator is not None
+    dropped = accumulator.frac - target.format.frac
+    if target.rounding is not Rounding.FLOOR and dropped > accumulator.exact_format.width:
+        raise ExportError(
+            f"{target} drops {dropped} bits of an accumulator of {accumulator.exact_format.width}; "
+            "the ap_fixed headers of hls4ml abort when rounding looks at bits beyond the value"
+        )
 
 
 def _check_readers(made: Lowering) -> None:

@@ -105,6 +105,12 @@ class TestRefusals:
         with pytest.raises(ExportError, match=r"node 'odd' \(relu\).*53 bits"):
             hls.export(single(Relu(), target=Quantization(Format(54, 0))), tmp_path / "p")
 
+    def test_steps_larger_than_the_accumulator(self, tmp_path):
+        """C simulation aborts there, so the path refuses it."""
+        target = Quantization(Format(6, -12))
+        with pytest.raises(ExportError, match=r"node 'odd' \(relu\).*drops 12 bits"):
+            hls.export(single(Relu(), target=target), tmp_path / "p")
+
     def test_channels_too_far_apart(self, tmp_path):
         """Formats per channel are aligned exactly, or refused."""
         formats = (Format(8, 0), Format(8, 50))
