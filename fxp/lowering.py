@@ -59,8 +59,8 @@ class Settings:
     rounding, overflow
         Modes of every rounded value.
     wide_bits
-        Exact accumulators up to this width flow unrounded into a ReLU, an addition and the like that
-        is their only reader; what two nodes read is stored, and has `activation_bits`.
+        Exact accumulators up to this width flow unrounded into a ReLU, an addition and the like
+        that is their only reader; what two nodes read is stored, and has `activation_bits`.
     input_formats, output_formats
         Formats by input or output name; those left out are chosen.
     fracs
