@@ -97,23 +97,30 @@ def _lower_node(made: Lowering, node: Node) -> None:
         raise ExportError(f"{name}: the hls4ml path has no {node.op.name}; {ALTERNATIVE}")
     assert node.quantization is not None
     try:
-        _check_rounding(node)
+        _check_rounding(made, node)
         made.names[node.name] = writer(made, node, check_type(node.quantization))
     except (ExportError, FormatError) as error:
         raise ExportError(f"{name}: {error}; {ALTERNATIVE}") from None
 
 
-def _check_rounding(node: Node) -> None:
+def _check_rounding(made: Lowering, node: Node) -> None:
     """Refuse a step larger than the whole accumulator: the ap_fixed headers abort there."""
     target, accumulator = node.quantization, node.accumulator
     assert target is not None
     assert accumulator is not None
-    dropped = accumulator.frac - target.format.frac
-    if target.rounding is not Rounding.FLOOR and dropped > accumulator.exact_format.width:
-        raise ExportError(
-            f"{target} drops {dropped} bits of an accumulator of {accumulator.exact_format.width}; "
-            "the ap_fixed headers of hls4ml abort when rounding looks at bits beyond the value"
-        )
+    exact = accumulator.exact_format
+    sources = [(exact.width, exact.frac)]
+    if isinstance(node.op, Concat | Prelu | SoftThreshold):
+        # Some of their results are operands as they are, with fewer bits.
+        forms = [made.format(name) for name in node.inputs if name in made.names]
+        sources += [(form.width, form.frac) for form in forms]
+    for width, frac in sources:
+        dropped = frac - target.format.frac
+        if target.rounding is not Rounding.FLOOR and dropped > width:
+            raise ExportError(
+                f"{target} drops {dropped} bits of a value of {width}; the ap_fixed headers of "
+                "hls4ml abort when rounding looks at bits beyond the value"
+            )
 
 
 def _check_readers(made: Lowering) -> None:

@@ -113,10 +113,12 @@ class TestRefusals:
 
     def test_channels_too_far_apart(self, tmp_path):
         """Formats per channel are aligned exactly, or refused."""
-        formats = (Format(8, 0), Format(8, 50))
-        weight = Constant("w", np.full((2, 2, 1, 1), 99), formats)
+        formats = (Format(8, 0), Format(8, 46))
+        weight = Constant("w", np.full((2, 2, 1, 1), -99), formats)
         with pytest.raises(ExportError, match=r"node 'odd' \(conv2d\).*one type for all"):
-            hls.export(single(Conv2d(), weight), tmp_path / "p")
+            hls.export(
+                single(Conv2d(), weight, target=Quantization(Format(20, 40))), tmp_path / "p"
+            )
 
     def test_states(self, tmp_path):
         state = State(Value("memory", (2, 6, 8), BYTE), "next")
