@@ -24,7 +24,8 @@ from fxp import Format, Graph, Quantization, ops
 from fxp.extents import Extent
 from fxp.graph import Constant, Node, Value
 from hls.rtl.adder_graph import adder_graph
-from hls.rtl.emit import LIBRARY, Multipliers, emit_rtl
+from hls.rtl.core import Multipliers
+from hls.rtl.emit import LIBRARY, emit_rtl
 from hls.synth import TARGETS, SynthesisError, place, synthesize
 from hls.synth.harness import ports_of
 from hls.synth.targets import RESOURCE_NAMES

@@ -26,7 +26,7 @@ from fxp.formats import (
     quantize,
 )
 from fxp.graph import Constant, Graph, Node, State
-from fxp.ops import GraphError, Operand, Prelu, Requantize
+from fxp.ops import GraphError, Operand, Prelu, Requantize, Slice
 from fxp.ops.base import Accumulator, Role
 from fxp.ops.elementwise import Table
 from fxp.ops.normalization import ChannelNormalization
@@ -408,13 +408,15 @@ class _Lowering:
         return Quantization(self._rounded_format(node.name, signed), *modes)
 
     def _flows_on(self, name: str) -> bool:
-        """Whether a value has one reader, which can take an exact accumulator."""
+        """Whether a value, or each slice of it, has one reader that can take an accumulator."""
         readers = self._graph.consumers.get(name, ())
+        sliced = all(isinstance(reader.op, Slice) for reader in readers)
         return (
-            len(readers) == 1
+            bool(readers)
+            and (len(readers) == 1 or sliced)
             and name not in self._graph.outputs
             and all(state.source != name for state in self._graph.states)
-            and readers[0].op.takes_accumulators
+            and all(reader.op.takes_accumulators for reader in readers)
         )
 
 

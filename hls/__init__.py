@@ -1,9 +1,26 @@
-"""Emitting hardware: hls4ml projects and SystemVerilog cores."""
+"""Emitting hardware: hls4ml projects and SystemVerilog cores; the names load on first use."""
 
-from hls.hls4ml_export import HlsProject, export, verify
-from hls.rtl.core import Core, Port, Tap
-from hls.rtl.emit import emit_rtl
-from hls.rtl.planning import StreamingError
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hls.hls4ml_export import HlsProject, export, verify
+    from hls.rtl.core import Core, Port, Tap
+    from hls.rtl.emit import emit_rtl
+    from hls.rtl.planning import StreamingError
+
+_HOMES = {
+    "Core": "hls.rtl.core",
+    "HlsProject": "hls.hls4ml_export",
+    "Port": "hls.rtl.core",
+    "StreamingError": "hls.rtl.planning",
+    "Tap": "hls.rtl.core",
+    "emit_rtl": "hls.rtl.emit",
+    "export": "hls.hls4ml_export",
+    "verify": "hls.hls4ml_export",
+}
 
 __all__ = [
     "Core",
@@ -15,3 +32,15 @@ __all__ = [
     "export",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module that defines a public name (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'hls' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names, loaded or not."""
+    return sorted(__all__)

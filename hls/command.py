@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 import fxp
-from hls.hls4ml_export import export as export_project
+import hls
 
 export = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Write a hardware project of a model."
@@ -76,7 +76,7 @@ def hls4ml(
     """
     loaded = fxp.load(model)
     with Console(stderr=True).status("hls4ml writes the project") as status:
-        project = export_project(
+        project = hls.export(
             loaded,
             out,
             size=None if height is width is None else (height or 32, width or 32),

@@ -13,11 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import fxp
+import rtl_sim
 from fxp.cli.messages import printable
 from fxp.cli.sources import divisor_of, image_channels, planes, read_array
 from fxp.imaging.files import image_paths, read_image
-from rtl_sim.comparison import cosim as run_cosim
-from rtl_sim.harness import full_frame
 from rtl_sim.stalls import Stalls
 
 
@@ -121,9 +120,9 @@ def cosim(
             bar.update(task, description=what, completed=done, total=total or None)
 
         if simulator is Backend.COMPILED:
-            result = full_frame(loaded, frames, progress=say, **options)
+            result = rtl_sim.full_frame(loaded, frames, progress=say, **options)
         else:
-            result = run_cosim(
+            result = rtl_sim.cosim(
                 loaded, frames, simulator=simulator.value, waveform=waveform, progress=say,
                 **options,
             )  # fmt: skip

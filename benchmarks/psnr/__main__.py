@@ -131,8 +131,8 @@ def main(
     are only printed.
     """
     whole = not quick and not only
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)  # now rather than at the end
+    if out is not None and out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out} is no folder")  # now rather than at the end
     published_here = out is None and whole
     if published_here:
         report.check_section("psnr")  # now rather than at the end

@@ -6,7 +6,10 @@ import json
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+Multipliers = Literal["dsp", "shift_add"]
+"""A multiplier per weight, or shared adders."""
 
 
 @dataclass(frozen=True)

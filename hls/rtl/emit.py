@@ -8,20 +8,18 @@ import shutil
 import tempfile
 from os import PathLike
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Final, get_args
 
 from fxp.extents import Extent
 from fxp.formats import Format
 from fxp.graph import Graph, Value
 from fxp.model import FixedModel
 from fxp.store import graph_digest
-from hls.rtl.core import Core, Port, Tap
+from hls.rtl.core import Core, Multipliers, Port, Tap
 from hls.rtl.data_sheet import render_constraints, render_core_file, render_data_sheet
 from hls.rtl.layers import add_node
 from hls.rtl.planning import Lag, Plan, Planned, Stream, StreamingError, identifier
 from hls.rtl.top import render_top, scope_name, value_wires
-
-Multipliers = Literal["dsp", "shift_add"]
 
 LIBRARY: Final = Path(__file__).parent / "lib"
 MAX_SIZE: Final = 65535

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 import fxp
+import hls
 from fxp.files import replace_file
-from hls.rtl.core import Core
-from hls.rtl.emit import Multipliers, emit_rtl
+from hls.rtl.core import Core, Multipliers
 from hls.synth.harness import ports_of
 from hls.synth.placement import PLACED_TARGET, Placement, place
 from hls.synth.synthesis import Synthesis, synthesize
@@ -63,7 +63,7 @@ def synth(
     loaded = fxp.load(model)
     with ExitStack() as stack:
         folder = build or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        core = emit_rtl(loaded, folder, max_width=max_width, multipliers=multipliers,
+        core = hls.emit_rtl(loaded, folder, max_width=max_width, multipliers=multipliers,
                         fold=fold, raster=raster)  # fmt: skip
         result = synthesize(folder, core.sources, core.top, device, timeout_s=timeout)
         console = Console()
