@@ -8,8 +8,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -23,10 +21,10 @@ import numpy as np
 
 import hls
 import models.sr
+from benchmarks.report import environment
 from fxp.files import replace_file
-from fxp.model import FixedModel
 from hls.hls4ml_export import ExportError, HlsError, VerificationError
-from hls.hls4ml_export.exporting import IoType, Strategy
+from hls.hls4ml_export.exporting import Backend, IoType, Strategy
 from hls.hls4ml_export.project import TOOLS
 from hls.hls4ml_export.writing import INCLUDES
 
@@ -34,7 +32,11 @@ REPORT: Final = Path(__file__).parents[2] / "docs" / "benchmarks" / "hls4ml.md"
 RESULTS: Final = REPORT.with_suffix(".json")
 SIZE: Final = (6, 6)
 """Height and width of the frame on which combinations are tried."""
-TIMED: Final = (32, 32)
+NETWORKS: Final[tuple[tuple[Backend, int], ...]] = tuple(
+    itertools.product(("Vitis", "Vivado"), (32, 128))
+)
+"""Backends and sides of the frames on which the whole KimSR is tried."""
+FRAMES: Final = 5
 
 
 def combination(backend: str, io_type: str, strategy: str, limit: float) -> dict[str, Any]:
@@ -76,39 +78,37 @@ def _verdict(text: str) -> str:
     return text
 
 
-def timing(folder: Path) -> dict[str, Any]:
-    """Seconds of export and of one frame, beside the engine; uses the project that is there."""
-    record: dict[str, Any] = {}
-    if folder.exists():
-        project = hls.HlsProject(folder)
-    else:
+def whole_network(backend: Backend, side: int) -> dict[str, Any]:
+    """Export, compile and verify KimSR, and compare and time a photograph-sized batch."""
+    model = models.sr.load("kimsr_x2")
+    with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        project = hls.export(models.sr.load("kimsr_x2"), folder, size=TIMED)
-        record["export_seconds"] = time.perf_counter() - started
-    model = FixedModel(project.graph)
-    frame = np.random.default_rng(0).integers(0, 256, (1, *project.shapes["luma"]))
-    expected = model.run_raw(frame, threads=1)
-    if not np.array_equal(project.predict_raw(frame), expected):
-        raise SystemExit("the C simulation differs from the engine")
-
-    def best(call: Callable[[], object]) -> float:
-        times: list[float] = []
-        for _ in range(5):
-            started = time.perf_counter()
-            call()
-            times.append(time.perf_counter() - started)
-        return min(times)
-
-    # Reading and starting up is not simulation: the difference of many frames and one.
-    many = np.repeat(frame, 9, axis=0)
-    simulation = best(lambda: project.predict_raw(many)) - best(lambda: project.predict_raw(frame))
-    return record | {
-        "backend": project.backend,
-        "size": frame.shape[2:],
-        "simulation_seconds": simulation / 8,
-        "engine_seconds": best(lambda: model.run_raw(frame, threads=1)),
-        "machine": f"{platform.machine()}, {os.cpu_count()} processors",
+        project = hls.export(model, Path(folder, "p"), size=(side, side), backend=backend)
+        seconds = time.perf_counter() - started
+        frames = np.random.default_rng(0).integers(0, 256, (FRAMES, 1, side, side))
+        expected = model.run_raw(frames, threads=1)
+        if not np.array_equal(project.predict_raw(frames), expected):
+            raise SystemExit(f"{backend}: the C simulation differs from the engine")
+        # Reading and starting up is not simulation: the difference of many frames and one.
+        simulation = _best(lambda: project.predict_raw(frames))
+        simulation -= _best(lambda: project.predict_raw(frames[:1]))
+    return {
+        "backend": backend,
+        "side": side,
+        "export_seconds": seconds,
+        "pixels": expected.size,
+        "simulation_seconds": simulation / (FRAMES - 1),
+        "engine_seconds": _best(lambda: model.run_raw(frames, threads=1)) / FRAMES,
     }
+
+
+def _best(call: Callable[[], object], repetitions: int = 3) -> float:
+    times: list[float] = []
+    for _ in range(repetitions):
+        started = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - started)
+    return min(times)
 
 
 def render(results: dict[str, Any]) -> str:
@@ -135,27 +135,29 @@ def render(results: dict[str, Any]) -> str:
         "",
         "oneAPI is refused by name: its C simulation alone needs Intel's icpx.",
     ]
-    if timed := results.get("timing"):
-        height, width = timed["size"]
-        pixels = height * width
-        simulation, engine = (
-            timed[f"{name}_seconds"] * 1e9 / pixels for name in ("simulation", "engine")
-        )
+    if networks := results.get("networks"):
         lines += [
             "",
-            "## Time",
+            "## The whole KimSR",
             "",
-            f"KimSR on a {height}×{width} frame, {timed['backend']} `io_stream`, one thread each "
-            f"({timed['machine']}).",
+            f"`io_stream`, `latency`; {FRAMES} random frames, one thread each. Export compiles the "
+            "simulation and compares every integer of every layer; the frames' results are equal "
+            "too.",
             "",
-            "| | ns per input pixel |",
-            "|---|---|",
-            f"| C simulation | {simulation:,.0f} |",
-            f"| engine | {engine:,.0f} |",
-            f"| ratio | {simulation / engine:,.0f} |",
+            "| Backend | frame | export, s | differing of HR pixels | "
+            "C simulation, ns per LR pixel | engine | ratio |",
+            "|---|---|---|---|---|---|---|",
         ]
-        if "export_seconds" in timed:
-            lines += ["", f"Export, compilation, verification: {timed['export_seconds']:.0f} s."]
+        for row in networks:
+            simulation, engine = (
+                row[f"{name}_seconds"] * 1e9 / row["side"] ** 2 for name in ("simulation", "engine")
+            )
+            lines.append(
+                f"| {row['backend']} | {row['side']}×{row['side']} | {row['export_seconds']:.0f} | "
+                f"0 of {row['pixels']:,} | {simulation:,.0f} | {engine:,.0f} | "
+                f"{simulation / engine:,.0f} |"
+            )
+        lines += ["", environment("hls4ml")]
     return "\n".join(lines) + "\n"
 
 
@@ -166,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--io-types", nargs="*", default=[*get_args(IoType)])
     parser.add_argument("--strategies", nargs="*", default=[*get_args(Strategy)])
     parser.add_argument("--limit", type=float, default=900, help="seconds per combination")
-    parser.add_argument("--timing", type=Path, help="folder of KimSR's project, made if missing")
+    parser.add_argument("--network", action="store_true", help="measure the whole KimSR")
     options = parser.parse_args(arguments)
     if shutil.which("g++") is None:
         raise SystemExit("no g++")
@@ -185,9 +187,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         _keep(results)
     results = _read()
-    if options.timing:
-        results["timing"] = timing(options.timing)
-    _keep(results)
+    if options.network:
+        results["networks"] = []
+        for names in NETWORKS:
+            results["networks"].append(whole_network(*names))
+            print(results["networks"][-1], flush=True)
+            _keep(results)
 
 
 def _read() -> dict[str, Any]:

@@ -31,7 +31,7 @@ Backend = Literal["Vitis", "Vivado", "Catapult", "Quartus"]
 IoType = Literal["io_stream", "io_parallel"]
 Strategy = Literal["latency", "resource", "resource_unrolled", "distributed_arithmetic"]
 
-LARGEST_VERIFIED: Final = 4096
+LARGEST_VERIFIED: Final = 128 * 128
 """Pixels of a frame up to which the project itself is verified, and not a smaller twin."""
 DEFAULT_SIZE: Final = (32, 32)
 TWIN: Final = (16, 12)
@@ -80,8 +80,8 @@ def export(
     overwrite
         Whether an earlier project in that folder is replaced.
     verify
-        Compile the C simulation and compare every layer with the engine. Frames of more than 4096
-        pixels are verified on a twin of at most 16 by 12.
+        Compile the C simulation and compare every layer with the engine. Frames of more than
+        128 × 128 pixels are verified on a twin of at most 16 by 12.
     progress
         Called while g++ runs.
 
