@@ -10,8 +10,49 @@ from pathlib import Path
 import pytest
 from module_bench import LIBRARY
 
-# Mode, depth, parameters (small, as the state grows with them), modules inside.
-PROOFS = {
+# All roundings with one overflow, all overflows with one rounding.
+REQUANTIZERS = """
+module around (input clk_i, input [15:0] data_i);
+  for (genvar k = 0; k < 2 * (7 + 5); k++) begin : gen_instance
+    localparam Signed = k % 2;
+    localparam Overflow = (k < 14) ? 0 : k / 2 - 6;
+    if (Signed || Overflow != 4) begin : gen_valid
+      fxp_requantize #(
+        .Fields(4), .InWidth(4), .OutWidth(3), .OutSigned(Signed),
+        .Rounding((k < 14) ? k / 2 : 2), .Overflow(Overflow), .Shifts(32'h00_02_05_fe)
+      ) u_instance (.clk_i(clk_i), .data_i(data_i), .data_o());
+    end
+  end
+endmodule
+"""
+
+# Mode, depth, parameters (small, as the state grows with them), modules inside. The parameters may
+# be a whole module around several instances.
+PROOFS: dict[str, tuple[str, int, dict[str, object] | str, tuple[str, ...]]] = {
+    "fxp_requantize": ("prove", 3, REQUANTIZERS, ()),
+    "fxp_dot": (
+        "prove",
+        6,
+        {"Taps": 2, "Channels": 4, "Groups": 2, "Outputs": 2, "DataWidth": 3, "WeightWidth": 3,
+         "SumWidth": 9, "HasBias": 1, "Weights": "24'o35604715", "Biases": "18'h2a3f1"},
+        (),
+    ),
+    "fxp_dot_folded": (
+        "prove",
+        9,
+        {"Taps": 3, "Channels": 1, "Groups": 1, "Outputs": 2, "Fold": 2, "DataWidth": 3,
+         "DataSigned": 1, "WeightWidth": 3, "SumWidth": 9, "Weights": "18'o356471",
+         "Biases": "18'h2a3f1"},
+        ("fxp_delay",),
+    ),
+    "fxp_prelu": (
+        "prove",
+        4,
+        {"Fields": 2, "InWidth": 4, "SlopeWidth": 3, "SlopeFrac": 2, "OutWidth": 7,
+         "Slopes": "6'o35"},
+        (),
+    ),
+    "fxp_line_memory": ("prove", 4, {"Width": 3, "Depth": 5, "AddressBits": 3}, ()),
     "fxp_skid": ("prove", 4, {"Width": 3}, ()),
     "fxp_lag_buffer": ("prove", 5, {"Width": 2, "Depth": 5}, ()),
     "fxp_output": ("prove", 3, {"Width": 1, "PipelineClocks": 3, "Depth": 14}, ()),
@@ -27,6 +68,11 @@ PROOFS = {
 
 # A fault in a module, which its properties must find.
 FAULTS = {
+    "fxp_requantize": ("? negative : odd", "? negative : 1'b0"),
+    "fxp_dot": ("Full || l == Levels", "l == Levels"),
+    "fxp_dot_folded": ("Clocks(Levels + 3)", "Clocks(Levels + 2)"),
+    "fxp_prelu": ("kept[InWidth-1] ?", "kept[0] ?"),
+    "fxp_line_memory": ("read <= memory[address_i]", "read <= data_i"),
     "fxp_skid": ("spare_next = !moves && (spare_valid || taken)", "spare_next = !moves && taken"),
     "fxp_lag_buffer": ("read_address == Last) ? '0", "read_address == Last) ? 1"),
     "fxp_output": ("Depth - PipelineClocks - 6", "Depth - PipelineClocks - 3"),
@@ -49,12 +95,19 @@ def prove(module: str, folder: Path, fault: tuple[str, str] | None = None) -> tu
         content = (LIBRARY / f"{name}.sv").read_text().replace("ifdef FORMAL", "ifdef NEVER")
         (folder / f"{name}.sv").write_text(content)
     files = [f"{name}.sv" for name in (*inside, module)]
-    settings = " ".join(f"-set {name} {value}" for name, value in parameters.items())
+    top, settings = module, []
+    if isinstance(parameters, str):
+        top = "around"
+        (folder / "around.sv").write_text(parameters)
+        files.append("around.sv")
+    else:
+        values = " ".join(f"-set {name} {value}" for name, value in parameters.items())
+        settings = [f"chparam {values} {module}"]
     script = [
         "[options]", f"mode {mode}", f"depth {depth}",
         "[engines]", "smtbmc z3",
-        "[script]", f"read -formal -sv {' '.join(files)}", f"chparam {settings} {module}",
-        f"prep -top {module}",
+        "[script]", f"read -formal -sv {' '.join(files)}", *settings,
+        f"prep -top {top}",
         "[files]", *files,
     ]  # fmt: skip
     (folder / "proof.sby").write_text("\n".join(script) + "\n")

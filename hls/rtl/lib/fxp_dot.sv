@@ -79,4 +79,40 @@ module fxp_dot #(
     end
     assign sums_o[o*SumWidth+:SumWidth] = gen_level[Levels].gen_node[0].sum;
   end
+
+`ifdef FORMAL
+  // The sums of the taps of some clocks ago, product by product.
+  localparam int Latency = 2 + Levels;
+  logic [Latency-1:0] known = '0;
+  logic [Latency*Taps*Channels*DataWidth-1:0] past;
+  logic [Taps*Channels*DataWidth-1:0] then;
+  always_ff @(posedge clk_i) begin
+    known <= (known << 1) | Latency'(1);
+    past <= (past << (Taps * Channels * DataWidth)) | taps_i;
+  end
+  assign then = past[(Latency-1)*Taps*Channels*DataWidth+:Taps*Channels*DataWidth];
+  for (genvar o = 0; o < Outputs; o++) begin : gen_formal
+    localparam int First = (o / (Outputs / Groups)) * Inputs;
+    logic [(Products+1)*SumWidth-1:0] partial;
+    assign partial[0+:SumWidth] = HasBias ? Biases[o*SumWidth+:SumWidth] : '0;
+    for (genvar n = 0; n < Products; n++) begin : gen_product
+      localparam int Field = (n / Inputs) * Channels + First + n % Inputs;
+      logic signed [WeightWidth-1:0] weight;
+      logic signed [FactorWidth-1:0] factor;
+      assign weight = Weights[(o*Products+n)*WeightWidth+:WeightWidth];
+      if (DataSigned) begin : gen_signed
+        assign factor = then[Field*DataWidth+:DataWidth];
+      end else begin : gen_unsigned
+        assign factor = {1'b0, then[Field*DataWidth+:DataWidth]};
+      end
+      assign partial[(n+1)*SumWidth+:SumWidth] =
+          partial[n*SumWidth+:SumWidth] + SumWidth'(weight) * SumWidth'(factor);
+    end
+    always_comb begin
+      if (known[Latency-1]) begin
+        assert (sums_o[o*SumWidth+:SumWidth] == partial[Products*SumWidth+:SumWidth]);
+      end
+    end
+  end
+`endif
 endmodule

@@ -122,4 +122,48 @@ module fxp_dot_folded #(
     end
     assign sums_o[o*SumWidth+:SumWidth] = total;
   end
+
+`ifdef FORMAL
+  // Beats come at most every Fold clocks; some clocks later their sums are there, whatever comes
+  // between.
+  localparam int Latency = Fold + 4 + Levels;
+  logic started = 1'b0;
+  logic [Latency-1:0] beats = '0;
+  logic [Latency*Taps*Channels*DataWidth-1:0] past;
+  logic [Taps*Channels*DataWidth-1:0] then;
+  always_ff @(posedge clk_i) begin
+    started <= 1'b1;
+    beats <= rst_ni ? (beats << 1) | Latency'(valid_i) : '0;
+    past <= (past << (Taps * Channels * DataWidth)) | taps_i;
+  end
+  assign then = past[(Latency-1)*Taps*Channels*DataWidth+:Taps*Channels*DataWidth];
+  always_comb begin
+    if (!started) assume (!rst_ni);
+    if (valid_i) assume (beats[Fold-2:0] == '0);
+    if (started) assert (int'(phase) < Fold);
+  end
+  for (genvar o = 0; o < Outputs; o++) begin : gen_formal
+    localparam int First = (o / (Outputs / Groups)) * Inputs;
+    logic [(Products+1)*SumWidth-1:0] partial;
+    assign partial[0+:SumWidth] = Biases[o*SumWidth+:SumWidth];
+    for (genvar n = 0; n < Products; n++) begin : gen_product
+      localparam int Field = (n / Inputs) * Channels + First + n % Inputs;
+      logic signed [WeightWidth-1:0] weight;
+      logic signed [FactorWidth-1:0] factor;
+      assign weight = Weights[(o*Products+n)*WeightWidth+:WeightWidth];
+      if (DataSigned) begin : gen_signed
+        assign factor = then[Field*DataWidth+:DataWidth];
+      end else begin : gen_unsigned
+        assign factor = {1'b0, then[Field*DataWidth+:DataWidth]};
+      end
+      assign partial[(n+1)*SumWidth+:SumWidth] =
+          partial[n*SumWidth+:SumWidth] + SumWidth'(weight) * SumWidth'(factor);
+    end
+    always_comb begin
+      if (beats[Latency-1]) begin
+        assert (sums_o[o*SumWidth+:SumWidth] == partial[Products*SumWidth+:SumWidth]);
+      end
+    end
+  end
+`endif
 endmodule

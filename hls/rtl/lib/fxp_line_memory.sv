@@ -24,4 +24,28 @@ module fxp_line_memory #(
   end
 
   always_ff @(posedge clk_i) data_o <= read;
+
+`ifdef FORMAL
+  // One place, any place: what comes out is what the beat before wrote there.
+  (* anyconst *) logic [AddressBits-1:0] place;
+  logic started = 1'b0;
+  logic [Width-1:0] written, expected_1, expected_2;
+  logic read_1 = 1'b0, read_2 = 1'b0;
+  always_ff @(posedge clk_i) begin
+    started <= 1'b1;
+    if (enable_i && address_i == place) written <= data_i;
+    if (!started) assume (memory[place] == written);
+    read_1 <= enable_i && address_i == place;
+    read_2 <= read_1;
+    expected_1 <= written;
+    expected_2 <= expected_1;
+  end
+  always_comb begin
+    assume (place < Depth);
+    if (enable_i) assume (address_i < Depth);
+    if (started) assert (memory[place] == written);
+    if (read_1) assert (read == expected_1);
+    if (read_2) assert (data_o == expected_2);
+  end
+`endif
 endmodule

@@ -32,5 +32,22 @@ module fxp_prelu #(
     assign data_o[f*OutWidth+:OutWidth] = out;
     logic unused_high;
     assign unused_high = ^chosen;
+
+`ifdef FORMAL
+    logic [2:0] known = 3'b000;
+    logic [3*InWidth-1:0] past;
+    logic signed [InWidth-1:0] then;
+    always_ff @(posedge clk_i) begin
+      known <= {known[1:0], 1'b1};
+      past <= {past[0+:2*InWidth], value};
+    end
+    assign then = past[2*InWidth+:InWidth];
+    always_comb begin
+      if (known[2]) begin
+        if (then < 0) assert (out == OutWidth'(then) * OutWidth'(Slope));
+        else assert (out == OutWidth'(then) * OutWidth'(1 << SlopeFrac));
+      end
+    end
+`endif
   end
 endmodule

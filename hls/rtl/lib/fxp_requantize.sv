@@ -105,5 +105,66 @@ module fxp_requantize #(
     logic [OutWidth-1:0] out;
     always_ff @(posedge clk_i) out <= result;
     assign data_o[f*OutWidth+:OutWidth] = out;
+
+`ifdef FORMAL
+    // In the words of the specification: how far the exact value lies above the rounded one, in
+    // units of the bits that are dropped, and which values stand for themselves.
+    localparam int Wide = Bits + Right + 1;
+    localparam logic signed [Wide-1:0] Step = Wide'(1) <<< Right;
+    localparam logic signed [Wide-1:0] MaxRaw = (Wide'(1) <<< Magnitude) - Wide'(1);
+    localparam logic signed [Wide-1:0] MinRaw =
+        !OutSigned ? '0 : (Overflow == 1) ? -MaxRaw : -MaxRaw - Wide'(1);
+    logic [1:0] known = 2'b00;
+    logic signed [InWidth-1:0] exact;
+    logic signed [Bits-1:0] past_rounded;
+    logic signed [Wide-1:0] above_rounded, integer_in, integer_out;
+    logic from_above, from_below, even;
+    always_ff @(posedge clk_i) begin
+      known <= {known[0], 1'b1};
+      exact <= value;
+      past_rounded <= rounded;
+    end
+    assign above_rounded = (Wide'(exact) <<< Left) - (Wide'(rounded) <<< Right);
+    assign integer_in = Wide'(past_rounded);
+    if (OutSigned) begin : gen_signed_out
+      assign integer_out = Wide'($signed(out));
+    end else begin : gen_unsigned_out
+      assign integer_out = Wide'(out);
+    end
+    // Whether halves may come down to `rounded`, or go up to it.
+    assign even = !rounded[0];
+    assign from_above = Rounding == 3 || (Rounding == 4 && exact < 0) ||
+                        (Rounding == 5 && exact >= 0) || (Rounding == 6 && even);
+    assign from_below = Rounding == 2 || (Rounding == 4 && exact >= 0) ||
+                        (Rounding == 5 && exact < 0) || (Rounding == 6 && even);
+    always_comb begin
+      if (known[0]) begin
+        if (Right == 0) begin
+          assert (above_rounded == 0);
+        end else if (Rounding == 0) begin
+          assert (above_rounded >= 0 && above_rounded < Step);
+        end else if (Rounding == 1) begin
+          assert (above_rounded > -Step && above_rounded < Step);
+          assert ((exact < 0) ? above_rounded <= 0 : above_rounded >= 0);
+        end else begin
+          assert (2 * above_rounded >= -Step && 2 * above_rounded <= Step);
+          if (2 * above_rounded == Step) assert (from_above);
+          if (2 * above_rounded == -Step) assert (from_below);
+        end
+      end
+      if (known[1]) begin
+        if (integer_in >= MinRaw && integer_in <= MaxRaw) assert (integer_out == integer_in);
+        if (Overflow < 3) assert (integer_out >= MinRaw && integer_out <= MaxRaw);
+        if (Overflow < 2 && integer_in > MaxRaw) assert (integer_out == MaxRaw);
+        if (Overflow < 2 && integer_in < MinRaw) assert (integer_out == MinRaw);
+        if (Overflow == 2 && (integer_in > MaxRaw || integer_in < MinRaw)) assert (out == '0);
+        if (Overflow == 3 || Overflow == 5) assert (out == past_rounded[OutWidth-1:0]);
+        if (Overflow == 4) begin
+          assert (out[OutWidth-1] == past_rounded[OutWidth]);
+          assert (out == past_rounded[OutWidth-1:0] || out == ~past_rounded[OutWidth-1:0]);
+        end
+      end
+    end
+`endif
   end
 endmodule
