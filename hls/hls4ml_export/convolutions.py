@@ -58,7 +58,7 @@ def conv2d(made: Lowering, node: Node, result: str) -> str:
     bias = made.constant(node.inputs[2]) if len(node.inputs) == 3 else None
     shape = made.image(node.inputs[0])
     source, sides = source_of(made, node), op.padding
-    depthwise = op.groups == shape[0] == len(weights.raw) and op.groups > 1
+    depthwise = made.depthwise and op.groups == shape[0] == len(weights.raw) and op.groups > 1
     raw = _spread(weights.raw if depthwise else _full(weights.raw, op.groups), op.dilation)
     # hls4ml pads with zeros by itself, except around a 1×1 kernel.
     if op.padding_mode != "zero" or raw.shape[2:] == (1, 1):

@@ -108,7 +108,9 @@ def export(
     settings = Settings(backend, io_type, part, clock_period, reuse_factor, strategy)
     _check_settings(settings)
     shapes = _concrete(graph, size)
-    made = lower(graph, shapes)
+    # hls4ml 1.3 leaves depthwise layers out for Quartus, without a word.
+    depthwise = backend != "Quartus"
+    made = lower(graph, shapes, depthwise=depthwise)
     with _replacing(target) as folder:
         project = _write(made, folder, settings)
         if verify:
@@ -117,7 +119,8 @@ def export(
                 _verify(project, fixed, progress)
             else:
                 with tempfile.TemporaryDirectory() as scratch:
-                    twin = lower(graph, _concrete(graph, _smaller(size)))
+                    shapes = _concrete(graph, _smaller(size))
+                    twin = lower(graph, shapes, depthwise=depthwise)
                     _verify(_write(twin, Path(scratch), settings), fixed, progress)
     return HlsProject(target)
 

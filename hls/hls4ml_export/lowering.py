@@ -53,8 +53,19 @@ MAX_READERS: Final = 7
 ALTERNATIVE: Final = "hls.emit_rtl may take it"
 
 
-def lower(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> Lowering:
+def lower(
+    graph: Graph, shapes: Mapping[str, tuple[int, ...]], *, depthwise: bool = True
+) -> Lowering:
     """Turn an integer graph with concrete shapes into layers.
+
+    Parameters
+    ----------
+    graph
+        The graph.
+    shapes
+        Shape of every value.
+    depthwise
+        Whether the backend has depthwise convolutions.
 
     Raises
     ------
@@ -68,7 +79,7 @@ def lower(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> Lowering:
             f"graph {graph.name!r} keeps the state {graph.states[0].value.name!r} between calls, "
             f"which hls4ml projects cannot; {ALTERNATIVE}"
         )
-    made = Lowering(graph, shapes)
+    made = Lowering(graph, shapes, depthwise)
     for value in graph.inputs:
         assert value.format is not None
         if value.name not in graph.consumers or value.name in graph.outputs:
@@ -114,6 +125,10 @@ def _check_rounding(made: Lowering, node: Node) -> None:
         # Some of their results are operands as they are, with fewer bits.
         forms = [made.format(name) for name in node.inputs if name in made.names]
         sources += [(form.width, form.frac) for form in forms]
+    if isinstance(node.op, Prelu):
+        # The accumulator aligns products with values; a product alone may have fewer bits.
+        value, slope = made.format(node.inputs[0]), made.constant(node.inputs[1]).format
+        sources.append((value.width + slope.width, value.frac + slope.frac))
     for width, frac in sources:
         dropped = frac - target.format.frac
         if target.rounding is not Rounding.FLOOR and dropped > width:

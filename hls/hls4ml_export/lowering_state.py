@@ -29,6 +29,8 @@ class Lowering:
         Integer graph.
     shapes
         Shape of every value.
+    depthwise
+        Whether the backend has depthwise convolutions; else they get zeros between their weights.
     layers
         What hls4ml is given, in order.
     names
@@ -37,6 +39,7 @@ class Lowering:
 
     graph: Graph
     shapes: Mapping[str, tuple[int, ...]]
+    depthwise: bool = True
     layers: list[Layer] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
 

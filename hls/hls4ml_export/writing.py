@@ -72,6 +72,8 @@ def write_project(made: Lowering, folder: Path, settings: Settings) -> None:
             model = _build(made, folder, settings)
             _check_types(model, made.layers)
             model.write()
+            if settings.backend == "Quartus" and settings.io_type == "io_stream":
+                _repair_traces(model, folder / "firmware" / f"{PROJECT_NAME}.cpp")
     except ExportError:
         raise
     except Exception as error:
@@ -155,6 +157,17 @@ def _check_types(model: Any, layers: Sequence[Layer]) -> None:
                     f"hls4ml gives the layer {layer.name!r} the {kind} type {precision}, not "
                     f"{wanted}"
                 )
+
+
+def _repair_traces(model: Any, path: Path) -> None:
+    """Trace the stream of every layer: hls4ml 1.3 traces the last one under all names."""
+
+    def right(found: re.Match[str]) -> str:
+        result = model.graph[found[2]].get_output_variable()
+        return f'{found[1]}<{result.type.name}>({result.name}, "{found[2]}", {result.size_cpp()})'
+
+    pattern = r'(save_layer_output)<\w+>\(\w+, "(\w+)", [^)]*\)'
+    path.write_text(re.sub(pattern, right, path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def _forget_place(folder: Path) -> None:

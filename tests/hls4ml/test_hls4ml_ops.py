@@ -16,7 +16,7 @@ import models.sr
 from fxp.formats import Format, Overflow, Quantization
 from fxp.graph import Constant, Graph, Node, State, Value
 from fxp.model import FixedModel
-from fxp.ops import AveragePool, Conv2d, GlobalMaxPool, Relu, Requantize
+from fxp.ops import AveragePool, Conv2d, GlobalMaxPool, Prelu, Relu, Requantize
 
 pytest.importorskip("hls4ml")
 
@@ -110,6 +110,13 @@ class TestRefusals:
         target = Quantization(Format(6, -12))
         with pytest.raises(ExportError, match=r"node 'odd' \(relu\).*drops 12 bits"):
             hls.export(single(Relu(), target=target), tmp_path / "p")
+
+    def test_steps_larger_than_a_product(self, tmp_path):
+        """A PReLU's product has fewer bits than the accumulator that values share with it."""
+        slope = Constant("w", np.array([3]), (Format(3, 13),))
+        graph = single(Prelu(), slope, target=Quantization(Format(6, -5)))
+        with pytest.raises(ExportError, match=r"node 'odd' \(prelu\).*drops 18 bits"):
+            hls.export(graph, tmp_path / "p")
 
     def test_channels_too_far_apart(self, tmp_path):
         """Formats per channel are aligned exactly, or refused."""
