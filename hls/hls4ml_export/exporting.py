@@ -108,8 +108,7 @@ def export(
     settings = Settings(backend, io_type, part, clock_period, reuse_factor, strategy)
     _check_settings(settings)
     shapes = _concrete(graph, size)
-    # hls4ml 1.3 leaves depthwise layers out for Quartus, without a word.
-    depthwise = backend != "Quartus"
+    depthwise = _has_depthwise(settings)
     made = lower(graph, shapes, depthwise=depthwise)
     with _replacing(target) as folder:
         project = _write(made, folder, settings)
@@ -175,6 +174,17 @@ def _check_settings(settings: Settings) -> None:
         raise ExportError("reuse_factor and clock_period must be above zero")
     if settings.strategy == "distributed_arithmetic" and find_spec("da4ml") is None:
         raise ExportError("strategy distributed_arithmetic needs da4ml; pip install da4ml")
+
+
+def _has_depthwise(settings: Settings) -> bool:
+    """Whether depthwise convolutions of hls4ml 1.3 can be used.
+
+    For Quartus it leaves them out without a word; with arrays, Catapult rounds after every tap and
+    forgets the padding, and the others know the latency strategy alone.
+    """
+    if settings.io_type == "io_stream":
+        return settings.backend != "Quartus"
+    return settings.backend in ("Vivado", "Vitis") and settings.strategy == "latency"
 
 
 def _concrete(graph: Graph, size: tuple[int, int] | None) -> Mapping[str, tuple[int, ...]]:

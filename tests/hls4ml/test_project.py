@@ -89,6 +89,15 @@ class TestExact:
         assert np.array_equal(project.predict(images), model(images))
         assert project.predict(images[0, 0]).shape == (10, 12)
 
+    @pytest.mark.parametrize("backend", ["Vivado", "Catapult", "Quartus"])
+    @pytest.mark.parametrize("io_type", ["io_stream", "io_parallel"])
+    def test_other_backends(self, model, tmp_path, backend, io_type):
+        """All layers: hls4ml's Quartus knows no depthwise ones, and traces one stream alone."""
+        project = hls.export(model, tmp_path / "p", size=SIZE, backend=backend, io_type=io_type)
+        found = compare(project, model, pictures())
+        assert found
+        assert found.layers == 7
+
     def test_trace_holds_every_node(self, model, project):
         raw = (pictures(1) * 256).astype(np.int64)
         (traced,) = project.trace(raw)
