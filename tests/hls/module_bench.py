@@ -133,7 +133,8 @@ def simulate(
     (folder / "bench.sv").write_text(text)
     (folder / "offers.hex").write_text("".join(f"{word:x}\n" for word in [*queue, 0]))
     (folder / "in.hex").write_text("".join(f"{word:x}\n" for word in words))
-    compiled = [str(icarus.program), "-g2012", "-o", "bench", "-y", str(LIBRARY), "-Y", ".sv"]
+    compiled = [str(icarus.program), "-g2012", "-o", "bench", "-Y", ".sv"]
+    compiled += ["-y", ".", "-y", str(LIBRARY)]
     for command in ([*compiled, "bench.sv"], ["vvp", "-n", "bench"]):
         result = subprocess.run(
             command, cwd=folder, env=icarus.environment, capture_output=True, text=True
