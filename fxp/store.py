@@ -29,8 +29,8 @@ from fxp.formats import Format, FormatError, Quantization
 from fxp.graph import MAX_CHANNELS, MAX_ELEMENTS, Constant, Graph, Node, State, Value
 from fxp.ops import REGISTRY, GraphError, Op
 
-FORMAT_VERSION: Final = 2
-"""Version 2 has more ops than version 1, and is otherwise the same."""
+FORMAT_VERSION: Final = 3
+"""Each version has more ops than the one before, and is otherwise the same."""
 MAX_NUMBER: Final = 2**31 - 1
 """Largest size, op attribute and number in a size formula."""
 MAX_CONSTANT_READS: Final = 2**24

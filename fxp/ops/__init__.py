@@ -21,6 +21,7 @@ from fxp.ops.elementwise import (
     Table,
     Tanh,
 )
+from fxp.ops.line_codec import LineCodec
 from fxp.ops.movement import (
     Concat,
     Flatten,
@@ -53,6 +54,7 @@ __all__ = [
     "GlobalAveragePool",
     "GlobalMaxPool",
     "GraphError",
+    "LineCodec",
     "Linear",
     "LocalResponseNorm",
     "MaxPool",

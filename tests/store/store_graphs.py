@@ -18,6 +18,7 @@ from fxp.ops import (
     GlobalAveragePool,
     GlobalMaxPool,
     Linear,
+    LineCodec,
     LocalResponseNorm,
     MaxPool,
     MaxPoolIndices,
@@ -77,11 +78,12 @@ def every_op() -> Graph:
     put("where", MaxPoolIndices(), "x", kind=Quantization(Format(2, 0, False)))
     put("unpooled", MaxUnpool(output_padding=(1, 0)), "where", "where")
     put("average", AveragePool((2, 3), (2, 1), count_padding=False), "padded")
+    put("stored", LineCodec(), "average")
     put("deep", PixelUnshuffle(2), "x")
     put("shallow", PixelShuffle(4), "deep")
     put("nearest", Nearest(3), "shallow")
     put("bilinear", BilinearUpsample(), "pooled")
-    put("bicubic", BicubicUpsample(-0.75, "replicate"), "average")
+    put("bicubic", BicubicUpsample(-0.75, "replicate"), "stored")
     put("peak", GlobalMaxPool(), "bilinear")
     put("mean", GlobalAveragePool(), "bicubic")
     put("both", Concat(), "peak", "mean")
