@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hls.synth.parts import Progress, elaborate, synthesize_parts
 from hls.synth.targets import Resources, Target
 from hls.synth.tools import SynthesisError, run_tool
 
@@ -66,7 +68,9 @@ def synthesize(
     target: Target,
     *,
     netlist: str | None = None,
+    jobs: int | None = None,
     timeout_s: float = 3600,
+    progress: Progress | None = None,
 ) -> Synthesis:
     """Synthesize a design with yosys.
 
@@ -81,10 +85,14 @@ def synthesize(
     target
         The device.
     netlist
-        File for a flat netlist, to be placed. Without it the hierarchy is kept, which is what the
-        resources of every instance come from.
+        File for a flat netlist, to be placed. Without it the hierarchy is kept, and every module in
+        the top is synthesized by itself, which is where the resources of every instance come from.
+    jobs
+        How many runs of yosys at a time; by default one for each processor.
     timeout_s
-        Time limit in seconds.
+        Time limit in seconds of each run.
+    progress
+        Told how many runs are finished, of how many.
 
     Raises
     ------
@@ -92,52 +100,64 @@ def synthesize(
         If yosys is missing, fails, or makes cells that are not known.
     """
     start = time.monotonic()
-    (folder / "synthesis.ys").write_text(_script(sources, top, target, netlist), encoding="utf-8")
-    run_tool("yosys", ["-q", "-s", "synthesis.ys"], folder, timeout_s)
-    modules = _read_json(folder / "resources.json")["modules"]
-    design = _read_json(folder / "top.json")["modules"][top]
-    totals: dict[str, Resources] = {}
-    inner: list[Instance] = []
-    own = Resources()
-    for name, cell in design["cells"].items():
-        if f"\\{cell['type']}" in modules or cell["type"] in modules:
-            kind = cell["type"] if cell["type"] in modules else f"\\{cell['type']}"
-            used = _total(kind, modules, target, totals)
-            inner.append(Instance(name, _module_name(kind), used))
-        else:
-            own += _cell(cell["type"], target)
-    instances = (*inner, Instance("", top, own))
+    if netlist:
+        counts = _flat(folder, sources, top, target, netlist, timeout_s)
+        instances = (Instance("", top, _own(counts, top, target, ())),)
+    else:
+        kinds = elaborate(folder, sources, top, timeout_s)
+        parts = tuple(dict.fromkeys(kinds.values()))
+        found, own = synthesize_parts(
+            folder, top, parts, lambda module: _commands(target, module),
+            jobs=jobs or os.cpu_count() or 1, timeout_s=timeout_s, progress=progress,
+        )  # fmt: skip
+        used = {kind: _total(_key(kind, modules), modules, target, {})
+                for kind, modules in found.items()}  # fmt: skip
+        instances = (
+            *(Instance(name, _module_name(kind), used[kind]) for name, kind in kinds.items()),
+            Instance("", top, _own(own, top, target, parts)),
+        )
     total = sum((item.resources for item in instances), Resources())
     return Synthesis(top, target.name, instances, total, round(time.monotonic() - start, 1))
 
 
-def _script(sources: Sequence[str], top: str, target: Target, netlist: str | None) -> str:
-    lines = [f"read_verilog -sv {source}" for source in sources]
+def _flat(
+    folder: Path, sources: Sequence[str], top: str, target: Target, netlist: str, timeout_s: float
+) -> Mapping[str, Any]:
+    """Synthesize everything into one module and return its numbers of cells."""
+    lines = [
+        *(f"read_verilog -sv {source}" for source in sources),
+        *_commands(target, top, flat=True),
+        f"write_json {netlist}",
+        "tee -q -o resources.json stat -json",
+        "",
+    ]
+    (folder / "synthesis.ys").write_text("\n".join(lines), encoding="utf-8")
+    run_tool("yosys", ["-q", "-s", "synthesis.ys"], folder, timeout_s)
+    return json.loads((folder / "resources.json").read_text(encoding="utf-8"))["modules"]
+
+
+def _commands(target: Target, top: str, *, flat: bool = False) -> list[str]:
     if target.family.startswith("synth_xilinx"):
-        flat = " -flatten" if netlist else ""
-        command = f"{target.family}{flat} -top {top}"
+        command = f"{target.family}{' -flatten' if flat else ''} -top {top}"
         # The description of distributed memories of UltraScale devices has one of 65536 rows by
         # mistake (yosys 0.70), which then fails; deep memories are for block RAM anyway.
-        lines += [
+        return [
             f"{command} -run begin:map_memory",
             f'setattr -set ram_style "block" t:$mem_v2 r:SIZE>{_DISTRIBUTED_ROWS} %i',
             f"{command} -run map_memory:",
         ]
-    else:
-        flat = "" if netlist else " -noflatten"
-        lines.append(f"{target.family}{flat} -top {top}")
-    if netlist:
-        lines.append(f"write_json {netlist}")
-    lines += [
-        "tee -q -o resources.json stat -json",
-        f"select {top}",
-        "write_json -selected top.json",
-    ]
-    return "\n".join([*lines, ""])
+    return [f"{target.family}{'' if flat else ' -noflatten'} -top {top}"]
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
+def _own(modules: Mapping[str, Any], top: str, target: Target, parts: Sequence[str]) -> Resources:
+    """Return the resources of the logic in the top itself."""
+    counts = modules[_key(top, modules)]["num_cells_by_type"]
+    return sum((_cell(kind, target) * count for kind, count in counts.items()
+                if kind.removeprefix("\\") not in parts), Resources())  # fmt: skip
+
+
+def _key(module: str, modules: Mapping[str, Any]) -> str:
+    return module if module in modules else f"\\{module}"
 
 
 def _total(
@@ -147,7 +167,7 @@ def _total(
     if module not in known:
         total = Resources()
         for cell, count in modules[module]["num_cells_by_type"].items():
-            inside = cell if cell in modules else f"\\{cell}"
+            inside = _key(cell, modules)
             if inside in modules:
                 total += _total(inside, modules, target, known) * count
             else:

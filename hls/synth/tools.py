@@ -19,8 +19,12 @@ class SynthesisError(RuntimeError):
     """A tool is missing or failed, or a design does not suit the device."""
 
 
-def run_tool(tool: str, arguments: Sequence[str], folder: Path, timeout_s: float) -> str:
-    """Run a tool in a folder and return what it printed, also written to ``<tool>.log`` there.
+def run_tool(
+    tool: str, arguments: Sequence[str], folder: Path, timeout_s: float, *, log: str = ""
+) -> str:
+    """Run a tool in a folder and return what it printed, also written to a log there.
+
+    Without another name the log is ``<tool>.log``.
 
     Paths among the arguments must be relative to the folder: the tools cannot open all others.
 
@@ -33,8 +37,8 @@ def run_tool(tool: str, arguments: Sequence[str], folder: Path, timeout_s: float
     if find_spec(package) is None:
         raise SynthesisError(f"{tool} is not installed; install it with: pip install 'fxp[synth]'")
     program = f"import sys, {package}; sys.exit({package}.{entry}(sys.argv[1:]))"
-    log = folder / f"{tool}.log"
-    with log.open("wb") as stream:
+    path = folder / (log or f"{tool}.log")
+    with path.open("wb") as stream:
         try:
             done = subprocess.run(
                 [sys.executable, "-c", program, *arguments],
@@ -48,9 +52,9 @@ def run_tool(tool: str, arguments: Sequence[str], folder: Path, timeout_s: float
             raise SynthesisError(
                 f"{tool} did not finish within {timeout_s:g} seconds; allow more with --timeout"
             ) from None
-    text = log.read_text(encoding="utf-8", errors="replace")
+    text = path.read_text(encoding="utf-8", errors="replace")
     if done.returncode:
         errors = [line for line in text.splitlines() if "ERROR" in line or "Error" in line]
         reason = errors[0].strip() if errors else f"exit code {done.returncode}"
-        raise SynthesisError(f"{tool} failed: {reason} (see {log})")
+        raise SynthesisError(f"{tool} failed: {reason} (see {path})")
     return text
