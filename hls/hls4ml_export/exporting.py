@@ -180,10 +180,12 @@ def _has_depthwise(settings: Settings) -> bool:
     """Whether depthwise convolutions of hls4ml 1.3 can be used.
 
     For Quartus it leaves them out without a word; with arrays, Catapult rounds after every tap and
-    forgets the padding, and the others know the latency strategy alone.
+    forgets the padding, and the others know the latency strategy alone. With streams, Catapult does
+    not know the resource strategy.
     """
     if settings.io_type == "io_stream":
-        return settings.backend != "Quartus"
+        unknown = (settings.backend, settings.strategy) == ("Catapult", "resource")
+        return settings.backend != "Quartus" and not unknown
     return settings.backend in ("Vivado", "Vitis") and settings.strategy == "latency"
 
 

@@ -65,7 +65,11 @@ def synth(
         folder = build or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         core = hls.emit_rtl(loaded, folder, max_width=max_width, multipliers=multipliers,
                         fold=fold, raster=raster)  # fmt: skip
-        result = synthesize(folder, core.sources, core.top, device, timeout_s=timeout)
+        with Console(stderr=True).status("yosys reads the core") as status:
+            result = synthesize(
+                folder, core.sources, core.top, device, timeout_s=timeout,
+                progress=lambda done, total: status.update(f"yosys: part {done} of {total}"),
+            )  # fmt: skip
         console = Console()
         console.print(resource_table(result, device, f"{core.name} on {device.device}"))
         _write(out, core, result, device, None)
@@ -74,9 +78,10 @@ def synth(
             raise SynthesisError(f"{core.name} does not fit {device.device}: {', '.join(lacking)}")
         if placed:
             ports = ports_of((folder / core.sources[-1]).read_text(encoding="utf-8"), core.top)
-            placement = place(folder, core.sources, core.top, ports, speed=speed,
-                              megahertz=megahertz, seed=seed, attempts=attempts,
-                              timeout_s=timeout)  # fmt: skip
+            with Console(stderr=True).status("yosys, then nextpnr, on the whole core"):
+                placement = place(folder, core.sources, core.top, ports, speed=speed,
+                                  megahertz=megahertz, seed=seed, attempts=attempts,
+                                  timeout_s=timeout)  # fmt: skip
             console.print(placement_text(placement), soft_wrap=True)
             _write(out, core, result, device, placement)
 
