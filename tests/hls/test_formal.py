@@ -57,6 +57,7 @@ PROOFS: dict[str, tuple[str, int, dict[str, object] | str, tuple[str, ...]]] = {
     "fxp_skid": ("prove", 4, {"Width": 3}, ()),
     "fxp_lag_buffer": ("prove", 5, {"Width": 2, "Depth": 5}, ()),
     "fxp_output": ("prove", 3, {"Width": 1, "PipelineClocks": 1, "Depth": 9}, ()),
+    "fxp_raster": ("prove", 3, {"Scale": 2, "Bytes": 1, "MaxWidth": 5}, ()),
     "fxp_registers": ("prove", 3, {"MaxWidth": 40}, ()),
     "fxp_sequencer": (
         "bmc",
@@ -77,6 +78,7 @@ FAULTS = {
     "fxp_skid": ("spare_next = !moves && (spare_valid || taken)", "spare_next = !moves && taken"),
     "fxp_lag_buffer": ("read_address == Last) ? '0", "read_address == Last) ? 1"),
     "fxp_output": ("Depth - PipelineClocks - 6", "Depth - PipelineClocks - 3"),
+    "fxp_raster": ("read_address > write_address", "read_address >= write_address"),
     "fxp_registers": ("width_fits <= word >= 32'd1 && word", "width_fits <= word >= 32'd0 && word"),
     "fxp_sequencer": ("last_column ? columns : columns_left", "last_column ? 16'd1 : columns_left"),
 }

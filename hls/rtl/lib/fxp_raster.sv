@@ -158,4 +158,118 @@ module fxp_raster #(
       end
     end
   end
+
+`ifdef FORMAL
+  logic started = 1'b0;
+  always_ff @(posedge clk_i) started <= 1'b1;
+  always_comb if (!started) assume (!rst_ni && !tvalid_i);
+
+  // As many pixels leave as came: those that wait are where the counters say.
+  localparam int Bits = $clog2(2 * (MaxWidth + 2) * Scale * Scale) + 1;
+  logic [Bits-1:0] waiting, writing;
+  logic [2*Bits-1:0] blocks, unread;
+  assign writing = Bits'(write_address) * Bits'(Scale) + Bits'(part);
+  for (genvar l = 0; l < 2; l++) begin : gen_formal_line
+    assign blocks[l*Bits+:Bits] =
+        Bits'(last_address[l*AddressBits+:AddressBits]) * Bits'(Scale) +
+        Bits'(last_part[l*PartBits+:PartBits]) + Bits'(1);
+    assign unread[l*Bits+:Bits] =
+        !full[l] ? '0 : (read_line != l[0]) ? blocks[l*Bits+:Bits] * Bits'(Scale * Scale) :
+        blocks[l*Bits+:Bits] * Bits'(Scale) * (Bits'(Scale) - Bits'(row)) -
+        Bits'(read_address) * Bits'(Scale * Scale);
+    always_comb begin
+      if (started && full[l]) begin
+        assert (last_part[l*PartBits+:PartBits] <= LastPart);
+        assert (blocks[l*Bits+:Bits] <= Bits'(MaxWidth));
+        if (read_line == l[0]) begin
+          assert (read_address <= last_address[l*AddressBits+:AddressBits]);
+        end
+      end
+    end
+  end
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) waiting <= '0;
+    else begin
+      waiting <= waiting + (write ? Bits'(Scale * Scale) : '0) -
+                 ((tvalid_o && tready_i) ? Bits'($countones(tkeep_o) / Bytes) : '0);
+    end
+  end
+  logic past_waits = 1'b0;
+  logic [(8*Scale+1)*Bytes*Scale+2:0] offer, past_offer;
+  assign offer = {tdata_o, tkeep_o, tuser_o, tlast_o, frame_last_o};
+  always_ff @(posedge clk_i) begin
+    past_waits <= rst_ni && tvalid_o && !tready_i;
+    past_offer <= offer;
+  end
+  always_comb begin
+    if (writing == Bits'(MaxWidth - 1)) assume (tlast_i);
+    if (started) begin
+      assert (waiting == writing * Bits'(Scale * Scale) + unread[0+:Bits] + unread[Bits+:Bits] +
+              (read_valid ? (Bits'(read_part) + Bits'(1)) * Bits'(Scale) : '0) +
+              (kept_valid ? (Bits'(kept_part) + Bits'(1)) * Bits'(Scale) : '0) +
+              (tvalid_o ? Bits'($countones(tkeep_o) / Bytes) : '0));
+      assert (writing < Bits'(MaxWidth) && part <= LastPart && row <= LastPart);
+      assert (first_block == (writing == '0));
+      if (read_valid) assert (read_part <= LastPart);
+      if (kept_valid) assert (kept_part <= LastPart);
+      // Lines are written and read in turn; only behind the reader is one written again.
+      if (full[0] == full[1]) assert (read_line == write_line);
+      else assert (full[read_line] && read_line != write_line);
+      if (!full[read_line]) assert (read_address == '0 && row == '0);
+      if (full[write_line] && writing != '0) begin
+        assert (row == LastPart && write_address <= read_address);
+        if (part != '0) assert (write_address != read_address);
+      end
+      if (past_waits) assert (tvalid_o && offer == past_offer);
+    end
+  end
+
+  // One place, any place: it is read once for each line of its blocks, then written again.
+  (* anyconst *) logic place_line;
+  (* anyconst *) logic [AddressBits-1:0] place;
+  logic [PartBits:0] readings;
+  logic reads, writes;
+  assign reads = read && read_line == place_line && read_address == place;
+  assign writes = write && write_line == place_line && write_address == place;
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) readings <= '0;
+    else if (write && tlast_i && write_line == place_line) begin
+      readings <= (place <= write_address) ? (PartBits + 1)'(Scale) : '0;
+    end else if (reads) readings <= readings - 1'b1;
+  end
+  always_comb begin
+    assume (int'(place) < Depth);
+    if (started) begin
+      if (reads) assert (readings != '0);
+      if (writes) assert (readings == '0);
+      if (!full[place_line] || place > last_address[int'(place_line)*AddressBits+:AddressBits]) begin
+        assert (readings == '0);
+      end else if (read_line != place_line) begin
+        assert (readings == (PartBits + 1)'(Scale));
+      end else begin
+        assert (readings == (PartBits + 1)'(Scale) - (PartBits + 1)'(row) -
+                            (PartBits + 1)'(read_address > place));
+      end
+    end
+  end
+  logic past_reads;
+  always_ff @(posedge clk_i) past_reads <= started && reads;
+  for (genvar r = 0; r < Scale; r++) begin : gen_formal_row
+    for (genvar p = 0; p < Scale; p++) begin : gen_place
+      logic [Word-1:0] written, expected;
+      logic [$clog2(2*Depth)-1:0] at;
+      assign at = $clog2(2 * Depth)'(place) + (place_line ? $clog2(2 * Depth)'(Depth) : '0);
+      always_ff @(posedge clk_i) begin
+        if (writes && part == PartBits'(p)) written <= tdata_i[r*Word+:Word];
+        expected <= written;
+        if (!started) assume (gen_row[r].gen_place[p].memory[at] == written);
+        if (!started) assume (!past_reads);
+      end
+      always_comb begin
+        if (started) assert (gen_row[r].gen_place[p].memory[at] == written);
+        if (started && past_reads) assert (gen_row[r].gen_place[p].word == expected);
+      end
+    end
+  end
+`endif
 endmodule
