@@ -25,7 +25,7 @@ from hls.hls4ml_export.layers import ExportError
 from hls.hls4ml_export.lowering import Lowering, lower
 from hls.hls4ml_export.project import FORMAT, MODEL, NOTES, HlsProject, Progress
 from hls.hls4ml_export.verification import VerificationError, compare
-from hls.hls4ml_export.writing import INCLUDES, Settings, write_project
+from hls.hls4ml_export.writing import INCLUDES, SHARED_ADDERS, Settings, write_project
 
 Backend = Literal["Vitis", "Vivado", "Catapult", "Quartus"]
 IoType = Literal["io_stream", "io_parallel"]
@@ -172,8 +172,11 @@ def _check_settings(settings: Settings) -> None:
             raise ExportError(f"{word} must be one of {', '.join(options)}, not {given!r}{why}")
     if settings.reuse_factor < 1 or settings.clock_period <= 0:
         raise ExportError("reuse_factor and clock_period must be above zero")
-    if settings.strategy == "distributed_arithmetic" and find_spec("da4ml") is None:
-        raise ExportError("strategy distributed_arithmetic needs da4ml; pip install da4ml")
+    if settings.strategy == SHARED_ADDERS:
+        if settings.backend not in ("Vivado", "Vitis") or settings.reuse_factor > 1:
+            raise ExportError(f"strategy {SHARED_ADDERS} needs Vivado or Vitis and reuse_factor 1")
+        if find_spec("da4ml") is None:
+            raise ExportError(f"strategy {SHARED_ADDERS} needs da4ml; pip install da4ml")
 
 
 def _has_depthwise(settings: Settings) -> bool:

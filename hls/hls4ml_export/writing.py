@@ -23,6 +23,8 @@ hls4ml_config: Any = lazy_import("hls4ml.utils.config", "hls")
 BUILD_SCRIPT: Final = "build.sh"
 SIMULATOR: Final = "simulate"
 PROJECT_NAME: Final = "network"
+SHARED_ADDERS: Final = "distributed_arithmetic"
+"""Strategy of shared adders instead of multipliers, of Vivado and Vitis alone."""
 
 INCLUDES: Final = {
     "Vivado": ("firmware/ap_types",),
@@ -99,13 +101,23 @@ def _build(made: Lowering, folder: Path, settings: Settings) -> Any:
         clock_period=settings.clock_period,
         **_ONE_COPY.get(settings.backend, {}),
     )
-    common = {"Strategy": settings.strategy, "ReuseFactor": settings.reuse_factor}
+
+    def common(kind: str) -> dict[str, Any]:
+        # hls4ml stops at layers that distributed arithmetic does not suit.
+        shared = settings.strategy == SHARED_ADDERS and kind not in ("Conv2D", "Dense")
+        strategy = "latency" if shared else settings.strategy
+        return {"Strategy": strategy, "ReuseFactor": settings.reuse_factor}
+
     traced = {layer.name for _, layer in _traced(made)}
     config["HLSConfig"] = {
         # Every layer has types of its own; a result in this one would be seen by _check_types.
-        "Model": {"Precision": "ap_fixed<3,2>", **common},
+        "Model": {"Precision": "ap_fixed<3,2>", **common("")},
         "LayerName": {
-            layer.name: {"Precision": layer.types, "Trace": layer.name in traced, **common}
+            layer.name: {
+                "Precision": layer.types,
+                "Trace": layer.name in traced,
+                **common(layer.kind),
+            }
             for layer in made.layers
         },
     }

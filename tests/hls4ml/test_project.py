@@ -275,6 +275,7 @@ def test_every_type_comes_from_the_graph(model, tmp_path):
         ({"backend": "Vitus"}, "backend must be one of Vivado, Vitis"),
         ({"io_type": "stream"}, "io_type must be one of"),
         ({"strategy": "fast"}, "strategy must be one of"),
+        ({"strategy": "distributed_arithmetic", "backend": "Quartus"}, "needs Vivado or Vitis"),
         ({"reuse_factor": 0}, "above zero"),
         ({"size": (1, 1)}, "size"),
         ({"size": (0, 3)}, "height and a width"),
