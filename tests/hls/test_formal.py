@@ -59,6 +59,13 @@ PROOFS: dict[str, tuple[str, int, dict[str, object] | str, tuple[str, ...]]] = {
     "fxp_output": ("prove", 3, {"Width": 1, "PipelineClocks": 1, "Depth": 9}, ()),
     "fxp_raster": ("prove", 3, {"Scale": 2, "Bytes": 1, "MaxWidth": 5}, ()),
     "fxp_registers": ("prove", 3, {"MaxWidth": 40}, ()),
+    "fxp_window": (
+        "bmc",
+        10,
+        {"Width": 1, "KernelRows": 2, "KernelColumns": 3, "PadTop": 0, "PadLeft": 1,
+         "MaxWidth": 2},
+        ("fxp_delay", "fxp_tags", "fxp_line_memory"),
+    ),
     "fxp_sequencer": (
         "bmc",
         13,
@@ -67,6 +74,16 @@ PROOFS: dict[str, tuple[str, int, dict[str, object] | str, tuple[str, ...]]] = {
         ("fxp_skid",),
     ),
 }  # fmt: skip
+
+# Modules without properties, and why.
+WITHOUT = {
+    "fxp_add": "a register behind one operator",
+    "fxp_align": "wires",
+    "fxp_clamp": "a register behind two comparisons; its bench tries every input",
+    "fxp_delay": "registers in a row",
+    "fxp_tag_delay": "registers in a row; its bench compares it with a window's lag",
+    "fxp_tags": "registers in a row",
+}
 
 # A fault in a module, which its properties must find.
 FAULTS = {
@@ -80,6 +97,7 @@ FAULTS = {
     "fxp_output": ("Depth - PipelineClocks - 6", "Depth - PipelineClocks - 3"),
     "fxp_raster": ("read_address > write_address", "read_address >= write_address"),
     "fxp_registers": ("width_fits <= word >= 32'd1 && word", "width_fits <= word >= 32'd0 && word"),
+    "fxp_window": ("Lines-k*DilationRows+1+:", "Lines-k*DilationRows+:"),
     "fxp_sequencer": ("last_column ? columns : columns_left", "last_column ? 16'd1 : columns_left"),
 }
 
@@ -135,6 +153,15 @@ def prove(module: str, folder: Path, fault: tuple[str, str] | None = None) -> tu
     verdict = re.search(r"DONE \((PASS|FAIL|UNKNOWN)", output)
     assert verdict is not None, output
     return verdict[1], output
+
+
+def test_no_module_is_forgotten():
+    modules = {path.stem for path in LIBRARY.glob("*.sv")}
+    assert PROOFS.keys() | WITHOUT.keys() == modules
+    assert not PROOFS.keys() & WITHOUT.keys()
+    assert FAULTS.keys() == PROOFS.keys()
+    formal = {module for module in modules if "FORMAL" in (LIBRARY / f"{module}.sv").read_text()}
+    assert formal == PROOFS.keys()
 
 
 @pytest.mark.parametrize("module", PROOFS)

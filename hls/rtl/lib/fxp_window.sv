@@ -198,4 +198,95 @@ module fxp_window #(
       assign taps_o[Index*Bits+:Bits] = tap;
     end
   end
+
+`ifdef FORMAL
+  logic started = 1'b0;
+  always_ff @(posedge clk_i) started <= 1'b1;
+  always_comb if (!started) assume (!rst_ni);
+
+  // Frames of one width and any height, one after another or with rows between that are not real.
+  localparam int ColumnBits = $clog2(MaxWidth + 1);
+  localparam int Beats = Lines * MaxWidth + Columns + 1;
+  localparam int FrameBits = $clog2(Beats + 1);
+  localparam int BeatBits = 6 + FrameBits + ColumnBits + Bits;
+  (* anyconst *) logic [ColumnBits-1:0] width;
+  logic [ColumnBits-1:0] at_column;
+  logic [FrameBits-1:0] frame, past_frame;
+  logic [2:0] past_row;  // real, first and last
+  logic starts;
+  assign starts = tags_i[2] && tags_i[4];
+  assign frame = past_frame + FrameBits'(starts);
+  // A pixel is inside a window if it is of the same frame and as many columns away as its tap.
+  logic [(Beats-1)*BeatBits-1:0] past_beats;
+  logic [Beats*BeatBits-1:0] beats;
+  assign beats = {past_beats, data_i[Bits-1:0], at_column, frame, tags_i};
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      at_column <= '0;
+      past_frame <= '0;
+      past_row <= '0;
+      past_beats <= '0;
+    end else if (tags_i[0]) begin
+      at_column <= tags_i[5] ? '0 : at_column + 1'b1;
+      past_frame <= frame;
+      past_row <= tags_i[3:1];
+      past_beats <= beats[0+:(Beats-1)*BeatBits];
+    end
+  end
+  always_comb begin
+    assume (width >= 1 && int'(width) <= MaxWidth);
+    if (tags_i[0]) begin
+      assume (tags_i[4] == (at_column == '0));
+      assume (tags_i[5] == (at_column == width - 1'b1));
+      if (at_column != '0) begin
+        assume (tags_i[3:1] == past_row);
+      end else begin
+        if (past_row[0] && !past_row[2]) assume (tags_i[1] && !tags_i[2]);
+        else assume (tags_i[2] == tags_i[1]);
+        if (!tags_i[1]) assume (!tags_i[3]);
+      end
+    end
+  end
+
+  // What has to come out, as soon as the last beat is in, and with it some clocks later.
+  localparam int Taps = KernelRows * KernelColumns;
+  logic [BeatBits-1:0] middle;
+  logic [Taps*Bits-1:0] wanted;
+  assign middle = beats[(PadBottom*int'(width)+PadRight)*BeatBits+:BeatBits];
+  for (genvar r = 0; r < KernelRows; r++) begin : gen_formal_row
+    for (genvar c = 0; c < KernelColumns; c++) begin : gen_tap
+      localparam int Right = c * DilationColumns - PadLeft;
+      logic [BeatBits-1:0] beat;
+      logic inside;
+      assign beat = beats[
+          ((Lines-r*DilationRows)*int'(width)+Columns-c*DilationColumns)*BeatBits+:BeatBits];
+      assign inside = beat[1] && beat[6+:FrameBits] == middle[6+:FrameBits] &&
+          int'(beat[6+FrameBits+:ColumnBits]) == int'(middle[6+FrameBits+:ColumnBits]) + Right;
+      assign wanted[(r*KernelColumns+c)*Bits+:Bits] =
+          inside ? beat[6+FrameBits+ColumnBits+:Bits] : '0;
+    end
+  end
+  logic [(Clocks+1)*(Taps*Bits+6)-1:0] later;
+  logic [Taps*Bits+5:0] now_wanted;
+  assign now_wanted = later[Clocks*(Taps*Bits+6)+:Taps*Bits+6];
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) later <= '0;
+    else later <= (later << (Taps * Bits + 6)) | {wanted, middle[5:1], tags_i[0]};
+  end
+  always_comb begin
+    if (started) begin
+      assert (tags_o[0] == now_wanted[0]);
+      if (now_wanted[0]) assert (tags_o[1] == now_wanted[1]);
+      if (now_wanted[0] && now_wanted[1]) begin
+        assert (tags_o == now_wanted[5:0]);
+        assert (taps_o == now_wanted[6+:Taps*Bits]);
+      end
+    end
+  end
+  for (genvar l = 0; l < Lines; l++) begin : gen_formal_line
+    always_comb begin
+      if (started && tags_at[12*l]) assert (int'(gen_lines.gen_line[l].address) < MaxWidth);
+    end
+  end
+`endif
 endmodule
