@@ -1,0 +1,182 @@
+"""Registers, line memories and delays of the library against a few lines of Python."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from module_bench import LIBRARY, simulate
+
+from rtl_sim.script import ERRORS, FRAMES, HEIGHT, STATUS, WIDTH
+
+IDENTITY, VERSION, LIMITS = 0x00, 0x04, 0x1C
+MAX_WIDTH, MAX_HEIGHT, REVISION = 40, 16, 0x12345678
+
+
+@dataclass
+class Registers:
+    """What the documentation says about the registers."""
+
+    values: dict[int, int] = field(
+        default_factory=lambda: {
+            IDENTITY: 0x66787031, VERSION: REVISION, WIDTH: 30, HEIGHT: 9, STATUS: 0, FRAMES: 0,
+            ERRORS: 0, LIMITS: MAX_HEIGHT << 16 | MAX_WIDTH,
+        }
+    )  # fmt: skip
+    begun: int = 0
+
+    def write(self, address: int, data: int, strobes: int) -> None:
+        address &= ~3
+        lanes = sum(0xFF << 8 * byte for byte in range(4) if strobes >> byte & 1)
+        if address in (WIDTH, HEIGHT):
+            data = data & lanes | self.values[address] & ~lanes
+            if 1 <= data <= (MAX_WIDTH if address == WIDTH else MAX_HEIGHT):
+                self.values[address] = data
+            else:
+                self.values[STATUS] |= 1 << 4
+        elif address == STATUS:
+            self.values[STATUS] &= ~(data & lanes & 0x1F)
+
+    def read(self, address: int) -> int:
+        return self.values.get(address & ~3, 0)
+
+    def happen(self, started: int, finished: int, malformed: int, errors: int) -> None:
+        busy = self.begun != self.values[FRAMES]
+        self.values[STATUS] = self.values[STATUS] & 0x1F | errors | busy << 8
+        self.begun += started
+        self.values[FRAMES] += finished
+        self.values[ERRORS] += malformed
+
+
+@pytest.mark.parametrize("chances", [(1, 1, 1, 1), (0.8, 0.3, 0.8, 0.3), (0.3, 1, 0.3, 1)])
+def test_registers(chances, tmp_path):
+    count = 1500
+    random = np.random.default_rng(7)
+
+    def coin(chance: float) -> list[int]:
+        return (random.random(count) < chance).astype(int).tolist()
+
+    addresses = [*range(0, 0x24, 4), WIDTH, WIDTH + 3, HEIGHT, STATUS]
+    words = [0, 1, 5, MAX_HEIGHT, MAX_HEIGHT + 1, MAX_WIDTH, MAX_WIDTH + 1, 1 << 16, 0x1F, 1 << 31]
+    strobes = [15, 15, 15, 1, 2, 0]
+    offers, answers, asks, takes = chances
+    writes = random.choice(addresses, count).tolist()
+    data = random.choice(words, count).tolist()
+    lanes = random.choice(strobes, count).tolist()
+    reads = random.choice(addresses, count).tolist()
+    address_valid, data_valid, bready = coin(offers), coin(offers), coin(answers)
+    arvalid, rready = coin(asks), coin(takes)
+    events = [coin(0.05), coin(0.05), coin(0.05)]
+    errors = [
+        bits * hit for bits, hit in zip(random.integers(0, 16, count), coin(0.1), strict=True)
+    ]
+    out = simulate(
+        tmp_path,
+        "fxp_registers",
+        {"Version": f"32'h{REVISION:x}", "MaxWidth": MAX_WIDTH, "MaxHeight": MAX_HEIGHT,
+         "InitialWidth": 30, "InitialHeight": 9},
+        {
+            "rst_ni": (1, [0, 0] + [1] * (count - 2)),
+            "awaddr_i": (8, writes), "awvalid_i": (1, address_valid),
+            "wdata_i": (32, data), "wstrb_i": (4, lanes), "wvalid_i": (1, data_valid),
+            "bready_i": (1, bready), "araddr_i": (8, reads), "arvalid_i": (1, arvalid),
+            "rready_i": (1, rready), "started_i": (1, events[0]), "finished_i": (1, events[1]),
+            "malformed_i": (1, events[2]), "errors_i": (4, errors),
+        },
+        {"awready_o": 1, "wready_o": 1, "bresp_o": 2, "bvalid_o": 1, "arready_o": 1,
+         "rdata_o": 32, "rresp_o": 2, "rvalid_o": 1, "width_o": 16, "height_o": 16},
+    )  # fmt: skip
+    model = Registers()
+    writing: list[tuple[int, int, int]] = []
+    reading: list[int] = []
+    answering = showing = False
+    answered = shown = 0
+    for t in range(2, count):
+        # A write takes effect when its answer appears.
+        if out["bvalid_o"][t] and not answering:
+            model.write(*writing.pop(0))
+            answering, answered = True, answered + 1
+        assert bool(out["bvalid_o"][t]) == answering
+        if t > 2:
+            model.happen(*(event[t - 1] for event in events), errors[t - 1])
+        assert (out["width_o"][t], out["height_o"][t]) == (model.read(WIDTH), model.read(HEIGHT))
+        if out["rvalid_o"][t] and not showing:
+            showing, shown = True, shown + 1
+        assert bool(out["rvalid_o"][t]) == showing
+        if showing:
+            assert out["rdata_o"][t] == reading[0]
+        assert out["bresp_o"][t] == out["rresp_o"][t] == 0
+        assert out["awready_o"][t] == out["wready_o"][t]
+        if address_valid[t] and data_valid[t] and out["wready_o"][t]:
+            writing.append((writes[t], data[t], lanes[t]))
+        if answering and bready[t]:
+            answering = False
+        if showing and rready[t]:
+            showing = False
+            reading.pop(0)
+        if arvalid[t] and out["arready_o"][t]:
+            reading.append(model.read(reads[t]))
+        assert len(writing) <= 1
+        assert len(reading) <= 1
+    assert answered > 10
+    assert shown > 100
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5])
+@pytest.mark.parametrize("used", [1.0, 0.6])
+def test_line_memory_gives_what_the_beat_before_wrote(depth, used, tmp_path):
+    count = 200
+    random = np.random.default_rng(depth)
+    enable = (random.random(count) < used).astype(int).tolist()
+    addresses = random.integers(0, depth, count).tolist()
+    data = random.integers(0, 64, count).tolist()
+    out = simulate(
+        tmp_path,
+        "fxp_line_memory",
+        {"Width": 6, "Depth": depth, "AddressBits": 3},
+        {"enable_i": (1, enable), "address_i": (3, addresses), "data_i": (6, data)},
+        {"data_o": 6},
+    )["data_o"]
+    memory: dict[int, int] = {}
+    for clock in range(count - 2):
+        if enable[clock]:
+            assert out[clock + 2] == memory.get(addresses[clock])
+            memory[addresses[clock]] = data[clock]
+    assert len(memory) == depth
+
+
+@pytest.mark.parametrize("clocks", [0, 1, 4])
+def test_delays_are_as_long_as_they_say(clocks, tmp_path):
+    random = np.random.default_rng(clocks)
+    count = 50
+    data = random.integers(0, 64, count).tolist()
+    late = simulate(
+        tmp_path, "fxp_delay", {"Width": 6, "Clocks": clocks}, {"data_i": (6, data)}, {"data_o": 6}
+    )["data_o"]
+    assert late[clocks:] == data[: count - clocks]
+    reset = [0, 0, *random.integers(0, 20, count - 2).astype(bool).astype(int).tolist()]
+    taps = simulate(
+        tmp_path,
+        "fxp_tags",
+        {"Clocks": clocks},
+        {"rst_ni": (1, reset), "tags_i": (6, data)},
+        {"taps_o": 6 * (clocks + 1)},
+    )["taps_o"]
+    for clock in range(clocks, count):
+        word = taps[clock]
+        assert word is not None
+        for back in range(clocks + 1):
+            # Nothing passes a reset.
+            kept = all(reset[clock - back : clock])
+            assert word >> 6 * back & 63 == data[clock - back] * kept
+
+
+def test_every_module_has_a_bench():
+    benches = "".join(
+        path.read_text() for path in Path(__file__).parent.glob("test_*.py")
+        if "simulate(" in path.read_text()
+    )  # fmt: skip
+    missing = {path.stem for path in LIBRARY.glob("*.sv") if f'"{path.stem}"' not in benches}
+    assert missing == set()
