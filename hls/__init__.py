@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hls.hls4ml_export import HlsProject, export, verify
+    from hls.line_compression import compress_lines
     from hls.rtl.core import Core, Port, Tap
     from hls.rtl.emit import emit_rtl
     from hls.rtl.planning import StreamingError
@@ -17,6 +18,7 @@ _HOMES = {
     "Port": "hls.rtl.core",
     "StreamingError": "hls.rtl.planning",
     "Tap": "hls.rtl.core",
+    "compress_lines": "hls.line_compression",
     "emit_rtl": "hls.rtl.emit",
     "export": "hls.hls4ml_export",
     "verify": "hls.hls4ml_export",
@@ -28,6 +30,7 @@ __all__ = [
     "Port",
     "StreamingError",
     "Tap",
+    "compress_lines",
     "emit_rtl",
     "export",
     "verify",

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import fxp
+import hls
 import rtl_sim
 from fxp.cli.messages import printable
 from fxp.cli.sources import divisor_of, image_channels, planes, read_array
@@ -65,6 +66,9 @@ def cosim(
     raster: Annotated[
         bool, typer.Option("--raster", help="Let the core give raster lines instead of blocks.")
     ] = False,
+    compress_lines: Annotated[
+        bool, typer.Option("--compress-lines", help="Halve the line memories; a little lossy.")
+    ] = False,
     crop: Annotated[
         int | None, typer.Option(min=1, help="Largest side; the middle of larger images is taken.")
     ] = None,
@@ -98,6 +102,8 @@ def cosim(
     if simulator is Backend.COMPILED and waveform is not None:
         raise ValueError("--simulator compiled writes no waveform; take verilator or icarus")
     loaded = fxp.load(model)
+    if compress_lines:
+        loaded = hls.compress_lines(loaded)
     frames = [
         _read(path, loaded, crop) for given in images for path in image_paths(given)
     ]  # fmt: skip

@@ -24,11 +24,11 @@ from fxp.formats import (
     saturation_limits,
 )
 from fxp.graph import Graph, Node
+from fxp.ops.line_codec import CodeLayout
 from fxp.ops.transposed import phases
 from hls.rtl.planning import (
     Accumulated,
     Cost,
-    Lag,
     Plan,
     Planned,
     Stream,
@@ -39,6 +39,7 @@ from hls.rtl.planning import (
     verilog_bit,
 )
 from hls.rtl.sums import check_multiplier, signed_bits, weighted_sums
+from hls.rtl.windows import line_codec, window
 
 ROUNDINGS: Final = (
     Rounding.FLOOR,
@@ -163,7 +164,7 @@ def _convolution(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operan
             f"padding {op.padding} changes the size of the image with a {kernel[0]}x{kernel[1]} "
             "kernel"
         )
-    taps = _window(plan, source, kernel, op.dilation, (top, left))
+    taps = window(plan, source, kernel, op.dilation, (top, left))
     matrix = weight.transpose(0, 2, 3, 1).reshape(len(weight), -1)
     return weighted_sums(plan, node, taps, source, matrix, op.groups, _bias(operands, len(weight)))
 
@@ -208,7 +209,7 @@ def _transposed(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand
     if bias is not None:
         grouped = bias.reshape(op.groups, 1, -1)
         bias = np.broadcast_to(grouped, (op.groups, block, grouped.shape[2])).reshape(-1)
-    taps = _window(plan, source, kernel, (1, 1), (top, left))
+    taps = window(plan, source, kernel, (1, 1), (top, left))
     flat = matrix.reshape(channels * block, -1)
     sums = weighted_sums(plan, node, taps, source, flat, op.groups, bias)
     # From (group, pixel, channel of the group) to (pixel, channel).
@@ -230,63 +231,6 @@ def _bias(operands: Sequence[Operand], channels: int) -> NDArray[np.int64] | Non
     bias = np.asarray(operands[2])
     assert bias.shape == (channels,)
     return bias if bias.any() else None
-
-
-def _window(
-    plan: Plan,
-    source: Stream,
-    kernel: Sequence[int],
-    dilation: tuple[int, int],
-    padding: tuple[int, int],
-) -> Stream:
-    """Taps of a kernel: ``channels`` fields of each tap, tap by tap."""
-    if tuple(kernel) == (1, 1):
-        return source
-    key = (source.wire, source.width, tuple(kernel), dilation, padding)
-    if key in plan.windows:
-        return plan.windows[key]
-    lines, columns = (step * (size - 1) for step, size in zip(dilation, kernel, strict=True))
-    taps = kernel[0] * kernel[1]
-    wire, tags = plan.wire("taps", taps * source.bits), plan.wire("taps_tags", 6)
-    latency = source.latency + max(2 * lines, 1) + 1
-    plan.instance(
-        "fxp_window",
-        wire,
-        {
-            "Channels": source.channels,
-            "Width": source.width,
-            "KernelRows": kernel[0],
-            "KernelColumns": kernel[1],
-            "DilationRows": dilation[0],
-            "DilationColumns": dilation[1],
-            "PadTop": padding[0],
-            "PadLeft": padding[1],
-            "MaxWidth": plan.max_width,
-        },
-        {
-            "clk_i": "aclk",
-            "rst_ni": "aresetn",
-            "tags_i": plan.tags(source.path, source.latency),
-            "data_i": source.wire,
-            "tags_o": tags,
-            "taps_o": wire,
-        },
-        Cost(
-            registers=source.bits
-            * (
-                taps
-                + kernel[0] * columns
-                + 2 * lines
-                + sum(max(2 * lines, 1) - 2 * dilation[0] * row for row in range(kernel[0]))
-            ),
-            memory_bits=lines * source.bits * plan.max_width,
-        ),
-    )
-    lag = source.path.lag + Lag(lines - padding[0], columns - padding[1])
-    path = plan.new_path(lag, latency, tags)
-    result = replace(source, wire=wire, channels=taps * source.channels, path=path, latency=latency)
-    plan.windows[key] = result
-    return result
 
 
 def _clamp(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> Stream:
@@ -459,6 +403,11 @@ def _enlarged(scale: int, factor: int) -> list[tuple[int, int]]:
     ]
 
 
+def _line_codec(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> Stream:
+    layout = CodeLayout.of(graph.operands[node.name][0].format)
+    return line_codec(plan, _one_pixel(operands[0], "line codec"), layout)
+
+
 def _same(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> Stream:
     return _image(operands[0])
 
@@ -476,5 +425,6 @@ RULES: Final[dict[type[ops.Op], Rule]] = {
     ops.PixelShuffle: _shuffle,
     ops.Nearest: _nearest,
     ops.Requantize: _same,
+    ops.LineCodec: _line_codec,
 }
 """Rules by op. An op without one cannot stream."""

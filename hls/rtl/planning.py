@@ -155,6 +155,26 @@ class Assignment:
 
 
 @dataclass(frozen=True)
+class Codes:
+    """What a line memory may store instead of pixels.
+
+    Attributes
+    ----------
+    wire
+        Bus with the pixels in its low bits, then their deltas, then the headers of their groups.
+    delta_bits, header_bits
+        Bits of one channel.
+    group
+        Pixels that share a header.
+    """
+
+    wire: str
+    delta_bits: int
+    header_bits: int
+    group: int
+
+
+@dataclass(frozen=True)
 class Planned:
     """A value of the graph in the plan."""
 
@@ -192,6 +212,8 @@ class Plan:
     windows: dict[object, Stream] = field(default_factory=dict)
     copies: dict[str, tuple[Stream, tuple[int, ...]]] = field(default_factory=dict)
     """For buses with copies of fields of another bus: that bus, and its fields."""
+    codes: dict[str, Codes] = field(default_factory=dict)
+    """For buses with pixels that a line codec gave: the bus that has their codes too."""
     scope: str = ""
     """Prefix of the wires made for the current node."""
 

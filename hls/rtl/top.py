@@ -275,6 +275,7 @@ def _values(plan: Plan) -> list[str]:
             f"{INDENT}assign {base}_data = {stream.wire};",
         ]
         unused += [f"{base}_valid", f"{base}_real", f"^{base}_data"]
+    unused += [f"^{codes.wire}" for codes in plan.codes.values()]
     unused += [f"^{path.name}_tags" for path in plan.paths]
     lines += [f"{INDENT}logic unused_values;", f"{INDENT}assign unused_values = ^{{"]
     lines += textwrap.wrap(

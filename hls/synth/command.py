@@ -36,6 +36,9 @@ def synth(
     fold: Annotated[int, typer.Option(min=1, help="Clocks per pixel.")] = 1,
     max_width: Annotated[int, typer.Option(min=1, help="Pixels of the longest line.")] = 1920,
     raster: Annotated[bool, typer.Option("--raster", help="Raster lines as output.")] = False,
+    compress_lines: Annotated[
+        bool, typer.Option("--compress-lines", help="Halve the line memories; a little lossy.")
+    ] = False,
     placed: Annotated[
         bool, typer.Option("--place", help="Place and route too (ecp5-85k), for the frequency.")
     ] = False,
@@ -61,6 +64,8 @@ def synth(
             f"--place needs --target {PLACED_TARGET}: there is no open placer for {device.device}"
         )
     loaded = fxp.load(model)
+    if compress_lines:
+        loaded = hls.compress_lines(loaded)
     with ExitStack() as stack:
         folder = build or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         core = hls.emit_rtl(loaded, folder, max_width=max_width, multipliers=multipliers,

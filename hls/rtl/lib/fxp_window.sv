@@ -4,6 +4,9 @@
 // came in. Taps outside of its frame are zero, also where frames follow each other without a gap.
 // Field (row * KernelColumns + column) * Channels + channel of taps_o is a tap. Every row on tags_i
 // has equally many beats; `real`, first and last row are the same for all beats of a row.
+//
+// With DeltaBits, a beat of data_i holds behind its pixel the deltas and the headers that
+// fxp_line_codec gives, and the line memories store these instead of the pixel.
 module fxp_window #(
   parameter int Channels        = 1,
   parameter int Width           = 8,
@@ -13,12 +16,15 @@ module fxp_window #(
   parameter int DilationColumns = 1,
   parameter int PadTop          = 1,
   parameter int PadLeft         = 1,
-  parameter int MaxWidth        = 16
+  parameter int MaxWidth        = 16,
+  parameter int DeltaBits       = 0,
+  parameter int HeaderBits      = 0,
+  parameter logic Signed        = 1'b0
 ) (
   input  logic                                                clk_i,
   input  logic                                                rst_ni,
   input  logic [5:0]                                          tags_i,
-  input  logic [Channels*Width-1:0]                           data_i,
+  input  logic [Channels*(Width+DeltaBits+HeaderBits)-1:0]    data_i,
   output logic [5:0]                                          tags_o,
   output logic [KernelRows*KernelColumns*Channels*Width-1:0]  taps_o
 );
@@ -27,8 +33,12 @@ module fxp_window #(
   localparam int Columns = DilationColumns * (KernelColumns - 1);
   localparam int PadBottom = Lines - PadTop;
   localparam int PadRight = Columns - PadLeft;
+  // What a line memory keeps of each pixel; the headers are kept apart, one for eight pixels.
+  localparam int StoredBits = (DeltaBits == 0) ? Bits : Channels * DeltaBits;
+  localparam int StoredHeaderBits = (DeltaBits == 0) ? 1 : Channels * HeaderBits;
+  localparam int DecodeClocks = (DeltaBits == 0) ? 0 : 2;
   // Clocks until all lines of a column are read. The masks are made one clock earlier.
-  localparam int Clocks = (Lines == 0) ? 1 : 2 * Lines;
+  localparam int Clocks = (Lines == 0) ? 1 : 2 * Lines + DecodeClocks;
   localparam int AddressBits = (MaxWidth == 1) ? 1 : $clog2(MaxWidth);
   // Past rows and columns whose tags are kept; at least one, so that no vector is empty.
   localparam int PastRows = (Lines == 0) ? 1 : Lines;
@@ -39,25 +49,54 @@ module fxp_window #(
 
   // ---- Lines --------------------------------------------------------------------------------
   if (Lines > 0) begin : gen_lines
-    logic [AddressBits-1:0] column;
+    // After reset a few beats may come before the first row, as many as a path is late in pixels.
+    logic [AddressBits-1:0] column, next_column;
+    assign column = tags_i[4] ? '0 : next_column;
     always_ff @(posedge clk_i) begin
-      if (!rst_ni)        column <= '0;
-      else if (tags_i[0]) column <= tags_i[5] ? '0 : column + 1'b1;
+      if (!rst_ni)        next_column <= '0;
+      else if (tags_i[0]) next_column <= tags_i[5] ? '0 : column + 1'b1;
     end
     for (genvar l = 0; l < Lines; l++) begin : gen_line
       logic [AddressBits-1:0] address;
-      logic [Bits-1:0] incoming, older;
+      logic [StoredBits-1:0] incoming, older;
+      logic [StoredHeaderBits-1:0] older_header;
       fxp_delay #(.Width(AddressBits), .Clocks(2 * l)) u_address (
         .clk_i, .data_i(column), .data_o(address)
       );
       if (l == 0) begin : gen_first
-        assign incoming = data_i;
+        assign incoming = data_i[((DeltaBits == 0) ? 0 : Bits)+:StoredBits];
       end else begin : gen_next
         assign incoming = gen_line[l-1].older;
       end
-      fxp_line_memory #(.Width(Bits), .Depth(MaxWidth), .AddressBits(AddressBits)) u_memory (
+      fxp_line_memory #(
+        .Width(StoredBits), .Depth(MaxWidth), .AddressBits(AddressBits)
+      ) u_memory (
         .clk_i, .enable_i(tags_at[12*l]), .address_i(address), .data_i(incoming), .data_o(older)
       );
+      if (DeltaBits == 0) begin : gen_pixels
+        assign older_header = 1'b0;
+        logic unused_header;
+        assign unused_header = older_header;
+      end else begin : gen_codes
+        // The first pixel of a group reads the old header and writes the new one.
+        localparam int HeaderDepth = (MaxWidth + 7) / 8;
+        localparam int HeaderAddressBits = (HeaderDepth == 1) ? 1 : $clog2(HeaderDepth);
+        logic [StoredHeaderBits-1:0] incoming_header;
+        logic [AddressBits+2:0] extended;
+        assign extended = (AddressBits + 3)'(address);
+        if (l == 0) begin : gen_first
+          assign incoming_header = data_i[Bits+StoredBits+:StoredHeaderBits];
+        end else begin : gen_next
+          assign incoming_header = gen_line[l-1].older_header;
+        end
+        fxp_line_memory #(
+          .Width(StoredHeaderBits), .Depth(HeaderDepth), .AddressBits(HeaderAddressBits)
+        ) u_headers (
+          .clk_i, .enable_i(tags_at[12*l] && extended[2:0] == 3'd0),
+          .address_i(extended[3+:HeaderAddressBits]), .data_i(incoming_header),
+          .data_o(older_header)
+        );
+      end
     end
   end
 
@@ -171,10 +210,24 @@ module fxp_window #(
     localparam int Back = Lines - r * DilationRows;
     logic [Bits-1:0] now;
     if (Back == 0) begin : gen_newest
-      fxp_delay #(.Width(Bits), .Clocks(Clocks)) u_align (.clk_i, .data_i, .data_o(now));
+      fxp_delay #(.Width(Bits), .Clocks(Clocks)) u_align (
+        .clk_i, .data_i(data_i[Bits-1:0]), .data_o(now)
+      );
     end else begin : gen_older
-      fxp_delay #(.Width(Bits), .Clocks(Clocks - 2 * Back)) u_align (
-        .clk_i, .data_i(gen_lines.gen_line[Back-1].older), .data_o(now)
+      logic [Bits-1:0] pixel;
+      if (DeltaBits == 0) begin : gen_pixel
+        assign pixel = gen_lines.gen_line[Back-1].older;
+      end else begin : gen_decode
+        fxp_line_decode #(
+          .Fields(Channels), .Width(Width), .BaseBits(HeaderBits - 4),
+          .DeltaBits(DeltaBits), .Signed(Signed)
+        ) u_decode (
+          .clk_i, .header_i(gen_lines.gen_line[Back-1].older_header),
+          .delta_i(gen_lines.gen_line[Back-1].older), .data_o(pixel)
+        );
+      end
+      fxp_delay #(.Width(Bits), .Clocks(Clocks - 2 * Back - DecodeClocks)) u_align (
+        .clk_i, .data_i(pixel), .data_o(now)
       );
     end
     for (genvar c = 0; c < Columns; c++) begin : gen_past
