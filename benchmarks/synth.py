@@ -48,11 +48,12 @@ class Layer:
     node: str
     outputs: int
     multipliers: Multipliers
+    fold: int = 1
 
     def build(self, folder: Path) -> tuple[list[str], str, dict[str, int | str]]:
         """Emit the core and return its sources, top and parameters."""
         core = emit_rtl(layer_graph(self.node, self.outputs), folder, max_width=LONGEST_LINE,
-                        multipliers=self.multipliers, name="layer")  # fmt: skip
+                        multipliers=self.multipliers, fold=self.fold, name="layer")  # fmt: skip
         return list(core.sources), core.top, {}
 
 
@@ -84,6 +85,7 @@ STAGES: dict[str, Layer | Module] = {
         "fxp_raster", {"Scale": 2, "Bytes": 1, "MaxWidth": LONGEST_LINE}
     ),
     "depthwise 1x5 ×4, dsp": Layer("residual1.depthwise", 4, "dsp"),
+    "3x3 layer 1→4, dsp, 3 clocks per pixel": Layer("head", 4, "dsp", fold=3),
     "3x3 layer 1→4, shift_add": Layer("head", 4, "shift_add"),
     "depthwise 3x3 ×4, shift_add": Layer("body.depthwise", 4, "shift_add"),
     "pointwise 16→4, shift_add": Layer("tail.pointwise", 4, "shift_add"),
