@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -75,7 +78,7 @@ def hls4ml(
     Example: fxp export hls4ml kimsr.fxp project --height 64 --width 64
     """
     loaded = fxp.load(model)
-    with Console(stderr=True).status("hls4ml writes the project") as status:
+    with _orderly_end(), Console(stderr=True).status("hls4ml writes the project") as status:
         project = hls.export(
             loaded,
             out,
@@ -90,4 +93,32 @@ def hls4ml(
             verify=verify,
             progress=lambda what, seconds: status.update(f"{what}, {seconds:.0f} s"),
         )
-    typer.echo(f"wrote {project.folder}" + (", equal to the engine" if verify else ", unverified"))
+    typer.echo(f"wrote {project.folder}, {_verdict(project)}")
+
+
+def _verdict(project: hls.HlsProject) -> str:
+    verified = project.notes["verified"]
+    if verified is None:
+        return "unverified"
+    if all(list(project.shapes[name]) == shape for name, shape in verified.items()):
+        return "equal to the engine"
+    _, height, width = next(iter(verified.values()))
+    return f"whose twin of {height}×{width} pixels is equal to the engine"
+
+
+@contextmanager
+def _orderly_end() -> Iterator[None]:
+    """End like an error when the process is told to end, so that nothing is left behind."""
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    earlier = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    ended = [number for number, how in earlier.items() if how == signal.SIG_DFL]
+    for number in ended:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in ended:
+            signal.signal(number, signal.SIG_DFL)

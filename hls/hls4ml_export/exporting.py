@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
+import math
+import operator
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
+from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
 from typing import Final, Literal, get_args
@@ -23,7 +26,7 @@ from fxp.ops.base import GraphError
 from fxp.store import save_graph
 from hls.hls4ml_export.layers import ExportError
 from hls.hls4ml_export.lowering import Lowering, lower
-from hls.hls4ml_export.project import FORMAT, MODEL, NOTES, HlsProject, Progress
+from hls.hls4ml_export.project import FORMAT, MODEL, NOTES, HlsProject, Progress, write_notes
 from hls.hls4ml_export.verification import VerificationError, compare
 from hls.hls4ml_export.writing import INCLUDES, SHARED_ADDERS, Settings, write_project
 
@@ -35,7 +38,10 @@ LARGEST_VERIFIED: Final = 128 * 128
 """Pixels of a frame up to which the project itself is verified, and not a smaller twin."""
 DEFAULT_SIZE: Final = (32, 32)
 TWIN: Final = (16, 12)
-"""Size of the twin, or less if the image is smaller."""
+"""Size of the twin: the next one from here on that the graph takes."""
+LARGEST_SIDE: Final = 2**16
+LARGEST_VALUE: Final = 2**31 - 1
+"""Numbers of one value: hls4ml's C++ counts with int."""
 
 
 def export(
@@ -80,8 +86,9 @@ def export(
     overwrite
         Whether an earlier project in that folder is replaced.
     verify
-        Compile the C simulation and compare every layer with the engine. Frames of more than
-        128 × 128 pixels are verified on a twin of at most 16 by 12.
+        Compile the C simulation and compare every layer with the engine. Where an input has more
+        than 128 × 128 pixels, a twin of about 16 by 12 is verified in its place, if the sizes are
+        free.
     progress
         Called while g++ runs.
 
@@ -101,6 +108,8 @@ def export(
     HlsError
         If g++ fails.
     """
+    if not isinstance(model, FixedModel | Graph):
+        raise TypeError(f"export takes a FixedModel or its Graph, not {type(model).__name__}")
     fixed = model if isinstance(model, FixedModel) else FixedModel(model)
     graph = fixed.graph
     target = Path(out_dir)
@@ -113,14 +122,14 @@ def export(
     with _replacing(target) as folder:
         project = _write(made, folder, settings)
         if verify:
-            pixels = max(int(np.prod(shapes[value.name][1:])) for value in graph.inputs)
-            if pixels <= LARGEST_VERIFIED:
+            smaller = _twin(graph, shapes)
+            if smaller is None:
                 _verify(project, fixed, progress)
             else:
                 with tempfile.TemporaryDirectory() as scratch:
-                    shapes = _concrete(graph, _smaller(size))
-                    twin = lower(graph, shapes, depthwise=depthwise)
+                    twin = lower(graph, smaller, depthwise=depthwise)
                     _verify(_write(twin, Path(scratch), settings), fixed, progress)
+            project.note_verified(smaller or shapes)
     return HlsProject(target)
 
 
@@ -132,11 +141,12 @@ def _write(made: Lowering, folder: Path, settings: Settings) -> HlsProject:
         "backend": settings.backend,
         "io_type": settings.io_type,
         "strategy": settings.strategy,
-        "reuse_factor": settings.reuse_factor,
+        "reuse_factor": int(settings.reuse_factor),
         "shapes": {name: list(made.shapes[name]) for name in made.names},
         "layers": made.names,
+        "verified": None,
     }
-    (folder / NOTES).write_text(json.dumps(notes, indent=1) + "\n", encoding="utf-8")
+    write_notes(folder, notes)
     return HlsProject(folder)
 
 
@@ -170,8 +180,14 @@ def _check_settings(settings: Settings) -> None:
         if given not in options:
             why = "; its C simulation needs icpx" if given == "oneAPI" else ""
             raise ExportError(f"{word} must be one of {', '.join(options)}, not {given!r}{why}")
-    if settings.reuse_factor < 1 or settings.clock_period <= 0:
-        raise ExportError("reuse_factor and clock_period must be above zero")
+    factor, period, part = settings.reuse_factor, settings.clock_period, settings.part
+    if not isinstance(factor, Integral) or factor < 1:
+        raise ExportError(f"reuse_factor must be an integer above zero, not {factor!r}")
+    if not isinstance(period, Real) or not math.isfinite(period) or period <= 0:
+        raise ExportError(f"clock_period must be a number above zero, not {period!r}")
+    # It goes into scripts of the vendors' tools as it is.
+    if part is not None and not (isinstance(part, str) and re.fullmatch(r"[\w.-]+", part)):
+        raise ExportError(f"part must be the name of a device, not {part!r}")
     if settings.strategy == SHARED_ADDERS:
         if settings.backend not in ("Vivado", "Vitis") or settings.reuse_factor > 1:
             raise ExportError(f"strategy {SHARED_ADDERS} needs Vivado or Vitis and reuse_factor 1")
@@ -197,9 +213,14 @@ def _concrete(graph: Graph, size: tuple[int, int] | None) -> Mapping[str, tuple[
     free = [value for value in graph.inputs if any(isinstance(own, Extent) for own in value.shape)]
     if size is not None and not free:
         raise ExportError(f"graph {graph.name!r} has sizes of its own; leave size out")
-    wanted = tuple(size or DEFAULT_SIZE)
-    if len(wanted) != 2 or min(wanted) < 1:
-        raise ExportError(f"size must be a height and a width, not {wanted}")
+    try:
+        wanted = tuple(operator.index(side) for side in (DEFAULT_SIZE if size is None else size))
+    except TypeError:
+        wanted = ()
+    if len(wanted) != 2 or not 1 <= min(wanted) <= max(wanted) <= LARGEST_SIDE:
+        raise ExportError(
+            f"size must be a height and a width, each of at most {LARGEST_SIDE:,}, not {size!r}"
+        )
     try:
         sizes: Mapping[str, int] = {}
         if free:
@@ -207,14 +228,42 @@ def _concrete(graph: Graph, size: tuple[int, int] | None) -> Mapping[str, tuple[
             sizes = fit_sizes([(free[0].shape, shape)])
             if evaluate_shape(free[0].shape, sizes) != shape:
                 raise ExportError(f"input {free[0].name!r} cannot have the size {wanted}")
-        return graph.concrete_shapes(sizes)
-    except (GraphError, KeyError) as error:
+        shapes = graph.concrete_shapes(sizes)
+    except KeyError as error:
+        raise ExportError(
+            f"the size of input {free[0].name!r} leaves {error.args[0]} of another input open; "
+            "hls4ml projects take inputs whose sizes follow from the first one's"
+        ) from None
+    except GraphError as error:
         raise ExportError(f"the size {wanted} does not suit: {error}") from None
+    for name, shape in shapes.items():
+        if math.prod(shape) > LARGEST_VALUE:
+            raise ExportError(f"value {name!r} of shape {shape} is too large for C++'s int")
+    return shapes
 
 
-def _smaller(size: tuple[int, int] | None) -> tuple[int, int]:
-    assert size is not None
-    return min(size[0], TWIN[0]), min(size[1], TWIN[1])
+def _twin(
+    graph: Graph, shapes: Mapping[str, tuple[int, ...]]
+) -> Mapping[str, tuple[int, ...]] | None:
+    """Shapes to verify in place of those of a large frame, None if these are to be verified."""
+    pixels = max(math.prod(shapes[value.name][1:]) for value in graph.inputs)
+    free = [value for value in graph.inputs if any(isinstance(own, Extent) for own in value.shape)]
+    if pixels <= LARGEST_VERIFIED or not free:
+        return None
+    _, height, width = shapes[free[0].name]
+
+    def suits(size: tuple[int, int]) -> bool:
+        try:
+            _concrete(graph, size)
+        except ExportError:
+            return False
+        return True
+
+    # One side after the other: the sizes of an image do not depend on each other.
+    heights = range(min(height, TWIN[0]), height + 1)
+    rows = next(item for item in heights if suits((item, width)))
+    columns = next(item for item in range(min(width, TWIN[1]), width + 1) if suits((rows, item)))
+    return _concrete(graph, (rows, columns))
 
 
 def _check_target(target: Path, overwrite: bool) -> None:
@@ -244,7 +293,7 @@ def _replacing(target: Path) -> Iterator[Path]:
             os.replace(target, old)
         try:
             os.replace(new, target)
-        except OSError:
+        except BaseException:
             if old.exists():
                 os.replace(old, target)
             raise

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
+import re
 import shutil
 import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,10 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.arguments import Arguments
-from fxp.execution import Result
+from fxp.container import FileError, object_values, parse_json, text_of
+from fxp.execution import Result, start
+from fxp.files import replace_file
 from fxp.formats import IntArray
 from fxp.graph import Graph
 from fxp.lazy import lazy_import
+from fxp.ops.base import GraphError
 from fxp.store import load_graph
 from hls.hls4ml_export.writing import BUILD_SCRIPT, PROJECT_NAME, SIMULATOR
 
@@ -33,7 +38,7 @@ hls4ml_report: Any = lazy_import("hls4ml.report", "hls")
 NOTES: Final = "fxp_project.json"
 """What was exported; a folder without it is no project of ours and is never replaced."""
 MODEL: Final = "model.fxp"
-FORMAT: Final = 1
+FORMAT: Final = 2
 
 Progress = Callable[[str, float], None]
 """Told about twice a second what is being done and for how many seconds."""
@@ -61,20 +66,26 @@ class HlsProject:
     graph
         The integer graph that it computes.
     notes
-        Backend, sizes and the layer of every value, as in ``fxp_project.json``.
+        Backend, sizes, the layer of every value, and the shapes of the inputs with which every
+        layer was found equal to the engine (None if it was not tried), as in ``fxp_project.json``.
+
+    Raises
+    ------
+    HlsError
+        If the folder holds no project, or its notes or its model are damaged.
     """
 
     def __init__(self, folder: str | PathLike[str]) -> None:
         self.folder = Path(folder).absolute()
-        path = self.folder / NOTES
         try:
-            self.notes: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            known = self.notes["format"] == FORMAT
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            notes = parse_json((self.folder / NOTES).read_bytes(), NOTES)
+            if isinstance(notes, dict) and notes.get("format", FORMAT) != FORMAT:
+                raise HlsError(f"{self.folder} was exported by another version of fxp")
+            self.graph: Graph = load_graph(self.folder / MODEL)[0]
+            _check_notes(notes, self.graph)
+        except (OSError, FileError) as error:
             raise HlsError(f"{self.folder} holds no hls4ml project of fxp: {error}") from None
-        if not known:
-            raise HlsError(f"{self.folder} was exported by another version of fxp")
-        self.graph: Graph = load_graph(self.folder / MODEL)[0]
+        self.notes: dict[str, Any] = notes
 
     @property
     def backend(self) -> str:
@@ -85,6 +96,13 @@ class HlsProject:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every value, which the C++ code fixes."""
         return {name: tuple(shape) for name, shape in self.notes["shapes"].items()}
+
+    def note_verified(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Keep in the notes with which shapes of the inputs every layer was equal."""
+        self.notes["verified"] = {
+            value.name: list(shapes[value.name]) for value in self.graph.inputs
+        }
+        write_notes(self.folder, self.notes)
 
     def compile(self, *, progress: Progress | None = None) -> None:
         """Compile the C simulation with g++, whether or not it was compiled before.
@@ -174,13 +192,19 @@ class HlsProject:
         Raises
         ------
         HlsError
-            If it has not run.
+            If it has not run, or its report cannot be read.
         """
-        parse = getattr(hls4ml_report, f"parse_{_PARSERS[self.backend]}_report")
+        parser, results = _REPORTS[self.backend]
         found = None
-        if any(self.folder.glob("*_prj")):
-            with contextlib.redirect_stdout(None):
-                found = parse(str(self.folder))
+        if any(self.folder.glob(results)):
+            try:
+                with contextlib.redirect_stdout(None):
+                    found = getattr(hls4ml_report, f"parse_{parser}_report")(str(self.folder))
+            except Exception as error:
+                # hls4ml raises whatever a damaged or unfinished report leads to.
+                raise HlsError(
+                    f"the report of {TOOLS[self.backend]} in {self.folder} cannot be read: {error}"
+                ) from error
         if not found:
             raise HlsError(
                 f"{self.folder} has no report of {TOOLS[self.backend]}; call build first"
@@ -204,31 +228,70 @@ class HlsProject:
         if not (self.folder / SIMULATOR).is_file():
             raise HlsError(f"the C simulation in {self.folder} is not compiled; call compile")
         shapes, layers = self.shapes, self.notes["layers"]
-        for image in images:
-            for value, array in zip(self.graph.inputs, image, strict=True):
-                if array.shape != shapes[value.name]:
-                    raise HlsError(
-                        f"the project takes {value.name!r} of shape {shapes[value.name]}, not "
-                        f"{array.shape}; sizes are fixed when it is exported"
-                    )
+        calls = [start(self.graph, image)[0] for image in images]
+        for name, array in ((name, array) for call in calls for name, array in call.items()):
+            if array.shape != shapes[name]:
+                raise HlsError(
+                    f"the project takes {name!r} of shape {shapes[name]}, not "
+                    f"{array.shape}; sizes are fixed when it is exported"
+                )
         with tempfile.TemporaryDirectory() as scratch:
-            for position, value in enumerate(self.graph.inputs):
-                frames = np.stack([image[position] for image in images])
+            for value in self.graph.inputs:
+                frames = np.stack([call[value.name] for call in calls])
                 frames.astype("<i8").tofile(Path(scratch, f"{layers[value.name]}.bin"))
             command = [str(self.folder / SIMULATOR), scratch, scratch]
             run_tool(command + ["trace"] * trace, self.folder, "C simulation", None)
-            frames_of = {
-                name: np.fromfile(Path(scratch, f"{layers[name]}.bin"), "<i8")
-                .astype(np.int64)
-                .reshape(len(images), *shapes[name])
-                for name in names
-            }
+            frames_of = {}
+            for name in names:
+                path = Path(scratch, f"{layers[name]}.bin")
+                found = (
+                    np.fromfile(path, "<i8").astype(np.int64) if path.is_file() else np.array(())
+                )
+                if found.size != len(images) * math.prod(shapes[name]):
+                    raise HlsError(f"the C simulation wrote {found.size} values of {name!r}")
+                frames_of[name] = found.reshape(len(images), *shapes[name])
         return [{name: frames_of[name][i] for name in names} for i in range(len(images))]
 
 
-_PARSERS: Final = {
-    "Vitis": "vivado", "Vivado": "vivado", "Catapult": "catapult", "Quartus": "quartus",
-}  # fmt: skip
+_REPORTS: Final = {
+    "Vitis": ("vivado", "*_prj"),
+    "Vivado": ("vivado", "*_prj"),
+    "Catapult": ("catapult", "*_prj"),
+    "Quartus": ("quartus", "*-fpga.prj"),
+}
+"""hls4ml's parser, and the folder where the tool leaves what it reports."""
+
+
+def write_notes(folder: Path, notes: Mapping[str, Any]) -> None:
+    """Write ``fxp_project.json``."""
+    replace_file(folder / NOTES, (json.dumps(notes, indent=1) + "\n").encode())
+
+
+def _check_notes(notes: Any, graph: Graph) -> None:
+    """Raise FileError unless the notes suit the model beside them."""
+    backend, *_, shapes, layers, _ = object_values(notes, NOTES, *_KEYS)[1:]
+    if text_of(backend, f"{NOTES}: backend") not in TOOLS:
+        raise FileError(f"{NOTES}: there is no backend {backend!r}")
+    names = [value.name for value in graph.inputs] + [node.name for node in graph.nodes]
+    # Names of layers become names of files.
+    files = object_values(layers, f"{NOTES}: layers", *names)
+    if not all(
+        isinstance(file, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", file) for file in files
+    ):
+        raise FileError(f"{NOTES}: layers must be words, got {files}")
+    given = object_values(shapes, f"{NOTES}: shapes", *names)
+    try:
+        sizes = graph.bind([tuple(shapes[value.name]) for value in graph.inputs])
+        right = graph.concrete_shapes(sizes)
+    except (GraphError, TypeError) as error:
+        raise FileError(f"{NOTES}: shapes: {error}") from None
+    if given != [list(right[name]) for name in names]:
+        raise FileError(f"{NOTES}: shapes are not those of {MODEL}")
+
+
+_KEYS: Final = (
+    "format", "backend", "io_type", "strategy", "reuse_factor", "shapes", "layers", "verified",
+)  # fmt: skip
 
 
 def run_tool(command: Sequence[str], folder: Path, what: str, progress: Progress | None) -> None:
@@ -241,15 +304,18 @@ def run_tool(command: Sequence[str], folder: Path, what: str, progress: Progress
     """
     started = time.perf_counter()
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=log,
-            # The compiler is a child of the shell; an interrupt must end both.
-            start_new_session=True,
-        )
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                # The compiler is a child of the shell; an interrupt must end both.
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise HlsError(f"{what}: {error}") from None
         try:
             while True:
                 if progress is not None:
@@ -258,7 +324,8 @@ def run_tool(command: Sequence[str], folder: Path, what: str, progress: Progress
                     process.wait(0.5)
                     break
         except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             raise
         if process.returncode == 0:

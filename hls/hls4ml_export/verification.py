@@ -12,7 +12,7 @@ from fxp.formats import IntArray
 from fxp.graph import Graph
 from fxp.model import FixedModel
 from fxp.store import graph_digest
-from hls.hls4ml_export.project import HlsError, HlsProject
+from hls.hls4ml_export.project import HlsError, HlsProject, Progress
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,13 @@ class VerificationError(HlsError):
     """The C simulation of a project gives other integers than the engine."""
 
 
-def verify(project: HlsProject, model: FixedModel | Graph, images: Any) -> Verification:
+def verify(
+    project: HlsProject,
+    model: FixedModel | Graph,
+    images: Any,
+    *,
+    progress: Progress | None = None,
+) -> Verification:
     """Run the C simulation of a project against the engine, layer by layer.
 
     Compiles the project anew, so that what is verified is what the folder holds.
@@ -93,6 +99,8 @@ def verify(project: HlsProject, model: FixedModel | Graph, images: Any) -> Verif
     images
         Real values as the model takes them, a batch or one image; a tuple of them if the model has
         several inputs.
+    progress
+        Called while g++ runs.
 
     Returns
     -------
@@ -104,7 +112,7 @@ def verify(project: HlsProject, model: FixedModel | Graph, images: Any) -> Verif
     HlsError
         If the project is of another model, or g++ or the C simulation fails.
     """
-    project.compile()
+    project.compile(progress=progress)
     return compare(project, model, images)
 
 
