@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
@@ -21,17 +22,20 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.report import ROOT, environment, markdown_table, write_page
+from benchmarks.report import check_section, environment, markdown_table, publish, write_page
 from fxp.imaging.colour import luma
-from hls import emit_rtl
+from fxp.model import FixedModel
+from hls import compress_lines, emit_rtl
+from hls.rtl.core import Multipliers
 from models import sr
 from rtl_sim import FrameResult, find_simulator, full_frame
 
 SIZE = 1920, 1080
 CLOCKS_PER_FRAME = 2200 * 1125
 """Of 1080p video with its blanking."""
-LINE_MEMORIES, RESIDUALS = "fxp_window", "fxp_lag_buffer"
-"""Modules of a core that hold lines of a value, and pixels that wait for another path."""
+MODEL = "kimsr_x2"
+LINE_MEMORIES, CODECS, RESIDUALS = "fxp_window", "fxp_line_codec", "fxp_lag_buffer"
+"""Modules of a core that hold lines, groups to encode, and pixels that wait for another path."""
 _ROW = re.compile(r"\| `\w+` \((\w+)\) \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|")
 
 
@@ -73,69 +77,119 @@ def mosaic(width: int, height: int) -> NDArray[np.uint8]:
     return np.tile(whole, (-(-height // len(whole)), -(-width // whole.shape[1])))[:height, :width]
 
 
-def page(result: FrameResult, resources: Resources, width: int, processor_seconds: float) -> str:
+@dataclass(frozen=True)
+class Measurement:
+    """A core that was run, what it needs, and the processor time of compiler and simulation."""
+
+    name: str
+    result: FrameResult
+    resources: Resources
+    processor_seconds: float
+
+    def cells(self, width: int) -> list[str]:
+        """Return the column of the table."""
+        memory, result = self.resources.memory, self.result
+        lines = memory[LINE_MEMORIES]
+        latency = result.latency_clocks
+        return [
+            "all" if result.bit_exact else f"NO: {result.difference}",
+            f"{result.clocks:,}",
+            f"{result.input_clocks / result.pixels:.6f}",
+            f"{latency:,}",
+            f"{latency / width:.2f}",
+            f"{lines / 1e6:.3f}",
+            f"{memory[CODECS] / 1e6:.3f}",
+            f"{memory[RESIDUALS] / 1e6:.3f}",
+            f"{(memory.total() - lines - memory[CODECS] - memory[RESIDUALS]) / 1e6:.3f}",
+            f"{self.resources.multipliers:,}",
+            f"{self.resources.adders:,}",
+            f"{self.resources.registers:,}",
+            f"{result.seconds:.0f}",
+            f"{self.processor_seconds:.0f}",
+        ]
+
+
+ROWS = (
+    "Output equal to the engine's",
+    "Clocks from the first pixel in to the last block out",
+    "Clocks per pixel taken",
+    "Latency, clocks",
+    "Latency, lines",
+    "Line memories, Mbit",
+    "Codecs of compressed lines, Mbit",
+    "Memories of residual paths, Mbit",
+    "Output FIFO, Mbit",
+    "Multipliers",
+    "Adders",
+    "Register bits",
+    "Compiling and simulating, seconds on the clock",
+    "The same, seconds of processor time",
+)
+
+
+def page(measured: Sequence[Measurement], width: int) -> str:
     """Return the body of the page."""
-    lines = resources.memory[LINE_MEMORIES]
-    residuals = resources.memory[RESIDUALS]
-    rest = resources.memory.total() - lines - residuals
-    latency = result.latency_clocks
-    rows = [
-        ["Output equal to the engine's", "all" if result.bit_exact else f"NO: {result.difference}"],
-        ["Clocks from the first pixel in to the last block out", f"{result.clocks:,}"],
-        ["Clocks of a 1080p frame with blanking", f"{CLOCKS_PER_FRAME:,}"],
-        ["Clocks per pixel taken", f"{result.input_clocks / result.pixels:.6f}"],
-        ["Latency, clocks", f"{latency:,}"],
-        ["Latency, lines", f"{latency / width:.2f}"],
-        ["Line memories, Mbit", f"{lines / 1e6:.3f}"],
-        ["Memories of residual paths, Mbit", f"{residuals / 1e6:.3f}"],
-        ["Output FIFO, Mbit", f"{rest / 1e6:.3f}"],
-        ["Multipliers", f"{resources.multipliers:,}"],
-        ["Adders", f"{resources.adders:,}"],
-        ["Register bits", f"{resources.registers:,}"],
-        ["Compiling and simulating, seconds on the clock", f"{result.seconds:.0f}"],
-        ["The same, seconds of processor time", f"{processor_seconds:.0f}"],
-    ]
-    core = result.core
-    scale = core.scale
-    height = result.pixels // width
+    columns = [item.cells(width) for item in measured]
+    rows = [[heading, *cells] for heading, *cells in zip(ROWS, *columns, strict=True)]
+    core = measured[0].result.core
+    height = measured[0].result.pixels // width
     return (
-        f"`{core.top}` ({core.multipliers}), one frame of {width}×{height} to "
-        f"{scale * width}×{scale * height}, a mosaic of photographs, in the model that Verilator "
-        f"compiles. Resources are those of the data sheet, before synthesis.\n\n"
-        f"{markdown_table(('', core.name), rows)}\n\n"
+        f"The core of `{MODEL}`, one frame of {width}×{height} to "
+        f"{core.scale * width}×{core.scale * height}, a mosaic of photographs, in the model that "
+        f"Verilator compiles; {CLOCKS_PER_FRAME:,} clocks make a 1080p frame with its blanking. "
+        "Resources are those of the data sheet, before synthesis.\n\n"
+        f"{markdown_table(('', *(item.name for item in measured)), rows)}\n\n"
         f"{find_simulator('verilator')}. {environment('fxp', 'numpy')}"
     )
+
+
+def measure(
+    name: str, model: FixedModel, multipliers: Multipliers, width: int, height: int, bar: Progress
+) -> Measurement:
+    """Emit a core and run a frame through it."""
+    task = bar.add_task(name, total=None)
+    before = _children_seconds()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "core"
+        emit_rtl(model, folder, max_width=width, max_height=height, multipliers=multipliers)
+        result = full_frame(
+            model, mosaic(width, height), core=folder,
+            progress=lambda what, done, total: bar.update(
+                task, description=f"{name}: {what}", completed=done, total=total or None
+            ),
+        )  # fmt: skip
+        return Measurement(name, result, Resources.read(folder), _children_seconds() - before)
+
+
+def _children_seconds() -> float:
+    used = getrusage(RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def main(
     width: Annotated[int, typer.Option(min=1, help="Pixels per line.")] = SIZE[0],
     height: Annotated[int, typer.Option(min=1, help="Lines.")] = SIZE[1],
-    multipliers: Annotated[str, typer.Option(help="dsp or shift_add.")] = "dsp",
-    out: Annotated[Path, typer.Option(help="Folder of the page.")] = ROOT / "docs" / "benchmarks",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the page, instead of the docs and the README.")
+    ] = None,
 ) -> None:
     """Run the frame, print the table, and publish it if the output is right."""
-    model = sr.load("kimsr_x2")
+    if out is None:
+        check_section("rtl")
+    model = sr.load(MODEL)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
-    with tempfile.TemporaryDirectory() as name, bar:
-        task = bar.add_task("", total=None)
-        folder = Path(name) / "core"
-        emit_rtl(
-            model, folder, max_width=width, max_height=height,
-            multipliers=multipliers,  # type: ignore[arg-type]
-        )  # fmt: skip
-        result = full_frame(
-            model, mosaic(width, height), core=folder,
-            progress=lambda what, done, total: bar.update(
-                task, description=what, completed=done, total=total or None
-            ),
-        )  # fmt: skip
-        used = getrusage(RUSAGE_CHILDREN)
-        body = page(result, Resources.read(folder), width, used.ru_utime + used.ru_stime)
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        measured = [
+            measure("dsp", model, "dsp", width, height, bar),
+            measure("shift_add", model, "shift_add", width, height, bar),
+            measure("dsp, compressed lines", compress_lines(model), "dsp", width, height, bar),
+        ]
+    body = page(measured, width)
     print(body)
-    if not result.bit_exact:
+    if not all(item.result.bit_exact for item in measured):
         raise typer.Exit(1)
-    print(f"wrote {write_page(out, 'rtl', 'A whole frame through the streaming core', body)}")
+    title = "A whole frame through the streaming core"
+    print(f"wrote {write_page(out, 'rtl', title, body) if out else publish('rtl', title, body)}")
 
 
 if __name__ == "__main__":

@@ -45,14 +45,20 @@ def test_all_memories_of_the_shipped_network_fit(core):
 
 def test_the_page(core):
     resources = rtl.Resources.read(core)
-    body = rtl.page(_result(core), resources, 1920, 47.0)
+    right = rtl.Measurement("dsp", _result(core), resources, 47.0)
+    other = rtl.Measurement("shift_add", _result(core), resources, 46.0)
+    body = rtl.page([right, other], 1920)
     assert "1920×1080 to 3840×2160" in body
-    for row in ("| Latency, lines | 3.00 |", "| Clocks per pixel taken | 1.000000 |"):
+    for row in (
+        "|  | dsp | shift_add |",
+        "| Latency, lines | 3.00 | 3.00 |",
+        "| Clocks per pixel taken | 1.000000 | 1.000000 |",
+        "| The same, seconds of processor time | 47 | 46 |",
+    ):
         assert row in body
     wrong = Difference("clamp", "expected 1, got 2", 0, 0, 3, 4, 1, 2)
-    assert "NO: clamp: frame 0, channel 0, row 3, column 4" in rtl.page(
-        _result(core, wrong), resources, 1920, 47.0
-    )
+    differs = rtl.Measurement("dsp", _result(core, wrong), resources, 47.0)
+    assert "NO: clamp: frame 0, channel 0, row 3, column 4" in rtl.page([differs], 1920)
 
 
 def test_the_mosaic_has_any_size():
