@@ -53,6 +53,8 @@ def test_codec_gives_what_the_op_gives_and_codes_that_decode_to_it(form, gaps, t
         beats = raster(sizes, -(-LAG // width), number)
         data = pixels(form, len(beats), number)
         numbered = [(tags, index) for index, (tags, _) in enumerate(beats)]
+        # Beats without a place before the first row.
+        numbered = [(VALID, 0)] * (number % 4) + numbered
         clocks = [(0, 0)] * 3 + spread(numbered, gaps, number) + [(0, 0)] * 20
         words = [join_fields(row, form.width) for row in data]
         header_bits = layout.base_bits + SHIFT_BITS
@@ -105,10 +107,12 @@ def test_codec_gives_what_the_op_gives_and_codes_that_decode_to_it(form, gaps, t
 def test_decoder(form, tmp_path):
     layout = CodeLayout.of(form)
     random = np.random.default_rng(0)
-    bases = random.integers(0, 1 << layout.base_bits, 200)
-    bases[:40] = (1 << layout.base_bits) - 1
-    shifts = random.integers(0, layout.largest_shift + 1, 200)
-    deltas = random.integers(0, layout.levels, 200)
+    sizes = (1 << layout.base_bits, layout.largest_shift + 1, layout.levels)
+    if np.prod(sizes) < 2000:
+        bases, shifts, deltas = (axis.reshape(-1) for axis in np.indices(sizes))
+    else:
+        bases, shifts, deltas = (random.integers(0, size, 400) for size in sizes)
+        bases[:40] = sizes[0] - 1
     out = simulate(
         tmp_path,
         "fxp_line_decode",
@@ -155,6 +159,8 @@ def test_a_window_that_stores_codes_gives_decoded_pixels(kernel, dilation, gaps,
             for row, delta, header in zip(data, deltas, headers, strict=True)
         ]
         numbered = [(tags, index) for index, (tags, _) in enumerate(beats)]
+        # Beats without a place before the first row.
+        numbered = [(VALID, 0)] * (number % 4) + numbered
         clocks = [(0, 0)] * 3 + spread(numbered, gaps, number) + [(0, 0)] * 40
         taps = kernel[0] * kernel[1]
         out = simulate(

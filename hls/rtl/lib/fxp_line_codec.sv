@@ -30,16 +30,23 @@ module fxp_line_codec #(
   localparam int Depth = 16;
 
   // ---- Where groups begin and end ------------------------------------------------------------
-  logic valid;
+  // After reset a few beats may come before the first row; they belong to no group.
+  logic valid, began, placed;
   logic [2:0] place, next_place;
   logic starts, ends;
   assign valid = tags_i[0];
+  assign placed = tags_i[4] || began;
   assign place = tags_i[4] ? 3'd0 : next_place;
-  assign starts = place == 3'd0;
-  assign ends = place == 3'd7 || tags_i[5];
+  assign starts = placed && place == 3'd0;
+  assign ends = placed && (place == 3'd7 || tags_i[5]);
   always_ff @(posedge clk_i) begin
-    if (!rst_ni)    next_place <= '0;
-    else if (valid) next_place <= place + 3'd1;
+    if (!rst_ni) begin
+      began <= 1'b0;
+      next_place <= '0;
+    end else if (valid) begin
+      began <= placed;
+      next_place <= place + 3'd1;
+    end
   end
 
   // The beat that leaves: whether it begins a group, and whether there is one at all.
@@ -161,4 +168,43 @@ module fxp_line_codec #(
   fxp_delay #(.Width(Channels * HeaderBits), .Clocks(2)) u_header (
     .clk_i, .data_i(delta_header), .data_o(header_o)
   );
+
+`ifdef FORMAL
+  logic started = 1'b0;
+  always_ff @(posedge clk_i) started <= 1'b1;
+  always_comb if (!started) assume (!rst_ni);
+
+  // Whole rows, of any lengths, and before the first one beats without a place.
+  logic in_row;
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni)    in_row <= 1'b0;
+    else if (valid) in_row <= !tags_i[5] && (tags_i[4] || in_row);
+  end
+  always_comb begin
+    if (valid) begin
+      if (began) assume (tags_i[4] == !in_row);
+      else if (!tags_i[4]) assume (!tags_i[5]);
+    end
+  end
+
+  // Both queues hold what is read from them, and have room for what is written.
+  logic [5:0] stored_headers, stored_pixels;
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      stored_headers <= '0;
+      stored_pixels <= '0;
+    end else begin
+      stored_headers <= stored_headers + 6'(push[Pushed-1]) - 6'(pop[Popped-1]);
+      stored_pixels <= stored_pixels + 6'(valid) - 6'(read[Read-1]);
+    end
+  end
+  always_comb begin
+    if (started && rst_ni) begin
+      if (pop[Popped-1]) assert (stored_headers != '0);
+      if (push[Pushed-1]) assert (stored_headers < 6'(Depth));
+      if (read[Read-1]) assert (stored_pixels != '0);
+      if (valid) assert (stored_pixels < 6'(Depth));
+    end
+  end
+`endif
 endmodule

@@ -82,8 +82,15 @@ module fxp_window #(
         localparam int HeaderDepth = (MaxWidth + 7) / 8;
         localparam int HeaderAddressBits = (HeaderDepth == 1) ? 1 : $clog2(HeaderDepth);
         logic [StoredHeaderBits-1:0] incoming_header;
-        logic [AddressBits+2:0] extended;
-        assign extended = (AddressBits + 3)'(address);
+        logic [HeaderAddressBits-1:0] group;
+        logic first;
+        if (AddressBits > 3) begin : gen_groups
+          assign group = address[AddressBits-1:3];
+          assign first = address[2:0] == 3'd0;
+        end else begin : gen_group
+          assign group = '0;
+          assign first = address == '0;
+        end
         if (l == 0) begin : gen_first
           assign incoming_header = data_i[Bits+StoredBits+:StoredHeaderBits];
         end else begin : gen_next
@@ -92,9 +99,8 @@ module fxp_window #(
         fxp_line_memory #(
           .Width(StoredHeaderBits), .Depth(HeaderDepth), .AddressBits(HeaderAddressBits)
         ) u_headers (
-          .clk_i, .enable_i(tags_at[12*l] && extended[2:0] == 3'd0),
-          .address_i(extended[3+:HeaderAddressBits]), .data_i(incoming_header),
-          .data_o(older_header)
+          .clk_i, .enable_i(tags_at[12*l] && first), .address_i(group),
+          .data_i(incoming_header), .data_o(older_header)
         );
       end
     end
