@@ -53,6 +53,12 @@ PROOFS: dict[str, tuple[str, int, dict[str, object] | str, tuple[str, ...]]] = {
          "Slopes": "6'o35"},
         (),
     ),
+    "fxp_line_codec": (
+        "bmc",
+        14,
+        {"Channels": 1, "Width": 2, "BaseBits": 1, "DeltaBits": 1},
+        ("fxp_delay", "fxp_lag_buffer", "fxp_line_decode", "fxp_tag_delay", "fxp_tags"),
+    ),
     "fxp_line_memory": ("prove", 4, {"Width": 3, "Depth": 5, "AddressBits": 3}, ()),
     "fxp_skid": ("prove", 4, {"Width": 3}, ()),
     "fxp_lag_buffer": ("prove", 5, {"Width": 2, "Depth": 5}, ()),
@@ -81,6 +87,7 @@ WITHOUT = {
     "fxp_align": "wires",
     "fxp_clamp": "a register behind two comparisons; its bench tries every input",
     "fxp_delay": "registers in a row",
+    "fxp_line_decode": "a shift and an adder; its bench tries every code of narrow formats",
     "fxp_tag_delay": "registers in a row; its bench compares it with a window's lag",
     "fxp_tags": "registers in a row",
 }
@@ -91,6 +98,7 @@ FAULTS = {
     "fxp_dot": ("Full || l == Levels", "l == Levels"),
     "fxp_dot_folded": ("Clocks(Levels + 3)", "Clocks(Levels + 2)"),
     "fxp_prelu": ("kept[InWidth-1] ?", "kept[0] ?"),
+    "fxp_line_codec": ("place == 3'd7 || tags_i[5]", "place == 3'd7"),
     "fxp_line_memory": ("read <= memory[address_i]", "read <= data_i"),
     "fxp_skid": ("spare_next = !moves && (spare_valid || taken)", "spare_next = !moves && taken"),
     "fxp_lag_buffer": ("read_address == Last) ? '0", "read_address == Last) ? 1"),
