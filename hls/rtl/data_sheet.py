@@ -40,6 +40,7 @@ def render_data_sheet(core: Core, plan: Plan, output: Planned) -> str:
                 ("Pipeline", f"{core.latency_clocks} clocks to the output FIFO"),
                 ("Weighted sums", "multipliers" if core.multipliers == "dsp"
                  else "shared shifts and additions"),
+                ("Line memories", f"{_line_memory_bits(plan):,} bits"),
             ],
         ),
         "",
@@ -101,6 +102,14 @@ def render_data_sheet(core: Core, plan: Plan, output: Planned) -> str:
         "",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _line_memory_bits(plan: Plan) -> int:
+    return sum(
+        item.cost.memory_bits
+        for item in plan.items
+        if isinstance(item, Instance) and item.module == "fxp_window"
+    )
 
 
 def _resources(core: Core, plan: Plan, output: Planned, total: Cost) -> list[str]:

@@ -197,6 +197,8 @@ def _initial_size(
     _, rows, columns = graph.inputs[0].shape
     fixed = not isinstance(rows, Extent) and not isinstance(columns, Extent)
     size = (columns, rows) if fixed else (max_width, max_height)
+    if initial_size is not None and len(initial_size) != 2:
+        raise StreamingError(f"initial_size must be two integers, got {initial_size!r}")
     width, height = size if initial_size is None else initial_size
     if not isinstance(width, int) or not isinstance(height, int):
         raise StreamingError(f"initial_size must be two integers, got {initial_size!r}")

@@ -238,7 +238,11 @@ def _clamp(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) ->
     assert isinstance(op, ops.Relu | ops.Clamp)
     assert node.accumulator is not None
     low, high = op.limits(graph.operands[node.name][0])
-    source = plan.as_signed(_image(operands[0]))
+    clipped = _clipped(plan, plan.as_signed(_image(operands[0])), low, high)
+    return plan.aligned(clipped, node.accumulator.bits, (0,), signed=True)
+
+
+def _clipped(plan: Plan, source: Stream, low: int, high: int) -> Stream:
     wire = plan.wire("clamped", source.bits)
     plan.instance(
         "fxp_clamp",
@@ -252,8 +256,7 @@ def _clamp(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) ->
         {"clk_i": "aclk", "data_i": source.wire, "data_o": wire},
         Cost(registers=source.bits),
     )
-    clipped = replace(source, wire=wire, latency=source.latency + CLAMP_CLOCKS)
-    return plan.aligned(clipped, node.accumulator.bits, (0,), signed=True)
+    return replace(source, wire=wire, latency=source.latency + CLAMP_CLOCKS)
 
 
 def _prelu(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> Stream:
@@ -261,6 +264,8 @@ def _prelu(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) ->
     form = graph.operands[node.name][1].format
     source = plan.as_signed(_image(operands[0]))
     slopes = [int(slope) for slope in np.broadcast_to(np.asarray(operands[1]), source.channels)]
+    if plan.multipliers == "shift_add":
+        return _prelu_of_sums(plan, node, source, slopes, form.frac)
     width = signed_bits(slopes)
     check_multiplier(plan, source.width, width)
     bits = node.accumulator.bits
@@ -285,6 +290,30 @@ def _prelu(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) ->
     return replace(
         source, wire=wire, width=bits, signed=True, latency=source.latency + PRELU_CLOCKS
     )
+
+
+def _prelu_of_sums(
+    plan: Plan, node: Node, source: Stream, slopes: Sequence[int], frac: int
+) -> Stream:
+    """Add ``slope * min(x, 0)`` and ``2**frac * max(x, 0)``, which takes no multiplier."""
+    limit = 1 << (source.width - 1)
+    negative = _clipped(plan, source, -limit, 0)
+    positive = _clipped(plan, source, 0, limit - 1)
+    count = source.fields
+    fields = [part.field(index) for part in (negative, positive) for index in range(count)]
+    parts = plan.gathered(negative, fields, 2 * count, 1)
+    matrix = np.hstack(
+        [np.diag(per_field(source, slopes)), np.eye(count, dtype=np.int64) << frac]
+    )  # fmt: skip
+    flat = replace(negative, channels=count, scale=1)
+    # Taken by themselves, both parts could be large at once.
+    assert node.accumulator is not None
+    ends = np.stack([matrix * -limit, matrix * (limit - 1)])
+    sums = [int(ends.min(axis=0).sum(axis=1).min()), int(ends.max(axis=0).sum(axis=1).max())]
+    bits = max(node.accumulator.bits, signed_bits(sums))
+    result = weighted_sums(plan, node, parts, flat, matrix, 1, None, bits)
+    result = replace(result, channels=source.channels, scale=source.scale)
+    return plan.aligned(result, node.accumulator.bits, (0,), signed=True)
 
 
 def _sum(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> Stream:

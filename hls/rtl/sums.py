@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fxp.formats import Format
 from fxp.graph import Node
+from hls.rtl.adder_graph import MAX_WEIGHT_BITS
 from hls.rtl.adder_graph_verilog import constant_matrix_module
 from hls.rtl.planning import (
     Cost,
@@ -33,6 +34,7 @@ def weighted_sums(
     matrix: NDArray[np.int64],
     groups: int,
     bias: NDArray[np.int64] | None,
+    bits: int | None = None,
 ) -> Stream:
     """Add ``matrix @ taps + bias``, group by group, as wide as the proof says.
 
@@ -42,8 +44,11 @@ def weighted_sums(
         Fields tap by tap, in each tap the channels of `source`.
     matrix
         ``(outputs, taps * channels / groups)``, tap by tap.
+    bits
+        Of a sum, instead of what the proof of the node says.
     """
     assert node.accumulator is not None
+    bits = node.accumulator.bits if bits is None else bits
     sums = _Sums(
         plan,
         taps,
@@ -51,7 +56,7 @@ def weighted_sums(
         matrix,
         groups,
         np.zeros(len(matrix), np.int64) if bias is None else bias,
-        node.accumulator.bits,
+        bits,
     )
     if plan.multipliers == "shift_add":
         wire, clocks = sums.shift_add()
@@ -63,7 +68,7 @@ def weighted_sums(
         taps,
         wire=wire,
         channels=len(matrix),
-        width=node.accumulator.bits,
+        width=bits,
         signed=True,
         latency=taps.latency + clocks,
     )
@@ -174,6 +179,11 @@ class _Sums:
         for output, weights in enumerate(self.matrix):
             group = output // (outputs // self.groups)
             dense[output, :, group] = weights.reshape(tap_count, inputs)
+        if (width := signed_bits([int(dense.min()), int(dense.max())])) > MAX_WEIGHT_BITS:
+            raise StreamingError(
+                f"has weights of {width} bits; shift_add takes at most {MAX_WEIGHT_BITS}: use a "
+                "narrower format"
+            )
         name = f"{self.plan.name}_{self.plan.scope}_matrix"
         module = constant_matrix_module(
             dense.reshape(outputs, -1),
@@ -200,7 +210,8 @@ def check_multiplier(plan: Plan, first: int, second: int) -> None:
     if plan.multipliers == "dsp" and (small > DSP_BITS[0] or large > DSP_BITS[1]):
         raise StreamingError(
             f"needs multipliers of {small} x {large} bits; those of the devices have "
-            f"{DSP_BITS[0]} x {DSP_BITS[1]}: use narrower formats"
+            f"{DSP_BITS[0]} x {DSP_BITS[1]}: use narrower formats, or multipliers='shift_add' "
+            f"for weights of at most {MAX_WEIGHT_BITS} bits"
         )
 
 

@@ -118,6 +118,15 @@ def test_folding_divides_the_multipliers():
     assert multipliers(9) < multipliers(1) / 5
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_shared_adders_replace_all_multipliers(shape):
+    plan, _ = plan_graph(SHAPES[shape](), max_width=16, multipliers="shift_add")
+    instances = [item for item in plan.items if isinstance(item, Instance)]
+    assert not any(item.cost.multipliers for item in instances)
+    multiplying = {"fxp_dot", "fxp_dot_folded", "fxp_prelu"}
+    assert multiplying.isdisjoint(item.module for item in instances)
+
+
 # ---- Refusals -------------------------------------------------------------------------------
 
 
@@ -182,6 +191,9 @@ def test_multipliers_beyond_those_of_devices_are_refused(tmp_path):
     b.conv(1, bits=19)
     assert "20 x 19" not in (message := refused(b.graph(), tmp_path))
     assert "multipliers of 19 x 20 bits" in message
+    assert "shift_add" in message
+    message = refused(b.graph(), tmp_path, multipliers="shift_add")
+    assert "node 'conv0' (conv2d) of 'refused': has weights of 19 bits" in message
     b = GraphBuilder("wide", form=Format(26, 8))
     b.conv(1)
     assert "6 x 26" in refused(b.graph(), tmp_path)
@@ -208,6 +220,7 @@ def test_graphs_of_another_kind_are_refused(tmp_path):
         ({"multipliers": "lut"}, "multipliers must be one of"),
         ({"fold": 0}, "fold must be 1"),
         ({"fold": 2, "multipliers": "shift_add"}, "fold shares multipliers"),
+        ({"initial_size": (33,)}, "initial_size must be two integers"),
         ({"initial_size": (33, 4)}, "frames of 33x4 exceed the largest size, 32x4096"),
         ({"name": "9"}, "no name for a core"),
     ],
@@ -295,6 +308,7 @@ def test_taps_and_ports_describe_the_values(tmp_path):
 def test_the_data_sheet_adds_up(tmp_path):
     emit_rtl(graphs.kimsr_shaped(), tmp_path / "core", max_width=1920)
     text = (tmp_path / "core" / "README.md").read_text()
+    assert f"| Line memories | {2 * 1920 * (8 + 40 + 20):,} bits |" in text
     begin = text.index("| Module | Multipliers")
     rows = [line.split("|")[2:-1] for line in text[begin:].split("\n\n")[0].splitlines()[2:]]
     figures = np.array([[int(cell.replace(",", "")) for cell in row] for row in rows])

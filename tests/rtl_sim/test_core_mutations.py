@@ -71,7 +71,6 @@ def _swap_first_taps(found: re.Match[str]) -> str:
 
 
 HIGH = r"High\((\d+)'sh[0-9a-f]+\)"
-HIGH = r"High\((\d+)'sh[0-9a-f]+\)"
 WEIGHTS = r"(\.Weights\(\d+'h)([0-9a-f]+)\)"
 MUTATIONS: dict[str, tuple[str, Callable[[str, Path], str]]] = {
     "lowest bit of a weight": (
@@ -104,6 +103,13 @@ MUTATIONS: dict[str, tuple[str, Callable[[str, Path], str]]] = {
         "conv2",
         _with_other_module(
             "v3_conv2_taps", "fxp_window", _replaced(r" & columns_inside;", ";"),
+        ),
+    ),
+    "one pixel of padding is not zero": (
+        "conv9",
+        _with_other_module(
+            "v10_conv9_taps", "fxp_window",
+            _replaced(r"keep\[Index\]", "keep[Index] || Index == KernelRows * KernelColumns - 1"),
         ),
     ),
     "a residual one pixel late": (
