@@ -196,3 +196,12 @@ def branches() -> Graph:
     uneven = b.conv(2, (2, 4), padding=(1, 0, 0, 3), source="offset_sum", target=Format(10, 3))
     b.add(ops.Add(), uneven, wide, target=Quantization(Format(8, 2), Rounding.HALF_AWAY))
     return b.graph()
+
+
+def shuffled() -> Graph:
+    """No window at all, so no lag; PReLU on the enlarged raster."""
+    b = GraphBuilder("shuffled", 4, Format(9, 4), seed=5)
+    b.add(ops.PixelShuffle(2))
+    slope = b.constant("slope", np.array([-11]), Format(6, 3))
+    b.add(ops.Prelu(), b.last, slope)
+    return b.graph()

@@ -89,6 +89,7 @@ def test_stall_patterns_on_icarus(name, work_dir):
         ({"fold": 3}, "branches"),
         ({"multipliers": "shift_add"}, "kimsr_shaped"),
         ({"multipliers": "shift_add"}, "fsrcnn_shaped"),
+        ({"multipliers": "shift_add", "raster": True}, "shuffled"),
         ({"raster": True}, "kimsr_shaped"),
         ({"raster": True}, "espcn_shaped"),
         ({"raster": True}, "srcnn_shaped"),
