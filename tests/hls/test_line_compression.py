@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import numpy as np
 import pytest
 import streaming_graphs as graphs
@@ -17,6 +19,7 @@ from hls.line_compression import LEAST_BITS, lines_of
 from hls.rtl.emit import plan_graph
 from hls.rtl.planning import Instance, Lag
 from models import sr
+from rtl_sim.simulators import find_simulator
 
 
 def codecs(model: FixedModel) -> dict[str, str]:
@@ -110,6 +113,31 @@ def test_a_codec_behind_an_enlargement_cannot_stream():
     builder.add(ops.LineCodec(), target=Format(14, 8))
     with pytest.raises(hls.StreamingError, match=r"'line_codec1'.*behind an enlargement"):
         plan_graph(builder.graph(), max_width=16)
+
+
+@pytest.mark.parametrize("max_width", [1, 8, 9, 30])
+@pytest.mark.parametrize("name", ["kimsr_shaped", "branches", "fsrcnn_shaped", "alone"])
+def test_verilator_has_nothing_to_say(name, max_width, tmp_path):
+    if name == "alone":
+        builder = GraphBuilder("alone", 2, Format(9, 4))
+        builder.add(ops.LineCodec(), target=Format(9, 4))
+        model = FixedModel(builder.graph())
+    else:
+        graph = getattr(graphs, name)()
+        nodes = [node.name for node in graph.nodes if lines_of(graph, node)]
+        model = hls.compress_lines(FixedModel(graph), nodes)
+    verilator = find_simulator("verilator")
+    core = hls.emit_rtl(model, tmp_path / "core", max_width=max_width)
+    command = [verilator.program, "--lint-only", "-Wall", "-f", f"{core.name}.f"]
+    result = subprocess.run(
+        [*map(str, command), "--top-module", core.top],
+        cwd=tmp_path / "core",
+        env=verilator.environment,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "Warning" not in result.stderr
 
 
 def test_the_command_simulates_the_compressed_network(tmp_path, capsys):
