@@ -16,7 +16,8 @@ module fxp_lag_buffer #(
   localparam int AddressBits = (Depth < 2) ? 1 : $clog2(Depth);
   localparam logic [AddressBits-1:0] Last = AddressBits'(Depth - 1);
 
-  logic [Width-1:0] memory [0:Depth-1];
+  // No place is read while it is written, so no logic has to keep what it held before.
+  (* no_rw_check *) logic [Width-1:0] memory [0:Depth-1];
   logic [AddressBits-1:0] write_address, read_address;
   logic [Width-1:0] read;
 
@@ -53,6 +54,7 @@ module fxp_lag_buffer #(
     if (stored == (AddressBits + 1)'(Depth)) assume (!write_i);
     if (started) begin
       assert (stored <= (AddressBits + 1)'(Depth));
+      assert (!(write_i && read_i && write_address == read_address));
       assert ((AddressBits + 2)'(write_address) ==
               (AddressBits + 2)'(read_address) + (AddressBits + 2)'(stored) ||
               (AddressBits + 2)'(write_address) + (AddressBits + 2)'(Depth) ==

@@ -28,7 +28,8 @@ module fxp_output #(
   // Two clocks pass until a beat counts, two more until the sequencer heeds the answer.
   localparam logic [AddressBits:0] Threshold = (AddressBits + 1)'(Depth - PipelineClocks - 6);
 
-  logic [Bits-1:0] memory [0:Depth-1];
+  // No place is read while it is written, so no logic has to keep what it held before.
+  (* no_rw_check *) logic [Bits-1:0] memory [0:Depth-1];
   logic [Bits-1:0] in, read, out;
   logic write, write_next, read_enable, read_valid, read_moves;
   logic [AddressBits-1:0] write_address, read_address;
@@ -100,6 +101,7 @@ module fxp_output #(
   always_comb begin
     if (started) begin
       assert (stored <= (AddressBits + 1)'(Depth));
+      assert (!(write && read_enable && write_address == read_address));
       // In its words: what is stored, and what may still come.
       if (room_o) assert (stored <= Threshold);
       else if (low <= (AddressBits + 1)'(Grace)) assert (stored <= Threshold + 1 + low);

@@ -114,7 +114,8 @@ module fxp_raster #(
   logic [Scale*Scale*Word-1:0] words;  // [line of the block][place]
   for (genvar r = 0; r < Scale; r++) begin : gen_row
     for (genvar p = 0; p < Scale; p++) begin : gen_place
-      logic [Word-1:0] memory [0:2*Depth-1];
+      // No place is read while it is written, so no logic has to keep what it held before.
+      (* no_rw_check *) logic [Word-1:0] memory [0:2*Depth-1];
       logic [Word-1:0] word;
       localparam int AllBits = $clog2(2 * Depth);
       logic [AllBits-1:0] write_to, read_from;
@@ -209,6 +210,7 @@ module fxp_raster #(
               (kept_valid ? (Bits'(kept_part) + Bits'(1)) * Bits'(Scale) : '0) +
               (tvalid_o ? Bits'($countones(tkeep_o) / Bytes) : '0));
       assert (writing < Bits'(MaxWidth) && part <= LastPart && row <= LastPart);
+      assert (!(write && read && write_line == read_line && write_address == read_address));
       assert (first_block == (writing == '0));
       if (read_valid) assert (read_part <= LastPart);
       if (kept_valid) assert (kept_part <= LastPart);
