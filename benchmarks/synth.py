@@ -23,6 +23,8 @@ from benchmarks.report import ROOT, environment, markdown_table, write_page
 from fxp import Format, Graph, Quantization, ops
 from fxp.extents import Extent
 from fxp.graph import Constant, Node, Value
+from fxp.model import FixedModel
+from hls.line_compression import compress_lines
 from hls.rtl.adder_graph import adder_graph
 from hls.rtl.core import Multipliers
 from hls.rtl.emit import LIBRARY, emit_rtl
@@ -49,11 +51,14 @@ class Layer:
     outputs: int
     multipliers: Multipliers
     fold: int = 1
+    compressed: bool = False
 
     def build(self, folder: Path) -> tuple[list[str], str, dict[str, int | str]]:
         """Emit the core and return its sources, top and parameters."""
-        core = emit_rtl(layer_graph(self.node, self.outputs), folder, max_width=LONGEST_LINE,
-                        multipliers=self.multipliers, fold=self.fold, name="layer")  # fmt: skip
+        model = FixedModel(layer_graph(self.node, self.outputs))
+        core = emit_rtl(compress_lines(model) if self.compressed else model, folder,
+                        max_width=LONGEST_LINE, multipliers=self.multipliers, fold=self.fold,
+                        name="layer")  # fmt: skip
         return list(core.sources), core.top, {}
 
 
@@ -74,6 +79,7 @@ class Module:
 STAGES: dict[str, Layer | Module] = {
     "3x3 layer 1→4, dsp": Layer("head", 4, "dsp"),
     "depthwise 3x3 ×4, dsp": Layer("body.depthwise", 4, "dsp"),
+    "depthwise 3x3 ×4, dsp, compressed lines": Layer("body.depthwise", 4, "dsp", compressed=True),
     "pointwise 16→4, dsp": Layer("tail.pointwise", 4, "dsp"),
     "requantize ×16": Module(
         "fxp_requantize",
