@@ -90,11 +90,11 @@ class Measurement:
         """Return the column of the table."""
         memory, result = self.resources.memory, self.result
         lines = memory[LINE_MEMORIES]
-        latency = result.latency_clocks
+        latency = result.latency_cycles
         return [
             "all" if result.bit_exact else f"NO: {result.difference}",
-            f"{result.clocks:,}",
-            f"{result.input_clocks / result.pixels:.6f}",
+            f"{result.cycles:,}",
+            f"{result.input_cycles / result.pixels:.6f}",
             f"{latency:,}",
             f"{latency / width:.2f}",
             f"{lines / 1e6:.3f}",

@@ -44,9 +44,9 @@ class CosimResult:
         Images compared.
     pixels
         Input pixels of all images.
-    clocks
+    cycles
         From the first pixel taken to the last beat out, both included.
-    latency_clocks
+    latency_cycles
         From the first pixel taken to the first beat out.
     status
         Register ``STATUS`` at the end.
@@ -68,8 +68,8 @@ class CosimResult:
     difference: Difference | None
     frames: int
     pixels: int
-    clocks: int
-    latency_clocks: int
+    cycles: int
+    latency_cycles: int
     status: int
     violations: tuple[str, ...]
     simulator: str
@@ -83,8 +83,8 @@ class CosimResult:
         where = f"{self.simulator}, stalls {self.stalls}, {self.seconds:.1f} s"
         if self.bit_exact:
             return (
-                f"bit-exact: {count} in {self.clocks:,} clocks, first result after "
-                f"{self.latency_clocks:,} ({where})"
+                f"bit-exact: {count} in {self.cycles:,} clocks, first result after "
+                f"{self.latency_cycles:,} ({where})"
             )
         found = self.difference or (self.violations or ["an error bit in STATUS is set"])[0]
         return f"DIFFERENT: {found} ({count}; {where})"
@@ -324,8 +324,8 @@ def compare(
         difference=difference,
         frames=len(frames),
         pixels=sum(frame.shape[1] * frame.shape[2] for frame in frames),
-        clocks=int(out[-1]) - first + 1 if len(out) else 0,
-        latency_clocks=int(out[0]) - first if len(out) else 0,
+        cycles=int(out[-1]) - first + 1 if len(out) else 0,
+        latency_cycles=int(out[0]) - first if len(out) else 0,
         status=status,
         violations=log.violations,
         simulator=str(bench.simulator),

@@ -57,13 +57,13 @@ class FrameResult:
         The first difference; None if there is none.
     frames
         Number of frames.
-    clocks
+    cycles
         From the first pixel of the first frame taken to its last beat out, both included.
-    total_clocks
+    total_cycles
         The same for all frames.
-    latency_clocks
+    latency_cycles
         From the first pixel taken to the first beat out.
-    input_clocks
+    input_cycles
         From the first pixel of the first frame taken to its last.
     pixels
         Input pixels of a frame.
@@ -78,10 +78,10 @@ class FrameResult:
     bit_exact: bool
     difference: Difference | None
     frames: int
-    clocks: int
-    total_clocks: int
-    latency_clocks: int
-    input_clocks: int
+    cycles: int
+    total_cycles: int
+    latency_cycles: int
+    input_cycles: int
     pixels: int
     status: int
     seconds: float
@@ -93,8 +93,8 @@ class FrameResult:
         if not self.bit_exact:
             return f"DIFFERENT: {self.difference or 'an error bit in STATUS is set'}"
         return (
-            f"bit-exact: {self.pixels:,} pixels in {self.clocks:,} clocks, first result after "
-            f"{self.latency_clocks:,} (compiled in {self.compile_seconds:.0f} s, simulated in "
+            f"bit-exact: {self.pixels:,} pixels in {self.cycles:,} clocks, first result after "
+            f"{self.latency_cycles:,} (compiled in {self.compile_seconds:.0f} s, simulated in "
             f"{self.simulation_seconds:.0f} s)"
         )
 
@@ -175,10 +175,10 @@ def full_frame(
         bit_exact=difference is None and not answer["status"] & ERROR_BITS,
         difference=difference,
         frames=len(frames),
-        clocks=last_out - first_in + 1,
-        total_clocks=answer["frames"][-1][3] - first_in + 1,
-        latency_clocks=first_out - first_in,
-        input_clocks=last_in - first_in + 1,
+        cycles=last_out - first_in + 1,
+        total_cycles=answer["frames"][-1][3] - first_in + 1,
+        latency_cycles=first_out - first_in,
+        input_cycles=last_in - first_in + 1,
         pixels=frames[0].shape[1] * frames[0].shape[2],
         status=answer["status"],
         seconds=time.perf_counter() - started,

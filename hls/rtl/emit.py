@@ -77,6 +77,11 @@ def emit_rtl(
         If the folder cannot be written; an earlier core is then intact.
     """
     graph = model.graph if isinstance(model, FixedModel) else model
+    if not isinstance(graph, Graph):
+        raise StreamingError(
+            f"model must be a FixedModel or a Graph, not {type(model).__name__}; load a file with "
+            "fxp.load"
+        )
     _check_arguments(max_width, max_height, pixels_per_clock, multipliers, fold)
     target = Path(out_dir)
     _check_target(target)

@@ -252,6 +252,12 @@ def test_a_folder_is_complete_and_the_same_each_time(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
+def test_a_file_name_is_no_model(tmp_path):
+    with pytest.raises(StreamingError, match=r"not str; load a file with fxp\.load"):
+        emit_rtl("model.fxp", tmp_path / "core", max_width=32)  # type: ignore[arg-type]
+    assert contents(tmp_path) == {}
+
+
 def test_an_earlier_core_is_replaced_and_other_folders_are_not(tmp_path):
     target = tmp_path / "core"
     emit_rtl(graphs.fsrcnn_shaped(), target, max_width=32)

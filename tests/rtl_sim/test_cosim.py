@@ -50,8 +50,8 @@ def test_a_whole_photo_on_both_simulators(simulator, work_dir):
     # A pixel per clock; then what the windows hold back leaves, row by row.
     core = result.core
     lag = core.lag_lines * MAX_WIDTH + core.lag_pixels
-    assert result.latency_clocks <= lag + core.latency_clocks + 12
-    assert result.clocks <= 48 * MAX_WIDTH + lag + core.latency_clocks + 2 * MAX_WIDTH
+    assert result.latency_cycles <= lag + core.latency_clocks + 12
+    assert result.cycles <= 48 * MAX_WIDTH + lag + core.latency_clocks + 2 * MAX_WIDTH
 
 
 def test_frames_follow_each_other_without_a_lost_clock(work_dir):
@@ -59,7 +59,7 @@ def test_frames_follow_each_other_without_a_lost_clock(work_dir):
     images = frames(model, [(17, 16)], CONTENTS)
     one = check(bench, model, images[:1])
     five = check(bench, model, images)
-    assert five.clocks - one.clocks == 4 * 17 * 16
+    assert five.cycles - one.cycles == 4 * 17 * 16
 
 
 def test_every_pair_of_stall_patterns_on_verilator(work_dir):

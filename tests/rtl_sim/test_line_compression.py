@@ -79,7 +79,7 @@ def test_no_clock_is_lost_between_frames(work_dir):
     images = frames(model, [(17, 16)])
     one = check(bench, model, images[:1])
     five = check(bench, model, images)
-    assert five.clocks - one.clocks == 4 * 17 * 16
+    assert five.cycles - one.cycles == 4 * 17 * 16
 
 
 def test_the_shipped_network_with_half_the_line_memory(work_dir):

@@ -20,8 +20,8 @@ def core(tmp_path_factory):
 
 def _result(core, difference=None):
     return FrameResult(
-        bit_exact=difference is None, difference=difference, frames=1, clocks=2_079_526,
-        total_clocks=2_079_526, latency_clocks=5760, input_clocks=2_073_600, pixels=2_073_600,
+        bit_exact=difference is None, difference=difference, frames=1, cycles=2_079_526,
+        total_cycles=2_079_526, latency_cycles=5760, input_cycles=2_073_600, pixels=2_073_600,
         status=0, seconds=3.0, compile_seconds=1.0, simulation_seconds=2.0, core=Core.read(core),
     )  # fmt: skip
 

@@ -69,7 +69,7 @@ def test_a_sound_core_passes_and_its_clocks_are_counted(model, work_dir, simulat
     SIMULATIONS[simulator] += 1
     assert result.bit_exact, str(result)
     # A pixel per clock, across frames; the first comes out a clock after it went in.
-    assert (result.latency_clocks, result.clocks) == (1, 3 * 64 + 1)
+    assert (result.latency_cycles, result.cycles) == (1, 3 * 64 + 1)
     assert (result.frames, result.pixels, result.violations) == (3, 3 * 64, ())
     assert "bit-exact" in str(result)
 

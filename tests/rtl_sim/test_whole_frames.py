@@ -25,15 +25,15 @@ def test_whole_frames_back_to_back(name, raster, work_dir):
     assert result.frames == 3
     if not raster:
         # One pixel per clock, without a gap.
-        assert result.input_clocks == result.pixels == SIZE[0] * SIZE[1]
+        assert result.input_cycles == result.pixels == SIZE[0] * SIZE[1]
         # Only the last frame has no other behind it, and is flushed in whole rows.
-        assert 0 <= result.total_clocks - result.clocks - 2 * result.pixels <= 2 * SIZE[0]
+        assert 0 <= result.total_cycles - result.cycles - 2 * result.pixels <= 2 * SIZE[0]
     slow = full_frame(
         model, images, raster=raster, work_dir=work_dir, stalls=Stalls("random50", "random25")
     )
     SIMULATIONS["verilator, compiled"] += 1
     assert slow.bit_exact, str(slow)
-    assert slow.clocks > 1.8 * result.pixels
+    assert slow.cycles > 1.8 * result.pixels
 
 
 def test_a_damaged_core_is_found(work_dir):
