@@ -36,7 +36,10 @@ benchmarks: $(VENV)/installed
 	$(BIN)/python -m benchmarks.quantization
 	$(BIN)/python -m benchmarks.speed
 	$(BIN)/python -m benchmarks.rtl
+	$(BIN)/python -m benchmarks.hls4ml --network
+	$(BIN)/python -m benchmarks.synth
 	test -z "$(FXP_DATA)" || $(BIN)/python -m benchmarks.psnr
+	test -z "$(FXP_DATA)" || $(BIN)/python -m benchmarks.line_compression
 	test -z "$(FXP_DATA)" || $(BIN)/python -m benchmarks.training
 
 clean:
