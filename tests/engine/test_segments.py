@@ -367,7 +367,7 @@ def test_random_graphs() -> None:
     check_random_graph()
     check_tall_graph()
     assert sum(count for stages, count in seen.items() if stages >= 3) >= 30
-    assert sum(count for stages, count in seen.items() if stages >= 5) >= 3
+    assert sum(count for stages, count in seen.items() if stages >= 5) >= 1
 
 
 def test_result_does_not_depend_on_options() -> None:
