@@ -20,7 +20,7 @@ import numpy as np
 
 from fxp.extents import Extent, evaluate_shape, fit_sizes
 from fxp.formats import dequantize
-from fxp.graph import Graph
+from fxp.graph import Graph, Value
 from fxp.model import FixedModel
 from fxp.ops.base import GraphError
 from fxp.store import save_graph
@@ -208,9 +208,14 @@ def _has_depthwise(settings: Settings) -> bool:
     return settings.backend in ("Vivado", "Vitis") and settings.strategy == "latency"
 
 
+def _free_inputs(graph: Graph) -> list[Value]:
+    """Return the inputs with sizes that the graph leaves open."""
+    return [value for value in graph.inputs if any(isinstance(own, Extent) for own in value.shape)]
+
+
 def _concrete(graph: Graph, size: tuple[int, int] | None) -> Mapping[str, tuple[int, ...]]:
     """Shape of every value; the first input with a free size has the given one."""
-    free = [value for value in graph.inputs if any(isinstance(own, Extent) for own in value.shape)]
+    free = _free_inputs(graph)
     if size is not None and not free:
         raise ExportError(f"graph {graph.name!r} has sizes of its own; leave size out")
     try:
@@ -247,7 +252,7 @@ def _twin(
 ) -> Mapping[str, tuple[int, ...]] | None:
     """Shapes to verify in place of those of a large frame, None if these are to be verified."""
     pixels = max(math.prod(shapes[value.name][1:]) for value in graph.inputs)
-    free = [value for value in graph.inputs if any(isinstance(own, Extent) for own in value.shape)]
+    free = _free_inputs(graph)
     if pixels <= LARGEST_VERIFIED or not free:
         return None
     _, height, width = shapes[free[0].name]

@@ -37,12 +37,12 @@ def elaborate(folder: Path, sources: Sequence[str], top: str, timeout_s: float) 
     modules = _read(folder / "elaborated.json")
     cells = _read(folder / "top.json")[top]["cells"]
     kinds = {name: cell["type"] for name, cell in cells.items()}
-    return {name: kind for name, kind in kinds.items() if _known(kind, modules)}
+    return {name: kind for name, kind in kinds.items() if module_key(kind, modules) in modules}
 
 
-def _known(kind: str, modules: Mapping[str, Any]) -> bool:
-    """Whether a cell is an instance of a module of the design; its own names have a backslash."""
-    return kind in modules or f"\\{kind}" in modules
+def module_key(kind: str, modules: Mapping[str, Any]) -> str:
+    """Return how ``stat -json`` writes a module's name; names of the sources get a backslash."""
+    return kind if kind in modules else f"\\{kind}"
 
 
 def _read(path: Path) -> dict[str, Any]:

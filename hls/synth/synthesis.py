@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hls.synth.parts import Progress, elaborate, synthesize_parts
+from hls.synth.parts import Progress, elaborate, module_key, synthesize_parts
 from hls.synth.targets import Resources, Target
 from hls.synth.tools import SynthesisError, run_tool
 
@@ -110,7 +110,7 @@ def synthesize(
             folder, top, parts, lambda module: _commands(target, module),
             jobs=jobs or os.cpu_count() or 1, timeout_s=timeout_s, progress=progress,
         )  # fmt: skip
-        used = {kind: _total(_key(kind, modules), modules, target, {})
+        used = {kind: _total(module_key(kind, modules), modules, target, {})
                 for kind, modules in found.items()}  # fmt: skip
         instances = (
             *(Instance(name, _module_name(kind), used[kind]) for name, kind in kinds.items()),
@@ -151,13 +151,9 @@ def _commands(target: Target, top: str, *, flat: bool = False) -> list[str]:
 
 def _own(modules: Mapping[str, Any], top: str, target: Target, parts: Sequence[str]) -> Resources:
     """Return the resources of the logic in the top itself."""
-    counts = modules[_key(top, modules)]["num_cells_by_type"]
+    counts = modules[module_key(top, modules)]["num_cells_by_type"]
     return sum((_cell(kind, target) * count for kind, count in counts.items()
                 if kind.removeprefix("\\") not in parts), Resources())  # fmt: skip
-
-
-def _key(module: str, modules: Mapping[str, Any]) -> str:
-    return module if module in modules else f"\\{module}"
 
 
 def _total(
@@ -167,7 +163,7 @@ def _total(
     if module not in known:
         total = Resources()
         for cell, count in modules[module]["num_cells_by_type"].items():
-            inside = _key(cell, modules)
+            inside = module_key(cell, modules)
             if inside in modules:
                 total += _total(inside, modules, target, known) * count
             else:
