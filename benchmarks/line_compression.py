@@ -1,7 +1,7 @@
 """What compressed line memories save, and what they cost: bits of memory and PSNR.
 
 ``python -m benchmarks.line_compression --data DIR`` measures the shipped fixed-point network with
-and without `hls.compress_lines` and writes the table to the docs: some minutes on two cores.
+and without `fxp.hls.compress_lines` and writes the table to the docs: some minutes on two cores.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ import numpy as np
 import typer
 from rich.progress import track
 
-import hls
 from benchmarks.psnr import methods, pictures
 from benchmarks.psnr.pictures import Picture
 from benchmarks.psnr.tasks import quality
 from benchmarks.report import ROOT, environment, markdown_table, write_page
+from fxp import hls
 from fxp.cli.messages import one_line
 from fxp.graph import Graph
-from hls.rtl.emit import plan_graph
-from hls.rtl.planning import Instance
-from models import sr
-from models.sr.data import data_folder
+from fxp.hls.rtl.emit import plan_graph
+from fxp.hls.rtl.planning import Instance
+from fxp.models import sr
+from fxp.models.sr.data import data_folder
 
 SETS = ("Set5", "Set14", "B100")
 WIDTH = 1920
@@ -85,7 +85,7 @@ def page(model: str, graphs: Mapping[str, Graph], sets: Mapping[str, Sequence[Pi
             rows[name] += [f"{np.mean(scores):.3f}", f"{losses.mean():.4f}", f"{losses.max():.4f}"]
     return (
         f"`{model}` as a streaming core for lines of {WIDTH} pixels, before and after "
-        "`hls.compress_lines`: memory as in the data sheet, and PSNR of the enlarged 8-bit "
+        "`fxp.hls.compress_lines`: memory as in the data sheet, and PSNR of the enlarged 8-bit "
         "images, which engine and core compute alike. *Loss* is that of the mean, *largest loss* "
         f"that of the worst picture.\n\n{markdown_table(header, list(rows.values()))}\n\n"
         f"{environment('fxp', 'numpy')}"

@@ -20,9 +20,9 @@ from benchmarks.report import environment, markdown_table, publish
 from fxp.imaging.colour import luma
 from fxp.imaging.quality import compare, to_codes
 from fxp.imaging.resize import imresize
-from models import sr
-from models.sr.demo import SCALE
-from models.sr.fixed import calibration_images, low_resolution
+from fxp.models import sr
+from fxp.models.sr.demo import SCALE
+from fxp.models.sr.fixed import calibration_images, low_resolution
 
 PHOTOGRAPHS = ("astronaut", "camera")
 """Not among the photographs that `calibration_images` returns."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import version as distribution_version
 from pathlib import Path
 
-from fxp.files import replace_file
+from fxp.support.distribution import version
+from fxp.support.files import replace_file
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -19,9 +20,14 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def version_of(package: str) -> str:
+    """Installed version of a package, and of this one by its import name."""
+    return version() if package == "fxp" else distribution_version(package)
+
+
 def environment(*packages: str) -> str:
     """One line on what the figures were taken with."""
-    versions = ", ".join(f"{package} {version(package)}" for package in packages)
+    versions = ", ".join(f"{package} {version_of(package)}" for package in packages)
     return f"Python {platform.python_version()}, {platform.machine()}, {versions}."
 
 

@@ -23,12 +23,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.report import check_section, environment, markdown_table, publish, write_page
+from fxp.hls import compress_lines, emit_rtl
+from fxp.hls.rtl.core import Multipliers
 from fxp.imaging.colour import luma
 from fxp.model import FixedModel
-from hls import compress_lines, emit_rtl
-from hls.rtl.core import Multipliers
-from models import sr
-from rtl_sim import FrameResult, find_simulator, full_frame
+from fxp.models import sr
+from fxp.rtl_sim import FrameResult, find_simulator, full_frame
 
 SIZE = 1920, 1080
 CLOCKS_PER_FRAME = 2200 * 1125

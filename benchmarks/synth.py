@@ -20,18 +20,18 @@ import numpy as np
 import typer
 
 from benchmarks.report import ROOT, environment, markdown_table, write_page
-from fxp import Format, Graph, Quantization, ops
-from fxp.extents import Extent
-from fxp.graph import Constant, Node, Value
+from fxp import Format, Graph, Quantization
+from fxp.graph import Constant, Node, Value, ops
+from fxp.graph.extents import Extent
+from fxp.hls.line_compression import compress_lines
+from fxp.hls.rtl.adder_graph import adder_graph
+from fxp.hls.rtl.core import Multipliers
+from fxp.hls.rtl.emit import LIBRARY, emit_rtl
+from fxp.hls.synth import TARGETS, SynthesisError, place, synthesize
+from fxp.hls.synth.harness import ports_of
+from fxp.hls.synth.targets import RESOURCE_NAMES
 from fxp.model import FixedModel
-from hls.line_compression import compress_lines
-from hls.rtl.adder_graph import adder_graph
-from hls.rtl.core import Multipliers
-from hls.rtl.emit import LIBRARY, emit_rtl
-from hls.synth import TARGETS, SynthesisError, place, synthesize
-from hls.synth.harness import ports_of
-from hls.synth.targets import RESOURCE_NAMES
-from models import sr
+from fxp.models import sr
 
 Record = dict[str, Any]
 TARGET_MEGAHERTZ = 150

@@ -18,12 +18,12 @@ from rich.progress import track
 from benchmarks.report import ROOT, environment, markdown_table, write_page
 from fxp.cli.messages import one_line
 from fxp.imaging.colour import luma
-from models.sr.data import data_folder, read_folder
-from models.sr.measure import scores
-from models.sr.settings import Settings
-from models.sr.train import load_images, training_pairs
-from models.sr.trainer import Trainer
-from models.sr.weights_file import save_float
+from fxp.models.sr.data import data_folder, read_folder
+from fxp.models.sr.measure import scores
+from fxp.models.sr.settings import Settings
+from fxp.models.sr.train import load_images, training_pairs
+from fxp.models.sr.trainer import Trainer
+from fxp.models.sr.weights_file import save_float
 
 TEACHER = "SOAP, network of twice the width"
 BASE = Settings(steps=4000, epoch=4000)

@@ -20,37 +20,37 @@ from fxp.formats import (
 )
 
 if TYPE_CHECKING:
-    from fxp.extents import Extent
     from fxp.filters import filter2d, filter_graph, gamma_table, gaussian_pyramid
     from fxp.graph import Constant, Graph, Node, State, Value
+    from fxp.graph.extents import Extent
+    from fxp.graph.ops.base import GraphError
     from fxp.model import FixedModel, load
-    from fxp.ops.base import GraphError
-    from fxp.qat import QatModel, convert, prepare_qat
-    from fxp.quantization import quantize
+    from fxp.quantization.qat import QatModel, convert, prepare_qat
+    from fxp.quantization.quantize import quantize
 
 _HOMES = {
     "Constant": "fxp.graph",
-    "Extent": "fxp.extents",
+    "Extent": "fxp.graph.extents",
     "FixedModel": "fxp.model",
     "Graph": "fxp.graph",
-    "GraphError": "fxp.ops.base",
+    "GraphError": "fxp.graph.ops.base",
     "Node": "fxp.graph",
-    "QatModel": "fxp.qat",
+    "QatModel": "fxp.quantization.qat",
     "State": "fxp.graph",
     "Value": "fxp.graph",
-    "convert": "fxp.qat",
+    "convert": "fxp.quantization.qat",
     "filter2d": "fxp.filters",
     "filter_graph": "fxp.filters",
     "gamma_table": "fxp.filters",
     "gaussian_pyramid": "fxp.filters",
     "load": "fxp.model",
-    "prepare_qat": "fxp.qat",
-    "quantize": "fxp.quantization",
+    "prepare_qat": "fxp.quantization.qat",
+    "quantize": "fxp.quantization.quantize",
 }
 
-_MODULES = frozenset(
-    {"calibrate", "engine", "export", "frontend", "imaging", "lowering", "metrics", "ops", "oracle"}
-    | {"filters", "qat", "search", "store", "torch_forward"}
+_ROOMS = frozenset(
+    {"engine", "executors", "export", "filters", "frontend", "graph", "hls", "imaging", "model"}
+    | {"models", "quantization", "rtl_sim", "store"}
 )
 
 __all__ = [
@@ -82,7 +82,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
+    if name in _ROOMS:
         return import_module(f"fxp.{name}")
     home = _HOMES.get(name)
     if home is None:

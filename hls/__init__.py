@@ -6,22 +6,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hls.hls4ml_export import HlsProject, export, verify
-    from hls.line_compression import compress_lines
-    from hls.rtl.core import Core, Port, Tap
-    from hls.rtl.emit import emit_rtl
-    from hls.rtl.planning import StreamingError
+    from fxp.hls.hls4ml_export import HlsProject, export, verify
+    from fxp.hls.line_compression import compress_lines
+    from fxp.hls.rtl.core import Core, Port, Tap
+    from fxp.hls.rtl.emit import emit_rtl
+    from fxp.hls.rtl.planning import StreamingError
 
 _HOMES = {
-    "Core": "hls.rtl.core",
-    "HlsProject": "hls.hls4ml_export",
-    "Port": "hls.rtl.core",
-    "StreamingError": "hls.rtl.planning",
-    "Tap": "hls.rtl.core",
-    "compress_lines": "hls.line_compression",
-    "emit_rtl": "hls.rtl.emit",
-    "export": "hls.hls4ml_export",
-    "verify": "hls.hls4ml_export",
+    "Core": "fxp.hls.rtl.core",
+    "HlsProject": "fxp.hls.hls4ml_export",
+    "Port": "fxp.hls.rtl.core",
+    "StreamingError": "fxp.hls.rtl.planning",
+    "Tap": "fxp.hls.rtl.core",
+    "compress_lines": "fxp.hls.line_compression",
+    "emit_rtl": "fxp.hls.rtl.emit",
+    "export": "fxp.hls.hls4ml_export",
+    "verify": "fxp.hls.hls4ml_export",
 }
 
 __all__ = [

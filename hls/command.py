@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 
 import fxp
-import hls
+from fxp import hls
 
 export = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Write a hardware project of a model."

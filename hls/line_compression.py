@@ -8,12 +8,11 @@ from typing import Final
 
 import numpy as np
 
-from fxp import ops
 from fxp.formats import Quantization
-from fxp.graph import Graph, Node
+from fxp.graph import Graph, Node, ops
+from fxp.graph.ops.line_codec import WIDTHS
+from fxp.graph.ops.transposed import phases
 from fxp.model import FixedModel
-from fxp.ops.line_codec import WIDTHS
-from fxp.ops.transposed import phases
 
 LEAST_WIDTH: Final = 12
 """Bits of a format that is compressed unless asked otherwise; narrower ones lose more."""
@@ -24,8 +23,9 @@ LEAST_BITS: Final = 64
 def compress_lines(model: FixedModel, nodes: Collection[str] | None = None) -> FixedModel:
     """Let convolutions read their images through the lossy codec of line memories.
 
-    The codec is an op of the graph, `fxp.ops.LineCodec`, so the engine and every other executor
-    compute what the core of `emit_rtl` computes, whose line memories then take half the bits.
+    The codec is an op of the graph, `fxp.graph.ops.LineCodec`, so the engine and every other
+    executor compute what the core of `emit_rtl` computes, whose line memories then take half the
+    bits.
 
     Parameters
     ----------

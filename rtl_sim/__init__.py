@@ -11,22 +11,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rtl_sim.comparison import CosimResult, cosim
-    from rtl_sim.differences import Difference
-    from rtl_sim.harness import FrameResult, full_frame
-    from rtl_sim.simulators import SIMULATORS, SimulatorError, find_simulator
-    from rtl_sim.stalls import Stalls
+    from fxp.rtl_sim.comparison import CosimResult, cosim
+    from fxp.rtl_sim.differences import Difference
+    from fxp.rtl_sim.harness import FrameResult, full_frame
+    from fxp.rtl_sim.simulators import SIMULATORS, SimulatorError, find_simulator
+    from fxp.rtl_sim.stalls import Stalls
 
 _HOMES = {
-    "SIMULATORS": "rtl_sim.simulators",
-    "CosimResult": "rtl_sim.comparison",
-    "Difference": "rtl_sim.differences",
-    "FrameResult": "rtl_sim.harness",
-    "SimulatorError": "rtl_sim.simulators",
-    "Stalls": "rtl_sim.stalls",
-    "cosim": "rtl_sim.comparison",
-    "find_simulator": "rtl_sim.simulators",
-    "full_frame": "rtl_sim.harness",
+    "SIMULATORS": "fxp.rtl_sim.simulators",
+    "CosimResult": "fxp.rtl_sim.comparison",
+    "Difference": "fxp.rtl_sim.differences",
+    "FrameResult": "fxp.rtl_sim.harness",
+    "SimulatorError": "fxp.rtl_sim.simulators",
+    "Stalls": "fxp.rtl_sim.stalls",
+    "cosim": "fxp.rtl_sim.comparison",
+    "find_simulator": "fxp.rtl_sim.simulators",
+    "full_frame": "fxp.rtl_sim.harness",
 }
 
 __all__ = [

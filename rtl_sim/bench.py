@@ -15,8 +15,8 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge
 
-from rtl_sim.axi_lite import AxiLiteMaster
-from rtl_sim.axi_stream import (
+from fxp.rtl_sim.axi_lite import AxiLiteMaster
+from fxp.rtl_sim.axi_stream import (
     PERIOD,
     AxiStreamMonitor,
     AxiStreamSink,
@@ -25,8 +25,8 @@ from rtl_sim.axi_stream import (
     StreamWires,
     clock_number,
 )
-from rtl_sim.script import LAST, PROGRESS, USER, Bytes, Log, Script
-from rtl_sim.stalls import Stalls, stall_clocks
+from fxp.rtl_sim.script import LAST, PROGRESS, USER, Bytes, Log, Script
+from fxp.rtl_sim.stalls import Stalls, stall_clocks
 
 POLL = 16
 """Clocks between two looks at how far the core is."""

@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fxp.lazy import lazy_import
-from hls.rtl.core import Core
-from rtl_sim.packing import TapBeats, read_tap
-from rtl_sim.script import PROGRESS, Log, Script
-from rtl_sim.simulators import Simulator, SimulatorError, make_model, run_tool
-from rtl_sim.wrapper import TAPS, TOP, WAVEFORM, control_file, tap_file, wrapper
+from fxp.hls.rtl.core import Core
+from fxp.rtl_sim.packing import TapBeats, read_tap
+from fxp.rtl_sim.script import PROGRESS, Log, Script
+from fxp.rtl_sim.simulators import Simulator, SimulatorError, make_model, run_tool
+from fxp.rtl_sim.wrapper import TAPS, TOP, WAVEFORM, control_file, tap_file, wrapper
+from fxp.support.lazy import lazy_import
 
 cocotb_config = lazy_import("cocotb_tools.config", "rtl")
 cocotb_runner = lazy_import("cocotb_tools.runner", "rtl")
@@ -166,7 +166,7 @@ class Bench:
         runner.log.setLevel(logging.CRITICAL)
         try:
             runner.test(
-                test_module="rtl_sim.bench",
+                test_module="fxp.rtl_sim.bench",
                 hdl_toplevel=TOP,
                 hdl_toplevel_lang="verilog",
                 build_dir=self.folder,
@@ -222,7 +222,7 @@ def build_bench(
     Parameters
     ----------
     core_folder
-        What `hls.emit_rtl` wrote.
+        What `fxp.hls.emit_rtl` wrote.
     simulator
         What to compile it with.
     work_dir
@@ -256,7 +256,7 @@ def build_bench(
 
 def recipe() -> bytes:
     """Return what else decides how a program is compiled: this code."""
-    from rtl_sim import simulators
+    from fxp.rtl_sim import simulators
 
     return Path(__file__).read_bytes() + Path(simulators.__file__).read_bytes()
 

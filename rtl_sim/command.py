@@ -13,12 +13,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import fxp
-import hls
-import rtl_sim
+from fxp import hls, rtl_sim
 from fxp.cli.messages import printable
 from fxp.cli.sources import divisor_of, image_channels, planes, read_array
 from fxp.imaging.files import image_paths, read_image
-from rtl_sim.stalls import Stalls
+from fxp.rtl_sim.stalls import Stalls
 
 
 class Backend(StrEnum):

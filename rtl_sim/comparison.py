@@ -14,17 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp.arguments import Arguments
 from fxp.formats import IntArray, check_raw
+from fxp.hls import emit_rtl
+from fxp.hls.rtl.core import Core
 from fxp.model import FixedModel
-from hls import emit_rtl
-from hls.rtl.core import Core
-from rtl_sim.build import Bench, build_bench, working_folder
-from rtl_sim.differences import Difference, layer_difference, output_difference
-from rtl_sim.packing import TapBeats, input_beats, output_shape
-from rtl_sim.script import HEIGHT, STATUS, WIDTH, Log, Script
-from rtl_sim.simulators import find_simulator
-from rtl_sim.stalls import Stalls
+from fxp.model.arguments import Arguments
+from fxp.rtl_sim.build import Bench, build_bench, working_folder
+from fxp.rtl_sim.differences import Difference, layer_difference, output_difference
+from fxp.rtl_sim.packing import TapBeats, input_beats, output_shape
+from fxp.rtl_sim.script import HEIGHT, STATUS, WIDTH, Log, Script
+from fxp.rtl_sim.simulators import find_simulator
+from fxp.rtl_sim.stalls import Stalls
 
 ERROR_BITS = 0x1F
 """Bits of ``STATUS`` that tell of malformed frames and sizes."""
@@ -115,7 +115,7 @@ def cosim(
     Parameters
     ----------
     model
-        A model that `hls.emit_rtl` takes.
+        A model that `fxp.hls.emit_rtl` takes.
     images
         One image or several: raw integers of the model's input, or real numbers, which are
         quantized as the model does; ``(H, W)`` or ``(C, H, W)``. Several are sent back to back;
@@ -127,7 +127,7 @@ def cosim(
     max_width, max_height
         Of the core; those of the images by default.
     multipliers, fold, raster
-        As for `hls.emit_rtl`.
+        As for `fxp.hls.emit_rtl`.
     taps
         Compare every layer even if the outputs agree.
     waveform

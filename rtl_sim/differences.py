@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.formats import IntArray
+from fxp.hls.rtl.core import Core, Tap
 from fxp.model import FixedModel
-from hls.rtl.core import Core, Tap
-from rtl_sim.packing import (
+from fxp.rtl_sim.packing import (
     TapBeats,
     blocks_to_image,
     image_to_blocks,
     output_flags,
     output_image,
 )
-from rtl_sim.script import Log
+from fxp.rtl_sim.script import Log
 
 OUTPUT_STREAM = "output stream"
 """Stands for a layer where the stream itself is wrong: beats missing, marked wrongly, too many."""

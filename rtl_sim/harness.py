@@ -16,16 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.formats import IntArray
+from fxp.hls.rtl.core import Core
 from fxp.model import FixedModel
-from hls.rtl.core import Core
-from rtl_sim.build import (
+from fxp.rtl_sim.build import (
     compiled,
     read_sources,
     recipe,
     runtime_folder,
     working_folder,
 )
-from rtl_sim.comparison import (
+from fxp.rtl_sim.comparison import (
     ERROR_BITS,
     check_sizes,
     core_of,
@@ -33,12 +33,12 @@ from rtl_sim.comparison import (
     patience_of,
     raw_images,
 )
-from rtl_sim.differences import Difference, output_difference
-from rtl_sim.packing import input_beats, output_shape
-from rtl_sim.script import Log
-from rtl_sim.simulators import Simulator, SimulatorError, find_simulator, make_model, run_tool
-from rtl_sim.stalls import Stalls, stall_percent
-from rtl_sim.wrapper import TOP, control_file, wrapper
+from fxp.rtl_sim.differences import Difference, output_difference
+from fxp.rtl_sim.packing import input_beats, output_shape
+from fxp.rtl_sim.script import Log
+from fxp.rtl_sim.simulators import Simulator, SimulatorError, find_simulator, make_model, run_tool
+from fxp.rtl_sim.stalls import Stalls, stall_percent
+from fxp.rtl_sim.wrapper import TOP, control_file, wrapper
 
 SPLIT = 12_000
 """Size of a piece of what Verilator writes: two compilers share the work."""
@@ -116,20 +116,20 @@ def full_frame(
 ) -> FrameResult:
     """Run a whole frame through an emitted core and through the engine, and compare.
 
-    Much faster than `rtl_sim.cosim`, which drives the core from Python: for frames of full size.
+    Much faster than `fxp.rtl_sim.cosim`, which drives the core from Python: for whole frames.
 
     Parameters
     ----------
     model
-        A model that `hls.emit_rtl` takes.
+        A model that `fxp.hls.emit_rtl` takes.
     image
-        One image, or several of one size, which are sent back to back; see `rtl_sim.cosim`.
+        One image, or several of one size, which are sent back to back; see `fxp.rtl_sim.cosim`.
     stalls
         When source and sink pause; never by default. Bursts are taken as random stalls.
     threads
         Threads of the compiled model.
     max_width, max_height, multipliers, fold, raster, work_dir, core, progress
-        As for `rtl_sim.cosim`.
+        As for `fxp.rtl_sim.cosim`.
 
     Returns
     -------

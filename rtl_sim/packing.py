@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.formats import IntArray
-from hls.rtl.core import Core, Port, Tap
-from rtl_sim.script import LAST, USER, Bytes
+from fxp.hls.rtl.core import Core, Port, Tap
+from fxp.rtl_sim.script import LAST, USER, Bytes
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtl_sim.stalls import Stalls
+from fxp.rtl_sim.stalls import Stalls
 
 USER, LAST = 1, 2
 """Bits of the flags of a beat."""

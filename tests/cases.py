@@ -19,10 +19,10 @@ from typing import Final, Literal, Protocol, TypeVar
 import numpy as np
 from hypothesis import strategies as st
 
-from fxp.extents import Extent, Shape
 from fxp.formats import Format, IntArray, Overflow, Quantization, Rounding
 from fxp.graph import Constant, Graph, Node, Value
-from fxp.ops import (
+from fxp.graph.extents import Extent, Shape
+from fxp.graph.ops import (
     Add,
     AveragePool,
     BicubicUpsample,
@@ -56,9 +56,9 @@ from fxp.ops import (
     Subtract,
     Tanh,
 )
-from fxp.ops.base import Accumulator, Op, Operand
-from fxp.ops.elementwise import Table
-from fxp.ops.normalization import ChannelNormalization
+from fxp.graph.ops.base import Accumulator, Op, Operand
+from fxp.graph.ops.elementwise import Table
+from fxp.graph.ops.normalization import ChannelNormalization
 
 Pattern = Literal["random", "largest", "smallest", "zero", "impulse"]
 PATTERNS: Final[tuple[Pattern, ...]] = ("random", "largest", "smallest", "zero", "impulse")

@@ -21,7 +21,7 @@ from benchmarks import report
 from benchmarks.speed import libraries, tables, versus
 from benchmarks.speed.timing import Settings, best_times
 from benchmarks.speed.works import WORKS, Work
-from fxp.execution import Result
+from fxp.executors.execution import Result
 
 
 def test_markdown_table():

@@ -26,7 +26,7 @@ from benchmarks import report
 from benchmarks.psnr import methods, pictures, plots, published, tables, tasks
 from fxp.formats import Format
 from fxp.imaging.files import ImageError, read_image
-from models import sr
+from fxp.models import sr
 
 NAME = "kimsr_x2_bicubic"
 

@@ -19,14 +19,14 @@ from typing import Any, Final, get_args
 
 import numpy as np
 
-import hls
-import models.sr
 from benchmarks.report import environment
-from fxp.files import replace_file
-from hls.hls4ml_export import ExportError, HlsError, VerificationError
-from hls.hls4ml_export.exporting import Backend, IoType, Strategy
-from hls.hls4ml_export.project import TOOLS
-from hls.hls4ml_export.writing import INCLUDES
+from fxp import hls
+from fxp.hls.hls4ml_export import ExportError, HlsError, VerificationError
+from fxp.hls.hls4ml_export.exporting import Backend, IoType, Strategy
+from fxp.hls.hls4ml_export.project import TOOLS
+from fxp.hls.hls4ml_export.writing import INCLUDES
+from fxp.models import sr
+from fxp.support.files import replace_file
 
 REPORT: Final = Path(__file__).parents[2] / "docs" / "benchmarks" / "hls4ml.md"
 RESULTS: Final = REPORT.with_suffix(".json")
@@ -80,7 +80,7 @@ def _verdict(text: str) -> str:
 
 def whole_network(backend: Backend, side: int) -> dict[str, Any]:
     """Export, compile and verify KimSR, and compare and time a photograph-sized batch."""
-    model = models.sr.load("kimsr_x2")
+    model = sr.load("kimsr_x2")
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         project = hls.export(model, Path(folder, "p"), size=(side, side), backend=backend)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from fxp.extents import Extent
 from fxp.formats import Format, Overflow, Quantization, Rounding
 from fxp.graph import Constant, Graph, Node, Value
+from fxp.graph.extents import Extent
+from fxp.graph.ops import Add, Clamp, Conv2d, Nearest, PixelShuffle, Relu
 from fxp.model import FixedModel
-from fxp.ops import Add, Clamp, Conv2d, Nearest, PixelShuffle, Relu
 
 PIXEL = Format(8, 8, signed=False)
 

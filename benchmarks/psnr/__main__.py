@@ -19,7 +19,7 @@ from benchmarks.psnr.pictures import Picture
 from benchmarks.psnr.tasks import Task, Trial
 from fxp.cli.messages import one_line
 from fxp.imaging.quality import Quality
-from models.sr.data import data_folder
+from fxp.models.sr.data import data_folder
 
 TITLE = "How good the enlarged images are"
 WEIGHT_BITS, ACTIVATION_BITS = range(4, 13), range(6, 17)

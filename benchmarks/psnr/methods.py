@@ -14,8 +14,8 @@ from benchmarks.psnr.pictures import SCALE
 from fxp.formats import Format
 from fxp.graph import Graph
 from fxp.imaging.resize import imresize
-from models import sr
-from models.sr.fixed import SHIPPED, quantize_shipped
+from fxp.models import sr
+from fxp.models.sr.fixed import SHIPPED, quantize_shipped
 
 Enlarge = Callable[[NDArray[np.float64]], NDArray]
 WEIGHT_BITS, ACTIVATION_BITS = 10, 14

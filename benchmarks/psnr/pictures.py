@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from fxp.imaging.colour import luma
 from fxp.imaging.files import read_image
 from fxp.imaging.quality import to_codes
-from models.sr.data import benchmark_paths, degrade, modcrop
-from models.sr.degradation import Degradation
+from fxp.models.sr.data import benchmark_paths, degrade, modcrop
+from fxp.models.sr.degradation import Degradation
 
 SCALE: Final = 2
 QUICK: Final = ("astronaut", "camera")

@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 
 from benchmarks.psnr.pictures import SCALE, jpeg
 from benchmarks.psnr.tables import COMPRESSED, HEATMAP, PARETO, Record, pareto_front
-from fxp.files import replace_file
 from fxp.imaging.files import write_image
 from fxp.imaging.montage import side_by_side
 from fxp.imaging.quality import to_codes
 from fxp.imaging.resize import imresize
-from models import sr
+from fxp.models import sr
+from fxp.support.files import replace_file
 
 PHOTOGRAPH: Final = "astronaut"
 QUALITY: Final = 70

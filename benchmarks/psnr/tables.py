@@ -128,7 +128,7 @@ def _compressed(record: Record, pictures: str) -> str:
             "The picture is shrunk bicubically and rounded to 8 bits, and its luma goes through "
             "JPEG of the quality in the heading, or one drawn for each picture. *random* is the "
             "degradation of "
-            "`models.sr.degradation`: blur, shrinking, JPEG and noise, drawn once for each "
+            "`fxp.models.sr.degradation`: blur, shrinking, JPEG and noise, drawn once for each "
             "picture.",
             markdown_table(("set", "method", *conditions), rows),
             f"![A compressed photograph, enlarged]({pictures}{COMPRESSED})",

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from benchmarks.psnr.methods import Enlarge, Fixed, Method, multiplier_bits, shipped_methods
 from benchmarks.psnr.pictures import EIGHT_BITS, SCALE, Condition, Picture
 from fxp.imaging.quality import Quality, compare, to_codes
-from models.sr.fixed import quantize_shipped
+from fxp.models.sr.fixed import quantize_shipped
 
 Task = Callable[[], Any]
 

@@ -25,7 +25,8 @@ from benchmarks.speed.timing import Settings, best_times
 from benchmarks.speed.versus import Say, fastest, fixed_model, raw_input
 from benchmarks.speed.works import WORKS
 from fxp.graph import Graph, Node
-from fxp.ops import Add, Conv2d, Relu
+from fxp.graph.ops import Add, Conv2d, Relu
+from fxp.support.distribution import install_advice
 
 LAST = "tail.pointwise"
 WHAT = "KimSR up to its pixel shuffle"
@@ -38,7 +39,7 @@ def measure(settings: Settings, say: Say) -> dict[str, Any]:
         "name": "hls4ml", "what": WHAT, "height": side, "width": side, "target": 1000.0,
     }  # fmt: skip
     if find_spec("hls4ml") is None:
-        return record | {"reason": "not installed; pip install 'fxp[hls]'"}
+        return record | {"reason": f"not installed; {install_advice('hls')}"}
     if shutil.which("g++") is None:
         return record | {"reason": "no g++"}
     model, raw = small_kimsr(side, LAST)

@@ -19,6 +19,7 @@ from benchmarks.speed.versus import Say, fastest, fixed_model, raw_input
 from benchmarks.speed.works import WORKS, Work
 from fxp.formats import Format
 from fxp.graph import Graph
+from fxp.support.distribution import install_advice
 
 LAYER = "KimSR's first layer"
 Number = TypeVar("Number")
@@ -190,7 +191,7 @@ def measure(name: str, settings: Settings, say: Say) -> dict[str, Any]:
     side = 8 if settings.quick else 64
     record: dict[str, Any] = {"name": name, "what": LAYER, "height": side, "width": side}
     if find_spec(name) is None:
-        return record | {"reason": "not installed; pip install 'fxp[bench]'"}
+        return record | {"reason": f"not installed; {install_advice('bench')}"}
     say(f"{name}: {LAYER}")
     model, raw = small_kimsr(side, last="relu")
     layer = Layer(model, raw)

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 import fxp
 from benchmarks.speed.timing import Settings, best_times, threads_text
 from benchmarks.speed.works import Work
-from fxp import oracle
+from fxp.executors import oracle
 from fxp.formats import quantize
 from fxp.frontend import FrontendError
 from fxp.graph import Graph
-from models.sr import PIXEL
+from fxp.models.sr import PIXEL
 
 ORACLE_SIDE = 16
 """Side of the part of each corner in which engine and oracle are compared, without its margin."""

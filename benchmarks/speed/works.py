@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fxp.imaging.colour import luma
-from models import sr
+from fxp.models import sr
 
 CALIBRATION = ("chelsea", "coffee", "rocket")
 CALIBRATION_SIDE = 64

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fxp.cli.messages import one_line
+from fxp.support.distribution import install_advice
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,6 +47,6 @@ def _application() -> Callable[..., Any]:
         from fxp.cli.application import app
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"the fxp command needs {error.name}; install it with: pip install 'fxp[cli]'"
+            f"the fxp command needs {error.name}; install it with: {install_advice('cli')}"
         ) from error
     return app

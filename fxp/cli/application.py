@@ -6,7 +6,7 @@ the command, and a function with Typer annotations or a Typer application.
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, entry_points, version
+from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +16,7 @@ from fxp.cli.info import info
 from fxp.cli.psnr import psnr
 from fxp.cli.quantize import quantize
 from fxp.cli.run import run
+from fxp.support.distribution import version
 
 PLUGIN_GROUP = "fxp.commands"
 
@@ -71,7 +72,7 @@ for command in (quantize, info, run, psnr):
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"fxp {version('fxp')}")
+        typer.echo(f"fxp {version()}")
         raise typer.Exit
 
 

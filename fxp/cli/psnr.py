@@ -20,12 +20,12 @@ from rich.table import Table
 
 import fxp
 from fxp.cli.sources import check_target, divisor_of, image_channels, load_network, planes
-from fxp.extents import Dimension, evaluate_shape
-from fxp.files import replace_file
+from fxp.graph.extents import Dimension, evaluate_shape
 from fxp.imaging.files import ImageError, image_paths, read_image
 from fxp.imaging.quality import Quality, compare, to_codes
 from fxp.imaging.resize import imresize
-from fxp.lazy import lazy_import
+from fxp.support.files import replace_file
+from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
     import torch

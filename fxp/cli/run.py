@@ -22,9 +22,9 @@ from fxp.cli.sources import (
     planes,
     read_array,
 )
-from fxp.files import replace_file
 from fxp.imaging.files import ImageError, check_image_path, image_paths, read_image, write_image
 from fxp.imaging.quality import to_codes
+from fxp.support.files import replace_file
 
 
 def run(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import fxp
 from fxp.imaging.colour import luma
 from fxp.imaging.files import ImageError, image_paths, read_image
-from fxp.lazy import lazy_import
+from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
     import safetensors.torch as safetensors_torch

@@ -16,8 +16,8 @@ import numpy as np
 
 from fxp.formats import Format, Overflow, Rounding, saturation_limits
 from fxp.graph import Graph, Node
+from fxp.graph.ops import Add, Clamp, Multiply, PixelShuffle, Relu, Requantize, Subtract
 from fxp.kernels.finish import Finish
-from fxp.ops import Add, Clamp, Multiply, PixelShuffle, Relu, Requantize, Subtract
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 MAX_SHIFT = 62

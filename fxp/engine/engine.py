@@ -14,11 +14,11 @@ from fxp.engine.plan import Memory, Pieces, Plan, make_plan
 from fxp.engine.program import Options, Program
 from fxp.engine.stages import BandStage
 from fxp.engine.workers import Workers
-from fxp.execution import Result, start
+from fxp.executors.execution import Result, start
 from fxp.graph import Graph
+from fxp.graph.ops.base import GraphError
 from fxp.kernels.commands import run_commands
 from fxp.kernels.layout import pixels_to_planes, planes_to_pixels
-from fxp.ops.base import GraphError
 
 MAX_PLANS = 16
 """Plans kept, for as many sizes."""
@@ -104,7 +104,7 @@ class Engine:
         Parameters
         ----------
         inputs, states
-            Raw integers, as in `fxp.execution.start`, whose errors this raises.
+            Raw integers, as in `fxp.executors.execution.start`, whose errors this raises.
         threads
             Number of threads; all processors by default. The result does not depend on it.
         keep_values

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from fxp.engine.chains import Chain
 from fxp.graph import Graph
-from fxp.ops import Conv2d, ConvTranspose2d, Linear
-from fxp.ops.transposed import phases
+from fxp.graph.ops import Conv2d, ConvTranspose2d, Linear
+from fxp.graph.ops.transposed import phases
 
 MAX_LANES = 16
 """Longest vector that is shuffled."""

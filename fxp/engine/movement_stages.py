@@ -27,12 +27,7 @@ from fxp.engine.pointwise_stages import (
 )
 from fxp.engine.stages import CommandStage, Place, Region
 from fxp.graph import Graph
-from fxp.kernels.borders import BORDER_CODES, pad_kernel
-from fxp.kernels.commands import copy_rows
-from fxp.kernels.host import Tiles
-from fxp.kernels.moves import copy_kernel, nearest_kernel, shuffle_kernel, unshuffle_kernel
-from fxp.kernels.resampling import pool_kernel, pool_scratch, upsample_kernel, upsample_scratch
-from fxp.ops import (
+from fxp.graph.ops import (
     AveragePool,
     BicubicUpsample,
     BilinearUpsample,
@@ -45,7 +40,12 @@ from fxp.ops import (
     Requantize,
     Slice,
 )
-from fxp.ops.pooling import reciprocal
+from fxp.graph.ops.pooling import reciprocal
+from fxp.kernels.borders import BORDER_CODES, pad_kernel
+from fxp.kernels.commands import copy_rows
+from fxp.kernels.host import Tiles
+from fxp.kernels.moves import copy_kernel, nearest_kernel, shuffle_kernel, unshuffle_kernel
+from fxp.kernels.resampling import pool_kernel, pool_scratch, upsample_kernel, upsample_scratch
 
 
 class _MoveStage(CommandStage):

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from fxp.formats import Quantization
 from fxp.graph import Graph, Node
-from fxp.ops import Conv2d, Pad
+from fxp.graph.ops import Conv2d, Pad
 
 
 def separate_padding(graph: Graph) -> Graph:

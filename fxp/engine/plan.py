@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from fxp.engine.program import Options, Program
 from fxp.engine.schedule import ALIGNMENT, ITEM, Schedule, Segment, Span, schedules
 from fxp.engine.stages import BandStage, CommandStage, Stage
-from fxp.extents import Shape
-from fxp.ops import ConvTranspose2d
+from fxp.graph.extents import Shape
+from fxp.graph.ops import ConvTranspose2d
 
 MIN_COLUMNS: Final = 128
 PIECES_PER_THREAD: Final = 4

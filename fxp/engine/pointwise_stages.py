@@ -14,15 +14,7 @@ from fxp.engine.chains import INT32_MAX, INT32_MIN, Chain
 from fxp.engine.stages import CommandStage, Region, variable_inputs
 from fxp.formats import overflow_mask, requantize, saturation_limits
 from fxp.graph import Graph
-from fxp.kernels.host import Tiles
-from fxp.kernels.pointwise import (
-    clip_kernel,
-    combine_kernel,
-    look_up_kernel,
-    prelu_kernel,
-    tile_elements,
-)
-from fxp.ops import (
+from fxp.graph.ops import (
     Add,
     Clamp,
     Multiply,
@@ -33,7 +25,15 @@ from fxp.ops import (
     Subtract,
     Table,
 )
-from fxp.ops.base import Op, Operand
+from fxp.graph.ops.base import Op, Operand
+from fxp.kernels.host import Tiles
+from fxp.kernels.pointwise import (
+    clip_kernel,
+    combine_kernel,
+    look_up_kernel,
+    prelu_kernel,
+    tile_elements,
+)
 
 INT16_MIN, INT16_MAX = -(2**15), 2**15 - 1
 ITEM: Final = 2

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from fxp.engine.chains import Chain
 from fxp.formats import saturation_limits
 from fxp.graph import Graph, Node
+from fxp.graph.ops.base import Operand, Window
 from fxp.kernels.commands import FIELDS
 from fxp.kernels.requantize import OVERFLOW_CODES, ROUNDING_CODES, requantize_band
-from fxp.ops.base import Operand, Window
 
 
 @dataclass(frozen=True)

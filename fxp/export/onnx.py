@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fxp.extents import Extent
+from fxp.export.emitter import Emitter
 from fxp.graph import Graph, Node, Value
-from fxp.lazy import lazy_import
-from fxp.onnx_emitter import Emitter
-from fxp.ops.base import GraphError, channel_view
+from fxp.graph.extents import Extent
+from fxp.graph.ops.base import GraphError, channel_view
+from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
     import onnx

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from fxp.filters.images import BYTE, image_input, read_image, run
 from fxp.formats import Format, Quantization
 from fxp.graph import Constant, Graph, Node
-from fxp.ops.convolution import Conv2d
+from fxp.graph.ops.convolution import Conv2d
 
 FRAC: Final = 16
 """Fraction bits of the coefficients."""

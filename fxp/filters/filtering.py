@@ -11,9 +11,9 @@ from fxp.filters.images import BYTE, image_input, read_image, rounded_format, ru
 from fxp.filters.taps import Taps, as_taps
 from fxp.formats import Format, Overflow, Quantization, Rounding
 from fxp.graph import Constant, Graph, Node
-from fxp.ops.base import Operand
-from fxp.ops.convolution import Conv2d, weighted_sum
-from fxp.ops.padding import PaddingMode, Sides
+from fxp.graph.ops.base import Operand
+from fxp.graph.ops.convolution import Conv2d, weighted_sum
+from fxp.graph.ops.padding import PaddingMode, Sides
 
 Border = Literal["zero", "replicate", "reflect", "reflect101"]
 """OpenCV's words: ``reflect`` repeats the edge pixel, ``reflect101`` does not."""

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fxp.engine import Engine
-from fxp.extents import Extent
 from fxp.formats import MAX_WIDTH, Format, Rounding, check_raw, requantize
 from fxp.graph import Graph, Value
-from fxp.ops.base import Accumulator
+from fxp.graph.extents import Extent
+from fxp.graph.ops.base import Accumulator
 
 BYTE = Format(8, 0, signed=False)
 """Format of 8-bit images."""

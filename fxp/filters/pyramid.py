@@ -12,8 +12,8 @@ from fxp.filters.images import BYTE, image_input, read_image, run
 from fxp.filters.taps import Taps
 from fxp.formats import Format, Overflow, Quantization, Rounding
 from fxp.graph import Constant, Graph, Node
-from fxp.ops.base import Operand
-from fxp.ops.convolution import Conv2d
+from fxp.graph.ops.base import Operand
+from fxp.graph.ops.convolution import Conv2d
 
 BINOMIAL: Final = Taps(np.array([[1, 4, 6, 4, 1]]), 4)
 """The taps of either axis."""

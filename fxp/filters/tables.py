@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from fxp.filters.images import BYTE, image_input, read_image, run
 from fxp.formats import Format, IntArray, Quantization, check_raw
 from fxp.graph import Constant, Graph, Node
-from fxp.ops.elementwise import MAX_TABLE_BITS
-from fxp.ops.tables import StoredTable
+from fxp.graph.ops.elementwise import MAX_TABLE_BITS
+from fxp.graph.ops.tables import StoredTable
 
 MAX_TERM: Final = 10_000
 MAX_RESULT_BITS: Final = 24

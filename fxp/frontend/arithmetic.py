@@ -6,7 +6,7 @@ import torch
 
 from fxp.frontend.builder import Term, Weights
 from fxp.frontend.context import Context, Converter, shape_of
-from fxp.ops import Add, Multiply, Op, Subtract
+from fxp.graph.ops import Add, Multiply, Op, Subtract
 
 Operand = Term | Weights
 

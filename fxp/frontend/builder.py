@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from fxp.extents import Extent, Shape
 from fxp.frontend.derivation import Derivation, Source
 from fxp.frontend.trace import substituted
 from fxp.graph import Constant, Node
-from fxp.ops import Flatten, MaxPoolIndices, Op
+from fxp.graph.extents import Extent, Shape
+from fxp.graph.ops import Flatten, MaxPoolIndices, Op
 
 MAX_NAME = 190
 """Room is left below the 200 characters of a graph's names for a suffix."""

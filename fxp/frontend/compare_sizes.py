@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch.utils import _pytree
 
-from fxp.extents import Extent, evaluate_shape
+from fxp.executors.torch_forward import run
 from fxp.frontend.errors import FrontendError
 from fxp.graph import Graph
-from fxp.ops import GraphError
-from fxp.torch_forward import run
+from fxp.graph.extents import Extent, evaluate_shape
+from fxp.graph.ops import GraphError
 
 TOLERANCE = 1e-2
 """Relative to the largest output; the model runs in its own precision, a branch differs by more."""

@@ -13,7 +13,7 @@ from torch.fx import Node as FxNode
 from fxp.frontend.builder import Builder, Term, Weights
 from fxp.frontend.errors import FrontendError
 from fxp.frontend.trace import sizes_of
-from fxp.ops import Op
+from fxp.graph.ops import Op
 
 FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in [^\n]*\n\s*(?P<code>[^\n]*)')
 

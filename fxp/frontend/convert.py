@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch.fx import Node as FxNode
 
-from fxp.extents import Extent, evaluate_shape
 from fxp.frontend.arithmetic import ARITHMETIC
 from fxp.frontend.builder import (
     MAX_FACTOR,
@@ -30,7 +29,8 @@ from fxp.frontend.refusals import ADVICE, DEFAULT
 from fxp.frontend.remove_dead_code import remove_dead_code
 from fxp.frontend.trace import Symbols, Trace, example_size, sizes_of
 from fxp.graph import Graph, State, Value
-from fxp.ops import GraphError, Requantize
+from fxp.graph.extents import Extent, evaluate_shape
+from fxp.graph.ops import GraphError, Requantize
 
 CONVERTERS: dict[str, Converter] = {**LAYERS, **NORMALIZATION, **ARITHMETIC, **MOVEMENT}
 """Every supported aten op and overload."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from fxp.support.errors import FxpError
 
-class FrontendError(ValueError):
+
+class FrontendError(FxpError, ValueError):
     """A model holds something that the front end cannot take.
 
     The message names the op, the module and the source line, and says what to do instead.

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fxp.extents import Shape
 from fxp.frontend.derivation import Derivation, Source, evaluate
 from fxp.frontend.rewrite import rebuilt, unique_name
 from fxp.graph import Constant, Graph, Node
-from fxp.ops import (
+from fxp.graph.extents import Shape
+from fxp.graph.ops import (
     Accumulator,
     Add,
     Conv2d,
@@ -25,10 +25,10 @@ from fxp.ops import (
     Op,
     Operand,
 )
-from fxp.ops.base import Kernel, Role
+from fxp.graph.ops.base import Kernel, Role
 
 if TYPE_CHECKING:
-    from fxp.onnx_emitter import Emitter
+    from fxp.export.emitter import Emitter
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import cast
 
 from fxp.frontend.rewrite import rebuilt
 from fxp.graph import Graph, Node
-from fxp.ops import Conv2d, Pad
-from fxp.ops.padding import Sides
+from fxp.graph.ops import Conv2d, Pad
+from fxp.graph.ops.padding import Sides
 
 
 def fold_padding(graph: Graph) -> Graph:

@@ -13,7 +13,7 @@ from fxp.frontend.builder import PoolIndices, Term, Weights
 from fxp.frontend.context import Context, Converter
 from fxp.frontend.fold_batch_norm import BatchNorm
 from fxp.frontend.trace import example_size
-from fxp.ops import (
+from fxp.graph.ops import (
     AveragePool,
     BicubicUpsample,
     BilinearUpsample,
@@ -34,8 +34,8 @@ from fxp.ops import (
     Sigmoid,
     Tanh,
 )
-from fxp.ops.padding import Sides
-from fxp.ops.transposed import exchange_channels
+from fxp.graph.ops.padding import Sides
+from fxp.graph.ops.transposed import exchange_channels
 
 
 def pair(context: Context, name: str) -> tuple[int, int]:

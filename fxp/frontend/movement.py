@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fxp.extents import Extent
 from fxp.frontend.builder import Term, Weights
 from fxp.frontend.context import Context, Converter, shape_of
 from fxp.frontend.trace import difference, example_size
-from fxp.ops import Concat, Flatten, Pad, PixelShuffle, PixelUnshuffle, Slice
-from fxp.ops.movement import Axis
-from fxp.ops.padding import PaddingMode
+from fxp.graph.extents import Extent
+from fxp.graph.ops import Concat, Flatten, Pad, PixelShuffle, PixelUnshuffle, Slice
+from fxp.graph.ops.movement import Axis
+from fxp.graph.ops.padding import PaddingMode
 
 AXES: dict[int, Axis] = {1: "channel", 2: "row", 3: "column"}
 END = 1 << 62

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fxp.frontend.builder import Term
 from fxp.frontend.context import Context, Converter
-from fxp.ops import LocalResponseNorm, Softmax, SoftThreshold
+from fxp.graph.ops import LocalResponseNorm, Softmax, SoftThreshold
 
 
 def softmax(context: Context) -> Term:

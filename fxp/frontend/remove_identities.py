@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fxp.frontend.rewrite import rebuilt
 from fxp.graph import Graph
-from fxp.ops import (
+from fxp.graph.ops import (
     AveragePool,
     Concat,
     MaxPool,

@@ -10,8 +10,8 @@ from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Node as FxNode
 
-from fxp.extents import Dimension, Extent
 from fxp.frontend.errors import FrontendError
+from fxp.graph.extents import Dimension, Extent
 
 Size = int | torch.SymInt
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp.files import replace_file
-from fxp.lazy import lazy_import
+from fxp.support.errors import FxpError
+from fxp.support.files import replace_file
+from fxp.support.lazy import lazy_import
 
 from .sixteen_bits import is_deep, read_sixteen_bits, sixteen_to_eight_bits
 
@@ -32,7 +33,7 @@ IMAGE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".ti
 _FORMATS: Final = ("PNG", "JPEG", "BMP", "TIFF")
 
 
-class ImageError(ValueError):
+class ImageError(FxpError, ValueError):
     """An image file or folder cannot be used; the message is one line and names the path."""
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp.lazy import lazy_import
+from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fxp.lazy import lazy_import
-from fxp.metrics import psnr
+from fxp.imaging.metrics import psnr
+from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
     import skimage.metrics as skimage_metrics

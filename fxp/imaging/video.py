@@ -11,6 +11,8 @@ from typing import BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fxp.support.errors import FxpError
+
 MAGIC: Final = b"YUV4MPEG2"
 MAX_PIXELS: Final = 1 << 28
 """Largest frame that is read; a damaged header may announce any size."""
@@ -20,7 +22,7 @@ Frame = list[NDArray[np.uint8]]
 """One plane ``(H, W)`` for Y and each of Cb and Cr, or one image ``(H, W, 3)`` for RGB."""
 
 
-class VideoError(ValueError):
+class VideoError(FxpError, ValueError):
     """A video stream cannot be used; the message is one line."""
 
 

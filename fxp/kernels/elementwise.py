@@ -1,7 +1,7 @@
 """Element-wise kernels over ``(H, W, C)`` images.
 
 Rows are taken as flat vectors, so that the inner loops are long and contiguous. A `Start` says
-where in an image the band begins, as `fxp.ops.base.Window.start` returns it.
+where in an image the band begins, as `fxp.graph.ops.base.Window.start` returns it.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ def encode_decode(
     base_step: int,
     levels: int,
 ) -> None:
-    """Write what `fxp.ops.line_codec.LineCodec` defines.
+    """Write what `fxp.graph.ops.line_codec.LineCodec` defines.
 
     `band` begins at `first_column` of an image of `width` columns; `row` and `column` say where its
     first group begins in `image`, which holds whole groups.

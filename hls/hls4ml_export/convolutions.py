@@ -6,13 +6,13 @@ import numpy as np
 
 from fxp.formats import Format, IntArray
 from fxp.graph import Node
-from fxp.ops import (
+from fxp.graph.ops import (
     BicubicUpsample,
     BilinearUpsample,
     Conv2d,
     ConvTranspose2d,
 )
-from hls.hls4ml_export.layers import (
+from fxp.hls.hls4ml_export.layers import (
     Axis,
     ImageShape,
     Layer,
@@ -20,7 +20,7 @@ from hls.hls4ml_export.layers import (
     convolution,
     move,
 )
-from hls.hls4ml_export.lowering_state import (
+from fxp.hls.hls4ml_export.lowering_state import (
     Lowering,
     accumulator_type,
     padded,

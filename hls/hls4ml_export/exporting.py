@@ -18,17 +18,17 @@ from typing import Final, Literal, get_args
 
 import numpy as np
 
-from fxp.extents import Extent, evaluate_shape, fit_sizes
 from fxp.formats import dequantize
 from fxp.graph import Graph, Value
+from fxp.graph.extents import Extent, evaluate_shape, fit_sizes
+from fxp.graph.ops.base import GraphError
+from fxp.hls.hls4ml_export.layers import ExportError
+from fxp.hls.hls4ml_export.lowering import Lowering, lower
+from fxp.hls.hls4ml_export.project import FORMAT, MODEL, NOTES, HlsProject, Progress, write_notes
+from fxp.hls.hls4ml_export.verification import VerificationError, compare
+from fxp.hls.hls4ml_export.writing import INCLUDES, SHARED_ADDERS, Settings, write_project
 from fxp.model import FixedModel
-from fxp.ops.base import GraphError
 from fxp.store import save_graph
-from hls.hls4ml_export.layers import ExportError
-from hls.hls4ml_export.lowering import Lowering, lower
-from hls.hls4ml_export.project import FORMAT, MODEL, NOTES, HlsProject, Progress, write_notes
-from hls.hls4ml_export.verification import VerificationError, compare
-from hls.hls4ml_export.writing import INCLUDES, SHARED_ADDERS, Settings, write_project
 
 Backend = Literal["Vitis", "Vivado", "Catapult", "Quartus"]
 IoType = Literal["io_stream", "io_parallel"]

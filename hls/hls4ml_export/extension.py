@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from fxp.lazy import lazy_import
+from fxp.support.lazy import lazy_import
 
 hls4ml_layers: Any = lazy_import("hls4ml.model.layers", "hls")
 hls4ml_templates: Any = lazy_import("hls4ml.backends.template", "hls")

@@ -9,8 +9,9 @@ from typing import Any, Final
 import numpy as np
 
 from fxp.formats import Format, IntArray, Overflow, Quantization
-from fxp.ops.padding import NUMPY_MODES
-from hls.hls4ml_export.extension import MOVE, PIXEL
+from fxp.graph.ops.padding import NUMPY_MODES
+from fxp.hls.hls4ml_export.extension import MOVE, PIXEL
+from fxp.support.errors import FxpError
 
 ImageShape = tuple[int, int, int]
 """Channels, height, width."""
@@ -19,7 +20,7 @@ MAX_DOUBLE_BITS: Final = 53
 """hls4ml reads and writes values as double."""
 
 
-class ExportError(ValueError):
+class ExportError(FxpError, ValueError):
     """The graph cannot become an hls4ml project; the message names the node and its op."""
 
 

@@ -1,7 +1,7 @@
 """From the integer graph to layers of hls4ml: one function per op.
 
 hls4ml computes convolutions, matrix products, ReLU and element-wise arithmetic of equal shapes.
-Everything else is written with those or with the layers of `hls.hls4ml_export.extension`.
+Everything else is written with those or with the layers of `fxp.hls.hls4ml_export.extension`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 
 from fxp.formats import FormatError, Rounding
 from fxp.graph import Graph, Node
-from fxp.ops import (
+from fxp.graph.ops import (
     Add,
     BicubicUpsample,
     BilinearUpsample,
@@ -36,21 +36,21 @@ from fxp.ops import (
     Subtract,
     Tanh,
 )
-from fxp.ops.base import Op
-from hls.hls4ml_export import convolutions, movements, pixels
-from hls.hls4ml_export.layers import (
+from fxp.graph.ops.base import Op
+from fxp.hls.hls4ml_export import convolutions, movements, pixels
+from fxp.hls.hls4ml_export.layers import (
     ExportError,
     Layer,
     check_type,
     check_width,
 )
-from hls.hls4ml_export.lowering_state import (
+from fxp.hls.hls4ml_export.lowering_state import (
     Lowering,
 )
 
 MAX_READERS: Final = 7
 """hls4ml copies a stream for at most so many readers."""
-ALTERNATIVE: Final = "hls.emit_rtl may take it"
+ALTERNATIVE: Final = "fxp.hls.emit_rtl may take it"
 
 
 def lower(

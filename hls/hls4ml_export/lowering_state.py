@@ -9,7 +9,7 @@ from itertools import count
 
 from fxp.formats import Format, Overflow, Quantization, Rounding
 from fxp.graph import Graph, Node
-from hls.hls4ml_export.layers import (
+from fxp.hls.hls4ml_export.layers import (
     Axis,
     ExportError,
     ImageShape,

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from fxp.graph import Node
-from fxp.ops import (
+from fxp.graph.ops import (
     Nearest,
     Pad,
     PixelShuffle,
     PixelUnshuffle,
     Slice,
 )
-from hls.hls4ml_export.layers import (
+from fxp.hls.hls4ml_export.layers import (
     Axis,
     Layer,
     each_channel,
     move,
     pixel,
 )
-from hls.hls4ml_export.lowering_state import (
+from fxp.hls.hls4ml_export.lowering_state import (
     Lowering,
     source_of,
 )

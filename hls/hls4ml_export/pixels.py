@@ -8,21 +8,21 @@ import numpy as np
 
 from fxp.formats import Format
 from fxp.graph import Node
-from fxp.ops import (
+from fxp.graph.ops import (
     Add,
     Clamp,
     Multiply,
     Subtract,
 )
-from fxp.ops.base import Op
-from hls.hls4ml_export.layers import (
+from fxp.graph.ops.base import Op
+from fxp.hls.hls4ml_export.layers import (
     ExportError,
     Layer,
     Weights,
     each_channel,
     pixel,
 )
-from hls.hls4ml_export.lowering_state import (
+from fxp.hls.hls4ml_export.lowering_state import (
     Lowering,
     exact_type,
     source_of,

@@ -21,16 +21,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp.arguments import Arguments
-from fxp.container import FileError, object_values, parse_json, text_of
-from fxp.execution import Result, start
-from fxp.files import replace_file
+from fxp.executors.execution import Result, start
 from fxp.formats import IntArray
 from fxp.graph import Graph
-from fxp.lazy import lazy_import
-from fxp.ops.base import GraphError
+from fxp.graph.ops.base import GraphError
+from fxp.hls.hls4ml_export.writing import BUILD_SCRIPT, PROJECT_NAME, SIMULATOR
+from fxp.model.arguments import Arguments
 from fxp.store import load_graph
-from hls.hls4ml_export.writing import BUILD_SCRIPT, PROJECT_NAME, SIMULATOR
+from fxp.store.container import FileError, object_values, parse_json, text_of
+from fxp.support.errors import FxpError
+from fxp.support.files import replace_file
+from fxp.support.lazy import lazy_import
 
 hls4ml_backends: Any = lazy_import("hls4ml.backends", "hls")
 hls4ml_report: Any = lazy_import("hls4ml.report", "hls")
@@ -52,7 +53,7 @@ TOOLS: Final = {
 """Program of the vendor that makes hardware of a project."""
 
 
-class HlsError(RuntimeError):
+class HlsError(FxpError, RuntimeError):
     """A tool failed or is missing."""
 
 
@@ -167,7 +168,7 @@ class HlsProject:
         Raises
         ------
         HlsError
-            If the tool is not installed; `hls.emit_rtl` needs none.
+            If the tool is not installed; `fxp.hls.emit_rtl` needs none.
         """
         tool = TOOLS[self.backend]
         if shutil.which(tool) is None:

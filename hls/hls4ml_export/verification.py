@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from fxp.arguments import Arguments
 from fxp.formats import IntArray
 from fxp.graph import Graph
+from fxp.hls.hls4ml_export.project import HlsError, HlsProject, Progress
 from fxp.model import FixedModel
+from fxp.model.arguments import Arguments
 from fxp.store import graph_digest
-from hls.hls4ml_export.project import HlsError, HlsProject, Progress
 
 
 @dataclass(frozen=True)

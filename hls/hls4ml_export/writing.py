@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from fxp.lazy import lazy_import
-from hls.hls4ml_export import extension
-from hls.hls4ml_export.layers import ExportError, Layer
-from hls.hls4ml_export.lowering import Lowering
+from fxp.hls.hls4ml_export import extension
+from fxp.hls.hls4ml_export.layers import ExportError, Layer
+from fxp.hls.hls4ml_export.lowering import Lowering
+from fxp.support.lazy import lazy_import
 
 hls4ml_model: Any = lazy_import("hls4ml.model", "hls")
 hls4ml_config: Any = lazy_import("hls4ml.utils.config", "hls")

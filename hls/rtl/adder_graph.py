@@ -1,7 +1,7 @@
 """Products with constant matrices as graphs of shared adders, without any multiplier.
 
-`adder_graph` turns an integer matrix into an `AdderGraph`; `hls.rtl.adder_graph_verilog` writes one
-as a pipelined module.
+`adder_graph` turns an integer matrix into an `AdderGraph`; `fxp.hls.rtl.adder_graph_verilog` writes
+one as a pipelined module.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fxp.formats import IntArray
-from hls.rtl.adder_graph_schedule import adder_times
-from hls.rtl.adder_graph_search import Digits, Sum, shared_sums, signed_digits
+from fxp.hls.rtl.adder_graph_schedule import adder_times
+from fxp.hls.rtl.adder_graph_search import Digits, Sum, shared_sums, signed_digits
 
 MAX_WEIGHT_BITS = 18
 """Widest weight, sign included."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hls.rtl.adder_graph_search import Sum
+from fxp.hls.rtl.adder_graph_search import Sum
 
 
 def adder_times(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from numpy.typing import ArrayLike
 
 from fxp.formats import Format
-from hls.rtl.adder_graph import AdderGraph, Counts, adder_graph, range_bits
+from fxp.hls.rtl.adder_graph import AdderGraph, Counts, adder_graph, range_bits
 
 
 class ConstantMatrixModule(NamedTuple):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hls.rtl.core import Core, Port
-from hls.rtl.planning import Cost, Instance, Plan, Planned
-from hls.rtl.top import end_instances
+from fxp.hls.rtl.core import Core, Port
+from fxp.hls.rtl.planning import Cost, Instance, Plan, Planned
+from fxp.hls.rtl.top import end_instances
 
 
 def core_cost(core: Core, plan: Plan, output: Planned) -> Cost:

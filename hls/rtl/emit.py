@@ -10,16 +10,16 @@ from os import PathLike
 from pathlib import Path
 from typing import Final, get_args
 
-from fxp.extents import Extent
 from fxp.formats import Format
 from fxp.graph import Graph, Value
+from fxp.graph.extents import Extent
+from fxp.hls.rtl.core import Core, Multipliers, Port, Tap
+from fxp.hls.rtl.data_sheet import render_constraints, render_core_file, render_data_sheet
+from fxp.hls.rtl.layers import add_node
+from fxp.hls.rtl.planning import Lag, Plan, Planned, Stream, StreamingError, identifier
+from fxp.hls.rtl.top import render_top, scope_name, value_wires
 from fxp.model import FixedModel
 from fxp.store import graph_digest
-from hls.rtl.core import Core, Multipliers, Port, Tap
-from hls.rtl.data_sheet import render_constraints, render_core_file, render_data_sheet
-from hls.rtl.layers import add_node
-from hls.rtl.planning import Lag, Plan, Planned, Stream, StreamingError, identifier
-from hls.rtl.top import render_top, scope_name, value_wires
 
 LIBRARY: Final = Path(__file__).parent / "lib"
 MAX_SIZE: Final = 65535

@@ -13,7 +13,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp import ops
 from fxp.formats import (
     MAX_WIDTH,
     Format,
@@ -23,10 +22,10 @@ from fxp.formats import (
     requantize,
     saturation_limits,
 )
-from fxp.graph import Graph, Node
-from fxp.ops.line_codec import CodeLayout
-from fxp.ops.transposed import phases
-from hls.rtl.planning import (
+from fxp.graph import Graph, Node, ops
+from fxp.graph.ops.line_codec import CodeLayout
+from fxp.graph.ops.transposed import phases
+from fxp.hls.rtl.planning import (
     Accumulated,
     Cost,
     Plan,
@@ -38,8 +37,8 @@ from hls.rtl.planning import (
     signed_literal,
     verilog_bit,
 )
-from hls.rtl.sums import check_multiplier, signed_bits, weighted_sums
-from hls.rtl.windows import line_codec, window
+from fxp.hls.rtl.sums import check_multiplier, signed_bits, weighted_sums
+from fxp.hls.rtl.windows import line_codec, window
 
 ROUNDINGS: Final = (
     Rounding.FLOOR,

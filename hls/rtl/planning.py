@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fxp.formats import Format
+from fxp.support.errors import FxpError
 
 READ_CLOCKS = 2
 """Clocks from the read of a lag buffer to its data."""
 
 
-class StreamingError(ValueError):
+class StreamingError(FxpError, ValueError):
     """A network, or what is asked of its core, cannot be a streaming core."""
 
 

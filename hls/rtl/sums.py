@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from fxp.formats import Format
 from fxp.graph import Node
-from hls.rtl.adder_graph import MAX_WEIGHT_BITS
-from hls.rtl.adder_graph_verilog import constant_matrix_module
-from hls.rtl.planning import (
+from fxp.hls.rtl.adder_graph import MAX_WEIGHT_BITS
+from fxp.hls.rtl.adder_graph_verilog import constant_matrix_module
+from fxp.hls.rtl.planning import (
     Cost,
     Plan,
     Stream,

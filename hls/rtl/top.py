@@ -5,8 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Mapping
 
-from hls.rtl.core import Core
-from hls.rtl.planning import Assignment, Cost, Instance, Path, Plan, Planned, identifier
+from fxp.hls.rtl.core import Core
+from fxp.hls.rtl.planning import Assignment, Cost, Instance, Path, Plan, Planned, identifier
 
 INDENT = "  "
 

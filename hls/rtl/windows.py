@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from fxp.ops.line_codec import GROUP, SHIFT_BITS, CodeLayout
-from hls.rtl.planning import Codes, Cost, Lag, Plan, Stream, verilog_bit
+from fxp.graph.ops.line_codec import GROUP, SHIFT_BITS, CodeLayout
+from fxp.hls.rtl.planning import Codes, Cost, Lag, Plan, Stream, verilog_bit
 
 CODEC_CLOCKS: Final = 12
 CODEC_QUEUE: Final = 16

@@ -14,14 +14,14 @@ from rich.console import Console
 from rich.table import Table
 
 import fxp
-import hls
-from fxp.files import replace_file
-from hls.rtl.core import Core, Multipliers
-from hls.synth.harness import ports_of
-from hls.synth.placement import PLACED_TARGET, Placement, place
-from hls.synth.synthesis import Synthesis, synthesize
-from hls.synth.targets import RESOURCE_NAMES, TARGETS, Resources, Target
-from hls.synth.tools import SynthesisError
+from fxp import hls
+from fxp.hls.rtl.core import Core, Multipliers
+from fxp.hls.synth.harness import ports_of
+from fxp.hls.synth.placement import PLACED_TARGET, Placement, place
+from fxp.hls.synth.synthesis import Synthesis, synthesize
+from fxp.hls.synth.targets import RESOURCE_NAMES, TARGETS, Resources, Target
+from fxp.hls.synth.tools import SynthesisError
+from fxp.support.files import replace_file
 
 TargetName = Literal["ecp5-85k", "xilinx-us"]
 assert get_args(TargetName) == tuple(TARGETS)

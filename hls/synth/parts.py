@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from hls.synth.tools import run_tool
+from fxp.hls.synth.tools import run_tool
 
 Progress = Callable[[int, int], None]
 """Told how many parts are finished, of how many."""

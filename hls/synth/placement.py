@@ -8,16 +8,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hls.synth.harness import Port, harness
-from hls.synth.multiplier_registers import (
+from fxp.hls.synth.harness import Port, harness
+from fxp.hls.synth.multiplier_registers import (
     INSIDE_NS,
     MULTIPLIER,
     pack_multiplier_registers,
     registered_on_both_sides,
 )
-from hls.synth.synthesis import synthesize
-from hls.synth.targets import TARGETS
-from hls.synth.tools import SynthesisError, run_tool
+from fxp.hls.synth.synthesis import synthesize
+from fxp.hls.synth.targets import TARGETS
+from fxp.hls.synth.tools import SynthesisError, run_tool
 
 PLACED_TARGET = "ecp5-85k"
 """The only target with open placement and routing."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hls.synth.parts import Progress, elaborate, module_key, synthesize_parts
-from hls.synth.targets import Resources, Target
-from hls.synth.tools import SynthesisError, run_tool
+from fxp.hls.synth.parts import Progress, elaborate, module_key, synthesize_parts
+from fxp.hls.synth.targets import Resources, Target
+from fxp.hls.synth.tools import SynthesisError, run_tool
 
 _DISTRIBUTED_ROWS = 256
 

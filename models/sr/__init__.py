@@ -9,15 +9,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .baselines import ESPCN, FSRCNN, SRCNN, VDSR
-    from .data import DataError, degrade, modcrop, read_folder
-    from .degradation import Degradation
-    from .fixed import load
-    from .measure import bicubic_scores, luma_scores, scores
-    from .networks import KimSR
-    from .patches import TrainingSet
-    from .pipeline import PIXEL, Enlarger, enlarge, enlarge_float
-    from .weights_file import WeightsError, load_float, read_metadata, save_float
+    from fxp.models.sr.baselines import ESPCN, FSRCNN, SRCNN, VDSR
+    from fxp.models.sr.data import DataError, degrade, modcrop, read_folder
+    from fxp.models.sr.degradation import Degradation
+    from fxp.models.sr.fixed import load
+    from fxp.models.sr.measure import bicubic_scores, luma_scores, scores
+    from fxp.models.sr.networks import KimSR
+    from fxp.models.sr.patches import TrainingSet
+    from fxp.models.sr.pipeline import PIXEL, Enlarger, enlarge, enlarge_float
+    from fxp.models.sr.weights_file import WeightsError, load_float, read_metadata, save_float
 
 __all__ = [
     "ESPCN",

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from fxp.imaging.colour import luma
 from fxp.imaging.files import image_paths, read_image
 from fxp.imaging.resize import imresize
+from fxp.support.errors import FxpError
 
 SET_SIZES: Final = {"Set5": 5, "Set14": 14, "B100": 100, "T91": 91, "BSD200": 200}
 """Number of images of the published sets."""
 
 
-class DataError(ValueError):
+class DataError(FxpError, ValueError):
     """Training data cannot be used; the message is one line."""
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fxp.imaging.quality import to_codes
 from fxp.imaging.resize import imresize
-from fxp.lazy import lazy_import
+from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -21,9 +21,9 @@ from fxp.imaging.files import read_image, write_image
 from fxp.imaging.montage import side_by_side
 from fxp.imaging.quality import Quality, compare, to_codes
 from fxp.imaging.resize import imresize
-from fxp.lazy import lazy_import
-from models import sr
-from models.sr.fixed import low_resolution, quantize_shipped
+from fxp.models import sr
+from fxp.models.sr.fixed import low_resolution, quantize_shipped
+from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
     import skimage.data as skimage_data
@@ -153,7 +153,7 @@ def _check(model: fxp.FixedModel, small: NDArray[np.uint8], threads: int | None)
     top, left = (max(size - CROP, 0) // 2 for size in luma.shape)
     crop = luma[top : top + CROP, left : left + CROP]
     fast = model.run_raw(crop, threads=threads)
-    slow = fxp.oracle.run(model.graph, [crop[None]]).outputs[0][0]
+    slow = fxp.executors.oracle.run(model.graph, [crop[None]]).outputs[0][0]
     if not np.array_equal(fast, slow):
         raise RuntimeError("the engine and the oracle differ; please report this")
     return fast.size

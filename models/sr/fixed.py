@@ -1,6 +1,6 @@
 """The shipped fixed-point models: loaded by name, and made from the trained weights.
 
-``python -m models.sr.fixed`` makes every file again, byte for byte.
+``python -m fxp.models.sr.fixed`` makes every file again, byte for byte.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import fxp
 from fxp.imaging.colour import luma
 from fxp.imaging.quality import to_codes
 from fxp.imaging.resize import imresize
-from fxp.lazy import lazy_import
+from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
     import skimage.data as skimage_data
     import torch
 
-    from .networks import KimSR
+    from fxp.models.sr.networks import KimSR
 else:
     skimage_data = lazy_import("skimage.data", "cli")
     torch = lazy_import("torch", "torch")
@@ -80,7 +80,7 @@ def calibration_images(scale: int = 2) -> list[NDArray[np.float64]]:
 def formats(scale: int = 2) -> dict[str, Any]:
     """Return the arguments of `fxp.quantize` that all networks here share, by name."""
     # Late, so that models are named and loaded without PyTorch.
-    from .pipeline import PIXEL
+    from fxp.models.sr.pipeline import PIXEL
 
     return {
         "calibration": calibration_images(scale),
@@ -92,8 +92,9 @@ def formats(scale: int = 2) -> dict[str, Any]:
 def refined(network: KimSR, *, weight_bits: int, activation_bits: int) -> KimSR:
     """Return a network with the weights of its refined fixed-point model, as real numbers.
 
-    Channels are equalized, and the rounding of every weight is learned; see `fxp.refinement`. A
-    training with roundings that starts here starts from what is possible without it.
+    Channels are equalized, and the rounding of every weight is learned; see
+    `fxp.quantization.refinement`. A training with roundings that starts here starts from what is
+    possible without it.
     """
     model = fxp.quantize(
         network,
@@ -128,7 +129,7 @@ def quantize_shipped(
     name: str, *, weight_bits: int = 10, activation_bits: int = 14
 ) -> fxp.FixedModel:
     """Quantize shipped weights; see `quantize_network`."""
-    from .weights_file import load_float
+    from fxp.models.sr.weights_file import load_float
 
     model = quantize_network(
         load_float(name),

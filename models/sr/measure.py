@@ -16,8 +16,7 @@ from torch import nn
 from fxp.imaging.quality import Quality, compare, to_codes
 from fxp.imaging.resize import imresize
 from fxp.model import FixedModel
-
-from .data import degrade, modcrop
+from fxp.models.sr.data import degrade, modcrop
 
 Enlarge = Callable[[NDArray[np.float64]], NDArray]
 """Maps low-resolution luma in 8-bit codes, (H, W), to (scale*H, scale*W)."""

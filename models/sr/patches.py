@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fxp.imaging.colour import luma
-
-from .data import DataError, degrade, modcrop
+from fxp.models.sr.data import DataError, degrade, modcrop
 
 Shrink = Callable[[NDArray[np.uint8], int, int], NDArray]
 """Maps image, scale and a seed to the low-resolution image in units of 8-bit codes."""

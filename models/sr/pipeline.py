@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fxp import Constant, Extent, FixedModel, Format, Graph, Node, Quantization, Value, oracle
+from fxp import Constant, Extent, FixedModel, Format, Graph, Node, Quantization, Value
+from fxp.executors import oracle
 from fxp.filters.colour import FRAC, OFFSETS, TO_RGB, TO_YCBCR
+from fxp.graph.ops import BicubicUpsample, Concat, Conv2d, PixelShuffle
 from fxp.imaging.colour import rgb_to_ycbcr, ycbcr_to_rgb
 from fxp.imaging.quality import to_codes
 from fxp.imaging.resize import imresize
 from fxp.imaging.sixteen_bits import sixteen_to_eight_bits
-from fxp.lazy import lazy_import
-from fxp.ops import BicubicUpsample, Concat, Conv2d, PixelShuffle
-
-from .strips import in_strips
+from fxp.models.sr.strips import in_strips
+from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
     import torch

@@ -8,10 +8,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from .networks import KimSROptions, SkipSource
+from fxp.models.sr.networks import KimSROptions, SkipSource
+from fxp.support.errors import FxpError
 
 
-class TrainingError(ValueError):
+class TrainingError(FxpError, ValueError):
     """Training cannot start or go on; the message is one line."""
 
 
@@ -72,7 +73,7 @@ class Settings:
     compiled
         Whether torch.compile fuses the step.
     branches
-        Train every kernel as a sum of parallel branches; see `models.sr.branches`.
+        Train every kernel as a sum of parallel branches; see `fxp.models.sr.branches`.
     rescale
         Train on the images shrunk to 90, 80, 70 and 60 % as well.
     images
@@ -148,7 +149,7 @@ class Settings:
     def command(self) -> str:
         """Return the command line of this run, with placeholders for the paths."""
         default = asdict(Settings())
-        words = ["python -m models.sr.train --data DIR --out FILE"]
+        words = ["python -m fxp.models.sr.train --data DIR --out FILE"]
         for name, value in asdict(self).items():
             option = name.replace("_", "-")
             if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Train KimSR: ``python -m models.sr.train --data DIR --out FILE.safetensors``.
+"""Train KimSR: ``python -m fxp.models.sr.train --data DIR --out FILE.safetensors``.
 
 ``DIR`` holds the image folders T91 and BSD200 (training) and, for information only, Set5. Every
 twentieth BSD200 image is held out; the weights kept are those with the best PSNR on these, so
@@ -26,14 +26,13 @@ from fxp.imaging.colour import luma
 from fxp.imaging.files import image_paths, read_image
 from fxp.imaging.quality import to_codes
 from fxp.imaging.resize import imresize
-
-from .data import DataError, data_folder
-from .degradation import Degradation
-from .networks import KimSR
-from .patches import Shrink, TrainingSet, bicubic
-from .settings import Images, Loss, Optimizer, Precision, Settings, TrainingError
-from .trainer import TRAINING_FOLDERS, Pictures, Trainer
-from .weights_file import load_float, save_float
+from fxp.models.sr.data import DataError, data_folder
+from fxp.models.sr.degradation import Degradation
+from fxp.models.sr.networks import KimSR
+from fxp.models.sr.patches import Shrink, TrainingSet, bicubic
+from fxp.models.sr.settings import Images, Loss, Optimizer, Precision, Settings, TrainingError
+from fxp.models.sr.trainer import TRAINING_FOLDERS, Pictures, Trainer
+from fxp.models.sr.weights_file import load_float, save_float
 
 HELD_OUT_EVERY = 20
 RESCALED = (0.9, 0.8, 0.7, 0.6)

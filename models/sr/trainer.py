@@ -18,14 +18,13 @@ from pytorch_optimizer import SOAP
 from torch import Tensor, nn
 
 import fxp
-from fxp.files import replace_file
-
-from .branches import add_branches
-from .fixed import formats, quantize_network, refined
-from .measure import by_fixed, by_network, pair_scores
-from .networks import KimSR
-from .patches import Batch, Pair, TrainingSet
-from .settings import Loss, Optimizer, Precision, Settings, TrainingError
+from fxp.models.sr.branches import add_branches
+from fxp.models.sr.fixed import formats, quantize_network, refined
+from fxp.models.sr.measure import by_fixed, by_network, pair_scores
+from fxp.models.sr.networks import KimSR
+from fxp.models.sr.patches import Batch, Pair, TrainingSet
+from fxp.models.sr.settings import Loss, Optimizer, Precision, Settings, TrainingError
+from fxp.support.files import replace_file
 
 Pictures = list[NDArray[np.uint8]]
 

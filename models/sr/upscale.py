@@ -24,7 +24,6 @@ from rich.progress import (
 )
 
 from fxp.cli.sources import check_target, folder_targets
-from fxp.files import replacing
 from fxp.imaging import video
 from fxp.imaging.files import (
     IMAGE_SUFFIXES,
@@ -35,7 +34,8 @@ from fxp.imaging.files import (
     write_image,
 )
 from fxp.imaging.video import Frame, Layout, VideoError, VideoFormat
-from models import sr
+from fxp.models import sr
+from fxp.support.files import replacing
 
 STREAM = "-"
 Y4M = ".y4m"

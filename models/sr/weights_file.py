@@ -12,14 +12,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from fxp.files import replace_file
-
-from .networks import KimSR
+from fxp.models.sr.networks import KimSR
+from fxp.support.errors import FxpError
+from fxp.support.files import replace_file
 
 WEIGHTS_FOLDER = Path(__file__).parent / "weights"
 
 
-class WeightsError(ValueError):
+class WeightsError(FxpError, ValueError):
     """A weights file cannot be used; the message is one line and names the file."""
 
 

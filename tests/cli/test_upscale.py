@@ -17,6 +17,7 @@ from PIL import Image
 
 from fxp import Extent, FixedModel, Graph, Node, Quantization, Value
 from fxp.cli import main
+from fxp.graph.ops import Nearest, Relu
 from fxp.imaging.files import read_image, write_image
 from fxp.imaging.video import (
     Frame,
@@ -27,9 +28,8 @@ from fxp.imaging.video import (
     read_header,
     write_frame,
 )
-from fxp.ops import Nearest, Relu
-from models import sr
-from models.sr.upscale import DEPTH, overlapped
+from fxp.models import sr
+from fxp.models.sr.upscale import DEPTH, overlapped
 
 
 @pytest.fixture(scope="module")

@@ -11,16 +11,16 @@ import numpy as np
 from cases import assert_same, fill
 from numpy.typing import ArrayLike, NDArray
 
-from fxp import oracle
 from fxp.engine import Engine, Options, Plan
 from fxp.engine.plan import Memory
 from fxp.engine.schedule import ALIGNMENT
-from fxp.execution import Result
-from fxp.extents import Extent
+from fxp.executors import oracle
+from fxp.executors.execution import Result
 from fxp.formats import Format, IntArray, Overflow, Quantization, Rounding
 from fxp.graph import Constant, Graph, Node, State, Value
+from fxp.graph.extents import Extent
+from fxp.graph.ops import Conv2d, Op, Operand
 from fxp.kernels.host import FEW, MANY_NARROW, MANY_WIDE
-from fxp.ops import Conv2d, Op, Operand
 
 BYTE = Format(8, 4)
 PIXEL = Format(14, 14, signed=False)

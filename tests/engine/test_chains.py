@@ -21,11 +21,11 @@ from engine_graphs import (
     rounded,
 )
 
-from fxp import oracle
 from fxp.engine import Engine
+from fxp.executors import oracle
 from fxp.formats import Format, FormatError, Overflow, Quantization, Rounding
 from fxp.graph import Graph
-from fxp.ops import (
+from fxp.graph.ops import (
     Accumulator,
     Add,
     Clamp,

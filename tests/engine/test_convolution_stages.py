@@ -26,11 +26,11 @@ from engine_graphs import (
     same_padding,
 )
 
-from fxp import oracle
 from fxp.engine import Engine
+from fxp.executors import oracle
 from fxp.formats import Format
 from fxp.graph import Graph
-from fxp.ops import Add, Conv2d, ConvTranspose2d, GraphError, Linear, PixelShuffle, Relu
+from fxp.graph.ops import Add, Conv2d, ConvTranspose2d, GraphError, Linear, PixelShuffle, Relu
 
 T = TypeVar("T")
 

@@ -11,9 +11,9 @@ from numba import cfunc
 
 from fxp.formats import Format, IntArray, Overflow, Quantization, Rounding
 from fxp.graph import Graph
+from fxp.graph.ops import Add, Conv2d, PixelShuffle, Relu
 from fxp.kernels import commands, pair_mac, tiles
 from fxp.kernels.host import FEW
-from fxp.ops import Add, Conv2d, PixelShuffle, Relu
 
 FIRST, LAST = -(2**31), 2**31 - 1
 INT16 = Format(16, 0)

@@ -10,16 +10,16 @@ import pytest
 from engine_graphs import BYTE, OPTIONS, Network, Run, compare, random_images
 from numpy.typing import NDArray
 
-from fxp import oracle
 from fxp.engine import Engine, Options, Plan
 from fxp.engine import plan as plan_module
 from fxp.engine import schedule as schedule_module
 from fxp.engine.plan import Pieces
 from fxp.engine.stages import CommandStage
-from fxp.execution import Result
+from fxp.executors import oracle
+from fxp.executors.execution import Result
 from fxp.formats import Format, IntArray
 from fxp.graph import Graph
-from fxp.ops import Add, PixelShuffle, Relu
+from fxp.graph.ops import Add, PixelShuffle, Relu
 
 NARROW = Options(band_rows=2, workspace_bytes=1)
 RUN: Run = (1, False, False)

@@ -12,15 +12,15 @@ from engine_graphs import BYTE, OPTIONS, RUNS, Network, compare, plan_of, random
 from hypothesis import HealthCheck, Phase, given, settings
 from random_graphs import GraphExample, graphs
 
-from fxp import oracle
 from fxp.engine import Engine, Options, Plan
 from fxp.engine.engine import MAX_PLANS
 from fxp.engine.plan import Pieces
 from fxp.engine.schedule import ALIGNMENT
+from fxp.executors import oracle
 from fxp.formats import Format
 from fxp.graph import Graph
+from fxp.graph.ops import Add, ConvTranspose2d, PixelShuffle, Relu, Sigmoid
 from fxp.kernels import tiles
-from fxp.ops import Add, ConvTranspose2d, PixelShuffle, Relu, Sigmoid
 
 HEIGHT, WIDTH = 10, 12
 PIXELS = HEIGHT * WIDTH

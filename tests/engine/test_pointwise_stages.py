@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from cases import CASES, Case, Example, RandomChoices, Template, build
 
-from fxp import oracle
 from fxp.engine import Engine, Options
 from fxp.engine.plan import Pieces
 from fxp.engine.stages import CommandStage
-from fxp.execution import Result
+from fxp.executors import oracle
+from fxp.executors.execution import Result
 from fxp.formats import Format, Overflow, Quantization, Rounding
 from fxp.graph import Constant, Graph, Node, Value
-from fxp.ops import (
+from fxp.graph.ops import (
     Accumulator,
     Add,
     AveragePool,

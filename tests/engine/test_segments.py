@@ -22,16 +22,15 @@ from engine_graphs import (
 from hypothesis import HealthCheck, Phase, given, settings
 from random_graphs import Builder, GraphExample, graphs
 
-from fxp import oracle
 from fxp.engine import Engine, Options
 from fxp.engine import plan as plan_module
 from fxp.engine import schedule as schedule_module
 from fxp.engine.plan import Pieces
 from fxp.engine.schedule import Schedule, Segment, Span, schedule
+from fxp.executors import oracle
 from fxp.formats import Format, Overflow, Quantization, Rounding
 from fxp.graph import Graph
-from fxp.kernels.commands import FIRST_COLUMN, copy_rows
-from fxp.ops import (
+from fxp.graph.ops import (
     Accumulator,
     Add,
     AveragePool,
@@ -51,6 +50,7 @@ from fxp.ops import (
     Slice,
     Subtract,
 )
+from fxp.kernels.commands import FIRST_COLUMN, copy_rows
 
 SMALL = Format(7, 3)
 UNCOUNTED = ((1, False, False), (3, False, False))

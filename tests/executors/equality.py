@@ -10,13 +10,13 @@ import pytest
 import torch
 from cases import assert_same
 
-from fxp import oracle, torch_forward
 from fxp.engine import Engine
-from fxp.execution import Result
+from fxp.executors import oracle, torch_forward
+from fxp.executors.execution import Result
 from fxp.export.onnx import to_onnx
 from fxp.formats import IntArray, Overflow, dequantize
 from fxp.graph import Graph, Node
-from fxp.ops.base import GraphError
+from fxp.graph.ops.base import GraphError
 
 Arrays = Sequence[IntArray]
 States = Mapping[str, IntArray]

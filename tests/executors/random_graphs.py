@@ -19,10 +19,10 @@ from cases import (
 )
 from hypothesis import strategies as st
 
-from fxp.extents import Extent, Shape
 from fxp.formats import Format, IntArray, Overflow, Quantization
 from fxp.graph import Constant, Graph, Node, State, Value
-from fxp.ops import (
+from fxp.graph.extents import Extent, Shape
+from fxp.graph.ops import (
     Accumulator,
     Add,
     Concat,

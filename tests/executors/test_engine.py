@@ -21,7 +21,7 @@ from equality import check_engine, run_oracle
 from hypothesis import given, settings
 
 from fxp.engine import Engine, Options
-from fxp.ops import GraphError
+from fxp.graph.ops import GraphError
 
 
 def check(example: Example, options: Options | None = None) -> int:

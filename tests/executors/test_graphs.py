@@ -19,14 +19,14 @@ from equality import (
 from hypothesis import HealthCheck, Phase, find, given, settings
 from random_graphs import GraphExample, graphs, random_inputs
 
-from fxp import oracle
 from fxp.engine import Engine, Options
 from fxp.engine.stages import BandStage
+from fxp.executors import oracle
 from fxp.export.onnx import to_onnx
 from fxp.formats import Format, Quantization
 from fxp.graph import Graph, Node, State, Value
-from fxp.ops import REGISTRY, Add, Concat, GraphError, Relu
-from fxp.ops.base import Window
+from fxp.graph.ops import REGISTRY, Add, Concat, GraphError, Relu
+from fxp.graph.ops.base import Window
 
 thorough = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -13,14 +13,14 @@ from cases import COMPARISONS, assert_same
 from equality import check_engine, check_onnx, check_torch, onnx_session, session_of
 from onnx import numpy_helper
 
-from fxp import oracle, torch_forward
 from fxp.engine import Engine, Options, stages
-from fxp.execution import Result
+from fxp.executors import oracle, torch_forward
+from fxp.executors.execution import Result
 from fxp.export.onnx import to_onnx
-from fxp.extents import Extent
 from fxp.formats import Format, IntArray, Overflow, Quantization, Rounding
 from fxp.graph import Constant, Graph, Node, Value
-from fxp.ops import Add, Conv2d, Prelu, Requantize, Tanh, convolution
+from fxp.graph.extents import Extent
+from fxp.graph.ops import Add, Conv2d, Prelu, Requantize, Tanh, convolution
 
 SOURCE, RESULT = Format(8, 4), Format(5, 2)
 CODES = np.arange(SOURCE.min_raw, SOURCE.max_raw + 1).reshape(1, 16, 16)

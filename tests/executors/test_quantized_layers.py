@@ -9,10 +9,10 @@ from equality import check_engine, check_onnx, check_torch
 from torch import nn
 
 import fxp
-from fxp import oracle
+from fxp.executors import oracle
 from fxp.formats import quantize
-from fxp.metrics import sqnr
-from fxp.ops import GraphError
+from fxp.graph.ops import GraphError
+from fxp.imaging.metrics import sqnr
 
 
 def quantized(model: nn.Module, data: torch.Tensor, **options) -> tuple[fxp.FixedModel, float]:

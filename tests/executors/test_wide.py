@@ -11,12 +11,12 @@ import torch
 from cases import MODES, WIDE_CASES, Case, RandomChoices, build, product
 from equality import check_engine, check_onnx, check_torch, onnx_refuses, run_oracle, torch_refuses
 
-from fxp import oracle, torch_forward
 from fxp.engine import Engine, Options
+from fxp.executors import oracle, torch_forward
 from fxp.export.onnx import to_onnx
 from fxp.formats import Format, Quantization, Rounding
 from fxp.graph import Constant, Graph, Node, Value
-from fxp.ops import Add, Clamp, GraphError, Linear, Op, Prelu, Requantize, Subtract
+from fxp.graph.ops import Add, Clamp, GraphError, Linear, Op, Prelu, Requantize, Subtract
 
 WIDE = [(count, case) for count, cases in WIDE_CASES.items() for case in cases]
 

@@ -11,7 +11,7 @@ import pytest
 import fxp.filters
 from fxp.filters.colour import rgb_to_ycbcr_graph, ycbcr_to_rgb_graph
 from fxp.filters.filtering import PADDING_MODES
-from fxp.ops.padding import NUMPY_MODES
+from fxp.graph.ops.padding import NUMPY_MODES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "filters.md").read_text(encoding="utf-8")
 

@@ -14,7 +14,7 @@ import fxp
 from fxp.filters import apply_table, gamma_table, table_graph
 from fxp.formats import Format, Quantization
 from fxp.graph import Constant, Graph, Node, Value
-from fxp.ops import StoredTable
+from fxp.graph.ops import StoredTable
 
 BYTE = Format(8, 0, signed=False)
 

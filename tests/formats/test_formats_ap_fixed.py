@@ -9,7 +9,6 @@ import pytest
 from ap_fixed_program import ApFixedProgram, double_cases, header_folder, raw_cases
 from numpy.typing import NDArray
 
-from fxp import formats as formats_module
 from fxp.formats import (
     Format,
     FormatError,
@@ -17,6 +16,7 @@ from fxp.formats import (
     Overflow,
     Quantization,
     Rounding,
+    conversion,
     quantize,
     requantize,
 )
@@ -140,7 +140,7 @@ def test_comparison_notices_a_wrong_rounding(
     program: ApFixedProgram, asked: Rounding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the rounding of any other mode patched in, the header disagrees."""
-    original = formats_module._round_right
+    original = conversion._round_right
     case, results = next(
         (case, results)
         for case, results in zip(program.raw_cases, program.raw_results, strict=True)
@@ -150,7 +150,9 @@ def test_comparison_notices_a_wrong_rounding(
     agreeing = []
     for used in Rounding:
         monkeypatch.setattr(
-            formats_module, "_round_right", lambda r, s, _, used=used: original(r, s, used)
+            conversion,
+            "_round_right",
+            lambda r, s, _, used=used: original(r, s, used),
         )
         ours = requantize(case.raw, case.source.frac, case.target, asked, Overflow.SATURATE)
         if np.array_equal(ours, theirs):

@@ -23,13 +23,14 @@ from formats_exact import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fxp import formats as formats_module
 from fxp.formats import (
     Format,
     FormatError,
     Overflow,
+    Quantization,
     Rounding,
     check_raw,
+    conversion,
     dequantize,
     overflow_mask,
     quantize,
@@ -334,7 +335,7 @@ def test_limits(target: Format) -> None:
 def test_reference_notices_a_wrong_rounding(
     patched: Rounding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = formats_module._round_right
+    original = conversion._round_right
     raws = list(range(-64, 64))
     values = [exact_value(raw, 3) for raw in raws]
     target = Format(16, 0)
@@ -342,7 +343,9 @@ def test_reference_notices_a_wrong_rounding(
     assert requantize(raws, 3, target, patched).tolist() == expected
     for wrong in set(Rounding) - {patched}:
         monkeypatch.setattr(
-            formats_module, "_round_right", lambda r, s, _, wrong=wrong: original(r, s, wrong)
+            conversion,
+            "_round_right",
+            lambda r, s, _, wrong=wrong: original(r, s, wrong),
         )
         assert requantize(raws, 3, target, patched).tolist() != expected
 
@@ -386,6 +389,6 @@ DOCUMENTED = [
 
 @pytest.mark.parametrize(("name", "value", "expected"), DOCUMENTED)
 def test_documented_examples(name: str, value: float, expected: float) -> None:
-    kind = formats_module.Quantization.parse(name)
+    kind = Quantization.parse(name)
     raw = quantize(value, kind.format, kind.rounding, kind.overflow)
     assert dequantize(raw, kind.format) == expected

@@ -6,10 +6,10 @@ import warnings
 import torch
 from torch import nn
 
-from fxp.extents import Extent
+from fxp.executors.torch_forward import run
 from fxp.frontend import from_torch
 from fxp.graph import Graph
-from fxp.torch_forward import run
+from fxp.graph.extents import Extent
 
 
 class Function(nn.Module):

@@ -8,10 +8,10 @@ from frontend_checks import Function, OneInput, TwoInputs, compare, converted, p
 from torch import nn
 from torch.nn import functional
 
-from fxp.extents import Extent
+from fxp.executors.torch_forward import run
 from fxp.frontend import FrontendError, from_torch
-from fxp.ops import Add, Conv2d, Flatten, GraphError, Multiply, Requantize, Slice
-from fxp.torch_forward import run
+from fxp.graph.extents import Extent
+from fxp.graph.ops import Add, Conv2d, Flatten, GraphError, Multiply, Requantize, Slice
 
 CLOSE = 1e-12
 

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional
 
 from fxp.frontend import FrontendError, from_torch
-from fxp.ops import LocalResponseNorm, Relu, Softmax, SoftThreshold, Subtract
+from fxp.graph.ops import LocalResponseNorm, Relu, Softmax, SoftThreshold, Subtract
 
 CLOSE = 1e-12
 IMAGE = (1, 6, 12, 16)

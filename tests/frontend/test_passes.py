@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from fxp.extents import Extent
 from fxp.frontend import fold_padding, remove_dead_code, remove_identities
 from fxp.graph import Constant, Graph, Node, State, Value
-from fxp.ops import Concat, Conv2d, Nearest, Pad, Relu, Requantize, Slice
+from fxp.graph.extents import Extent
+from fxp.graph.ops import Concat, Conv2d, Nearest, Pad, Relu, Requantize, Slice
 
 IMAGE = Value("x", (1, Extent("H"), Extent("W")))
 WEIGHT = Constant("w", np.ones((1, 1, 3, 3)))

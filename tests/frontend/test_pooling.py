@@ -14,12 +14,12 @@ from torch.nn import functional
 
 import fxp
 from fxp import Extent
+from fxp.executors.torch_forward import run
 from fxp.formats import Format
 from fxp.frontend import from_torch
 from fxp.graph import Graph
-from fxp.ops import AveragePool, MaxPool, MaxPoolIndices
-from fxp.ops.base import Operand
-from fxp.torch_forward import run
+from fxp.graph.ops import AveragePool, MaxPool, MaxPoolIndices
+from fxp.graph.ops.base import Operand
 
 GEOMETRIES = [
     (window, stride, padding)
@@ -210,7 +210,7 @@ def test_indices_are_never_rounded():
 
 
 def test_indices_with_fraction_bits_are_refused():
-    nodes = (fxp.Node("y", fxp.ops.MaxUnpool(), ("x", "i"), fxp.Quantization(Format(4, 0))),)
+    nodes = (fxp.Node("y", fxp.graph.ops.MaxUnpool(), ("x", "i"), fxp.Quantization(Format(4, 0))),)
     inputs = [fxp.Value(name, (1, 2, 2), Format(4, frac)) for name, frac in (("x", 2), ("i", 1))]
     with pytest.raises(fxp.GraphError, match="without fraction bits"):
         Graph("g", tuple(inputs), nodes, ("y",))

@@ -6,9 +6,9 @@ from frontend_checks import OneInput, TwoInputs, compare, converted
 from torch import nn
 from torch.nn import functional
 
-from fxp.extents import Extent
 from fxp.frontend import FrontendError, from_torch
-from fxp.ops import Add, Concat, Conv2d, ConvTranspose2d, Relu
+from fxp.graph.extents import Extent
+from fxp.graph.ops import Add, Concat, Conv2d, ConvTranspose2d, Relu
 
 CLOSE = 1e-12
 IMAGE = (1, 4, 12, 16)

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fxp.extents import Extent
 from fxp.formats import Format, Overflow, Quantization, Rounding, requantize
 from fxp.graph import MAX_CHANNELS, MAX_ELEMENTS, Constant, Graph, Node, Value
-from fxp.ops import REGISTRY, BicubicUpsample, BilinearUpsample, Conv2d, Op
-from fxp.ops.base import Operand
-from fxp.ops.pooling import GLOBAL_FRAC, MAX_PIXELS, RECIPROCAL_BITS, reciprocal
+from fxp.graph.extents import Extent
+from fxp.graph.ops import REGISTRY, BicubicUpsample, BilinearUpsample, Conv2d, Op
+from fxp.graph.ops.base import Operand
+from fxp.graph.ops.pooling import GLOBAL_FRAC, MAX_PIXELS, RECIPROCAL_BITS, reciprocal
 
 DOCS = Path(__file__).parents[2] / "docs"
 SEMANTICS = (DOCS / "number-semantics.md").read_text(encoding="utf-8")

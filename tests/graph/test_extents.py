@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fxp.extents import Extent, evaluate_shape, shape_text
+from fxp.graph.extents import Extent, evaluate_shape, shape_text
 
 light = settings(deadline=None, max_examples=200)
 H = Extent("H")

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fxp.execution import start
-from fxp.extents import Extent, evaluate_shape
+from fxp.executors.execution import start
 from fxp.formats import Format, FormatError, Overflow, Quantization, Rounding
 from fxp.graph import MAX_CHANNELS, Constant, Graph, Node, State, Value
-from fxp.ops import (
+from fxp.graph.extents import Extent, evaluate_shape
+from fxp.graph.ops import (
     Add,
     AveragePool,
     BilinearUpsample,
@@ -43,7 +43,7 @@ from fxp.ops import (
     Slice,
     Subtract,
 )
-from fxp.ops.base import Accumulator, GraphError
+from fxp.graph.ops.base import Accumulator, GraphError
 
 H, W = Extent("H"), Extent("W")
 PIXEL = Format(8, 4)

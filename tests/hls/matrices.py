@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from hls.rtl.adder_graph import Interval
+from fxp.hls.rtl.adder_graph import Interval
 
 Problem = tuple[np.ndarray, list[Interval], np.ndarray]
 """A matrix, the ranges of its inputs, and a bias."""

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import hls
-from rtl_sim.simulators import find_simulator
+from fxp import hls
+from fxp.rtl_sim.simulators import find_simulator
 
 LIBRARY = Path(hls.__file__).parent / "rtl" / "lib"
 

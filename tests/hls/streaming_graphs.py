@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fxp import ops
-from fxp.extents import Extent
 from fxp.formats import Format, Overflow, Quantization, Rounding
-from fxp.graph import Constant, Graph, Node, Value
-from fxp.ops import Op
+from fxp.graph import Constant, Graph, Node, Value, ops
+from fxp.graph.extents import Extent
+from fxp.graph.ops import Op
 
 
 class GraphBuilder:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matrices import Problem, block_diagonal, normal_matrix, problems, vectors
 
-from hls.rtl.adder_graph import AdderGraph, adder_graph, range_bits
-from hls.rtl.adder_graph_search import signed_digits
+from fxp.hls.rtl.adder_graph import AdderGraph, adder_graph, range_bits
+from fxp.hls.rtl.adder_graph_search import signed_digits
 
 
 def longest_row(matrix: np.ndarray) -> int:

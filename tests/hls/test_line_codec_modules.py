@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from test_modules import FRAMES, REAL, VALID, known, raster, spread
 
 from fxp.formats import Format
-from fxp.ops import LineCodec
-from fxp.ops.base import Operand
-from fxp.ops.line_codec import SHIFT_BITS, CodeLayout
+from fxp.graph.ops import LineCodec
+from fxp.graph.ops.base import Operand
+from fxp.graph.ops.line_codec import SHIFT_BITS, CodeLayout
 
 LAG, LATENCY = 7, 12
 CHANNELS = 2

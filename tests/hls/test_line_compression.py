@@ -10,16 +10,16 @@ import streaming_graphs as graphs
 from streaming_graphs import GraphBuilder
 
 import fxp
-import hls
-from fxp import ops
+from fxp import hls
 from fxp.cli import main
 from fxp.formats import Format
+from fxp.graph import ops
+from fxp.hls.line_compression import LEAST_BITS, lines_of
+from fxp.hls.rtl.emit import plan_graph
+from fxp.hls.rtl.planning import Instance, Lag
 from fxp.model import FixedModel
-from hls.line_compression import LEAST_BITS, lines_of
-from hls.rtl.emit import plan_graph
-from hls.rtl.planning import Instance, Lag
-from models import sr
-from rtl_sim.simulators import find_simulator
+from fxp.models import sr
+from fxp.rtl_sim.simulators import find_simulator
 
 
 def codecs(model: FixedModel) -> dict[str, str]:

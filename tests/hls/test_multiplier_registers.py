@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from module_bench import simulate
 
-from hls.synth import TARGETS, synthesize
-from hls.synth.multiplier_registers import pack_multiplier_registers
-from hls.synth.tools import run_tool
+from fxp.hls.synth import TARGETS, synthesize
+from fxp.hls.synth.multiplier_registers import pack_multiplier_registers
+from fxp.hls.synth.tools import run_tool
 
 # Two that can be packed: one with a factor that others read as well, one with a constant. One whose
 # product waits; one with a reset before it; one whose product is read twice; one without registers.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from module_bench import LIBRARY, simulate
 
-from rtl_sim.script import ERRORS, FRAMES, HEIGHT, STATUS, WIDTH
+from fxp.rtl_sim.script import ERRORS, FRAMES, HEIGHT, STATUS, WIDTH
 
 IDENTITY, VERSION, LIMITS = 0x00, 0x04, 0x1C
 MAX_WIDTH, MAX_HEIGHT, REVISION = 40, 16, 0x12345678

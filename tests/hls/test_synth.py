@@ -10,16 +10,16 @@ import pytest
 from matrices import normal_matrix
 from rich.console import Console
 
-from fxp import FixedModel, Format, Quantization, ops
+from fxp import FixedModel, Format, Quantization
 from fxp.cli import main
-from fxp.extents import Extent
-from fxp.graph import Constant, Graph, Node, Value
-from hls.rtl.adder_graph_verilog import constant_matrix_module
-from hls.synth import TARGETS, Resources, SynthesisError, place, synthesize, tools
-from hls.synth.command import placement_text, resource_table
-from hls.synth.harness import Port, harness, ports_of
-from hls.synth.multiplier_registers import INSIDE_NS
-from hls.synth.targets import RESOURCE_NAMES
+from fxp.graph import Constant, Graph, Node, Value, ops
+from fxp.graph.extents import Extent
+from fxp.hls.rtl.adder_graph_verilog import constant_matrix_module
+from fxp.hls.synth import TARGETS, Resources, SynthesisError, place, synthesize, tools
+from fxp.hls.synth.command import placement_text, resource_table
+from fxp.hls.synth.harness import Port, harness, ports_of
+from fxp.hls.synth.multiplier_registers import INSIDE_NS
+from fxp.hls.synth.targets import RESOURCE_NAMES
 
 ADD = """module add (
   input  logic clk_i,
@@ -171,7 +171,7 @@ def test_errors_of_the_tools_are_one_line(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(SynthesisError, match=r"did not finish within 0\.01 seconds"):
         synthesize(tmp_path, write(tmp_path, **{"add.sv": ADD}), "add", target, timeout_s=0.01)
     monkeypatch.setattr(tools, "find_spec", lambda _: None)
-    with pytest.raises(SynthesisError, match=r"pip install 'fxp\[synth\]'"):
+    with pytest.raises(SynthesisError, match=r"pip install -e '\.\[synth\]'"):
         synthesize(tmp_path, ["add.sv"], "add", target)
 
 

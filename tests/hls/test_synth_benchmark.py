@@ -9,8 +9,8 @@ import pytest
 import typer
 
 from benchmarks import synth
-from hls.synth import SynthesisError
-from hls.synth.harness import ports_of
+from fxp.hls.synth import SynthesisError
+from fxp.hls.synth.harness import ports_of
 
 TOTAL = {"luts": 1111, "registers": 2222, "carries": 3333, "multipliers": 4444, "block_rams": 5555}
 PLACEMENT = {

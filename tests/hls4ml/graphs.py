@@ -14,10 +14,10 @@ from random_graphs import FITTING, HEIGHT, WIDTH, Builder
 
 from fxp.formats import Overflow
 from fxp.graph import Graph, Node
+from fxp.graph.ops import GraphError
+from fxp.hls.hls4ml_export import ExportError
+from fxp.hls.hls4ml_export.lowering import SUPPORTED, lower
 from fxp.model import FixedModel
-from fxp.ops import GraphError
-from hls.hls4ml_export import ExportError
-from hls.hls4ml_export.lowering import SUPPORTED, lower
 
 SIZE = (6, 8)
 SIZES = {"H": SIZE[0], "W": SIZE[1]}
@@ -118,7 +118,7 @@ def small_network(name: str) -> FixedModel:
     from torch import nn
 
     import fxp
-    from models.sr import baselines
+    from fxp.models.sr import baselines
 
     torch.manual_seed(4)
     if name == "FSRCNN":

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("hls4ml")
 
-import hls
+from fxp import hls
 from fxp.cli import main
 
 MODEL = Path(__file__).parents[2] / "models" / "sr" / "weights" / "kimsr_x2_bicubic.fxp"

@@ -13,18 +13,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fxp.extents import Extent
 from fxp.formats import Format, FormatError, Quantization
 from fxp.graph import Graph, Node, Value
-from fxp.ops import Relu
-from fxp.ops.base import GraphError
+from fxp.graph.extents import Extent
+from fxp.graph.ops import Relu
+from fxp.graph.ops.base import GraphError
 from fxp.store import save_graph
 
 pytest.importorskip("hls4ml")
 
-import hls
-import hls.hls4ml_export.exporting as exporting
-from hls.hls4ml_export import ExportError, HlsError
+import fxp.hls.hls4ml_export.exporting as exporting
+from fxp import hls
+from fxp.hls.hls4ml_export import ExportError, HlsError
 
 BYTE = Format(8, 0)
 HEIGHT, WIDTH = Extent("H"), Extent("W")

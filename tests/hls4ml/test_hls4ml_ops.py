@@ -12,17 +12,17 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from graphs import SIZE, case_graphs, random_graph, small_network, union
 
-import models.sr
 from fxp.formats import Format, Overflow, Quantization
 from fxp.graph import Constant, Graph, Node, State, Value
+from fxp.graph.ops import AveragePool, Conv2d, GlobalMaxPool, Prelu, Relu, Requantize
 from fxp.model import FixedModel
-from fxp.ops import AveragePool, Conv2d, GlobalMaxPool, Prelu, Relu, Requantize
 
 pytest.importorskip("hls4ml")
 
-import hls
-from hls.hls4ml_export import ExportError
-from hls.hls4ml_export.lowering import SUPPORTED
+from fxp import hls
+from fxp.hls.hls4ml_export import ExportError
+from fxp.hls.hls4ml_export.lowering import SUPPORTED
+from fxp.models import sr
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++")
 CHUNKS = 4
@@ -50,7 +50,7 @@ def test_random_graphs_are_exact(chunk, tmp_path):
 @needs_compiler
 @pytest.mark.parametrize("backend", ["Vitis", "Vivado"])
 def test_kimsr_is_exact(backend, tmp_path):
-    model = models.sr.load("kimsr_x2")
+    model = sr.load("kimsr_x2")
     project = hls.export(model, tmp_path / "p", size=(10, 8), backend=backend)
     raw = np.random.default_rng(5).integers(0, 256, (1, 1, 10, 8))
     assert np.array_equal(project.predict_raw(raw), model.run_raw(raw))
@@ -66,7 +66,7 @@ def test_shapes_of_known_networks(name, tmp_path):
 
 def test_strategies_write_the_same_weights(tmp_path):
     """Resource transposes weights of convolutions; depthwise ones must stay as they lie."""
-    model = models.sr.load("kimsr_x2")
+    model = sr.load("kimsr_x2")
     found = []
     for mode in ("latency", "resource"):
         project = hls.export(model, tmp_path / mode, size=(6, 6), strategy=mode, verify=False)

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fxp.extents import Extent
 from fxp.formats import Format, Overflow, Quantization, Rounding
 from fxp.graph import Constant, Graph, Node, Value
+from fxp.graph.extents import Extent
+from fxp.graph.ops import Add, Clamp, Conv2d, Nearest, PixelShuffle, Relu
 from fxp.model import FixedModel
-from fxp.ops import Add, Clamp, Conv2d, Nearest, PixelShuffle, Relu
 
 pytest.importorskip("hls4ml")
 
-import hls
-from hls.hls4ml_export import ExportError, HlsError, VerificationError
-from hls.hls4ml_export.verification import compare
+from fxp import hls
+from fxp.hls.hls4ml_export import ExportError, HlsError, VerificationError
+from fxp.hls.hls4ml_export.verification import compare
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++")
 SIZE = (5, 6)
@@ -159,7 +159,7 @@ class TestMutations:
 
     def test_inexact_export_writes_nothing(self, model, tmp_path, monkeypatch):
         """A backend that gives other integers must not pass: here the header is broken."""
-        import hls.hls4ml_export.exporting as module
+        import fxp.hls.hls4ml_export.exporting as module
 
         def spoiled(made, folder, settings):
             right(made, folder, settings)
@@ -192,7 +192,7 @@ class TestFolder:
         assert (tmp_path / "p" / "mine.txt").read_text() == "mine"
 
     def test_failure_leaves_the_earlier_project(self, model, tmp_path, monkeypatch):
-        import hls.hls4ml_export.exporting as module
+        import fxp.hls.hls4ml_export.exporting as module
 
         target = tmp_path / "p"
         hls.export(model, target, size=SIZE, verify=False)

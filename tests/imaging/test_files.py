@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fxp.files import replace_file
 from fxp.imaging.files import ImageError, image_paths, read_image, write_image
 from fxp.imaging.montage import CAPTION_HEIGHT, GAP, side_by_side
+from fxp.support.files import replace_file
 
 
 def picture(height: int = 6, width: int = 5, *channels: int) -> np.ndarray:
@@ -234,7 +234,7 @@ def test_the_content_decides_on_the_format(tmp_path: Path, kind: str):
 def test_a_missing_pillow_is_not_taken_for_a_damaged_file(monkeypatch: pytest.MonkeyPatch):
     for name in ("PIL", "PIL.Image", "PIL.ImageOps"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'fxp\[cli\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install -e '\.\[cli\]'"):
         read_image("image.png")
 
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from fxp.imaging.metrics import psnr, sqnr
 from fxp.imaging.quality import compare, to_codes
-from fxp.metrics import psnr, sqnr
 
 
 def test_known_values():

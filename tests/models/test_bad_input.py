@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from fxp.cli import main as fxp_main
 from fxp.imaging.files import write_image
-from models.sr.train import main as train_main
+from fxp.models.sr.train import main as train_main
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ["--steps", "1", "--epoch", "1", "--batch", "1", "--patch", "16", "--threads", "1"]
@@ -129,7 +129,7 @@ def test_training_settings_that_do_not_fit(
 
 
 def test_training_as_a_program_without_data(tmp_path: Path):
-    command = [sys.executable, "-m", "models.sr.train", "--data", str(tmp_path / "none")]
+    command = [sys.executable, "-m", "fxp.models.sr.train", "--data", str(tmp_path / "none")]
     command += ["--out", str(tmp_path / "net.safetensors"), *QUICK]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert result.returncode == 1

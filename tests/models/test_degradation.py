@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from fxp.imaging.metrics import psnr
 from fxp.imaging.quality import to_codes
 from fxp.imaging.resize import imresize
-from fxp.metrics import psnr
-from models.sr import Degradation
-from models.sr.degradation import JPEG_MAX_SIDE, Drawn
+from fxp.models.sr import Degradation
+from fxp.models.sr.degradation import JPEG_MAX_SIDE, Drawn
 
 CLEAN = Degradation(blur=0, quality=None, noise=0)
 

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from fxp.imaging.colour import luma
 from fxp.imaging.files import ImageError, read_image
 from fxp.imaging.resize import imresize
-from models.sr import (
+from fxp.models.sr import (
     DataError,
     KimSR,
     TrainingSet,
@@ -32,11 +32,11 @@ from models.sr import (
     save_float,
     scores,
 )
-from models.sr.networks import KimSROptions
-from models.sr.patches import dihedral
-from models.sr.settings import Settings, TrainingError
-from models.sr.train import compressed, main
-from models.sr.trainer import Trainer
+from fxp.models.sr.networks import KimSROptions
+from fxp.models.sr.patches import dihedral
+from fxp.models.sr.settings import Settings, TrainingError
+from fxp.models.sr.train import compressed, main
+from fxp.models.sr.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = Settings(steps=6, epoch=2, batch=2, patch=16, rate=2e-3, compiled=False)
@@ -342,7 +342,7 @@ class TestTraining:
 
     def test_command_names_no_folder(self) -> None:
         command = Settings(start="/home/somebody/first.safetensors").command()
-        assert command.startswith("python -m models.sr.train --data DIR --out FILE --scale 2 ")
+        assert command.startswith("python -m fxp.models.sr.train --data DIR --out FILE --scale 2 ")
         assert "--start first.safetensors" in command
         assert "somebody" not in command
 
@@ -383,7 +383,7 @@ class TestCommand:
         assert str(tmp_path) not in log
         assert "Set5" in log
         metadata = read_metadata(out)
-        assert metadata["training_command"].startswith("python -m models.sr.train --data DIR")
+        assert metadata["training_command"].startswith("python -m fxp.models.sr.train --data DIR")
         assert float(metadata["set5_psnr"]) > 10
         assert not load_float(out).training
         again = CliRunner().invoke(command, [*self.arguments(data_folder, out), "--resume"])

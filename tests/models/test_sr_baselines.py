@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import fxp
-from fxp import oracle
-from models.sr import ESPCN, FSRCNN, PIXEL, SRCNN, VDSR, KimSR
+from fxp.executors import oracle
+from fxp.models.sr import ESPCN, FSRCNN, PIXEL, SRCNN, VDSR, KimSR
 
 
 @pytest.mark.parametrize(

@@ -15,16 +15,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import fxp
-from fxp import Extent, FixedModel, Format, Graph, Node, Quantization, Value, oracle
+from fxp import Extent, FixedModel, Format, Graph, Node, Quantization, Value
+from fxp.executors import oracle
 from fxp.filters import rgb_to_ycbcr, ycbcr_to_rgb
+from fxp.graph.ops import MaxPool, Nearest, Relu
+from fxp.imaging.metrics import psnr
 from fxp.imaging.quality import to_codes
 from fxp.imaging.resize import imresize
-from fxp.metrics import psnr
-from fxp.ops import MaxPool, Nearest, Relu
-from models import sr
-from models.sr import fixed
-from models.sr.pipeline import bicubic_graph, colour_graph
-from models.sr.strips import in_strips
+from fxp.models import sr
+from fxp.models.sr import fixed
+from fxp.models.sr.pipeline import bicubic_graph, colour_graph
+from fxp.models.sr.strips import in_strips
 
 
 def nearest(scale: int, form: Format = sr.PIXEL) -> FixedModel:

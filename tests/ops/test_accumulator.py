@@ -10,10 +10,10 @@ from cases import CASES, Case, RandomChoices, build, constant, image, vector
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fxp import oracle
+from fxp.executors import oracle
 from fxp.formats import IntArray
 from fxp.graph import Graph
-from fxp.ops import Accumulator, AveragePool, Conv2d, GraphError, Linear, Op
+from fxp.graph.ops import Accumulator, AveragePool, Conv2d, GraphError, Linear, Op
 
 BY_NAME = {case.name: case for case in CASES}
 

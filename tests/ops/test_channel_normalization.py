@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fxp.formats import Format, quantize
-from fxp.ops import GraphError, LocalResponseNorm, Softmax
-from fxp.ops.base import Operand
+from fxp.graph.ops import GraphError, LocalResponseNorm, Softmax
+from fxp.graph.ops.base import Operand
 
 TABLE = Format(16, 16, signed=False)
 

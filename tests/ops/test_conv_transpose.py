@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fxp.formats import Format, IntArray
-from fxp.ops import ConvTranspose2d, GraphError
-from fxp.ops.base import Operand
-from fxp.ops.transposed import exchange_channels, phases
+from fxp.graph.ops import ConvTranspose2d, GraphError
+from fxp.graph.ops.base import Operand
+from fxp.graph.ops.transposed import exchange_channels, phases
 
 TRANSPOSED = [case for case in CASES if isinstance(case.op, ConvTranspose2d)]
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from fxp.extents import Extent
+from fxp.executors.torch_forward import run
 from fxp.formats import Format, Quantization
 from fxp.graph import Graph, Node, Value
+from fxp.graph.extents import Extent
+from fxp.graph.ops import GraphError, LineCodec
+from fxp.graph.ops.base import Operand
+from fxp.graph.ops.line_codec import GROUP, SHIFT_BITS, WIDTHS, CodeLayout
 from fxp.model import FixedModel
-from fxp.ops import GraphError, LineCodec
-from fxp.ops.base import Operand
-from fxp.ops.line_codec import GROUP, SHIFT_BITS, WIDTHS, CodeLayout
-from fxp.torch_forward import run
 
 FORMATS = [Format(width, 3, signed) for width in range(WIDTHS[0], WIDTHS[1] + 1)
            for signed in (True, False)]  # fmt: skip

@@ -12,8 +12,8 @@ from typing import ClassVar, get_args
 import pytest
 from cases import CASES, WIDE_CASES
 
-from fxp.ops import REGISTRY, Op, Relu, register
-from fxp.ops.base import Role
+from fxp.graph.ops import REGISTRY, Op, Relu, register
+from fxp.graph.ops.base import Role
 
 FACES = ("shape", "accumulator", "oracle", "kernel", "torch", "onnx")
 
@@ -72,7 +72,7 @@ def test_every_concrete_op_is_registered() -> None:
     while waiting:
         op_class = waiting.pop()
         waiting += op_class.__subclasses__()
-        if not inspect.isabstract(op_class) and op_class.__module__.startswith("fxp.ops"):
+        if not inspect.isabstract(op_class) and op_class.__module__.startswith("fxp.graph.ops"):
             found |= {op_class} if "name" in vars(op_class) else set()
     assert found == {*REGISTRY.values()}
 

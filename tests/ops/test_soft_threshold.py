@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fxp.formats import Format
-from fxp.ops import GraphError, SoftThreshold
-from fxp.ops.base import Operand
+from fxp.graph.ops import GraphError, SoftThreshold
+from fxp.graph.ops.base import Operand
 
 
 def operands(source: Format, threshold: Format, raws: list[int]) -> tuple[Operand, Operand]:

@@ -10,8 +10,8 @@ import pytest
 from cases import CASES, WIDE_CASES, Case, Example, RandomChoices, assert_same, build
 
 from fxp.formats import IntArray
-from fxp.ops import Op
-from fxp.ops.base import Window
+from fxp.graph.ops import Op
+from fxp.graph.ops.base import Window
 
 Range = tuple[int, int]
 ALL_CASES = (*CASES, *(case for cases in WIDE_CASES.values() for case in cases))

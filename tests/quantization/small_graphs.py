@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from fxp.calibrate import observe
-from fxp.extents import Extent
 from fxp.formats import Format
 from fxp.graph import Constant, Graph, Node, State, Value
-from fxp.lowering import Settings, lower
-from fxp.ops import Op
+from fxp.graph.extents import Extent
+from fxp.graph.ops import Op
+from fxp.quantization.calibrate import observe
+from fxp.quantization.lowering import Settings, lower
 
 BYTE = Format(8, 8, signed=False)
 

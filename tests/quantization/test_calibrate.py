@@ -13,11 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_graphs import constant, graph, image, node, random_image
 
-from fxp.calibrate import EXTRA_FRACS, METHODS, SAMPLE_SIZE, Statistics, choose_frac, observe
-from fxp.extents import Extent
 from fxp.formats import MAX_FRAC_MAGNITUDE, FormatError
 from fxp.graph import State, Value
-from fxp.ops import Add, GraphError, Multiply
+from fxp.graph.extents import Extent
+from fxp.graph.ops import Add, GraphError, Multiply
+from fxp.quantization.calibrate import (
+    EXTRA_FRACS,
+    METHODS,
+    SAMPLE_SIZE,
+    Statistics,
+    choose_frac,
+    observe,
+)
 
 SIZES = st.floats(-1e30, 1e30, allow_subnormal=False)
 MODERATE = st.floats(-300, 300, width=32) | st.sampled_from([0.0, 1.0, -1.0, 2.0, -4.0, 0.5])

@@ -11,11 +11,11 @@ from small_graphs import constant, graph, image, node, pointwise, vector
 from torch import nn
 
 import fxp
-from fxp import ops, torch_forward
+from fxp.executors import torch_forward
 from fxp.frontend import from_torch
-from fxp.graph import State
-from fxp.metrics import sqnr
-from fxp.refinement import equalization, equalize
+from fxp.graph import State, ops
+from fxp.imaging.metrics import sqnr
+from fxp.quantization.refinement import equalization, equalize
 
 
 class Everything(nn.Module):

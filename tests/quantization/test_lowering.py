@@ -20,13 +20,11 @@ from small_graphs import (
     vector,
 )
 
-from fxp import oracle
-from fxp.calibrate import observe
-from fxp.extents import Extent
+from fxp.executors import oracle
 from fxp.formats import Format, FormatError, Overflow, Rounding, dequantize, quantize
 from fxp.graph import Graph, State, Value
-from fxp.lowering import CHANNEL_SPREAD, Settings, lower, rounded_names
-from fxp.ops import (
+from fxp.graph.extents import Extent
+from fxp.graph.ops import (
     Add,
     AveragePool,
     Clamp,
@@ -46,6 +44,8 @@ from fxp.ops import (
     Subtract,
     Tanh,
 )
+from fxp.quantization.calibrate import observe
+from fxp.quantization.lowering import CHANNEL_SPREAD, Settings, lower, rounded_names
 
 SAME = (1, 1, 1, 1)
 GENERATOR = np.random.default_rng(3)

@@ -16,7 +16,7 @@ from torch import nn
 
 import fxp
 from fxp.formats import Format, FormatError, Quantization
-from fxp.ops import Relu
+from fxp.graph.ops import Relu
 
 
 @pytest.fixture(scope="module")

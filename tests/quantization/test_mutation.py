@@ -10,11 +10,11 @@ import pytest
 import torch
 from small_graphs import constant, format_of, graph, image, lowered, node
 
-from fxp import oracle
 from fxp.engine import Engine
+from fxp.executors import oracle
 from fxp.formats import Format, Overflow, Quantization, Rounding
 from fxp.graph import Graph
-from fxp.ops import Add, Conv2d, Relu, Requantize
+from fxp.graph.ops import Add, Conv2d, Relu, Requantize
 
 GENERATOR = np.random.default_rng(8)
 SAME = (1, 1, 1, 1)

@@ -19,13 +19,13 @@ from test_random_graphs import SIZE, graphs
 from torch import nn
 
 import fxp
+from fxp.executors.torch_forward import fake_quantize, run
 from fxp.formats import Format, Overflow, Quantization, Rounding, dequantize, quantize
 from fxp.frontend.derivation import Parameter
 from fxp.graph import Graph
-from fxp.ops import Sigmoid
-from fxp.qat import Plan, QatModel
-from fxp.quantization import choose_formats
-from fxp.torch_forward import fake_quantize, run
+from fxp.graph.ops import Sigmoid
+from fxp.quantization.qat import Plan, QatModel
+from fxp.quantization.quantize import choose_formats
 
 
 class Everything(nn.Module):
@@ -270,7 +270,7 @@ def test_clipped_weights_get_no_gradient():
 def test_tables_have_the_gradient_of_their_function():
     source = graph(
         image(),
-        [node("moved", fxp.ops.Add(), "x", "offset"), node("y", Sigmoid(), "moved")],
+        [node("moved", fxp.graph.ops.Add(), "x", "offset"), node("y", Sigmoid(), "moved")],
         constants=[constant("offset", [[[0.25]]])],
     )
     call = torch.linspace(-1, 1, 64, dtype=torch.float64).reshape(1, 1, 8, 8)

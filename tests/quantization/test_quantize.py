@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 import fxp
-from fxp import oracle, torch_forward
 from fxp.engine import Engine
+from fxp.executors import oracle, torch_forward
 from fxp.formats import Format, FormatError, Overflow, Rounding, dequantize, quantize
 from fxp.imaging.colour import luma
+from fxp.imaging.metrics import sqnr
 from fxp.imaging.quality import compare, to_codes
 from fxp.imaging.resize import imresize
-from fxp.metrics import sqnr
-from models import sr
+from fxp.models import sr
 
 
 class RandomNetwork(nn.Module):

@@ -12,14 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_graphs import constant, graph, image, node
 
-from fxp import oracle, torch_forward
-from fxp.calibrate import METHODS, observe
 from fxp.engine import Engine
-from fxp.execution import Result
+from fxp.executors import oracle, torch_forward
+from fxp.executors.execution import Result
 from fxp.formats import Overflow, Rounding, dequantize, quantize
 from fxp.graph import Constant, Graph, Node, State, Value
-from fxp.lowering import Settings, lower
-from fxp.ops import (
+from fxp.graph.ops import (
     Add,
     AveragePool,
     BicubicUpsample,
@@ -45,6 +43,8 @@ from fxp.ops import (
     Subtract,
     Tanh,
 )
+from fxp.quantization.calibrate import METHODS, observe
+from fxp.quantization.lowering import Settings, lower
 
 SIZE = 8
 PLAIN: Sequence[Op] = (

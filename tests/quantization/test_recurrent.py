@@ -13,12 +13,13 @@ from small_graphs import constant, node
 from torch import nn
 
 import fxp
-from fxp import Extent, oracle, torch_forward
-from fxp.calibrate import Statistics
+from fxp import Extent
+from fxp.executors import oracle, torch_forward
 from fxp.export.onnx import to_onnx
 from fxp.formats import Format, dequantize, quantize
-from fxp.lowering import Settings, lower
-from fxp.ops import Add, Multiply, Relu, Sigmoid, Subtract, Tanh
+from fxp.graph.ops import Add, Multiply, Relu, Sigmoid, Subtract, Tanh
+from fxp.quantization.calibrate import Statistics
+from fxp.quantization.lowering import Settings, lower
 
 
 class ConvLSTM(nn.Module):

@@ -9,21 +9,21 @@ from test_quantize import Cell, RandomNetwork, agree
 from torch import nn
 
 import fxp
-from fxp import oracle, torch_forward
 from fxp.engine import Engine
+from fxp.executors import oracle, torch_forward
 from fxp.formats import Rounding, quantize
 from fxp.frontend import from_torch
-from fxp.ops import Conv2d, ConvTranspose2d, Linear
-from fxp.quantization import choose_formats
-from fxp.refinement import rounding
-from fxp.refinement.layers import (
+from fxp.graph.ops import Conv2d, ConvTranspose2d, Linear
+from fxp.quantization.quantize import choose_formats
+from fxp.quantization.refinement import rounding
+from fxp.quantization.refinement.layers import (
     SAMPLES,
     channel_means,
     fixed_values,
     layer_inputs,
     sample_positions,
 )
-from fxp.refinement.rounding import best_choice
+from fxp.quantization.refinement.rounding import best_choice
 
 ALL = {"equalization": True, "bias_correction": True, "weight_rounding": "learned"}
 

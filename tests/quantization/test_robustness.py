@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 import fxp
-from fxp import oracle
+from fxp.executors import oracle
 from fxp.formats import Format, Quantization, quantize
-from fxp.ops import Add, Concat, Requantize, Slice
+from fxp.graph.ops import Add, Concat, Requantize, Slice
 
 
 @pytest.fixture(scope="module")

@@ -10,13 +10,13 @@ import torch
 from small_graphs import constant, format_of, graph, image, node, random_image
 
 import fxp
-from fxp.calibrate import observe
-from fxp.extents import Extent
+from fxp.executors.torch_forward import run
 from fxp.graph import Graph, State, Value
-from fxp.lowering import Settings, lower, rounded_names
-from fxp.ops import Add, Conv2d, Multiply, Relu
-from fxp.search import output_sqnr, search_fracs
-from fxp.torch_forward import run
+from fxp.graph.extents import Extent
+from fxp.graph.ops import Add, Conv2d, Multiply, Relu
+from fxp.quantization.calibrate import observe
+from fxp.quantization.lowering import Settings, lower, rounded_names
+from fxp.quantization.search import output_sqnr, search_fracs
 
 GENERATOR = np.random.default_rng(2)
 SAME = (1, 1, 1, 1)

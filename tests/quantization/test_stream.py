@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 import fxp
-from fxp import container
 from fxp.formats import Format, FormatError, Quantization
-from fxp.ops import Add, MaxPool, Requantize
-from fxp.stream import Stream
+from fxp.graph.ops import Add, MaxPool, Requantize
+from fxp.model.stream import Stream
+from fxp.store import container
 
 
 class Cell(nn.Module):
@@ -324,7 +324,7 @@ def test_a_failed_write_keeps_the_old_file(
     def fail(*arguments: object) -> None:
         raise OSError("no space")
 
-    monkeypatch.setattr("fxp.files.os.replace", fail)
+    monkeypatch.setattr("fxp.support.files.os.replace", fail)
     with pytest.raises(OSError, match="no space"):
         model.stream().save_state(path)
     assert path.read_bytes() == data

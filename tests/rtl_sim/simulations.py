@@ -13,10 +13,10 @@ from skimage.data import camera
 from fxp.formats import IntArray
 from fxp.graph import Graph
 from fxp.model import FixedModel
-from rtl_sim.build import Bench, build_bench
-from rtl_sim.comparison import CosimResult, compare, emit
-from rtl_sim.simulators import find_simulator
-from rtl_sim.stalls import Stalls
+from fxp.rtl_sim.build import Bench, build_bench
+from fxp.rtl_sim.comparison import CosimResult, compare, emit
+from fxp.rtl_sim.simulators import find_simulator
+from fxp.rtl_sim.stalls import Stalls
 
 SIMULATIONS: Counter[str] = Counter()
 """Simulations that ran to their end, by simulator."""

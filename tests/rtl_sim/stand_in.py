@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fxp.extents import Extent
 from fxp.formats import Format, Quantization
 from fxp.graph import Graph, Node, Value
+from fxp.graph.extents import Extent
+from fxp.graph.ops import Relu
+from fxp.hls.rtl.core import Core, Port, Tap
 from fxp.model import FixedModel
-from fxp.ops import Relu
-from hls.rtl.core import Core, Port, Tap
 
 PIXEL = Format(8, 8, signed=False)
 SOURCE = Path(__file__).with_name("stand_in.sv")

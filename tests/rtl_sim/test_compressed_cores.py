@@ -10,15 +10,15 @@ import pytest
 from simulations import SIMULATIONS, bench_of, check, frame, frames, graph
 from streaming_graphs import GraphBuilder
 
-import hls
-from fxp import ops
+from fxp import hls
 from fxp.formats import Format
+from fxp.graph import ops
+from fxp.hls.line_compression import lines_of
 from fxp.model import FixedModel
-from hls.line_compression import lines_of
-from models import sr
-from rtl_sim import SIMULATORS, Stalls, find_simulator
-from rtl_sim.build import build_bench
-from rtl_sim.comparison import compare, emit
+from fxp.models import sr
+from fxp.rtl_sim import SIMULATORS, Stalls, find_simulator
+from fxp.rtl_sim.build import build_bench
+from fxp.rtl_sim.comparison import compare, emit
 
 SMALL = ((1, 1), (2, 3), (5, 1), (7, 9), (17, 16))
 OPTIONS = {"max_width": 20, "max_height": 16}

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from simulations import SIMULATIONS, frames, graph
 
+from fxp.hls import Core, emit_rtl
 from fxp.model import FixedModel
-from hls import Core, emit_rtl
-from rtl_sim import Stalls, cosim
+from fxp.rtl_sim import Stalls, cosim
 
 SIZE = 9, 7
 

@@ -17,12 +17,12 @@ from simulations import (
     graph,
 )
 
-from models import sr
-from rtl_sim import SIMULATORS, Stalls
-from rtl_sim.comparison import patience_of
-from rtl_sim.differences import output_difference
-from rtl_sim.packing import input_beats
-from rtl_sim.script import FRAMES, HEIGHT, STATUS, WIDTH, Script
+from fxp.models import sr
+from fxp.rtl_sim import SIMULATORS, Stalls
+from fxp.rtl_sim.comparison import patience_of
+from fxp.rtl_sim.differences import output_difference
+from fxp.rtl_sim.packing import input_beats
+from fxp.rtl_sim.script import FRAMES, HEIGHT, STATUS, WIDTH, Script
 
 GRAPHS = ("kimsr_shaped", "espcn_shaped", "srcnn_shaped", "fsrcnn_shaped", "branches")
 PATTERNS = ("none", "random25", "random50", "random90", "bursts")

@@ -10,11 +10,11 @@ import pytest
 from simulations import MAX_WIDTH, SIMULATIONS, bench_of, frame, graph
 
 from fxp.formats import IntArray
-from rtl_sim import SIMULATORS, Stalls
-from rtl_sim.comparison import patience_of
-from rtl_sim.differences import output_difference
-from rtl_sim.packing import input_beats
-from rtl_sim.script import ERRORS, HEIGHT, LAST, STATUS, USER, WIDTH, Script
+from fxp.rtl_sim import SIMULATORS, Stalls
+from fxp.rtl_sim.comparison import patience_of
+from fxp.rtl_sim.differences import output_difference
+from fxp.rtl_sim.packing import input_beats
+from fxp.rtl_sim.script import ERRORS, HEIGHT, LAST, STATUS, USER, WIDTH, Script
 
 SIZE = COLUMNS, ROWS = 5, 4
 SHORT, LONG, EARLY, MISSING = 1, 2, 4, 8

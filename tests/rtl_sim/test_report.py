@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import rtl
-from hls import Core, emit_rtl
-from models import sr
-from rtl_sim import FrameResult
-from rtl_sim.differences import Difference
+from fxp.hls import Core, emit_rtl
+from fxp.models import sr
+from fxp.rtl_sim import FrameResult
+from fxp.rtl_sim.differences import Difference
 
 
 @pytest.fixture(scope="module")

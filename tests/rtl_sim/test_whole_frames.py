@@ -7,10 +7,10 @@ import pytest
 from simulations import MAX_HEIGHT, MAX_WIDTH, SIMULATIONS, frames, graph
 
 from fxp.cli import main
+from fxp.hls import Core, emit_rtl
 from fxp.imaging.files import write_image
 from fxp.model import FixedModel
-from hls import Core, emit_rtl
-from rtl_sim import Stalls, full_frame
+from fxp.rtl_sim import Stalls, full_frame
 
 SIZE = MAX_WIDTH, MAX_HEIGHT
 

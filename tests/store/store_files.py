@@ -7,7 +7,7 @@ from typing import Any
 
 import store_graphs
 
-from fxp import store
+from fxp.store import graph_file as store
 
 VALID = store._to_bytes(store_graphs.small(), {"licence": "Apache-2.0"}, "fxp 0.1.0")
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from fxp.extents import Extent
 from fxp.formats import Format, Overflow, Quantization, Rounding, quantize
 from fxp.graph import Constant, Graph, Node, State, Value
-from fxp.ops import (
+from fxp.graph.extents import Extent
+from fxp.graph.ops import (
     Add,
     AveragePool,
     BicubicUpsample,
@@ -40,7 +40,7 @@ from fxp.ops import (
     Subtract,
     Tanh,
 )
-from fxp.ops.base import Operand
+from fxp.graph.ops.base import Operand
 
 H, W = Extent("H"), Extent("W")
 PIXEL = Format(8, 4)

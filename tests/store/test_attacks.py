@@ -15,10 +15,10 @@ import store_files
 import store_graphs
 from store_files import VALID, pack, with_document, with_header, with_text
 
-from fxp import store
 from fxp.formats import FormatError
-from fxp.ops import AveragePool, GraphError
+from fxp.graph.ops import AveragePool, GraphError
 from fxp.store import FileError, load_graph
+from fxp.store import graph_file as store
 
 EVERY_OP = store._to_bytes(store_graphs.every_op(), {}, "fxp 0.1.0")
 

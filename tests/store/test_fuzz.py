@@ -12,10 +12,10 @@ import store_graphs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fxp import store
-from fxp.extents import Extent
 from fxp.graph import Graph
+from fxp.graph.extents import Extent
 from fxp.store import FileError, load_graph, save_graph
+from fxp.store import graph_file as store
 
 SOURCES = [store_files.VALID, store._to_bytes(store_graphs.every_op(), {"a": "b"}, "fxp 0.1.0")]
 QUICK = settings(

@@ -12,12 +12,12 @@ import safetensors.numpy
 import store_files
 import store_graphs
 
-from fxp import container, store
-from fxp.extents import Extent
 from fxp.formats import Format, Quantization
 from fxp.graph import Constant, Graph, Node, State, Value
-from fxp.ops import REGISTRY, Linear, Relu, Requantize
-from fxp.store import FORMAT_VERSION, FileError, attribute_hints, load_graph, save_graph
+from fxp.graph.extents import Extent
+from fxp.graph.ops import REGISTRY, Linear, Relu, Requantize
+from fxp.store import FORMAT_VERSION, FileError, attribute_hints, container, load_graph, save_graph
+from fxp.store import graph_file as store
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("version*.fxp"))
 GOLDEN_METADATA = {"licence": "Apache-2.0", "Größe": "2 µm", "": 'a "quoted"\n\0 text'}

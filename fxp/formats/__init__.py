@@ -1,0 +1,39 @@
+"""Number formats: what raw integers stand for, and the one definition of rounding."""
+
+from fxp.formats.conversion import (
+    check_raw,
+    dequantize,
+    overflow_mask,
+    quantize,
+    requantize,
+)
+from fxp.formats.format import (
+    MAX_FRAC_MAGNITUDE,
+    MAX_WIDTH,
+    Format,
+    FormatError,
+    IntArray,
+    Overflow,
+    Quantization,
+    Rounding,
+    check_modes,
+    saturation_limits,
+)
+
+__all__ = [
+    "MAX_FRAC_MAGNITUDE",
+    "MAX_WIDTH",
+    "Format",
+    "FormatError",
+    "IntArray",
+    "Overflow",
+    "Quantization",
+    "Rounding",
+    "check_modes",
+    "check_raw",
+    "dequantize",
+    "overflow_mask",
+    "quantize",
+    "requantize",
+    "saturation_limits",
+]

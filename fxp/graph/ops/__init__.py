@@ -1,0 +1,82 @@
+"""The ops: one frozen dataclass per op, one file per family, all faces in one place."""
+
+from fxp.graph.ops.base import (
+    REGISTRY,
+    Accumulator,
+    GraphError,
+    Op,
+    Operand,
+    register,
+)
+from fxp.graph.ops.convolution import Conv2d, Linear
+from fxp.graph.ops.elementwise import (
+    Add,
+    Clamp,
+    Multiply,
+    Prelu,
+    Relu,
+    Requantize,
+    Sigmoid,
+    Subtract,
+    Table,
+    Tanh,
+)
+from fxp.graph.ops.line_codec import LineCodec
+from fxp.graph.ops.movement import (
+    Concat,
+    Flatten,
+    Nearest,
+    Pad,
+    PixelShuffle,
+    PixelUnshuffle,
+    Slice,
+)
+from fxp.graph.ops.normalization import LocalResponseNorm, Softmax
+from fxp.graph.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
+from fxp.graph.ops.resampling import BicubicUpsample, BilinearUpsample
+from fxp.graph.ops.tables import StoredTable
+from fxp.graph.ops.thresholding import SoftThreshold
+from fxp.graph.ops.transposed import ConvTranspose2d
+from fxp.graph.ops.unpooling import MaxPoolIndices, MaxUnpool
+
+__all__ = [
+    "REGISTRY",
+    "Accumulator",
+    "Add",
+    "AveragePool",
+    "BicubicUpsample",
+    "BilinearUpsample",
+    "Clamp",
+    "Concat",
+    "Conv2d",
+    "ConvTranspose2d",
+    "Flatten",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "GraphError",
+    "LineCodec",
+    "Linear",
+    "LocalResponseNorm",
+    "MaxPool",
+    "MaxPoolIndices",
+    "MaxUnpool",
+    "Multiply",
+    "Nearest",
+    "Op",
+    "Operand",
+    "Pad",
+    "PixelShuffle",
+    "PixelUnshuffle",
+    "Prelu",
+    "Relu",
+    "Requantize",
+    "Sigmoid",
+    "Slice",
+    "SoftThreshold",
+    "Softmax",
+    "StoredTable",
+    "Subtract",
+    "Table",
+    "Tanh",
+    "register",
+]

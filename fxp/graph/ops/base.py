@@ -1,0 +1,372 @@
+"""What an op is: one class that holds every face of it.
+
+An op computes, from its integer operands, an exact integer *accumulator* per output element; the
+executor that runs it then requantizes once, to the format of the node. So the faces of an op only
+ever say what the accumulator is; rounding and overflow are the business of `fxp.formats` and of the
+one requantize step of each executor.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxp.formats import MAX_WIDTH, Format, FormatError, IntArray
+from fxp.graph.extents import Shape, shape_text
+from fxp.support.errors import FxpError
+
+if TYPE_CHECKING:
+    import torch
+
+    from fxp.export.emitter import Emitter
+
+
+class GraphError(FxpError, ValueError):
+    """A graph breaks a rule; the message names the node and the rule."""
+
+
+@dataclass(frozen=True)
+class Operand:
+    """What is known of an op's input before it runs.
+
+    Attributes
+    ----------
+    shape
+        Shape, without batch.
+    formats
+        Empty in a float graph; one format; or, for a constant, one per index of its first axis.
+    constant
+        Raw integers (integer graph) or float64 values (float graph) of a constant, else None.
+    """
+
+    shape: Shape
+    formats: tuple[Format, ...] = ()
+    constant: NDArray | None = None
+
+    @property
+    def channels(self) -> int:
+        """Size of the first axis, which is never symbolic."""
+        size = self.shape[0]
+        assert isinstance(size, int)
+        return size
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether the operand belongs to an integer graph."""
+        return bool(self.formats)
+
+    @property
+    def format(self) -> Format:
+        """The only format; raises `GraphError` if there is one per channel."""
+        if len(self.formats) != 1:
+            raise GraphError("needs one format for the whole tensor, not one per channel")
+        return self.formats[0]
+
+    @property
+    def fracs(self) -> IntArray:
+        """Fraction bits per channel, length 1 or the size of the first axis."""
+        return np.array([item.frac for item in self.formats], dtype=np.int64)
+
+    @cached_property
+    def limits(self) -> tuple[int, int]:
+        """Smallest and largest raw integer the operand can take."""
+        if self.constant is not None:
+            return int(self.constant.min()), int(self.constant.max())
+        return self.format.min_raw, self.format.max_raw
+
+
+@dataclass(frozen=True)
+class Accumulator:
+    """Proved range of an op's exact result, per output channel.
+
+    Attributes
+    ----------
+    low, high
+        Smallest and largest raw integer that any input can produce.
+    fracs
+        Fraction bits of each channel's integer.
+    """
+
+    low: tuple[int, ...]
+    high: tuple[int, ...]
+    fracs: tuple[int, ...]
+
+    @classmethod
+    def uniform(cls, channels: int, low: int, high: int, frac: int) -> Accumulator:
+        """Return the same range and fraction bits for every channel."""
+        return cls((low,) * channels, (high,) * channels, (frac,) * channels)
+
+    @property
+    def bits(self) -> int:
+        """Width of the two's-complement register that holds every channel."""
+        above = max(*self.high, 0).bit_length()
+        below = (~min(*self.low, -1)).bit_length()
+        return max(above, below) + 1
+
+    @property
+    def frac(self) -> int:
+        """Fraction bits after aligning all channels, the largest of theirs."""
+        return max(self.fracs)
+
+    @property
+    def exact_format(self) -> Format:
+        """Narrowest format that holds every channel's result without rounding.
+
+        Raises
+        ------
+        FormatError
+            If it would be wider than 63 bits.
+        """
+        shifts = [self.frac - frac for frac in self.fracs]
+        low = min(value << shift for value, shift in zip(self.low, shifts, strict=True))
+        high = max(value << shift for value, shift in zip(self.high, shifts, strict=True))
+        return Format.for_range(min(low, high), max(high, 0), self.frac)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """int32 if the final sum fits it, else int64.
+
+        Partial sums may leave the range: two's-complement addition wraps back exactly.
+        """
+        return np.dtype(np.int32 if self.bits <= 32 else np.int64)
+
+    def check(self) -> None:
+        """Raise `GraphError` if more than 63 bits are needed."""
+        if self.bits > MAX_WIDTH:
+            raise GraphError(
+                f"the accumulator needs {self.bits} bits for the range "
+                f"{min(self.low)} to {max(self.high)}; at most {MAX_WIDTH} are supported"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The part of an image that is in memory.
+
+    Attributes
+    ----------
+    array
+        ``(rows, columns, C)``, C-contiguous, in the storage dtype of the value's format.
+    row, column
+        Image row and column of ``array[0, 0]``; negative if the window begins before the image.
+    height, width
+        Size of the whole image.
+    """
+
+    array: NDArray
+    row: int
+    column: int
+    height: int
+    width: int
+
+    @classmethod
+    def whole(cls, array: NDArray) -> Window:
+        """Window of a whole image."""
+        return cls(array, 0, 0, array.shape[0], array.shape[1])
+
+    def view(self, rows: tuple[int, int], columns: tuple[int, int]) -> NDArray:
+        """Pixels of the image rows and columns first…last-1, both given as ``(first, last)``."""
+        (top, bottom), (left, right) = rows, columns
+        return self.array[
+            top - self.row : bottom - self.row, left - self.column : right - self.column
+        ]
+
+    def start(self, first_row: int, first_column: int) -> tuple[int, int, int, int]:
+        """Where an element-wise op begins: row and column of the array, and their steps.
+
+        The steps are 1, or 0 along an axis of size 1, which is read again and again.
+        """
+        row_step, column_step = int(self.height > 1), int(self.width > 1)
+        return (
+            first_row * row_step - self.row,
+            first_column * column_step - self.column,
+            row_step,
+            column_step,
+        )
+
+
+Kernel = Callable[[NDArray, int, int, Sequence[Window]], None]
+"""``kernel(band, first_row, first_column, inputs)`` fills a region of the accumulator.
+
+`band` is C-contiguous, ``(rows, columns, C)``, of the accumulator's dtype, and holds the region
+that begins at the given row and column. The windows cover at least what `Op.reach` names; they may
+cover more, and what lies there is undefined. The kernel widens the inputs; an int32 accumulator may
+wrap on the way, as the final sum is proved to fit.
+"""
+
+
+Role = Literal["weight", "factor", "bias", "offset", "table"]
+"""What a constant does, which decides its format when a network is quantized.
+
+``weight``: multiplied, may have a format per output channel; ``factor``: multiplied, one format;
+``bias``: added to the products, has their fraction bits; ``offset``: added to values; ``table``:
+results of a function by code.
+"""
+
+
+class Op(ABC):
+    """One operation with all its faces; the dataclass fields of a subclass are its attributes.
+
+    Every subclass is a frozen dataclass and is entered in the registry with `register`.
+    Operands come in the order of the node's inputs. Images are ``(C, H, W)`` for the oracle,
+    ``(H, W, C)`` for the kernel and ``(N, C, H, W)`` for torch and ONNX; vectors are ``(F,)``,
+    ``(1, 1, F)`` and ``(N, F)``.
+    """
+
+    name: ClassVar[str]
+    arity: ClassVar[tuple[int, int]] = (1, 1)
+    """Fewest and most inputs."""
+    constant_roles: ClassVar[Mapping[int, Role]] = {}
+    """Positions that must be constants, and what they are."""
+    other_constants: ClassVar[Role | None] = None
+    """What constants at the other positions are; None if they must be values."""
+    takes_accumulators: ClassVar[bool] = False
+    """Whether a preceding exact accumulator may flow in without being rounded first."""
+    integer_only: ClassVar[bool] = False
+    """Whether the op has no meaning in a float graph."""
+    never_rounded: ClassVar[bool] = False
+    """Whether quantization must keep the result exact, such as the numbers of pixels."""
+
+    def attributes(self) -> dict[str, object]:
+        """Return the op's attributes by name, in order."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
+
+    def attributes_text(self) -> str:
+        """Attributes that differ from their defaults, ``stride=(2, 2), groups=4``."""
+        defaults = {item.name: item.default for item in fields(self)}  # type: ignore[arg-type]
+        return ", ".join(
+            f"{name}={value}"
+            for name, value in self.attributes().items()
+            if value != defaults[name]
+        )
+
+    @abstractmethod
+    def shape(self, *shapes: Shape) -> Shape:
+        """Shape rule; raises `GraphError` for shapes that do not fit.
+
+        Works on integers and on symbolic extents alike.
+        """
+
+    @abstractmethod
+    def accumulator(self, *operands: Operand) -> Accumulator:
+        """Format rule and worst-case bound: range and fraction bits of the exact result."""
+
+    @abstractmethod
+    def oracle(self, operands: Sequence[Operand], *arrays: IntArray) -> IntArray:
+        """Return the exact accumulator as int64: slow, obvious NumPy, the definition of the op."""
+
+    @abstractmethod
+    def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
+        """Bind constants and return the Numba kernel that accumulates in `dtype`."""
+
+    def reach(
+        self,
+        operands: Sequence[Operand],
+        axis: int,
+        position: int,
+        first: int,
+        last: int,
+        size: int,
+    ) -> tuple[int, int]:
+        """Rows or columns of an input that a range of outputs reads; everything by default.
+
+        An op that reads zeros beyond the borders may return a range that leaves the image: the
+        executor fills these positions of the window with zeros.
+
+        Parameters
+        ----------
+        operands
+            As for the other faces.
+        axis
+            0 for rows, 1 for columns.
+        position
+            Which input.
+        first, last
+            Output rows or columns ``first…last-1``, at least one.
+        size
+            Size of the input along the axis.
+
+        Returns
+        -------
+        tuple
+            First and last position, the last one excluded.
+        """
+        return 0, size
+
+    @abstractmethod
+    def torch(self, operands: Sequence[Operand], *tensors: torch.Tensor) -> torch.Tensor:
+        """Return the real value of the accumulator; exact in float64 below 2**53.
+
+        Also the float forward of an op in a float graph.
+        """
+
+    @abstractmethod
+    def onnx(self, emit: Emitter, operands: Sequence[Operand], *names: str) -> str:
+        """Emit int64 ONNX nodes that compute the accumulator; returns its tensor name."""
+
+
+REGISTRY: dict[str, type[Op]] = {}
+"""Every op by name; filled once, while `fxp.graph.ops` is imported."""
+
+
+OpClass = TypeVar("OpClass", bound=type[Op])
+
+
+def register(op_class: OpClass) -> OpClass:
+    """Class decorator that enters an op in the registry."""
+    if op_class.name in REGISTRY:
+        raise ValueError(f"op {op_class.name!r} is registered twice")
+    REGISTRY[op_class.name] = op_class
+    return op_class
+
+
+def require(condition: bool, rule: str) -> None:
+    """Raise `GraphError` with the broken rule unless `condition` holds."""
+    if not condition:
+        raise GraphError(rule)
+
+
+def require_image(shape: Shape) -> None:
+    """Raise unless the shape is ``(C, H, W)``."""
+    require(len(shape) == 3, f"needs an image (C, H, W), got {shape_text(shape)}")
+
+
+def require_vector(shape: Shape) -> None:
+    """Raise unless the shape is ``(F,)``."""
+    require(len(shape) == 1, f"needs a vector (F,), got {shape_text(shape)}")
+
+
+def channel_view(values: Sequence[int] | IntArray, rank: int) -> IntArray:
+    """Reshape per-channel integers so that they broadcast over an image or a vector."""
+    return np.asarray(values, dtype=np.int64).reshape((-1,) + (1,) * (rank - 1))
+
+
+def moved(operand: Operand, channels: int) -> Accumulator:
+    """Accumulator of an op that only moves values: the operand's own range."""
+    low, high = operand.limits
+    return Accumulator.uniform(channels, low, high, operand.format.frac)
+
+
+__all__ = [
+    "REGISTRY",
+    "Accumulator",
+    "FormatError",
+    "GraphError",
+    "Kernel",
+    "Op",
+    "Operand",
+    "Role",
+    "Window",
+    "channel_view",
+    "moved",
+    "register",
+    "require",
+    "require_image",
+    "require_vector",
+]

@@ -1,0 +1,378 @@
+"""Max, average and global pooling.
+
+An average multiplies the exact window sum by a fixed-point reciprocal of the count, as hardware
+does: no division, no data-dependent rounding, one requantization at the end.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING, ClassVar, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxp.formats import IntArray
+from fxp.graph.extents import Shape
+from fxp.graph.ops.base import (
+    Accumulator,
+    Kernel,
+    Op,
+    Operand,
+    Window,
+    moved,
+    register,
+    require,
+    require_image,
+)
+from fxp.graph.ops.padding import PaddingMode, Sides, Taps, check_sides, padded_shape, window_count
+from fxp.kernels import windows
+from fxp.support.lazy import lazy_import
+
+if TYPE_CHECKING:
+    import torch
+    import torch.nn.functional as torch_functional
+
+    from fxp.export.emitter import Emitter
+else:
+    torch = lazy_import("torch", "torch")
+    torch_functional = lazy_import("torch.nn.functional", "torch")
+
+RECIPROCAL_BITS: Final = 16
+"""Reciprocals carry 16 to 17 significant bits, two more than a 14-bit activation needs."""
+GLOBAL_FRAC: Final = 34
+"""Fraction bits of the reciprocal of a whole image's size, whose relative error is then at most
+``H*W * 2**-35``: below 2**-17 up to 512 × 512."""
+MAX_PIXELS: Final = 1 << 26
+MAX_WINDOW: Final = 1 << 16
+
+
+def reciprocal(count: int | NDArray[np.int64], frac: int) -> NDArray[np.int64]:
+    """``2**frac / count``, rounded half up."""
+    counts = np.asarray(count, dtype=np.int64)
+    return ((1 << (frac + 1)) + counts) // (2 * counts)
+
+
+class SlidingWindow(Op):
+    """A pooling window of fixed size that slides over the image."""
+
+    window: tuple[int, int]
+    stride: tuple[int, int]
+    padding: Sides
+
+    def __post_init__(self) -> None:
+        check_sides(self.padding, "zero")
+        require(
+            min(*self.window, *self.stride) >= 1,
+            f"window and stride must be at least 1: {self.window}, {self.stride}",
+        )
+        require(
+            self.window[0] * self.window[1] <= MAX_WINDOW,
+            f"a window of {self.window} is not supported; at most {MAX_WINDOW} pixels are",
+        )
+        # So that every window holds a pixel.
+        require(
+            all(
+                side < size
+                for side, size in zip(self.padding, np.repeat(self.window, 2), strict=True)
+            ),
+            f"padding {self.padding} must be smaller than the window {self.window}",
+        )
+
+    def shape(self, *shapes: Shape) -> Shape:
+        """Shape rule, rounding down."""
+        require_image(shapes[0])
+        channels, height, width = padded_shape(shapes[0], self.padding, "zero")
+        return (
+            channels,
+            window_count(height, self.window[0], self.stride[0], 1),
+            window_count(width, self.window[1], self.stride[1], 1),
+        )
+
+    border: ClassVar[PaddingMode] = "zero"
+
+    def _taps(self, axis: int) -> Taps:
+        """Rows or columns that each window reads."""
+        return Taps(self.window[axis], self.stride[axis], 1, self.padding[2 * axis], self.border)
+
+    def _sources(
+        self, band: NDArray, first_row: int, first_column: int, source: Window
+    ) -> tuple[IntArray, IntArray]:
+        """Rows and columns of the window's array that each output of a band reads."""
+        last_row, last_column = first_row + band.shape[0], first_column + band.shape[1]
+        rows = self._taps(0).sources(first_row, last_row, source.height)
+        columns = self._taps(1).sources(first_column, last_column, source.width)
+        return rows - source.row, columns - source.column
+
+    def reach(
+        self,
+        operands: Sequence[Operand],
+        axis: int,
+        position: int,
+        first: int,
+        last: int,
+        size: int,
+    ) -> tuple[int, int]:
+        """Span of the windows; leaves the image for zero padding."""
+        return self._taps(axis).reach(first, last, size)
+
+    def _windows(self, image: IntArray, padding_value: int) -> IntArray:
+        """Every window of a ``(C, H, W)`` array, ``(C, H_out, W_out, k_h, k_w)``."""
+        top, bottom, left, right = self.padding
+        padded = np.pad(
+            image, ((0, 0), (top, bottom), (left, right)), constant_values=padding_value
+        )
+        views = np.lib.stride_tricks.sliding_window_view(padded, self.window, axis=(1, 2))
+        return views[:, :: self.stride[0], :: self.stride[1]]
+
+    def _onnx_taps(self, emit: Emitter, name: str, padding_value: int) -> list[str]:
+        if any(self.padding):
+            top, bottom, left, right = self.padding
+            pads = emit.constant([0, 0, top, left, 0, 0, bottom, right])
+            name = emit("Pad", name, pads, emit.constant(padding_value))
+        return emit.windows(name, self.window, self.stride)
+
+
+@register
+@dataclass(frozen=True)
+class MaxPool(SlidingWindow):
+    """Largest value of each window; padding reads the smallest raw integer of the format."""
+
+    name: ClassVar[str] = "max_pool"
+    # Every window that reaches into the padding holds the edge, so repeating it changes nothing.
+    border: ClassVar[PaddingMode] = "replicate"
+
+    window: tuple[int, int] = (2, 2)
+    stride: tuple[int, int] = (2, 2)
+    padding: Sides = (0, 0, 0, 0)
+
+    def accumulator(self, *operands: Operand) -> Accumulator:
+        """Return the operand's range."""
+        return moved(operands[0], operands[0].channels)
+
+    def oracle(self, operands: Sequence[Operand], *arrays: IntArray) -> IntArray:
+        """Maximum over sliding windows."""
+        return self._windows(arrays[0], operands[0].format.min_raw).max(axis=(3, 4))
+
+    def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
+        """Numba maximum over gathered rows and columns."""
+
+        def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
+            (source,) = inputs
+            rows, columns = self._sources(band, first_row, first_column, source)
+            windows.pool_maximum(band, source.array, rows, columns)
+
+        return run
+
+    def torch(self, operands: Sequence[Operand], *tensors: torch.Tensor) -> torch.Tensor:
+        """torch.nn.functional.max_pool2d."""
+        smallest = operands[0].format.min if operands[0].is_integer else -float("inf")
+        top, bottom, left, right = self.padding
+        padded = torch_functional.pad(tensors[0], (left, right, top, bottom), value=smallest)
+        return torch_functional.max_pool2d(padded, self.window, self.stride)
+
+    def onnx(self, emit: Emitter, operands: Sequence[Operand], *names: str) -> str:
+        """Maximum of strided slices."""
+        taps = self._onnx_taps(emit, names[0], operands[0].format.min_raw)
+        return reduce(emit.maximum, taps)
+
+
+@register
+@dataclass(frozen=True)
+class AveragePool(SlidingWindow):
+    """Mean of each window: the exact sum times a fixed-point reciprocal of the count.
+
+    With `count_padding` the padding's zeros count as pixels, as in torch's default.
+    """
+
+    name: ClassVar[str] = "average_pool"
+
+    window: tuple[int, int] = (2, 2)
+    stride: tuple[int, int] = (2, 2)
+    padding: Sides = (0, 0, 0, 0)
+    count_padding: bool = True
+
+    @property
+    def _area(self) -> int:
+        return self.window[0] * self.window[1]
+
+    @property
+    def _frac(self) -> int:
+        """Fraction bits of the reciprocals; those of a power of two are exact."""
+        return RECIPROCAL_BITS + (self._area - 1).bit_length()
+
+    def _multiplier(
+        self, rows: tuple[int, int], columns: tuple[int, int], size: Sequence[int]
+    ) -> NDArray[np.int64]:
+        """Reciprocal of each window's count, for outputs given as ``(first, last)``."""
+        counts = []
+        for axis, (first, last) in enumerate((rows, columns)):
+            positions = self._taps(axis).positions(first, last)
+            inside = (positions >= 0) & (positions < size[axis])
+            counts.append((inside | self.count_padding).sum(axis=1))
+        return reciprocal(np.outer(*counts), self._frac)
+
+    def accumulator(self, *operands: Operand) -> Accumulator:
+        """Range of sum times reciprocal, over every possible count."""
+        source = operands[0]
+        counts = np.arange(1, self._area + 1)
+        if self.count_padding:
+            factor = self._area * int(reciprocal(self._area, self._frac))
+        else:
+            factor = int((counts * reciprocal(counts, self._frac)).max())
+        low, high = (limit * factor for limit in source.limits)
+        return Accumulator.uniform(source.channels, low, high, source.format.frac + self._frac)
+
+    def oracle(self, operands: Sequence[Operand], *arrays: IntArray) -> IntArray:
+        """Sum over sliding windows, times the reciprocal."""
+        sums = self._windows(arrays[0], 0).sum(axis=(3, 4))
+        height, width = sums.shape[1:]
+        return sums * self._multiplier((0, height), (0, width), arrays[0].shape[1:])
+
+    def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
+        """Numba sum over gathered rows and columns."""
+
+        def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
+            (source,) = inputs
+            multiplier = self._multiplier(
+                (first_row, first_row + band.shape[0]),
+                (first_column, first_column + band.shape[1]),
+                (source.height, source.width),
+            )
+            rows, columns = self._sources(band, first_row, first_column, source)
+            windows.pool_sum(band, source.array, rows, columns, multiplier.astype(dtype))
+
+        return run
+
+    def torch(self, operands: Sequence[Operand], *tensors: torch.Tensor) -> torch.Tensor:
+        """Sum with avg_pool2d, times the reciprocal; in a float graph the true mean."""
+        top, bottom, left, right = self.padding
+        padded = torch_functional.pad(tensors[0], (left, right, top, bottom))
+        sums = torch_functional.avg_pool2d(padded, self.window, self.stride, divisor_override=1)
+        height, width = sums.shape[2:]
+        multiplier = self._multiplier((0, height), (0, width), tensors[0].shape[2:])
+        factor = np.ldexp(multiplier.astype(np.float64), -self._frac)
+        if not operands[0].is_integer:
+            factor = 1 / np.rint(1 / factor)
+        return sums * torch.as_tensor(factor, dtype=sums.dtype, device=sums.device)
+
+    def onnx(self, emit: Emitter, operands: Sequence[Operand], *names: str) -> str:
+        """Sum of strided slices, times the reciprocal of a sum of ones."""
+
+        def total(name: str) -> str:
+            return reduce(lambda a, b: emit("Add", a, b), self._onnx_taps(emit, name, 0))
+
+        sums = total(names[0])
+        if self.count_padding or not any(self.padding):
+            return emit.scaled(sums, reciprocal(self._area, self._frac))
+        ones = emit("Add", emit("Mul", names[0], emit.constant(0)), emit.constant(1))
+        counts = total(ones)
+        doubled = emit("Add", emit.constant(1 << (self._frac + 1)), counts)
+        factor = emit("Div", doubled, emit("Mul", counts, emit.constant(2)))
+        return emit("Mul", sums, factor)
+
+
+class _Global(Op):
+    """The whole image as one window; the result is ``(C, 1, 1)``."""
+
+    def shape(self, *shapes: Shape) -> Shape:
+        """Shape rule."""
+        require_image(shapes[0])
+        channels, *sizes = shapes[0]
+        if all(isinstance(size, int) for size in sizes):
+            pixels = math.prod(int(size) for size in sizes)  # type: ignore[arg-type]
+            require(pixels <= MAX_PIXELS, f"{pixels} pixels; at most {MAX_PIXELS} are supported")
+        return channels, 1, 1
+
+    @staticmethod
+    def _sources(source: Window) -> tuple[IntArray, IntArray]:
+        """Every row and column of the image, in the window's array."""
+        rows, columns = np.arange(source.height)[None], np.arange(source.width)[None]
+        return rows - source.row, columns - source.column
+
+
+@register
+@dataclass(frozen=True)
+class GlobalMaxPool(_Global):
+    """Largest value of each channel."""
+
+    name: ClassVar[str] = "global_max_pool"
+
+    def accumulator(self, *operands: Operand) -> Accumulator:
+        """Return the operand's range."""
+        return moved(operands[0], operands[0].channels)
+
+    def oracle(self, operands: Sequence[Operand], *arrays: IntArray) -> IntArray:
+        """Maximum with NumPy."""
+        return arrays[0].max(axis=(1, 2), keepdims=True)
+
+    def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
+        """One window over the image."""
+
+        def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
+            (source,) = inputs
+            windows.pool_maximum(band, source.array, *self._sources(source))
+
+        return run
+
+    def torch(self, operands: Sequence[Operand], *tensors: torch.Tensor) -> torch.Tensor:
+        """torch.amax."""
+        return tensors[0].amax(dim=(2, 3), keepdim=True)
+
+    def onnx(self, emit: Emitter, operands: Sequence[Operand], *names: str) -> str:
+        """ReduceMax, in two parts where the values are wide."""
+        source = operands[0].format
+        return emit.largest_pixel(names[0], source.width + (not source.signed))
+
+
+@register
+@dataclass(frozen=True)
+class GlobalAveragePool(_Global):
+    """Mean of each channel: the exact sum times a 34-bit reciprocal of ``H*W``."""
+
+    name: ClassVar[str] = "global_average_pool"
+
+    def accumulator(self, *operands: Operand) -> Accumulator:
+        """Range of sum times reciprocal: ``n * reciprocal(n) <= 2**34 + n/2``."""
+        source = operands[0]
+        factor = (1 << GLOBAL_FRAC) + MAX_PIXELS // 2
+        low, high = (limit * factor for limit in source.limits)
+        return Accumulator.uniform(source.channels, low, high, source.format.frac + GLOBAL_FRAC)
+
+    def oracle(self, operands: Sequence[Operand], *arrays: IntArray) -> IntArray:
+        """Sum with NumPy, times the reciprocal."""
+        sums = arrays[0].sum(axis=(1, 2), keepdims=True)
+        return sums * reciprocal(arrays[0][0].size, GLOBAL_FRAC)
+
+    def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
+        """One window over the image."""
+
+        def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
+            (source,) = inputs
+            factor = reciprocal(source.height * source.width, GLOBAL_FRAC).reshape(1, 1)
+            windows.pool_sum(band, source.array, *self._sources(source), factor.astype(dtype))
+
+        return run
+
+    def torch(self, operands: Sequence[Operand], *tensors: torch.Tensor) -> torch.Tensor:
+        """Sum times the reciprocal; in a float graph the true mean."""
+        sums = tensors[0].sum(dim=(2, 3), keepdim=True)
+        pixels = tensors[0].shape[2] * tensors[0].shape[3]
+        if not operands[0].is_integer:
+            return sums / pixels
+        return sums * (float(reciprocal(pixels, GLOBAL_FRAC)) * 2.0**-GLOBAL_FRAC)
+
+    def onnx(self, emit: Emitter, operands: Sequence[Operand], *names: str) -> str:
+        """ReduceSum times the reciprocal of the run-time size.
+
+        The sums stay below 2**53: 62 bits are shared by a value, 34 fraction bits and 2**26 pixels.
+        """
+        sums = emit("ReduceSum", names[0], emit.constant([2, 3]), keepdims=1)
+        spatial = emit.slice(emit("Shape", names[0]), 0, 2, None)
+        pixels = emit("ReduceProd", spatial, keepdims=0)
+        doubled = emit("Add", emit.constant(1 << (GLOBAL_FRAC + 1)), pixels)
+        factor = emit("Div", doubled, emit("Mul", pixels, emit.constant(2)))
+        return emit("Mul", sums, factor)

@@ -1,0 +1,5 @@
+"""A quantized network ready to run: the object users hold, its arguments, and sequences."""
+
+from fxp.model.fixed_model import FixedModel, load
+
+__all__ = ["FixedModel", "load"]

@@ -1,0 +1,177 @@
+"""What a user passes to a model and gets back: arrays or tensors, real values or raw integers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxp.executors.execution import Result
+from fxp.formats import Format, FormatError, dequantize, quantize
+from fxp.graph import Graph, Value
+from fxp.graph.ops.base import GraphError
+from fxp.kernels.real import quantize_half_up
+from fxp.support.lazy import lazy_import
+
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = lazy_import("torch", "torch")
+
+
+class Arguments:
+    """The inputs of one call, taken apart into images.
+
+    Parameters
+    ----------
+    graph
+        The graph that will run.
+    inputs
+        One array or tensor per input of the graph, with or without batch axis.
+
+    Attributes
+    ----------
+    images
+        For every element of the batch, one ``(C, H, W)`` or ``(F,)`` array per input.
+
+    Raises
+    ------
+    GraphError
+        If their number, axes or batch sizes do not fit.
+    TypeError
+        If one cannot be read as an array.
+    """
+
+    def __init__(self, graph: Graph, inputs: Sequence[Any]) -> None:
+        values = graph.inputs
+        if len(inputs) != len(values):
+            raise GraphError(
+                f"graph {graph.name!r} takes {len(values)} inputs "
+                f"({', '.join(map(str, values))}), got {len(inputs)}"
+            )
+        self._graph = graph
+        self._first = inputs[0]
+        arrays = [_as_array(item, value) for item, value in zip(inputs, values, strict=True)]
+        self._in_float64 = any(array.dtype == np.float64 for array in arrays)
+        full, missing = zip(
+            *(_with_batch(array, value) for array, value in zip(arrays, values, strict=True)),
+            strict=True,
+        )
+        if len({len(array) for array in full}) > 1:
+            raise GraphError(f"the inputs have different batch sizes {[len(a) for a in full]}")
+        self._missing: int = missing[0]
+        self.images: list[list[NDArray]] = [list(image) for image in zip(*full, strict=True)]
+
+    def quantized(self) -> Iterator[list[NDArray]]:
+        """Raw integers of every image, one after the other.
+
+        Raises
+        ------
+        FormatError
+            For NaN or infinity.
+        TypeError
+            For something else than real numbers.
+        """
+        for image in self.images:
+            yield [
+                _raw(array, value) for array, value in zip(image, self._graph.inputs, strict=True)
+            ]
+
+    def raw_results(self, results: Iterable[Result]) -> Any:
+        """Raw integers of the outputs with the axes of the inputs; a tuple if there are several."""
+        outputs = zip(*(result.outputs for result in results), strict=True)
+        return _unpacked([self._restored(np.stack(raws).astype(np.int64)) for raws in outputs])
+
+    def real_results(self, results: Iterable[Result]) -> Any:
+        """Real values of the outputs, of the kind and with the axes of the inputs."""
+        outputs = zip(*(result.outputs for result in results), strict=True)
+        found = []
+        for name, raws in zip(self._graph.outputs, outputs, strict=True):
+            form = format_of(self._graph.values[name])
+            wide = self._in_float64 or not _fits_float32(form)
+            values = _values(np.stack(raws), form, np.dtype(np.float64 if wide else np.float32))
+            found.append(_like(self._restored(values), self._first))
+        return _unpacked(found)
+
+    def _restored(self, stacked: NDArray) -> NDArray:
+        """Return a result without the axes that the first input left out."""
+        if self._missing == 2 and stacked.ndim == 4 and stacked.shape[1] == 1:
+            return stacked[0, 0]
+        return stacked[0] if self._missing else stacked
+
+
+def format_of(value: Value) -> Format:
+    """Format of a value of an integer graph."""
+    assert value.format is not None
+    return value.format
+
+
+def _fits_float32(form: Format) -> bool:
+    """Whether every value of a format is a float32: significand, smallest and largest number."""
+    return form.width <= 24 and form.frac <= 149 and form.integer <= 128
+
+
+def _raw(array: NDArray, value: Value) -> NDArray:
+    """Raw integers of real values, with HALF_UP and SATURATE."""
+    form = format_of(value)
+    try:
+        if array.dtype not in (np.float32, np.float64) or form.dtype != np.int16:
+            return quantize(array, form)
+        raw = np.empty(array.shape, np.int16)
+        values = np.ascontiguousarray(array).reshape(-1)
+        if not quantize_half_up(values, form.frac, form.min_raw, form.max_raw, raw.reshape(-1)):
+            quantize(array, form)  # names what is not finite, and where
+        return raw
+    except (FormatError, TypeError) as error:
+        raise type(error)(f"input {value.name!r}: {error}") from None
+
+
+def _values(raw: NDArray, form: Format, dtype: np.dtype) -> NDArray:
+    """Real values of raw integers that the dtype holds exactly."""
+    if form.width > 24 or not -100 <= form.frac <= 100:
+        return dequantize(raw, form).astype(dtype)
+    values = raw.astype(dtype)
+    values *= dtype.type(2.0**-form.frac)
+    return values
+
+
+def _as_array(item: Any, value: Value) -> NDArray:
+    if _is_tensor(item):
+        tensor = item.detach().cpu()
+        # NumPy has no bfloat16.
+        return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    try:
+        return np.asarray(item)
+    except ValueError as error:
+        raise TypeError(f"input {value.name!r} cannot be read as an array: {error}") from None
+
+
+def _is_tensor(item: Any) -> bool:
+    return hasattr(item, "detach")
+
+
+def _like(values: NDArray, item: Any) -> Any:
+    """Return an array as a tensor where the user's `item` is one."""
+    return torch.from_numpy(values).to(item.device) if _is_tensor(item) else values
+
+
+def _with_batch(array: NDArray, value: Value) -> tuple[NDArray, int]:
+    """Add the axes that a user may leave out; also returns how many there were."""
+    rank = len(value.shape) + 1
+    missing = rank - array.ndim
+    allowed = 2 if len(value.shape) == 3 and value.shape[0] == 1 else 1
+    if not 0 <= missing <= allowed:
+        raise GraphError(
+            f"input {value} takes {rank} axes with batch, or {rank - 1} without"
+            f"{', or (height, width)' if allowed == 2 else ''}; got shape {array.shape}"
+        )
+    full = array.reshape((1,) * missing + array.shape)
+    if 0 in full.shape:
+        raise GraphError(f"input {value} is empty: shape {array.shape}")
+    return full, missing
+
+
+def _unpacked(outputs: list[Any]) -> Any:
+    return outputs[0] if len(outputs) == 1 else tuple(outputs)

@@ -1,0 +1,328 @@
+"""Quantization-aware training: a trained network becomes one that trains with its roundings."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from fxp.executors.torch_forward import evaluate as evaluate_graph
+from fxp.executors.torch_forward import fake_quantize
+from fxp.formats import MAX_WIDTH, Format, Quantization
+from fxp.frontend.derivation import Source, evaluate
+from fxp.graph import Constant, Graph
+from fxp.model import FixedModel
+from fxp.quantization.quantize import (
+    calibration_calls,
+    choose_formats,
+    float_graph,
+    one_by_one,
+    with_clip_rates,
+)
+from fxp.quantization.refinement import Refinement
+
+
+@dataclass(frozen=True)
+class LiveConstant:
+    """A constant of the integer graph that follows from parameters.
+
+    Attributes
+    ----------
+    constant
+        As it was when the formats were chosen.
+    source
+        How its real values follow from the model's tensors.
+    is_bias
+        Whether it is a bias, whose width follows from its values.
+    """
+
+    constant: Constant
+    source: Source
+    is_bias: bool
+
+    def raw(self, tensors: Mapping[str, torch.Tensor], device: torch.device) -> torch.Tensor:
+        """Integers in float64, differentiable."""
+        form = self.constant.formats[0]
+        target = Format(MAX_WIDTH if self.is_bias else form.width, 0, form.signed)
+        values = evaluate(self.source, tensors, device).to(torch.float64)
+        return fake_quantize(values * self.scale(device), Quantization(target))
+
+    def values(self, tensors: Mapping[str, torch.Tensor], device: torch.device) -> torch.Tensor:
+        """Real values of those integers in float64."""
+        return self.raw(tensors, device) / self.scale(device)
+
+    def scale(self, device: torch.device) -> torch.Tensor:
+        """Power of two per channel, or one for all."""
+        steps = [2.0**form.frac for form in self.constant.formats]
+        shape = (-1, *[1] * (self.constant.data.ndim - 1))
+        return torch.tensor(steps, dtype=torch.float64, device=device).reshape(shape)
+
+    def fixed(self, tensors: Mapping[str, torch.Tensor]) -> Constant:
+        """Return the constant of the tensors' present values, which are on the CPU."""
+        data = self.raw(tensors, torch.device("cpu")).numpy().astype(np.int64)
+        formats = self.constant.formats
+        if self.is_bias:
+            least = Format.for_range(min(int(data.min()), -1), int(data.max()), 0).width
+            formats = tuple(replace(form, width=max(form.width, least)) for form in formats)
+        return replace(self.constant, data=data, formats=formats)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a model that trains was prepared with; never changed, and shared by copies.
+
+    Attributes
+    ----------
+    source, lowered
+        The float graph, and the integer graph with the chosen formats.
+    calls
+        Calibration data.
+    settings
+        For `fxp.quantization.quantize.choose_formats`.
+    states
+        Pairs of input and output position of the module.
+    """
+
+    source: Graph
+    lowered: Graph
+    calls: Sequence[Sequence[torch.Tensor]]
+    settings: Mapping[str, Any]
+    states: Sequence[tuple[int, int]]
+
+    def __deepcopy__(self, memo: object) -> Plan:
+        return self
+
+    @cached_property
+    def live(self) -> Mapping[str, LiveConstant]:
+        """Constants that are computed anew in every forward, by name in the integer graph."""
+        nodes = {node.name: node for node in self.source.nodes}
+        found: dict[str, LiveConstant] = {}
+        for node in self.lowered.nodes:
+            # Tables come behind the float node's inputs; other nodes were added by the lowering.
+            inputs = nodes[node.name].inputs if node.name in nodes else ()
+            for position, (name, float_name) in enumerate(zip(node.inputs, inputs, strict=False)):
+                constant = self.source.constants_by_name.get(float_name)
+                if constant is None or constant.derivation is None:
+                    continue
+                is_bias = node.op.constant_roles.get(position) == "bias" or (
+                    name in found and found[name].is_bias
+                )
+                lowered = self.lowered.constants_by_name[name]
+                found[name] = LiveConstant(lowered, constant.derivation, is_bias)
+        return found
+
+    @cached_property
+    def fixed(self) -> Mapping[str, torch.Tensor]:
+        """Real values of the other constants, such as tables, by name."""
+        return {
+            constant.name: torch.tensor(constant.values)
+            for constant in self.lowered.constants
+            if constant.name not in self.live
+        }
+
+
+class QatModel(torch.nn.Module):
+    """A network whose forward is the arithmetic of its integer graph, made by `prepare_qat`.
+
+    It has the parameters, buffers and submodules of the original under the same state-dict keys;
+    the submodules only hold them, and are not called.
+    """
+
+    def __init__(self, model: torch.nn.Module, plan: Plan) -> None:
+        super().__init__()
+        own = copy.deepcopy(model)
+        self._parameters.update(own._parameters)
+        self._buffers.update(own._buffers)
+        self._non_persistent_buffers_set.update(own._non_persistent_buffers_set)
+        self._modules.update(own._modules)
+        self.training = model.training
+        self._plan = plan
+
+    @property
+    def graph(self) -> Graph:
+        """The integer graph when the formats were chosen last."""
+        return self._plan.lowered
+
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        """Run the network on real values with batch, in the type of the parameters.
+
+        Takes the inputs of the original, states included, and returns its outputs: one tensor, or a
+        tuple of them.
+        """
+        values = self.values(*inputs)
+        graph = self._plan.lowered
+        fed = {
+            result: state.source
+            for (_, result), state in zip(self._states, graph.states, strict=True)
+        }
+        rest = iter(graph.outputs)
+        names = [fed[i] if i in fed else next(rest) for i in range(len(graph.outputs) + len(fed))]
+        outputs = [values[name] for name in names]
+        return tuple(outputs) if len(outputs) > 1 else outputs[0]
+
+    def values(self, *inputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Every value of the integer graph by name; takes what `forward` takes."""
+        plan = self._plan
+        graph = plan.lowered
+        positions = [source for source, _ in self._states]
+        plain = [tensor for i, tensor in enumerate(inputs) if i not in positions]
+        wanted = len(graph.inputs) + len(graph.states)
+        if len(inputs) != wanted:
+            raise TypeError(f"{graph.name} takes {wanted} inputs, got {len(inputs)}")
+        if not torch.compiler.is_compiling():
+            graph.concrete_shapes(graph.bind([tuple(tensor.shape[1:]) for tensor in plain]))
+        device = inputs[0].device
+        dtype = next((tensor.dtype for tensor in self.parameters()), inputs[0].dtype)
+        tensors = self._tensors()
+        constants = {
+            name: live.values(tensors, device).to(dtype) for name, live in plan.live.items()
+        }
+        for name, tensor in plan.fixed.items():
+            constants[name] = tensor.to(device, dtype)
+        sources = [*graph.inputs, *(state.value for state in graph.states)]
+        given = [*plain, *(inputs[position] for position in positions)]
+        values: dict[str, torch.Tensor] = {}
+        for value, tensor in zip(sources, given, strict=True):
+            assert value.format is not None
+            values[value.name] = fake_quantize(tensor.to(dtype), Quantization(value.format))
+        evaluate_graph(graph, values, constants)
+        return values
+
+    @torch.no_grad()
+    def requantize(self, calibration: Iterable[Any] | None = None) -> None:
+        """Choose all formats anew for the present parameters, with the settings of `prepare_qat`.
+
+        Parameters
+        ----------
+        calibration
+            Typical inputs as `fxp.quantize` takes them; by default those given last.
+        """
+        plan = self._plan
+        calls = plan.calls
+        if calibration is not None:
+            calls = calibration_calls(calibration)
+            if plan.source.states:
+                calls = one_by_one(calls)
+        source = self.float_graph()
+        lowered = choose_formats(source, calls, **plan.settings)
+        self._plan = replace(plan, source=source, lowered=lowered, calls=calls)
+
+    @torch.no_grad()
+    def float_graph(self) -> Graph:
+        """Return the float graph of the present parameters."""
+        tensors, graph = self._tensors(), self._plan.source
+        cpu = torch.device("cpu")
+        tensors = {key: tensor.cpu() for key, tensor in tensors.items()}
+        constants = tuple(
+            constant
+            if constant.derivation is None
+            else replace(constant, data=evaluate(constant.derivation, tensors, cpu).numpy())
+            for constant in graph.constants
+        )
+        return Graph(graph.name, graph.inputs, graph.nodes, graph.outputs, constants, graph.states)
+
+    @torch.no_grad()
+    def integer_graph(self) -> Graph:
+        """Return the integer graph of the present parameters, in the chosen formats."""
+        graph, live = self._plan.lowered, self._plan.live
+        tensors = {key: tensor.cpu() for key, tensor in self._tensors().items()}
+        constants = tuple(
+            live[constant.name].fixed(tensors) if constant.name in live else constant
+            for constant in graph.constants
+        )
+        return Graph(graph.name, graph.inputs, graph.nodes, graph.outputs, constants, graph.states)
+
+    @property
+    def _states(self) -> Sequence[tuple[int, int]]:
+        return self._plan.states
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        """Parameters and buffers by state-dict key; floats in float64."""
+        named = {
+            **dict(self.named_parameters(remove_duplicate=False)),
+            **dict(self.named_buffers(remove_duplicate=False)),
+        }
+        return {
+            key: tensor.to(torch.float64) if tensor.is_floating_point() else tensor
+            for key, tensor in named.items()
+        }
+
+
+def prepare_qat(
+    model: torch.nn.Module,
+    calibration: Iterable[Any],
+    *,
+    states: Sequence[tuple[int, int]] = (),
+    initial_states: Sequence[torch.Tensor] = (),
+    name: str | None = None,
+    **settings: Any,
+) -> QatModel:
+    """Turn a trained network into one that computes, and trains, as its fixed-point model will.
+
+    Every value is rounded where the integer graph rounds it. Gradients pass straight through the
+    roundings and are zero where a value or a weight is clipped. Formats stay as they are until
+    `QatModel.requantize`; the width of a bias follows its values. Batch normalization is folded in
+    every forward from its present weight and bias, with its stored statistics, which no longer
+    change; dropout is left out.
+
+    Parameters
+    ----------
+    model
+        In eval mode; it is not modified, and the result shares no memory with it.
+    calibration, states, initial_states, name
+        As for `fxp.quantize`.
+    settings
+        All other settings of `fxp.quantize`, by name; its refinements are refused, because training
+        moves weights and biases itself.
+
+    Returns
+    -------
+    QatModel
+        With the model's state-dict keys. In float64 its forward equals that of `convert`'s result
+        exactly, while every accumulator fits 52 bits; in float32, as far as float32 is exact.
+
+    Raises
+    ------
+    fxp.frontend.FrontendError, GraphError, ValueError, TypeError
+        As `fxp.quantize` does.
+
+    Examples
+    --------
+    >>> training = fxp.prepare_qat(model.eval(), batches, weight_bits=8)   # doctest: +SKIP
+    >>> optimizer = torch.optim.Adam(training.parameters(), lr=1e-4)       # doctest: +SKIP
+    """
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"fxp.prepare_qat takes a torch.nn.Module, got {type(model).__name__}")
+    refused = [key for key in ("equalization", *Refinement.__match_args__) if key in settings]
+    if refused:
+        raise TypeError(
+            f"fxp.prepare_qat takes no {refused[0]}: it refines models that are not trained further"
+        )
+    calls = calibration_calls(calibration)
+    source = float_graph(model, calls[0], states, initial_states, name)
+    if source.states:
+        calls = one_by_one(calls)
+    lowered = choose_formats(source, calls, **settings)
+    return QatModel(model, Plan(source, lowered, calls, settings, tuple(states)))
+
+
+def convert(model: QatModel) -> FixedModel:
+    """Return the fixed-point model of a network that was trained with `prepare_qat`.
+
+    Raises
+    ------
+    GraphError
+        If an accumulator would need more than 63 bits.
+    TypeError
+        If the model is another one.
+    """
+    if not isinstance(model, QatModel):
+        raise TypeError(
+            f"fxp.convert takes what fxp.prepare_qat returns, got {type(model).__name__}"
+        )
+    return with_clip_rates(model.integer_graph(), model._plan.calls)

@@ -1,0 +1,257 @@
+"""Cross-layer equalization: channels between linear layers get weights of similar size.
+
+After M. Nagel, M. van Baalen, T. Blankevoort and M. Welling, "Data-Free Quantization Through
+Weight Equalization and Bias Correction", ICCV 2019, arXiv:1906.04721. If everything between two
+layers is positively homogeneous, ``f(s·x) = s·f(x)``, a channel may be divided by ``s`` where it is
+made and multiplied by ``s`` where it is read.
+
+Here every ``s`` is a power of two. Such a factor only moves the exponent of a float, so that each
+product, sum and comparison keeps its significand: the equalized graph computes the same floats, bit
+for bit, as long as none leaves the range of normal float64 numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxp.graph import Constant, Graph, Node
+from fxp.graph.ops import (
+    Add,
+    AveragePool,
+    BicubicUpsample,
+    BilinearUpsample,
+    Clamp,
+    Concat,
+    Conv2d,
+    ConvTranspose2d,
+    Flatten,
+    GlobalAveragePool,
+    GlobalMaxPool,
+    Linear,
+    MaxPool,
+    Multiply,
+    Nearest,
+    Pad,
+    PixelShuffle,
+    PixelUnshuffle,
+    Prelu,
+    Relu,
+    Requantize,
+    Slice,
+    Subtract,
+)
+from fxp.quantization.refinement.layers import input_channels
+
+MAX_EXPONENT: Final = 24
+"""A channel is scaled by at most two to this power, either way."""
+MAX_PASSES: Final = 20
+"""Passes over the layers; most graphs change nothing after two or three."""
+CHANNELWISE: Final = (
+    AveragePool,
+    BicubicUpsample,
+    BilinearUpsample,
+    GlobalAveragePool,
+    GlobalMaxPool,
+    MaxPool,
+    Nearest,
+    Pad,
+    Prelu,
+    Relu,
+    Requantize,
+)
+"""Ops whose every result channel reads its own channel of the first input, homogeneously."""
+
+Links = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
+"""For every input: channels of the result, and the channels of the input they scale with."""
+
+
+def equalize(graph: Graph) -> Graph:
+    """Scale the channels of a float graph so that the weights on either side have similar ranges.
+
+    A channel's factor is the power of two nearest to ``sqrt(r1 / r2)``, with ``r1`` the largest
+    weight that makes the channel and ``r2`` the largest that reads it. Channels that any op ties
+    together, such as those of a residual addition, share one factor. Inputs, outputs, states,
+    layers with weights that another layer shares, and whatever touches an op that is not positively
+    homogeneous keep their scale.
+
+    Parameters
+    ----------
+    graph
+        A float graph.
+
+    Returns
+    -------
+    Graph
+        Computes the same outputs, bit for bit; its changed constants have no derivation.
+    """
+    scales = _Scales(graph)
+    for _ in range(MAX_PASSES):
+        changes = [scales.balance(layer) for layer in scales.layers]
+        if not any(changes):
+            break
+    changed = scales.constants()
+    constants = (changed.get(constant.name, constant) for constant in graph.constants)
+    return Graph(
+        graph.name, graph.inputs, graph.nodes, graph.outputs, tuple(constants), graph.states
+    )
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A linear layer whose weights nobody shares.
+
+    Attributes
+    ----------
+    node
+        Its node.
+    made, read
+        Group of channels of every output channel ``(M,)``, and of the channel that each column of
+        the weights reads, ``(M, C / groups)``.
+    sizes
+        Largest weight from a channel to another, ``(M, C / groups)``.
+    """
+
+    node: Node
+    made: NDArray[np.int64]
+    read: NDArray[np.int64]
+    sizes: NDArray[np.float64]
+
+
+class _Scales:
+    """Exponents of all groups of channels, a group being what must have one scale."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._first: dict[str, int] = {}
+        count = 0
+        for name, value in graph.values.items():
+            self._first[name] = count
+            count += _channels(value.shape)
+        linear = [node for node in graph.nodes if self._is_free(node)]
+        free = {node.name for node in linear}
+        pairs: Links = []
+        fixed = [value.name for value in graph.inputs] + list(graph.outputs)
+        fixed += [name for state in graph.states for name in (state.value.name, state.source)]
+        for node in graph.nodes:
+            if node.name in free:
+                continue
+            links = _links(graph, node)
+            values = [name for name in node.inputs if name in self._first]
+            if links is None:
+                fixed += [node.name, *values]
+                continue
+            for name, (results, sources) in zip(values, links, strict=True):
+                pairs.append((self._first[node.name] + results, self._first[name] + sources))
+        self._group = _connected(count, pairs)
+        self._is_fixed = np.zeros(count, bool)
+        for name in fixed:
+            self._is_fixed[self._group[self._channels_of(name)]] = True
+        self._exponents = np.zeros(count, np.int64)
+        self.layers = [self._layer(node) for node in linear]
+
+    def balance(self, layer: _Layer) -> bool:
+        """Give the channels that a layer makes their best scale; tell whether any changed."""
+        made, read = (np.zeros(len(self._exponents)) for _ in range(2))
+        for other in self.layers:
+            shift = self._exponents[other.read] - self._exponents[other.made][:, None]
+            sizes = np.ldexp(other.sizes, shift)
+            np.maximum.at(made, other.made, sizes.max(axis=1))
+            np.maximum.at(read, other.read, sizes)
+        groups = np.unique(layer.made)
+        groups = groups[~self._is_fixed[groups] & (made[groups] > 0) & (read[groups] > 0)]
+        ratio = np.log2(made[groups]) - np.log2(read[groups])
+        wanted = self._exponents[groups] + np.rint(ratio / 2).astype(np.int64)
+        wanted = np.clip(wanted, -MAX_EXPONENT, MAX_EXPONENT)
+        changed = not np.array_equal(wanted, self._exponents[groups])
+        self._exponents[groups] = wanted
+        return changed
+
+    def constants(self) -> Mapping[str, Constant]:
+        """Return the scaled weights and biases by name."""
+        found = {}
+        for layer in self.layers:
+            made = self._exponents[layer.made]
+            shift = self._exponents[layer.read] - made[:, None]
+            weight, *bias = (self._graph.constants_by_name[n] for n in layer.node.inputs[1:])
+            tail = (1,) * (weight.data.ndim - 2)
+            scaled = np.ldexp(weight.data, shift.reshape(*shift.shape, *tail))
+            if shift.any():
+                found[weight.name] = replace(weight, data=scaled, derivation=None)
+            if bias and made.any():
+                data = np.ldexp(bias[0].data, -made)
+                found[bias[0].name] = replace(bias[0], data=data, derivation=None)
+        return found
+
+    def _is_free(self, node: Node) -> bool:
+        """Whether a node is a linear layer with constants of its own."""
+        consumers = self._graph.consumers
+        return isinstance(node.op, Conv2d | ConvTranspose2d | Linear) and all(
+            len(consumers[name]) == 1 for name in node.inputs[1:]
+        )
+
+    def _layer(self, node: Node) -> _Layer:
+        weight = self._graph.constants_by_name[node.inputs[1]].data
+        columns = input_channels(node.op, weight.shape)
+        return _Layer(
+            node,
+            self._group[self._channels_of(node.name)],
+            self._group[self._first[node.inputs[0]] + columns],
+            np.abs(weight).reshape(*weight.shape[:2], -1).max(axis=2),
+        )
+
+    def _channels_of(self, name: str) -> NDArray[np.int64]:
+        return self._first[name] + np.arange(_channels(self._graph.values[name].shape))
+
+
+def _channels(shape: tuple) -> int:
+    return int(shape[0])
+
+
+def _connected(count: int, pairs: Iterable[tuple[NDArray, NDArray]]) -> NDArray[np.int64]:
+    """Smallest member of the group of each of `count` items, where pairs are in one group."""
+    group = np.arange(count)
+    pairs = list(pairs)
+    while True:
+        before = group.copy()
+        for one, other in pairs:
+            smaller = np.minimum(group[one], group[other])
+            np.minimum.at(group, one, smaller)
+            np.minimum.at(group, other, smaller)
+        if np.array_equal(group, before):
+            return group
+
+
+def _links(graph: Graph, node: Node) -> Links | None:
+    """Which channels an op ties together; None if it is not known to be homogeneous."""
+    op = node.op
+    constants = [name for name in node.inputs if name in graph.constants_by_name]
+    shapes = [graph.values[name].shape for name in node.inputs if name in graph.values]
+    results = np.arange(_channels(graph.values[node.name].shape))
+    if isinstance(op, CHANNELWISE) or (isinstance(op, Clamp) and {op.low, op.high} <= {0.0, None}):
+        return [(results, results)]
+    if (isinstance(op, Add | Subtract) and not constants) or (
+        isinstance(op, Multiply) and constants
+    ):
+        # A single channel is added to, or multiplied with, all.
+        return [(results, results % _channels(shape)) for shape in shapes]
+    if isinstance(op, Concat):
+        ends = np.cumsum([_channels(shape) for shape in shapes])
+        parts = np.split(results, ends[:-1])
+        return [(part, part - part[0]) for part in parts]
+    if isinstance(op, Slice):
+        if op.axis != "channel":
+            return [(results, results)]
+        return [(results, np.arange(_channels(shapes[0]))[op.start : op.stop : op.step])]
+    sources = np.arange(_channels(shapes[0]))
+    if isinstance(op, Flatten):
+        return [(results, results // (len(results) // len(sources)))]
+    if isinstance(op, PixelShuffle):
+        return [(sources // op.factor**2, sources)]
+    if isinstance(op, PixelUnshuffle):
+        return [(results, results // op.factor**2)]
+    return None

@@ -1,0 +1,12 @@
+"""The root of every error that a user can cause."""
+
+from __future__ import annotations
+
+
+class FxpError(Exception):
+    """Something that was asked for cannot be done; the message says what, where and what helps.
+
+    Every exception class of this package derives from it, and from the built-in one that says its
+    kind (ValueError, RuntimeError), so that both can be caught. The ``fxp`` command prints these
+    in one line; anything else that reaches it is a defect of the program.
+    """
