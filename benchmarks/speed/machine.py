@@ -14,6 +14,7 @@ from typing import Any
 
 import llvmlite.binding
 
+from benchmarks.report import version_of
 from benchmarks.speed.timing import processors
 
 PACKAGES = (
