@@ -17,7 +17,8 @@ from fxp.model import FixedModel
 from fxp.quantization.calibrate import Method, Statistics, observe
 from fxp.quantization.lowering import Settings, lower
 from fxp.quantization.refinement import Refinement, equalize, refine
-from fxp.quantization.search import Progress, search_bits, search_fracs
+from fxp.quantization.search import search_bits, search_fracs
+from fxp.support.progress import Progress
 
 
 def quantize(

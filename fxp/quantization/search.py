@@ -8,7 +8,7 @@ the change if the output comes closer to the float network's.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
@@ -22,10 +22,9 @@ from fxp.graph import Graph
 from fxp.graph.ops.base import GraphError
 from fxp.quantization.calibrate import Statistics
 from fxp.quantization.lowering import Settings, lower, rounded_names
+from fxp.support.progress import Progress
 
 Arrays = Sequence[NDArray[np.float64]]
-Progress = Callable[[int, int, str], None]
-"""``progress(done, total, text)``."""
 
 
 @dataclass(frozen=True)

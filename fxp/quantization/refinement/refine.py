@@ -12,7 +12,7 @@ from fxp.quantization.lowering import Settings, lower
 from fxp.quantization.refinement.biases import mean_error, with_bias_less
 from fxp.quantization.refinement.layers import Calls, float_targets, linear_nodes
 from fxp.quantization.refinement.rounding import learned_rounding
-from fxp.quantization.search import Progress
+from fxp.support.progress import Progress
 
 WeightRounding = Literal["nearest", "learned"]
 
