@@ -1,8 +1,8 @@
 """Checksums of the integers that the project publishes.
 
 ``python -m benchmarks.checksums`` computes them and compares them with the recorded ones: exit code
-1 if any differs. With ``--record`` it replaces the record. A change of the code that is meant to keep
-all integers is run through this before and after.
+1 if any differs. With ``--record`` it replaces the record. A change of the code that is meant to
+keep all integers is run through this before and after.
 """
 
 from __future__ import annotations
