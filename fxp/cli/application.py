@@ -17,7 +17,20 @@ from fxp.support.errors import FxpError
 _RUNNING = "fxp.cli.running"
 
 
-class CommandGroup(TyperGroup):
+class WholeHelpGroup(TyperGroup):
+    """Lists its commands with the whole first paragraph of each, however long it is."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list."""
+        rows = []
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            rows.append((name, (command.help or "").partition("\n\n")[0]))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+class CommandGroup(WholeHelpGroup):
     """Lists the commands without importing them, and loads one when it is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -55,11 +68,6 @@ class CommandGroup(TyperGroup):
             if translated == text:
                 raise
             raise CommandError(translated) from error
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write the list of commands, with the whole first sentence of each."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(command.name, command.help) for command in commands()])
 
 
 def _load(command: CommandEntry) -> Any:

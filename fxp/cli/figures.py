@@ -53,8 +53,8 @@ def model_figures(model: FixedModel, path: Path, *, graph: bool = False) -> dict
     Returns
     -------
     dict
-        ``file``, ``name``, ``parameters``, ``metadata``, names of the ``outputs``, and for every one of the
-        ``values``, inputs and states first, its ``name``, ``op``, ``shape``, ``format`` and the
+        ``file``, ``name``, ``parameters``, ``metadata``, names of the ``outputs``, and for each of
+        the ``values``, inputs and states first, its ``name``, ``op``, ``shape``, ``format`` and the
         share of values ``clipped`` on the calibration data; nodes also have ``accumulator_bits``,
         ``rounding`` and ``overflow``.
     """

@@ -87,7 +87,7 @@ def in_options(text: str, options: Mapping[str, str]) -> str:
     text
         The message.
     options
-        Options of the command by the name of the argument, such as ``{"max_width": "--max-width"}``.
+        Options of the command by the name of the argument: ``{"max_width": "--max-width"}``.
 
     Returns
     -------
