@@ -65,10 +65,16 @@ def quantize(
         str | None, typer.Option(help="Format of the output; default: by the data.")
     ] = None,
     rounding: Annotated[
-        Rounding, typer.Option(metavar="MODE", help=f"Rounding mode: {', '.join(Rounding)}.")
+        Rounding,
+        typer.Option(
+            metavar="MODE", help=f"Rounding mode: {', '.join(mode.value for mode in Rounding)}."
+        ),
     ] = Rounding.HALF_UP,
     overflow: Annotated[
-        Overflow, typer.Option(metavar="MODE", help=f"Overflow mode: {', '.join(Overflow)}.")
+        Overflow,
+        typer.Option(
+            metavar="MODE", help=f"Overflow mode: {', '.join(mode.value for mode in Overflow)}."
+        ),
     ] = Overflow.SATURATE,
     equalization: Annotated[
         bool, typer.Option("--equalization", help="Scale channels to weights of similar range.")

@@ -13,7 +13,7 @@ import typer
 from PIL import Image
 
 import fxp
-from fxp.cli import application, main
+from fxp.cli import catalogue, main
 from fxp.imaging.files import read_image, write_image
 from fxp.imaging.quality import to_codes
 
@@ -292,7 +292,7 @@ def test_psnr_reads_given_inputs(model: Path, home: Path):
 
 
 def test_plugins(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    group = application.PLUGIN_GROUP
+    group = catalogue.PLUGIN_GROUP
     plugins = EntryPoints(
         [
             EntryPoint("greet", "plugged_in:greet", group),
@@ -307,7 +307,7 @@ def test_plugins(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
 
     module.greet = greet  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "plugged_in", module)
-    monkeypatch.setattr(application, "entry_points", plugins.select)
+    monkeypatch.setattr(catalogue, "entry_points", plugins.select)
     assert main(["--help"]) == 0
     listing = capsys.readouterr().out
     assert "greet" in listing
@@ -328,8 +328,8 @@ def test_a_plugin_may_hold_commands(
     module = type(sys)("plugged_in")
     module.tools = tools  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "plugged_in", module)
-    plugins = EntryPoints([EntryPoint("tools", "plugged_in:tools", application.PLUGIN_GROUP)])
-    monkeypatch.setattr(application, "entry_points", plugins.select)
+    plugins = EntryPoints([EntryPoint("tools", "plugged_in:tools", catalogue.PLUGIN_GROUP)])
+    monkeypatch.setattr(catalogue, "entry_points", plugins.select)
     assert main(["tools", "two"]) == 0
     assert capsys.readouterr().out == "second\n"
 
