@@ -18,6 +18,7 @@ from fxp.cli.messages import printable
 from fxp.cli.sources import divisor_of, image_channels, planes, read_array
 from fxp.imaging.files import image_paths, read_image
 from fxp.rtl_sim.stalls import Stalls
+from fxp.support.errors import ArgumentError
 
 
 class Backend(StrEnum):
@@ -99,7 +100,7 @@ def cosim(
     """
     chosen = Stalls.parse(stalls, seed)
     if simulator is Backend.COMPILED and waveform is not None:
-        raise ValueError("--simulator compiled writes no waveform; take verilator or icarus")
+        raise ArgumentError("--simulator compiled writes no waveform; take verilator or icarus")
     loaded = fxp.load(model)
     if compress_lines:
         loaded = hls.compress_lines(loaded)

@@ -24,6 +24,7 @@ from fxp.graph.extents import Dimension, evaluate_shape
 from fxp.imaging.files import ImageError, image_paths, read_image
 from fxp.imaging.quality import Quality, compare, to_codes
 from fxp.imaging.resize import imresize
+from fxp.support.errors import ArgumentError
 from fxp.support.files import replace_file
 from fxp.support.lazy import lazy_import
 
@@ -143,12 +144,12 @@ def _scale(model: fxp.FixedModel) -> int:
     for size in (48, 96):
         shapes = model.graph.concrete_shapes(dict.fromkeys(symbols, size))
         if len(shapes[name]) != 3:
-            raise ValueError(f"output {name!r} is no image")
+            raise ArgumentError(f"output {name!r} is no image")
         sides.append((shapes[source.name][1], shapes[name][1]))
     (small_in, small_out), (large_in, large_out) = sides
     factor = Fraction(large_out, large_in)
     if Fraction(small_out, small_in) != factor or factor.denominator != 1:
-        raise ValueError(f"the output is not the input enlarged by a whole factor: {sides}")
+        raise ArgumentError(f"the output is not the input enlarged by a whole factor: {sides}")
     return int(factor)
 
 

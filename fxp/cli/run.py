@@ -24,6 +24,7 @@ from fxp.cli.sources import (
 )
 from fxp.imaging.files import ImageError, check_image_path, image_paths, read_image, write_image
 from fxp.imaging.quality import to_codes
+from fxp.support.errors import ArgumentError
 from fxp.support.files import replace_file
 
 
@@ -64,7 +65,7 @@ def run(
         result = loaded(values, threads=threads)
         seconds = time.perf_counter() - started
         if isinstance(result, tuple):
-            raise ValueError(f"{model} has {len(result)} outputs; use it from Python")
+            raise ArgumentError(f"{model} has {len(result)} outputs; use it from Python")
         _write(goal, result, divisor)
         clipped = max(loaded.saturation(values).values())
         typer.echo(f"{goal}: {result.shape}, {seconds:.3f} s, at most {clipped:.4%} clipped")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 import fxp
 from fxp.imaging.colour import luma
 from fxp.imaging.files import ImageError, image_paths, read_image
+from fxp.support.errors import ArgumentError
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -51,33 +52,33 @@ def load_network(
     """
     home, separator, name = source.partition(":")
     if not separator or not home or not name:
-        raise ValueError(f"{source!r} must be written as package.module:name")
+        raise ArgumentError(f"{source!r} must be written as package.module:name")
     try:
         code = importlib.import_module(home)
     except Exception as error:
         # A user's own file may fail in any way, a syntax error included.
-        raise ValueError(f"cannot import {home!r}: {_reason(error)}") from error
+        raise ArgumentError(f"cannot import {home!r}: {_reason(error)}") from error
     if not hasattr(code, name):
-        raise ValueError(f"{home!r} has no {name!r}")
+        raise ArgumentError(f"{home!r} has no {name!r}")
     found = getattr(code, name)
     if not isinstance(found, torch.nn.Module):
         if not callable(found):
-            raise ValueError(f"{source} is a {type(found).__name__}, not a network")
+            raise ArgumentError(f"{source} is a {type(found).__name__}, not a network")
         try:
             inspect.signature(found).bind(*arguments)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{source} cannot be called so: {error}; see --arg") from None
+            raise ArgumentError(f"{source} cannot be called so: {error}; see --arg") from None
         try:
             found = found(*arguments)
         except Exception as error:
-            raise ValueError(f"{source} failed: {_reason(error)}") from error
+            raise ArgumentError(f"{source} failed: {_reason(error)}") from error
     if not isinstance(found, torch.nn.Module):
-        raise ValueError(f"{source} gives a {type(found).__name__}, not a torch.nn.Module")
+        raise ArgumentError(f"{source} gives a {type(found).__name__}, not a torch.nn.Module")
     if weights is not None:
         try:
             found.load_state_dict(_read_state(weights))
         except (RuntimeError, TypeError, AttributeError) as error:
-            raise ValueError(f"weights {weights} do not fit {source}: {error}") from error
+            raise ArgumentError(f"weights {weights} do not fit {source}: {error}") from error
     return found.eval()
 
 
@@ -91,14 +92,14 @@ def _reason(error: Exception) -> str:
 
 def _read_state(path: Path) -> dict[str, torch.Tensor]:
     if not path.is_file():
-        raise ValueError(f"no weights file {path}")
+        raise ArgumentError(f"no weights file {path}")
     try:
         if path.suffix == ".safetensors":
             return safetensors_torch.load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         # Both readers raise many unrelated types for a damaged file.
-        raise ValueError(f"cannot read weights {path}: {error}") from error
+        raise ArgumentError(f"cannot read weights {path}: {error}") from error
 
 
 def input_channels(network: torch.nn.Module) -> int:
@@ -106,7 +107,7 @@ def input_channels(network: torch.nn.Module) -> int:
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d):
             return module.in_channels
-    raise ValueError("the network has no convolution to count the channels of; give --channels")
+    raise ArgumentError("the network has no convolution to count the channels of; give --channels")
 
 
 def planes(image: NDArray[np.uint8], channels: int, name: object) -> NDArray[np.uint8]:
@@ -217,7 +218,7 @@ def divisor_of(model: fxp.FixedModel, given: float | None) -> float:
     except ValueError:
         divisor = 0.0
     if not 0 < divisor < float("inf"):
-        raise ValueError(f"the model's {DIVIDE_BY} is {text!r}; give --divide-by")
+        raise ArgumentError(f"the model's {DIVIDE_BY} is {text!r}; give --divide-by")
     return divisor
 
 
@@ -226,6 +227,6 @@ def image_channels(model: fxp.FixedModel) -> int:
     inputs = model.graph.inputs
     shape = inputs[0].shape
     if len(inputs) != 1 or len(shape) != 3 or len(model.graph.outputs) != 1:
-        raise ValueError("this command takes models with one image input and one output")
+        raise ArgumentError("this command takes models with one image input and one output")
     assert isinstance(shape[0], int)
     return shape[0]

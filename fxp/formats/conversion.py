@@ -18,6 +18,7 @@ from fxp.formats.format import (
     check_modes,
     saturation_limits,
 )
+from fxp.support.errors import ArgumentTypeError
 
 
 def quantize(
@@ -56,7 +57,9 @@ def quantize(
     if array.dtype.kind in "iub":
         return requantize(array, 0, target, rounding, overflow)
     if array.dtype.kind != "f" or array.dtype.itemsize > 8:
-        raise TypeError(f"cannot quantize an array of dtype {array.dtype}; give real numbers")
+        raise ArgumentTypeError(
+            f"cannot quantize an array of dtype {array.dtype}; give real numbers"
+        )
     array = array.astype(np.float64)
     finite = np.isfinite(array)
     if not finite.all():
@@ -177,7 +180,7 @@ def _integers(raw: ArrayLike) -> NDArray:
     """Array of integers that fit int64."""
     array = np.asarray(raw)
     if array.dtype.kind not in "iub":
-        raise TypeError(f"raw values must be integers, got dtype {array.dtype}")
+        raise ArgumentTypeError(f"raw values must be integers, got dtype {array.dtype}")
     if array.dtype.kind == "b":
         return array.astype(np.int64)
     if array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
@@ -203,7 +206,7 @@ def _shift(
     """
     fraction_bits = np.asarray(source_frac)
     if fraction_bits.dtype.kind not in "iu":
-        raise TypeError(f"source_frac must be integers, got dtype {fraction_bits.dtype}")
+        raise ArgumentTypeError(f"source_frac must be integers, got dtype {fraction_bits.dtype}")
     integers, shift = np.broadcast_arrays(
         _as_int64(raw), fraction_bits.astype(np.int64) - target.frac
     )

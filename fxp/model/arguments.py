@@ -13,6 +13,7 @@ from fxp.formats import Format, FormatError, dequantize, quantize
 from fxp.graph import Graph, Value
 from fxp.graph.ops.base import GraphError
 from fxp.kernels.real import quantize_half_up
+from fxp.support.errors import ArgumentTypeError
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -145,7 +146,9 @@ def _as_array(item: Any, value: Value) -> NDArray:
     try:
         return np.asarray(item)
     except ValueError as error:
-        raise TypeError(f"input {value.name!r} cannot be read as an array: {error}") from None
+        raise ArgumentTypeError(
+            f"input {value.name!r} cannot be read as an array: {error}"
+        ) from None
 
 
 def _is_tensor(item: Any) -> bool:

@@ -25,6 +25,7 @@ from fxp.quantization.quantize import (
     with_clip_rates,
 )
 from fxp.quantization.refinement import Refinement
+from fxp.support.errors import ArgumentTypeError
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ class QatModel(torch.nn.Module):
         plain = [tensor for i, tensor in enumerate(inputs) if i not in positions]
         wanted = len(graph.inputs) + len(graph.states)
         if len(inputs) != wanted:
-            raise TypeError(f"{graph.name} takes {wanted} inputs, got {len(inputs)}")
+            raise ArgumentTypeError(f"{graph.name} takes {wanted} inputs, got {len(inputs)}")
         if not torch.compiler.is_compiling():
             graph.concrete_shapes(graph.bind([tuple(tensor.shape[1:]) for tensor in plain]))
         device = inputs[0].device
@@ -297,10 +298,12 @@ def prepare_qat(
     >>> optimizer = torch.optim.Adam(training.parameters(), lr=1e-4)       # doctest: +SKIP
     """
     if not isinstance(model, torch.nn.Module):
-        raise TypeError(f"fxp.prepare_qat takes a torch.nn.Module, got {type(model).__name__}")
+        raise ArgumentTypeError(
+            f"fxp.prepare_qat takes a torch.nn.Module, got {type(model).__name__}"
+        )
     refused = [key for key in ("equalization", *Refinement.__match_args__) if key in settings]
     if refused:
-        raise TypeError(
+        raise ArgumentTypeError(
             f"fxp.prepare_qat takes no {refused[0]}: it refines models that are not trained further"
         )
     calls = calibration_calls(calibration)
@@ -322,7 +325,7 @@ def convert(model: QatModel) -> FixedModel:
         If the model is another one.
     """
     if not isinstance(model, QatModel):
-        raise TypeError(
+        raise ArgumentTypeError(
             f"fxp.convert takes what fxp.prepare_qat returns, got {type(model).__name__}"
         )
     return with_clip_rates(model.integer_graph(), model._plan.calls)

@@ -18,6 +18,7 @@ from fxp.quantization.calibrate import Method, Statistics, observe
 from fxp.quantization.lowering import Settings, lower
 from fxp.quantization.refinement import Refinement, equalize, refine
 from fxp.quantization.search import search_bits, search_fracs
+from fxp.support.errors import ArgumentError, ArgumentTypeError
 from fxp.support.progress import Progress
 
 
@@ -116,7 +117,7 @@ def quantize(
         If the model is neither a module nor a graph.
     """
     if not isinstance(model, torch.nn.Module | Graph):
-        raise TypeError(
+        raise ArgumentTypeError(
             f"fxp.quantize takes a torch.nn.Module or a float Graph, got {type(model).__name__}; "
             "arrays are quantized by fxp.formats.quantize"
         )
@@ -154,7 +155,7 @@ def calibration_calls(calibration: Iterable[Any]) -> list[list[torch.Tensor]]:
     """Tensors with batch of every calibration item; raises ValueError if there is none."""
     calls = [_as_tensors(item, position) for position, item in enumerate(calibration)]
     if not calls:
-        raise ValueError("the calibration data is empty; give at least one input")
+        raise ArgumentError("the calibration data is empty; give at least one input")
     return calls
 
 
@@ -208,7 +209,7 @@ def choose_settings(
         (bits,) if isinstance(bits, int) else tuple(bits) for bits in (weight_bits, activation_bits)
     ]
     if not all(widths) or (min_sqnr is None and max(map(len, widths)) > 1):
-        raise ValueError("several widths need min_sqnr, and none at all cannot be searched")
+        raise ArgumentError("several widths need min_sqnr, and none at all cannot be searched")
     settings = Settings(
         weight_bits=widths[0][0],
         activation_bits=widths[1][0],
@@ -263,16 +264,16 @@ def _example_inputs(
 ) -> list[torch.Tensor]:
     """Put the states' tensors at their positions among the inputs."""
     if len(states) != len(initial_states):
-        raise ValueError(f"{len(states)} states need as many initial states, "
+        raise ArgumentError(f"{len(states)} states need as many initial states, "
                          f"got {len(initial_states)}")  # fmt: skip
     if any(tensor.any() for tensor in initial_states):
-        raise ValueError("initial states must be all zeros")
+        raise ArgumentError("initial states must be all zeros")
     by_position = {
         position: tensor for (position, _), tensor in zip(states, initial_states, strict=True)
     }
     count = len(call) + len(states)
     if len(by_position) < len(states) or not by_position.keys() <= set(range(count)):
-        raise ValueError(
+        raise ArgumentError(
             f"the states take input positions {[position for position, _ in states]}; they must "
             f"be different and below {count}, the number of inputs with states"
         )
@@ -290,7 +291,7 @@ def _as_tensors(item: Any, position: int) -> list[torch.Tensor]:
     sizes = {len(tensor) if tensor.ndim else 0 for tensor in tensors}
     if len(sizes) != 1 or 0 in sizes:
         shapes = [tuple(tensor.shape) for tensor in tensors]
-        raise ValueError(f"calibration item {position}: {shapes} are not batches of equal size")
+        raise ArgumentError(f"calibration item {position}: {shapes} are not batches of equal size")
     return tensors
 
 

@@ -22,6 +22,7 @@ from fxp.graph import Graph
 from fxp.graph.ops.base import GraphError
 from fxp.quantization.calibrate import Statistics
 from fxp.quantization.lowering import Settings, lower, rounded_names
+from fxp.support.errors import ArgumentError
 from fxp.support.progress import Progress
 
 Arrays = Sequence[NDArray[np.float64]]
@@ -126,9 +127,9 @@ def search_bits(
         if quality >= min_sqnr:
             return candidate, tuple(trials)
     if not trials:
-        raise ValueError("there are no widths to try")
+        raise ArgumentError("there are no widths to try")
     best = max(trials, key=lambda trial: trial.sqnr)
-    raise ValueError(
+    raise ArgumentError(
         f"no widths reach {min_sqnr} dB; the best, {best.weight_bits} bit weights and "
         f"{best.activation_bits} bit activations, give {best.sqnr:.2f} dB"
     )

@@ -23,6 +23,7 @@ from fxp.imaging.quality import Quality, compare, to_codes
 from fxp.imaging.resize import imresize
 from fxp.models import sr
 from fxp.models.sr.fixed import low_resolution, quantize_shipped
+from fxp.support.errors import ArgumentError
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def demo(
     console = Console()
     photograph = skimage_data.astronaut() if image is None else read_image(image)
     if min(photograph.shape[:2]) < 2 * SCALE:
-        raise ValueError(f"the image is too small: {photograph.shape[1]}x{photograph.shape[0]}")
+        raise ArgumentError(f"the image is too small: {photograph.shape[1]}x{photograph.shape[0]}")
     with Progress(
         SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), transient=True
     ) as progress:

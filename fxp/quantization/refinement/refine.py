@@ -12,6 +12,7 @@ from fxp.quantization.lowering import Settings, lower
 from fxp.quantization.refinement.biases import mean_error, with_bias_less
 from fxp.quantization.refinement.layers import Calls, float_targets, linear_nodes
 from fxp.quantization.refinement.rounding import learned_rounding
+from fxp.support.errors import ArgumentError
 from fxp.support.progress import Progress
 
 WeightRounding = Literal["nearest", "learned"]
@@ -37,7 +38,7 @@ class Refinement:
 
     def __post_init__(self) -> None:
         if self.weight_rounding not in get_args(WeightRounding):
-            raise ValueError(
+            raise ArgumentError(
                 f"unknown weight rounding {self.weight_rounding!r}; choose one of "
                 f"{get_args(WeightRounding)}"
             )
