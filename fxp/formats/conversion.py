@@ -23,7 +23,7 @@ from fxp.support.errors import ArgumentTypeError
 
 def quantize(
     values: ArrayLike,
-    target: Format,
+    target: Format | str,
     rounding: Rounding = Rounding.HALF_UP,
     overflow: Overflow = Overflow.SATURATE,
 ) -> IntArray:
@@ -37,7 +37,7 @@ def quantize(
     values
         Floats or integers of any shape.
     target
-        Format of the result.
+        Format of the result, or its name such as ``ap_fixed<14,6>``.
     rounding, overflow
         Modes of the one rounding.
 
@@ -53,6 +53,7 @@ def quantize(
     TypeError
         For complex, object or other non-real input.
     """
+    target = Format.of(target)
     array = np.asarray(values)
     if array.dtype.kind in "iub":
         return requantize(array, 0, target, rounding, overflow)
@@ -70,8 +71,8 @@ def quantize(
     return requantize(raw, 53 - exponent.astype(np.int64), target, rounding, overflow)
 
 
-def dequantize(raw: ArrayLike, source: Format) -> NDArray[np.float64]:
-    """Return the real values of raw integers.
+def dequantize(raw: ArrayLike, source: Format | str) -> NDArray[np.float64]:
+    """Return the real values of raw integers of a format, or of its name.
 
     Raises
     ------
@@ -79,6 +80,7 @@ def dequantize(raw: ArrayLike, source: Format) -> NDArray[np.float64]:
         If a raw integer lies outside `source`, or if its value is not a float64 (more than 53
         significant bits); the message names the first index. Nothing is rounded silently.
     """
+    source = Format.of(source)
     integers = check_raw(raw, source)
     with np.errstate(over="ignore", invalid="ignore"):
         values = np.asarray(np.ldexp(integers.astype(np.float64), -source.frac))
@@ -96,7 +98,7 @@ def dequantize(raw: ArrayLike, source: Format) -> NDArray[np.float64]:
 def requantize(
     raw: ArrayLike,
     source_frac: int | IntArray,
-    target: Format,
+    target: Format | str,
     rounding: Rounding = Rounding.HALF_UP,
     overflow: Overflow = Overflow.SATURATE,
 ) -> IntArray:
@@ -109,7 +111,7 @@ def requantize(
     source_frac
         Fraction bits of `raw`; an array broadcasts against it.
     target, rounding, overflow
-        Format and modes of the result.
+        Format, or its name, and modes of the result.
 
     Returns
     -------
@@ -123,6 +125,7 @@ def requantize(
     FormatError
         If a uint64 lies above ``2**63 - 1``.
     """
+    target = Format.of(target)
     check_modes(target, rounding, overflow)
     shifted, above, below, low_bits = _shift(raw, source_frac, target, rounding, overflow)
     if overflow in (Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC):
@@ -140,7 +143,18 @@ def overflow_mask(
     rounding: Rounding = Rounding.HALF_UP,
     overflow: Overflow = Overflow.SATURATE,
 ) -> NDArray[np.bool_]:
-    """Tell which elements `requantize` with the same arguments changes by overflow."""
+    """Tell which elements `requantize` with the same arguments changes by overflow.
+
+    Parameters
+    ----------
+    raw, source_frac, target, rounding, overflow
+        As for `requantize`.
+
+    Returns
+    -------
+    numpy.ndarray
+        bool, of the shape of `raw`.
+    """
     check_modes(target, rounding, overflow)
     _, above, below, _ = _shift(raw, source_frac, target, rounding, overflow)
     return np.asarray(above | below)

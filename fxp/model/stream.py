@@ -30,7 +30,7 @@ _KEY: Final = "fxp.state"
 _VERSION: Final = 1
 
 
-class Stream:
+class RecurrentStream:
     """One sequence: remembers the states of a graph from each step to the next.
 
     Any number of streams may share an engine, each in a thread of its own. Steps of one stream wait

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, get_args
+from typing import Final
 
 import numpy as np
 import torch
@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from fxp.executors.torch_forward import run
 from fxp.formats import MAX_FRAC_MAGNITUDE, Format, dequantize, quantize
 from fxp.graph import Graph
+from fxp.quantization.options import METHODS, Method
 from fxp.support.errors import ArgumentError
 
-Method = Literal["minmax", "percentile", "mse"]
-METHODS: Final = get_args(Method)
 SAMPLE_SIZE: Final = 1 << 16
 """Values kept per tensor for the mean-squared-error rule, at least; at most twice as many."""
 EXTRA_FRACS: Final = 5

@@ -135,7 +135,7 @@ def _measure(
         result = enlarge()
         seconds = time.perf_counter() - started
         rows.append(Row(name, bits, compare(truth, result, border=SCALE), seconds))
-    rates = model.saturation(luma / 256.0)
+    rates = model.clipped(luma / 256.0)
     clipped = max(rates[name] for name in rates if name not in model.graph.outputs)
     rows[-1] = Row(rows[-1].name, rows[-1].bits, rows[-1].quality, rows[-1].seconds, clipped)
     return rows, sr.enlarge(small, model, threads=threads)

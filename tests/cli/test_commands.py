@@ -101,7 +101,7 @@ def test_quantize_keeps_what_was_asked_for(model: Path):
     loaded = fxp.load(model)
     assert loaded.metadata["divide_by"] == "256"
     assert str(loaded.graph.inputs[0].format) == "ap_ufixed<8,0>"
-    assert set(loaded.calibration_clipping) >= {"conv"}
+    assert set(loaded.calibration_clipped) >= {"conv"}
 
 
 def test_quantize_options(home: Path, capsys: pytest.CaptureFixture[str]):
