@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from fxp.support.distribution import install_advice
-from fxp.support.errors import FxpError
+from fxp.support.errors import ArgumentError, FxpError
 
 SimulatorName = Literal["verilator", "icarus"]
 
@@ -80,7 +80,7 @@ def find_simulator(name: str) -> Simulator:
         return _find_verilator()
     if name == "icarus":
         return _find_icarus()
-    raise ValueError(f"unknown simulator {name!r}; there are {' and '.join(SIMULATORS)}")
+    raise ArgumentError(f"unknown simulator {name!r}; there are {' and '.join(SIMULATORS)}")
 
 
 def _find_verilator() -> Simulator:

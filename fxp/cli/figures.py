@@ -54,43 +54,16 @@ def model_figures(model: FixedModel, path: Path, *, graph: bool = False) -> dict
     -------
     dict
         ``file``, ``name``, ``parameters``, ``metadata``, names of the ``outputs``, and for each of
-        the ``values``, inputs and states first, its ``name``, ``op``, ``shape``, ``format`` and the
-        share of values ``clipped`` on the calibration data; nodes also have ``accumulator_bits``,
-        ``rounding`` and ``overflow``.
+        the ``values`` what `fxp.model.FixedModel.summary_rows` says.
     """
-    whole = model.graph
-    values: list[dict[str, Any]] = [_value(model, value.name, "input") for value in whole.inputs]
-    values += [_value(model, state.value.name, "state") for state in whole.states]
-    for node in whole.nodes:
-        assert node.accumulator is not None
-        assert node.quantization is not None
-        values.append(
-            {
-                **_value(model, node.name, node.op.name),
-                "accumulator_bits": node.accumulator.bits,
-                "rounding": str(node.quantization.rounding),
-                "overflow": str(node.quantization.overflow),
-            }
-        )
     return {
         "file": path,
-        "name": whole.name,
+        "name": model.graph.name,
         "parameters": model.parameters,
         "metadata": model.metadata,
-        "outputs": list(whole.outputs),
-        "values": values,
-        **({"graph": str(whole)} if graph else {}),
-    }
-
-
-def _value(model: FixedModel, name: str, op: str) -> dict[str, Any]:
-    value = model.graph.values[name]
-    return {
-        "name": name,
-        "op": op,
-        "shape": [size if isinstance(size, int) else str(size) for size in value.shape],
-        "format": str(value.format),
-        "clipped": model.calibration_clipping.get(name),
+        "outputs": list(model.graph.outputs),
+        "values": model.summary_rows(),
+        **({"graph": str(model.graph)} if graph else {}),
     }
 
 

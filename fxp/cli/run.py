@@ -68,7 +68,7 @@ def run(
             if isinstance(result, tuple):
                 raise ArgumentError(f"{model} has {len(result)} outputs; use it from Python")
             _write(goal, result, divisor)
-            clipped = max(loaded.saturation(values).values())
+            clipped = max(loaded.clipped(values).values())
             figures.append(
                 {
                     "input": item,

@@ -147,12 +147,12 @@ def check_target(path: Path, *, reads: Iterable[Path] = (), suffixes: Collection
     OSError
         If no file can be written there.
     """
-    if suffixes and path.suffix.lower() not in suffixes:
-        raise ArgumentError(f"{path} must end in {' or '.join(sorted(suffixes))}")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"no folder {path.parent} to write {path.name} to")
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder, so no file can be written there")
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise ArgumentError(f"{path} must end in {' or '.join(sorted(suffixes))}")
     if not path.exists():
         return
     if not path.is_file():
