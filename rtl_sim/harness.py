@@ -40,6 +40,7 @@ from fxp.rtl_sim.simulators import Simulator, SimulatorError, find_simulator, ma
 from fxp.rtl_sim.stalls import Stalls, stall_percent
 from fxp.rtl_sim.wrapper import TOP, control_file, wrapper
 from fxp.support.errors import ArgumentError
+from fxp.support.processes import process_group
 
 SPLIT = 12_000
 """Size of a piece of what Verilator writes: two compilers share the work."""
@@ -246,7 +247,7 @@ def _run(
             width, height, len(frames), beats, stall_percent(stalls.source),
             stall_percent(stalls.sink), stalls.seed, patience_of(core, stalls, core.max_width),
         ]  # fmt: skip
-        with subprocess.Popen(
+        with process_group(
             [program, source, target, *map(str, numbers)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 from importlib import import_module
@@ -12,7 +13,6 @@ from fxp.support.signals import Terminated, orderly_end
 FAILED = 1
 DEFECT = 70
 """Exit code after an error that the program should have explained; ``EX_SOFTWARE`` of BSD."""
-INTERRUPTED = 130
 TRACEBACK = "--traceback"
 
 
@@ -44,10 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
                 code = int(stop.code or 0) if not isinstance(stop.code, str) else FAILED
         for line in warnings:
             print(line, file=sys.stderr)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except Terminated as end:
+    except (KeyboardInterrupt, Terminated) as stop:
+        end = stop if isinstance(stop, Terminated) else Terminated(signal.SIGINT)
         print(end, file=sys.stderr)
         return end.exit_code
     except Exception as error:

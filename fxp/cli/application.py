@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import signal
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from fxp.cli.catalogue import CommandEntry, commands
 from fxp.cli.messages import CommandError, in_options, one_line, told
 from fxp.support.distribution import version
 from fxp.support.errors import FxpError
+from fxp.support.signals import Terminated
 
 _RUNNING = "fxp.cli.running"
 
@@ -59,6 +61,9 @@ class CommandGroup(WholeHelpGroup):
         """Run a command; its errors speak of options rather than of Python arguments."""
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            # Typer would end without a word.
+            raise Terminated(signal.SIGINT) from None
         except BrokenPipeError:
             raise
         except (FxpError, OSError) as error:

@@ -35,6 +35,8 @@ class Terminated(BaseException):
         return 128 + self.number
 
     def __str__(self) -> str:
+        if self.number == signal.SIGINT:
+            return "interrupted"
         return f"ended by {signal.Signals(self.number).name}"
 
 
