@@ -19,6 +19,7 @@ from fxp.graph import Graph
 from fxp.graph.ops.base import GraphError
 from fxp.kernels.commands import run_commands
 from fxp.kernels.layout import pixels_to_planes, planes_to_pixels
+from fxp.support.errors import ArgumentError
 
 MAX_PLANS = 16
 """Plans kept, for as many sizes."""
@@ -225,5 +226,5 @@ def check_threads(threads: int | None) -> int:
     if threads is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise ValueError(f"threads must be an integer of at least 1, got {threads!r}")
+        raise ArgumentError(f"threads must be an integer of at least 1, got {threads!r}")
     return threads

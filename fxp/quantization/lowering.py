@@ -29,7 +29,8 @@ from fxp.graph.ops import GraphError, Operand, Prelu, Requantize, Slice
 from fxp.graph.ops.base import Accumulator, Role
 from fxp.graph.ops.elementwise import Table
 from fxp.graph.ops.normalization import ChannelNormalization
-from fxp.quantization.calibrate import Method, Statistics, choose_frac
+from fxp.quantization.calibrate import Statistics, choose_frac
+from fxp.quantization.options import Method
 
 CHANNEL_SPREAD: Final = 8
 """A channel's fraction bits exceed the tensor's by at most this, so that an almost dead channel
@@ -45,7 +46,7 @@ SLOPE_FRAC: Final = 30
 
 
 @dataclass(frozen=True)
-class Settings:
+class LoweringSettings:
     """How a float graph is quantized.
 
     Attributes
@@ -95,7 +96,7 @@ class Settings:
             raise FormatError(f"percentile must be above 50, at most 100: {self.percentile}")
 
 
-def lower(graph: Graph, statistics: Mapping[str, Statistics], settings: Settings) -> Graph:
+def lower(graph: Graph, statistics: Mapping[str, Statistics], settings: LoweringSettings) -> Graph:
     """Turn a float graph into an integer graph.
 
     Parameters
@@ -138,7 +139,7 @@ class _Lowering:
         self,
         graph: Graph,
         statistics: Mapping[str, Statistics],
-        settings: Settings,
+        settings: LoweringSettings,
         unsigned: frozenset[str],
     ) -> None:
         if graph.is_integer:
@@ -426,7 +427,7 @@ def _quantized(values: np.ndarray, formats: tuple[Format, ...]) -> np.ndarray:
     return np.stack([quantize(row, form) for row, form in zip(values, formats, strict=True)])
 
 
-def rounded_names(graph: Graph, settings: Settings) -> tuple[str, ...]:
+def rounded_names(graph: Graph, settings: LoweringSettings) -> tuple[str, ...]:
     """Names of a lowered graph's values and weights whose fraction bits are a choice.
 
     Left out are those that `settings` fix, exact results, and the nodes that `lower` has added.
