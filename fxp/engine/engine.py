@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -47,6 +48,10 @@ class Engine:
         self._plans: dict[tuple, Plan] = {}
         self._lock = threading.Lock()
         self._workers = Workers()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Compiled code, locks and threads stay here; a copy makes its own.
+        return Engine, (self.graph, self.options)
 
     def plan(
         self,
