@@ -32,6 +32,7 @@ from fxp.graph.ops import (
     Conv2d,
     ConvTranspose2d,
     Flatten,
+    FunctionTable,
     GlobalAveragePool,
     GlobalMaxPool,
     Linear,
@@ -57,7 +58,6 @@ from fxp.graph.ops import (
     Tanh,
 )
 from fxp.graph.ops.base import Accumulator, Op, Operand
-from fxp.graph.ops.elementwise import Table
 from fxp.graph.ops.normalization import ChannelNormalization
 
 Pattern = Literal["random", "largest", "smallest", "zero", "impulse"]
@@ -707,7 +707,7 @@ def pick_constant(
         ]  # fmt: skip
     else:
         formats = [pick_format(template, choices)]
-    if isinstance(op, Table) and not isinstance(op, StoredTable) and choices.pick((True, False)):
+    if isinstance(op, FunctionTable) and choices.pick((True, False)):
         return Constant(name, op.tabulate(before[0].format, formats[0]), tuple(formats))
     if len(formats) == 1:
         data = fill(shape, formats[0], pattern, generator)

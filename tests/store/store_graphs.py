@@ -103,15 +103,15 @@ def every_op() -> Graph:
     small = Format(6, 5)
     table = Format(17, 14, False)
     sixteen = Format(16, 16, False)
-    response = LocalResponseNorm(3, k=2.0).tabulate(Operand((4, H, W), (PIXEL,)), 16)
-    shares = Softmax().tabulate(Operand((8,), (WIDE.format,)), 16)
+    response = LocalResponseNorm(3, k=2.0).table_values(Operand((4, H, W), (PIXEL,)), 16)
+    shares = Softmax().table_values(Operand((8,), (WIDE.format,)), 16)
     constants = (
         Constant("w", integers((4, 4, 3, 3), Format(8, 0)), weight_formats),
         Constant("b", integers((4,), Format(30, 0)), bias_formats),
         Constant("gain", integers((1, 1, 1), small), (small,)),
         Constant("slopes", integers((4,), small), (small,)),
-        Constant("sigmoid.table", Sigmoid.tabulate(Format(8, 5, False), table), (table,)),
-        Constant("tanh.table", Tanh.tabulate(PIXEL, Format(16, 14)), (Format(16, 14),)),
+        Constant("sigmoid.table", Sigmoid().tabulate(Format(8, 5, False), table), (table,)),
+        Constant("tanh.table", Tanh().tabulate(PIXEL, Format(16, 14)), (Format(16, 14),)),
         Constant("curve.table", integers((256,), small), (small,)),
         Constant("thresholds", integers((4,), small), (small,)),
         Constant("response.table", quantize(response, sixteen), (sixteen,)),
