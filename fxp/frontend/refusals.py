@@ -32,7 +32,6 @@ ADVICE: Final[dict[str, str]] = {
     "aten.layer_norm": _NORM,
     "aten.native_layer_norm": _NORM,
     "aten.native_group_norm": _NORM,
-    "aten.exp": "use softplus, elu or softmax, which are bounded below",
     "aten.hardshrink": "use nn.Softshrink",
     "aten.threshold": "use nn.ReLU, or torch.clamp",
     "aten.rrelu": "use nn.LeakyReLU with the mean of its slopes, which is what eval mode computes",

@@ -53,7 +53,8 @@ class FunctionTable(Table):
         """Return the result for every code of the source, from the smallest to the largest."""
         check_table_bits(source.format)
         codes = np.arange(source.format.min_raw, source.format.max_raw + 1, dtype=np.float64)
-        return self.evaluate(np.ldexp(codes, -source.format.frac))
+        with np.errstate(over="ignore"):  # infinity is refused where the table is stored
+            return self.evaluate(np.ldexp(codes, -source.format.frac))
 
     def tabulate(self, source: Format, result: Format) -> IntArray:
         """Raw results for every code, rounded half up and clipped to a format.
@@ -269,8 +270,8 @@ class Softplus(FunctionTable):
 
     def __post_init__(self) -> None:
         require(
-            math.isfinite(self.beta) and self.beta > 0 and math.isfinite(self.threshold),
-            f"needs a finite beta above 0 and a finite threshold, got {self.beta} and "
+            0 < self.beta < INFINITY and 0 <= self.threshold < INFINITY,
+            f"needs a finite beta above 0 and a finite threshold from 0 on, got {self.beta} and "
             f"{self.threshold}",
         )
 
