@@ -11,8 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from fxp.filters.images import BYTE, image_input, read_image, run
 from fxp.formats import Format, IntArray, Quantization, check_raw
 from fxp.graph import Constant, Graph, Node
-from fxp.graph.ops.elementwise import MAX_TABLE_BITS
-from fxp.graph.ops.tables import StoredTable
+from fxp.graph.ops.tables import MAX_TABLE_BITS, StoredTable
 from fxp.support.errors import ArgumentError
 
 MAX_TERM: Final = 10_000
