@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import textwrap
 import warnings
 from pathlib import Path
@@ -285,6 +286,20 @@ def test_no_message_names_a_temporary_file(
     assert text == "iverilog failed: top.sv:3: error; --work-dir keeps such files"
 
 
+@pytest.mark.parametrize("failing", ["mkstemp", "replace"])
+def test_a_failure_to_write_names_the_file_that_was_asked_for(
+    failing: str, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*names: object, dir: object = "", prefix: str = "") -> None:
+        name = names[0] if names else f"{dir}/{prefix}a1b2"
+        raise PermissionError(13, "Permission denied", str(name))
+
+    monkeypatch.setattr(tempfile if failing == "mkstemp" else os, failing, fail)
+    text = error_of(capsys, "run", model, "grey.png", "out.png", "--divide-by", 1)
+    assert text == "out.png: Permission denied"
+    assert sorted(path.name for path in Path().iterdir()) == ["grey.png", "twice.fxp"]
+
+
 def test_figures_of_info(model: Path, capsys: pytest.CaptureFixture[str]):
     figures = json_of(capsys, "info", model, "--json")
     assert figures["file"] == str(model)
@@ -403,7 +418,7 @@ def test_export_writes_onnx_and_cores(model: Path, capsys: pytest.CaptureFixture
 
     assert main(["export", "onnx", str(model), "twice.onnx"]) == 0
     written = capsys.readouterr()
-    assert (written.out, written.err) == ("", "wrote twice.onnx\n")
+    assert (written.out, written.err) == ("wrote twice.onnx\n", "")
     session = onnxruntime.InferenceSession("twice.onnx")
     image = np.array([[[[1, 2], [3, 255]]]], np.int64)
     (result,) = session.run(None, {"grey": image})
