@@ -154,7 +154,7 @@ def measure(
         emit_rtl(model, folder, max_width=width, max_height=height, multipliers=multipliers)
         result = full_frame(
             model, mosaic(width, height), core=folder,
-            progress=lambda what, done, total: bar.update(
+            progress=lambda done, total, what: bar.update(
                 task, description=f"{name}: {what}", completed=done, total=total or None
             ),
         )  # fmt: skip

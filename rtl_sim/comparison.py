@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -26,6 +26,7 @@ from fxp.rtl_sim.script import HEIGHT, STATUS, WIDTH, Log, Script
 from fxp.rtl_sim.simulators import find_simulator
 from fxp.rtl_sim.stalls import Stalls
 from fxp.support.errors import ArgumentError
+from fxp.support.progress import Progress
 
 ERROR_BITS = 0x1F
 """Bits of ``STATUS`` that tell of malformed frames and sizes."""
@@ -106,7 +107,7 @@ def cosim(
     waveform: str | PathLike[str] | None = None,
     work_dir: str | PathLike[str] | None = None,
     core: str | PathLike[str] | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> CosimResult:
     """Run images through an emitted core in a simulator, and through the engine, and compare.
 
@@ -140,7 +141,7 @@ def cosim(
     core
         Folder of an emitted core of this model, to simulate instead of emitting one.
     progress
-        Called with what is being done, and how many of how many beats came out.
+        Told how many beats came out, of how many (0 while that is unknown), and what is being done.
 
     Returns
     -------
@@ -158,9 +159,9 @@ def cosim(
     found = find_simulator(simulator)
     frames = raw_images(model, images)
     target = None if waveform is None else Path(waveform)
-    say = progress or (lambda what, done, total: None)
+    say = progress or (lambda done, total, text: None)
     with working_folder(work_dir) as folder:
-        say("emitting the core", 0, 0)
+        say(0, 0, "emitting the core")
         if core is None:
             core_folder = emit(
                 model, frames, folder, max_width=max_width, max_height=max_height,
@@ -169,7 +170,7 @@ def cosim(
         else:
             core_folder = core_of(core, model)
         check_sizes(Core.read(core_folder), frames)
-        say(f"compiling with {found}", 0, 0)
+        say(0, 0, f"compiling with {found}")
         bench = build_bench(core_folder, found, folder, waveform=target)
         return compare(
             bench, model, frames, stalls or Stalls(), taps=taps, waveform=target,
@@ -293,20 +294,20 @@ def compare(
     changes: Sequence[Stalls] = (),
     taps: bool = False,
     waveform: Path | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
     started: float | None = None,
 ) -> CosimResult:
     """Run frames on a compiled bench and compare with the engine; see `cosim` and `script_of`."""
     started = time.perf_counter() if started is None else started
     core = bench.core
-    say = progress or (lambda what, done, total: None)
+    say = progress or (lambda done, total, text: None)
     total = sum(int(np.prod(output_shape(core, *frame.shape[1:]))) for frame in frames)
     script = script_of(core, frames, stalls, changes)
 
     def run(what: str, taps: bool, waveform: Path | None) -> tuple[Log, list[TapBeats]]:
-        say(what, 0, total)
+        say(0, total, what)
         return bench.run(
-            script, taps=taps, waveform=waveform, progress=lambda done: say(what, done, total)
+            script, taps=taps, waveform=waveform, on_beats=lambda done: say(done, total, what)
         )
 
     log, shown = run("simulating", taps, waveform)

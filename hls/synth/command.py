@@ -87,7 +87,7 @@ def synth(
         with progress_bar("yosys") as report:
             result = synthesize(
                 folder, core.sources, core.top, device, timeout_s=timeout_s,
-                progress=lambda done, total: report(done, total, f"part {done} of {total}"),
+                progress=report,
             )  # fmt: skip
         figures = figures_of(core, result, device, None)
         if not as_json:

@@ -17,7 +17,7 @@ from fxp.hls.synth.multiplier_registers import (
 )
 from fxp.hls.synth.synthesis import synthesize
 from fxp.hls.synth.targets import TARGETS
-from fxp.hls.synth.tools import SynthesisError, run_tool
+from fxp.hls.synth.tools import SynthesisError, run_synthesis_tool
 
 PLACED_TARGET = "ecp5-85k"
 """The only target with open placement and routing."""
@@ -121,7 +121,7 @@ def place(
                      "--freq", str(megahertz), "--seed", str(number), "--json", netlist.name,
                      "--report", "timing.json", "--lpf-allow-unconstrained",
                      "--timing-allow-fail"]  # fmt: skip
-        run_tool("nextpnr-ecp5", arguments, folder, timeout_s)
+        run_synthesis_tool("nextpnr-ecp5", arguments, folder, timeout_s)
         report = json.loads((folder / "timing.json").read_text(encoding="utf-8"))
         result = _placement(report, speed, number, round(time.monotonic() - start, 1))
         if registered_on_both_sides(flat) and result.megahertz > 1000 / INSIDE_NS[speed]:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fxp.hls.synth.parts import Progress, elaborate, module_key, synthesize_parts
+from fxp.hls.synth.parts import elaborate, module_key, synthesize_parts
 from fxp.hls.synth.targets import Resources, Target
-from fxp.hls.synth.tools import SynthesisError, run_tool
+from fxp.hls.synth.tools import SynthesisError, run_synthesis_tool
+from fxp.support.progress import Progress
 
 _DISTRIBUTED_ROWS = 256
 
@@ -92,7 +93,7 @@ def synthesize(
     timeout_s
         Time limit in seconds of each run.
     progress
-        Told how many runs are finished, of how many.
+        Told how many runs of yosys are finished, of how many.
 
     Raises
     ------
@@ -132,7 +133,7 @@ def _flat(
         "",
     ]
     (folder / "synthesis.ys").write_text("\n".join(lines), encoding="utf-8")
-    run_tool("yosys", ["-q", "-s", "synthesis.ys"], folder, timeout_s)
+    run_synthesis_tool("yosys", ["-q", "-s", "synthesis.ys"], folder, timeout_s)
     return json.loads((folder / "resources.json").read_text(encoding="utf-8"))["modules"]
 
 
