@@ -44,7 +44,7 @@ HEADINGS = ("LUT", "FF", "carry", "multipliers", "block RAM")
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerStage:
     """Some outputs of a layer of KimSR as a core of its own, with its sequencer and registers."""
 
     node: str
@@ -63,7 +63,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Module:
+class ModuleStage:
     """A module of the library with the parameters it has in KimSR."""
 
     name: str
@@ -76,26 +76,28 @@ class Module:
         return sorted(path.name for path in folder.glob("*.sv")), self.name, self.parameters
 
 
-STAGES: dict[str, Layer | Module] = {
-    "3x3 layer 1→4, dsp": Layer("head", 4, "dsp"),
-    "depthwise 3x3 ×4, dsp": Layer("body.depthwise", 4, "dsp"),
-    "depthwise 3x3 ×4, dsp, compressed lines": Layer("body.depthwise", 4, "dsp", compressed=True),
-    "pointwise 16→4, dsp": Layer("tail.pointwise", 4, "dsp"),
-    "requantize ×16": Module(
+STAGES: dict[str, LayerStage | ModuleStage] = {
+    "3x3 layer 1→4, dsp": LayerStage("head", 4, "dsp"),
+    "depthwise 3x3 ×4, dsp": LayerStage("body.depthwise", 4, "dsp"),
+    "depthwise 3x3 ×4, dsp, compressed lines": LayerStage(
+        "body.depthwise", 4, "dsp", compressed=True
+    ),
+    "pointwise 16→4, dsp": LayerStage("tail.pointwise", 4, "dsp"),
+    "requantize ×16": ModuleStage(
         "fxp_requantize",
         {"Fields": 16, "InWidth": 26, "OutWidth": 14, "OutSigned": "1'b0",
          "Shifts": "{16{8'sd12}}"},
     ),
-    "lag buffer 448 × 35": Module("fxp_lag_buffer", {"Width": 448, "Depth": 35}),
-    "raster formatter": Module(
+    "lag buffer 448 × 35": ModuleStage("fxp_lag_buffer", {"Width": 448, "Depth": 35}),
+    "raster formatter": ModuleStage(
         "fxp_raster", {"Scale": 2, "Bytes": 1, "MaxWidth": LONGEST_LINE}
     ),
-    "depthwise 1x5 ×4, dsp": Layer("residual1.depthwise", 4, "dsp"),
-    "3x3 layer 1→4, dsp, 3 clocks per pixel": Layer("head", 4, "dsp", fold=3),
-    "3x3 layer 1→4, shift_add": Layer("head", 4, "shift_add"),
-    "depthwise 3x3 ×4, shift_add": Layer("body.depthwise", 4, "shift_add"),
-    "pointwise 16→4, shift_add": Layer("tail.pointwise", 4, "shift_add"),
-    "depthwise 1x5 ×4, shift_add": Layer("residual1.depthwise", 4, "shift_add"),
+    "depthwise 1x5 ×4, dsp": LayerStage("residual1.depthwise", 4, "dsp"),
+    "3x3 layer 1→4, dsp, 3 clocks per pixel": LayerStage("head", 4, "dsp", fold=3),
+    "3x3 layer 1→4, shift_add": LayerStage("head", 4, "shift_add"),
+    "depthwise 3x3 ×4, shift_add": LayerStage("body.depthwise", 4, "shift_add"),
+    "pointwise 16→4, shift_add": LayerStage("tail.pointwise", 4, "shift_add"),
+    "depthwise 1x5 ×4, shift_add": LayerStage("residual1.depthwise", 4, "shift_add"),
 }  # fmt: skip
 """Stages to place, by name."""
 

@@ -20,7 +20,7 @@ from fxp.hls.rtl.core import Core
 from fxp.model import FixedModel
 from fxp.model.arguments import Arguments
 from fxp.rtl_sim.build import Bench, build_bench, working_folder
-from fxp.rtl_sim.differences import Difference, layer_difference, output_difference
+from fxp.rtl_sim.differences import CoreDifference, layer_difference, output_difference
 from fxp.rtl_sim.packing import TapBeats, input_beats, output_shape
 from fxp.rtl_sim.script import HEIGHT, STATUS, WIDTH, Log, Script
 from fxp.rtl_sim.simulators import find_simulator
@@ -67,7 +67,7 @@ class CosimResult:
     """
 
     bit_exact: bool
-    difference: Difference | None
+    difference: CoreDifference | None
     frames: int
     pixels: int
     cycles: int

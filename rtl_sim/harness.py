@@ -33,7 +33,7 @@ from fxp.rtl_sim.comparison import (
     patience_of,
     raw_images,
 )
-from fxp.rtl_sim.differences import Difference, output_difference
+from fxp.rtl_sim.differences import CoreDifference, output_difference
 from fxp.rtl_sim.packing import input_beats, output_shape
 from fxp.rtl_sim.script import Log
 from fxp.rtl_sim.simulators import (
@@ -85,7 +85,7 @@ class FrameResult:
     """
 
     bit_exact: bool
-    difference: Difference | None
+    difference: CoreDifference | None
     frames: int
     cycles: int
     total_cycles: int

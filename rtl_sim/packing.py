@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.formats import IntArray
-from fxp.hls.rtl.core import Core, Port, Tap
+from fxp.hls.rtl.core import Core, StreamPort, Tap
 from fxp.rtl_sim.script import LAST, USER, Bytes
 from fxp.support.errors import ArgumentError
 
@@ -22,7 +22,7 @@ class TapBeats:
     unknown: bool
 
 
-def input_beats(image: IntArray, port: Port) -> tuple[Bytes, Bytes]:
+def input_beats(image: IntArray, port: StreamPort) -> tuple[Bytes, Bytes]:
     """Return data ``(pixels, bytes)`` and flags of the beats of one frame.
 
     Parameters

@@ -14,8 +14,8 @@ from fxp.graph.ops import (
 )
 from fxp.hls.hls4ml_export.layers import (
     Axis,
+    Hls4mlLayer,
     ImageShape,
-    Layer,
     Weights,
     convolution,
     move,
@@ -197,4 +197,4 @@ def linear(made: Lowering, node: Node, result: str) -> str:
     }
     name = made.new_name(node.name)
     shape = made.shapes[node.name]
-    return made.add(Layer(name, "Dense", (source_of(made, node),), shape, types, attributes))
+    return made.add(Hls4mlLayer(name, "Dense", (source_of(made, node),), shape, types, attributes))

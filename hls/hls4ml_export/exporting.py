@@ -23,10 +23,10 @@ from fxp.graph import Graph, Value
 from fxp.graph.extents import Extent, evaluate_shape, fit_sizes
 from fxp.graph.ops.base import GraphError
 from fxp.hls.hls4ml_export.layers import ExportError
-from fxp.hls.hls4ml_export.lowering import Lowering, lower
+from fxp.hls.hls4ml_export.lowering import Lowering, lower_to_layers
 from fxp.hls.hls4ml_export.project import FORMAT, MODEL, NOTES, HlsProject, Progress, write_notes
 from fxp.hls.hls4ml_export.verification import VerificationError, compare
-from fxp.hls.hls4ml_export.writing import INCLUDES, SHARED_ADDERS, Settings, write_project
+from fxp.hls.hls4ml_export.writing import INCLUDES, SHARED_ADDERS, Hls4mlOptions, write_project
 from fxp.model import FixedModel
 from fxp.store import save_graph
 from fxp.support.errors import ArgumentTypeError
@@ -117,11 +117,11 @@ def export(
     graph = fixed.graph
     target = Path(out_dir)
     _check_target(target, overwrite)
-    settings = Settings(backend, io_type, part, clock_period, reuse_factor, strategy)
+    settings = Hls4mlOptions(backend, io_type, part, clock_period, reuse_factor, strategy)
     _check_settings(settings)
     shapes = _concrete(graph, size)
     depthwise = _has_depthwise(settings)
-    made = lower(graph, shapes, depthwise=depthwise)
+    made = lower_to_layers(graph, shapes, depthwise=depthwise)
     with _replacing(target) as folder:
         project = _write(made, folder, settings)
         if verify:
@@ -130,13 +130,13 @@ def export(
                 _verify(project, fixed, progress)
             else:
                 with tempfile.TemporaryDirectory() as scratch:
-                    twin = lower(graph, smaller, depthwise=depthwise)
+                    twin = lower_to_layers(graph, smaller, depthwise=depthwise)
                     _verify(_write(twin, Path(scratch), settings), fixed, progress)
             project.note_verified(smaller or shapes)
     return HlsProject(target)
 
 
-def _write(made: Lowering, folder: Path, settings: Settings) -> HlsProject:
+def _write(made: Lowering, folder: Path, settings: Hls4mlOptions) -> HlsProject:
     write_project(made, folder, settings)
     save_graph(made.graph, folder / MODEL)
     notes = {
@@ -173,7 +173,7 @@ def _verify(project: HlsProject, model: FixedModel, progress: Progress | None) -
         )
 
 
-def _check_settings(settings: Settings) -> None:
+def _check_settings(settings: Hls4mlOptions) -> None:
     for word, options in (
         ("backend", tuple(INCLUDES)),
         ("io_type", get_args(IoType)),
@@ -198,7 +198,7 @@ def _check_settings(settings: Settings) -> None:
             raise ExportError(f"strategy {SHARED_ADDERS} needs da4ml; pip install da4ml")
 
 
-def _has_depthwise(settings: Settings) -> bool:
+def _has_depthwise(settings: Hls4mlOptions) -> bool:
     """Whether depthwise convolutions of hls4ml 1.3 can be used.
 
     For Quartus it leaves them out without a word; with arrays, Catapult rounds after every tap and

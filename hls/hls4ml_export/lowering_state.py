@@ -12,8 +12,8 @@ from fxp.graph import Graph, Node
 from fxp.hls.hls4ml_export.layers import (
     Axis,
     ExportError,
+    Hls4mlLayer,
     ImageShape,
-    Layer,
     Weights,
     move,
 )
@@ -40,7 +40,7 @@ class Lowering:
     graph: Graph
     shapes: Mapping[str, tuple[int, ...]]
     depthwise: bool = True
-    layers: list[Layer] = field(default_factory=list)
+    layers: list[Hls4mlLayer] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
 
     def new_name(self, wish: str) -> str:
@@ -51,7 +51,7 @@ class Lowering:
         taken = {layer.name for layer in self.layers}
         return next(name for i in count() if (name := f"{base}_{i}" if i else base) not in taken)
 
-    def add(self, layer: Layer) -> str:
+    def add(self, layer: Hls4mlLayer) -> str:
         """Append a layer and return its name."""
         self.layers.append(layer)
         return layer.name

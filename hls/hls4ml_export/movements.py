@@ -12,7 +12,7 @@ from fxp.graph.ops import (
 )
 from fxp.hls.hls4ml_export.layers import (
     Axis,
-    Layer,
+    Hls4mlLayer,
     each_channel,
     move,
     pixel,
@@ -95,4 +95,6 @@ def flatten(made: Lowering, node: Node, result: str) -> str:
         name, source_of(made, node), (shape, (count_, 1, 1)), result, rows, columns,
         f"c / {height * width}",
     )  # fmt: skip
-    return made.add(Layer(name, layer.kind, layer.inputs, (count_,), layer.types, layer.attributes))
+    return made.add(
+        Hls4mlLayer(name, layer.kind, layer.inputs, (count_,), layer.types, layer.attributes)
+    )

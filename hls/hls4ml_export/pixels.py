@@ -17,7 +17,7 @@ from fxp.graph.ops import (
 from fxp.graph.ops.base import Op
 from fxp.hls.hls4ml_export.layers import (
     ExportError,
-    Layer,
+    Hls4mlLayer,
     Weights,
     each_channel,
     pixel,
@@ -40,7 +40,7 @@ def relu(made: Lowering, node: Node, result: str) -> str:
     shape = made.shapes[node.name]
     attributes = {"activation": "relu", "n_in": int(np.prod(shape))}
     name, source = made.new_name(node.name), (source_of(made, node),)
-    return made.add(Layer(name, "Activation", source, shape, {"result": result}, attributes))
+    return made.add(Hls4mlLayer(name, "Activation", source, shape, {"result": result}, attributes))
 
 
 def combine(made: Lowering, node: Node, result: str) -> str:
@@ -51,7 +51,9 @@ def combine(made: Lowering, node: Node, result: str) -> str:
     values = [item for item in node.inputs if item in made.names]
     if len(values) == 2 and all(made.shapes[value] == shape for value in values):
         sources = (made.names[values[0]], made.names[values[1]])
-        return made.add(Layer(name, "Merge", sources, shape, {"result": result}, {"op": word}))
+        return made.add(
+            Hls4mlLayer(name, "Merge", sources, shape, {"result": result}, {"op": word})
+        )
     terms: list[str] = []
     letters, constants = iter("ab"), None
     for item in node.inputs:

@@ -16,7 +16,7 @@ from fxp.store import graph_digest
 
 
 @dataclass(frozen=True)
-class Difference:
+class LayerDifference:
     """The first layer whose results differ from the engine's.
 
     Attributes
@@ -64,7 +64,7 @@ class Verification:
 
     layers: int
     values: int
-    difference: Difference | None = None
+    difference: LayerDifference | None = None
 
     def __bool__(self) -> bool:
         return self.difference is None
@@ -142,12 +142,12 @@ def compare(project: HlsProject, model: FixedModel | Graph, images: Any) -> Veri
 
 def _difference(
     graph: Graph, name: str, image: int, expected: IntArray, found: IntArray
-) -> Difference | None:
+) -> LayerDifference | None:
     different = np.argwhere(expected != found)
     if not len(different):
         return None
     where = tuple(int(index) for index in different[0])
-    return Difference(
+    return LayerDifference(
         layer=name,
         op=graph.node(name).op.name,
         image=image,

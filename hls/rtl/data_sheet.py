@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fxp.hls.rtl.core import Core, Port
-from fxp.hls.rtl.planning import Cost, Instance, Plan, Planned
+from fxp.hls.rtl.core import Core, StreamPort
+from fxp.hls.rtl.planning import CorePlan, Cost, ModuleInstance, PlannedValue
 from fxp.hls.rtl.top import end_instances
 
 
-def core_cost(core: Core, plan: Plan, output: Planned) -> Cost:
+def core_cost(core: Core, plan: CorePlan, output: PlannedValue) -> Cost:
     """Sum of all modules."""
     total = Cost(registers=sum(6 * path.clocks for path in plan.paths))
     for item in (*plan.items, *end_instances(core, plan, output)):
-        if isinstance(item, Instance):
+        if isinstance(item, ModuleInstance):
             total += item.cost
     return total
 
 
-def render_data_sheet(core: Core, plan: Plan, output: Planned) -> str:
+def render_data_sheet(core: Core, plan: CorePlan, output: PlannedValue) -> str:
     """Return the data sheet in Markdown."""
     total = core_cost(core, plan, output)
     pixels = f"{core.scale}x{core.scale} pixels" if core.scale > 1 else "pixel"
@@ -104,17 +104,17 @@ def render_data_sheet(core: Core, plan: Plan, output: Planned) -> str:
     return "\n".join(lines)
 
 
-def _line_memory_bits(plan: Plan) -> int:
+def _line_memory_bits(plan: CorePlan) -> int:
     return sum(
         item.cost.memory_bits
         for item in plan.items
-        if isinstance(item, Instance) and item.module == "fxp_window"
+        if isinstance(item, ModuleInstance) and item.module == "fxp_window"
     )
 
 
-def _resources(core: Core, plan: Plan, output: Planned, total: Cost) -> list[str]:
+def _resources(core: Core, plan: CorePlan, output: PlannedValue, total: Cost) -> list[str]:
     rows = []
-    instances = [item for item in plan.items if isinstance(item, Instance)]
+    instances = [item for item in plan.items if isinstance(item, ModuleInstance)]
     for item in (*instances, *end_instances(core, plan, output)):
         cost = item.cost
         if cost != Cost():
@@ -130,7 +130,7 @@ def _cost_row(name: str, cost: Cost) -> tuple[str, ...]:
     return (name, *(f"{figure:,}" for figure in figures))
 
 
-def _stream(name: str, port: Port, beat: str) -> tuple[str, ...]:
+def _stream(name: str, port: StreamPort, beat: str) -> tuple[str, ...]:
     sign = "signed" if port.signed else "unsigned"
     form = f"{sign}, {port.width} bits, {port.frac} fraction bits"
     return name, port.name, str(port.channels), form, str(port.bytes), beat

@@ -13,10 +13,10 @@ from typing import Final, get_args
 from fxp.formats import Format
 from fxp.graph import Graph, Value
 from fxp.graph.extents import Extent
-from fxp.hls.rtl.core import Core, Multipliers, Port, Tap
+from fxp.hls.rtl.core import Core, Multipliers, StreamPort, Tap
 from fxp.hls.rtl.data_sheet import render_constraints, render_core_file, render_data_sheet
 from fxp.hls.rtl.layers import add_node
-from fxp.hls.rtl.planning import Lag, Plan, Planned, Stream, StreamingError, identifier
+from fxp.hls.rtl.planning import CorePlan, Lag, PlannedValue, StreamingError, ValueBus, identifier
 from fxp.hls.rtl.top import render_top, scope_name, value_wires
 from fxp.model import FixedModel
 from fxp.store import graph_digest
@@ -124,7 +124,7 @@ def plan_graph(
     fold: int = 1,
     multipliers: str = "dsp",
     name: str = "core",
-) -> tuple[Plan, Planned]:
+) -> tuple[CorePlan, PlannedValue]:
     """Return the plan of a core and its output.
 
     Raises
@@ -135,12 +135,12 @@ def plan_graph(
     source = _check_graph(graph)
     form = source.format
     assert form is not None
-    plan = Plan(name, max_width, fold, multipliers)
+    plan = CorePlan(name, max_width, fold, multipliers)
     path = plan.new_path(Lag(), 0, "sequencer_tags")
     channels = source.shape[0]
     assert isinstance(channels, int)
-    stream = Stream("sequencer_data", channels, form.width, form.signed, 1, path, 0)
-    planned = {source.name: Planned(source.name, stream, form)}
+    stream = ValueBus("sequencer_data", channels, form.width, form.signed, 1, path, 0)
+    planned = {source.name: PlannedValue(source.name, stream, form)}
     plan.values.append(planned[source.name])
     for node in graph.nodes:
         plan.scope = scope_name(len(plan.values), node.name)
@@ -214,14 +214,14 @@ def _initial_size(
     return width, height
 
 
-def _port(value: Value, form: Format | None) -> Port:
+def _port(value: Value, form: Format | None) -> StreamPort:
     assert form is not None
     channels = value.shape[0]
     assert isinstance(channels, int)
-    return Port(value.name, channels, form.width, form.frac, form.signed, -(-form.width // 8))
+    return StreamPort(value.name, channels, form.width, form.frac, form.signed, -(-form.width // 8))
 
 
-def _tap(base: str, planned: Planned) -> Tap:
+def _tap(base: str, planned: PlannedValue) -> Tap:
     stream, form = planned.stream, planned.format
     return Tap(planned.value, base, stream.fields, form.width, form.frac, form.signed, stream.scale)
 
@@ -235,7 +235,7 @@ def _check_target(target: Path) -> None:
         )
 
 
-def _write(target: Path, core: Core, plan: Plan, output: Planned) -> None:
+def _write(target: Path, core: Core, plan: CorePlan, output: PlannedValue) -> None:
     """Write a folder beside the target, then put it in its place."""
     library = sorted(path.name for path in LIBRARY.glob("*.sv"))
     top = f"{core.top}.sv"

@@ -82,7 +82,7 @@ class Path:
 
 
 @dataclass(frozen=True)
-class Stream:
+class ValueBus:
     """A bus with a beat of a value.
 
     Attributes
@@ -130,14 +130,14 @@ class Stream:
 class Accumulated:
     """Exact results of an op before they are requantized; ranges and fractions per channel."""
 
-    stream: Stream
+    stream: ValueBus
     fracs: tuple[int, ...]
     low: tuple[int, ...]
     high: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Instance:
+class ModuleInstance:
     """A module of the library, or of the folder, with its connections."""
 
     module: str
@@ -176,16 +176,16 @@ class Codes:
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedValue:
     """A value of the graph in the plan."""
 
     value: str
-    stream: Stream
+    stream: ValueBus
     format: Format
 
 
 @dataclass
-class Plan:
+class CorePlan:
     """Modules and wires of a core, in order.
 
     Attributes
@@ -205,13 +205,13 @@ class Plan:
     fold: int
     multipliers: str
     wires: dict[str, int] = field(default_factory=dict)
-    items: list[Instance | Assignment | str] = field(default_factory=list)
+    items: list[ModuleInstance | Assignment | str] = field(default_factory=list)
     paths: list[Path] = field(default_factory=list)
-    values: list[Planned] = field(default_factory=list)
+    values: list[PlannedValue] = field(default_factory=list)
     modules: dict[str, str] = field(default_factory=dict)
     """Texts of modules made for this core, by name."""
-    windows: dict[object, Stream] = field(default_factory=dict)
-    copies: dict[str, tuple[Stream, tuple[int, ...]]] = field(default_factory=dict)
+    windows: dict[object, ValueBus] = field(default_factory=dict)
+    copies: dict[str, tuple[ValueBus, tuple[int, ...]]] = field(default_factory=dict)
     """For buses with copies of fields of another bus: that bus, and its fields."""
     codes: dict[str, Codes] = field(default_factory=dict)
     """For buses with pixels that a line codec gave: the bus that has their codes too."""
@@ -237,7 +237,7 @@ class Plan:
     ) -> None:
         """Add a module that drives `wire`."""
         texts = {name: str(value) for name, value in parameters.items()}
-        self.items.append(Instance(module, f"u_{wire}", texts, ports, cost or Cost()))
+        self.items.append(ModuleInstance(module, f"u_{wire}", texts, ports, cost or Cost()))
 
     def assign(self, wire: str, value: str) -> None:
         """Add wires."""
@@ -263,7 +263,7 @@ class Plan:
         path.clocks = max(path.clocks, clocks)
         return f"{path.name}_tags[{6 * clocks + bit}]"
 
-    def delayed(self, stream: Stream, latency: int) -> Stream:
+    def delayed(self, stream: ValueBus, latency: int) -> ValueBus:
         """Return the stream at a later clock."""
         clocks = latency - stream.latency
         if clocks == 0:
@@ -278,7 +278,7 @@ class Plan:
         )
         return replace(stream, wire=wire, latency=latency)
 
-    def joined(self, streams: Sequence[Stream]) -> list[Stream]:
+    def joined(self, streams: Sequence[ValueBus]) -> list[ValueBus]:
         """Bring streams to the same lag and latency."""
         lag = Lag(
             max(stream.path.lag.lines for stream in streams),
@@ -297,7 +297,7 @@ class Plan:
         latency = max(clocks)
         return [self._brought(stream, path, latency) for stream in streams]
 
-    def _brought(self, stream: Stream, path: Path, latency: int) -> Stream:
+    def _brought(self, stream: ValueBus, path: Path, latency: int) -> ValueBus:
         """Return a stream at the lag and latency of a join."""
         if stream.wire in self.copies and (stream.path.lag, stream.latency) != (path.lag, latency):
             # Copies are made afterwards, so that a field waits only once.
@@ -328,7 +328,7 @@ class Plan:
         )
         return self.new_path(lag, path.latency + 1, wire)
 
-    def _buffered(self, stream: Stream, path: Path, latency: int) -> Stream:
+    def _buffered(self, stream: ValueBus, path: Path, latency: int) -> ValueBus:
         more = (path.lag - stream.path.lag).beats(self.max_width)
         depth = more + max(latency - READ_CLOCKS - stream.latency, 0) + 3
         write, read = self.wire("write", 1), self.wire("read", 1)
@@ -354,21 +354,27 @@ class Plan:
         )
         return replace(stream, wire=wire, path=path, latency=latency)
 
-    def gathered(self, stream: Stream, fields: Sequence[str], channels: int, scale: int) -> Stream:
+    def gathered(
+        self, stream: ValueBus, fields: Sequence[str], channels: int, scale: int
+    ) -> ValueBus:
         """Return a stream of fields of others, which are of equal format, path and latency."""
         assert len(fields) == channels * scale**2
         wire = self.wire("fields", len(fields) * stream.width)
         self.assign(wire, "{" + ", ".join(reversed(fields)) + "}" if len(fields) > 1 else fields[0])
         return replace(stream, wire=wire, channels=channels, scale=scale)
 
-    def picked(self, stream: Stream, indices: Sequence[int], channels: int, scale: int) -> Stream:
+    def picked(
+        self, stream: ValueBus, indices: Sequence[int], channels: int, scale: int
+    ) -> ValueBus:
         """Return a stream of fields of one other."""
         fields = [stream.field(int(index)) for index in indices]
         result = self.gathered(stream, fields, channels, scale)
         self.copies[result.wire] = (stream, tuple(int(index) for index in indices))
         return result
 
-    def aligned(self, stream: Stream, width: int, shifts: Sequence[int], *, signed: bool) -> Stream:
+    def aligned(
+        self, stream: ValueBus, width: int, shifts: Sequence[int], *, signed: bool
+    ) -> ValueBus:
         """Append zeros and extend the sign; `shifts` is per channel, or one for all."""
         if stream.width == width and not any(shifts):
             return replace(stream, signed=signed)
@@ -387,14 +393,14 @@ class Plan:
         )
         return replace(stream, wire=wire, width=width, signed=signed)
 
-    def as_signed(self, stream: Stream) -> Stream:
+    def as_signed(self, stream: ValueBus) -> ValueBus:
         """Return the stream with signed fields."""
         if stream.signed:
             return stream
         return self.aligned(stream, stream.width + 1, (0,), signed=True)
 
 
-def per_field(stream: Stream, values: Sequence[int]) -> list[int]:
+def per_field(stream: ValueBus, values: Sequence[int]) -> list[int]:
     """Repeat values given per channel, or one for all, for all pixels of a block."""
     channels = list(values) * (stream.channels if len(values) == 1 else 1)
     assert len(channels) == stream.channels

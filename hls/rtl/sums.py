@@ -14,10 +14,10 @@ from fxp.graph import Node
 from fxp.hls.rtl.adder_graph import MAX_WEIGHT_BITS
 from fxp.hls.rtl.adder_graph_verilog import constant_matrix_module
 from fxp.hls.rtl.planning import (
+    CorePlan,
     Cost,
-    Plan,
-    Stream,
     StreamingError,
+    ValueBus,
     packed,
     verilog_bit,
 )
@@ -27,15 +27,15 @@ DSP_BITS: Final = (18, 25)
 
 
 def weighted_sums(
-    plan: Plan,
+    plan: CorePlan,
     node: Node,
-    taps: Stream,
-    source: Stream,
+    taps: ValueBus,
+    source: ValueBus,
     matrix: NDArray[np.int64],
     groups: int,
     bias: NDArray[np.int64] | None,
     bits: int | None = None,
-) -> Stream:
+) -> ValueBus:
     """Add ``matrix @ taps + bias``, group by group, as wide as the proof says.
 
     Parameters
@@ -76,9 +76,9 @@ def weighted_sums(
 
 @dataclass(frozen=True)
 class _Sums:
-    plan: Plan
-    taps: Stream
-    source: Stream
+    plan: CorePlan
+    taps: ValueBus
+    source: ValueBus
     matrix: NDArray[np.int64]
     groups: int
     bias: NDArray[np.int64]
@@ -204,7 +204,7 @@ class _Sums:
         return wire, module.latency
 
 
-def check_multiplier(plan: Plan, first: int, second: int) -> None:
+def check_multiplier(plan: CorePlan, first: int, second: int) -> None:
     """Raise unless two signed operands fit a multiplier of the common devices."""
     small, large = sorted((first, second))
     if plan.multipliers == "dsp" and (small > DSP_BITS[0] or large > DSP_BITS[1]):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from fxp.graph.ops.line_codec import GROUP, SHIFT_BITS, CodeLayout
-from fxp.hls.rtl.planning import Codes, Cost, Lag, Plan, Stream, verilog_bit
+from fxp.hls.rtl.planning import Codes, CorePlan, Cost, Lag, ValueBus, verilog_bit
 
 CODEC_CLOCKS: Final = 12
 CODEC_QUEUE: Final = 16
@@ -16,12 +16,12 @@ DECODE_CLOCKS: Final = 2
 
 
 def window(
-    plan: Plan,
-    source: Stream,
+    plan: CorePlan,
+    source: ValueBus,
     kernel: Sequence[int],
     dilation: tuple[int, int],
     padding: tuple[int, int],
-) -> Stream:
+) -> ValueBus:
     """Add a window; returns the taps of a kernel, ``channels`` fields of each tap, tap by tap."""
     if tuple(kernel) == (1, 1):
         return source
@@ -86,7 +86,7 @@ def window(
     return result
 
 
-def line_codec(plan: Plan, source: Stream, layout: CodeLayout) -> Stream:
+def line_codec(plan: CorePlan, source: ValueBus, layout: CodeLayout) -> ValueBus:
     """Add a line codec; returns pixels as they come back, and keeps their codes for windows."""
     header_bits = layout.base_bits + SHIFT_BITS
     deltas, headers = source.channels * layout.delta_bits, source.channels * header_bits

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fxp.hls.synth.harness import Port, harness
+from fxp.hls.synth.harness import ModulePort, harness
 from fxp.hls.synth.multiplier_registers import (
     INSIDE_NS,
     MULTIPLIER,
@@ -59,7 +59,7 @@ def place(
     folder: Path,
     sources: Sequence[str],
     module: str,
-    ports: Sequence[Port],
+    ports: Sequence[ModulePort],
     *,
     parameters: Mapping[str, int | str] | None = None,
     speed: int = 8,

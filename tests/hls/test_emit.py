@@ -19,7 +19,7 @@ from fxp.hls import Core, emit_rtl
 from fxp.hls.rtl import emit
 from fxp.hls.rtl.data_sheet import core_cost
 from fxp.hls.rtl.emit import plan_graph
-from fxp.hls.rtl.planning import Instance, StreamingError
+from fxp.hls.rtl.planning import ModuleInstance, StreamingError
 from fxp.models import sr
 from fxp.rtl_sim.simulators import find_simulator
 
@@ -61,7 +61,7 @@ def test_lags_and_latencies_of_kimsr():
 
 def test_line_memories_are_the_windows_lines_and_a_copied_value_waits_once():
     plan, _ = plan_graph(graphs.kimsr_shaped(4), max_width=1920)
-    instances = [item for item in plan.items if isinstance(item, Instance)]
+    instances = [item for item in plan.items if isinstance(item, ModuleInstance)]
     windows = [item.cost.memory_bits for item in instances if item.module == "fxp_window"]
     assert windows == [2 * 1920 * 8, 0, 0, 2 * 1920 * 4 * 10, 2 * 1920 * 2 * 10]
     buffers = [item for item in instances if item.module == "fxp_lag_buffer"]
@@ -85,7 +85,9 @@ def test_joins_of_lags_that_no_operand_has_wait_for_both():
     plan, _ = plan_graph(graphs.branches(), max_width=40)
     value = next(p for p in plan.values if p.value == "difference")
     assert (value.stream.path.lag.lines, value.stream.path.lag.pixels) == (2, 3)
-    assert sum(isinstance(i, Instance) and i.module == "fxp_tag_delay" for i in plan.items) == 1
+    assert (
+        sum(isinstance(i, ModuleInstance) and i.module == "fxp_tag_delay" for i in plan.items) == 1
+    )
 
 
 def test_a_window_read_twice_exists_once():
@@ -94,14 +96,14 @@ def test_a_window_read_twice_exists_once():
     second = b.conv(3, source="image", target=Format(8, 4))
     b.add(ops.Concat(), first, second)
     plan, _ = plan_graph(b.graph(), max_width=16)
-    assert sum(isinstance(i, Instance) and i.module == "fxp_window" for i in plan.items) == 1
+    assert sum(isinstance(i, ModuleInstance) and i.module == "fxp_window" for i in plan.items) == 1
 
 
 def test_exact_results_need_no_rounding_hardware():
     b = GraphBuilder("exact")
     b.conv(2)
     plan, output = plan_graph(b.graph(), max_width=16)
-    modules = [item.module for item in plan.items if isinstance(item, Instance)]
+    modules = [item.module for item in plan.items if isinstance(item, ModuleInstance)]
     assert modules == ["fxp_window", "fxp_dot"]
     accumulator = b.graph().nodes[0].accumulator
     assert accumulator is not None
@@ -111,7 +113,7 @@ def test_exact_results_need_no_rounding_hardware():
 def test_folding_divides_the_multipliers():
     def multipliers(fold: int) -> int:
         plan, _ = plan_graph(graphs.kimsr_shaped(8), max_width=16, fold=fold)
-        return sum(item.cost.multipliers for item in plan.items if isinstance(item, Instance))
+        return sum(item.cost.multipliers for item in plan.items if isinstance(item, ModuleInstance))
 
     assert multipliers(3) < multipliers(1) / 2.5
     assert multipliers(9) < multipliers(1) / 5
@@ -120,7 +122,7 @@ def test_folding_divides_the_multipliers():
 @pytest.mark.parametrize("shape", SHAPES)
 def test_shared_adders_replace_all_multipliers(shape):
     plan, _ = plan_graph(SHAPES[shape](), max_width=16, multipliers="shift_add")
-    instances = [item for item in plan.items if isinstance(item, Instance)]
+    instances = [item for item in plan.items if isinstance(item, ModuleInstance)]
     assert not any(item.cost.multipliers for item in instances)
     multiplying = {"fxp_dot", "fxp_dot_folded", "fxp_prelu"}
     assert multiplying.isdisjoint(item.module for item in instances)
