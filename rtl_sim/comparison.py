@@ -19,6 +19,7 @@ from fxp.hls import emit_rtl
 from fxp.hls.rtl.core import Core
 from fxp.model import FixedModel
 from fxp.model.arguments import Arguments
+from fxp.model.sources import ModelSource, model_of
 from fxp.rtl_sim.build import Bench, build_bench, working_folder
 from fxp.rtl_sim.differences import CoreDifference, layer_difference, output_difference
 from fxp.rtl_sim.packing import TapBeats, input_beats, output_shape
@@ -93,7 +94,7 @@ class CosimResult:
 
 
 def cosim(
-    model: FixedModel,
+    model: ModelSource,
     images: NDArray | Sequence[NDArray],
     *,
     simulator: str = "verilator",
@@ -117,7 +118,7 @@ def cosim(
     Parameters
     ----------
     model
-        A model that `fxp.hls.emit_rtl` takes.
+        A model that `fxp.hls.emit_rtl` takes, its graph, or the path of its ``.fxp`` file.
     images
         One image or several: raw integers of the model's input, or real numbers, which are
         quantized as the model does; ``(H, W)`` or ``(C, H, W)``. Several are sent back to back;
@@ -157,23 +158,24 @@ def cosim(
     """
     started = time.perf_counter()
     found = find_simulator(simulator)
-    frames = raw_images(model, images)
+    fixed = model_of(model)
+    frames = raw_images(fixed, images)
     target = None if waveform is None else Path(waveform)
     say = progress or (lambda done, total, text: None)
     with working_folder(work_dir) as folder:
         say(0, 0, "emitting the core")
         if core is None:
             core_folder = emit(
-                model, frames, folder, max_width=max_width, max_height=max_height,
+                fixed, frames, folder, max_width=max_width, max_height=max_height,
                 multipliers=multipliers, fold=fold, raster=raster,
             )  # fmt: skip
         else:
-            core_folder = core_of(core, model)
+            core_folder = core_of(core, fixed)
         check_sizes(Core.read(core_folder), frames)
         say(0, 0, f"compiling with {found}")
         bench = build_bench(core_folder, found, folder, waveform=target)
         return compare(
-            bench, model, frames, stalls or Stalls(), taps=taps, waveform=target,
+            bench, fixed, frames, stalls or Stalls(), taps=taps, waveform=target,
             progress=say, started=started,
         )  # fmt: skip
 

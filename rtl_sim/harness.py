@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fxp.formats import IntArray
 from fxp.hls.rtl.core import Core
-from fxp.model import FixedModel
+from fxp.model.sources import ModelSource, model_of
 from fxp.rtl_sim.build import (
     compiled,
     read_sources,
@@ -109,7 +109,7 @@ class FrameResult:
 
 
 def full_frame(
-    model: FixedModel,
+    model: ModelSource,
     image: NDArray | Sequence[NDArray],
     *,
     stalls: Stalls | None = None,
@@ -130,7 +130,7 @@ def full_frame(
     Parameters
     ----------
     model
-        A model that `fxp.hls.emit_rtl` takes.
+        A model that `fxp.hls.emit_rtl` takes, its graph, or the path of its ``.fxp`` file.
     image
         One image, or several of one size, which are sent back to back; see `fxp.rtl_sim.cosim`.
     stalls
@@ -154,18 +154,19 @@ def full_frame(
     """
     started = time.perf_counter()
     simulator = find_simulator("verilator")
-    frames = raw_images(model, image)
+    fixed = model_of(model)
+    frames = raw_images(fixed, image)
     if len({frame.shape for frame in frames}) > 1:
         raise ArgumentError("the frames must have one size")
     say = progress or (lambda done, total, text: None)
     with working_folder(work_dir) as folder:
         if core is None:
             core_folder = emit(
-                model, frames, folder, max_width=max_width, max_height=max_height,
+                fixed, frames, folder, max_width=max_width, max_height=max_height,
                 multipliers=multipliers, fold=fold, raster=raster,
             )  # fmt: skip
         else:
-            core_folder = core_of(core, model)
+            core_folder = core_of(core, fixed)
         say(0, 0, "compiling with Verilator")
         described = Core.read(core_folder)
         check_sizes(described, frames)
@@ -174,7 +175,7 @@ def full_frame(
         simulating = time.perf_counter()
         log, answer = _run(program, described, frames, stalls or Stalls(), folder, say)
         simulated = time.perf_counter()
-    expected = [model.run(frame, narrow=True, count_clipped=False).outputs[0] for frame in frames]
+    expected = [fixed.run(frame, narrow=True, count_clipped=False).outputs[0] for frame in frames]
     difference = output_difference(described, log, frames, expected)
     first_in, last_in, first_out, last_out = answer["frames"][0]
     return FrameResult(

@@ -18,7 +18,7 @@ from fxp.hls.rtl.data_sheet import render_constraints, render_core_file, render_
 from fxp.hls.rtl.layers import add_node
 from fxp.hls.rtl.planning import CorePlan, Lag, PlannedValue, StreamingError, ValueBus, identifier
 from fxp.hls.rtl.top import render_top, scope_name, value_wires
-from fxp.model import FixedModel
+from fxp.model.sources import ModelSource, graph_of
 from fxp.store import graph_digest
 
 LIBRARY: Final = Path(__file__).parent / "lib"
@@ -27,7 +27,7 @@ MAX_SIZE: Final = 65535
 
 
 def emit_rtl(
-    model: FixedModel | Graph,
+    model: ModelSource,
     out_dir: str | PathLike[str],
     *,
     max_width: int,
@@ -44,8 +44,8 @@ def emit_rtl(
     Parameters
     ----------
     model
-        A quantized model, or its integer graph: one image in, one image out, feed-forward, no
-        strides.
+        A quantized model, its integer graph, or the path of its ``.fxp`` file: one image
+        ``(C, H, W)`` in, one image out, feed-forward, no strides.
     out_dir
         Folder to write; must not exist or be empty, or hold an earlier core, which is replaced.
     max_width, max_height
@@ -73,15 +73,14 @@ def emit_rtl(
     StreamingError
         A `ValueError`, if the network cannot stream or an argument does not suit; nothing is
         written then.
+    ArgumentTypeError
+        If `model` is none of these.
+    FormatError
+        If the file of the model cannot be read.
     OSError
         If the folder cannot be written; an earlier core is then intact.
     """
-    graph = model.graph if isinstance(model, FixedModel) else model
-    if not isinstance(graph, Graph):
-        raise StreamingError(
-            f"model must be a FixedModel or a Graph, not {type(model).__name__}; load a file with "
-            "fxp.load"
-        )
+    graph = graph_of(model)
     _check_arguments(max_width, max_height, pixels_per_clock, multipliers, fold)
     target = Path(out_dir)
     _check_target(target)

@@ -12,7 +12,7 @@ import pytest
 import streaming_graphs as graphs
 from streaming_graphs import GraphBuilder
 
-from fxp.formats import Format
+from fxp.formats import Format, FormatError
 from fxp.graph import Graph, Node, State, Value, ops
 from fxp.graph.extents import Extent
 from fxp.hls import Core, emit_rtl
@@ -20,8 +20,10 @@ from fxp.hls.rtl import emit
 from fxp.hls.rtl.data_sheet import core_cost
 from fxp.hls.rtl.emit import plan_graph
 from fxp.hls.rtl.planning import ModuleInstance, StreamingError
+from fxp.model import FixedModel
 from fxp.models import sr
 from fxp.rtl_sim.simulators import find_simulator
+from fxp.store import save_graph
 
 SHAPES = {
     "kimsr": graphs.kimsr_shaped,
@@ -253,9 +255,20 @@ def test_a_folder_is_complete_and_the_same_each_time(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
-def test_a_file_name_is_no_model(tmp_path):
-    with pytest.raises(StreamingError, match=r"not str; load a file with fxp\.load"):
-        emit_rtl("model.fxp", tmp_path / "core", max_width=32)  # type: ignore[arg-type]
+def test_a_model_is_given_as_itself_its_graph_or_its_file(tmp_path):
+    graph = graphs.shuffled()
+    save_graph(graph, tmp_path / "model.fxp")
+    for number, model in enumerate((graph, FixedModel(graph), tmp_path / "model.fxp")):
+        emit_rtl(model, tmp_path / str(number), max_width=32)
+    assert contents(tmp_path / "0")
+    assert contents(tmp_path / "0") == contents(tmp_path / "1") == contents(tmp_path / "2")
+
+
+def test_other_things_are_no_model(tmp_path):
+    with pytest.raises(TypeError, match=r"a FixedModel, its Graph, or the path of a \.fxp file"):
+        emit_rtl(3, tmp_path / "core", max_width=32)  # type: ignore[arg-type]
+    with pytest.raises(FormatError, match=r"model\.fxp: cannot be read"):
+        emit_rtl(tmp_path / "model.fxp", tmp_path / "core", max_width=32)
     assert contents(tmp_path) == {}
 
 
