@@ -132,7 +132,17 @@ def layer_graph(name: str, outputs: int) -> Graph:
 
 
 def place_stage(name: str, folder: Path, timeout_s: float) -> Record:
-    """Synthesize, place and route a stage."""
+    """Synthesize, place and route a stage.
+
+    Parameters
+    ----------
+    name
+        Name of the work.
+    folder
+        Where the design and all results go.
+    timeout_s
+        Time limit in seconds of each tool.
+    """
     sources, top, parameters = STAGES[name].build(folder)
     target = TARGETS["ecp5-85k"]
     text = "\n".join((folder / source).read_text(encoding="utf-8") for source in sources)
@@ -144,7 +154,17 @@ def place_stage(name: str, folder: Path, timeout_s: float) -> Record:
 
 
 def synthesize_whole(name: str, folder: Path, timeout_s: float) -> Record:
-    """Synthesize the whole network."""
+    """Synthesize the whole network.
+
+    Parameters
+    ----------
+    name
+        Name of the work.
+    folder
+        Where the design and all results go.
+    timeout_s
+        Time limit in seconds of each tool.
+    """
     target_name, style = WHOLE[name]
     target = TARGETS[target_name]
     core = emit_rtl(sr.load(MODEL), folder, max_width=LONGEST_LINE, multipliers=style)
@@ -153,7 +173,7 @@ def synthesize_whole(name: str, folder: Path, timeout_s: float) -> Record:
             "lacking": target.lacking(result.total)}  # fmt: skip
 
 
-def count_adders(_: str, __: Path, ___: float) -> Record:
+def count_adders() -> Record:
     """Count the shared adders of the layers of KimSR, and of random matrices of other sizes."""
     graph = sr.load(MODEL).graph
     matrices = []
@@ -201,7 +221,7 @@ def _da4ml(groups: list[np.ndarray], interval: tuple[int, int], levels: int) -> 
 
 
 WORKS: dict[str, Callable[[str, Path, float], Record]] = {
-    "adders": count_adders,
+    "adders": lambda name, folder, timeout_s: count_adders(),
     **dict.fromkeys(STAGES, place_stage),
     **dict.fromkeys(WHOLE, synthesize_whole),
 }
@@ -289,7 +309,19 @@ def main(
     timeout: Annotated[float, typer.Option(help="Seconds for each tool.")] = 7200,
     folder: Annotated[Path, typer.Option(help="Where the page goes.")] = ROOT / "docs/benchmarks",
 ) -> None:
-    """Measure, and write ``synth.md`` and ``synth.json``."""
+    """Measure, and write ``synth.md`` and ``synth.json``.
+
+    Parameters
+    ----------
+    only
+        Names of stages or cores to measure; the figures of the others are kept.
+    part
+        Which part to measure.
+    timeout
+        Seconds for each tool.
+    folder
+        Where the page goes.
+    """
     unknown = sorted(set(only or ()) - set(WORKS))
     if unknown:
         raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(WORKS)}")

@@ -299,7 +299,17 @@ def check_waveform(simulator: Simulator, waveform: Path | None) -> None:
 
 
 def runtime_folder(simulator: Simulator, work_dir: Path, options: str) -> Path:
-    """Return where the compiled library of Verilator is kept for models with some options."""
+    """Return where the compiled library of Verilator is kept for models with some options.
+
+    Parameters
+    ----------
+    simulator
+        Verilator.
+    work_dir
+        Where programs are kept.
+    options
+        What the library is compiled with, in words of our own.
+    """
     name = hashlib.sha256(f"{simulator} {options}".encode() + recipe()).hexdigest()[:16]
     return work_dir / f"runtime-{name}"
 

@@ -184,6 +184,17 @@ def emit(model: FixedModel, frames: Sequence[IntArray], work_dir: Path, **option
     """Emit the core for some images; returns its folder in the working folder.
 
     Equal cores share a folder, so that processes which work side by side disturb nobody.
+
+    Parameters
+    ----------
+    model
+        The model.
+    frames
+        Raw integers ``(C, H, W)``; the largest sides are the core's, unless options say otherwise.
+    work_dir
+        The working folder.
+    options
+        Arguments of `fxp.hls.emit_rtl`; `max_width` and `max_height` may be None.
     """
     for name, axis in (("max_height", 1), ("max_width", 2)):
         if options.get(name) is None:
@@ -255,7 +266,17 @@ def raw_images(model: FixedModel, images: NDArray | Sequence[NDArray]) -> list[I
 
 
 def patience_of(core: Core, stalls: Stalls, width: int) -> int:
-    """Clocks after which a core that moves nothing has stopped: it may flush meanwhile."""
+    """Clocks after which a core that moves nothing has stopped: it may flush meanwhile.
+
+    Parameters
+    ----------
+    core
+        The core.
+    stalls
+        When source and sink pause.
+    width
+        Pixels of the longest line.
+    """
     flush = (core.lag_lines + 3) * (width + 1) * core.fold
     return (1000 + 4 * core.latency_clocks + 2 * flush) * stalls.slowness
 
@@ -266,6 +287,17 @@ def script_of(
     """Return the script that sends the frames back to back and waits for all results.
 
     With `changes`, source and sink follow another pattern from each frame on.
+
+    Parameters
+    ----------
+    core
+        The core.
+    frames
+        Raw integers ``(C, H, W)``.
+    stalls
+        When source and sink pause.
+    changes
+        Another pattern for each frame, from its first pixel on; none by default.
     """
     largest = max(max(frame.shape[2] for frame in frames), core.initial_width)
     slowest = max((stalls, *changes), key=lambda each: each.slowness)
@@ -299,7 +331,29 @@ def compare(
     progress: Progress | None = None,
     started: float | None = None,
 ) -> CosimResult:
-    """Run frames on a compiled bench and compare with the engine; see `cosim` and `script_of`."""
+    """Run frames on a compiled bench and compare with the engine; see `cosim` and `script_of`.
+
+    Parameters
+    ----------
+    bench
+        The compiled core.
+    model
+        What the core computes.
+    frames
+        Raw integers ``(C, H, W)``.
+    stalls
+        When source and sink pause.
+    changes
+        Another pattern for each frame; none by default.
+    taps
+        Compare every layer even if the outputs agree.
+    waveform
+        File for all wires over time; the bench must be built for it.
+    progress
+        Told how many beats came out, of how many, and what is being done.
+    started
+        Time of `time.perf_counter` from which the seconds are counted, by default now.
+    """
     started = time.perf_counter() if started is None else started
     core = bench.core
     say = progress or (lambda done, total, text: None)

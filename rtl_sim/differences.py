@@ -62,7 +62,19 @@ class CoreDifference:
 def output_difference(
     core: Core, log: Log, frames: Sequence[IntArray], expected: Sequence[NDArray]
 ) -> CoreDifference | None:
-    """Return where what came out differs first from what the engine computed."""
+    """Return where what came out differs first from what the engine computed.
+
+    Parameters
+    ----------
+    core
+        The core.
+    log
+        What came out of it.
+    frames
+        What went in, raw integers ``(C, H, W)``.
+    expected
+        What the engine computed of each, raw integers ``(C, rows, columns)``.
+    """
     first = 0
     for number, (frame, wanted) in enumerate(zip(frames, expected, strict=True)):
         height, width = frame.shape[1:]
@@ -94,7 +106,19 @@ def output_difference(
 def image_difference(
     layer: str, frame: int, expected: NDArray, got: IntArray
 ) -> CoreDifference | None:
-    """Return the first difference of two images in raster order."""
+    """Return the first difference of two images in raster order.
+
+    Parameters
+    ----------
+    layer
+        Name of the value.
+    frame
+        Number of the frame.
+    expected
+        Raw integers of the engine, ``(C, H, W)``.
+    got
+        Raw integers of the core, of the same shape.
+    """
     places = np.argwhere((expected != got).transpose(1, 2, 0))
     if not len(places):
         return None
@@ -107,7 +131,19 @@ def image_difference(
 def layer_difference(
     core: Core, shown: Sequence[TapBeats], model: FixedModel, frames: Sequence[IntArray]
 ) -> CoreDifference | None:
-    """Return the first difference in the first layer, in graph order, that has one."""
+    """Return the first difference in the first layer, in graph order, that has one.
+
+    Parameters
+    ----------
+    core
+        The core.
+    shown
+        What each of ``core.taps`` showed.
+    model
+        What the core computes.
+    frames
+        What went in, raw integers ``(C, H, W)``.
+    """
     values = [model.run(frame, keep_values=True, narrow=True).values for frame in frames]
     for tap, beats in zip(core.taps, shown, strict=True):
         difference = _tap_difference(tap, beats, [each[tap.value] for each in values])

@@ -51,8 +51,9 @@ class ChildProcesses:
 
     Every program is the leader of a process group of its own. However the block ends, by a signal
     that raises an exception, an interrupt or an error in another thread, the whole groups are told
-    to end, killed if they do not, and waited for. Threads may share one object: `run` in a thread
-    then raises `ProcessError` when the block of another thread ends.
+    to end, killed if they do not, and waited for. What they left in their folder for temporary
+    files is removed. Threads may share one object: `run` in a thread then raises `ProcessError`
+    when the block of another thread ends.
     """
 
     def __init__(self) -> None:
@@ -62,6 +63,8 @@ class ChildProcesses:
         # An exception that a signal raises in the main thread must not come between the start of
         # a program and the moment when it is known here; other threads get no signals.
         self._starter = ThreadPoolExecutor(max_workers=1)
+        # Compilers that are ended do not remove their own temporary files.
+        self._scratch = tempfile.TemporaryDirectory(prefix="fxp_run_", ignore_cleanup_errors=True)
 
     def __enter__(self) -> Self:
         return self
@@ -77,6 +80,7 @@ class ChildProcesses:
             self._closed = True
             running = list(self._running)
         _end(running)
+        self._scratch.cleanup()
 
     def run(
         self,
@@ -96,7 +100,7 @@ class ChildProcesses:
         folder
             Its working directory.
         environment
-            Its environment variables, by default those of this process.
+            Its environment variables, by default those of this process; ``TMPDIR`` is replaced.
         output
             File for what it prints; by default that is returned.
         timeout_s
@@ -151,7 +155,10 @@ class ChildProcesses:
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env=None if environment is None else dict(environment),
+            env={
+                **(os.environ if environment is None else environment),
+                "TMPDIR": self._scratch.name,
+            },
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,

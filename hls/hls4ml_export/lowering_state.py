@@ -94,7 +94,24 @@ def exact_type(form: Format) -> str:
 def padded(
     made: Lowering, node: Node, sides: tuple[int, int, int, int], mode: str
 ) -> tuple[str, ImageShape]:
-    """Pad the first input by a layer of its own."""
+    """Pad the first input by a layer of its own.
+
+    Parameters
+    ----------
+    made
+        Layers made so far; the new ones are added to them.
+    node
+        The node of the graph.
+    sides
+        Pixels to add at the top, the bottom, the left and the right.
+    mode
+        What they hold: a padding mode of the graph, such as ``zero``.
+
+    Returns
+    -------
+    tuple
+        Name of the padding layer, or of the input itself if nothing is added, and its shape.
+    """
     value = node.inputs[0]
     channels, height, width = shape = made.image(value)
     if not any(sides):

@@ -57,6 +57,15 @@ class Hls4mlOptions:
 def write_project(made: Lowering, folder: Path, settings: Hls4mlOptions) -> None:
     """Write hls4ml's project and the files that compile and feed it with plain g++.
 
+    Parameters
+    ----------
+    made
+        The layers.
+    folder
+        Where to write; it exists.
+    settings
+        How hls4ml makes hardware of them.
+
     Raises
     ------
     ExportError

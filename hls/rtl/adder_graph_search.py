@@ -175,6 +175,17 @@ class RowTerms:
         """Put a value, whose depth is known by now, in place of the occurrences of a pair.
 
         The value is the pattern, negated if `sign` is -1.
+
+        Parameters
+        ----------
+        pair
+            The pair.
+        occurrences
+            Row, shift and sign of each.
+        value
+            Number of the value.
+        sign
+            1, or -1 if the value is the negated pattern.
         """
         offset = min(0, pair.shift)
         for index, shift, found in occurrences:

@@ -10,7 +10,17 @@ from fxp.hls.rtl.top import end_instances
 
 
 def core_cost(core: Core, plan: CorePlan, output: PlannedValue) -> Cost:
-    """Sum of all modules."""
+    """Sum of all modules.
+
+    Parameters
+    ----------
+    core
+        What the core is.
+    plan
+        Its modules and wires.
+    output
+        The value that leaves it.
+    """
     total = Cost(registers=sum(6 * path.clocks for path in plan.paths))
     for item in (*plan.items, *end_instances(core, plan, output)):
         if isinstance(item, ModuleInstance):
@@ -19,7 +29,17 @@ def core_cost(core: Core, plan: CorePlan, output: PlannedValue) -> Cost:
 
 
 def render_data_sheet(core: Core, plan: CorePlan, output: PlannedValue) -> str:
-    """Return the data sheet in Markdown."""
+    """Return the data sheet in Markdown.
+
+    Parameters
+    ----------
+    core
+        What the core is.
+    plan
+        Its modules and wires.
+    output
+        The value that leaves it.
+    """
     total = core_cost(core, plan, output)
     pixels = f"{core.scale}x{core.scale} pixels" if core.scale > 1 else "pixel"
     lines = [

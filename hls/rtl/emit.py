@@ -16,7 +16,8 @@ from fxp.graph.extents import Extent
 from fxp.hls.rtl.core import Core, Multipliers, StreamPort, Tap
 from fxp.hls.rtl.data_sheet import render_constraints, render_core_file, render_data_sheet
 from fxp.hls.rtl.layers import add_node
-from fxp.hls.rtl.planning import CorePlan, Lag, PlannedValue, StreamingError, ValueBus, identifier
+from fxp.hls.rtl.literals import identifier
+from fxp.hls.rtl.planning import CorePlan, Lag, PlannedValue, StreamingError, ValueBus
 from fxp.hls.rtl.top import render_top, scope_name, value_wires
 from fxp.model.sources import ModelSource, graph_of
 from fxp.store import graph_digest
@@ -125,6 +126,19 @@ def plan_graph(
     name: str = "core",
 ) -> tuple[CorePlan, PlannedValue]:
     """Return the plan of a core and its output.
+
+    Parameters
+    ----------
+    graph
+        The integer graph.
+    max_width
+        Pixels of the longest line.
+    fold
+        Weights that share a multiplier, which are also the clocks for each pixel.
+    multipliers
+        ``"dsp"`` or ``"shift_add"``, as for `emit_rtl`.
+    name
+        Name of the core, from which names of modules are made.
 
     Raises
     ------

@@ -25,6 +25,7 @@ from fxp.formats import (
 from fxp.graph import Graph, Node, ops
 from fxp.graph.ops.line_codec import CodeLayout
 from fxp.graph.ops.transposed import phases
+from fxp.hls.rtl.literals import packed, signed_literal, verilog_bit
 from fxp.hls.rtl.planning import (
     Accumulated,
     CorePlan,
@@ -32,10 +33,7 @@ from fxp.hls.rtl.planning import (
     PlannedValue,
     StreamingError,
     ValueBus,
-    packed,
     per_field,
-    signed_literal,
-    verilog_bit,
 )
 from fxp.hls.rtl.sums import check_multiplier, signed_bits, weighted_sums
 from fxp.hls.rtl.windows import line_codec, window
@@ -72,6 +70,22 @@ Rule = Callable[[CorePlan, Graph, Node, Sequence[Operand]], ValueBus]
 
 def add_node(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operand]) -> PlannedValue:
     """Add a node to the plan.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    graph
+        The graph of the node.
+    node
+        The node.
+    operands
+        Its inputs: buses of the plan, or raw integers of constants.
+
+    Returns
+    -------
+    PlannedValue
+        The result of the node, requantized.
 
     Raises
     ------

@@ -5,11 +5,11 @@ A plan is pure data. `layers` fills it from a graph, `top` writes it as SystemVe
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fxp.formats import Format
+from fxp.hls.rtl.literals import packed, verilog_bit
 from fxp.support.errors import FxpError
 
 READ_CLOCKS = 2
@@ -235,7 +235,21 @@ class CorePlan:
         ports: Mapping[str, str],
         cost: Cost | None = None,
     ) -> None:
-        """Add a module that drives `wire`."""
+        """Add a module that drives `wire`.
+
+        Parameters
+        ----------
+        module
+            Name of the module.
+        wire
+            The bus that it drives, from which the name of the instance is made.
+        parameters
+            Its parameters, as numbers or as SystemVerilog.
+        ports
+            What each port is connected to.
+        cost
+            What it needs, by default nothing.
+        """
         texts = {name: str(value) for name, value in parameters.items()}
         self.items.append(ModuleInstance(module, f"u_{wire}", texts, ports, cost or Cost()))
 
@@ -244,7 +258,17 @@ class CorePlan:
         self.items.append(Assignment(wire, value))
 
     def new_path(self, lag: Lag, latency: int, source: str) -> Path:
-        """Begin a path."""
+        """Begin a path.
+
+        Parameters
+        ----------
+        lag
+            Beats behind the input.
+        latency
+            Clocks behind the input at which `source` has the tags.
+        source
+            Wire of the tags at that clock.
+        """
         path = Path(f"path{len(self.paths)}", lag, latency, source)
         self.paths.append(path)
         return path
@@ -257,7 +281,17 @@ class CorePlan:
         return f"{path.name}_tags[{6 * clocks}+:6]"
 
     def tag(self, path: Path, latency: int, bit: int) -> str:
-        """Text of one tag."""
+        """Text of one tag.
+
+        Parameters
+        ----------
+        path
+            Where the tags are.
+        latency
+            Clocks behind the input of the data that the tag goes with.
+        bit
+            Which tag: 0 is ``valid``, 1 is ``real``, and so on.
+        """
         clocks = latency - path.latency
         assert clocks >= 0
         path.clocks = max(path.clocks, clocks)
@@ -357,7 +391,19 @@ class CorePlan:
     def gathered(
         self, stream: ValueBus, fields: Sequence[str], channels: int, scale: int
     ) -> ValueBus:
-        """Return a stream of fields of others, which are of equal format, path and latency."""
+        """Return a stream of fields of others, which are of equal format, path and latency.
+
+        Parameters
+        ----------
+        stream
+            A bus with the format, path and latency of all of them.
+        fields
+            Text of each field, the first for the low bits.
+        channels
+            Channels of a pixel of the result.
+        scale
+            Side of its block of pixels.
+        """
         assert len(fields) == channels * scale**2
         wire = self.wire("fields", len(fields) * stream.width)
         self.assign(wire, "{" + ", ".join(reversed(fields)) + "}" if len(fields) > 1 else fields[0])
@@ -366,7 +412,19 @@ class CorePlan:
     def picked(
         self, stream: ValueBus, indices: Sequence[int], channels: int, scale: int
     ) -> ValueBus:
-        """Return a stream of fields of one other."""
+        """Return a stream of fields of one other.
+
+        Parameters
+        ----------
+        stream
+            The other bus.
+        indices
+            Which of its fields, the first for the low bits.
+        channels
+            Channels of a pixel of the result.
+        scale
+            Side of its block of pixels.
+        """
         fields = [stream.field(int(index)) for index in indices]
         result = self.gathered(stream, fields, channels, scale)
         self.copies[result.wire] = (stream, tuple(int(index) for index in indices))
@@ -375,7 +433,19 @@ class CorePlan:
     def aligned(
         self, stream: ValueBus, width: int, shifts: Sequence[int], *, signed: bool
     ) -> ValueBus:
-        """Append zeros and extend the sign; `shifts` is per channel, or one for all."""
+        """Append zeros and extend the sign; `shifts` is per channel, or one for all.
+
+        Parameters
+        ----------
+        stream
+            The bus.
+        width
+            Bits of a field of the result.
+        shifts
+            Zeros to append, per channel, or one number for all.
+        signed
+            Whether the result is signed.
+        """
         if stream.width == width and not any(shifts):
             return replace(stream, signed=signed)
         wire = self.wire("aligned", stream.fields * width)
@@ -405,28 +475,3 @@ def per_field(stream: ValueBus, values: Sequence[int]) -> list[int]:
     channels = list(values) * (stream.channels if len(values) == 1 else 1)
     assert len(channels) == stream.channels
     return channels * stream.scale**2
-
-
-def packed(values: Sequence[int], width: int) -> str:
-    """Hexadecimal literal of integers of `width` bits each, the first in the low bits."""
-    total = 0
-    mask = (1 << width) - 1
-    for index, value in enumerate(values):
-        assert -(1 << (width - 1)) <= value <= mask, f"{value} does not fit {width} bits"
-        total |= (int(value) & mask) << (index * width)
-    return f"{len(values) * width}'h{total:x}"
-
-
-def signed_literal(value: int, width: int) -> str:
-    """Signed hexadecimal literal."""
-    return f"{width}'sh{value & ((1 << width) - 1):x}"
-
-
-def verilog_bit(flag: bool) -> str:
-    """Literal of one bit."""
-    return "1'b1" if flag else "1'b0"
-
-
-def identifier(text: str) -> str:
-    """Letters, digits and single underscores of a name."""
-    return re.sub(r"_+", "_", re.sub(r"[^A-Za-z0-9]", "_", text)).strip("_")

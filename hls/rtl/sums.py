@@ -13,14 +13,8 @@ from fxp.formats import Format
 from fxp.graph import Node
 from fxp.hls.rtl.adder_graph import MAX_WEIGHT_BITS
 from fxp.hls.rtl.adder_graph_verilog import constant_matrix_module
-from fxp.hls.rtl.planning import (
-    CorePlan,
-    Cost,
-    StreamingError,
-    ValueBus,
-    packed,
-    verilog_bit,
-)
+from fxp.hls.rtl.literals import packed, verilog_bit
+from fxp.hls.rtl.planning import CorePlan, Cost, StreamingError, ValueBus
 
 DSP_BITS: Final = (18, 25)
 """Signed operands of the multipliers of the common devices; either may be the weight."""
@@ -205,7 +199,15 @@ class _Sums:
 
 
 def check_multiplier(plan: CorePlan, first: int, second: int) -> None:
-    """Raise unless two signed operands fit a multiplier of the common devices."""
+    """Raise unless two signed operands fit a multiplier of the common devices.
+
+    Parameters
+    ----------
+    plan
+        Says what multiplies.
+    first, second
+        Bits of the operands, signs included.
+    """
     small, large = sorted((first, second))
     if plan.multipliers == "dsp" and (small > DSP_BITS[0] or large > DSP_BITS[1]):
         raise StreamingError(

@@ -6,21 +6,24 @@ import textwrap
 from collections.abc import Iterable, Mapping
 
 from fxp.hls.rtl.core import Core
-from fxp.hls.rtl.planning import (
-    Assignment,
-    CorePlan,
-    Cost,
-    ModuleInstance,
-    Path,
-    PlannedValue,
-    identifier,
-)
+from fxp.hls.rtl.literals import identifier
+from fxp.hls.rtl.planning import Assignment, CorePlan, Cost, ModuleInstance, Path, PlannedValue
 
 INDENT = "  "
 
 
 def render_top(core: Core, plan: CorePlan, output: PlannedValue) -> str:
-    """Return the SystemVerilog of the top module."""
+    """Return the SystemVerilog of the top module.
+
+    Parameters
+    ----------
+    core
+        What the core is.
+    plan
+        Its modules and wires.
+    output
+        The value that leaves it.
+    """
     return "\n".join(
         [
             f"// {core.name}: streaming core, emitted by fxp. Do not edit.",
@@ -40,7 +43,17 @@ def render_top(core: Core, plan: CorePlan, output: PlannedValue) -> str:
 
 
 def end_instances(core: Core, plan: CorePlan, output: PlannedValue) -> list[ModuleInstance]:
-    """Return the modules at both ends of the core."""
+    """Return the modules at both ends of the core.
+
+    Parameters
+    ----------
+    core
+        What the core is.
+    plan
+        Its modules and wires.
+    output
+        The value that leaves it.
+    """
     pixel = core.input.channels * core.input.width
     stream = output.stream
     lag = stream.path.lag

@@ -96,6 +96,15 @@ def harness(module: str, ports: Sequence[ModulePort], parameters: Mapping[str, i
 
     A shift register feeds the inputs; the outputs are registered and folded into a signature that
     is shifted out, so that nothing is optimized away.
+
+    Parameters
+    ----------
+    module
+        Name of the module.
+    ports
+        All its ports.
+    parameters
+        Its parameters: numbers, or SystemVerilog expressions.
     """
     inputs = [port for port in ports if not port.output and port.name not in CLOCKS + RESETS]
     outputs = [port for port in ports if port.output]

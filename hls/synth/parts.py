@@ -22,7 +22,19 @@ _SMALL_BYTES = 1 << 16
 
 
 def elaborate(folder: Path, sources: Sequence[str], top: str, timeout_s: float) -> dict[str, str]:
-    """Read a design; return what module each instance in its top is of, as yosys calls it."""
+    """Read a design; return what module each instance in its top is of, as yosys calls it.
+
+    Parameters
+    ----------
+    folder
+        Where the sources are; the elaborated design is written there.
+    sources
+        SystemVerilog files, relative to the folder.
+    top
+        Name of the top module.
+    timeout_s
+        Time limit in seconds.
+    """
     lines = [
         *(f"read_verilog -sv {source}" for source in sources),
         f"hierarchy -top {top}",

@@ -57,6 +57,14 @@ def test_output_into_a_file(tmp_path):
     assert (tmp_path / "log").read_text() == f"{tmp_path}\ngiven\n"
 
 
+def test_temporary_files_of_a_program_are_removed(tmp_path):
+    done = run_process(["sh", "-c", "mktemp; mktemp -d"], tmp_path)
+    file, folder = map(Path, done.output.split())
+    assert file.parent == folder.parent
+    assert not file.exists()
+    assert not folder.parent.exists()
+
+
 def test_a_signal_is_a_negative_code(tmp_path):
     assert run_process(["sh", "-c", "kill -9 $$"], tmp_path).code == -9
 
