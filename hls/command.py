@@ -166,7 +166,7 @@ def hls4ml(
             strategy=strategy.value,
             overwrite=overwrite,
             verify=verify,
-            progress=lambda what, seconds: report(0, 0, f"{what}, {seconds:.0f} s"),
+            progress=report,
         )
     typer.echo(f"wrote {project.folder}, {_verdict(project)}")
 
