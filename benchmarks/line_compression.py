@@ -24,7 +24,7 @@ from fxp import hls
 from fxp.cli.messages import one_line
 from fxp.graph import Graph
 from fxp.hls.rtl.emit import plan_graph
-from fxp.hls.rtl.planning import Instance
+from fxp.hls.rtl.planning import ModuleInstance
 from fxp.models import sr
 from fxp.models.sr.data import data_folder
 
@@ -40,7 +40,7 @@ def memory(graph: Graph, width: int = WIDTH) -> Counter[str]:
     plan, _ = plan_graph(graph, max_width=width)
     bits: Counter[str] = Counter()
     for item in plan.items:
-        if isinstance(item, Instance):
+        if isinstance(item, ModuleInstance):
             bits[item.module] += item.cost.memory_bits
     return bits
 

@@ -40,7 +40,7 @@ _ROW = re.compile(r"\| `\w+` \((\w+)\) \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \| ([
 
 
 @dataclass(frozen=True)
-class Resources:
+class DataSheetFigures:
     """What the data sheet of a core says.
 
     Attributes
@@ -57,7 +57,7 @@ class Resources:
     memory: Counter[str]
 
     @classmethod
-    def read(cls, folder: Path) -> Resources:
+    def read(cls, folder: Path) -> DataSheetFigures:
         """Read the data sheet of an emitted core."""
         multipliers, adders, registers = 0, 0, 0
         memory: Counter[str] = Counter()
@@ -83,7 +83,7 @@ class Measurement:
 
     name: str
     result: FrameResult
-    resources: Resources
+    resources: DataSheetFigures
     processor_seconds: float
 
     def cells(self, width: int) -> list[str]:
@@ -154,11 +154,13 @@ def measure(
         emit_rtl(model, folder, max_width=width, max_height=height, multipliers=multipliers)
         result = full_frame(
             model, mosaic(width, height), core=folder,
-            progress=lambda what, done, total: bar.update(
+            progress=lambda done, total, what: bar.update(
                 task, description=f"{name}: {what}", completed=done, total=total or None
             ),
         )  # fmt: skip
-        return Measurement(name, result, Resources.read(folder), _children_seconds() - before)
+        return Measurement(
+            name, result, DataSheetFigures.read(folder), _children_seconds() - before
+        )
 
 
 def _children_seconds() -> float:

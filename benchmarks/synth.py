@@ -44,7 +44,7 @@ HEADINGS = ("LUT", "FF", "carry", "multipliers", "block RAM")
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerStage:
     """Some outputs of a layer of KimSR as a core of its own, with its sequencer and registers."""
 
     node: str
@@ -63,7 +63,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Module:
+class ModuleStage:
     """A module of the library with the parameters it has in KimSR."""
 
     name: str
@@ -76,26 +76,28 @@ class Module:
         return sorted(path.name for path in folder.glob("*.sv")), self.name, self.parameters
 
 
-STAGES: dict[str, Layer | Module] = {
-    "3x3 layer 1→4, dsp": Layer("head", 4, "dsp"),
-    "depthwise 3x3 ×4, dsp": Layer("body.depthwise", 4, "dsp"),
-    "depthwise 3x3 ×4, dsp, compressed lines": Layer("body.depthwise", 4, "dsp", compressed=True),
-    "pointwise 16→4, dsp": Layer("tail.pointwise", 4, "dsp"),
-    "requantize ×16": Module(
+STAGES: dict[str, LayerStage | ModuleStage] = {
+    "3x3 layer 1→4, dsp": LayerStage("head", 4, "dsp"),
+    "depthwise 3x3 ×4, dsp": LayerStage("body.depthwise", 4, "dsp"),
+    "depthwise 3x3 ×4, dsp, compressed lines": LayerStage(
+        "body.depthwise", 4, "dsp", compressed=True
+    ),
+    "pointwise 16→4, dsp": LayerStage("tail.pointwise", 4, "dsp"),
+    "requantize ×16": ModuleStage(
         "fxp_requantize",
         {"Fields": 16, "InWidth": 26, "OutWidth": 14, "OutSigned": "1'b0",
          "Shifts": "{16{8'sd12}}"},
     ),
-    "lag buffer 448 × 35": Module("fxp_lag_buffer", {"Width": 448, "Depth": 35}),
-    "raster formatter": Module(
+    "lag buffer 448 × 35": ModuleStage("fxp_lag_buffer", {"Width": 448, "Depth": 35}),
+    "raster formatter": ModuleStage(
         "fxp_raster", {"Scale": 2, "Bytes": 1, "MaxWidth": LONGEST_LINE}
     ),
-    "depthwise 1x5 ×4, dsp": Layer("residual1.depthwise", 4, "dsp"),
-    "3x3 layer 1→4, dsp, 3 clocks per pixel": Layer("head", 4, "dsp", fold=3),
-    "3x3 layer 1→4, shift_add": Layer("head", 4, "shift_add"),
-    "depthwise 3x3 ×4, shift_add": Layer("body.depthwise", 4, "shift_add"),
-    "pointwise 16→4, shift_add": Layer("tail.pointwise", 4, "shift_add"),
-    "depthwise 1x5 ×4, shift_add": Layer("residual1.depthwise", 4, "shift_add"),
+    "depthwise 1x5 ×4, dsp": LayerStage("residual1.depthwise", 4, "dsp"),
+    "3x3 layer 1→4, dsp, 3 clocks per pixel": LayerStage("head", 4, "dsp", fold=3),
+    "3x3 layer 1→4, shift_add": LayerStage("head", 4, "shift_add"),
+    "depthwise 3x3 ×4, shift_add": LayerStage("body.depthwise", 4, "shift_add"),
+    "pointwise 16→4, shift_add": LayerStage("tail.pointwise", 4, "shift_add"),
+    "depthwise 1x5 ×4, shift_add": LayerStage("residual1.depthwise", 4, "shift_add"),
 }  # fmt: skip
 """Stages to place, by name."""
 
@@ -130,7 +132,17 @@ def layer_graph(name: str, outputs: int) -> Graph:
 
 
 def place_stage(name: str, folder: Path, timeout_s: float) -> Record:
-    """Synthesize, place and route a stage."""
+    """Synthesize, place and route a stage.
+
+    Parameters
+    ----------
+    name
+        Name of the work.
+    folder
+        Where the design and all results go.
+    timeout_s
+        Time limit in seconds of each tool.
+    """
     sources, top, parameters = STAGES[name].build(folder)
     target = TARGETS["ecp5-85k"]
     text = "\n".join((folder / source).read_text(encoding="utf-8") for source in sources)
@@ -142,7 +154,17 @@ def place_stage(name: str, folder: Path, timeout_s: float) -> Record:
 
 
 def synthesize_whole(name: str, folder: Path, timeout_s: float) -> Record:
-    """Synthesize the whole network."""
+    """Synthesize the whole network.
+
+    Parameters
+    ----------
+    name
+        Name of the work.
+    folder
+        Where the design and all results go.
+    timeout_s
+        Time limit in seconds of each tool.
+    """
     target_name, style = WHOLE[name]
     target = TARGETS[target_name]
     core = emit_rtl(sr.load(MODEL), folder, max_width=LONGEST_LINE, multipliers=style)
@@ -151,7 +173,7 @@ def synthesize_whole(name: str, folder: Path, timeout_s: float) -> Record:
             "lacking": target.lacking(result.total)}  # fmt: skip
 
 
-def count_adders(_: str, __: Path, ___: float) -> Record:
+def count_adders() -> Record:
     """Count the shared adders of the layers of KimSR, and of random matrices of other sizes."""
     graph = sr.load(MODEL).graph
     matrices = []
@@ -199,7 +221,7 @@ def _da4ml(groups: list[np.ndarray], interval: tuple[int, int], levels: int) -> 
 
 
 WORKS: dict[str, Callable[[str, Path, float], Record]] = {
-    "adders": count_adders,
+    "adders": lambda name, folder, timeout_s: count_adders(),
     **dict.fromkeys(STAGES, place_stage),
     **dict.fromkeys(WHOLE, synthesize_whole),
 }
@@ -287,7 +309,19 @@ def main(
     timeout: Annotated[float, typer.Option(help="Seconds for each tool.")] = 7200,
     folder: Annotated[Path, typer.Option(help="Where the page goes.")] = ROOT / "docs/benchmarks",
 ) -> None:
-    """Measure, and write ``synth.md`` and ``synth.json``."""
+    """Measure, and write ``synth.md`` and ``synth.json``.
+
+    Parameters
+    ----------
+    only
+        Names of stages or cores to measure; the figures of the others are kept.
+    part
+        Which part to measure.
+    timeout
+        Seconds for each tool.
+    folder
+        Where the page goes.
+    """
     unknown = sorted(set(only or ()) - set(WORKS))
     if unknown:
         raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(WORKS)}")

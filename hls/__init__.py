@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fxp.hls.hls4ml_export import HlsProject, export, verify
     from fxp.hls.line_compression import compress_lines
-    from fxp.hls.rtl.core import Core, Port, Tap
+    from fxp.hls.rtl.core import Core, StreamPort, Tap
     from fxp.hls.rtl.emit import emit_rtl
     from fxp.hls.rtl.planning import StreamingError
 
 _HOMES = {
     "Core": "fxp.hls.rtl.core",
     "HlsProject": "fxp.hls.hls4ml_export",
-    "Port": "fxp.hls.rtl.core",
+    "StreamPort": "fxp.hls.rtl.core",
     "StreamingError": "fxp.hls.rtl.planning",
     "Tap": "fxp.hls.rtl.core",
     "compress_lines": "fxp.hls.line_compression",
@@ -27,7 +27,7 @@ _HOMES = {
 __all__ = [
     "Core",
     "HlsProject",
-    "Port",
+    "StreamPort",
     "StreamingError",
     "Tap",
     "compress_lines",

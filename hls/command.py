@@ -11,7 +11,7 @@ import typer
 import fxp
 from fxp import hls
 from fxp.cli.application import SETTINGS, WholeHelpGroup, help_text
-from fxp.cli.console import note, progress_bar
+from fxp.cli.console import progress_bar
 from fxp.cli.sources import check_folder_target, check_target
 from fxp.export.onnx import to_onnx
 from fxp.hls.rtl.core import Multipliers
@@ -65,7 +65,7 @@ def onnx(
     """
     check_target(out, reads=[model], suffixes=(".onnx",))
     replace_file(out, to_onnx(fxp.load(model).graph).SerializeToString())
-    note(f"wrote {out}")
+    typer.echo(f"wrote {out}")
 
 
 def rtl(
@@ -115,7 +115,7 @@ def rtl(
         raster=raster,
         name=name,
     )
-    note(f"wrote {out}: the core {core.name}, {core.latency_clocks} clocks of latency")
+    typer.echo(f"wrote {out}: the core {core.name}, {core.latency_clocks} clocks of latency")
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -166,9 +166,9 @@ def hls4ml(
             strategy=strategy.value,
             overwrite=overwrite,
             verify=verify,
-            progress=lambda what, seconds: report(0, 0, f"{what}, {seconds:.0f} s"),
+            progress=report,
         )
-    note(f"wrote {project.folder}, {_verdict(project)}")
+    typer.echo(f"wrote {project.folder}, {_verdict(project)}")
 
 
 for _command in (onnx, rtl, hls4ml):

@@ -13,6 +13,7 @@ from fxp.graph import Graph, Node, ops
 from fxp.graph.ops.line_codec import WIDTHS
 from fxp.graph.ops.transposed import phases
 from fxp.model import FixedModel
+from fxp.model.sources import ModelSource, model_of
 from fxp.support.errors import ArgumentError
 
 LEAST_WIDTH: Final = 12
@@ -21,7 +22,7 @@ LEAST_BITS: Final = 64
 """Line memory for each pixel of a line that is worth a codec."""
 
 
-def compress_lines(model: FixedModel, nodes: Collection[str] | None = None) -> FixedModel:
+def compress_lines(model: ModelSource, nodes: Collection[str] | None = None) -> FixedModel:
     """Let convolutions read their images through the lossy codec of line memories.
 
     The codec is an op of the graph, `fxp.graph.ops.LineCodec`, so the engine and every other
@@ -31,7 +32,7 @@ def compress_lines(model: FixedModel, nodes: Collection[str] | None = None) -> F
     Parameters
     ----------
     model
-        A quantized model.
+        A quantized model, its graph, or the path of its ``.fxp`` file.
     nodes
         Names of convolutions and transposed convolutions. By default all whose line memories hold
         at least 64 bits for each pixel of a line, in a format of 12 to 24 bits.
@@ -47,7 +48,8 @@ def compress_lines(model: FixedModel, nodes: Collection[str] | None = None) -> F
     ValueError
         If a name is not that of a node that stores lines, or its format suits no codec.
     """
-    graph = model.graph
+    given = model_of(model)
+    graph = given.graph
     chosen = set(_default(graph) if nodes is None else nodes)
     for name in sorted(chosen):
         if name not in {node.name for node in graph.nodes}:
@@ -79,7 +81,7 @@ def compress_lines(model: FixedModel, nodes: Collection[str] | None = None) -> F
     compressed = Graph(
         graph.name, graph.inputs, tuple(result), graph.outputs, graph.constants, graph.states
     )
-    return FixedModel(compressed, metadata=model.metadata)
+    return FixedModel(compressed, metadata=given.metadata)
 
 
 def lines_of(graph: Graph, node: Node) -> int:

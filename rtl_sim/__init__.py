@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fxp.rtl_sim.comparison import CosimResult, cosim
-    from fxp.rtl_sim.differences import Difference
+    from fxp.rtl_sim.differences import CoreDifference
     from fxp.rtl_sim.harness import FrameResult, full_frame
     from fxp.rtl_sim.simulators import SIMULATORS, SimulatorError, find_simulator
     from fxp.rtl_sim.stalls import Stalls
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "SIMULATORS": "fxp.rtl_sim.simulators",
     "CosimResult": "fxp.rtl_sim.comparison",
-    "Difference": "fxp.rtl_sim.differences",
+    "CoreDifference": "fxp.rtl_sim.differences",
     "FrameResult": "fxp.rtl_sim.harness",
     "SimulatorError": "fxp.rtl_sim.simulators",
     "Stalls": "fxp.rtl_sim.stalls",
@@ -31,8 +31,8 @@ _HOMES = {
 
 __all__ = [
     "SIMULATORS",
+    "CoreDifference",
     "CosimResult",
-    "Difference",
     "FrameResult",
     "SimulatorError",
     "Stalls",

@@ -45,6 +45,15 @@ class AxiLiteMaster:
         """Write a register; returns the response.
 
         Address and data are offered at the same time or one after the other, as the stalls fall.
+
+        Parameters
+        ----------
+        address
+            Byte address of the register.
+        value
+            32 bits.
+        strobe
+            A bit for each byte that is written.
         """
         pending = {"aw": (address,), "w": (value, strobe)}
         offered: set[str] = set()

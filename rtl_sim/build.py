@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import re
 import shutil
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -17,20 +17,19 @@ from pathlib import Path
 from fxp.hls.rtl.core import Core
 from fxp.rtl_sim.packing import TapBeats, read_tap
 from fxp.rtl_sim.script import PROGRESS, Log, Script
-from fxp.rtl_sim.simulators import Simulator, SimulatorError, make_model, run_tool
+from fxp.rtl_sim.simulators import Simulator, SimulatorError, make_model, run_compiler
 from fxp.rtl_sim.wrapper import TAPS, TOP, WAVEFORM, control_file, tap_file, wrapper
 from fxp.support.errors import ArgumentError
 from fxp.support.lazy import lazy_import
+from fxp.support.processes import run_process
 
 cocotb_config = lazy_import("cocotb_tools.config", "rtl")
-cocotb_runner = lazy_import("cocotb_tools.runner", "rtl")
+find_libpython = lazy_import("find_libpython", "rtl")
 
 ICARUS_PROGRAM = "sim.vvp"
 SPLIT = 30_000
 """Size of a piece of what Verilator writes; one piece alone needs no shared header."""
 _PLAYED = "simulation.log"
-
-Progress = Callable[[int], None]
 
 
 @contextmanager
@@ -116,7 +115,7 @@ class Bench:
         *,
         taps: bool = False,
         waveform: Path | None = None,
-        progress: Progress | None = None,
+        on_beats: Callable[[int], None] | None = None,
     ) -> tuple[Log, list[TapBeats]]:
         """Play a script in a process of the simulator.
 
@@ -128,7 +127,7 @@ class Bench:
             Whether to record what every tap shows.
         waveform
             File for all wires; the bench must be built for it.
-        progress
+        on_beats
             Called now and then with the number of beats that came out.
 
         Returns
@@ -144,7 +143,7 @@ class Bench:
         with tempfile.TemporaryDirectory(dir=self.work_dir, prefix="run_") as name:
             folder = Path(name)
             script.save(folder)
-            with _reported(folder / PROGRESS, progress):
+            with watched_count(folder / PROGRESS, on_beats):
                 self._simulate(folder, taps, waveform)
             log = Log.load(folder)
             if log is None:
@@ -155,35 +154,51 @@ class Bench:
 
     def _simulate(self, folder: Path, taps: bool, waveform: Path | None) -> None:
         options = [f"+{TAPS}"] if taps else []
-        arguments: list[str] = []
         if self.simulator.name == "verilator":
+            command = [self.folder / TOP]
             # Registers without a reset start with random content: nothing may depend on it.
             options += ["+verilator+rand+reset+2", "+verilator+seed+1"]
             if waveform is not None:
-                arguments += ["--trace", "--trace-file", str(waveform.absolute())]
-        elif waveform is not None:
-            options.append(f"+{WAVEFORM}={waveform.absolute()}")
-        runner = cocotb_runner.get_runner(self.simulator.name)
-        runner.log.setLevel(logging.CRITICAL)
-        try:
-            runner.test(
-                test_module="fxp.rtl_sim.bench",
-                hdl_toplevel=TOP,
-                hdl_toplevel_lang="verilog",
-                build_dir=self.folder,
-                test_dir=folder,
-                results_xml=str(folder / "results.xml"),
-                log_file=folder / _PLAYED,
-                test_args=arguments,
-                plusargs=options,
-                waves=waveform is not None and self.simulator.name == "icarus",
-                seed=1,
-            )
-        except (SystemExit, RuntimeError):
-            # The runner's own message only says that it failed; the log tells why.
-            raise SimulatorError(
-                f"{self.simulator} failed: {_last_error(folder / _PLAYED)}"
-            ) from None
+                options = ["--trace", "--trace-file", str(waveform.absolute()), *options]
+        else:
+            interface = cocotb_config.lib_entry("vpi", "icarus")
+            command = ["vvp", "-m", interface, self.folder / ICARUS_PROGRAM]
+            options += [] if waveform is None else [f"+{WAVEFORM}={waveform.absolute()}"]
+            options.append("-none" if waveform is None else "-fst")
+        done = run_process(
+            [*command, *options], folder, environment=_bench_environment(self.simulator, folder),
+            output=folder / _PLAYED,
+        )  # fmt: skip
+        if done.code:
+            raise SimulatorError(f"{self.simulator} failed: {_last_error(folder / _PLAYED)}")
+
+
+def _bench_environment(simulator: Simulator, folder: Path) -> dict[str, str]:
+    """Return the variables by which a simulator's process finds cocotb and the bench.
+
+    They are those that cocotb documents for a flow of one's own. Its runner sets the same, but
+    does not let us end what it starts.
+    """
+    libraries = [os.environ.get("LIBPYTHON_LOC") or find_libpython.find_libpython()]
+    if libraries[0] is None:
+        raise SimulatorError(
+            "cocotb needs Python as a shared library, which this Python lacks; on Debian: "
+            "apt-get install libpython3-dev"
+        )
+    return {
+        **os.environ,
+        "COCOTB_RANDOM_SEED": "1",
+        "COCOTB_RESULTS_FILE": str(folder / "results.xml"),
+        "COCOTB_TEST_MODULES": "fxp.rtl_sim.bench",
+        "COCOTB_TOPLEVEL": TOP,
+        "GPI_USERS": ";".join([*libraries, cocotb_config.pygpi_entry_point()]),
+        "PATH": os.pathsep.join([os.environ.get("PATH", ""), str(cocotb_config.libs_dir)]),
+        "PYGPI_PYTHON_BIN": sys.executable,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "TOPLEVEL_LANG": "verilog",
+        # Verilator alone puts writes off by itself, until the values of a clock are settled.
+        "COCOTB_TRUST_INERTIAL_WRITES": str(int(simulator.name == "verilator")),
+    }
 
 
 def _last_error(path: Path) -> str:
@@ -193,18 +208,26 @@ def _last_error(path: Path) -> str:
 
 
 @contextmanager
-def _reported(path: Path, progress: Progress | None) -> Iterator[None]:
-    """Report what a file says while the block runs."""
-    if progress is None:
+def watched_count(path: Path, on_count: Callable[[int], None] | None) -> Iterator[None]:
+    """Tell the number that a file ends with, a few times a second while the block runs.
+
+    Parameters
+    ----------
+    path
+        The file, which need not exist yet.
+    on_count
+        Takes the number, in a thread of its own; None watches nothing.
+    """
+    if on_count is None:
         yield
         return
     ended = threading.Event()
 
     def watch() -> None:
         while not ended.wait(0.3):
-            text = path.read_text() if path.is_file() else ""
-            if text.isdigit():
-                progress(int(text))
+            words = path.read_text(errors="replace").split() if path.is_file() else []
+            if words and words[-1].isdigit():
+                on_count(int(words[-1]))
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
@@ -276,7 +299,17 @@ def check_waveform(simulator: Simulator, waveform: Path | None) -> None:
 
 
 def runtime_folder(simulator: Simulator, work_dir: Path, options: str) -> Path:
-    """Return where the compiled library of Verilator is kept for models with some options."""
+    """Return where the compiled library of Verilator is kept for models with some options.
+
+    Parameters
+    ----------
+    simulator
+        Verilator.
+    work_dir
+        Where programs are kept.
+    options
+        What the library is compiled with, in words of our own.
+    """
     name = hashlib.sha256(f"{simulator} {options}".encode() + recipe()).hexdigest()[:16]
     return work_dir / f"runtime-{name}"
 
@@ -296,7 +329,7 @@ def _with_verilator(
         "-LDFLAGS", f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator",
         main, folder / f"{TOP}.vlt", folder / f"{TOP}.sv", *sources,
     ]  # fmt: skip
-    run_tool(command, folder, simulator.environment)
+    run_compiler(command, folder, simulator.environment)
     try:
         make_model(
             simulator, folder, runtime=runtime_folder(simulator, work_dir, trace), optimize="-O1"
@@ -318,5 +351,5 @@ def _with_icarus(
     command = [
         simulator.program, "-g2012", "-s", TOP, "-o", program, folder / f"{TOP}.sv", *sources
     ]  # fmt: skip
-    run_tool(command, folder, simulator.environment)
+    run_compiler(command, folder, simulator.environment)
     return program

@@ -133,16 +133,13 @@ def cosim(
             stack.enter_context(without_folder(folder, "--work-dir keeps such files"))
         report = stack.enter_context(progress_bar("co-simulation"))
 
-        def say(what: str, done: int, total: int) -> None:
-            report(done, total, what)
-
         if simulator is Backend.COMPILED:
             result = rtl_sim.full_frame(
-                loaded, frames, progress=say, work_dir=folder, **options
+                loaded, frames, progress=report, work_dir=folder, **options
             )  # fmt: skip
         else:
             result = rtl_sim.cosim(
-                loaded, frames, simulator=simulator.value, waveform=waveform, progress=say,
+                loaded, frames, simulator=simulator.value, waveform=waveform, progress=report,
                 work_dir=folder, **options,
             )  # fmt: skip
     if as_json:

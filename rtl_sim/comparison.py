@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -19,13 +19,15 @@ from fxp.hls import emit_rtl
 from fxp.hls.rtl.core import Core
 from fxp.model import FixedModel
 from fxp.model.arguments import Arguments
+from fxp.model.sources import ModelSource, model_of
 from fxp.rtl_sim.build import Bench, build_bench, working_folder
-from fxp.rtl_sim.differences import Difference, layer_difference, output_difference
+from fxp.rtl_sim.differences import CoreDifference, layer_difference, output_difference
 from fxp.rtl_sim.packing import TapBeats, input_beats, output_shape
 from fxp.rtl_sim.script import HEIGHT, STATUS, WIDTH, Log, Script
 from fxp.rtl_sim.simulators import find_simulator
 from fxp.rtl_sim.stalls import Stalls
 from fxp.support.errors import ArgumentError
+from fxp.support.progress import Progress
 
 ERROR_BITS = 0x1F
 """Bits of ``STATUS`` that tell of malformed frames and sizes."""
@@ -66,7 +68,7 @@ class CosimResult:
     """
 
     bit_exact: bool
-    difference: Difference | None
+    difference: CoreDifference | None
     frames: int
     pixels: int
     cycles: int
@@ -92,7 +94,7 @@ class CosimResult:
 
 
 def cosim(
-    model: FixedModel,
+    model: ModelSource,
     images: NDArray | Sequence[NDArray],
     *,
     simulator: str = "verilator",
@@ -106,7 +108,7 @@ def cosim(
     waveform: str | PathLike[str] | None = None,
     work_dir: str | PathLike[str] | None = None,
     core: str | PathLike[str] | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> CosimResult:
     """Run images through an emitted core in a simulator, and through the engine, and compare.
 
@@ -116,7 +118,7 @@ def cosim(
     Parameters
     ----------
     model
-        A model that `fxp.hls.emit_rtl` takes.
+        A model that `fxp.hls.emit_rtl` takes, its graph, or the path of its ``.fxp`` file.
     images
         One image or several: raw integers of the model's input, or real numbers, which are
         quantized as the model does; ``(H, W)`` or ``(C, H, W)``. Several are sent back to back;
@@ -140,7 +142,7 @@ def cosim(
     core
         Folder of an emitted core of this model, to simulate instead of emitting one.
     progress
-        Called with what is being done, and how many of how many beats came out.
+        Told how many beats came out, of how many (0 while that is unknown), and what is being done.
 
     Returns
     -------
@@ -156,23 +158,24 @@ def cosim(
     """
     started = time.perf_counter()
     found = find_simulator(simulator)
-    frames = raw_images(model, images)
+    fixed = model_of(model)
+    frames = raw_images(fixed, images)
     target = None if waveform is None else Path(waveform)
-    say = progress or (lambda what, done, total: None)
+    say = progress or (lambda done, total, text: None)
     with working_folder(work_dir) as folder:
-        say("emitting the core", 0, 0)
+        say(0, 0, "emitting the core")
         if core is None:
             core_folder = emit(
-                model, frames, folder, max_width=max_width, max_height=max_height,
+                fixed, frames, folder, max_width=max_width, max_height=max_height,
                 multipliers=multipliers, fold=fold, raster=raster,
             )  # fmt: skip
         else:
-            core_folder = core_of(core, model)
+            core_folder = core_of(core, fixed)
         check_sizes(Core.read(core_folder), frames)
-        say(f"compiling with {found}", 0, 0)
+        say(0, 0, f"compiling with {found}")
         bench = build_bench(core_folder, found, folder, waveform=target)
         return compare(
-            bench, model, frames, stalls or Stalls(), taps=taps, waveform=target,
+            bench, fixed, frames, stalls or Stalls(), taps=taps, waveform=target,
             progress=say, started=started,
         )  # fmt: skip
 
@@ -181,6 +184,17 @@ def emit(model: FixedModel, frames: Sequence[IntArray], work_dir: Path, **option
     """Emit the core for some images; returns its folder in the working folder.
 
     Equal cores share a folder, so that processes which work side by side disturb nobody.
+
+    Parameters
+    ----------
+    model
+        The model.
+    frames
+        Raw integers ``(C, H, W)``; the largest sides are the core's, unless options say otherwise.
+    work_dir
+        The working folder.
+    options
+        Arguments of `fxp.hls.emit_rtl`; `max_width` and `max_height` may be None.
     """
     for name, axis in (("max_height", 1), ("max_width", 2)):
         if options.get(name) is None:
@@ -252,7 +266,17 @@ def raw_images(model: FixedModel, images: NDArray | Sequence[NDArray]) -> list[I
 
 
 def patience_of(core: Core, stalls: Stalls, width: int) -> int:
-    """Clocks after which a core that moves nothing has stopped: it may flush meanwhile."""
+    """Clocks after which a core that moves nothing has stopped: it may flush meanwhile.
+
+    Parameters
+    ----------
+    core
+        The core.
+    stalls
+        When source and sink pause.
+    width
+        Pixels of the longest line.
+    """
     flush = (core.lag_lines + 3) * (width + 1) * core.fold
     return (1000 + 4 * core.latency_clocks + 2 * flush) * stalls.slowness
 
@@ -263,6 +287,17 @@ def script_of(
     """Return the script that sends the frames back to back and waits for all results.
 
     With `changes`, source and sink follow another pattern from each frame on.
+
+    Parameters
+    ----------
+    core
+        The core.
+    frames
+        Raw integers ``(C, H, W)``.
+    stalls
+        When source and sink pause.
+    changes
+        Another pattern for each frame, from its first pixel on; none by default.
     """
     largest = max(max(frame.shape[2] for frame in frames), core.initial_width)
     slowest = max((stalls, *changes), key=lambda each: each.slowness)
@@ -293,20 +328,42 @@ def compare(
     changes: Sequence[Stalls] = (),
     taps: bool = False,
     waveform: Path | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
     started: float | None = None,
 ) -> CosimResult:
-    """Run frames on a compiled bench and compare with the engine; see `cosim` and `script_of`."""
+    """Run frames on a compiled bench and compare with the engine; see `cosim` and `script_of`.
+
+    Parameters
+    ----------
+    bench
+        The compiled core.
+    model
+        What the core computes.
+    frames
+        Raw integers ``(C, H, W)``.
+    stalls
+        When source and sink pause.
+    changes
+        Another pattern for each frame; none by default.
+    taps
+        Compare every layer even if the outputs agree.
+    waveform
+        File for all wires over time; the bench must be built for it.
+    progress
+        Told how many beats came out, of how many, and what is being done.
+    started
+        Time of `time.perf_counter` from which the seconds are counted, by default now.
+    """
     started = time.perf_counter() if started is None else started
     core = bench.core
-    say = progress or (lambda what, done, total: None)
+    say = progress or (lambda done, total, text: None)
     total = sum(int(np.prod(output_shape(core, *frame.shape[1:]))) for frame in frames)
     script = script_of(core, frames, stalls, changes)
 
     def run(what: str, taps: bool, waveform: Path | None) -> tuple[Log, list[TapBeats]]:
-        say(what, 0, total)
+        say(0, total, what)
         return bench.run(
-            script, taps=taps, waveform=waveform, progress=lambda done: say(what, done, total)
+            script, taps=taps, waveform=waveform, on_beats=lambda done: say(done, total, what)
         )
 
     log, shown = run("simulating", taps, waveform)

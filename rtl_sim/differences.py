@@ -25,7 +25,7 @@ OUTPUT_STREAM = "output stream"
 
 
 @dataclass(frozen=True)
-class Difference:
+class CoreDifference:
     """The first integer that differs, in the first layer that has one.
 
     Attributes
@@ -61,8 +61,20 @@ class Difference:
 
 def output_difference(
     core: Core, log: Log, frames: Sequence[IntArray], expected: Sequence[NDArray]
-) -> Difference | None:
-    """Return where what came out differs first from what the engine computed."""
+) -> CoreDifference | None:
+    """Return where what came out differs first from what the engine computed.
+
+    Parameters
+    ----------
+    core
+        The core.
+    log
+        What came out of it.
+    frames
+        What went in, raw integers ``(C, H, W)``.
+    expected
+        What the engine computed of each, raw integers ``(C, rows, columns)``.
+    """
     first = 0
     for number, (frame, wanted) in enumerate(zip(frames, expected, strict=True)):
         height, width = frame.shape[1:]
@@ -73,39 +85,65 @@ def output_difference(
         if len(data) < len(flags):
             # The flags and pixels that did come are wrong only later, if at all.
             text = f"{len(data)} of {len(flags)} beats came out"
-            return Difference(OUTPUT_STREAM, text, frame=number)
+            return CoreDifference(OUTPUT_STREAM, text, frame=number)
         try:
             keep = None if log.keep is None else log.keep[beats]
             got = output_image(core, data, keep, height, width)
         except ValueError as error:
-            return Difference(OUTPUT_STREAM, str(error), frame=number)
+            return CoreDifference(OUTPUT_STREAM, str(error), frame=number)
         difference = image_difference(core.output.name, number, wanted, got)
         if difference is not None:
             return difference
         wrong = np.flatnonzero(log.flags[beats] != flags)
         if len(wrong):
             text = f"tuser or tlast of beat {wrong[0]} is wrong"
-            return Difference(OUTPUT_STREAM, text, frame=number)
+            return CoreDifference(OUTPUT_STREAM, text, frame=number)
     if len(log.data) > first:
-        return Difference(OUTPUT_STREAM, f"{len(log.data) - first} beats too many came out")
+        return CoreDifference(OUTPUT_STREAM, f"{len(log.data) - first} beats too many came out")
     return None
 
 
-def image_difference(layer: str, frame: int, expected: NDArray, got: IntArray) -> Difference | None:
-    """Return the first difference of two images in raster order."""
+def image_difference(
+    layer: str, frame: int, expected: NDArray, got: IntArray
+) -> CoreDifference | None:
+    """Return the first difference of two images in raster order.
+
+    Parameters
+    ----------
+    layer
+        Name of the value.
+    frame
+        Number of the frame.
+    expected
+        Raw integers of the engine, ``(C, H, W)``.
+    got
+        Raw integers of the core, of the same shape.
+    """
     places = np.argwhere((expected != got).transpose(1, 2, 0))
     if not len(places):
         return None
     row, column, channel = map(int, places[0])
     wanted, found = int(expected[channel, row, column]), int(got[channel, row, column])
     text = f"expected {wanted}, got {found} ({len(places):,} of {got.size:,} differ)"
-    return Difference(layer, text, frame, channel, row, column, wanted, found)
+    return CoreDifference(layer, text, frame, channel, row, column, wanted, found)
 
 
 def layer_difference(
     core: Core, shown: Sequence[TapBeats], model: FixedModel, frames: Sequence[IntArray]
-) -> Difference | None:
-    """Return the first difference in the first layer, in graph order, that has one."""
+) -> CoreDifference | None:
+    """Return the first difference in the first layer, in graph order, that has one.
+
+    Parameters
+    ----------
+    core
+        The core.
+    shown
+        What each of ``core.taps`` showed.
+    model
+        What the core computes.
+    frames
+        What went in, raw integers ``(C, H, W)``.
+    """
     values = [model.run(frame, keep_values=True, narrow=True).values for frame in frames]
     for tap, beats in zip(core.taps, shown, strict=True):
         difference = _tap_difference(tap, beats, [each[tap.value] for each in values])
@@ -114,7 +152,9 @@ def layer_difference(
     return None
 
 
-def _tap_difference(tap: Tap, beats: TapBeats, expected: Sequence[NDArray]) -> Difference | None:
+def _tap_difference(
+    tap: Tap, beats: TapBeats, expected: Sequence[NDArray]
+) -> CoreDifference | None:
     first = 0
     for number, wanted in enumerate(expected):
         channels, height, width = wanted.shape
@@ -131,9 +171,9 @@ def _tap_difference(tap: Tap, beats: TapBeats, expected: Sequence[NDArray]) -> D
             return difference
         if missing:
             what = "unknown bits" if beats.unknown else "nothing"
-            return Difference(
+            return CoreDifference(
                 tap.value, f"{what} from pixel {len(fields)} of {height * width} on", number
             )
     if len(beats.fields) > first:
-        return Difference(tap.value, f"{len(beats.fields) - first} pixels too many")
+        return CoreDifference(tap.value, f"{len(beats.fields) - first} pixels too many")
     return None

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -17,12 +16,13 @@ from numpy.typing import NDArray
 
 from fxp.formats import IntArray
 from fxp.hls.rtl.core import Core
-from fxp.model import FixedModel
+from fxp.model.sources import ModelSource, model_of
 from fxp.rtl_sim.build import (
     compiled,
     read_sources,
     recipe,
     runtime_folder,
+    watched_count,
     working_folder,
 )
 from fxp.rtl_sim.comparison import (
@@ -33,14 +33,21 @@ from fxp.rtl_sim.comparison import (
     patience_of,
     raw_images,
 )
-from fxp.rtl_sim.differences import Difference, output_difference
+from fxp.rtl_sim.differences import CoreDifference, output_difference
 from fxp.rtl_sim.packing import input_beats, output_shape
 from fxp.rtl_sim.script import Log
-from fxp.rtl_sim.simulators import Simulator, SimulatorError, find_simulator, make_model, run_tool
+from fxp.rtl_sim.simulators import (
+    Simulator,
+    SimulatorError,
+    find_simulator,
+    make_model,
+    run_compiler,
+)
 from fxp.rtl_sim.stalls import Stalls, stall_percent
 from fxp.rtl_sim.wrapper import TOP, control_file, wrapper
 from fxp.support.errors import ArgumentError
-from fxp.support.processes import process_group
+from fxp.support.processes import run_process
+from fxp.support.progress import Progress
 
 SPLIT = 12_000
 """Size of a piece of what Verilator writes: two compilers share the work."""
@@ -78,7 +85,7 @@ class FrameResult:
     """
 
     bit_exact: bool
-    difference: Difference | None
+    difference: CoreDifference | None
     frames: int
     cycles: int
     total_cycles: int
@@ -102,7 +109,7 @@ class FrameResult:
 
 
 def full_frame(
-    model: FixedModel,
+    model: ModelSource,
     image: NDArray | Sequence[NDArray],
     *,
     stalls: Stalls | None = None,
@@ -114,7 +121,7 @@ def full_frame(
     threads: int = 1,
     work_dir: str | PathLike[str] | None = None,
     core: str | PathLike[str] | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> FrameResult:
     """Run a whole frame through an emitted core and through the engine, and compare.
 
@@ -123,7 +130,7 @@ def full_frame(
     Parameters
     ----------
     model
-        A model that `fxp.hls.emit_rtl` takes.
+        A model that `fxp.hls.emit_rtl` takes, its graph, or the path of its ``.fxp`` file.
     image
         One image, or several of one size, which are sent back to back; see `fxp.rtl_sim.cosim`.
     stalls
@@ -147,30 +154,28 @@ def full_frame(
     """
     started = time.perf_counter()
     simulator = find_simulator("verilator")
-    frames = raw_images(model, image)
+    fixed = model_of(model)
+    frames = raw_images(fixed, image)
     if len({frame.shape for frame in frames}) > 1:
         raise ArgumentError("the frames must have one size")
-    say = progress or (lambda what, done, total: None)
+    say = progress or (lambda done, total, text: None)
     with working_folder(work_dir) as folder:
         if core is None:
             core_folder = emit(
-                model, frames, folder, max_width=max_width, max_height=max_height,
+                fixed, frames, folder, max_width=max_width, max_height=max_height,
                 multipliers=multipliers, fold=fold, raster=raster,
             )  # fmt: skip
         else:
-            core_folder = core_of(core, model)
-        say("compiling with Verilator", 0, 0)
+            core_folder = core_of(core, fixed)
+        say(0, 0, "compiling with Verilator")
         described = Core.read(core_folder)
         check_sizes(described, frames)
         compiling = time.perf_counter()
         program = _build(simulator, core_folder, described, folder, threads)
         simulating = time.perf_counter()
-        log, answer = _run(
-            program, described, frames, stalls or Stalls(), folder,
-            lambda done, total: say("simulating", done, total),
-        )  # fmt: skip
+        log, answer = _run(program, described, frames, stalls or Stalls(), folder, say)
         simulated = time.perf_counter()
-    expected = [model.run(frame, narrow=True, count_clipped=False).outputs[0] for frame in frames]
+    expected = [fixed.run(frame, narrow=True, count_clipped=False).outputs[0] for frame in frames]
     difference = output_difference(described, log, frames, expected)
     first_in, last_in, first_out, last_out = answer["frames"][0]
     return FrameResult(
@@ -208,7 +213,7 @@ def _build(
             "--top-module", TOP, "--prefix", "Vtop", "-o", TOP, "-Mdir", folder,
             "-CFLAGS", defines, MAIN, folder / f"{TOP}.sv", *sources,
         ]  # fmt: skip
-        run_tool(command, folder, simulator.environment)
+        run_compiler(command, folder, simulator.environment)
         runtime = runtime_folder(simulator, work_dir, f"harness {threads}")
         make_model(simulator, folder, runtime=runtime, optimize="-O2")
         return folder / TOP
@@ -234,7 +239,7 @@ def _run(
     frames: Sequence[IntArray],
     stalls: Stalls,
     work_dir: Path,
-    progress: Callable[[int, int], None],
+    progress: Progress,
 ) -> tuple[Log, dict[str, Any]]:
     """Run the program; returns what came out, and what it printed."""
     height, width = frames[0].shape[1:]
@@ -243,26 +248,18 @@ def _run(
         source, target = Path(name) / "input.raw", Path(name) / "output.raw"
         data = [input_beats(frame, core.input)[0] for frame in frames]
         source.write_bytes(np.concatenate(data).tobytes())
-        numbers = [
+        counts = [
             width, height, len(frames), beats, stall_percent(stalls.source),
             stall_percent(stalls.sink), stalls.seed, patience_of(core, stalls, core.max_width),
         ]  # fmt: skip
-        with process_group(
-            [program, source, target, *map(str, numbers)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process:
-            assert process.stdout is not None
-            assert process.stderr is not None
-            line = ""
-            for line in process.stderr:
-                if line.strip().isdigit():
-                    progress(int(line), beats * len(frames))
-            printed = process.stdout.read()
-        if process.returncode:
-            told = line.strip() or printed.strip() or f"exit code {process.returncode}"
-            raise SimulatorError(f"the compiled model failed: {told}")
+        numbers = [str(count) for count in counts]
+        printed = Path(name) / "simulation.log"
+        with watched_count(printed, lambda done: progress(done, beats * len(frames), "simulating")):
+            done = run_process([program, source, target, *numbers], Path(name), output=printed)
+        told = printed.read_text(errors="replace").split("\n")
+        last = next((line for line in reversed(told) if line.strip()), "")
+        if done.code:
+            raise SimulatorError(f"the compiled model failed: {last or f'exit code {done.code}'}")
         sizes = _sizes(core)
         out, keep = sizes["OUTPUT_BYTES"], sizes["KEEP_BYTES"]
         records = np.fromfile(target, np.uint8).reshape(-1, out + keep + 1)
@@ -271,4 +268,4 @@ def _run(
         kept = np.unpackbits(records[:, out : out + keep], axis=1, count=out, bitorder="little")
     none = np.zeros(0, np.int64)
     log = Log(records[:, :out], kept, records[:, -1], none, none, (), ())
-    return log, json.loads(printed)
+    return log, json.loads(last)

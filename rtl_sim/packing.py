@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.formats import IntArray
-from fxp.hls.rtl.core import Core, Port, Tap
+from fxp.hls.rtl.core import Core, StreamPort, Tap
 from fxp.rtl_sim.script import LAST, USER, Bytes
 from fxp.support.errors import ArgumentError
 
@@ -22,7 +22,7 @@ class TapBeats:
     unknown: bool
 
 
-def input_beats(image: IntArray, port: Port) -> tuple[Bytes, Bytes]:
+def input_beats(image: IntArray, port: StreamPort) -> tuple[Bytes, Bytes]:
     """Return data ``(pixels, bytes)`` and flags of the beats of one frame.
 
     Parameters
@@ -44,7 +44,15 @@ def input_beats(image: IntArray, port: Port) -> tuple[Bytes, Bytes]:
 
 
 def output_flags(core: Core, height: int, width: int) -> Bytes:
-    """Return the flags of the beats of one frame that the core must give for a size of input."""
+    """Return the flags of the beats of one frame that the core must give for a size of input.
+
+    Parameters
+    ----------
+    core
+        The core.
+    height, width
+        Size of the frame that went in, in pixels.
+    """
     flags = np.zeros(output_shape(core, height, width), np.uint8)
     flags[:, -1] |= LAST
     flags[0, 0] |= USER
@@ -52,7 +60,15 @@ def output_flags(core: Core, height: int, width: int) -> Bytes:
 
 
 def output_shape(core: Core, height: int, width: int) -> tuple[int, int]:
-    """Return lines and beats per line of the frame the core gives for a size of input."""
+    """Return lines and beats per line of the frame the core gives for a size of input.
+
+    Parameters
+    ----------
+    core
+        The core.
+    height, width
+        Size of the frame that went in, in pixels.
+    """
     if not core.raster:
         return height, width
     return height * core.scale, -(-width // core.scale)
@@ -107,7 +123,19 @@ def decode_fields(data: Bytes, signed: bool) -> IntArray:
 def blocks_to_image(
     fields: IntArray, channels: int, scale: int, height: int, width: int
 ) -> IntArray:
-    """Put blocks, pixel by pixel with channels together, into one image ``(C, rows, columns)``."""
+    """Put blocks, pixel by pixel with channels together, into one image ``(C, rows, columns)``.
+
+    Parameters
+    ----------
+    fields
+        Raw integers, ``height * width`` beats of ``scale * scale * channels`` fields.
+    channels
+        Channels of a pixel.
+    scale
+        Side of a block.
+    height, width
+        Blocks in a column and in a row.
+    """
     blocks = fields.reshape(height, width, scale, scale, channels)
     return blocks.transpose(4, 0, 2, 1, 3).reshape(channels, scale * height, scale * width)
 
@@ -132,7 +160,19 @@ def read_tap(path: Path, tap: Tap) -> TapBeats:
 
 
 def decode_bits(data: NDArray[np.uint8], fields: int, width: int, signed: bool) -> IntArray:
-    """Return ``(rows, fields)`` of packed fields of `width` bits, low byte and low bit first."""
+    """Return ``(rows, fields)`` of packed fields of `width` bits, low byte and low bit first.
+
+    Parameters
+    ----------
+    data
+        Bytes ``(rows, bytes of a row)``.
+    fields
+        Fields of a row.
+    width
+        Bits of a field.
+    signed
+        Whether fields are in two's complement.
+    """
     bits = np.unpackbits(data, axis=1, count=fields * width, bitorder="little")
     bits = bits.reshape(len(data), fields, width).astype(np.int64)
     weights = np.int64(1) << np.arange(width, dtype=np.int64)

@@ -6,7 +6,6 @@ import importlib.util
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import Literal
 
 from fxp.support.distribution import install_advice
 from fxp.support.errors import ArgumentError, FxpError
-from fxp.support.processes import process_group
+from fxp.support.processes import run_process
 
 SimulatorName = Literal["verilator", "icarus"]
 
@@ -30,7 +29,7 @@ _HOW_TO_INSTALL = {
     "make": "apt-get install make",
 }
 _OLDEST_ICARUS = (11, 0)
-_UNRESOLVED = re.compile(r"(%Error[^\n]*|[^\n]*\berror:[^\n]*)")
+_FIRST_ERROR = re.compile(r"(%Error[^\n]*|[^\n]*\berror:[^\n]*)")
 
 
 class SimulatorError(FxpError, RuntimeError):
@@ -102,8 +101,7 @@ def _find_icarus() -> Simulator:
     program = shutil.which("iverilog")
     if program is None or shutil.which("vvp") is None:
         raise _missing("Icarus Verilog", "icarus")
-    with tempfile.TemporaryDirectory() as folder:
-        text = run_tool([program, "-V"], Path(folder), dict(os.environ))
+    text = run_compiler([program, "-V"], Path.cwd(), dict(os.environ))
     found = re.search(r"version (\d+)\.(\d+)", text)
     if found is None or tuple(map(int, found.groups())) < _OLDEST_ICARUS:
         raise SimulatorError(f"Icarus Verilog 11 or later is needed, {program} is: {text[:60]!r}")
@@ -114,32 +112,38 @@ def _missing(what: str, key: str) -> SimulatorError:
     return SimulatorError(f"{what} is not installed; install it with: {_HOW_TO_INSTALL[key]}")
 
 
-def run_tool(command: Sequence[str | Path], folder: Path, environment: Mapping[str, str]) -> str:
-    """Run a program of a simulator and return what it prints.
+def run_compiler(
+    command: Sequence[str | Path], folder: Path, environment: Mapping[str, str]
+) -> str:
+    """Run a compiler, or another program of a simulator, to its end.
+
+    Parameters
+    ----------
+    command
+        The program and its arguments.
+    folder
+        Its working directory.
+    environment
+        Its environment variables.
+
+    Returns
+    -------
+    str
+        What it printed.
 
     Raises
     ------
     SimulatorError
-        If it fails; the message holds its first error, ``build.log`` in the folder all of them.
+        If it fails; the message holds its first error.
     """
-    with process_group(
-        command,
-        cwd=folder,
-        # A compiler that is killed leaves temporary files, which vanish with its folder.
-        env={**environment, **dict.fromkeys(("TMPDIR", "TMP", "TEMP"), str(folder))},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    ) as process:
-        printed, _ = process.communicate()
-    if process.returncode:
-        found = _UNRESOLVED.search(printed)
-        lines = printed.strip().splitlines() or [f"exit code {process.returncode}"]
+    done = run_process(command, folder, environment=environment)
+    if done.code:
+        found = _FIRST_ERROR.search(done.output)
+        lines = done.output.strip().splitlines() or [f"exit code {done.code}"]
         raise SimulatorError(
             f"{Path(command[0]).name} failed: {found.group(0).strip() if found else lines[-1]}"
         )
-    return printed
+    return done.output
 
 
 def make_model(
@@ -178,7 +182,7 @@ def make_model(
         shutil.copy(compiled, folder)
     command = ["make", "-j", str(jobs), "-f", "Vtop.mk"]
     environment = {k: v for k, v in simulator.environment.items() if k not in _MAKE_VARIABLES}
-    run_tool(command + [f"{k}={v}" for k, v in settings.items()], folder, environment)
+    run_compiler(command + [f"{k}={v}" for k, v in settings.items()], folder, environment)
     _keep_runtime(folder, runtime)
 
 

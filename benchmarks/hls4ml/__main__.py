@@ -9,7 +9,6 @@ import argparse
 import itertools
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,7 +18,7 @@ from typing import Any, Final, get_args
 
 import numpy as np
 
-from benchmarks.report import environment
+from benchmarks.report import ROOT, environment
 from fxp import hls
 from fxp.hls.hls4ml_export import ExportError, HlsError, VerificationError
 from fxp.hls.hls4ml_export.exporting import Backend, IoType, Strategy
@@ -27,6 +26,7 @@ from fxp.hls.hls4ml_export.project import TOOLS
 from fxp.hls.hls4ml_export.writing import INCLUDES
 from fxp.models import sr
 from fxp.support.files import replace_file
+from fxp.support.processes import ProcessTimeoutError, run_process
 
 REPORT: Final = Path(__file__).parents[2] / "docs" / "benchmarks" / "hls4ml.md"
 RESULTS: Final = REPORT.with_suffix(".json")
@@ -39,27 +39,44 @@ NETWORKS: Final[tuple[tuple[Backend, int], ...]] = tuple(
 FRAMES: Final = 5
 
 
+_EXPORT: Final = """
+import json, sys
+from benchmarks.hls4ml.network import tiny_kimsr
+from fxp import hls
+
+try:
+    hls.export(tiny_kimsr(), sys.argv[1], **json.loads(sys.argv[2]))
+except Exception as error:
+    print(type(error).__name__, error)
+    sys.exit(3)
+"""
+
+
 def combination(backend: str, io_type: str, strategy: str, limit: float) -> dict[str, Any]:
-    """Export, compile and compare one combination, in a process of its own with a time limit."""
-    code = (
-        "import sys, hls, benchmarks.hls4ml.network as n; hls.export(n.tiny_kimsr(), sys.argv[1], "
-        f"size={SIZE}, backend={backend!r}, io_type={io_type!r}, strategy={strategy!r})"
-    )
+    """Export, compile and compare one combination, in a process of its own with a time limit.
+
+    Parameters
+    ----------
+    backend, io_type, strategy
+        As for `fxp.hls.export`.
+    limit
+        Time limit in seconds.
+
+    Returns
+    -------
+    dict
+        The three names, a verdict in words, and the seconds it took.
+    """
     record: dict[str, Any] = {"backend": backend, "io_type": io_type, "strategy": strategy}
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        program = (
-            f"try:\n    exec({code!r})\n"
-            "except Exception as error:\n    print(type(error).__name__, error); sys.exit(3)"
-        )
-        command = [sys.executable, "-c", "import sys\n" + program, str(Path(folder, "p"))]
+        options = json.dumps(record | {"size": SIZE})
+        command = [sys.executable, "-c", _EXPORT, str(Path(folder, "p")), options]
         try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=limit, check=False
-            )
-            words = (done.stdout or done.stderr).strip().splitlines()
-            verdict = "exact" if done.returncode == 0 else words[-1] if words else "crashed"
-        except subprocess.TimeoutExpired:
+            done = run_process(command, ROOT, timeout_s=limit)
+            words = done.output.strip().splitlines()
+            verdict = "exact" if done.code == 0 else words[-1] if words else "crashed"
+        except ProcessTimeoutError:
             verdict = f"not finished in {limit:.0f} s"
     seconds = time.perf_counter() - started
     return record | {"verdict": _verdict(verdict), "seconds": seconds}

@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with orderly_end(), held_warnings() as warnings:
+        with orderly_end(), held_warnings(keep_logs=TRACEBACK in given) as warnings:
             try:
                 code = _run([word for word in given if word != TRACEBACK])
             except SystemExit as stop:

@@ -26,8 +26,8 @@ class WholeHelpGroup(TyperGroup):
         """Write the list."""
         rows = []
         for name in self.list_commands(ctx):
-            command = self.get_command(ctx, name)
-            rows.append((name, (command.help or "").partition("\n\n")[0]))
+            text = getattr(self.get_command(ctx, name), "help", None) or ""
+            rows.append((name, text.partition("\n\n")[0]))
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 

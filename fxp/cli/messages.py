@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -145,10 +146,21 @@ def without_folder(folder: object, advice: str = "") -> Iterator[None]:
 
 
 @contextmanager
-def held_warnings() -> Iterator[list[str]]:
+def held_warnings(*, keep_logs: bool = False) -> Iterator[list[str]]:
     """Hold back the warnings of a block, so that none stands before the line that matters.
 
-    Gives a list that has each of them once, in one line.
+    What libraries write to their logs, such as PyTorch its traces, is dropped, as the errors of
+    this package say it in their own words.
+
+    Parameters
+    ----------
+    keep_logs
+        Whether logs are shown all the same.
+
+    Yields
+    ------
+    list of str
+        Each warning once, in one line.
     """
     held: list[str] = []
 
@@ -157,6 +169,12 @@ def held_warnings() -> Iterator[list[str]]:
         if line not in held:
             held.append(line)
 
+    earlier = logging.root.manager.disable
     with warnings.catch_warnings():
         warnings.showwarning = hold
-        yield held
+        try:
+            if not keep_logs:
+                logging.disable(logging.CRITICAL)
+            yield held
+        finally:
+            logging.disable(earlier)

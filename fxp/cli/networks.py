@@ -175,12 +175,12 @@ def _load_weights(
         )
         if names
     ]
-    for name in expected:
-        wanted = getattr(expected[name], "shape", None)
-        given = getattr(state.get(name), "shape", wanted)
-        if given != wanted:
-            faults.append(f"{name} has shape {tuple(given)}, not {tuple(wanted)}")
-            break
+    shapes = {name: (tuple(state[name].shape), tuple(own.shape)) for name, own in expected.items()
+              if name in state and isinstance(own, torch.Tensor)}  # fmt: skip
+    other = [name for name, (given, wanted) in shapes.items() if given != wanted]
+    if other:
+        given, wanted = shapes[other[0]]
+        faults.append(f"{other[0]} has shape {given}, not {wanted}")
     if faults:
         raise ArgumentError(f"{refusal}: {'; '.join(faults)}")
     try:

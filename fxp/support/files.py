@@ -35,8 +35,10 @@ def replacing(path: str | PathLike[str]) -> Iterator[BinaryIO]:
         If the file cannot be written.
     """
     target = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    prefix = f".{target.name}."
+    temporary: str | None = None
     try:
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=prefix)
         with os.fdopen(handle, "wb") as stream:
             yield stream
             stream.flush()
@@ -46,6 +48,10 @@ def replacing(path: str | PathLike[str]) -> Iterator[BinaryIO]:
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+    except BaseException as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and Path(str(error.filename)).name.startswith(prefix):
+            # The user knows the file that was to be written, not the one that was to become it.
+            raise type(error)(error.errno, error.strerror, str(target)) from error
         raise

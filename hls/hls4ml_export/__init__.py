@@ -3,13 +3,18 @@
 from fxp.hls.hls4ml_export.exporting import export
 from fxp.hls.hls4ml_export.layers import ExportError
 from fxp.hls.hls4ml_export.project import HlsError, HlsProject
-from fxp.hls.hls4ml_export.verification import Difference, Verification, VerificationError, verify
+from fxp.hls.hls4ml_export.verification import (
+    LayerDifference,
+    Verification,
+    VerificationError,
+    verify,
+)
 
 __all__ = [
-    "Difference",
     "ExportError",
     "HlsError",
     "HlsProject",
+    "LayerDifference",
     "Verification",
     "VerificationError",
     "export",

@@ -14,8 +14,8 @@ from fxp.graph.ops import (
 )
 from fxp.hls.hls4ml_export.layers import (
     Axis,
+    Hls4mlLayer,
     ImageShape,
-    Layer,
     Weights,
     convolution,
     move,
@@ -51,7 +51,22 @@ def _spread(weight: IntArray, dilation: tuple[int, int]) -> IntArray:
 
 
 def conv2d(made: Lowering, node: Node, result: str) -> str:
-    """hls4ml's convolution; groups and dilation become zeros between the weights."""
+    """hls4ml's convolution; groups and dilation become zeros between the weights.
+
+    Parameters
+    ----------
+    made
+        Layers made so far; the new ones are added to them.
+    node
+        The node of the graph.
+    result
+        C++ type of its result.
+
+    Returns
+    -------
+    str
+        Name of the layer that computes the node.
+    """
     assert isinstance(node.op, Conv2d)
     op = node.op
     weights = made.constant(node.inputs[1])
@@ -124,7 +139,22 @@ def _phases(
 
 
 def conv_transpose2d(made: Lowering, node: Node, result: str) -> str:
-    """Output ``o`` reads ``i`` through tap ``t`` where ``stride*i + dilation*t = o + padding``."""
+    """Output ``o`` reads ``i`` through tap ``t`` where ``stride*i + dilation*t = o + padding``.
+
+    Parameters
+    ----------
+    made
+        Layers made so far; the new ones are added to them.
+    node
+        The node of the graph.
+    result
+        C++ type of its result.
+
+    Returns
+    -------
+    str
+        Name of the layer that computes the node.
+    """
     assert isinstance(node.op, ConvTranspose2d)
     op = node.op
     weights = made.constant(node.inputs[1])
@@ -168,7 +198,22 @@ def conv_transpose2d(made: Lowering, node: Node, result: str) -> str:
 
 
 def upsample(made: Lowering, node: Node, result: str) -> str:
-    """Even and odd outputs read the same window with mirrored taps."""
+    """Even and odd outputs read the same window with mirrored taps.
+
+    Parameters
+    ----------
+    made
+        Layers made so far; the new ones are added to them.
+    node
+        The node of the graph.
+    result
+        C++ type of its result.
+
+    Returns
+    -------
+    str
+        Name of the layer that computes the node.
+    """
     assert isinstance(node.op, BilinearUpsample | BicubicUpsample)
     frac, odd = node.op.taps()
     radius = len(odd) // 2
@@ -183,7 +228,22 @@ def upsample(made: Lowering, node: Node, result: str) -> str:
 
 
 def linear(made: Lowering, node: Node, result: str) -> str:
-    """hls4ml's dense layer."""
+    """hls4ml's dense layer.
+
+    Parameters
+    ----------
+    made
+        Layers made so far; the new ones are added to them.
+    node
+        The node of the graph.
+    result
+        C++ type of its result.
+
+    Returns
+    -------
+    str
+        Name of the layer that computes the node.
+    """
     weights = made.constant(node.inputs[1])
     bias = made.constant(node.inputs[2]) if len(node.inputs) == 3 else None
     offset = bias or Weights(np.zeros(len(weights.raw), np.int64), Format(2, 0))
@@ -197,4 +257,4 @@ def linear(made: Lowering, node: Node, result: str) -> str:
     }
     name = made.new_name(node.name)
     shape = made.shapes[node.name]
-    return made.add(Layer(name, "Dense", (source_of(made, node),), shape, types, attributes))
+    return made.add(Hls4mlLayer(name, "Dense", (source_of(made, node),), shape, types, attributes))

@@ -23,13 +23,14 @@ from fxp.graph import Graph, Value
 from fxp.graph.extents import Extent, evaluate_shape, fit_sizes
 from fxp.graph.ops.base import GraphError
 from fxp.hls.hls4ml_export.layers import ExportError
-from fxp.hls.hls4ml_export.lowering import Lowering, lower
-from fxp.hls.hls4ml_export.project import FORMAT, MODEL, NOTES, HlsProject, Progress, write_notes
+from fxp.hls.hls4ml_export.lowering import Lowering, lower_to_layers
+from fxp.hls.hls4ml_export.project import FORMAT, MODEL, NOTES, HlsProject, write_notes
 from fxp.hls.hls4ml_export.verification import VerificationError, compare
-from fxp.hls.hls4ml_export.writing import INCLUDES, SHARED_ADDERS, Settings, write_project
+from fxp.hls.hls4ml_export.writing import INCLUDES, SHARED_ADDERS, Hls4mlOptions, write_project
 from fxp.model import FixedModel
+from fxp.model.sources import ModelSource, model_of
 from fxp.store import save_graph
-from fxp.support.errors import ArgumentTypeError
+from fxp.support.progress import Progress
 
 Backend = Literal["Vitis", "Vivado", "Catapult", "Quartus"]
 IoType = Literal["io_stream", "io_parallel"]
@@ -46,7 +47,7 @@ LARGEST_VALUE: Final = 2**31 - 1
 
 
 def export(
-    model: FixedModel | Graph,
+    model: ModelSource,
     out_dir: str | PathLike[str],
     *,
     size: tuple[int, int] | None = None,
@@ -65,7 +66,7 @@ def export(
     Parameters
     ----------
     model
-        A quantized model, or its integer graph.
+        A quantized model, its integer graph, or the path of its ``.fxp`` file.
     out_dir
         Folder to write.
     size
@@ -91,7 +92,7 @@ def export(
         than 128 × 128 pixels, a twin of about 16 by 12 is verified in its place, if the sizes are
         free.
     progress
-        Called while g++ runs.
+        Told before each of the steps: writing, compilation, comparison.
 
     Returns
     -------
@@ -102,6 +103,8 @@ def export(
     ------
     ExportError
         A `ValueError`, if hls4ml cannot take the graph or an argument does not suit.
+    ArgumentTypeError
+        If `model` is none of these.
     VerificationError
         If the C simulation is not exact; nothing is written then.
     FileExistsError
@@ -109,34 +112,33 @@ def export(
     HlsError
         If g++ fails.
     """
-    if not isinstance(model, FixedModel | Graph):
-        raise ArgumentTypeError(
-            f"export takes a FixedModel or its Graph, not {type(model).__name__}"
-        )
-    fixed = model if isinstance(model, FixedModel) else FixedModel(model)
+    fixed = model_of(model)
     graph = fixed.graph
     target = Path(out_dir)
     _check_target(target, overwrite)
-    settings = Settings(backend, io_type, part, clock_period, reuse_factor, strategy)
+    settings = Hls4mlOptions(backend, io_type, part, clock_period, reuse_factor, strategy)
     _check_settings(settings)
     shapes = _concrete(graph, size)
     depthwise = _has_depthwise(settings)
-    made = lower(graph, shapes, depthwise=depthwise)
+    made = lower_to_layers(graph, shapes, depthwise=depthwise)
+    say = progress or (lambda done, total, text: None)
+    steps = 3 if verify else 1
     with _replacing(target) as folder:
+        say(0, steps, "hls4ml writes the project")
         project = _write(made, folder, settings)
         if verify:
             smaller = _twin(graph, shapes)
             if smaller is None:
-                _verify(project, fixed, progress)
+                _verify(project, fixed, say)
             else:
                 with tempfile.TemporaryDirectory() as scratch:
-                    twin = lower(graph, smaller, depthwise=depthwise)
-                    _verify(_write(twin, Path(scratch), settings), fixed, progress)
+                    twin = lower_to_layers(graph, smaller, depthwise=depthwise)
+                    _verify(_write(twin, Path(scratch), settings), fixed, say)
             project.note_verified(smaller or shapes)
     return HlsProject(target)
 
 
-def _write(made: Lowering, folder: Path, settings: Settings) -> HlsProject:
+def _write(made: Lowering, folder: Path, settings: Hls4mlOptions) -> HlsProject:
     write_project(made, folder, settings)
     save_graph(made.graph, folder / MODEL)
     notes = {
@@ -153,9 +155,11 @@ def _write(made: Lowering, folder: Path, settings: Settings) -> HlsProject:
     return HlsProject(folder)
 
 
-def _verify(project: HlsProject, model: FixedModel, progress: Progress | None) -> None:
+def _verify(project: HlsProject, model: FixedModel, say: Progress) -> None:
     """Compile and compare on an image of random codes, and of the extremes of every format."""
-    project.compile(progress=progress)
+    say(1, 3, "g++ compiles the C simulation")
+    project.compile()
+    say(2, 3, "every layer is compared with the engine")
     generator = np.random.default_rng(0)
     batches = []
     for value in model.graph.inputs:
@@ -173,7 +177,7 @@ def _verify(project: HlsProject, model: FixedModel, progress: Progress | None) -
         )
 
 
-def _check_settings(settings: Settings) -> None:
+def _check_settings(settings: Hls4mlOptions) -> None:
     for word, options in (
         ("backend", tuple(INCLUDES)),
         ("io_type", get_args(IoType)),
@@ -198,7 +202,7 @@ def _check_settings(settings: Settings) -> None:
             raise ExportError(f"strategy {SHARED_ADDERS} needs da4ml; pip install da4ml")
 
 
-def _has_depthwise(settings: Settings) -> bool:
+def _has_depthwise(settings: Hls4mlOptions) -> bool:
     """Whether depthwise convolutions of hls4ml 1.3 can be used.
 
     For Quartus it leaves them out without a word; with arrays, Catapult rounds after every tap and

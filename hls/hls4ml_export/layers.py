@@ -25,7 +25,7 @@ class ExportError(FxpError, ValueError):
 
 
 @dataclass(frozen=True)
-class Layer:
+class Hls4mlLayer:
     """One layer for hls4ml.
 
     Attributes
@@ -136,7 +136,7 @@ def move(
     rows: Axis,
     columns: Axis,
     channel: str = "c",
-) -> Layer:
+) -> Hls4mlLayer:
     """Layer whose result values are input values of other places.
 
     Parameters
@@ -162,7 +162,7 @@ def move(
     static int column(int c, int x) {{ return fxp::{columns.cpp("x")}; }}
     static int channel(int c, int y, int x) {{ return {channel}; }}
     static int last_row(int y) {{ return fxp::{last}; }}"""
-    return Layer(
+    return Hls4mlLayer(
         name, MOVE, (source,), shapes[1], {"result": result}, {"body": body}
     )  # fmt: skip
 
@@ -174,7 +174,7 @@ def pixel(
     result: str,
     statements: Sequence[str],
     constants: Weights | None = None,
-) -> Layer:
+) -> Hls4mlLayer:
     """Layer that computes a pixel ``res`` from the pixels ``a`` and ``b`` at the same place.
 
     Parameters
@@ -204,7 +204,7 @@ def pixel(
     if constants is not None:
         types["constant"] = str(constants.format)
         attributes["constant_data"] = constants.values
-    return Layer(name, PIXEL, tuple(sources), shape, types, attributes)
+    return Hls4mlLayer(name, PIXEL, tuple(sources), shape, types, attributes)
 
 
 def each_channel(channels: int, *statements: str) -> list[str]:
@@ -228,7 +228,7 @@ def convolution(
     stride: tuple[int, int] = (1, 1),
     padding: tuple[int, int, int, int] = (0, 0, 0, 0),
     depthwise: bool = False,
-) -> Layer:
+) -> Hls4mlLayer:
     """hls4ml's own convolution with zero padding.
 
     Parameters
@@ -271,7 +271,7 @@ def convolution(
         attributes |= {"weight_data": data.transpose(2, 3, 1, 0)}
     types = types | {"weight": str(weights.format), "bias": str(offset.format)}
     kind = "DepthwiseConv2D" if depthwise else "Conv2D"
-    return Layer(name, kind, (source,), shapes[1], types, attributes)
+    return Hls4mlLayer(name, kind, (source,), shapes[1], types, attributes)
 
 
 def check_type(target: Quantization) -> str:

@@ -39,7 +39,7 @@ from fxp.graph.ops.base import Op
 from fxp.hls.hls4ml_export import convolutions, movements, pixels
 from fxp.hls.hls4ml_export.layers import (
     ExportError,
-    Layer,
+    Hls4mlLayer,
     check_type,
     check_width,
 )
@@ -52,7 +52,7 @@ MAX_READERS: Final = 7
 ALTERNATIVE: Final = "fxp.hls.emit_rtl may take it"
 
 
-def lower(
+def lower_to_layers(
     graph: Graph, shapes: Mapping[str, tuple[int, ...]], *, depthwise: bool = True
 ) -> Lowering:
     """Turn an integer graph with concrete shapes into layers.
@@ -91,7 +91,7 @@ def lower(
         made.names[value.name] = made.new_name(f"in_{value.name}")
         types = {"result": str(value.format)}
         attributes = {"data_format": "channels_last", "input_shape": [*shape[1:], shape[0]]}
-        made.add(Layer(made.names[value.name], "InputLayer", (), shape, types, attributes))
+        made.add(Hls4mlLayer(made.names[value.name], "InputLayer", (), shape, types, attributes))
     if len(set(graph.outputs)) != len(graph.outputs):
         raise ExportError(f"graph {graph.name!r} gives the same output twice")
     for node in graph.nodes:

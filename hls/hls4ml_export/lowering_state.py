@@ -12,8 +12,8 @@ from fxp.graph import Graph, Node
 from fxp.hls.hls4ml_export.layers import (
     Axis,
     ExportError,
+    Hls4mlLayer,
     ImageShape,
-    Layer,
     Weights,
     move,
 )
@@ -40,7 +40,7 @@ class Lowering:
     graph: Graph
     shapes: Mapping[str, tuple[int, ...]]
     depthwise: bool = True
-    layers: list[Layer] = field(default_factory=list)
+    layers: list[Hls4mlLayer] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
 
     def new_name(self, wish: str) -> str:
@@ -51,7 +51,7 @@ class Lowering:
         taken = {layer.name for layer in self.layers}
         return next(name for i in count() if (name := f"{base}_{i}" if i else base) not in taken)
 
-    def add(self, layer: Layer) -> str:
+    def add(self, layer: Hls4mlLayer) -> str:
         """Append a layer and return its name."""
         self.layers.append(layer)
         return layer.name
@@ -94,7 +94,24 @@ def exact_type(form: Format) -> str:
 def padded(
     made: Lowering, node: Node, sides: tuple[int, int, int, int], mode: str
 ) -> tuple[str, ImageShape]:
-    """Pad the first input by a layer of its own."""
+    """Pad the first input by a layer of its own.
+
+    Parameters
+    ----------
+    made
+        Layers made so far; the new ones are added to them.
+    node
+        The node of the graph.
+    sides
+        Pixels to add at the top, the bottom, the left and the right.
+    mode
+        What they hold: a padding mode of the graph, such as ``zero``.
+
+    Returns
+    -------
+    tuple
+        Name of the padding layer, or of the input itself if nothing is added, and its shape.
+    """
     value = node.inputs[0]
     channels, height, width = shape = made.image(value)
     if not any(sides):

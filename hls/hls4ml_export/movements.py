@@ -12,7 +12,7 @@ from fxp.graph.ops import (
 )
 from fxp.hls.hls4ml_export.layers import (
     Axis,
-    Layer,
+    Hls4mlLayer,
     each_channel,
     move,
     pixel,
@@ -32,7 +32,22 @@ def _moved(
 
 
 def pad(made: Lowering, node: Node, result: str) -> str:
-    """Rows and columns of other places."""
+    """Rows and columns of other places.
+
+    Parameters
+    ----------
+    made
+        Layers made so far; the new ones are added to them.
+    node
+        The node of the graph.
+    result
+        C++ type of its result.
+
+    Returns
+    -------
+    str
+        Name of the layer that computes the node.
+    """
     assert isinstance(node.op, Pad)
     _, height, width = made.image(node.inputs[0])
     top, _, left, _ = node.op.sides
@@ -41,7 +56,22 @@ def pad(made: Lowering, node: Node, result: str) -> str:
 
 
 def slice_(made: Lowering, node: Node, result: str) -> str:
-    """Every so many channels, rows or columns."""
+    """Every so many channels, rows or columns.
+
+    Parameters
+    ----------
+    made
+        Layers made so far; the new ones are added to them.
+    node
+        The node of the graph.
+    result
+        C++ type of its result.
+
+    Returns
+    -------
+    str
+        Name of the layer that computes the node.
+    """
     assert isinstance(node.op, Slice)
     shape = made.shapes[node.inputs[0]]
     axis = ("channel", "row", "column").index(node.op.axis)
@@ -57,7 +87,22 @@ def slice_(made: Lowering, node: Node, result: str) -> str:
 
 
 def pixel_shuffle(made: Lowering, node: Node, result: str) -> str:
-    """Blocks of channels become blocks of pixels."""
+    """Blocks of channels become blocks of pixels.
+
+    Parameters
+    ----------
+    made
+        Layers made so far; the new ones are added to them.
+    node
+        The node of the graph.
+    result
+        C++ type of its result.
+
+    Returns
+    -------
+    str
+        Name of the layer that computes the node.
+    """
     assert isinstance(node.op, PixelShuffle)
     factor = node.op.factor
     _, height, width = made.image(node.inputs[0])
@@ -67,7 +112,22 @@ def pixel_shuffle(made: Lowering, node: Node, result: str) -> str:
 
 
 def pixel_unshuffle(made: Lowering, node: Node, result: str) -> str:
-    """Blocks of pixels become channels."""
+    """Blocks of pixels become channels.
+
+    Parameters
+    ----------
+    made
+        Layers made so far; the new ones are added to them.
+    node
+        The node of the graph.
+    result
+        C++ type of its result.
+
+    Returns
+    -------
+    str
+        Name of the layer that computes the node.
+    """
     assert isinstance(node.op, PixelUnshuffle)
     factor = node.op.factor
     _, height, width = made.image(node.inputs[0])
@@ -77,7 +137,22 @@ def pixel_unshuffle(made: Lowering, node: Node, result: str) -> str:
 
 
 def nearest(made: Lowering, node: Node, result: str) -> str:
-    """Every pixel becomes a block."""
+    """Every pixel becomes a block.
+
+    Parameters
+    ----------
+    made
+        Layers made so far; the new ones are added to them.
+    node
+        The node of the graph.
+    result
+        C++ type of its result.
+
+    Returns
+    -------
+    str
+        Name of the layer that computes the node.
+    """
     assert isinstance(node.op, Nearest)
     factor = node.op.factor
     _, height, width = made.image(node.inputs[0])
@@ -85,7 +160,22 @@ def nearest(made: Lowering, node: Node, result: str) -> str:
 
 
 def flatten(made: Lowering, node: Node, result: str) -> str:
-    """One pixel with all values, channel by channel."""
+    """One pixel with all values, channel by channel.
+
+    Parameters
+    ----------
+    made
+        Layers made so far; the new ones are added to them.
+    node
+        The node of the graph.
+    result
+        C++ type of its result.
+
+    Returns
+    -------
+    str
+        Name of the layer that computes the node.
+    """
     channels, height, width = shape = made.image(node.inputs[0])
     count_ = channels * height * width
     rows = Axis(height, phase=f"(c / {width}) % {height}", phases=height)
@@ -95,4 +185,6 @@ def flatten(made: Lowering, node: Node, result: str) -> str:
         name, source_of(made, node), (shape, (count_, 1, 1)), result, rows, columns,
         f"c / {height * width}",
     )  # fmt: skip
-    return made.add(Layer(name, layer.kind, layer.inputs, (count_,), layer.types, layer.attributes))
+    return made.add(
+        Hls4mlLayer(name, layer.kind, layer.inputs, (count_,), layer.types, layer.attributes)
+    )

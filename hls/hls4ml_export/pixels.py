@@ -17,7 +17,7 @@ from fxp.graph.ops import (
 from fxp.graph.ops.base import Op
 from fxp.hls.hls4ml_export.layers import (
     ExportError,
-    Layer,
+    Hls4mlLayer,
     Weights,
     each_channel,
     pixel,
@@ -36,22 +36,54 @@ _SIGNS: Final[dict[type[Op], tuple[str, str]]] = {
 
 
 def relu(made: Lowering, node: Node, result: str) -> str:
-    """hls4ml's ReLU."""
+    """hls4ml's ReLU.
+
+    Parameters
+    ----------
+    made
+        Layers made so far; the new ones are added to them.
+    node
+        The node of the graph.
+    result
+        C++ type of its result.
+
+    Returns
+    -------
+    str
+        Name of the layer that computes the node.
+    """
     shape = made.shapes[node.name]
     attributes = {"activation": "relu", "n_in": int(np.prod(shape))}
     name, source = made.new_name(node.name), (source_of(made, node),)
-    return made.add(Layer(name, "Activation", source, shape, {"result": result}, attributes))
+    return made.add(Hls4mlLayer(name, "Activation", source, shape, {"result": result}, attributes))
 
 
 def combine(made: Lowering, node: Node, result: str) -> str:
-    """hls4ml's merge for equal shapes, else pixel by pixel."""
+    """hls4ml's merge for equal shapes, else pixel by pixel.
+
+    Parameters
+    ----------
+    made
+        Layers made so far; the new ones are added to them.
+    node
+        The node of the graph.
+    result
+        C++ type of its result.
+
+    Returns
+    -------
+    str
+        Name of the layer that computes the node.
+    """
     word, sign = _SIGNS[type(node.op)]
     shape = made.shapes[node.name]
     name = made.new_name(node.name)
     values = [item for item in node.inputs if item in made.names]
     if len(values) == 2 and all(made.shapes[value] == shape for value in values):
         sources = (made.names[values[0]], made.names[values[1]])
-        return made.add(Layer(name, "Merge", sources, shape, {"result": result}, {"op": word}))
+        return made.add(
+            Hls4mlLayer(name, "Merge", sources, shape, {"result": result}, {"op": word})
+        )
     terms: list[str] = []
     letters, constants = iter("ab"), None
     for item in node.inputs:
@@ -82,7 +114,22 @@ def _elementwise(
 
 
 def clamp(made: Lowering, node: Node, result: str) -> str:
-    """Compare with the raw bounds."""
+    """Compare with the raw bounds.
+
+    Parameters
+    ----------
+    made
+        Layers made so far; the new ones are added to them.
+    node
+        The node of the graph.
+    result
+        C++ type of its result.
+
+    Returns
+    -------
+    str
+        Name of the layer that computes the node.
+    """
     assert isinstance(node.op, Clamp)
     form = made.format(node.inputs[0])
     low, high = node.op.limits(made.graph.operands[node.name][0])
@@ -100,7 +147,22 @@ def clamp(made: Lowering, node: Node, result: str) -> str:
 
 
 def prelu(made: Lowering, node: Node, result: str) -> str:
-    """Product below zero, the value elsewhere."""
+    """Product below zero, the value elsewhere.
+
+    Parameters
+    ----------
+    made
+        Layers made so far; the new ones are added to them.
+    node
+        The node of the graph.
+    result
+        C++ type of its result.
+
+    Returns
+    -------
+    str
+        Name of the layer that computes the node.
+    """
     slopes = made.constant(node.inputs[1])
     index = "c" if len(slopes.raw) > 1 else "0"
     return _elementwise(
@@ -114,7 +176,22 @@ def prelu(made: Lowering, node: Node, result: str) -> str:
 
 
 def soft_threshold(made: Lowering, node: Node, result: str) -> str:
-    """max(x - t, 0) - max(-x - t, 0); both are above zero only for a negative threshold."""
+    """max(x - t, 0) - max(-x - t, 0); both are above zero only for a negative threshold.
+
+    Parameters
+    ----------
+    made
+        Layers made so far; the new ones are added to them.
+    node
+        The node of the graph.
+    result
+        C++ type of its result.
+
+    Returns
+    -------
+    str
+        Name of the layer that computes the node.
+    """
     bounds = made.constant(node.inputs[1])
     t = f"constants[{'c' if len(bounds.raw) > 1 else 0}]"
     return _elementwise(
@@ -136,6 +213,20 @@ def table(made: Lowering, node: Node, result: str) -> str:
     """Entry ``r - min_raw``: the bits of the value, with the sign bit turned over.
 
     The entries are plain integers times their unit: g++ takes minutes for 65,536 objects.
+
+    Parameters
+    ----------
+    made
+        Layers made so far; the new ones are added to them.
+    node
+        The node of the graph.
+    result
+        C++ type of its result.
+
+    Returns
+    -------
+    str
+        Name of the layer that computes the node.
     """
     form = made.format(node.inputs[0])
     sign = 1 << (form.width - 1) if form.signed else 0
@@ -153,12 +244,42 @@ def table(made: Lowering, node: Node, result: str) -> str:
 
 
 def requantize(made: Lowering, node: Node, result: str) -> str:
-    """Assign the value, which rounds it to the type of the result."""
+    """Assign the value, which rounds it to the type of the result.
+
+    Parameters
+    ----------
+    made
+        Layers made so far; the new ones are added to them.
+    node
+        The node of the graph.
+    result
+        C++ type of its result.
+
+    Returns
+    -------
+    str
+        Name of the layer that computes the node.
+    """
     return _elementwise(made, node, result, "res[c] = a[c];")
 
 
 def concat(made: Lowering, node: Node, result: str) -> str:
-    """Two at a time; what is joined on the way keeps all bits."""
+    """Two at a time; what is joined on the way keeps all bits.
+
+    Parameters
+    ----------
+    made
+        Layers made so far; the new ones are added to them.
+    node
+        The node of the graph.
+    result
+        C++ type of its result.
+
+    Returns
+    -------
+    str
+        Name of the layer that computes the node.
+    """
     source = source_of(made, node)
     shape = made.shapes[node.inputs[0]]
     parts = [made.format(value) for value in node.inputs]

@@ -5,17 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
 import re
 import shutil
-import signal
-import subprocess
+import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Final
 
 import numpy as np
@@ -32,17 +28,16 @@ from fxp.store.container import FileError, object_values, parse_json, text_of
 from fxp.support.errors import FxpError
 from fxp.support.files import replace_file
 from fxp.support.lazy import lazy_import
+from fxp.support.processes import ProcessError, run_process
 
-hls4ml_backends: Any = lazy_import("hls4ml.backends", "hls")
 hls4ml_report: Any = lazy_import("hls4ml.report", "hls")
 
 NOTES: Final = "fxp_project.json"
 """What was exported; a folder without it is no project of ours and is never replaced."""
 MODEL: Final = "model.fxp"
 FORMAT: Final = 2
-
-Progress = Callable[[str, float], None]
-"""Told about twice a second what is being done and for how many seconds."""
+BUILD_LOG: Final = "build.log"
+"""What the vendor's tool said when it was called last."""
 
 TOOLS: Final = {
     "Vitis": "vitis-run",
@@ -105,13 +100,8 @@ class HlsProject:
         }
         write_notes(self.folder, self.notes)
 
-    def compile(self, *, progress: Progress | None = None) -> None:
+    def compile(self) -> None:
         """Compile the C simulation with g++, whether or not it was compiled before.
-
-        Parameters
-        ----------
-        progress
-            Called while g++ runs.
 
         Raises
         ------
@@ -121,7 +111,7 @@ class HlsProject:
         if shutil.which("g++") is None:
             raise HlsError("no g++ to compile the C simulation with")
         (self.folder / SIMULATOR).unlink(missing_ok=True)
-        run_tool(["sh", BUILD_SCRIPT], self.folder, "g++ compiles the C simulation", progress)
+        _run(["sh", BUILD_SCRIPT], self.folder, "g++ compiles the C simulation")
 
     def predict(self, *inputs: Any) -> Any:
         """Run the C simulation on real values; takes and returns what a `FixedModel` does."""
@@ -158,7 +148,7 @@ class HlsProject:
         ----------
         options
             Steps by name, such as ``csim=False, synth=True, cosim=False, export=False``, see the
-            documentation of the backend in hls4ml.
+            documentation of the backend in hls4ml: truth values, numbers and texts.
 
         Returns
         -------
@@ -168,7 +158,8 @@ class HlsProject:
         Raises
         ------
         HlsError
-            If the tool is not installed; `fxp.hls.emit_rtl` needs none.
+            If the tool is not installed or fails; ``build.log`` in the folder has what it said.
+            `fxp.hls.emit_rtl` needs none.
         """
         tool = TOOLS[self.backend]
         if shutil.which(tool) is None:
@@ -176,15 +167,15 @@ class HlsProject:
                 f"the backend {self.backend} needs {tool} on the path to make hardware, and it is "
                 "not there; hls.emit_rtl makes SystemVerilog without a vendor's tool"
             )
-        # Backends ask a model only for its folder and its name.
-        config = SimpleNamespace(
-            get_output_dir=lambda: str(self.folder), get_project_name=lambda: PROJECT_NAME
-        )
-        backend = hls4ml_backends.get_backend(self.backend)
-        try:
-            backend.build(SimpleNamespace(config=config), **options)
-        except Exception as error:
-            raise HlsError(f"{tool} failed: {error}") from error
+        # In a process of its own, which ends together with this one and takes the vendor's tool
+        # along.
+        given = json.dumps([self.backend, str(self.folder), PROJECT_NAME, options])
+        command = [sys.executable, "-c", _VENDOR_BUILD, given]
+        done = run_process(command, self.folder, output=self.folder / BUILD_LOG)
+        if done.code:
+            text = (self.folder / BUILD_LOG).read_text(errors="replace")
+            reason = next(iter(reversed(text.strip().splitlines())), f"exit code {done.code}")
+            raise HlsError(f"{tool} failed: {reason} (see {self.folder / BUILD_LOG})")
         return self.report()
 
     def report(self) -> dict[str, Any]:
@@ -241,7 +232,7 @@ class HlsProject:
                 frames = np.stack([call[value.name] for call in calls])
                 frames.astype("<i8").tofile(Path(scratch, f"{layers[value.name]}.bin"))
             command = [str(self.folder / SIMULATOR), scratch, scratch]
-            run_tool(command + ["trace"] * trace, self.folder, "C simulation", None)
+            _run(command + ["trace"] * trace, self.folder, "C simulation")
             frames_of = {}
             for name in names:
                 path = Path(scratch, f"{layers[name]}.bin")
@@ -253,6 +244,18 @@ class HlsProject:
                 frames_of[name] = found.reshape(len(images), *shapes[name])
         return [{name: frames_of[name][i] for name in names} for i in range(len(images))]
 
+
+_VENDOR_BUILD: Final = """
+import json, sys
+from types import SimpleNamespace
+from hls4ml.backends import get_backend
+
+backend, folder, name, options = json.loads(sys.argv[1])
+# Backends ask a model only for its folder and its name.
+config = SimpleNamespace(get_output_dir=lambda: folder, get_project_name=lambda: name)
+get_backend(backend).build(SimpleNamespace(config=config), **options)
+"""
+"""Program that calls the vendor's tool."""
 
 _REPORTS: Final = {
     "Vitis": ("vivado", "*_prj"),
@@ -295,45 +298,15 @@ _KEYS: Final = (
 )  # fmt: skip
 
 
-def run_tool(command: Sequence[str], folder: Path, what: str, progress: Progress | None) -> None:
-    """Run a program to its end, telling `progress` meanwhile.
-
-    Raises
-    ------
-    HlsError
-        If it fails; the message has its first error.
-    """
-    started = time.perf_counter()
-    with tempfile.TemporaryFile() as log:
-        try:
-            process = subprocess.Popen(
-                command,
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=log,
-                # The compiler is a child of the shell; an interrupt must end both.
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise HlsError(f"{what}: {error}") from None
-        try:
-            while True:
-                if progress is not None:
-                    progress(what, time.perf_counter() - started)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(0.5)
-                    break
-        except BaseException:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            raise
-        if process.returncode == 0:
-            return
-        log.seek(0)
-        lines = log.read().decode(errors="replace").splitlines()
+def _run(command: Sequence[str], folder: Path, what: str) -> None:
+    """Run a program to its end; raises HlsError with its first error if it fails."""
+    try:
+        code, output = run_process(command, folder)
+    except ProcessError as error:
+        raise HlsError(f"{what}: {error}") from None
+    if code == 0:
+        return
+    lines = output.splitlines()
     reason = next((line for line in lines if "error" in line.lower()), "".join(lines[-1:]))
-    code = process.returncode
     end = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
     raise HlsError(f"{what}: {Path(command[0]).name} {end}: {reason or 'it said nothing'}")

@@ -9,14 +9,15 @@ import numpy as np
 
 from fxp.formats import IntArray
 from fxp.graph import Graph
-from fxp.hls.hls4ml_export.project import HlsError, HlsProject, Progress
-from fxp.model import FixedModel
+from fxp.hls.hls4ml_export.project import HlsError, HlsProject
 from fxp.model.arguments import Arguments
+from fxp.model.sources import ModelSource, model_of
 from fxp.store import graph_digest
+from fxp.support.progress import Progress
 
 
 @dataclass(frozen=True)
-class Difference:
+class LayerDifference:
     """The first layer whose results differ from the engine's.
 
     Attributes
@@ -64,7 +65,7 @@ class Verification:
 
     layers: int
     values: int
-    difference: Difference | None = None
+    difference: LayerDifference | None = None
 
     def __bool__(self) -> bool:
         return self.difference is None
@@ -81,7 +82,7 @@ class VerificationError(HlsError):
 
 def verify(
     project: HlsProject,
-    model: FixedModel | Graph,
+    model: ModelSource,
     images: Any,
     *,
     progress: Progress | None = None,
@@ -95,12 +96,12 @@ def verify(
     project
         An exported project.
     model
-        The model it was exported from.
+        The model it was exported from, its graph, or the path of its ``.fxp`` file.
     images
         Real values as the model takes them, a batch or one image; a tuple of them if the model has
         several inputs.
     progress
-        Called while g++ runs.
+        Told before g++ runs, and before the comparison.
 
     Returns
     -------
@@ -112,13 +113,27 @@ def verify(
     HlsError
         If the project is of another model, or g++ or the C simulation fails.
     """
-    project.compile(progress=progress)
+    say = progress or (lambda done, total, text: None)
+    say(0, 2, "g++ compiles the C simulation")
+    project.compile()
+    say(1, 2, "every layer is compared with the engine")
     return compare(project, model, images)
 
 
-def compare(project: HlsProject, model: FixedModel | Graph, images: Any) -> Verification:
-    """Do what `verify` does with the C simulation as it was compiled last."""
-    fixed = model if isinstance(model, FixedModel) else FixedModel(model)
+def compare(project: HlsProject, model: ModelSource, images: Any) -> Verification:
+    """Do what `verify` does with the C simulation as it was compiled last.
+
+    Parameters
+    ----------
+    project, model, images
+        As for `verify`.
+
+    Returns
+    -------
+    Verification
+        Whether all is equal, or the first layer that differs.
+    """
+    fixed = model_of(model)
     graph = fixed.graph
     if graph_digest(graph) != graph_digest(project.graph):
         raise HlsError(f"{project.folder} was exported from another model than {graph.name!r}")
@@ -142,12 +157,12 @@ def compare(project: HlsProject, model: FixedModel | Graph, images: Any) -> Veri
 
 def _difference(
     graph: Graph, name: str, image: int, expected: IntArray, found: IntArray
-) -> Difference | None:
+) -> LayerDifference | None:
     different = np.argwhere(expected != found)
     if not len(different):
         return None
     where = tuple(int(index) for index in different[0])
-    return Difference(
+    return LayerDifference(
         layer=name,
         op=graph.node(name).op.name,
         image=image,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fxp.hls.hls4ml_export import extension
-from fxp.hls.hls4ml_export.layers import ExportError, Layer
+from fxp.hls.hls4ml_export.layers import ExportError, Hls4mlLayer
 from fxp.hls.hls4ml_export.lowering import Lowering
 from fxp.support.lazy import lazy_import
 
@@ -43,7 +43,7 @@ _ONE_COPY: Final[dict[str, dict[str, bool]]] = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class Hls4mlOptions:
     """How hls4ml makes hardware of the layers; none of it changes a result."""
 
     backend: str
@@ -54,8 +54,17 @@ class Settings:
     strategy: str
 
 
-def write_project(made: Lowering, folder: Path, settings: Settings) -> None:
+def write_project(made: Lowering, folder: Path, settings: Hls4mlOptions) -> None:
     """Write hls4ml's project and the files that compile and feed it with plain g++.
+
+    Parameters
+    ----------
+    made
+        The layers.
+    folder
+        Where to write; it exists.
+    settings
+        How hls4ml makes hardware of them.
 
     Raises
     ------
@@ -91,7 +100,7 @@ def write_project(made: Lowering, folder: Path, settings: Settings) -> None:
     script.chmod(0o755)
 
 
-def _build(made: Lowering, folder: Path, settings: Settings) -> Any:
+def _build(made: Lowering, folder: Path, settings: Hls4mlOptions) -> Any:
     config = hls4ml_config.create_config(
         output_dir=str(folder),
         project_name=PROJECT_NAME,
@@ -141,13 +150,13 @@ def _build(made: Lowering, folder: Path, settings: Settings) -> Any:
     )
 
 
-def _traced(made: Lowering) -> list[tuple[str, Layer]]:
+def _traced(made: Lowering) -> list[tuple[str, Hls4mlLayer]]:
     """Every node of the graph with the layer that computes it."""
     layers = {layer.name: layer for layer in made.layers}
     return [(node.name, layers[made.names[node.name]]) for node in made.graph.nodes]
 
 
-def _check_types(model: Any, layers: Sequence[Layer]) -> None:
+def _check_types(model: Any, layers: Sequence[Hls4mlLayer]) -> None:
     """Compare the types that hls4ml will write with those of the graph."""
     for layer in layers:
         node = model.graph.get(layer.name)
@@ -204,7 +213,7 @@ g++ -std=c++17 -O1 -w {includes} firmware/{PROJECT_NAME}.cpp {PROJECT_NAME}_brid
 """
 
 
-def render_simulator(made: Lowering, traced: Sequence[Layer]) -> str:
+def render_simulator(made: Lowering, traced: Sequence[Hls4mlLayer]) -> str:
     """C++ of a program that feeds the network from files of raw integers."""
     graph = made.graph
     layers = {layer.name: layer for layer in made.layers}

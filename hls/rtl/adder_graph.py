@@ -214,7 +214,15 @@ class AdderGraph:
 
 
 def range_bits(low: int, high: int, *, signed: bool) -> int:
-    """Return the width of the narrowest register, of at least one bit, for `low` to `high`."""
+    """Return the width of the narrowest register, of at least one bit, for `low` to `high`.
+
+    Parameters
+    ----------
+    low, high
+        The range, both ends included.
+    signed
+        Whether the register is read as two's complement; `low` is not negative otherwise.
+    """
     return max(int(high).bit_length(), (-int(low) - 1).bit_length(), 1 - signed) + signed
 
 

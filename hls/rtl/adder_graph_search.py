@@ -34,7 +34,7 @@ class Sum:
     negate: bool
 
 
-class Term(NamedTuple):
+class ShiftedTerm(NamedTuple):
     """A value, shifted to the left, and added (1) or subtracted (-1)."""
 
     value: int
@@ -175,6 +175,17 @@ class RowTerms:
         """Put a value, whose depth is known by now, in place of the occurrences of a pair.
 
         The value is the pattern, negated if `sign` is -1.
+
+        Parameters
+        ----------
+        pair
+            The pair.
+        occurrences
+            Row, shift and sign of each.
+        value
+            Number of the value.
+        sign
+            1, or -1 if the value is the negated pattern.
         """
         offset = min(0, pair.shift)
         for index, shift, found in occurrences:
@@ -210,7 +221,7 @@ class RowTerms:
 
 def shared_sums(
     rows: list[Digits], sources: int, zero: int, extra_depth: int
-) -> tuple[list[Sum], list[Term]]:
+) -> tuple[list[Sum], list[ShiftedTerm]]:
     """Return sums that give every row, and where each row is then.
 
     Parameters
@@ -232,8 +243,8 @@ def shared_sums(
         # As few negative terms as possible: a row of negative terms alone costs a subtraction.
         flip = pair.sign < 0 and sum(sign for _, _, sign in occurrences) < 0
         sign = -1 if flip else 1
-        first = Term(pair.first, 0, sign)
-        total = builder.add(first, Term(pair.second, pair.shift, sign * pair.sign))
+        first = ShiftedTerm(pair.first, 0, sign)
+        total = builder.add(first, ShiftedTerm(pair.second, pair.shift, sign * pair.sign))
         terms.replace(pair, occurrences, total.value, sign)
     return builder.sums, [builder.tree(row) for row in terms.rows]
 
@@ -248,7 +259,7 @@ class _Builder:
         self.sums: list[Sum] = []
         self._numbers: dict[Sum, int] = {}
 
-    def add(self, first: Term, second: Term) -> Term:
+    def add(self, first: ShiftedTerm, second: ShiftedTerm) -> ShiftedTerm:
         """Return the sum of two terms; it is negative if both are."""
         negative = first.sign < 0 and second.sign < 0
         if first.sign < 0 < second.sign or (
@@ -261,13 +272,15 @@ class _Builder:
             self._numbers[item] = self.sources + len(self.sums)
             self.sums.append(item)
             self.depths.append(1 + max(self.depths[first.value], self.depths[second.value]))
-        return Term(self._numbers[item], min(first.shift, second.shift), -1 if negative else 1)
+        return ShiftedTerm(
+            self._numbers[item], min(first.shift, second.shift), -1 if negative else 1
+        )
 
-    def tree(self, row: Digits) -> Term:
+    def tree(self, row: Digits) -> ShiftedTerm:
         """Return the sum of all terms of a row, with as few levels as possible."""
-        terms = [Term(v, s, g) for v, shifts in row.items() for s, g in shifts.items()]
+        terms = [ShiftedTerm(v, s, g) for v, shifts in row.items() for s, g in shifts.items()]
         if all(term.sign < 0 for term in terms):
-            terms.append(Term(self.zero, 0, 1))
+            terms.append(ShiftedTerm(self.zero, 0, 1))
         queue = [(self.depths[term.value], term.shift, term) for term in terms]
         heapq.heapify(queue)
         while len(queue) > 1:

@@ -82,6 +82,15 @@ def constant_matrix_module(
 def to_systemverilog(graph: AdderGraph, name: str, *, output_bits: int | None = None) -> str:
     """Return the module of a graph; inputs are as wide as their ranges need.
 
+    Parameters
+    ----------
+    graph
+        The adders.
+    name
+        Name of the module.
+    output_bits
+        Bits of each output, by default as many as the widest needs.
+
     Raises
     ------
     ValueError

@@ -15,7 +15,7 @@ Multipliers = Literal["dsp", "shift_add"]
 
 
 @dataclass(frozen=True)
-class Port:
+class StreamPort:
     """Values on a stream of the core.
 
     Attributes
@@ -109,8 +109,8 @@ class Core:
     name: str
     top: str
     sources: tuple[str, ...]
-    input: Port
-    output: Port
+    input: StreamPort
+    output: StreamPort
     scale: int
     max_width: int
     max_height: int
@@ -141,7 +141,7 @@ class Core:
         try:
             content: dict[str, Any] = json.loads(text)
             for port in ("input", "output"):
-                content[port] = Port(**content[port])
+                content[port] = StreamPort(**content[port])
             content["taps"] = tuple(Tap(**tap) for tap in content["taps"])
             content["sources"] = tuple(content["sources"])
             return cls(**content)

@@ -4,22 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fxp.hls.rtl.core import Core, Port
-from fxp.hls.rtl.planning import Cost, Instance, Plan, Planned
+from fxp.hls.rtl.core import Core, StreamPort
+from fxp.hls.rtl.planning import CorePlan, Cost, ModuleInstance, PlannedValue
 from fxp.hls.rtl.top import end_instances
 
 
-def core_cost(core: Core, plan: Plan, output: Planned) -> Cost:
-    """Sum of all modules."""
+def core_cost(core: Core, plan: CorePlan, output: PlannedValue) -> Cost:
+    """Sum of all modules.
+
+    Parameters
+    ----------
+    core
+        What the core is.
+    plan
+        Its modules and wires.
+    output
+        The value that leaves it.
+    """
     total = Cost(registers=sum(6 * path.clocks for path in plan.paths))
     for item in (*plan.items, *end_instances(core, plan, output)):
-        if isinstance(item, Instance):
+        if isinstance(item, ModuleInstance):
             total += item.cost
     return total
 
 
-def render_data_sheet(core: Core, plan: Plan, output: Planned) -> str:
-    """Return the data sheet in Markdown."""
+def render_data_sheet(core: Core, plan: CorePlan, output: PlannedValue) -> str:
+    """Return the data sheet in Markdown.
+
+    Parameters
+    ----------
+    core
+        What the core is.
+    plan
+        Its modules and wires.
+    output
+        The value that leaves it.
+    """
     total = core_cost(core, plan, output)
     pixels = f"{core.scale}x{core.scale} pixels" if core.scale > 1 else "pixel"
     lines = [
@@ -104,17 +124,17 @@ def render_data_sheet(core: Core, plan: Plan, output: Planned) -> str:
     return "\n".join(lines)
 
 
-def _line_memory_bits(plan: Plan) -> int:
+def _line_memory_bits(plan: CorePlan) -> int:
     return sum(
         item.cost.memory_bits
         for item in plan.items
-        if isinstance(item, Instance) and item.module == "fxp_window"
+        if isinstance(item, ModuleInstance) and item.module == "fxp_window"
     )
 
 
-def _resources(core: Core, plan: Plan, output: Planned, total: Cost) -> list[str]:
+def _resources(core: Core, plan: CorePlan, output: PlannedValue, total: Cost) -> list[str]:
     rows = []
-    instances = [item for item in plan.items if isinstance(item, Instance)]
+    instances = [item for item in plan.items if isinstance(item, ModuleInstance)]
     for item in (*instances, *end_instances(core, plan, output)):
         cost = item.cost
         if cost != Cost():
@@ -130,7 +150,7 @@ def _cost_row(name: str, cost: Cost) -> tuple[str, ...]:
     return (name, *(f"{figure:,}" for figure in figures))
 
 
-def _stream(name: str, port: Port, beat: str) -> tuple[str, ...]:
+def _stream(name: str, port: StreamPort, beat: str) -> tuple[str, ...]:
     sign = "signed" if port.signed else "unsigned"
     form = f"{sign}, {port.width} bits, {port.frac} fraction bits"
     return name, port.name, str(port.channels), form, str(port.bytes), beat

@@ -13,12 +13,13 @@ from typing import Final, get_args
 from fxp.formats import Format
 from fxp.graph import Graph, Value
 from fxp.graph.extents import Extent
-from fxp.hls.rtl.core import Core, Multipliers, Port, Tap
+from fxp.hls.rtl.core import Core, Multipliers, StreamPort, Tap
 from fxp.hls.rtl.data_sheet import render_constraints, render_core_file, render_data_sheet
 from fxp.hls.rtl.layers import add_node
-from fxp.hls.rtl.planning import Lag, Plan, Planned, Stream, StreamingError, identifier
+from fxp.hls.rtl.literals import identifier
+from fxp.hls.rtl.planning import CorePlan, Lag, PlannedValue, StreamingError, ValueBus
 from fxp.hls.rtl.top import render_top, scope_name, value_wires
-from fxp.model import FixedModel
+from fxp.model.sources import ModelSource, graph_of
 from fxp.store import graph_digest
 
 LIBRARY: Final = Path(__file__).parent / "lib"
@@ -27,7 +28,7 @@ MAX_SIZE: Final = 65535
 
 
 def emit_rtl(
-    model: FixedModel | Graph,
+    model: ModelSource,
     out_dir: str | PathLike[str],
     *,
     max_width: int,
@@ -44,8 +45,8 @@ def emit_rtl(
     Parameters
     ----------
     model
-        A quantized model, or its integer graph: one image in, one image out, feed-forward, no
-        strides.
+        A quantized model, its integer graph, or the path of its ``.fxp`` file: one image
+        ``(C, H, W)`` in, one image out, feed-forward, no strides.
     out_dir
         Folder to write; must not exist or be empty, or hold an earlier core, which is replaced.
     max_width, max_height
@@ -73,15 +74,14 @@ def emit_rtl(
     StreamingError
         A `ValueError`, if the network cannot stream or an argument does not suit; nothing is
         written then.
+    ArgumentTypeError
+        If `model` is none of these.
+    FormatError
+        If the file of the model cannot be read.
     OSError
         If the folder cannot be written; an earlier core is then intact.
     """
-    graph = model.graph if isinstance(model, FixedModel) else model
-    if not isinstance(graph, Graph):
-        raise StreamingError(
-            f"model must be a FixedModel or a Graph, not {type(model).__name__}; load a file with "
-            "fxp.load"
-        )
+    graph = graph_of(model)
     _check_arguments(max_width, max_height, pixels_per_clock, multipliers, fold)
     target = Path(out_dir)
     _check_target(target)
@@ -124,8 +124,21 @@ def plan_graph(
     fold: int = 1,
     multipliers: str = "dsp",
     name: str = "core",
-) -> tuple[Plan, Planned]:
+) -> tuple[CorePlan, PlannedValue]:
     """Return the plan of a core and its output.
+
+    Parameters
+    ----------
+    graph
+        The integer graph.
+    max_width
+        Pixels of the longest line.
+    fold
+        Weights that share a multiplier, which are also the clocks for each pixel.
+    multipliers
+        ``"dsp"`` or ``"shift_add"``, as for `emit_rtl`.
+    name
+        Name of the core, from which names of modules are made.
 
     Raises
     ------
@@ -135,12 +148,12 @@ def plan_graph(
     source = _check_graph(graph)
     form = source.format
     assert form is not None
-    plan = Plan(name, max_width, fold, multipliers)
+    plan = CorePlan(name, max_width, fold, multipliers)
     path = plan.new_path(Lag(), 0, "sequencer_tags")
     channels = source.shape[0]
     assert isinstance(channels, int)
-    stream = Stream("sequencer_data", channels, form.width, form.signed, 1, path, 0)
-    planned = {source.name: Planned(source.name, stream, form)}
+    stream = ValueBus("sequencer_data", channels, form.width, form.signed, 1, path, 0)
+    planned = {source.name: PlannedValue(source.name, stream, form)}
     plan.values.append(planned[source.name])
     for node in graph.nodes:
         plan.scope = scope_name(len(plan.values), node.name)
@@ -214,14 +227,14 @@ def _initial_size(
     return width, height
 
 
-def _port(value: Value, form: Format | None) -> Port:
+def _port(value: Value, form: Format | None) -> StreamPort:
     assert form is not None
     channels = value.shape[0]
     assert isinstance(channels, int)
-    return Port(value.name, channels, form.width, form.frac, form.signed, -(-form.width // 8))
+    return StreamPort(value.name, channels, form.width, form.frac, form.signed, -(-form.width // 8))
 
 
-def _tap(base: str, planned: Planned) -> Tap:
+def _tap(base: str, planned: PlannedValue) -> Tap:
     stream, form = planned.stream, planned.format
     return Tap(planned.value, base, stream.fields, form.width, form.frac, form.signed, stream.scale)
 
@@ -235,7 +248,7 @@ def _check_target(target: Path) -> None:
         )
 
 
-def _write(target: Path, core: Core, plan: Plan, output: Planned) -> None:
+def _write(target: Path, core: Core, plan: CorePlan, output: PlannedValue) -> None:
     """Write a folder beside the target, then put it in its place."""
     library = sorted(path.name for path in LIBRARY.glob("*.sv"))
     top = f"{core.top}.sv"

@@ -25,17 +25,15 @@ from fxp.formats import (
 from fxp.graph import Graph, Node, ops
 from fxp.graph.ops.line_codec import CodeLayout
 from fxp.graph.ops.transposed import phases
+from fxp.hls.rtl.literals import packed, signed_literal, verilog_bit
 from fxp.hls.rtl.planning import (
     Accumulated,
+    CorePlan,
     Cost,
-    Plan,
-    Planned,
-    Stream,
+    PlannedValue,
     StreamingError,
-    packed,
+    ValueBus,
     per_field,
-    signed_literal,
-    verilog_bit,
 )
 from fxp.hls.rtl.sums import check_multiplier, signed_bits, weighted_sums
 from fxp.hls.rtl.windows import line_codec, window
@@ -66,12 +64,28 @@ ADD_CLOCKS: Final = 1
 PRELU_CLOCKS: Final = 3
 REQUANTIZE_CLOCKS: Final = 2
 
-Operand = Stream | NDArray[np.int64]
-Rule = Callable[[Plan, Graph, Node, Sequence[Operand]], Stream]
+Operand = ValueBus | NDArray[np.int64]
+Rule = Callable[[CorePlan, Graph, Node, Sequence[Operand]], ValueBus]
 
 
-def add_node(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> Planned:
+def add_node(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operand]) -> PlannedValue:
     """Add a node to the plan.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    graph
+        The graph of the node.
+    node
+        The node.
+    operands
+        Its inputs: buses of the plan, or raw integers of constants.
+
+    Returns
+    -------
+    PlannedValue
+        The result of the node, requantized.
 
     Raises
     ------
@@ -87,10 +101,10 @@ def add_node(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) 
     exact = node.accumulator
     result = Accumulated(stream, exact.fracs, exact.low, exact.high)
     target = node.quantization
-    return Planned(node.name, _requantized(plan, result, target), target.format)
+    return PlannedValue(node.name, _requantized(plan, result, target), target.format)
 
 
-def _requantized(plan: Plan, exact: Accumulated, target: Quantization) -> Stream:
+def _requantized(plan: CorePlan, exact: Accumulated, target: Quantization) -> ValueBus:
     form = target.format
     # A channel that is always zero has any number of fraction bits.
     shifts = [
@@ -141,12 +155,12 @@ def _fits(value: int, frac: int, target: Quantization) -> bool:
     return low <= rounded <= high
 
 
-def _image(operand: Operand) -> Stream:
-    assert isinstance(operand, Stream)
+def _image(operand: Operand) -> ValueBus:
+    assert isinstance(operand, ValueBus)
     return operand
 
 
-def _convolution(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> Stream:
+def _convolution(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operand]) -> ValueBus:
     op = node.op
     assert isinstance(op, ops.Conv2d)
     source = _one_pixel(operands[0], "convolution")
@@ -168,7 +182,7 @@ def _convolution(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operan
     return weighted_sums(plan, node, taps, source, matrix, op.groups, _bias(operands, len(weight)))
 
 
-def _transposed(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> Stream:
+def _transposed(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operand]) -> ValueBus:
     """All phases at once: one window, and a weighted sum per output channel and phase."""
     op = node.op
     assert isinstance(op, ops.ConvTranspose2d)
@@ -216,7 +230,7 @@ def _transposed(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand
     return plan.picked(sums, order.tolist(), channels, factor)
 
 
-def _one_pixel(operand: Operand, what: str) -> Stream:
+def _one_pixel(operand: Operand, what: str) -> ValueBus:
     source = _image(operand)
     if source.scale != 1:
         raise StreamingError(f"a {what} behind an enlargement needs {source.scale**2} times the "
@@ -232,7 +246,7 @@ def _bias(operands: Sequence[Operand], channels: int) -> NDArray[np.int64] | Non
     return bias if bias.any() else None
 
 
-def _clamp(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> Stream:
+def _clamp(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operand]) -> ValueBus:
     op = node.op
     assert isinstance(op, ops.Relu | ops.Clamp)
     assert node.accumulator is not None
@@ -241,7 +255,7 @@ def _clamp(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) ->
     return plan.aligned(clipped, node.accumulator.bits, (0,), signed=True)
 
 
-def _clipped(plan: Plan, source: Stream, low: int, high: int) -> Stream:
+def _clipped(plan: CorePlan, source: ValueBus, low: int, high: int) -> ValueBus:
     wire = plan.wire("clamped", source.bits)
     plan.instance(
         "fxp_clamp",
@@ -258,7 +272,7 @@ def _clipped(plan: Plan, source: Stream, low: int, high: int) -> Stream:
     return replace(source, wire=wire, latency=source.latency + CLAMP_CLOCKS)
 
 
-def _prelu(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> Stream:
+def _prelu(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operand]) -> ValueBus:
     assert node.accumulator is not None
     form = graph.operands[node.name][1].format
     source = plan.as_signed(_image(operands[0]))
@@ -292,8 +306,8 @@ def _prelu(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) ->
 
 
 def _prelu_of_sums(
-    plan: Plan, node: Node, source: Stream, slopes: Sequence[int], frac: int
-) -> Stream:
+    plan: CorePlan, node: Node, source: ValueBus, slopes: Sequence[int], frac: int
+) -> ValueBus:
     """Add ``slope * min(x, 0)`` and ``2**frac * max(x, 0)``, which takes no multiplier."""
     limit = 1 << (source.width - 1)
     negative = _clipped(plan, source, -limit, 0)
@@ -315,10 +329,10 @@ def _prelu_of_sums(
     return plan.aligned(result, node.accumulator.bits, (0,), signed=True)
 
 
-def _sum(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> Stream:
+def _sum(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operand]) -> ValueBus:
     assert node.accumulator is not None
     bits = node.accumulator.bits
-    streams = [operand for operand in operands if isinstance(operand, Stream)]
+    streams = [operand for operand in operands if isinstance(operand, ValueBus)]
     ready = plan.joined(streams)
     scale = ready[0].scale
     if any(stream.scale != scale for stream in ready):
@@ -328,7 +342,7 @@ def _sum(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> S
     aligned = []
     for operand, info in zip(operands, graph.operands[node.name], strict=True):
         shift = node.accumulator.frac - info.format.frac
-        if isinstance(operand, Stream):
+        if isinstance(operand, ValueBus):
             stream = plan.aligned(next(known), bits, (shift,), signed=True)
             if stream.channels != channels:
                 indices = [pixel for pixel in range(scale**2) for _ in range(channels)]
@@ -359,7 +373,7 @@ def _sum(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> S
     return replace(left, wire=wire, latency=left.latency + ADD_CLOCKS)
 
 
-def _concat(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> Stream:
+def _concat(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operand]) -> ValueBus:
     assert node.accumulator is not None
     ready = plan.joined([_image(operand) for operand in operands])
     scale = ready[0].scale
@@ -380,7 +394,7 @@ def _concat(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -
     return plan.gathered(aligned[0], fields, sum(s.channels for s in aligned), scale)
 
 
-def _slice(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> Stream:
+def _slice(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operand]) -> ValueBus:
     op = node.op
     assert isinstance(op, ops.Slice)
     source = _image(operands[0])
@@ -393,7 +407,7 @@ def _slice(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) ->
     return plan.picked(source, indices, len(chosen), source.scale)
 
 
-def _shuffle(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> Stream:
+def _shuffle(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operand]) -> ValueBus:
     source, factor = _image(operands[0]), _factor(node.op)
     channels = source.channels // factor**2
     indices = [
@@ -404,7 +418,7 @@ def _shuffle(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) 
     return plan.picked(source, indices, channels, source.scale * factor)
 
 
-def _nearest(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> Stream:
+def _nearest(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operand]) -> ValueBus:
     source, factor = _image(operands[0]), _factor(node.op)
     indices = [
         pixel * source.channels + channel
@@ -431,12 +445,12 @@ def _enlarged(scale: int, factor: int) -> list[tuple[int, int]]:
     ]
 
 
-def _line_codec(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> Stream:
+def _line_codec(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operand]) -> ValueBus:
     layout = CodeLayout.of(graph.operands[node.name][0].format)
     return line_codec(plan, _one_pixel(operands[0], "line codec"), layout)
 
 
-def _same(plan: Plan, graph: Graph, node: Node, operands: Sequence[Operand]) -> Stream:
+def _same(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operand]) -> ValueBus:
     return _image(operands[0])
 
 

@@ -5,11 +5,11 @@ A plan is pure data. `layers` fills it from a graph, `top` writes it as SystemVe
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fxp.formats import Format
+from fxp.hls.rtl.literals import packed, verilog_bit
 from fxp.support.errors import FxpError
 
 READ_CLOCKS = 2
@@ -82,7 +82,7 @@ class Path:
 
 
 @dataclass(frozen=True)
-class Stream:
+class ValueBus:
     """A bus with a beat of a value.
 
     Attributes
@@ -130,14 +130,14 @@ class Stream:
 class Accumulated:
     """Exact results of an op before they are requantized; ranges and fractions per channel."""
 
-    stream: Stream
+    stream: ValueBus
     fracs: tuple[int, ...]
     low: tuple[int, ...]
     high: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Instance:
+class ModuleInstance:
     """A module of the library, or of the folder, with its connections."""
 
     module: str
@@ -176,16 +176,16 @@ class Codes:
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedValue:
     """A value of the graph in the plan."""
 
     value: str
-    stream: Stream
+    stream: ValueBus
     format: Format
 
 
 @dataclass
-class Plan:
+class CorePlan:
     """Modules and wires of a core, in order.
 
     Attributes
@@ -205,13 +205,13 @@ class Plan:
     fold: int
     multipliers: str
     wires: dict[str, int] = field(default_factory=dict)
-    items: list[Instance | Assignment | str] = field(default_factory=list)
+    items: list[ModuleInstance | Assignment | str] = field(default_factory=list)
     paths: list[Path] = field(default_factory=list)
-    values: list[Planned] = field(default_factory=list)
+    values: list[PlannedValue] = field(default_factory=list)
     modules: dict[str, str] = field(default_factory=dict)
     """Texts of modules made for this core, by name."""
-    windows: dict[object, Stream] = field(default_factory=dict)
-    copies: dict[str, tuple[Stream, tuple[int, ...]]] = field(default_factory=dict)
+    windows: dict[object, ValueBus] = field(default_factory=dict)
+    copies: dict[str, tuple[ValueBus, tuple[int, ...]]] = field(default_factory=dict)
     """For buses with copies of fields of another bus: that bus, and its fields."""
     codes: dict[str, Codes] = field(default_factory=dict)
     """For buses with pixels that a line codec gave: the bus that has their codes too."""
@@ -235,16 +235,40 @@ class Plan:
         ports: Mapping[str, str],
         cost: Cost | None = None,
     ) -> None:
-        """Add a module that drives `wire`."""
+        """Add a module that drives `wire`.
+
+        Parameters
+        ----------
+        module
+            Name of the module.
+        wire
+            The bus that it drives, from which the name of the instance is made.
+        parameters
+            Its parameters, as numbers or as SystemVerilog.
+        ports
+            What each port is connected to.
+        cost
+            What it needs, by default nothing.
+        """
         texts = {name: str(value) for name, value in parameters.items()}
-        self.items.append(Instance(module, f"u_{wire}", texts, ports, cost or Cost()))
+        self.items.append(ModuleInstance(module, f"u_{wire}", texts, ports, cost or Cost()))
 
     def assign(self, wire: str, value: str) -> None:
         """Add wires."""
         self.items.append(Assignment(wire, value))
 
     def new_path(self, lag: Lag, latency: int, source: str) -> Path:
-        """Begin a path."""
+        """Begin a path.
+
+        Parameters
+        ----------
+        lag
+            Beats behind the input.
+        latency
+            Clocks behind the input at which `source` has the tags.
+        source
+            Wire of the tags at that clock.
+        """
         path = Path(f"path{len(self.paths)}", lag, latency, source)
         self.paths.append(path)
         return path
@@ -257,13 +281,23 @@ class Plan:
         return f"{path.name}_tags[{6 * clocks}+:6]"
 
     def tag(self, path: Path, latency: int, bit: int) -> str:
-        """Text of one tag."""
+        """Text of one tag.
+
+        Parameters
+        ----------
+        path
+            Where the tags are.
+        latency
+            Clocks behind the input of the data that the tag goes with.
+        bit
+            Which tag: 0 is ``valid``, 1 is ``real``, and so on.
+        """
         clocks = latency - path.latency
         assert clocks >= 0
         path.clocks = max(path.clocks, clocks)
         return f"{path.name}_tags[{6 * clocks + bit}]"
 
-    def delayed(self, stream: Stream, latency: int) -> Stream:
+    def delayed(self, stream: ValueBus, latency: int) -> ValueBus:
         """Return the stream at a later clock."""
         clocks = latency - stream.latency
         if clocks == 0:
@@ -278,7 +312,7 @@ class Plan:
         )
         return replace(stream, wire=wire, latency=latency)
 
-    def joined(self, streams: Sequence[Stream]) -> list[Stream]:
+    def joined(self, streams: Sequence[ValueBus]) -> list[ValueBus]:
         """Bring streams to the same lag and latency."""
         lag = Lag(
             max(stream.path.lag.lines for stream in streams),
@@ -297,7 +331,7 @@ class Plan:
         latency = max(clocks)
         return [self._brought(stream, path, latency) for stream in streams]
 
-    def _brought(self, stream: Stream, path: Path, latency: int) -> Stream:
+    def _brought(self, stream: ValueBus, path: Path, latency: int) -> ValueBus:
         """Return a stream at the lag and latency of a join."""
         if stream.wire in self.copies and (stream.path.lag, stream.latency) != (path.lag, latency):
             # Copies are made afterwards, so that a field waits only once.
@@ -328,7 +362,7 @@ class Plan:
         )
         return self.new_path(lag, path.latency + 1, wire)
 
-    def _buffered(self, stream: Stream, path: Path, latency: int) -> Stream:
+    def _buffered(self, stream: ValueBus, path: Path, latency: int) -> ValueBus:
         more = (path.lag - stream.path.lag).beats(self.max_width)
         depth = more + max(latency - READ_CLOCKS - stream.latency, 0) + 3
         write, read = self.wire("write", 1), self.wire("read", 1)
@@ -354,22 +388,64 @@ class Plan:
         )
         return replace(stream, wire=wire, path=path, latency=latency)
 
-    def gathered(self, stream: Stream, fields: Sequence[str], channels: int, scale: int) -> Stream:
-        """Return a stream of fields of others, which are of equal format, path and latency."""
+    def gathered(
+        self, stream: ValueBus, fields: Sequence[str], channels: int, scale: int
+    ) -> ValueBus:
+        """Return a stream of fields of others, which are of equal format, path and latency.
+
+        Parameters
+        ----------
+        stream
+            A bus with the format, path and latency of all of them.
+        fields
+            Text of each field, the first for the low bits.
+        channels
+            Channels of a pixel of the result.
+        scale
+            Side of its block of pixels.
+        """
         assert len(fields) == channels * scale**2
         wire = self.wire("fields", len(fields) * stream.width)
         self.assign(wire, "{" + ", ".join(reversed(fields)) + "}" if len(fields) > 1 else fields[0])
         return replace(stream, wire=wire, channels=channels, scale=scale)
 
-    def picked(self, stream: Stream, indices: Sequence[int], channels: int, scale: int) -> Stream:
-        """Return a stream of fields of one other."""
+    def picked(
+        self, stream: ValueBus, indices: Sequence[int], channels: int, scale: int
+    ) -> ValueBus:
+        """Return a stream of fields of one other.
+
+        Parameters
+        ----------
+        stream
+            The other bus.
+        indices
+            Which of its fields, the first for the low bits.
+        channels
+            Channels of a pixel of the result.
+        scale
+            Side of its block of pixels.
+        """
         fields = [stream.field(int(index)) for index in indices]
         result = self.gathered(stream, fields, channels, scale)
         self.copies[result.wire] = (stream, tuple(int(index) for index in indices))
         return result
 
-    def aligned(self, stream: Stream, width: int, shifts: Sequence[int], *, signed: bool) -> Stream:
-        """Append zeros and extend the sign; `shifts` is per channel, or one for all."""
+    def aligned(
+        self, stream: ValueBus, width: int, shifts: Sequence[int], *, signed: bool
+    ) -> ValueBus:
+        """Append zeros and extend the sign; `shifts` is per channel, or one for all.
+
+        Parameters
+        ----------
+        stream
+            The bus.
+        width
+            Bits of a field of the result.
+        shifts
+            Zeros to append, per channel, or one number for all.
+        signed
+            Whether the result is signed.
+        """
         if stream.width == width and not any(shifts):
             return replace(stream, signed=signed)
         wire = self.wire("aligned", stream.fields * width)
@@ -387,40 +463,15 @@ class Plan:
         )
         return replace(stream, wire=wire, width=width, signed=signed)
 
-    def as_signed(self, stream: Stream) -> Stream:
+    def as_signed(self, stream: ValueBus) -> ValueBus:
         """Return the stream with signed fields."""
         if stream.signed:
             return stream
         return self.aligned(stream, stream.width + 1, (0,), signed=True)
 
 
-def per_field(stream: Stream, values: Sequence[int]) -> list[int]:
+def per_field(stream: ValueBus, values: Sequence[int]) -> list[int]:
     """Repeat values given per channel, or one for all, for all pixels of a block."""
     channels = list(values) * (stream.channels if len(values) == 1 else 1)
     assert len(channels) == stream.channels
     return channels * stream.scale**2
-
-
-def packed(values: Sequence[int], width: int) -> str:
-    """Hexadecimal literal of integers of `width` bits each, the first in the low bits."""
-    total = 0
-    mask = (1 << width) - 1
-    for index, value in enumerate(values):
-        assert -(1 << (width - 1)) <= value <= mask, f"{value} does not fit {width} bits"
-        total |= (int(value) & mask) << (index * width)
-    return f"{len(values) * width}'h{total:x}"
-
-
-def signed_literal(value: int, width: int) -> str:
-    """Signed hexadecimal literal."""
-    return f"{width}'sh{value & ((1 << width) - 1):x}"
-
-
-def verilog_bit(flag: bool) -> str:
-    """Literal of one bit."""
-    return "1'b1" if flag else "1'b0"
-
-
-def identifier(text: str) -> str:
-    """Letters, digits and single underscores of a name."""
-    return re.sub(r"_+", "_", re.sub(r"[^A-Za-z0-9]", "_", text)).strip("_")

@@ -13,29 +13,23 @@ from fxp.formats import Format
 from fxp.graph import Node
 from fxp.hls.rtl.adder_graph import MAX_WEIGHT_BITS
 from fxp.hls.rtl.adder_graph_verilog import constant_matrix_module
-from fxp.hls.rtl.planning import (
-    Cost,
-    Plan,
-    Stream,
-    StreamingError,
-    packed,
-    verilog_bit,
-)
+from fxp.hls.rtl.literals import packed, verilog_bit
+from fxp.hls.rtl.planning import CorePlan, Cost, StreamingError, ValueBus
 
 DSP_BITS: Final = (18, 25)
 """Signed operands of the multipliers of the common devices; either may be the weight."""
 
 
 def weighted_sums(
-    plan: Plan,
+    plan: CorePlan,
     node: Node,
-    taps: Stream,
-    source: Stream,
+    taps: ValueBus,
+    source: ValueBus,
     matrix: NDArray[np.int64],
     groups: int,
     bias: NDArray[np.int64] | None,
     bits: int | None = None,
-) -> Stream:
+) -> ValueBus:
     """Add ``matrix @ taps + bias``, group by group, as wide as the proof says.
 
     Parameters
@@ -76,9 +70,9 @@ def weighted_sums(
 
 @dataclass(frozen=True)
 class _Sums:
-    plan: Plan
-    taps: Stream
-    source: Stream
+    plan: CorePlan
+    taps: ValueBus
+    source: ValueBus
     matrix: NDArray[np.int64]
     groups: int
     bias: NDArray[np.int64]
@@ -204,8 +198,16 @@ class _Sums:
         return wire, module.latency
 
 
-def check_multiplier(plan: Plan, first: int, second: int) -> None:
-    """Raise unless two signed operands fit a multiplier of the common devices."""
+def check_multiplier(plan: CorePlan, first: int, second: int) -> None:
+    """Raise unless two signed operands fit a multiplier of the common devices.
+
+    Parameters
+    ----------
+    plan
+        Says what multiplies.
+    first, second
+        Bits of the operands, signs included.
+    """
     small, large = sorted((first, second))
     if plan.multipliers == "dsp" and (small > DSP_BITS[0] or large > DSP_BITS[1]):
         raise StreamingError(

@@ -6,13 +6,24 @@ import textwrap
 from collections.abc import Iterable, Mapping
 
 from fxp.hls.rtl.core import Core
-from fxp.hls.rtl.planning import Assignment, Cost, Instance, Path, Plan, Planned, identifier
+from fxp.hls.rtl.literals import identifier
+from fxp.hls.rtl.planning import Assignment, CorePlan, Cost, ModuleInstance, Path, PlannedValue
 
 INDENT = "  "
 
 
-def render_top(core: Core, plan: Plan, output: Planned) -> str:
-    """Return the SystemVerilog of the top module."""
+def render_top(core: Core, plan: CorePlan, output: PlannedValue) -> str:
+    """Return the SystemVerilog of the top module.
+
+    Parameters
+    ----------
+    core
+        What the core is.
+    plan
+        Its modules and wires.
+    output
+        The value that leaves it.
+    """
     return "\n".join(
         [
             f"// {core.name}: streaming core, emitted by fxp. Do not edit.",
@@ -31,14 +42,24 @@ def render_top(core: Core, plan: Plan, output: Planned) -> str:
     )
 
 
-def end_instances(core: Core, plan: Plan, output: Planned) -> list[Instance]:
-    """Return the modules at both ends of the core."""
+def end_instances(core: Core, plan: CorePlan, output: PlannedValue) -> list[ModuleInstance]:
+    """Return the modules at both ends of the core.
+
+    Parameters
+    ----------
+    core
+        What the core is.
+    plan
+        Its modules and wires.
+    output
+        The value that leaves it.
+    """
     pixel = core.input.channels * core.input.width
     stream = output.stream
     lag = stream.path.lag
     clock = {"clk_i": "aclk", "rst_ni": "aresetn"}
     initial = {"InitialWidth": core.initial_width, "InitialHeight": core.initial_height}
-    registers = Instance(
+    registers = ModuleInstance(
         "fxp_registers",
         "u_registers",
         _texts(
@@ -70,7 +91,7 @@ def end_instances(core: Core, plan: Plan, output: Planned) -> list[Instance]:
         },
         Cost(registers=32 * 5 + 60, adders=3),
     )  # fmt: skip
-    sequencer = Instance(
+    sequencer = ModuleInstance(
         "fxp_sequencer",
         "u_sequencer",
         _texts(
@@ -103,7 +124,7 @@ def end_instances(core: Core, plan: Plan, output: Planned) -> list[Instance]:
     clocks = stream.latency
     depth = fifo_depth(clocks)
     signals = ("tdata", "tvalid", "tready", "tuser", "tlast")
-    blocks = Instance(
+    blocks = ModuleInstance(
         "fxp_output",
         "u_output",
         _texts(
@@ -135,7 +156,7 @@ def end_instances(core: Core, plan: Plan, output: Planned) -> list[Instance]:
         return [registers, sequencer, blocks]
     pixel_bytes = core.output.bytes * core.output.channels
     line = -(-core.max_width // core.scale) * core.scale**3 * pixel_bytes * 8
-    raster = Instance(
+    raster = ModuleInstance(
         "fxp_raster",
         "u_raster",
         _texts({"Scale": core.scale, "Bytes": pixel_bytes, "MaxWidth": core.max_width}),
@@ -227,7 +248,7 @@ def _input(core: Core) -> list[str]:
     return ["", *(INDENT + line for line in lines)]
 
 
-def _wires(plan: Plan) -> list[str]:
+def _wires(plan: CorePlan) -> list[str]:
     lines = [
         f"{INDENT}logic {_range(bits, always=not _is_flag(name))}{name};"
         for name, bits in plan.wires.items()
@@ -245,7 +266,7 @@ def _paths(paths: Iterable[Path]) -> list[str]:
     for path in paths:
         lines.append(f"{INDENT}logic [{6 * (path.clocks + 1) - 1}:0] {path.name}_tags;")
         lines += _instance(
-            Instance(
+            ModuleInstance(
                 "fxp_tags",
                 f"u_{path.name}",
                 {"Clocks": str(path.clocks)},
@@ -260,7 +281,7 @@ def _paths(paths: Iterable[Path]) -> list[str]:
     return lines
 
 
-def _values(plan: Plan) -> list[str]:
+def _values(plan: CorePlan) -> list[str]:
     """Wires by which a test bench finds the values of the graph."""
     lines = ["", f"{INDENT}// The values of the graph, for test benches."]
     unused = []
@@ -284,7 +305,7 @@ def _values(plan: Plan) -> list[str]:
     return [*lines, f"{INDENT}}};"]
 
 
-def value_wires(plan: Plan) -> list[tuple[str, Planned]]:
+def value_wires(plan: CorePlan) -> list[tuple[str, PlannedValue]]:
     """Return the base names of the wires of every value."""
     return [
         (scope_name(index, planned.value), planned) for index, planned in enumerate(plan.values)
@@ -296,10 +317,10 @@ def scope_name(index: int, value: str) -> str:
     return f"v{index}_{identifier(value)}"
 
 
-def _items(plan: Plan) -> list[str]:
+def _items(plan: CorePlan) -> list[str]:
     lines: list[str] = []
     for item in plan.items:
-        if isinstance(item, Instance):
+        if isinstance(item, ModuleInstance):
             lines += _instance(item)
         elif isinstance(item, Assignment):
             lines += [*_wrapped(f"assign {item.wire} = ", item.value, ";")]
@@ -317,7 +338,7 @@ def _wrapped(head: str, value: str, tail: str) -> list[str]:
     )
 
 
-def _instance(item: Instance) -> list[str]:
+def _instance(item: ModuleInstance) -> list[str]:
     lines = [f"{INDENT}{item.module}"]
     if item.parameters:
         lines[0] += " #("
@@ -346,7 +367,7 @@ def _listed(entries: list[str]) -> list[str]:
     return [*lines, INDENT * 2 + current]
 
 
-def _ends(core: Core, plan: Plan, output: Planned) -> list[str]:
+def _ends(core: Core, plan: CorePlan, output: PlannedValue) -> list[str]:
     lines = ["", f"{INDENT}// Registers, input and output."]
     if core.raster:
         bits = 8 * core.output.bytes * core.output.channels * core.scale**2

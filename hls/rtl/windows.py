@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Final
 
 from fxp.graph.ops.line_codec import GROUP, SHIFT_BITS, CodeLayout
-from fxp.hls.rtl.planning import Codes, Cost, Lag, Plan, Stream, verilog_bit
+from fxp.hls.rtl.literals import verilog_bit
+from fxp.hls.rtl.planning import Codes, CorePlan, Cost, Lag, ValueBus
 
 CODEC_CLOCKS: Final = 12
 CODEC_QUEUE: Final = 16
@@ -16,13 +17,27 @@ DECODE_CLOCKS: Final = 2
 
 
 def window(
-    plan: Plan,
-    source: Stream,
+    plan: CorePlan,
+    source: ValueBus,
     kernel: Sequence[int],
     dilation: tuple[int, int],
     padding: tuple[int, int],
-) -> Stream:
-    """Add a window; returns the taps of a kernel, ``channels`` fields of each tap, tap by tap."""
+) -> ValueBus:
+    """Add a window; returns the taps of a kernel, ``channels`` fields of each tap, tap by tap.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    source
+        Pixels, one for each beat.
+    kernel
+        Rows and columns of the kernel.
+    dilation
+        Distance of taps in rows and in columns.
+    padding
+        Rows above and columns to the left of the image that are zero.
+    """
     if tuple(kernel) == (1, 1):
         return source
     key = (source.wire, source.width, tuple(kernel), dilation, padding)
@@ -86,8 +101,18 @@ def window(
     return result
 
 
-def line_codec(plan: Plan, source: Stream, layout: CodeLayout) -> Stream:
-    """Add a line codec; returns pixels as they come back, and keeps their codes for windows."""
+def line_codec(plan: CorePlan, source: ValueBus, layout: CodeLayout) -> ValueBus:
+    """Add a line codec; returns pixels as they come back, and keeps their codes for windows.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    source
+        Pixels, one for each beat.
+    layout
+        Bits of the codes.
+    """
     header_bits = layout.base_bits + SHIFT_BITS
     deltas, headers = source.channels * layout.delta_bits, source.channels * header_bits
     coded = plan.wire("coded", source.bits + deltas + headers)

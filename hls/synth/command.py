@@ -21,7 +21,7 @@ from fxp.hls.rtl.core import Core, Multipliers
 from fxp.hls.synth.harness import ports_of
 from fxp.hls.synth.placement import PLACED_TARGET, Placement, place
 from fxp.hls.synth.synthesis import Synthesis, synthesize
-from fxp.hls.synth.targets import RESOURCE_NAMES, TARGETS, Resources, Target
+from fxp.hls.synth.targets import RESOURCE_NAMES, TARGETS, Resources, SynthesisTarget
 from fxp.hls.synth.tools import SynthesisError
 from fxp.support.files import replace_file
 
@@ -87,7 +87,7 @@ def synth(
         with progress_bar("yosys") as report:
             result = synthesize(
                 folder, core.sources, core.top, device, timeout_s=timeout_s,
-                progress=lambda done, total: report(done, total, f"part {done} of {total}"),
+                progress=report,
             )  # fmt: skip
         figures = figures_of(core, result, device, None)
         if not as_json:
@@ -114,7 +114,7 @@ def synth(
             raise SynthesisError(f"{core.name} does not fit {device.device}: {', '.join(lacking)}")
 
 
-def resource_table(result: Synthesis, device: Target, title: str) -> Table:
+def resource_table(result: Synthesis, device: SynthesisTarget, title: str) -> Table:
     """Return the table of a synthesis: a line for every instance, the sum, and what there is.
 
     Parameters
@@ -154,7 +154,7 @@ def placement_text(placement: Placement) -> str:
 
 
 def figures_of(
-    core: Core, result: Synthesis, device: Target, placement: Placement | None
+    core: Core, result: Synthesis, device: SynthesisTarget, placement: Placement | None
 ) -> dict[str, Any]:
     """Return all figures of a synthesis as data.
 

@@ -26,7 +26,7 @@ _OPERATIONS = {
 
 
 @dataclass(frozen=True)
-class Port:
+class ModulePort:
     """A port of a module.
 
     Parameters
@@ -46,7 +46,7 @@ class Port:
 
 def ports_of(
     text: str, module: str, parameters: Mapping[str, int | str] | None = None
-) -> tuple[Port, ...]:
+) -> tuple[ModulePort, ...]:
     """Return the ports of a module, one port per line of its text.
 
     Parameters
@@ -71,7 +71,7 @@ def ports_of(
         raise ArgumentError(f"no ports of a module {module} found")
     values = dict(parameters or {})
     return tuple(
-        Port(name, _evaluate(last or "0", values) + 1, direction == "output")
+        ModulePort(name, _evaluate(last or "0", values) + 1, direction == "output")
         for direction, last, name in matches
     )
 
@@ -91,11 +91,20 @@ def _evaluate(expression: str, values: Mapping[str, int | str]) -> int:
     return value(ast.parse(expression.strip(), mode="eval").body)
 
 
-def harness(module: str, ports: Sequence[Port], parameters: Mapping[str, int | str]) -> str:
+def harness(module: str, ports: Sequence[ModulePort], parameters: Mapping[str, int | str]) -> str:
     """Write the module ``harness``, with a clock, a reset and two data pins, around a module.
 
     A shift register feeds the inputs; the outputs are registered and folded into a signature that
     is shifted out, so that nothing is optimized away.
+
+    Parameters
+    ----------
+    module
+        Name of the module.
+    ports
+        All its ports.
+    parameters
+        Its parameters: numbers, or SystemVerilog expressions.
     """
     inputs = [port for port in ports if not port.output and port.name not in CLOCKS + RESETS]
     outputs = [port for port in ports if port.output]

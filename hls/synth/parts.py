@@ -13,17 +13,28 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from fxp.hls.synth.tools import run_tool
-
-Progress = Callable[[int, int], None]
-"""Told how many parts are finished, of how many."""
+from fxp.hls.synth.tools import run_synthesis_tool
+from fxp.support.processes import ChildProcesses
+from fxp.support.progress import Progress
 
 _SMALL_BYTES = 1 << 16
 """Parts of less text than this share a run of yosys, as it takes a second to start."""
 
 
 def elaborate(folder: Path, sources: Sequence[str], top: str, timeout_s: float) -> dict[str, str]:
-    """Read a design; return what module each instance in its top is of, as yosys calls it."""
+    """Read a design; return what module each instance in its top is of, as yosys calls it.
+
+    Parameters
+    ----------
+    folder
+        Where the sources are; the elaborated design is written there.
+    sources
+        SystemVerilog files, relative to the folder.
+    top
+        Name of the top module.
+    timeout_s
+        Time limit in seconds.
+    """
     lines = [
         *(f"read_verilog -sv {source}" for source in sources),
         f"hierarchy -top {top}",
@@ -76,7 +87,7 @@ def synthesize_parts(
     timeout_s
         Time limit in seconds of each run.
     progress
-        Told about finished runs.
+        Told how many runs of yosys are finished, of how many.
 
     Returns
     -------
@@ -100,29 +111,38 @@ def synthesize_parts(
     batches.append([name for name in everything if sizes[name] < _SMALL_BYTES])
     batches = [batch for batch in batches if batch]
 
-    def work(index: int) -> None:
+    def work(index: int, children: ChildProcesses) -> None:
         lines = []
         for name in batches[index]:
             file = everything[name]
             lines += ["design -reset", f"read_rtlil {file}.il", *commands(name),
                       f"tee -q -o {file}.json stat -json"]  # fmt: skip
-        _run(folder, f"synthesis{index}.ys", lines, timeout_s)
+        _run(folder, f"synthesis{index}.ys", lines, timeout_s, children)
 
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
-        running = [pool.submit(work, index) for index in range(len(batches))]
+    # After an error, or when this process is told to end, the children end before the pool is
+    # waited for.
+    with ThreadPoolExecutor(max_workers=jobs) as pool, ChildProcesses() as children:
+        running = [pool.submit(work, index, children) for index in range(len(batches))]
         try:
             for finished, item in enumerate(as_completed(running), start=1):
                 item.result()
                 if progress is not None:
-                    progress(finished, len(batches))
+                    progress(finished, len(batches), f"part {finished} of {len(batches)}")
         except BaseException:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)
             raise
 
     counts = {name: _read(folder / f"{file}.json") for name, file in files.items()}
     return counts, _read(folder / "own.json")
 
 
-def _run(folder: Path, script: str, lines: Sequence[str], timeout_s: float) -> None:
+def _run(
+    folder: Path,
+    script: str,
+    lines: Sequence[str],
+    timeout_s: float,
+    children: ChildProcesses | None = None,
+) -> None:
     (folder / script).write_text("\n".join([*lines, ""]), encoding="utf-8")
-    run_tool("yosys", ["-q", "-s", script], folder, timeout_s, log=f"{Path(script).stem}.log")
+    log = f"{Path(script).stem}.log"
+    run_synthesis_tool("yosys", ["-q", "-s", script], folder, timeout_s, log=log, children=children)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fxp.hls.synth.harness import Port, harness
+from fxp.hls.synth.harness import ModulePort, harness
 from fxp.hls.synth.multiplier_registers import (
     INSIDE_NS,
     MULTIPLIER,
@@ -17,7 +17,7 @@ from fxp.hls.synth.multiplier_registers import (
 )
 from fxp.hls.synth.synthesis import synthesize
 from fxp.hls.synth.targets import TARGETS
-from fxp.hls.synth.tools import SynthesisError, run_tool
+from fxp.hls.synth.tools import SynthesisError, run_synthesis_tool
 
 PLACED_TARGET = "ecp5-85k"
 """The only target with open placement and routing."""
@@ -59,7 +59,7 @@ def place(
     folder: Path,
     sources: Sequence[str],
     module: str,
-    ports: Sequence[Port],
+    ports: Sequence[ModulePort],
     *,
     parameters: Mapping[str, int | str] | None = None,
     speed: int = 8,
@@ -121,7 +121,7 @@ def place(
                      "--freq", str(megahertz), "--seed", str(number), "--json", netlist.name,
                      "--report", "timing.json", "--lpf-allow-unconstrained",
                      "--timing-allow-fail"]  # fmt: skip
-        run_tool("nextpnr-ecp5", arguments, folder, timeout_s)
+        run_synthesis_tool("nextpnr-ecp5", arguments, folder, timeout_s)
         report = json.loads((folder / "timing.json").read_text(encoding="utf-8"))
         result = _placement(report, speed, number, round(time.monotonic() - start, 1))
         if registered_on_both_sides(flat) and result.megahertz > 1000 / INSIDE_NS[speed]:

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fxp.hls.synth.parts import Progress, elaborate, module_key, synthesize_parts
-from fxp.hls.synth.targets import Resources, Target
-from fxp.hls.synth.tools import SynthesisError, run_tool
+from fxp.hls.synth.parts import elaborate, module_key, synthesize_parts
+from fxp.hls.synth.targets import Resources, SynthesisTarget
+from fxp.hls.synth.tools import SynthesisError, run_synthesis_tool
+from fxp.support.progress import Progress
 
 _DISTRIBUTED_ROWS = 256
 
 
 @dataclass(frozen=True)
-class Instance:
+class InstanceResources:
     """An instance in the top module.
 
     Parameters
@@ -56,7 +57,7 @@ class Synthesis:
 
     top: str
     target: str
-    instances: tuple[Instance, ...]
+    instances: tuple[InstanceResources, ...]
     total: Resources
     seconds: float
 
@@ -65,7 +66,7 @@ def synthesize(
     folder: Path,
     sources: Sequence[str],
     top: str,
-    target: Target,
+    target: SynthesisTarget,
     *,
     netlist: str | None = None,
     jobs: int | None = None,
@@ -92,7 +93,7 @@ def synthesize(
     timeout_s
         Time limit in seconds of each run.
     progress
-        Told how many runs are finished, of how many.
+        Told how many runs of yosys are finished, of how many.
 
     Raises
     ------
@@ -102,7 +103,7 @@ def synthesize(
     start = time.monotonic()
     if netlist:
         counts = _flat(folder, sources, top, target, netlist, timeout_s)
-        instances = (Instance("", top, _own(counts, top, target, ())),)
+        instances = (InstanceResources("", top, _own(counts, top, target, ())),)
     else:
         kinds = elaborate(folder, sources, top, timeout_s)
         parts = tuple(dict.fromkeys(kinds.values()))
@@ -113,15 +114,23 @@ def synthesize(
         used = {kind: _total(module_key(kind, modules), modules, target, {})
                 for kind, modules in found.items()}  # fmt: skip
         instances = (
-            *(Instance(name, _module_name(kind), used[kind]) for name, kind in kinds.items()),
-            Instance("", top, _own(own, top, target, parts)),
+            *(
+                InstanceResources(name, _module_name(kind), used[kind])
+                for name, kind in kinds.items()
+            ),
+            InstanceResources("", top, _own(own, top, target, parts)),
         )
     total = sum((item.resources for item in instances), Resources())
     return Synthesis(top, target.name, instances, total, round(time.monotonic() - start, 1))
 
 
 def _flat(
-    folder: Path, sources: Sequence[str], top: str, target: Target, netlist: str, timeout_s: float
+    folder: Path,
+    sources: Sequence[str],
+    top: str,
+    target: SynthesisTarget,
+    netlist: str,
+    timeout_s: float,
 ) -> Mapping[str, Any]:
     """Synthesize everything into one module and return its numbers of cells."""
     lines = [
@@ -132,11 +141,11 @@ def _flat(
         "",
     ]
     (folder / "synthesis.ys").write_text("\n".join(lines), encoding="utf-8")
-    run_tool("yosys", ["-q", "-s", "synthesis.ys"], folder, timeout_s)
+    run_synthesis_tool("yosys", ["-q", "-s", "synthesis.ys"], folder, timeout_s)
     return json.loads((folder / "resources.json").read_text(encoding="utf-8"))["modules"]
 
 
-def _commands(target: Target, top: str, *, flat: bool = False) -> list[str]:
+def _commands(target: SynthesisTarget, top: str, *, flat: bool = False) -> list[str]:
     if target.family.startswith("synth_xilinx"):
         command = f"{target.family}{' -flatten' if flat else ''} -top {top}"
         # The description of distributed memories of UltraScale devices has one of 65536 rows by
@@ -149,7 +158,9 @@ def _commands(target: Target, top: str, *, flat: bool = False) -> list[str]:
     return [f"{target.family}{'' if flat else ' -noflatten'} -top {top}"]
 
 
-def _own(modules: Mapping[str, Any], top: str, target: Target, parts: Sequence[str]) -> Resources:
+def _own(
+    modules: Mapping[str, Any], top: str, target: SynthesisTarget, parts: Sequence[str]
+) -> Resources:
     """Return the resources of the logic in the top itself."""
     counts = modules[module_key(top, modules)]["num_cells_by_type"]
     return sum((_cell(kind, target) * count for kind, count in counts.items()
@@ -157,7 +168,7 @@ def _own(modules: Mapping[str, Any], top: str, target: Target, parts: Sequence[s
 
 
 def _total(
-    module: str, modules: Mapping[str, Any], target: Target, known: dict[str, Resources]
+    module: str, modules: Mapping[str, Any], target: SynthesisTarget, known: dict[str, Resources]
 ) -> Resources:
     """Return the resources of a module with everything inside it."""
     if module not in known:
@@ -172,7 +183,7 @@ def _total(
     return known[module]
 
 
-def _cell(kind: str, target: Target) -> Resources:
+def _cell(kind: str, target: SynthesisTarget) -> Resources:
     if kind not in target.cells:
         raise SynthesisError(f"yosys made a cell {kind}, which is not known for {target.name}")
     return target.cells[kind] or Resources()

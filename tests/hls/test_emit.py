@@ -12,16 +12,18 @@ import pytest
 import streaming_graphs as graphs
 from streaming_graphs import GraphBuilder
 
-from fxp.formats import Format
+from fxp.formats import Format, FormatError
 from fxp.graph import Graph, Node, State, Value, ops
 from fxp.graph.extents import Extent
 from fxp.hls import Core, emit_rtl
 from fxp.hls.rtl import emit
 from fxp.hls.rtl.data_sheet import core_cost
 from fxp.hls.rtl.emit import plan_graph
-from fxp.hls.rtl.planning import Instance, StreamingError
+from fxp.hls.rtl.planning import ModuleInstance, StreamingError
+from fxp.model import FixedModel
 from fxp.models import sr
 from fxp.rtl_sim.simulators import find_simulator
+from fxp.store import save_graph
 
 SHAPES = {
     "kimsr": graphs.kimsr_shaped,
@@ -61,7 +63,7 @@ def test_lags_and_latencies_of_kimsr():
 
 def test_line_memories_are_the_windows_lines_and_a_copied_value_waits_once():
     plan, _ = plan_graph(graphs.kimsr_shaped(4), max_width=1920)
-    instances = [item for item in plan.items if isinstance(item, Instance)]
+    instances = [item for item in plan.items if isinstance(item, ModuleInstance)]
     windows = [item.cost.memory_bits for item in instances if item.module == "fxp_window"]
     assert windows == [2 * 1920 * 8, 0, 0, 2 * 1920 * 4 * 10, 2 * 1920 * 2 * 10]
     buffers = [item for item in instances if item.module == "fxp_lag_buffer"]
@@ -85,7 +87,9 @@ def test_joins_of_lags_that_no_operand_has_wait_for_both():
     plan, _ = plan_graph(graphs.branches(), max_width=40)
     value = next(p for p in plan.values if p.value == "difference")
     assert (value.stream.path.lag.lines, value.stream.path.lag.pixels) == (2, 3)
-    assert sum(isinstance(i, Instance) and i.module == "fxp_tag_delay" for i in plan.items) == 1
+    assert (
+        sum(isinstance(i, ModuleInstance) and i.module == "fxp_tag_delay" for i in plan.items) == 1
+    )
 
 
 def test_a_window_read_twice_exists_once():
@@ -94,14 +98,14 @@ def test_a_window_read_twice_exists_once():
     second = b.conv(3, source="image", target=Format(8, 4))
     b.add(ops.Concat(), first, second)
     plan, _ = plan_graph(b.graph(), max_width=16)
-    assert sum(isinstance(i, Instance) and i.module == "fxp_window" for i in plan.items) == 1
+    assert sum(isinstance(i, ModuleInstance) and i.module == "fxp_window" for i in plan.items) == 1
 
 
 def test_exact_results_need_no_rounding_hardware():
     b = GraphBuilder("exact")
     b.conv(2)
     plan, output = plan_graph(b.graph(), max_width=16)
-    modules = [item.module for item in plan.items if isinstance(item, Instance)]
+    modules = [item.module for item in plan.items if isinstance(item, ModuleInstance)]
     assert modules == ["fxp_window", "fxp_dot"]
     accumulator = b.graph().nodes[0].accumulator
     assert accumulator is not None
@@ -111,7 +115,7 @@ def test_exact_results_need_no_rounding_hardware():
 def test_folding_divides_the_multipliers():
     def multipliers(fold: int) -> int:
         plan, _ = plan_graph(graphs.kimsr_shaped(8), max_width=16, fold=fold)
-        return sum(item.cost.multipliers for item in plan.items if isinstance(item, Instance))
+        return sum(item.cost.multipliers for item in plan.items if isinstance(item, ModuleInstance))
 
     assert multipliers(3) < multipliers(1) / 2.5
     assert multipliers(9) < multipliers(1) / 5
@@ -120,7 +124,7 @@ def test_folding_divides_the_multipliers():
 @pytest.mark.parametrize("shape", SHAPES)
 def test_shared_adders_replace_all_multipliers(shape):
     plan, _ = plan_graph(SHAPES[shape](), max_width=16, multipliers="shift_add")
-    instances = [item for item in plan.items if isinstance(item, Instance)]
+    instances = [item for item in plan.items if isinstance(item, ModuleInstance)]
     assert not any(item.cost.multipliers for item in instances)
     multiplying = {"fxp_dot", "fxp_dot_folded", "fxp_prelu"}
     assert multiplying.isdisjoint(item.module for item in instances)
@@ -251,9 +255,20 @@ def test_a_folder_is_complete_and_the_same_each_time(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
-def test_a_file_name_is_no_model(tmp_path):
-    with pytest.raises(StreamingError, match=r"not str; load a file with fxp\.load"):
-        emit_rtl("model.fxp", tmp_path / "core", max_width=32)  # type: ignore[arg-type]
+def test_a_model_is_given_as_itself_its_graph_or_its_file(tmp_path):
+    graph = graphs.shuffled()
+    save_graph(graph, tmp_path / "model.fxp")
+    for number, model in enumerate((graph, FixedModel(graph), tmp_path / "model.fxp")):
+        emit_rtl(model, tmp_path / str(number), max_width=32)
+    assert contents(tmp_path / "0")
+    assert contents(tmp_path / "0") == contents(tmp_path / "1") == contents(tmp_path / "2")
+
+
+def test_other_things_are_no_model(tmp_path):
+    with pytest.raises(TypeError, match=r"a FixedModel, its Graph, or the path of a \.fxp file"):
+        emit_rtl(3, tmp_path / "core", max_width=32)  # type: ignore[arg-type]
+    with pytest.raises(FormatError, match=r"model\.fxp: cannot be read"):
+        emit_rtl(tmp_path / "model.fxp", tmp_path / "core", max_width=32)
     assert contents(tmp_path) == {}
 
 

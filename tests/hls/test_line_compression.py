@@ -16,7 +16,7 @@ from fxp.formats import Format
 from fxp.graph import ops
 from fxp.hls.line_compression import LEAST_BITS, lines_of
 from fxp.hls.rtl.emit import plan_graph
-from fxp.hls.rtl.planning import Instance, Lag
+from fxp.hls.rtl.planning import Lag, ModuleInstance
 from fxp.model import FixedModel
 from fxp.models import sr
 from fxp.rtl_sim.simulators import find_simulator
@@ -32,7 +32,7 @@ def memory(model: FixedModel, *modules: str, width: int = 1920) -> int:
     return sum(
         item.cost.memory_bits
         for item in plan.items
-        if isinstance(item, Instance) and item.module in modules
+        if isinstance(item, ModuleInstance) and item.module in modules
     )
 
 
@@ -83,7 +83,7 @@ def test_small_and_narrow_lines_stay_as_they_are():
 def test_lines_are_those_of_the_window(kernel, stride):
     graph = graphs.fsrcnn_shaped(stride, kernel)
     plan, _ = plan_graph(graph, max_width=10)
-    windows = [i for i in plan.items if isinstance(i, Instance) and i.module == "fxp_window"]
+    windows = [i for i in plan.items if isinstance(i, ModuleInstance) and i.module == "fxp_window"]
     lines = [lines_of(graph, node) for node in graph.nodes if node.op.name.startswith("conv")]
     assert [n for n in lines if n] == [int(w.parameters["KernelRows"]) - 1 for w in windows]
 

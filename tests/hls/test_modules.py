@@ -10,7 +10,7 @@ from module_bench import Offers, join_fields, simulate, split_fields
 
 from fxp.formats import Format, Overflow, requantize
 from fxp.hls.rtl.layers import NEVER, OVERFLOWS, ROUNDINGS
-from fxp.hls.rtl.planning import packed
+from fxp.hls.rtl.literals import packed
 
 VALID, REAL, FIRST_ROW, LAST_ROW, FIRST_COLUMN, LAST_COLUMN = (1 << bit for bit in range(6))
 

@@ -10,7 +10,7 @@ from module_bench import simulate
 
 from fxp.hls.synth import TARGETS, synthesize
 from fxp.hls.synth.multiplier_registers import pack_multiplier_registers
-from fxp.hls.synth.tools import run_tool
+from fxp.hls.synth.tools import run_synthesis_tool
 
 # Two that can be packed: one with a factor that others read as well, one with a constant. One whose
 # product waits; one with a reset before it; one whose product is read twice; one without registers.
@@ -112,7 +112,7 @@ def test_packed_netlists_do_the_same(tmp_path: Path):
         "read_verilog -overwrite +/lattice/cells_sim_ecp5.v", "hierarchy -top products", "proc",
         "flatten", "clean", "rename products denser", "write_verilog -noattr denser.sv",
     ]  # fmt: skip
-    run_tool("yosys", ["-q", "-p", "; ".join(script)], tmp_path, 600)
+    run_synthesis_tool("yosys", ["-q", "-p", "; ".join(script)], tmp_path, 600)
     random = np.random.default_rng(1)
     clocks = 400
     inputs = {

@@ -17,7 +17,7 @@ from fxp.graph.extents import Extent
 from fxp.hls.rtl.adder_graph_verilog import constant_matrix_module
 from fxp.hls.synth import TARGETS, Resources, SynthesisError, place, synthesize, tools
 from fxp.hls.synth.command import placement_text, resource_table
-from fxp.hls.synth.harness import Port, harness, ports_of
+from fxp.hls.synth.harness import ModulePort, harness, ports_of
 from fxp.hls.synth.multiplier_registers import INSIDE_NS
 from fxp.hls.synth.targets import RESOURCE_NAMES
 
@@ -148,10 +148,10 @@ def test_lacking_names_every_kind():
 def test_ports_and_harness():
     ports = ports_of(MULTIPLY, "multiply", {"Width": 5})
     assert ports == (
-        Port("clk_i", 1, False),
-        Port("a_i", 5, False),
-        Port("b_i", 5, False),
-        Port("product_o", 10, True),
+        ModulePort("clk_i", 1, False),
+        ModulePort("a_i", 5, False),
+        ModulePort("b_i", 5, False),
+        ModulePort("product_o", 10, True),
     )
     text = harness("multiply", ports, {"Width": 5})
     assert ".Width(5)" in text

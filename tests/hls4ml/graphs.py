@@ -16,7 +16,7 @@ from fxp.formats import Overflow
 from fxp.graph import Graph, Node
 from fxp.graph.ops import GraphError
 from fxp.hls.hls4ml_export import ExportError
-from fxp.hls.hls4ml_export.lowering import SUPPORTED, lower
+from fxp.hls.hls4ml_export.lowering import SUPPORTED, lower_to_layers
 from fxp.model import FixedModel
 
 SIZE = (6, 8)
@@ -72,7 +72,7 @@ def case_graphs(seed: int) -> list[Graph]:
             continue
         graph = exact_modes(build(case, choices, size=SIZE, pattern="random").graph)
         try:
-            lower(graph, graph.concrete_shapes(SIZES))
+            lower_to_layers(graph, graph.concrete_shapes(SIZES))
         except (ExportError, GraphError):
             continue
         found.append(graph)
@@ -105,7 +105,7 @@ def random_graph(seed: int, nodes: int = 5) -> Graph:
                     tuple(item for item in builder.constants if item.name in read),
                 )
             )
-            lower(graph, graph.concrete_shapes(SIZES))
+            lower_to_layers(graph, graph.concrete_shapes(SIZES))
         except (ExportError, GraphError):
             continue
         if len(graph.nodes) >= 3:

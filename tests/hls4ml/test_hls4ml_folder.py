@@ -76,8 +76,8 @@ def test_arguments_are_refused(options, message, tmp_path):
 
 
 def test_other_things_than_models_are_refused(tmp_path):
-    with pytest.raises(TypeError, match="takes a FixedModel or its Graph, not str"):
-        hls.export("kimsr.fxp", tmp_path / "p")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"or the path of a \.fxp file, not int"):
+        hls.export(3, tmp_path / "p")  # type: ignore[arg-type]
 
 
 def test_sizes_of_integer_kinds(tmp_path):

@@ -58,6 +58,6 @@ def test_demo_notices_a_wrong_engine(
         return result
 
     monkeypatch.setattr(Engine, "run", wrong)
-    assert main(["demo", "--out", str(tmp_path / "out")]) == 1
+    assert main(["demo", "--out", str(tmp_path / "out")]) == 70
     assert "differ" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -8,7 +8,7 @@ from fxp.formats import Format, Quantization
 from fxp.graph import Graph, Node, Value
 from fxp.graph.extents import Extent
 from fxp.graph.ops import Relu
-from fxp.hls.rtl.core import Core, Port, Tap
+from fxp.hls.rtl.core import Core, StreamPort, Tap
 from fxp.model import FixedModel
 
 PIXEL = Format(8, 8, signed=False)
@@ -27,8 +27,8 @@ def write_core(folder: Path, fault: int = 0) -> Path:
     text = SOURCE.read_text().replace("parameter FAULT = 0", f"parameter FAULT = {fault}")
     (folder / SOURCE.name).write_text(text)
 
-    def port(name: str) -> Port:
-        return Port(name, 1, 8, 8, False, 1)
+    def port(name: str) -> StreamPort:
+        return StreamPort(name, 1, 8, 8, False, 1)
 
     def tap(name: str) -> Tap:
         return Tap(name, name, 1, 8, 8, False, 1)

@@ -8,7 +8,7 @@ from benchmarks import rtl
 from fxp.hls import Core, emit_rtl
 from fxp.models import sr
 from fxp.rtl_sim import FrameResult
-from fxp.rtl_sim.differences import Difference
+from fxp.rtl_sim.differences import CoreDifference
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_the_page(core):
         "| The same, seconds of processor time | 47 | 46 |",
     ):
         assert row in body
-    wrong = Difference("clamp", "expected 1, got 2", 0, 0, 3, 4, 1, 2)
+    wrong = CoreDifference("clamp", "expected 1, got 2", 0, 0, 3, 4, 1, 2)
     differs = rtl.Measurement("dsp", _result(core, wrong), resources, 47.0)
     assert "NO: clamp: frame 0, channel 0, row 3, column 4" in rtl.page([differs], 1920)
 
