@@ -1,4 +1,8 @@
-"""Emitting hardware: hls4ml projects and SystemVerilog cores; the names load on first use."""
+"""Hardware of a quantized model that computes the same integers as the engine.
+
+`emit_rtl` writes a streaming core in SystemVerilog, `export` a verified hls4ml project. Both take a
+model, its graph or the path of its ``.fxp`` file. The names load on first use.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fxp.hls.hls4ml_export import HlsProject, export, verify
+    from fxp.hls.hls4ml_export import (
+        ExportError,
+        HlsError,
+        HlsProject,
+        Verification,
+        VerificationError,
+        export,
+        verify,
+    )
     from fxp.hls.line_compression import compress_lines
     from fxp.hls.rtl.core import Core, StreamPort, Tap
     from fxp.hls.rtl.emit import emit_rtl
@@ -14,10 +26,14 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Core": "fxp.hls.rtl.core",
+    "ExportError": "fxp.hls.hls4ml_export",
+    "HlsError": "fxp.hls.hls4ml_export",
     "HlsProject": "fxp.hls.hls4ml_export",
     "StreamPort": "fxp.hls.rtl.core",
     "StreamingError": "fxp.hls.rtl.planning",
     "Tap": "fxp.hls.rtl.core",
+    "Verification": "fxp.hls.hls4ml_export",
+    "VerificationError": "fxp.hls.hls4ml_export",
     "compress_lines": "fxp.hls.line_compression",
     "emit_rtl": "fxp.hls.rtl.emit",
     "export": "fxp.hls.hls4ml_export",
@@ -26,10 +42,14 @@ _HOMES = {
 
 __all__ = [
     "Core",
+    "ExportError",
+    "HlsError",
     "HlsProject",
     "StreamPort",
     "StreamingError",
     "Tap",
+    "Verification",
+    "VerificationError",
     "compress_lines",
     "emit_rtl",
     "export",
@@ -40,7 +60,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import the module that defines a public name (PEP 562)."""
     if name not in _HOMES:
-        raise AttributeError(f"module 'hls' has no attribute {name!r}")
+        raise AttributeError(f"module 'fxp.hls' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
 
 

@@ -98,8 +98,8 @@ def verify(
     model
         The model it was exported from, its graph, or the path of its ``.fxp`` file.
     images
-        Real values as the model takes them, a batch or one image; a tuple of them if the model has
-        several inputs.
+        Real values as the model takes them, a batch ``(N, C, H, W)`` or one image ``(C, H, W)``;
+        a tuple of them if the model has several inputs.
     progress
         Told before g++ runs, and before the comparison.
 

@@ -12,6 +12,7 @@ import pytest
 import streaming_graphs as graphs
 from streaming_graphs import GraphBuilder
 
+import fxp
 from fxp.formats import Format, FormatError
 from fxp.graph import Graph, Node, State, Value, ops
 from fxp.graph.extents import Extent
@@ -367,3 +368,11 @@ def test_icarus_compiles(style, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert "error" not in result.stderr
+
+
+@pytest.mark.parametrize("room", ["hls", "rtl_sim"])
+def test_every_public_name_loads(room):
+    module = getattr(fxp, room)
+    assert [name for name in module.__all__ if getattr(module, name, None) is None] == []
+    with pytest.raises(AttributeError, match=rf"module 'fxp\.{room}' has no attribute 'nothing'"):
+        _ = module.nothing
