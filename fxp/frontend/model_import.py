@@ -15,6 +15,7 @@ from fxp.frontend.convert import CONVERTERS, convert
 from fxp.frontend.errors import FrontendError
 from fxp.frontend.fold_batch_norm import fold_batch_norm
 from fxp.frontend.fold_padding import fold_padding
+from fxp.frontend.name_outputs import name_outputs
 from fxp.frontend.remove_identities import remove_identities
 from fxp.frontend.trace import check_examples, check_model, trace
 from fxp.graph import Graph
@@ -35,7 +36,8 @@ def from_torch(
 
     Heights and widths of images stay free where the model allows it; they are called ``H`` and
     ``W``, those of further images ``H2``, ``W2`` and so on. If the model needs fixed sizes, the
-    sizes of the examples are fixed. The graph is run against the model on random inputs, at the
+    sizes of the examples are fixed. Outputs that the model returns in a dictionary have its keys as
+    names. The graph is run against the model on random inputs, at the
     sizes of the examples and at some others. Threads may call this; they wait for each other.
 
     Parameters
@@ -67,22 +69,28 @@ def from_torch(
     Warns
     -----
     UserWarning
-        If the sizes had to be fixed because a conversion with free sizes failed.
+        If the sizes are fixed, because a conversion with free sizes failed or the model's own code
+        compares them; the message says where.
     """
     check_model(model)
     examples = check_examples(example_inputs)
     graph_name = clean_name(name or type(model).__name__)
 
+    branches: dict[str, None] = {}
+
     def attempt(free_sizes: bool) -> Graph:
         traced = trace(model, examples, free_sizes=free_sizes, known=CONVERTERS)
+        branches.update(dict.fromkeys(traced.size_branches))
         graph, lowest = convert(traced, graph_name, states)
         graph = fold_padding(fold_batch_norm(remove_identities(graph)))
         compare_sizes(graph, model, examples, states, lowest)
-        return graph
+        fed = {result for _, result in states}
+        names = [name for place, name in enumerate(traced.output_names) if place not in fed]
+        return name_outputs(graph, names)
 
     with _TRACING:
         try:
-            return attempt(free_sizes=True)
+            graph, reason = attempt(free_sizes=True), ""
         except FrontendError as error:
             if not error.size_dependent:
                 raise
@@ -91,11 +99,20 @@ def from_torch(
             except FrontendError as fixed:
                 # With fixed sizes another rule may be broken first; that has to go in any case.
                 raise fixed from error
-            reason = str(error)
-    sizes = ", ".join(str(value) for value in graph.inputs)
-    warnings.warn(
-        f"the image sizes are fixed to those of the examples ({sizes}), because with free "
-        f"sizes the conversion fails: {reason}",
-        stacklevel=2,
-    )
+            reason = f"with free sizes the conversion fails: {error}"
+    where = ", ".join(branches)
+    if not reason and where and _fixed_images(graph):
+        reason = "the model itself compares the image size; let it compute alike for every size"
+    if reason:
+        sizes = ", ".join(str(value) for value in graph.inputs)
+        warnings.warn(
+            f"the image sizes are fixed to those of the examples ({sizes}), because "
+            f"{reason}{f' ({graph.name} compares a size at {where})' if where else ''}",
+            stacklevel=2,
+        )
     return graph
+
+
+def _fixed_images(graph: Graph) -> bool:
+    """Whether an image input has a height or width that is not free."""
+    return any(isinstance(size, int) for value in graph.inputs for size in value.shape[1:])

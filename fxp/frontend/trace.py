@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 import torch
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Node as FxNode
+from torch.utils import _pytree
 
 from fxp.frontend.errors import FrontendError
 from fxp.graph.extents import Dimension, Extent
 
 Size = int | torch.SymInt
+_TORCH: Final = Path(torch.__file__).parent
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,10 @@ class Trace:
         Height and width symbols of torch, as text, with their example sizes.
     lowest
         Smallest size of each symbol that keeps to the traced path.
+    output_names
+        For every output its key in the dictionary that the model returns, else None.
+    size_branches
+        Where the model's own code compares an image size, as file and line.
     """
 
     nodes: tuple[FxNode, ...]
@@ -42,6 +50,8 @@ class Trace:
     outputs: tuple[object, ...]
     sizes: dict[str, int]
     lowest: dict[str, int]
+    output_names: tuple[str | None, ...]
+    size_branches: tuple[str, ...]
 
 
 def check_model(model: torch.nn.Module) -> None:
@@ -185,7 +195,37 @@ def _read(program: ExportedProgram, examples: tuple[torch.Tensor, ...]) -> Trace
     (returned,) = program.graph.output_node().args
     assert isinstance(returned, Sequence)
     lowest = {str(symbol): int(r.lower) for symbol, r in program.range_constraints.items()}
-    return Trace(nodes, constants, tuple(inputs), tuple(returned), sizes, lowest)
+    names = _output_names(program)
+    return Trace(
+        nodes, constants, tuple(inputs), tuple(returned), sizes, lowest, names, _branches(inputs)
+    )
+
+
+def _output_names(program: ExportedProgram) -> tuple[str | None, ...]:
+    """Name outputs by their place in what the model returns, as far as it has keys."""
+    spec = program.call_spec.out_spec
+    assert spec is not None
+    returned = _pytree.tree_unflatten(list(range(spec.num_leaves)), spec)
+    names = []
+    for path, _ in _pytree.tree_flatten_with_path(returned)[0]:
+        keys = [key.key if isinstance(key, _pytree.MappingKey) else key.idx for key in path
+                if isinstance(key, _pytree.MappingKey | _pytree.SequenceKey)]  # fmt: skip
+        keyed = any(isinstance(key, _pytree.MappingKey) for key in path)
+        names.append("_".join(map(str, keys)) if keyed else None)
+    return tuple(names)
+
+
+def _branches(inputs: Sequence[FxNode]) -> tuple[str, ...]:
+    """Where the model itself, and not an op of torch, asked for the value of a free size."""
+    found: dict[str, None] = {}
+    for node in inputs:
+        environment = getattr(node.meta["val"], "fake_mode", None)
+        environment = getattr(environment, "shape_env", None)
+        for guard in getattr(environment, "guards", ()):
+            frame = getattr(guard.sloc, "framework_loc", None)
+            if frame is not None and not Path(frame.filename).is_relative_to(_TORCH):
+                found[f"{frame.filename}:{frame.lineno} in {frame.name}"] = None
+    return tuple(found)
 
 
 class Symbols:

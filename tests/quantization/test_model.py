@@ -15,8 +15,8 @@ from small_graphs import BYTE
 from torch import nn
 
 import fxp
-from fxp.formats import Format, FormatError, Quantization
-from fxp.graph.ops import Relu
+from fxp.formats import Format, FormatError, Overflow, Quantization
+from fxp.graph.ops import Clamp, Relu
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +138,53 @@ def test_clip_rates_by_hand():
     assert model.clipped(values) == {"x": 0.5, "y": 0.5}
     assert model.clipped(np.zeros((2, 2))) == {"x": 0.0, "y": 0.0}
     assert model.clipped(np.stack([values, np.zeros((2, 2))])[:, None]) == {"x": 0.25, "y": 0.25}
+
+
+def test_clipping_by_one_step_is_told_apart_in_inputs():
+    model = clipping_model()
+    low, high = model.graph.inputs[0].format.min_raw, model.graph.inputs[0].format.max_raw
+    step = model.graph.inputs[0].format.step
+    # In steps: the ends themselves, one beyond, half a step less than two beyond, and two beyond.
+    steps = np.array([[low, high, high + 1, low - 1], [high + 1.49, high + 1.5, low - 2, high + 2]])
+    assert model.clipped(steps * step)["x"] == 6 / 8
+    assert model.clipped_by_one_step(steps * step)["x"] == 3 / 8
+    # The ReLU can give 1.75 where its format ends at 0.875: no proof, so nothing is said.
+    assert "y" not in model.clipped_by_one_step(steps * step)
+
+
+@pytest.mark.parametrize(
+    ("top", "overflow", "proved"),
+    [
+        (1.0, Overflow.SATURATE, True),
+        (1.0, Overflow.SATURATE_SYMMETRIC, True),
+        (1.0, Overflow.WRAP, False),
+        (1.125, Overflow.SATURATE, False),
+    ],
+)
+def test_a_clamp_to_one_clips_by_one_step(top: float, overflow: Overflow, proved: bool):
+    x = fxp.Value("x", (1, 1, 4), Format(8, 3))
+    form = Format(3, 3, signed=False)
+    node = fxp.Node("y", Clamp(low=0.0, high=top), ("x",),
+                    Quantization(form, overflow=overflow))  # fmt: skip
+    model = fxp.FixedModel(fxp.Graph("one", (x,), (node,), ("y",)))
+    values = np.array([[-1.0, 0.5, 1.0, 2.0]])
+    assert model.clipped(values)["y"] == 0.5
+    assert model.clipped_by_one_step(values) == ({"x": 0, "y": 0.5} if proved else {"x": 0})
+    model.record_clipped([[values[None]]])
+    assert ("50.0000% by one step" in model.summary()) is proved
+    assert ("ap_ufixed<3,0> ends at 0.875, and one step is 0.125" in model.summary()) is proved
+
+
+def test_a_file_keeps_what_its_inputs_clip_by_one_step(tmp_path: Path):
+    model = clipping_model()
+    limit = model.graph.inputs[0].format.max
+    values = np.array([[[limit + model.graph.inputs[0].format.step, 0.0]]])
+    model.record_clipped([[values]])
+    assert model.calibration_clipped_by_one_step == {"x": 0.5}
+    model.save(tmp_path / "model.fxp")
+    loaded = fxp.load(tmp_path / "model.fxp")
+    assert loaded.calibration_clipped_by_one_step == {"x": 0.5}
+    assert loaded == model
 
 
 def test_summary_tells_the_effective_formats(model: fxp.FixedModel):
