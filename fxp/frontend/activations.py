@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
 
 from fxp.frontend.builder import Term
 from fxp.frontend.context import Context, Converter
@@ -79,9 +78,10 @@ def celu(context: Context) -> Term:
 
 def _by_table(function: type[FunctionTable]) -> Converter:
     """Return the converter of a function whose parameters have the names of the aten op's."""
+    attribute_names = tuple(function().attributes())
 
     def convert(context: Context) -> Term:
-        given = {field.name: context[field.name] for field in fields(function)}
+        given = {name: context[name] for name in attribute_names}
         numbers = {
             name: value if isinstance(value, str) else float(value) for name, value in given.items()
         }

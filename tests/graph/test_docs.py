@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
+from documents import op_rows, page, table
 
 from fxp.formats import Format, Overflow, Quantization, Rounding, requantize
 from fxp.graph import MAX_CHANNELS, MAX_ELEMENTS, Constant, Graph, Node, Value
@@ -16,25 +16,14 @@ from fxp.graph.ops import REGISTRY, BicubicUpsample, BilinearUpsample, Conv2d, O
 from fxp.graph.ops.base import Operand
 from fxp.graph.ops.pooling import GLOBAL_FRAC, MAX_PIXELS, RECIPROCAL_BITS, reciprocal
 
-DOCS = Path(__file__).parents[2] / "docs"
-SEMANTICS = (DOCS / "number-semantics.md").read_text(encoding="utf-8")
-GRAPH = (DOCS / "graph.md").read_text(encoding="utf-8")
-
-
-def table(text: str, first_heading: str) -> list[list[str]]:
-    """Return the cells of the table whose first column has that heading."""
-    found = re.search(rf"^\| {first_heading} \|.*\n(?:\|.*\n)+", text, re.MULTILINE)
-    assert found is not None, first_heading
-    rows = [line.strip("| ").split(" | ") for line in found[0].splitlines()]
-    assert len({len(row) for row in rows[:1] + rows[2:]}) == 1, first_heading
-    return rows[:1] + rows[2:]
+SEMANTICS = page("number-semantics.md")
 
 
 def numbers(cells: list[str]) -> list[float]:
     return [float(cell.strip("*").replace("\N{MINUS SIGN}", "-")) for cell in cells]
 
 
-OP_ROWS = {row[0].strip("`"): row for row in table(GRAPH, "Op")[1:]}
+OP_ROWS = op_rows()
 
 
 def test_the_op_table_lists_the_registry_in_order() -> None:

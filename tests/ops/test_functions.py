@@ -81,6 +81,7 @@ def test_numpy_and_torch_agree(op: FunctionTable) -> None:
 
 @pytest.mark.parametrize("op", OPS, ids=str)
 def test_results_are_in_the_range(op: FunctionTable) -> None:
+    assert op.output_range is not None
     low, high = op.output_range
     found = op.evaluate(SWEEP)
     assert low <= found.min()

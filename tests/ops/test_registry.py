@@ -5,15 +5,18 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, get_args
+from typing import ClassVar, Literal, get_args, get_origin
 
 import pytest
 from cases import CASES, WIDE_CASES
+from documents import attribute_rows, op_rows, page
 
 from fxp.graph.ops import REGISTRY, Op, Relu, register
 from fxp.graph.ops.base import Role
+from fxp.hls.hls4ml_export.lowering import SUPPORTED
+from fxp.store import FORMAT_VERSION, attribute_hints
 
 FACES = ("shape", "accumulator", "oracle", "kernel", "torch", "onnx")
 
@@ -53,6 +56,27 @@ def problems(op_class: type[Op], cases: Collection[Op]) -> list[str]:
     return found
 
 
+def undocumented(
+    op_class: type[Op], graph_page: Collection[str], file_page: Mapping[str, str]
+) -> list[str]:
+    """What docs/graph.md and docs/file-format.md lack of an op."""
+    found = [] if op_class.name in graph_page else ["has no row in docs/graph.md"]
+    if op_class.name not in file_page:
+        return [*found, "has no row in docs/file-format.md"]
+    told = re.findall(r"`(\w+)`", file_page[op_class.name])
+    wanted: list[str] = []
+    for name, hint in attribute_hints(op_class).items():
+        wanted.append(name)
+        if get_origin(hint) is Literal:
+            wanted += get_args(hint)
+        length = len(get_args(hint)) if get_origin(hint) is tuple else 0
+        if length and f"`{name}` [{length}]" not in file_page[op_class.name]:
+            found.append(f"docs/file-format.md does not say that {name} has {length} integers")
+    if told != wanted:
+        found.append(f"docs/file-format.md names {told}, not {wanted}")
+    return found
+
+
 OPS_WITH_CASES = [case.op for case in CASES]
 
 
@@ -61,6 +85,7 @@ def test_op_is_complete(name: str) -> None:
     op_class = REGISTRY[name]
     assert op_class.name == name
     assert problems(op_class, OPS_WITH_CASES) == []
+    assert undocumented(op_class, op_rows(), attribute_rows()) == []
 
 
 def test_faces_are_all_abstract() -> None:
@@ -130,3 +155,33 @@ def test_the_check_finds_a_mutable_op_without_docstring() -> None:
 def test_the_check_finds_an_op_without_case(name: str) -> None:
     others = [op for op in OPS_WITH_CASES if op.name != name]
     assert problems(REGISTRY[name], others) == ["has no case"]
+
+
+def test_the_check_finds_an_op_without_documentation() -> None:
+    clamp = REGISTRY["clamp"]
+    assert undocumented(clamp, {}, {}) == [
+        "has no row in docs/graph.md",
+        "has no row in docs/file-format.md",
+    ]
+    found = undocumented(clamp, {"clamp": []}, {"clamp": "`low`"})
+    assert found == ["docs/file-format.md names ['low'], not ['low', 'high']"]
+    found = undocumented(REGISTRY["gelu"], {"gelu": []}, {"gelu": "`approximate` (`none`)"})
+    assert found == [
+        "docs/file-format.md names ['approximate', 'none'], not ['approximate', 'none', 'tanh']"
+    ]
+
+
+def test_the_documentation_names_no_op_that_is_not_there() -> None:
+    assert {*op_rows()} == {*attribute_rows()} == {*REGISTRY}
+
+
+def test_the_hls4ml_page_lists_what_is_supported() -> None:
+    found = re.search(r"^Supported: ((?:`\w+`(?:, )?)+)\.", page("hls4ml.md"), re.MULTILINE)
+    assert found is not None
+    assert tuple(re.findall(r"`(\w+)`", found[1])) == SUPPORTED
+
+
+def test_the_page_of_the_file_format_tells_every_version() -> None:
+    versions = page("file-format.md").partition("## Versions")[2].partition("## ")[0]
+    told = [int(number) for number in re.findall(r"[Vv]ersion (\d+)", versions)]
+    assert told == [*range(2, FORMAT_VERSION + 1)]

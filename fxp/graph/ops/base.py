@@ -218,6 +218,10 @@ numbers that are multiplied and added before anything is rounded.
 """
 
 
+Range = tuple[float, float]
+"""Smallest and largest real number, infinite where there is none."""
+
+
 class Op(ABC):
     """One operation with all its faces; the dataclass fields of a subclass are its attributes.
 
@@ -244,8 +248,8 @@ class Op(ABC):
     """Whether the op reads a part of its operand: several such readers share a wide value."""
     table_use: ClassVar[TableUse | None] = None
     """What the table holds that quantization computes for the op; None if there is none."""
-    output_range: ClassVar[tuple[float, float] | None] = None
-    """Bounds of the real results, where no value of the operand can pass them; for tables."""
+    output_range: ClassVar[Range | None] = None
+    """Bounds of the results of an op whose table holds them, whatever the operand."""
     format_is_given: ClassVar[bool] = False
     """Whether the op only moves its operand to a format that something else asks for."""
 

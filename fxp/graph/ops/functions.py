@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.formats import Format, IntArray, Overflow, Rounding, quantize
-from fxp.graph.ops.base import Operand, TableUse, register, require
+from fxp.graph.ops.base import Operand, Range, TableUse, register, require
 from fxp.graph.ops.tables import Table, check_table_bits
 from fxp.support.lazy import lazy_import
 
@@ -38,8 +38,7 @@ class FunctionTable(Table):
     """A known function; its table is computed once, when a network is quantized."""
 
     arity: ClassVar[tuple[int, int]] = (1, 2)
-    table_use: ClassVar[TableUse] = "result"
-    output_range: ClassVar[tuple[float, float]]
+    table_use: ClassVar[TableUse | None] = "result"
 
     @abstractmethod
     def evaluate(self, x: Reals) -> Reals:
@@ -97,7 +96,7 @@ class Sigmoid(FunctionTable):
     """Logistic function ``1 / (1 + exp(-x))``."""
 
     name: ClassVar[str] = "sigmoid"
-    output_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    output_range: ClassVar[Range | None] = (0.0, 1.0)
 
     def evaluate(self, x: Reals) -> Reals:
         """By tanh, which cannot overflow."""
@@ -114,7 +113,7 @@ class Tanh(FunctionTable):
     """Hyperbolic tangent."""
 
     name: ClassVar[str] = "tanh"
-    output_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
+    output_range: ClassVar[Range | None] = (-1.0, 1.0)
 
     def evaluate(self, x: Reals) -> Reals:
         """numpy.tanh."""
@@ -131,7 +130,7 @@ class HardSigmoid(FunctionTable):
     """``clamp(x + 3, 0, 6) / 6`` (Howard et al., ICCV 2019)."""
 
     name: ClassVar[str] = "hardsigmoid"
-    output_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    output_range: ClassVar[Range | None] = (0.0, 1.0)
 
     def evaluate(self, x: Reals) -> Reals:
         """As written."""
@@ -148,7 +147,7 @@ class HardSwish(FunctionTable):
     """``x * clamp(x + 3, 0, 6) / 6`` (Howard et al., ICCV 2019)."""
 
     name: ClassVar[str] = "hardswish"
-    output_range: ClassVar[tuple[float, float]] = (-0.375, INFINITY)
+    output_range: ClassVar[Range | None] = (-0.375, INFINITY)
 
     def evaluate(self, x: Reals) -> Reals:
         """As written."""
@@ -165,7 +164,7 @@ class Silu(FunctionTable):
     """``x / (1 + exp(-x))``, also called swish (Elfwing et al., 2017)."""
 
     name: ClassVar[str] = "silu"
-    output_range: ClassVar[tuple[float, float]] = (-0.2785, INFINITY)
+    output_range: ClassVar[Range | None] = (-0.2785, INFINITY)
 
     def evaluate(self, x: Reals) -> Reals:
         """By the logarithm of the logistic function, which cannot overflow."""
@@ -182,7 +181,7 @@ class Mish(FunctionTable):
     """``x * tanh(log(1 + exp(x)))`` (Misra, BMVC 2020)."""
 
     name: ClassVar[str] = "mish"
-    output_range: ClassVar[tuple[float, float]] = (-0.3089, INFINITY)
+    output_range: ClassVar[Range | None] = (-0.3089, INFINITY)
 
     def evaluate(self, x: Reals) -> Reals:
         """As written."""
@@ -202,7 +201,7 @@ class Gelu(FunctionTable):
     """``x`` times the normal distribution function, or its tanh approximation (Hendrycks, 2016)."""
 
     name: ClassVar[str] = "gelu"
-    output_range: ClassVar[tuple[float, float]] = (-0.1705, INFINITY)
+    output_range: ClassVar[Range | None] = (-0.1705, INFINITY)
 
     approximate: Approximation = "none"
 
@@ -215,7 +214,7 @@ class Gelu(FunctionTable):
     def evaluate(self, x: Reals) -> Reals:
         """By erfc, whose small values are exact; or as written."""
         if self.approximate == "none":
-            return 0.5 * x * _ERFC(-x / math.sqrt(2.0)).astype(np.float64)
+            return 0.5 * x * np.asarray(_ERFC(-x / math.sqrt(2.0)), dtype=np.float64)
         with np.errstate(over="ignore"):  # tanh of infinity is 1
             inner = math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)
         return 0.5 * x * (1.0 + np.tanh(inner))
@@ -234,7 +233,7 @@ class Elu(FunctionTable):
     """
 
     name: ClassVar[str] = "elu"
-    output_range: ClassVar[tuple[float, float]] = (-INFINITY, INFINITY)
+    output_range: ClassVar[Range | None] = (-INFINITY, INFINITY)
 
     alpha: float = 1.0
     scale: float = 1.0
@@ -263,7 +262,7 @@ class Softplus(FunctionTable):
     """``log(1 + exp(beta * x)) / beta``, and ``x`` where ``beta * x`` exceeds `threshold`."""
 
     name: ClassVar[str] = "softplus"
-    output_range: ClassVar[tuple[float, float]] = (0.0, INFINITY)
+    output_range: ClassVar[Range | None] = (0.0, INFINITY)
 
     beta: float = 1.0
     threshold: float = 20.0
@@ -291,7 +290,7 @@ class LogSigmoid(FunctionTable):
     """``-log(1 + exp(-x))``, the logarithm of the logistic function."""
 
     name: ClassVar[str] = "log_sigmoid"
-    output_range: ClassVar[tuple[float, float]] = (-INFINITY, 0.0)
+    output_range: ClassVar[Range | None] = (-INFINITY, 0.0)
 
     def evaluate(self, x: Reals) -> Reals:
         """As written."""

@@ -55,7 +55,7 @@ class ChannelNormalization(Elementwise):
 
     arity: ClassVar[tuple[int, int]] = (1, 2)
     constant_roles: ClassVar[Mapping[int, Role]] = {1: "table"}
-    table_use: ClassVar[TableUse] = "factor"
+    table_use: ClassVar[TableUse | None] = "factor"
 
     def shape(self, *shapes: Shape) -> Shape:
         """Shape rule: unchanged."""

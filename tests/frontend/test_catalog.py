@@ -1,0 +1,48 @@
+"""The page of supported operations is current, and what it names exists."""
+
+from __future__ import annotations
+
+import re
+
+import documents
+import pytest
+import torch
+from torch import nn
+
+from fxp.frontend import catalog
+from fxp.frontend.convert import CONVERTERS
+from fxp.graph.ops import REGISTRY, FunctionTable
+
+ROWS = [line for line in catalog.page().splitlines() if line.startswith("| `")]
+SPELLINGS = re.findall(r"`((?:nn|F|torch)\.\w+)", "\n".join(ROWS))
+
+
+def test_the_page_is_current() -> None:
+    assert documents.page("supported-operations.md") == catalog.page(), (
+        "run python -m fxp.frontend.catalog docs/supported-operations.md"
+    )
+
+
+def test_the_sections_hold_every_converter() -> None:
+    assert {name for section in catalog.SECTIONS.values() for name in section} == {*CONVERTERS}
+
+
+def test_every_operation_has_a_meaning() -> None:
+    assert len(ROWS) > 60
+    assert all(cell.strip("| ") for row in ROWS for cell in row.split(" | "))
+
+
+def test_spellings_belong_to_operations() -> None:
+    names = {name.removeprefix("aten.") for name in CONVERTERS}
+    assert {*catalog.SPELLINGS} <= names | {name.split(".")[0] for name in names}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_spellings_exist(spelling: str) -> None:
+    owner = {"nn": nn, "F": nn.functional, "torch": torch}[spelling.split(".")[0]]
+    assert callable(getattr(owner, spelling.split(".")[1]))
+
+
+def test_every_table_function_is_on_the_page() -> None:
+    names = {name for name, op in REGISTRY.items() if issubclass(op, FunctionTable)}
+    assert names <= {*re.findall(r"`(\w+)` \|$", catalog.page(), re.MULTILINE)}
