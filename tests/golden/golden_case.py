@@ -2,17 +2,17 @@
 
 A case is one node: its operands as literals, and the raw integers that every executor must give.
 The comment above each case derives them on paper from the definition of the op in docs/graph.md and
-docs/number-semantics.md. Fraction bits are written ``f``; "12/4" reads: the exact accumulator is 12,
-and the format of the result drops two bits of it.
+docs/number-semantics.md. Fraction bits are written ``f``; "12/4" reads: the exact accumulator is
+12, and the format of the result drops two bits of it.
 
-To cover a new op, add a line to one of the tables that `golden_ops` joins; `tests/golden/test_ops.py`
-fails until there is one.
+To cover a new op, add a line to one of the tables that `golden_ops` joins;
+`tests/golden/test_ops.py` fails until there is one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from fxp.formats import Format, Quantization, Rounding
 from fxp.graph.ops import Op

@@ -4,9 +4,26 @@ from __future__ import annotations
 
 from typing import Final
 
-from golden_case import (S8, Golden, Value, column, row, signed, to, unsigned)
+from golden_case import S8, Golden, Value, column, row, signed, to, unsigned
 
-from fxp.graph.ops import (AveragePool, BicubicUpsample, BilinearUpsample, Concat, Flatten, GlobalAveragePool, GlobalMaxPool, LineCodec, MaxPool, MaxPoolIndices, MaxUnpool, Nearest, Pad, PixelShuffle, PixelUnshuffle, Slice)
+from fxp.graph.ops import (
+    AveragePool,
+    BicubicUpsample,
+    BilinearUpsample,
+    Concat,
+    Flatten,
+    GlobalAveragePool,
+    GlobalMaxPool,
+    LineCodec,
+    MaxPool,
+    MaxPoolIndices,
+    MaxUnpool,
+    Nearest,
+    Pad,
+    PixelShuffle,
+    PixelUnshuffle,
+    Slice,
+)
 
 _THREE_BY_TWO: Final = Value([[[1, 2, 3], [4, 5, 6]]], S8)
 
@@ -259,7 +276,7 @@ UPSAMPLING: Final = (
         to(S8),
         [[[4, 4], [2, 2], [-3, -3], [-6, -6]]],
     ),
-    # The taps of an impulse, -9 111 29 -3 and mirrored, in the order of the outputs; rows: times 128.
+    # The taps of an impulse, -9 111 29 -3 and mirrored, in the order of the outputs; rows times 128.
     Golden(
         "the taps of -0.5",
         BicubicUpsample(),

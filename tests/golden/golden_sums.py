@@ -4,9 +4,35 @@ from __future__ import annotations
 
 from typing import Final
 
-from golden_case import (HALF_AWAY, HALF_DOWN, HALF_EVEN, S16, S8, Constant, Golden, Value, column, row, signed, to, unsigned)
+from golden_case import (
+    HALF_AWAY,
+    HALF_DOWN,
+    HALF_EVEN,
+    S8,
+    S16,
+    Constant,
+    Golden,
+    Value,
+    column,
+    row,
+    signed,
+    to,
+    unsigned,
+)
 
-from fxp.graph.ops import (Add, Clamp, Conv2d, ConvTranspose2d, Linear, Multiply, Prelu, Relu, Requantize, SoftThreshold, Subtract)
+from fxp.graph.ops import (
+    Add,
+    Clamp,
+    Conv2d,
+    ConvTranspose2d,
+    Linear,
+    Multiply,
+    Prelu,
+    Relu,
+    Requantize,
+    SoftThreshold,
+    Subtract,
+)
 
 CONVOLUTIONS: Final = (
     # Cross-correlation of the rows 000|1230|4560|7890 (one row of zeros above, one column to the
@@ -93,8 +119,8 @@ CONVOLUTIONS: Final = (
         to(signed(6, 1), HALF_DOWN),
         [0, -5],
     ),
-    # Output o reads 2*i + t = o: 10 | 20 | 30 + 20 | 40 | 60. One pixel cropped in front and behind,
-    # one added behind: 20 50 40 60.
+    # Output o reads 2*i + t = o: 10 | 20 | 30 + 20 | 40 | 60. One pixel is cropped in front
+    # and behind, one added behind: 20 50 40 60.
     Golden(
         "stride, padding and output padding",
         ConvTranspose2d(stride=(1, 2), padding=(0, 1), output_padding=(0, 1)),

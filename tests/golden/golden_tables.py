@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from golden_case import (S8, Constant, Golden, Value, column, row, signed, to, unsigned)
+from golden_case import S8, Constant, Golden, Value, column, row, signed, to, unsigned
 
-from fxp.graph.ops import (LocalResponseNorm, Sigmoid, Softmax, StoredTable, Tanh)
+from fxp.graph.ops import LocalResponseNorm, Sigmoid, Softmax, StoredTable, Tanh
 
 # A source of two signed bits has the codes -2 -1 0 1, which read the entries 0 1 2 3.
 _SOURCE: Final = Value([1, -2, 0, -1], signed(2, 0))
@@ -44,8 +44,8 @@ TABLES: Final = (
         to(signed(4, 2)),
         [3, -4, 0, -3],
     ),
-    # Distances from the largest, 5: 0, 1 and 5, which reads the last entry, 3. Entries 8 4 1, sum 13.
-    # k = 16 + bitlength(3*8) = 21 and floor(2^21 / 13) = floor(161319.38).
+    # Distances from the largest, 5: 0, 1 and 5, which reads the last entry, 3. The entries are 8 4 1,
+    # their sum 13. k = 16 + bitlength(3*8) = 21 and floor(2^21 / 13) = floor(161319.38).
     Golden(
         "distances, reciprocal rounded down",
         Softmax(),
