@@ -276,7 +276,7 @@ UPSAMPLING: Final = (
         to(S8),
         [[[4, 4], [2, 2], [-3, -3], [-6, -6]]],
     ),
-    # The taps of an impulse, -9 111 29 -3 and mirrored, in the order of the outputs; rows times 128.
+    # The taps of an impulse, -9 111 29 -3 and mirrored, by outputs; rows times 128.
     Golden(
         "the taps of -0.5",
         BicubicUpsample(),

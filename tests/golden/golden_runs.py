@@ -57,6 +57,8 @@ def _on_onnx(graph: Graph, inputs: Arrays) -> list[IntArray]:
         value.name: array[None].astype(np.int64)
         for value, array in zip(graph.inputs, inputs, strict=True)
     }
+    for state in graph.states:  # of the shape of the first input, in the graphs here
+        feeds[state.value.name] = np.full((1, *inputs[0].shape), state.reset, np.int64)
     return [output[0] for output in session.run(list(graph.outputs), feeds)]
 
 

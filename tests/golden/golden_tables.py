@@ -44,8 +44,8 @@ TABLES: Final = (
         to(signed(4, 2)),
         [3, -4, 0, -3],
     ),
-    # Distances from the largest, 5: 0, 1 and 5, which reads the last entry, 3. The entries are 8 4 1,
-    # their sum 13. k = 16 + bitlength(3*8) = 21 and floor(2^21 / 13) = floor(161319.38).
+    # Distances from the largest, 5: 0, 1 and 5, which reads the last entry, 3. Entries 8 4 1,
+    # sum 13. k = 16 + bitlength(3*8) = 21 and floor(2^21 / 13) = floor(161319.38).
     Golden(
         "distances, reciprocal rounded down",
         Softmax(),
