@@ -41,10 +41,8 @@ ROOMS: Final[dict[str, Room]] = {
             "tests/golden",
             "tests/ops/test_registry.py",
             "tests/graph",
-            "tests/executors/test_graphs.py",
             "tests/store/test_attacks.py",
             "tests/executors/test_torch.py",
-            "tests/executors/test_onnx.py",
         ),
     ),
     "kernels": Room(
@@ -52,7 +50,6 @@ ROOMS: Final[dict[str, Room]] = {
         (
             "tests/golden",
             "tests/executors/test_graphs.py",
-            "tests/engine/test_extreme_values.py",
             "tests/engine/test_convolution_stages.py",
         ),
         compiled=True,
