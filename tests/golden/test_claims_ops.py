@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 from claims import SECTIONS, claim
 from golden_runs import EXECUTORS
+from golden_tables import FUNCTIONS
 
 from fxp.formats import Format, Quantization
 from fxp.graph import Constant, Graph, Node, State, Value
 from fxp.graph.extents import Extent
 from fxp.graph.ops import (
+    REGISTRY,
     Add,
     AveragePool,
     BicubicUpsample,
@@ -233,14 +235,15 @@ def test_executors_read_the_table_whatever_it_holds(op: Op, executor: str) -> No
 
 @claim("Tables", "`tabulate`: the function in float64 at each code, rounded half up and saturated.")
 def test_tabulate_rounds_half_up_and_saturates() -> None:
-    # 1 / (1 + exp(-x)) at -2 -1 0 1: 0.119 0.269 0.5 0.731, in eighths 0.95 2.15 4 5.85.
-    eighths = Format(4, 3, signed=False)
-    assert Sigmoid.tabulate(Format(2, 0), eighths).tolist() == [1, 2, 4, 6]
+    for name, entries in FUNCTIONS.items():
+        if name in REGISTRY:
+            tabulated = REGISTRY[name]().tabulate(Format(2, 0), Format(8, 3))  # type: ignore
+            assert tabulated.tolist() == entries, name
     # A half of the last bit at zero is a tie: 0.5 with no fraction bits.
-    assert Sigmoid.tabulate(Format(2, 0), Format(4, 0)).tolist() == [0, 0, 1, 1]
+    assert Sigmoid().tabulate(Format(2, 0), Format(4, 0)).tolist() == [0, 0, 1, 1]
     # tanh at -2 -1 0 1: -0.964 -0.762 0 0.762, in quarters -3.9 -3.0 0 3.05; two bits hold 1.
-    assert Tanh.tabulate(Format(2, 0), Format(4, 2)).tolist() == [-4, -3, 0, 3]
-    assert Tanh.tabulate(Format(2, 0), Format(2, 2)).tolist() == [-2, -2, 0, 1]
+    assert Tanh().tabulate(Format(2, 0), Format(4, 2)).tolist() == [-4, -3, 0, 3]
+    assert Tanh().tabulate(Format(2, 0), Format(2, 2)).tolist() == [-2, -2, 0, 1]
 
 
 @claim("Tables", "`table` exists in integer graphs only.")

@@ -120,7 +120,25 @@ CODEC: Final = File(
     ([[[16, 32, 32, 48, 64, 80, 96, 32, 32, 255]]],),
 )
 
-FILES: Final = (CONVOLUTION, TABLE, CODEC)
+# Version 4 added functions. hardswish at -2 -1 0 1 is -1/3 -1/3 0 2/3, in eighths -3 -3 0 5.
+FUNCTION: Final = File(
+    4,
+    """{"name": "hand",
+        "inputs": [{"name": "x", "shape": [4], "format": "ap_fixed<2,2>"}],
+        "states": [],
+        "constants": [{"name": "t", "formats": ["ap_fixed<8,5>"], "channels": []}],
+        "nodes": [{"name": "y", "op": "hardswish", "origin": "", "attributes": {},
+                   "inputs": ["x", "t"], "type": "ap_fixed<8,5,AP_RND,AP_SAT>"}],
+        "outputs": ["y"]}""",
+    '"t": {"dtype": "I16", "shape": [4], "data_offsets": [0, 8]}',
+    struct.pack("<4h", -3, -3, 0, 5),
+    [1, 0, -1, -2],
+    ([5, 0, -3, -3],),
+)
+
+FILES: Final = tuple(
+    file for file in (CONVOLUTION, TABLE, CODEC, FUNCTION) if file.version <= FORMAT_VERSION
+)
 
 
 def test_every_version_has_a_file_written_by_hand() -> None:
