@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from slow import SLOW
 
 pytest.register_assert_rewrite(
     "cases",
@@ -57,6 +58,18 @@ def kept_folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fixtur
     folder = (base.parent if hasattr(config, "workerinput") else base) / KEPT
     folder.mkdir(exist_ok=True)
     return folder
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `SLOW` lists."""
+    folder = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(folder):
+            file = item.path.relative_to(folder).as_posix()
+            test = getattr(item, "originalname", item.name)
+            if file in SLOW or f"{file}::{test}" in SLOW:
+                item.add_marker("slow")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -58,9 +58,7 @@ ROOMS: Final[dict[str, Room]] = {
         ("fxp/quantization/lowering.py",),
         (
             "tests/quantization/test_lowering.py",
-            "tests/quantization/test_quantize.py",
             "tests/quantization/test_interfaces.py",
-            "tests/quantization/test_recurrent.py",
         ),
     ),
     "trainer": Room(
