@@ -6,7 +6,7 @@ docs/number-semantics.md. Fraction bits are written ``f``; "12/4" reads: the exa
 12, and the format of the result drops two bits of it.
 
 To cover a new op, add a line to one of the tables that `golden_ops` joins;
-`tests/golden/test_ops.py` fails until there is one.
+`tests/golden/test_golden_ops.py` fails until there is one.
 """
 
 from __future__ import annotations
