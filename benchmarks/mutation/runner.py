@@ -160,7 +160,7 @@ class Checkout:
             compiled = self._compiled / "once"
             shutil.rmtree(compiled, ignore_errors=True)
         tests = [name for name in room.tests if (self.path / name.split("::")[0]).exists()]
-        options = ["-x", "-q", "-o", f"cache_dir={self._compiled / 'pytest'}"]
+        options = ["-x", "-q", "-o", "addopts=", "-o", f"cache_dir={self._compiled / 'pytest'}"]
         command = [sys.executable, "-m", "pytest", *options, *tests]
         # Stale bytecode: a fault of equal length within one second would not be noticed.
         environment = os.environ | {
