@@ -32,6 +32,7 @@ SLOW = (
     "quantization/test_robustness.py",
     "test_benchmark_line_compression.py",
     "test_benchmarks.py",
+    "test_benchmarks_mutation.py",
     "test_benchmarks_psnr.py",
 )
 """Files and tests of more than about ten seconds. ``make test`` leaves them out, ``make test-all``
