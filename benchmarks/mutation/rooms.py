@@ -39,9 +39,9 @@ ROOMS: Final[dict[str, Room]] = {
         ("fxp/graph/ops/*.py",),
         (
             "tests/golden",
-            "tests/ops/test_registry.py",
             "tests/graph",
             "tests/store/test_attacks.py",
+            "tests/ops",
             "tests/executors/test_torch.py",
         ),
     ),
@@ -63,6 +63,6 @@ ROOMS: Final[dict[str, Room]] = {
     ),
     "trainer": Room(
         ("models/*/trainer.py", "models/common/train*.py"),
-        ("tests/models/test_sr.py",),
+        ("tests/models/test_training_schedule.py", "tests/models/test_sr.py"),
     ),
 }

@@ -122,6 +122,13 @@ MOVEMENT: Final = (
         to(S8),
         [[[1, 2]], [[3, 4]], [[5, 6]], [[7, 8]]],
     ),
+    Golden(
+        "blocks below each other",
+        PixelUnshuffle(2),
+        (Value([[[1, 2], [3, 4], [5, 6], [7, 8]]], S8),),
+        to(S8),
+        [[[1], [5]], [[2], [6]], [[3], [7]], [[4], [8]]],
+    ),
     # 1/2 and -3/2, ties up.
     Golden(
         "blocks of nine, rounded",

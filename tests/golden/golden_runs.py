@@ -30,6 +30,11 @@ def _on_portable_engine(graph: Graph, inputs: Arrays) -> list[IntArray]:
     return list(Engine(graph, Options("portable")).run(inputs).outputs)
 
 
+def _on_engine_row_by_row(graph: Graph, inputs: Arrays) -> list[IntArray]:
+    options = Options("portable", band_bytes=1, band_rows=1)
+    return list(Engine(graph, options).run(inputs).outputs)
+
+
 def _on_torch(graph: Graph, inputs: Arrays) -> list[IntArray]:
     """Real values in and out, turned into raw integers by a power of two alone."""
     batch = [
@@ -66,6 +71,7 @@ EXECUTORS: Final[dict[str, Callable[[Graph, Arrays], list[IntArray]]]] = {
     "oracle": _on_oracle,
     "engine": _on_engine,
     "engine, portable": _on_portable_engine,
+    "engine, row by row": _on_engine_row_by_row,
     "torch": _on_torch,
     "onnx": _on_onnx,
 }
