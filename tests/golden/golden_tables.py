@@ -60,7 +60,6 @@ TABLES: Final = (
             [entries[3], entries[0], entries[2], entries[1]],
         )
         for name, entries in FUNCTIONS.items()
-        if name in REGISTRY
     ),
     # Distances from the largest, 5: 0, 1 and 5, which reads the last entry, 3. Entries 8 4 1,
     # sum 13. k = 16 + bitlength(3*8) = 21 and floor(2^21 / 13) = floor(161319.38).

@@ -136,9 +136,7 @@ FUNCTION: Final = File(
     ([5, 0, -3, -3],),
 )
 
-FILES: Final = tuple(
-    file for file in (CONVOLUTION, TABLE, CODEC, FUNCTION) if file.version <= FORMAT_VERSION
-)
+FILES: Final = (CONVOLUTION, TABLE, CODEC, FUNCTION)
 
 
 def test_every_version_has_a_file_written_by_hand() -> None:
