@@ -49,7 +49,6 @@ ROOMS: Final[dict[str, Room]] = {
         ("fxp/kernels/*.py",),
         (
             "tests/golden",
-            "tests/executors/test_graphs.py",
             "tests/engine/test_convolution_stages.py",
         ),
         compiled=True,
@@ -57,6 +56,7 @@ ROOMS: Final[dict[str, Room]] = {
     "lowering": Room(
         ("fxp/quantization/lowering.py",),
         (
+            "tests/quantization/test_lowering_rules.py",
             "tests/quantization/test_lowering.py",
             "tests/quantization/test_interfaces.py",
         ),
