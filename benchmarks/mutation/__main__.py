@@ -170,13 +170,15 @@ def main(
     for name in only or ROOMS:
         room = ROOMS[name]
         known = record.get(name, {}).get("verdicts", []) if again else []
-        noticed = [verdict for verdict in known if verdict["outcome"] != "survived"]
         faults = survivors(known, ROOT) if again else drawn(room, ROOT, sample, seed)
+        tried = {(str(file), mutant) for file, mutant in faults}
+        # Of a file that has changed since, the old verdict stands.
+        kept_verdicts = [v for v in known if (v["file"], Mutant(**v["mutant"])) not in tried]
         try:
             verdicts = [asdict(verdict) for verdict in measure(room, faults, jobs)]
         except MutationError as error:
             raise typer.BadParameter(f"{name}: {error}") from None
-        verdicts = sorted(noticed + verdicts, key=lambda v: (v["file"], v["mutant"]["start"]))
+        verdicts = sorted(kept_verdicts + verdicts, key=lambda v: (v["file"], v["mutant"]["start"]))
         possible = len(drawn(room, ROOT, 0, seed))
         record[name] = {"possible": possible, "seed": seed, "verdicts": verdicts}
         # Written after each part, so that nothing is lost if a later one is stopped.

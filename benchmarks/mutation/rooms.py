@@ -39,7 +39,9 @@ ROOMS: Final[dict[str, Room]] = {
         ("fxp/graph/ops/*.py",),
         (
             "tests/golden",
-            "tests/graph",
+            "tests/graph/test_graph.py",
+            "tests/graph/test_graph_values.py",
+            "tests/graph/test_graph_sizes.py",
             "tests/store/test_attacks.py",
             "tests/ops",
             "tests/executors/test_torch.py",
@@ -63,6 +65,10 @@ ROOMS: Final[dict[str, Room]] = {
     ),
     "trainer": Room(
         ("models/*/trainer.py", "models/common/train*.py"),
-        ("tests/models/test_training_schedule.py", "tests/models/test_sr.py"),
+        (
+            "tests/models/test_training_schedule.py",
+            "tests/models/test_training_steps.py",
+            "tests/models/test_sr.py",
+        ),
     ),
 }

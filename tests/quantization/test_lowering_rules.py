@@ -8,6 +8,7 @@ from small_graphs import constant, format_of, graph, image, lowered, node, rando
 
 from fxp.formats import Format
 from fxp.graph.ops import Conv2d, MaxPoolIndices
+from fxp.quantization.lowering import LoweringSettings
 
 
 @pytest.mark.parametrize(("method", "frac"), [("minmax", 3), ("mse", 4), ("percentile", 4)])
@@ -21,6 +22,10 @@ def test_weights_follow_the_method_and_percentile_means_mse(method: str, frac: i
     source = graph(image(channels=201), nodes, constants=[constant("w", weights)])
     found = lowered(source, random_image(201), weight_bits=4, per_channel=False, method=method)
     assert found.constants_by_name["w"].formats == (Format(4, frac),)
+
+
+def test_exact_results_of_up_to_32_bits_flow_on() -> None:
+    assert LoweringSettings().wide_bits == 32
 
 
 def test_indices_are_never_rounded() -> None:
