@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format benchmarks clean
+.PHONY: demo test test-all check format benchmarks clean
 
 # Installed again whenever the project's requirements change. torch comes first and pinned, so that
 # no other package decides which build of it is taken.
@@ -19,7 +19,11 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: $(VENV)/installed
 	$(BIN)/fxp demo
 
+# The quick tests; tests/conftest.py lists the slow ones.
 test: $(VENV)/installed
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+
+test-all: $(VENV)/installed
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(VENV)/installed

@@ -1,17 +1,34 @@
-"""Fixed random choices for every test, and a summary of what ran."""
+"""Fixed random choices for every test, folders that are kept, and a summary of what ran."""
 
 from __future__ import annotations
 
+import re
+import shutil
 import sys
+import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from slow import SLOW
 
-pytest.register_assert_rewrite("cases", "equality", "simulations")
+pytest.register_assert_rewrite(
+    "cases",
+    "equality",
+    "simulations",
+    "golden_runs",
+    "graph_parts",
+    "hostile_files",
+    "module_parts",
+)
 
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
 settings.register_profile("explore", derandomize=False, deadline=None, database=None)
+
+KEPT = "compiled"
+KEPT_DAYS = 14
+"""What was compiled that long ago is compiled again, so that nothing piles up."""
 
 _from_workers: Counter[str] = Counter()
 _simulations_of_workers: Counter[str] = Counter()
@@ -21,6 +38,49 @@ def pytest_configure(config: pytest.Config) -> None:
     """Draw the same examples in every run, unless ``--hypothesis-seed`` asks for others."""
     seeded = config.getoption("hypothesis_seed", None) is not None
     settings.load_profile("explore" if seeded else "fixed")
+
+
+@pytest.fixture(scope="session")
+def kept_folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """Folder for compiled programs that the next runs find again; all processes share it.
+
+    What is in it must have a name that tells everything it was made from, such as a hash.
+    ``pytest --cache-clear`` empties it.
+    """
+    config = request.config
+    cache = getattr(config, "cache", None)
+    if cache is not None:
+        folder = cache.mkdir(KEPT)
+        # The compilers of simulators take no folder with spaces in its name.
+        if not re.search(r"\s", str(folder)):
+            return folder
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if hasattr(config, "workerinput") else base) / KEPT
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what `SLOW` lists."""
+    folder = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(folder):
+            file = item.path.relative_to(folder).as_posix()
+            test = getattr(item, "originalname", item.name)
+            if file in SLOW or f"{file}::{test}" in SLOW:
+                item.add_marker("slow")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Remove what was compiled long ago, before worker processes start."""
+    cache = getattr(session.config, "cache", None)
+    if cache is None or hasattr(session.config, "workerinput"):
+        return
+    oldest = time.time() - KEPT_DAYS * 24 * 3600
+    for path in cache.mkdir(KEPT).glob("*/*"):
+        if path.is_dir() and path.stat().st_mtime < oldest:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _comparisons() -> Counter[str]:

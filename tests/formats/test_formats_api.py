@@ -139,6 +139,12 @@ def test_format_parse_errors(text: str) -> None:
         Format.parse(text)
 
 
+@pytest.mark.parametrize("text", ["ap_fixed<8,3,AP_RND>", "ap_ufixed<8,3,AP_RND,AP_SAT>"])
+def test_a_format_with_modes_is_refused_with_advice(text: str) -> None:
+    with pytest.raises(FormatError, match=r"read it with Quantization\.parse"):
+        Format.parse(text)
+
+
 @pytest.mark.parametrize("text", BAD_QUANTIZATIONS + BAD_FORMATS[:17])
 def test_quantization_parse_errors(text: str) -> None:
     with pytest.raises(FormatError):

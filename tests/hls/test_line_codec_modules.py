@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from module_bench import join_fields, simulate, split_fields
+from module_parts import FRAMES, REAL, VALID, known, raster, spread
 from numpy.typing import NDArray
-from test_modules import FRAMES, REAL, VALID, known, raster, spread
 
 from fxp.formats import Format
 from fxp.graph.ops import LineCodec

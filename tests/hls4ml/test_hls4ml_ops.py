@@ -25,6 +25,7 @@ from fxp.hls.hls4ml_export.lowering import SUPPORTED
 from fxp.models import sr
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++")
+pytestmark = pytest.mark.usefixtures("compiled_once")
 CHUNKS = 4
 BYTE = Format(8, 0)
 

@@ -7,6 +7,7 @@ import pytest
 
 from fxp.imaging.metrics import psnr, sqnr
 from fxp.imaging.quality import compare, to_codes
+from fxp.models.sr.measure import pair_scores
 
 
 def test_known_values():
@@ -27,6 +28,32 @@ def test_border_is_left_out():
     image[0], image[:, -1] = 255, 255
     assert compare(truth, image, border=1).psnr == math.inf
     assert math.isnan(compare(truth, image, border=6).ssim)  # smaller than the window
+
+
+@pytest.mark.parametrize("side", ["top", "bottom", "left", "right"])
+def test_a_border_is_as_wide_as_it_says(side: str):
+    """Two pixels of each side are left out, and the third counts."""
+    line = {"top": (0, 1, 2), "bottom": (11, 10, 9), "left": (0, 1, 2), "right": (11, 10, 9)}[side]
+    for depth, outside in zip(line, (True, True, False), strict=True):
+        truth = np.zeros((12, 12), np.uint8)
+        image = truth.copy()
+        image[(depth, 5) if side in ("top", "bottom") else (5, depth)] = 255
+        # One wrong pixel of 8 x 8 inside: 10 log10(64).
+        expected = math.inf if outside else pytest.approx(10 * math.log10(64))
+        assert compare(truth, image, border=2).psnr == expected
+
+
+def test_scores_of_super_resolution_leave_out_as_many_pixels_as_the_scale():
+    """Without any data: an enlargement that is wrong by 51 in a frame of two pixels, and by 1."""
+    truth = np.full((8, 8), 100, np.uint8)
+
+    def enlarge(low: np.ndarray) -> np.ndarray:
+        image = np.full((8, 8), 151.0)
+        image[2:6, 2:6] = 101.0
+        return image
+
+    found = pair_scores([(np.zeros((4, 4)), truth)], enlarge, 2)
+    assert found.psnr == pytest.approx(20 * math.log10(255))
 
 
 @pytest.mark.parametrize(("shape", "border"), [((5, 4), 0), ((5, 5), 3)])

@@ -1,4 +1,4 @@
-"""One folder for compiled cores for all tests of a run."""
+"""One folder for compiled cores for all tests of a run, and of the next runs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def work_dir(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    # The folder above is the same for all worker processes.
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if hasattr(request.config, "workerinput") else base) / "cores"
+def work_dir(kept_folder: Path) -> Path:
+    """Folder for emitted cores and their programs, whose names tell what they were made from."""
+    folder = kept_folder / "cores"
     folder.mkdir(exist_ok=True)
     return folder

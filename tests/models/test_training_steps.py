@@ -1,0 +1,92 @@
+"""Single steps of a training run: their loss, their count, their average, their checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fxp.models.sr import KimSR
+from fxp.models.sr.patches import TrainingSet
+from fxp.models.sr.settings import Settings, TrainingError
+from fxp.models.sr.trainer import Trainer
+
+SETTINGS = Settings(
+    steps=4, epoch=2, batch=1, patch=16, rate=1e-3, compiled=False, optimizer="adam",
+    precision="float32", average=0.9,
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def trainer(**changes: object) -> Trainer:
+    """Trainer on one image of noise."""
+    settings = replace(SETTINGS, **changes)
+    image = np.random.default_rng(0).integers(0, 256, (48, 48), np.uint8)
+    pairs = TrainingSet(
+        [image], scale=settings.scale, patch=settings.patch, margin=KimSR.margin, seed=0
+    )
+    return Trainer(settings, pairs, [], [])
+
+
+@pytest.mark.parametrize(("finish", "power"), [(0.0, 1), (1.0, 2)])
+def test_the_loss_of_a_step_is_the_mean_error_of_its_power(finish: float, power: int) -> None:
+    run = trainer(finish=finish)
+    batch = run.training.batch(0, 1)
+    with torch.no_grad():
+        output = run.network(torch.from_numpy(batch.low)).numpy().astype(np.float64)
+    counted = np.broadcast_to(batch.mask, output.shape) > 0
+    expected = (np.abs(output - batch.high) ** power)[counted].mean()
+    assert run._train_step() == pytest.approx(expected, rel=1e-4)
+
+
+def test_steps_are_counted_from_zero() -> None:
+    run = trainer()
+    assert run.step == 0
+    run.run_epoch()
+    assert run.step == 2
+
+
+def test_the_average_moves_by_ten_elevenths_in_the_first_step() -> None:
+    """The decay of step n is n / (n + 10), at most the setting: 1/11, then 2/12."""
+    run = trainer()
+    average = {name: weight.clone() for name, weight in run.weights().items()}
+    for kept, moved in ((1 / 11, 10 / 11), (1 / 6, 5 / 6)):
+        run._train_step()
+        for name, weight in run.weights().items():
+            average[name] = kept * average[name] + moved * weight
+            torch.testing.assert_close(run.average[name], average[name])
+    assert any((run.average[name] != weight).any() for name, weight in run.weights().items())
+
+
+def test_fixed_point_training_sees_codes_in_steps_of_a_256th() -> None:
+    run = trainer(weight_bits=8, activation_bits=12)
+    batch = run.training.batch(0, 1)
+    low, high, _ = run._tensors(batch)
+    # White, 1.0, is the code 255.
+    assert low.numpy() == pytest.approx(batch.low * 0.99609375)
+    assert high.numpy() == pytest.approx(batch.high * 0.99609375)
+
+
+class _Foreign:
+    """Something that only unpickling arbitrary code could read."""
+
+
+def test_checkpoints_that_hold_code_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run.pt"
+    run = trainer()
+    run.save_checkpoint(path)
+    state = torch.load(path, weights_only=True)
+    torch.save({**state, "extra": _Foreign()}, path)
+    with pytest.raises(TrainingError, match="cannot read checkpoint"):
+        trainer().restore(path)

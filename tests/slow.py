@@ -1,0 +1,39 @@
+"""Which tests take long."""
+
+SLOW = (
+    # Thousands of stages, compiled and compared.
+    "engine/test_chains.py",
+    "engine/test_pointwise_stages.py::test_networks",
+    "engine/test_pointwise_stages.py::test_usual_formats",
+    "executors/test_engine.py::test_any_example",
+    "executors/test_engine.py::test_row_bands",
+    "executors/test_onnx.py::test_any_example",
+    "executors/test_torch.py::test_any_example",
+    "ops/test_windows.py",
+    # Simulated, synthesized and proved hardware.
+    "hls/test_adder_graph_verilog.py",
+    "hls/test_formal.py",
+    "hls/test_stream_modules.py",
+    "hls/test_synth.py",
+    "hls4ml/test_hls4ml_ops.py",
+    "hls4ml/test_project.py",
+    "rtl_sim/test_compressed_cores.py",
+    "rtl_sim/test_core_mutations.py",
+    "rtl_sim/test_cosim.py",
+    "rtl_sim/test_malformed.py",
+    "rtl_sim/test_whole_frames.py",
+    # Networks that are trained, quantized and measured.
+    "models/test_sr.py",
+    "models/test_sr_pipeline.py",
+    "quantization/test_qat.py",
+    "quantization/test_quantize.py",
+    "quantization/test_random_graphs.py",
+    "quantization/test_refinement.py",
+    "quantization/test_robustness.py",
+    "test_benchmark_line_compression.py",
+    "test_benchmarks.py",
+    "test_benchmarks_mutation.py",
+    "test_benchmarks_psnr.py",
+)
+"""Files and tests of more than about ten seconds. ``make test`` leaves them out, ``make test-all``
+and continuous integration run them."""
