@@ -17,8 +17,8 @@ def main(arguments: list[str] | None = None) -> int:
     A failure that a user can cause is one line on standard error and exit code 1; usage errors
     give 2, an interrupt 130.
     """
-    # A user's own network beside the current folder is found as a module.
-    sys.path.insert(0, os.getcwd())
+    # Last, so that no file of the current folder stands for a module that is imported here.
+    sys.path.append(os.getcwd())
     try:
         app = _application()
         result = app(args=arguments, standalone_mode=True)
