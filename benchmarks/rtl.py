@@ -165,8 +165,8 @@ def summary(measured: Sequence[Measurement], width: int) -> Summary:
     height = measured[0].result.pixels // width
     frame = f"{width}×{height} to {core.scale * width}×{core.scale * height}"
     equal = ", ".join(dict.fromkeys(item["Output equal to the engine's"] for item in cells))
-    memories = ", ".join(
-        f"{item.name} {cell['Line memories, Mbit']}"
+    memories = "; ".join(
+        f"{item.name}: {cell['Line memories, Mbit']}"
         for item, cell in zip(measured, cells, strict=True)
     )
     return [
