@@ -46,6 +46,7 @@ def run(block: Block, page: Path, names: dict[str, object]) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_blocks_run_as_printed(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)  # as Python does for a script in that directory
     write_user_files(tmp_path)
     names: dict[str, object] = {"__name__": "__main__"}
     for block in blocks(page.read_text(encoding="utf-8")):
