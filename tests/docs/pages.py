@@ -70,12 +70,12 @@ def write_user_files(folder: Path) -> None:
     """Write the pictures and the video that the pages take for granted.
 
     These are ``photo.png``, ``photo.jpg``, the folder ``photos``, and a frame of video as
-    ``in.y4m`` and ``in.yuv`` (64 by 48 pixels).
+    ``in.y4m`` (64 by 48 pixels) and ``in.yuv`` (1920 by 1080).
     """
     photograph = skimage.data.astronaut()[60:108, 190:254]
     (folder / "photos").mkdir()
     for name in ("photo.png", "photo.jpg", "photos/one.png", "photos/two.png"):
         write_image(folder / name, photograph)
     planes = np.full(48 * 64 * 3 // 2, 128, np.uint8).tobytes()
-    (folder / "in.yuv").write_bytes(planes)
+    (folder / "in.yuv").write_bytes(np.full(1920 * 1080 * 3 // 2, 128, np.uint8).tobytes())
     (folder / "in.y4m").write_bytes(b"YUV4MPEG2 W64 H48 F25:1 Ip A1:1 C420jpeg\nFRAME\n" + planes)
