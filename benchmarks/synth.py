@@ -130,7 +130,17 @@ def layer_graph(name: str, outputs: int) -> Graph:
 
 
 def place_stage(name: str, folder: Path, timeout_s: float) -> Record:
-    """Synthesize, place and route a stage."""
+    """Synthesize, place and route a stage.
+
+    Parameters
+    ----------
+    name
+        Name of the stage, a key of `STAGES`.
+    folder
+        Where sources and results go.
+    timeout_s
+        Seconds for each tool.
+    """
     sources, top, parameters = STAGES[name].build(folder)
     target = TARGETS["ecp5-85k"]
     text = "\n".join((folder / source).read_text(encoding="utf-8") for source in sources)
@@ -142,7 +152,17 @@ def place_stage(name: str, folder: Path, timeout_s: float) -> Record:
 
 
 def synthesize_whole(name: str, folder: Path, timeout_s: float) -> Record:
-    """Synthesize the whole network."""
+    """Synthesize the whole network.
+
+    Parameters
+    ----------
+    name
+        Which core, a key of `WHOLE`.
+    folder
+        Where sources and results go.
+    timeout_s
+        Seconds for each tool.
+    """
     target_name, style = WHOLE[name]
     target = TARGETS[target_name]
     core = emit_rtl(sr.load(MODEL), folder, max_width=LONGEST_LINE, multipliers=style)
@@ -151,7 +171,7 @@ def synthesize_whole(name: str, folder: Path, timeout_s: float) -> Record:
             "lacking": target.lacking(result.total)}  # fmt: skip
 
 
-def count_adders(_: str, __: Path, ___: float) -> Record:
+def count_adders(*_: object) -> Record:
     """Count the shared adders of the layers of KimSR, and of random matrices of other sizes."""
     graph = sr.load(MODEL).graph
     matrices = []

@@ -40,9 +40,18 @@ FRAMES: Final = 5
 
 
 def combination(backend: str, io_type: str, strategy: str, limit: float) -> dict[str, Any]:
-    """Export, compile and compare one combination, in a process of its own with a time limit."""
+    """Export, compile and compare one combination, in a process of its own with a time limit.
+
+    Parameters
+    ----------
+    backend, io_type, strategy
+        As for `fxp.hls.export`.
+    limit
+        Seconds after which the process is ended.
+    """
     code = (
-        "import sys, hls, benchmarks.hls4ml.network as n; hls.export(n.tiny_kimsr(), sys.argv[1], "
+        "import sys, fxp.hls, benchmarks.hls4ml.network as n; "
+        "fxp.hls.export(n.tiny_kimsr(), sys.argv[1], "
         f"size={SIZE}, backend={backend!r}, io_type={io_type!r}, strategy={strategy!r})"
     )
     record: dict[str, Any] = {"backend": backend, "io_type": io_type, "strategy": strategy}

@@ -33,7 +33,17 @@ NAMES = (*(work.name for work in WORKS), *LIBRARIES, *SCALING)
 
 
 def measure(settings: Settings, names: list[str], say: Say) -> Iterator[dict[str, Any]]:
-    """Yield, after each measurement, the record that holds everything the tables show."""
+    """Yield, after each measurement, the record that holds everything the tables show.
+
+    Parameters
+    ----------
+    settings
+        Sizes, rounds and numbers of threads.
+    names
+        What to measure, of `NAMES`.
+    say
+        Called with what is being done.
+    """
     peak = machine.find_peak()
     record: dict[str, Any] = {
         "machine": machine.describe(),

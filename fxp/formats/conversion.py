@@ -137,7 +137,19 @@ def overflow_mask(
     rounding: Rounding = Rounding.HALF_UP,
     overflow: Overflow = Overflow.SATURATE,
 ) -> NDArray[np.bool_]:
-    """Tell which elements `requantize` with the same arguments changes by overflow."""
+    """Tell which elements `requantize` with the same arguments changes by overflow.
+
+    Parameters
+    ----------
+    raw
+        Integers of any shape.
+    source_frac
+        Their fraction bits, as for `requantize`.
+    target
+        Format they would be moved to.
+    rounding, overflow
+        Modes of that move.
+    """
     check_modes(target, rounding, overflow)
     _, above, below, _ = _shift(raw, source_frac, target, rounding, overflow)
     return np.asarray(above | below)

@@ -201,6 +201,13 @@ class Format:
         """Narrowest format with `frac` fraction bits holding the raw integers `low` to `high`.
 
         Unsigned if `low` is not negative; raises `FormatError` if `low` exceeds `high`.
+
+        Parameters
+        ----------
+        low, high
+            Smallest and largest raw integer.
+        frac
+            Number of fraction bits.
         """
         if low > high:
             raise FormatError(f"the range {low} to {high} is empty")
@@ -257,7 +264,17 @@ class Quantization:
 
 
 def check_modes(target: Format, rounding: Rounding, overflow: Overflow) -> None:
-    """Raise `FormatError` for arguments of wrong types, or a mode the format does not have."""
+    """Raise `FormatError` for arguments of wrong types, or a mode the format does not have.
+
+    Parameters
+    ----------
+    target
+        Must be a `Format`.
+    rounding
+        Must be a `Rounding`.
+    overflow
+        Must be an `Overflow`.
+    """
     if not isinstance(target, Format):
         raise FormatError(f"format must be a fxp.Format, got {target!r}")
     if not isinstance(rounding, Rounding):
