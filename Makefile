@@ -31,7 +31,7 @@ check: $(VENV)/installed
 
 # A broken link or anchor is an error.
 docs: $(VENV)/installed
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .
