@@ -129,7 +129,7 @@ def main() -> None:
                 network, calibration, input_format=sr.PIXEL, output_format=sr.PIXEL, **options
             )
             images = [model.run_raw(picture.small).astype(np.uint8) for picture in pictures]
-            rates = [max(model.saturation(picture.small / 256).values()) for picture in pictures]
+            rates = [max(model.clipped(picture.small / 256).values()) for picture in pictures]
             bits = max(node.accumulator.bits for node in model.graph.nodes if node.accumulator)
             found.append([name, *psnrs(pictures, images), f"{max(rates):.4%}", str(bits)])
         return found

@@ -18,6 +18,7 @@ from fxp.formats import (
     dequantize,
     requantize,
 )
+from fxp.support.errors import ArgumentError, ArgumentTypeError, FxpError
 
 if TYPE_CHECKING:
     from fxp.filters import filter2d, filter_graph, gamma_table, gaussian_pyramid
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from fxp.graph.extents import Extent
     from fxp.graph.ops.base import GraphError
     from fxp.model import FixedModel, load
+    from fxp.quantization.options import QuantizeOptions
     from fxp.quantization.qat import QatModel, convert, prepare_qat
     from fxp.quantization.quantize import quantize
 
@@ -36,6 +38,7 @@ _HOMES = {
     "GraphError": "fxp.graph.ops.base",
     "Node": "fxp.graph",
     "QatModel": "fxp.quantization.qat",
+    "QuantizeOptions": "fxp.quantization.options",
     "State": "fxp.graph",
     "Value": "fxp.graph",
     "convert": "fxp.quantization.qat",
@@ -54,17 +57,21 @@ _ROOMS = frozenset(
 )
 
 __all__ = [
+    "ArgumentError",
+    "ArgumentTypeError",
     "Constant",
     "Extent",
     "FixedModel",
     "Format",
     "FormatError",
+    "FxpError",
     "Graph",
     "GraphError",
     "Node",
     "Overflow",
     "QatModel",
     "Quantization",
+    "QuantizeOptions",
     "Rounding",
     "State",
     "Value",
@@ -82,6 +89,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from fxp.support.distribution import version
+
+        return version()
     if name in _ROOMS:
         return import_module(f"fxp.{name}")
     home = _HOMES.get(name)
@@ -93,4 +104,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *_ROOMS, "__version__"])

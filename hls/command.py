@@ -1,22 +1,30 @@
-"""``fxp export``: hardware projects from a .fxp file."""
+"""``fxp export``: a .fxp file as ONNX, a streaming core, or an hls4ml project."""
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 import fxp
 from fxp import hls
+from fxp.cli.application import SETTINGS, WholeHelpGroup, help_text
+from fxp.cli.console import note, progress_bar
+from fxp.cli.sources import check_folder_target, check_target
+from fxp.export.onnx import to_onnx
+from fxp.hls.rtl.core import Multipliers
+from fxp.support.errors import ArgumentError
+from fxp.support.files import replace_file
 
 export = typer.Typer(
-    no_args_is_help=True, add_completion=False, help="Write a hardware project of a model."
+    cls=WholeHelpGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings=SETTINGS,
+    help="Write a model as ONNX, a streaming core in SystemVerilog, or an hls4ml project.",
 )
 
 
@@ -45,22 +53,88 @@ class StrategyChoice(StrEnum):
     DISTRIBUTED_ARITHMETIC = "distributed_arithmetic"
 
 
-@export.callback()
-def group() -> None:
-    """Write a hardware project of a model."""
+def onnx(
+    model: Annotated[Path, typer.Argument(help="The .fxp file.")],
+    out: Annotated[Path, typer.Argument(help="The .onnx file to write.")],
+) -> None:
+    """Write an ONNX model that computes the same integers in ONNX Runtime.
+
+    Inputs and outputs are int64 tensors of the raw integers; their formats are in the metadata.
+
+    Example: fxp export onnx kimsr_x2.fxp kimsr_x2.onnx
+    """
+    check_target(out, reads=[model], suffixes=(".onnx",))
+    replace_file(out, to_onnx(fxp.load(model).graph).SerializeToString())
+    note(f"wrote {out}")
 
 
-@export.command("hls4ml")
+def rtl(
+    model: Annotated[Path, typer.Argument(help="The .fxp file.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write, or with an earlier core.")],
+    max_width: Annotated[int, typer.Option(min=1, help="Pixels of the longest line.")] = 1920,
+    max_height: Annotated[int, typer.Option(min=1, help="Most lines of a frame.")] = 4096,
+    initial_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WIDTHxHEIGHT", help="Size of frames after reset; default the largest."
+        ),
+    ] = None,
+    multipliers: Annotated[
+        Multipliers, typer.Option(help="A multiplier per weight, or shared adders.")
+    ] = "dsp",
+    fold: Annotated[int, typer.Option(min=1, help="Weights that share a multiplier.")] = 1,
+    raster: Annotated[
+        bool, typer.Option("--raster", help="Raster lines as output instead of blocks.")
+    ] = False,
+    compress_lines: Annotated[
+        bool, typer.Option("--compress-lines", help="Halve the line memories; a little lossy.")
+    ] = False,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the core; default that of the model.")
+    ] = None,
+) -> None:
+    """Write a streaming core in SystemVerilog that computes the same integers.
+
+    The folder holds all sources, a data sheet, and timing constraints.
+
+    Example: fxp export rtl kimsr_x2.fxp core --max-width 1920 --raster
+    """
+    check_folder_target(out, reads=[model])
+    size = None if initial_size is None else _size(initial_size)
+    loaded = fxp.load(model)
+    if compress_lines:
+        loaded = hls.compress_lines(loaded)
+    core = hls.emit_rtl(
+        loaded,
+        out,
+        max_width=max_width,
+        max_height=max_height,
+        initial_size=size,
+        multipliers=multipliers,
+        fold=fold,
+        raster=raster,
+        name=name,
+    )
+    note(f"wrote {out}: the core {core.name}, {core.latency_clocks} clocks of latency")
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    if not all(side.isascii() and side.isdigit() and len(side) < 6 for side in (width, height)):
+        raise ArgumentError(f"--initial-size must be written as WIDTHxHEIGHT, not {text!r}")
+    return int(width), int(height)
+
+
 def hls4ml(
     model: Annotated[Path, typer.Argument(help="The .fxp file.")],
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
-    height: Annotated[int | None, typer.Option(min=1, help="Of the input, 32 if free.")] = None,
-    width: Annotated[int | None, typer.Option(min=1, help="Of the input, 32 if free.")] = None,
+    height: Annotated[int | None, typer.Option(min=1, help="Of the input; 32 if free.")] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="Of the input; 32 if free.")] = None,
     backend: Annotated[BackendChoice, typer.Option(help="Backend of hls4ml.")] = (
         BackendChoice.VITIS
     ),
     io_type: Annotated[IoChoice, typer.Option(help="Streams or arrays.")] = IoChoice.STREAM,
-    part: Annotated[str | None, typer.Option(help="Device.")] = None,
+    part: Annotated[str | None, typer.Option(help="Device; default that of the backend.")] = None,
     clock_period: Annotated[float, typer.Option(min=0.1, help="In ns.")] = 5,
     reuse_factor: Annotated[int, typer.Option(min=1, help="Products per multiplier.")] = 1,
     strategy: Annotated[StrategyChoice, typer.Option(help="How products are computed.")] = (
@@ -77,8 +151,9 @@ def hls4ml(
 
     Example: fxp export hls4ml kimsr.fxp project --height 64 --width 64
     """
+    check_folder_target(out, reads=[model])
     loaded = fxp.load(model)
-    with _orderly_end(), Console(stderr=True).status("hls4ml writes the project") as status:
+    with progress_bar("hls4ml writes the project") as report:
         project = hls.export(
             loaded,
             out,
@@ -91,9 +166,13 @@ def hls4ml(
             strategy=strategy.value,
             overwrite=overwrite,
             verify=verify,
-            progress=lambda what, seconds: status.update(f"{what}, {seconds:.0f} s"),
+            progress=lambda what, seconds: report(0, 0, f"{what}, {seconds:.0f} s"),
         )
-    typer.echo(f"wrote {project.folder}, {_verdict(project)}")
+    note(f"wrote {project.folder}, {_verdict(project)}")
+
+
+for _command in (onnx, rtl, hls4ml):
+    export.command(_command.__name__, help=help_text(_command))(_command)
 
 
 def _verdict(project: hls.HlsProject) -> str:
@@ -104,21 +183,3 @@ def _verdict(project: hls.HlsProject) -> str:
         return "equal to the engine"
     _, height, width = next(iter(verified.values()))
     return f"whose twin of {height}×{width} pixels is equal to the engine"
-
-
-@contextmanager
-def _orderly_end() -> Iterator[None]:
-    """End like an error when the process is told to end, so that nothing is left behind."""
-
-    def end(number: int, _: object) -> None:
-        raise SystemExit(128 + number)
-
-    earlier = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    ended = [number for number, how in earlier.items() if how == signal.SIG_DFL]
-    for number in ended:
-        signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number in ended:
-            signal.signal(number, signal.SIG_DFL)

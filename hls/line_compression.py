@@ -13,6 +13,7 @@ from fxp.graph import Graph, Node, ops
 from fxp.graph.ops.line_codec import WIDTHS
 from fxp.graph.ops.transposed import phases
 from fxp.model import FixedModel
+from fxp.support.errors import ArgumentError
 
 LEAST_WIDTH: Final = 12
 """Bits of a format that is compressed unless asked otherwise; narrower ones lose more."""
@@ -50,7 +51,7 @@ def compress_lines(model: FixedModel, nodes: Collection[str] | None = None) -> F
     chosen = set(_default(graph) if nodes is None else nodes)
     for name in sorted(chosen):
         if name not in {node.name for node in graph.nodes}:
-            raise ValueError(f"{graph.name} has no node {name!r}")
+            raise ArgumentError(f"{graph.name} has no node {name!r}")
     codecs: dict[str, str] = {}
     result: list[Node] = []
     for node in graph.nodes:
@@ -59,7 +60,9 @@ def compress_lines(model: FixedModel, nodes: Collection[str] | None = None) -> F
             continue
         source = node.inputs[0]
         if not lines_of(graph, node):
-            raise ValueError(f"node {node.name!r} ({node.op.name}) of {graph.name} stores no lines")
+            raise ArgumentError(
+                f"node {node.name!r} ({node.op.name}) of {graph.name} stores no lines"
+            )
         if source not in codecs:
             codecs[source] = _free_name(f"{source}.stored", graph)
             form = graph.operands[node.name][0].format

@@ -19,6 +19,7 @@ from fxp.rtl_sim.packing import TapBeats, read_tap
 from fxp.rtl_sim.script import PROGRESS, Log, Script
 from fxp.rtl_sim.simulators import Simulator, SimulatorError, make_model, run_tool
 from fxp.rtl_sim.wrapper import TAPS, TOP, WAVEFORM, control_file, tap_file, wrapper
+from fxp.support.errors import ArgumentError
 from fxp.support.lazy import lazy_import
 
 cocotb_config = lazy_import("cocotb_tools.config", "rtl")
@@ -68,7 +69,7 @@ def compiled(
     if target.is_dir():
         return target
     if re.search(r"\s", str(work_dir)):
-        raise ValueError(f"make takes no folder with spaces in its name, so not {work_dir}")
+        raise ArgumentError(f"make takes no folder with spaces in its name, so not {work_dir}")
     with tempfile.TemporaryDirectory(dir=work_dir, prefix="build_") as folder:
         program = make(Path(folder))
         kept = Path(folder) / "kept"
@@ -266,12 +267,12 @@ def check_waveform(simulator: Simulator, waveform: Path | None) -> None:
     if waveform is None:
         return
     if not waveform.absolute().parent.is_dir():
-        raise ValueError(f"there is no folder {waveform.parent} for the waveform")
+        raise ArgumentError(f"there is no folder {waveform.parent} for the waveform")
     if simulator.name == "icarus":
         if waveform.suffix != ".fst":
-            raise ValueError(f"Icarus writes waveforms as .fst, not {waveform.name}")
+            raise ArgumentError(f"Icarus writes waveforms as .fst, not {waveform.name}")
     elif waveform.suffix not in (".fst", ".vcd"):
-        raise ValueError(f"Verilator writes waveforms as .vcd or .fst, not {waveform.name}")
+        raise ArgumentError(f"Verilator writes waveforms as .vcd or .fst, not {waveform.name}")
 
 
 def runtime_folder(simulator: Simulator, work_dir: Path, options: str) -> Path:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import tempfile
+from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,15 +12,22 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 import fxp
 from fxp import hls, rtl_sim
-from fxp.cli.messages import printable
-from fxp.cli.sources import divisor_of, image_channels, planes, read_array
+from fxp.cli.console import JsonOption, note, print_json, progress_bar
+from fxp.cli.messages import printable, without_folder
+from fxp.cli.sources import (
+    check_target,
+    divisor_of,
+    image_channels,
+    middle,
+    planes,
+    read_array,
+)
 from fxp.imaging.files import image_paths, read_image
 from fxp.rtl_sim.stalls import Stalls
+from fxp.support.errors import ArgumentError
 
 
 class Backend(StrEnum):
@@ -82,6 +92,7 @@ def cosim(
         Path | None, typer.Option(help="Keep cores and compiled programs there, for the next run.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the random stalls.")] = 0,
+    as_json: JsonOption = False,
 ) -> None:
     """Simulate the FPGA core of a model and compare every output with the engine.
 
@@ -99,41 +110,50 @@ def cosim(
     """
     chosen = Stalls.parse(stalls, seed)
     if simulator is Backend.COMPILED and waveform is not None:
-        raise ValueError("--simulator compiled writes no waveform; take verilator or icarus")
+        raise ArgumentError("--simulator compiled writes no waveform; take verilator or icarus")
+    if waveform is not None:
+        check_target(waveform, reads=[model, *images])
     loaded = fxp.load(model)
     if compress_lines:
         loaded = hls.compress_lines(loaded)
-    frames = [
-        _read(path, loaded, crop) for given in images for path in image_paths(given)
-    ]  # fmt: skip
+    frames = [_read(path, loaded, crop) for given in images for path in image_paths(given)]
     options: dict[str, Any] = {
         "stalls": chosen,
         "max_width": max_width,
         "multipliers": multipliers.value,
         "fold": fold,
         "raster": raster,
-        "work_dir": work_dir,
         "core": core,
     }
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    console = Console(stderr=True)
-    hidden = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=hidden) as bar:
-        task = bar.add_task("", total=None)
+    with ExitStack() as stack:
+        folder = work_dir
+        if folder is None:
+            # Made here, so that messages do not name what is gone when they are read.
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fxp_rtl_")))
+            stack.enter_context(without_folder(folder, "--work-dir keeps such files"))
+        report = stack.enter_context(progress_bar("co-simulation"))
 
         def say(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total or None)
+            report(done, total, what)
 
         if simulator is Backend.COMPILED:
-            result = rtl_sim.full_frame(loaded, frames, progress=say, **options)
+            result = rtl_sim.full_frame(
+                loaded, frames, progress=say, work_dir=folder, **options
+            )  # fmt: skip
         else:
             result = rtl_sim.cosim(
                 loaded, frames, simulator=simulator.value, waveform=waveform, progress=say,
-                **options,
+                work_dir=folder, **options,
             )  # fmt: skip
-    typer.echo(printable(str(result)))
+    if as_json:
+        fields = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
+        # The whole description of the core is in its folder, in core.json.
+        named = {"core": result.core.name, "stalls": str(chosen)}
+        print_json({"model": model, **fields, **named, "text": str(result)})
+    else:
+        typer.echo(printable(str(result)))
     if waveform is not None:
-        typer.echo(f"wrote {waveform}", err=True)
+        note(f"wrote {waveform}")
     if not result.bit_exact:
         raise typer.Exit(1)
 
@@ -145,7 +165,4 @@ def _read(path: Path, model: fxp.FixedModel, crop: int | None) -> NDArray[np.flo
         values = values[None] if values.ndim == 2 else values
     else:
         values = planes(read_image(path), image_channels(model), path) / divisor_of(model, None)
-    if crop is None or values.ndim != 3:
-        return values
-    top, left = (max(size - crop, 0) // 2 for size in values.shape[1:])
-    return values[:, top : top + crop, left : left + crop]
+    return middle(values, crop)

@@ -25,6 +25,7 @@ from fxp.rtl_sim.packing import TapBeats, input_beats, output_shape
 from fxp.rtl_sim.script import HEIGHT, STATUS, WIDTH, Log, Script
 from fxp.rtl_sim.simulators import find_simulator
 from fxp.rtl_sim.stalls import Stalls
+from fxp.support.errors import ArgumentError
 
 ERROR_BITS = 0x1F
 """Bits of ``STATUS`` that tell of malformed frames and sizes."""
@@ -207,7 +208,7 @@ def core_of(folder: str | PathLike[str], model: FixedModel) -> Path:
         if form is None or (form.width, form.frac, form.signed) != (
             tap.width, tap.frac, tap.signed
         ):  # fmt: skip
-            raise ValueError(f"{folder} is the core of another model: its {tap.value!r} differs")
+            raise ArgumentError(f"{folder} is the core of another model: its {tap.value!r} differs")
     return Path(folder)
 
 
@@ -216,7 +217,7 @@ def check_sizes(core: Core, frames: Sequence[IntArray]) -> None:
     for frame in frames:
         height, width = frame.shape[1:]
         if width > core.max_width or height > core.max_height:
-            raise ValueError(
+            raise ArgumentError(
                 f"an image of {width}x{height} is larger than the core takes, "
                 f"{core.max_width}x{core.max_height}"
             )
@@ -231,14 +232,14 @@ def raw_images(model: FixedModel, images: NDArray | Sequence[NDArray]) -> list[I
         If there is none, or the model does not take it.
     """
     if len(model.graph.inputs) != 1 or len(model.graph.outputs) != 1:
-        raise ValueError("a core has one image input and one output")
+        raise ArgumentError("a core has one image input and one output")
     several = isinstance(images, Sequence)
     frames = []
     for image in images if several else [images]:
         array = np.asarray(image)
         array = array[None] if array.ndim == 2 else array
         if array.ndim != 3:
-            raise ValueError(f"an image is (H, W) or (C, H, W), not of shape {array.shape}")
+            raise ArgumentError(f"an image is (H, W) or (C, H, W), not of shape {array.shape}")
         arguments = Arguments(model.graph, [array])
         calls = arguments.quantized() if array.dtype.kind == "f" else arguments.images
         ((raw,),) = calls
@@ -246,7 +247,7 @@ def raw_images(model: FixedModel, images: NDArray | Sequence[NDArray]) -> list[I
         assert form is not None
         frames.append(check_raw(raw, form))
     if not frames:
-        raise ValueError("there is no image to simulate")
+        raise ArgumentError("there is no image to simulate")
     return frames
 
 

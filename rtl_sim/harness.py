@@ -39,6 +39,8 @@ from fxp.rtl_sim.script import Log
 from fxp.rtl_sim.simulators import Simulator, SimulatorError, find_simulator, make_model, run_tool
 from fxp.rtl_sim.stalls import Stalls, stall_percent
 from fxp.rtl_sim.wrapper import TOP, control_file, wrapper
+from fxp.support.errors import ArgumentError
+from fxp.support.processes import process_group
 
 SPLIT = 12_000
 """Size of a piece of what Verilator writes: two compilers share the work."""
@@ -147,7 +149,7 @@ def full_frame(
     simulator = find_simulator("verilator")
     frames = raw_images(model, image)
     if len({frame.shape for frame in frames}) > 1:
-        raise ValueError("the frames must have one size")
+        raise ArgumentError("the frames must have one size")
     say = progress or (lambda what, done, total: None)
     with working_folder(work_dir) as folder:
         if core is None:
@@ -245,7 +247,7 @@ def _run(
             width, height, len(frames), beats, stall_percent(stalls.source),
             stall_percent(stalls.sink), stalls.seed, patience_of(core, stalls, core.max_width),
         ]  # fmt: skip
-        with subprocess.Popen(
+        with process_group(
             [program, source, target, *map(str, numbers)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fxp.formats import IntArray
 from fxp.hls.rtl.core import Core, Port, Tap
 from fxp.rtl_sim.script import LAST, USER, Bytes
+from fxp.support.errors import ArgumentError
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def input_beats(image: IntArray, port: Port) -> tuple[Bytes, Bytes]:
     """
     channels, height, width = image.shape
     if channels != port.channels:
-        raise ValueError(f"the core takes {port.channels} channels, the image has {channels}")
+        raise ArgumentError(f"the core takes {port.channels} channels, the image has {channels}")
     pixels = np.ascontiguousarray(image.transpose(1, 2, 0).reshape(-1, channels), "<i8")
     data = pixels.view(np.uint8).reshape(len(pixels), channels, 8)[:, :, : port.bytes]
     flags = np.zeros((height, width), np.uint8)
@@ -89,7 +90,7 @@ def output_image(core: Core, data: Bytes, keep: Bytes | None, height: int, width
     if keep is not None:
         wanted = np.arange(data.shape[1]) < line_bytes
         if not (keep.reshape(lines, -1) == wanted).all():
-            raise ValueError("tkeep does not mark the pixels of the line")
+            raise ArgumentError("tkeep does not mark the pixels of the line")
     fields = decode_fields(data[:, :line_bytes].reshape(-1, port.bytes), port.signed)
     return fields.reshape(lines, scale * width, port.channels).transpose(2, 0, 1)
 

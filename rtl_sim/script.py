@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.rtl_sim.stalls import Stalls
+from fxp.support.errors import ArgumentError
 
 USER, LAST = 1, 2
 """Bits of the flags of a beat."""
@@ -81,7 +82,7 @@ class Script:
         """
         count = len(data)
         if flags.shape != (count,) or data.ndim != 2:
-            raise ValueError(f"{data.shape} beats have {flags.shape} flags")
+            raise ArgumentError(f"{data.shape} beats have {flags.shape} flags")
         first = sum(map(len, self._data))
         self._data.append(np.ascontiguousarray(data, np.uint8))
         self._flags.append(np.ascontiguousarray(flags, np.uint8))

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Literal
 
 from fxp.support.distribution import install_advice
-from fxp.support.errors import FxpError
+from fxp.support.errors import ArgumentError, FxpError
+from fxp.support.processes import process_group
 
 SimulatorName = Literal["verilator", "icarus"]
 
@@ -80,7 +81,7 @@ def find_simulator(name: str) -> Simulator:
         return _find_verilator()
     if name == "icarus":
         return _find_icarus()
-    raise ValueError(f"unknown simulator {name!r}; there are {' and '.join(SIMULATORS)}")
+    raise ArgumentError(f"unknown simulator {name!r}; there are {' and '.join(SIMULATORS)}")
 
 
 def _find_verilator() -> Simulator:
@@ -101,7 +102,8 @@ def _find_icarus() -> Simulator:
     program = shutil.which("iverilog")
     if program is None or shutil.which("vvp") is None:
         raise _missing("Icarus Verilog", "icarus")
-    text = run_tool([program, "-V"], Path.cwd(), dict(os.environ))
+    with tempfile.TemporaryDirectory() as folder:
+        text = run_tool([program, "-V"], Path(folder), dict(os.environ))
     found = re.search(r"version (\d+)\.(\d+)", text)
     if found is None or tuple(map(int, found.groups())) < _OLDEST_ICARUS:
         raise SimulatorError(f"Icarus Verilog 11 or later is needed, {program} is: {text[:60]!r}")
@@ -120,23 +122,24 @@ def run_tool(command: Sequence[str | Path], folder: Path, environment: Mapping[s
     SimulatorError
         If it fails; the message holds its first error, ``build.log`` in the folder all of them.
     """
-    done = subprocess.run(
-        [str(part) for part in command],
+    with process_group(
+        command,
         cwd=folder,
-        env=dict(environment),
+        # A compiler that is killed leaves temporary files, which vanish with its folder.
+        env={**environment, **dict.fromkeys(("TMPDIR", "TMP", "TEMP"), str(folder))},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        check=False,
-    )
-    if done.returncode:
-        found = _UNRESOLVED.search(done.stdout)
-        lines = done.stdout.strip().splitlines() or [f"exit code {done.returncode}"]
+    ) as process:
+        printed, _ = process.communicate()
+    if process.returncode:
+        found = _UNRESOLVED.search(printed)
+        lines = printed.strip().splitlines() or [f"exit code {process.returncode}"]
         raise SimulatorError(
             f"{Path(command[0]).name} failed: {found.group(0).strip() if found else lines[-1]}"
         )
-    return done.stdout
+    return printed
 
 
 def make_model(

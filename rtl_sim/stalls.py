@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from fxp.support.errors import ArgumentError
+
 LONGEST_BURST = 24
 """Clocks; longer than a short line, so a burst spans line and frame ends."""
 _RANDOM = re.compile(r"random([1-9][0-9]?)")
@@ -15,7 +17,7 @@ _RANDOM = re.compile(r"random([1-9][0-9]?)")
 def check_pattern(text: str) -> str:
     """Return the text of a stall pattern; raises ValueError for anything else."""
     if text not in ("none", "bursts") and _RANDOM.fullmatch(text) is None:
-        raise ValueError(
+        raise ArgumentError(
             f"{text!r} is no stall pattern: write none, random25 (any per cent) or bursts"
         )
     return text

@@ -4,7 +4,8 @@ A `Case` is an op with templates of its operands. `build` fills the templates: i
 constants, modes, sizes and data, either from a NumPy generator (`RandomChoices`) or from hypothesis
 (`DrawnChoices`), so that one table serves enumerated and shrinking tests alike.
 
-To add an op, add it to `CASES`; every executor then runs it.
+To add an op, add it to `CASES`; every executor then runs it. Rows of `fxp.graph.ops.functions` have
+a case without more.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from fxp.formats import Format, IntArray, Overflow, Quantization, Rounding
 from fxp.graph import Constant, Graph, Node, Value
 from fxp.graph.extents import Extent, Shape
 from fxp.graph.ops import (
+    REGISTRY,
     Add,
     AveragePool,
     BicubicUpsample,
@@ -32,6 +34,8 @@ from fxp.graph.ops import (
     Conv2d,
     ConvTranspose2d,
     Flatten,
+    FunctionTable,
+    Gelu,
     GlobalAveragePool,
     GlobalMaxPool,
     Linear,
@@ -57,7 +61,6 @@ from fxp.graph.ops import (
     Tanh,
 )
 from fxp.graph.ops.base import Accumulator, Op, Operand
-from fxp.graph.ops.elementwise import Table
 from fxp.graph.ops.normalization import ChannelNormalization
 
 Pattern = Literal["random", "largest", "smallest", "zero", "impulse"]
@@ -395,6 +398,12 @@ CASES: Final[tuple[Case, ...]] = (
     tabulated("sigmoid_vector", Sigmoid(), 6, 4),
     tabulated("tanh", Tanh(), 10, 2, "H", "W"),
     tabulated("tanh_16_bit", Tanh(), 16, 2, "H", "W"),
+    *(
+        tabulated(name, op_class(), 7, 2, "H", "W")
+        for name, op_class in REGISTRY.items()
+        if issubclass(op_class, FunctionTable) and op_class not in (Sigmoid, Tanh)
+    ),
+    tabulated("gelu_tanh", Gelu("tanh"), 5, 2, "H", "W"),
     tabulated("table", StoredTable(), 8, 3, "H", "W"),
     tabulated("table_one_bit", StoredTable(), 1, 2, "H", "W"),
     tabulated("table_vector", StoredTable(), 5, 3),
@@ -707,7 +716,7 @@ def pick_constant(
         ]  # fmt: skip
     else:
         formats = [pick_format(template, choices)]
-    if isinstance(op, Table) and not isinstance(op, StoredTable) and choices.pick((True, False)):
+    if isinstance(op, FunctionTable) and choices.pick((True, False)):
         return Constant(name, op.tabulate(before[0].format, formats[0]), tuple(formats))
     if len(formats) == 1:
         data = fill(shape, formats[0], pattern, generator)

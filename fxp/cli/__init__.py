@@ -2,51 +2,75 @@
 
 from __future__ import annotations
 
-import os
+import signal
 import sys
-from collections.abc import Callable
-from typing import Any
+import traceback
+from importlib import import_module
 
-from fxp.cli.messages import one_line
-from fxp.support.distribution import install_advice
+from fxp.cli.messages import held_warnings, report_advice, told
+from fxp.support.signals import Terminated, orderly_end
+
+FAILED = 1
+DEFECT = 70
+"""Exit code after an error that the program should have explained; ``EX_SOFTWARE`` of BSD."""
+TRACEBACK = "--traceback"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
     A failure that a user can cause is one line on standard error and exit code 1; usage errors
-    give 2, an interrupt 130.
+    give 2, an interrupt 130, and a signal that ends the process 128 and its number, after child
+    processes are ended and temporary files removed. Anything else is a defect of the program: it is
+    shown with a trace and gives 70.
+
+    Parameters
+    ----------
+    arguments
+        What stands behind ``fxp``, that of this process if left out. ``--traceback`` among it
+        shows where an error arose.
+
+    Returns
+    -------
+    int
+        The exit code.
     """
-    # Last, so that no file of the current folder stands for a module that is imported here.
-    sys.path.append(os.getcwd())
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        app = _application()
-        result = app(args=arguments, standalone_mode=True)
-    except SystemExit as stop:
-        return int(stop.code or 0) if not isinstance(stop.code, str) else 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except (
-        ValueError,
-        OSError,
-        ImportError,
-        AttributeError,
-        TypeError,
-        RuntimeError,
-        MemoryError,
-    ) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        return 1
-    return int(result or 0)
+        with orderly_end(), held_warnings() as warnings:
+            try:
+                code = _run([word for word in given if word != TRACEBACK])
+            except SystemExit as stop:
+                code = int(stop.code or 0) if not isinstance(stop.code, str) else FAILED
+        for line in warnings:
+            print(line, file=sys.stderr)
+    except (KeyboardInterrupt, Terminated) as stop:
+        end = stop if isinstance(stop, Terminated) else Terminated(signal.SIGINT)
+        print(end, file=sys.stderr)
+        return end.exit_code
+    except Exception as error:
+        return _failed(error, trace=TRACEBACK in given)
+    return code
 
 
-def _application() -> Callable[..., Any]:
-    """Import the commands, here so that a plain installation can say what it lacks."""
+def _failed(error: Exception, *, trace: bool) -> int:
+    text = told(error)
+    if text is None or trace:
+        traceback.print_exception(error)
+    if text is None:
+        print(f"error: {report_advice()}", file=sys.stderr)
+        return DEFECT
+    print(f"error: {text}", file=sys.stderr)
+    return FAILED
+
+
+def _run(arguments: list[str]) -> int:
     try:
-        from fxp.cli.application import app
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"the fxp command needs {error.name}; install it with: {install_advice('cli')}"
-        ) from error
-    return app
+        import_module("typer")
+    except ModuleNotFoundError:
+        from fxp.cli import plain
+
+        return plain.main(arguments)
+    from fxp.cli.application import app
+
+    return int(app(args=arguments, prog_name="fxp", standalone_mode=True) or 0)

@@ -1,73 +1,129 @@
-"""The commands of ``fxp``, built-in and plugged in.
-
-Commands of other packages plug in through entry points of the group ``fxp.commands``: the name of
-the command, and a function with Typer annotations or a Typer application.
-"""
+"""The commands of ``fxp`` as one Typer application; each is imported when it is called."""
 
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, entry_points
+import inspect
+import signal
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from fxp.cli.info import info
-from fxp.cli.psnr import psnr
-from fxp.cli.quantize import quantize
-from fxp.cli.run import run
+from fxp.cli.catalogue import CommandEntry, commands
+from fxp.cli.messages import CommandError, in_options, one_line, told
 from fxp.support.distribution import version
+from fxp.support.errors import FxpError
+from fxp.support.signals import Terminated
 
-PLUGIN_GROUP = "fxp.commands"
+_RUNNING = "fxp.cli.running"
 
 
-class PluginGroup(TyperGroup):
-    """Lists plugged-in commands beside the built-in ones, and loads one when it is asked for."""
+class WholeHelpGroup(TyperGroup):
+    """Lists its commands with the whole first paragraph of each, however long it is."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list."""
+        rows = []
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            rows.append((name, (command.help or "").partition("\n\n")[0]))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+class CommandGroup(WholeHelpGroup):
+    """Lists the commands without importing them, and loads one when it is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Return built-in commands first."""
-        return [*super().list_commands(ctx), *sorted(entry_points(group=PLUGIN_GROUP).names)]
+        """Return the built-in commands first."""
+        return [command.name for command in commands()]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a command; one that cannot be loaded says why when it is called."""
-        found = super().get_command(ctx, cmd_name)
-        plugins = entry_points(group=PLUGIN_GROUP, name=cmd_name)
-        if found is not None or not plugins:
-            return found
-        return _plugged_in(next(iter(plugins)))
+        """Return a stand-in that has the name and the help of a command, None if there is none."""
+        for command in commands():
+            if command.name == cmd_name:
+                return TyperCommand(cmd_name, help=command.help, rich_markup_mode=None)
+        return None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Load the command that is called."""
+        # Typer suggests similar names from this table.
+        self.commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        name, stand_in, rest = super().resolve_command(ctx, args)
+        if stand_in is None:
+            return name, None, rest
+        loaded = _load(next(command for command in commands() if command.name == name))
+        ctx.meta[_RUNNING] = loaded
+        return name, loaded, rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; its errors speak of options rather than of Python arguments."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            # Typer would end without a word.
+            raise Terminated(signal.SIGINT) from None
+        except BrokenPipeError:
+            raise
+        except (FxpError, OSError) as error:
+            running = ctx.meta.get(_RUNNING)
+            text = one_line(error)
+            translated = text if running is None else in_options(text, _options(running))
+            if translated == text:
+                raise
+            raise CommandError(translated) from error
 
 
-def _plugged_in(plugin: EntryPoint) -> Any:
-    single = typer.Typer(add_completion=False)
+def _load(command: CommandEntry) -> Any:
+    """Import a command; one that cannot be loaded raises `CommandError`."""
     try:
-        loaded = plugin.load()
+        loaded = command.entry.load()
     except Exception as error:
-        # A plug-in may fail in any way; the other commands must still work.
-        message = f"the command {plugin.name!r} cannot be loaded: {error}"
-        anything = {"ignore_unknown_options": True, "allow_extra_args": True}
-
-        @single.command(plugin.name, context_settings=anything)
-        def broken() -> None:
-            """Cannot be loaded; call it to see why."""
-            raise ImportError(message)
-
-    else:
-        if isinstance(loaded, typer.Typer):
-            single = loaded
-        else:
-            single.command(plugin.name)(loaded)
+        # A plug-in may fail in any way; the line says which one it was.
+        reason = told(error) or f"{type(error).__name__}: {one_line(error)}"
+        if isinstance(error, ImportError) and told(error) is None:
+            reason = one_line(error)
+        raise CommandError(f"the command {command.name!r} cannot be loaded: {reason}") from error
+    if isinstance(loaded, typer.Typer):
+        return typer.main.get_command(loaded)
+    single = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=SETTINGS)
+    single.command(command.name, help=help_text(loaded))(loaded)
     return typer.main.get_command(single)
 
 
+def _options(command: Any) -> Mapping[str, str]:
+    """Return the options of a command and of those under it, by the names of its arguments."""
+    found: dict[str, str] = {}
+    for each in [command, *getattr(command, "commands", {}).values()]:
+        for parameter in each.params:
+            longest = max(parameter.opts, key=len)
+            if longest.startswith("--"):
+                found[parameter.name] = longest
+    return found
+
+
+def help_text(function: Any) -> str:
+    r"""Return a command's docstring with its examples on lines of their own.
+
+    A paragraph that begins with ``Example:`` is kept as it is, so that it can be copied; ``\b``
+    is the mark of Click for that.
+    """
+    paragraphs = (inspect.getdoc(function) or "").split("\n\n")
+    return "\n\n".join(
+        f"\b\n{text}" if text.startswith("Example:") else text for text in paragraphs
+    )
+
+
+SETTINGS: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
-    cls=PluginGroup,
+    cls=CommandGroup,
     no_args_is_help=True,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    # Rich would cut long names of options and types off at 80 columns.
+    rich_markup_mode=None,
+    context_settings=SETTINGS,
     pretty_exceptions_enable=False,
 )
-for command in (quantize, info, run, psnr):
-    app.command()(command)
 
 
 def _print_version(wanted: bool) -> None:
@@ -84,5 +140,19 @@ def options(
             "--version", callback=_print_version, is_eager=True, help="Print the version."
         ),
     ] = False,
+    show_traceback: Annotated[
+        bool,
+        typer.Option(
+            "--traceback",
+            help="Show where an error arose, below it in one line; before or after the command.",
+        ),
+    ] = False,
 ) -> None:
-    """Bit-accurate fixed-point inference for image networks."""
+    """Bit-accurate fixed-point inference for image networks.
+
+    Results stand on standard output; progress, notes and warnings on standard error. The exit code
+    is 0, 1 for an error that the message explains, 2 for a wrong call, 70 for a defect of the
+    program, and 128 and its number after a signal, 130 after an interrupt.
+
+    Completion of commands and options in the shell: fxp --install-completion.
+    """

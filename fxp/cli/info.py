@@ -8,22 +8,21 @@ from typing import Annotated
 import typer
 
 import fxp
-from fxp.cli.messages import printable
+from fxp.cli.console import JsonOption, print_json
+from fxp.cli.figures import model_figures, model_text
 
 
 def info(
     model: Annotated[Path, typer.Argument(help="A .fxp file.")],
     graph: Annotated[bool, typer.Option("--graph", help="Print the graph as text too.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Print the effective format, accumulator and parameters of every layer.
 
     Example: fxp info kimsr_x2.fxp --graph
     """
     loaded = fxp.load(model)
-    typer.echo(f"{model}: {loaded!r}")
-    for key, text in sorted(loaded.metadata.items()):
-        typer.echo(f"  {printable(key)}: {printable(text)}")
-    typer.echo(loaded.summary())
-    if graph:
-        typer.echo()
-        typer.echo(loaded.graph)
+    if as_json:
+        print_json(model_figures(loaded, model, graph=graph))
+    else:
+        typer.echo(model_text(loaded, model, graph=graph))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
-import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -13,17 +10,26 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import track
 from rich.table import Table
 
 import fxp
-from fxp.cli.sources import check_target, divisor_of, image_channels, load_network, planes
+from fxp.cli.console import (
+    JsonOption,
+    ThreadsOption,
+    note,
+    output_console,
+    print_json,
+    progress_bar,
+)
+from fxp.cli.figures import json_text
+from fxp.cli.networks import load_network
+from fxp.cli.sources import check_target, divisor_of, image_channels, planes
 from fxp.graph.extents import Dimension, evaluate_shape
 from fxp.imaging.files import ImageError, image_paths, read_image
 from fxp.imaging.quality import Quality, compare, to_codes
 from fxp.imaging.resize import imresize
+from fxp.support.errors import ArgumentError
 from fxp.support.files import replace_file
 from fxp.support.lazy import lazy_import
 
@@ -31,8 +37,6 @@ if TYPE_CHECKING:
     import torch
 else:
     torch = lazy_import("torch", "torch")
-
-PIPE_WIDTH = 200
 
 Method = Callable[[NDArray[np.float64]], NDArray]
 """``(C, H, W)`` pixel values to pixel values."""
@@ -48,7 +52,9 @@ def psnr(
     float_source: Annotated[
         str | None, typer.Option("--float", help="package.module:name of the float network.")
     ] = None,
-    arg: Annotated[list[str] | None, typer.Option(help="Argument of that name.")] = None,
+    arg: Annotated[
+        list[str] | None, typer.Option(help="Argument of that name, as text; repeatable.")
+    ] = None,
     weights: Annotated[Path | None, typer.Option(help="State dict of the float network.")] = None,
     float_divide_by: Annotated[
         float, typer.Option(min=1e-9, help="Pixel divisor of the float network.")
@@ -62,18 +68,21 @@ def psnr(
     round_input: Annotated[
         bool, typer.Option(help="Round shrunk images to 8 bits, as a camera delivers them.")
     ] = True,
-    out: Annotated[Path | None, typer.Option("--json", help="Write the figures too.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Default: all processors.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the figures as JSON, .json.")] = None,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Compare fixed point, float and bicubic by PSNR and SSIM against true images.
+    r"""Compare fixed point, float and bicubic by PSNR and SSIM against true images.
 
     Images are cut at the right and bottom to the sizes the model takes. A model that enlarges gets
     the true image shrunk by MATLAB's bicubic. One-channel models are measured on the luma.
 
-    Example: fxp psnr kimsr_x2.fxp Set5 --float models.sr:load_float --arg kimsr_x2_bicubic
+    Example: fxp psnr kimsr_x2.fxp Set5 \
+      --float fxp.models.sr:load_float --arg kimsr_x2_bicubic
     """
     if out is not None:
-        check_target(out)
+        read = [model, *references, *(path for path in (weights, degraded) if path is not None)]
+        check_target(out, reads=read, suffixes=(".json",))
     loaded = fxp.load(model)
     channels = image_channels(loaded)
     scale = _scale(loaded)
@@ -91,47 +100,57 @@ def psnr(
     divisor = divisor_of(loaded, divide_by)
     methods["fixed"] = lambda image: loaded(image / divisor, threads=threads) * divisor
     rows: dict[str, dict[str, Quality]] = {}
-    console = Console(stderr=True)
-    for path in track(paths, "measuring", console=console, transient=True):
-        whole = planes(read_image(path), channels, path)
-        height, width = _fitting(loaded, whole.shape[1:], scale)
-        truth = whole[:, :height, :width]
-        if truth.size == 0:
-            raise ImageError(f"{path} is too small for the model")
-        if degraded is None:
-            image = _shrunk(truth, scale, round_input)
-        else:
-            sides = [size // scale for size in whole.shape[1:]]
-            image = _given(degraded / path.name, channels, sides)
-            image = image[:, : height // scale, : width // scale]
-        rows[str(path)] = {
-            name: compare(
-                _image(truth),
-                _image(to_codes(method(image))),
-                border=border,
-            )
-            for name, method in methods.items()
-        }
+    with progress_bar("measuring") as report:
+        for path in paths:
+            report(len(rows), len(paths), path.name)
+            truth, image = _pair(path, loaded, channels, scale, degraded, round_input)
+            rows[str(path)] = {
+                name: compare(_image(truth), _image(to_codes(method(image))), border=border)
+                for name, method in methods.items()
+            }
     mean = {
         name: Quality(*np.mean([row[name] for row in rows.values()], axis=0).tolist())
         for name in methods
     }
-    # A file or pipe has no width that the names of images would have to be folded to.
-    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(_table(rows, mean))
+    figures = {
+        "model": model,
+        "scale": scale,
+        "border": border,
+        "round_input": round_input,
+        "images": {
+            path: {name: quality._asdict() for name, quality in row.items()}
+            for path, row in rows.items()
+        },
+        "mean": {name: quality._asdict() for name, quality in mean.items()},
+    }
+    if as_json:
+        print_json(figures)
+    else:
+        output_console().print(_table(rows, mean))
     if out is not None:
-        figures = {
-            "model": str(model),
-            "scale": scale,
-            "border": border,
-            "round_input": round_input,
-            "images": {
-                path: {name: _figures(quality) for name, quality in row.items()}
-                for path, row in rows.items()
-            },
-            "mean": {name: _figures(quality) for name, quality in mean.items()},
-        }
-        replace_file(out, (json.dumps(figures, indent=2, allow_nan=False) + "\n").encode())
-        typer.echo(f"wrote {out}")
+        replace_file(out, f"{json_text(figures)}\n".encode())
+        note(f"wrote {out}")
+
+
+def _pair(
+    path: Path,
+    model: fxp.FixedModel,
+    channels: int,
+    scale: int,
+    degraded: Path | None,
+    round_input: bool,
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Return a true image and the input that is to become it, ``(C, H, W)`` each."""
+    whole = planes(read_image(path), channels, path)
+    height, width = _fitting(model, whole.shape[1:], scale)
+    truth = whole[:, :height, :width]
+    if truth.size == 0:
+        raise ImageError(f"{path} is too small for the model")
+    if degraded is None:
+        return truth, _shrunk(truth, scale, round_input)
+    sides = [size // scale for size in whole.shape[1:]]
+    image = _given(degraded / path.name, channels, sides)
+    return truth, image[:, : height // scale, : width // scale]
 
 
 def _scale(model: fxp.FixedModel) -> int:
@@ -143,12 +162,12 @@ def _scale(model: fxp.FixedModel) -> int:
     for size in (48, 96):
         shapes = model.graph.concrete_shapes(dict.fromkeys(symbols, size))
         if len(shapes[name]) != 3:
-            raise ValueError(f"output {name!r} is no image")
+            raise ArgumentError(f"output {name!r} is no image")
         sides.append((shapes[source.name][1], shapes[name][1]))
     (small_in, small_out), (large_in, large_out) = sides
     factor = Fraction(large_out, large_in)
     if Fraction(small_out, small_in) != factor or factor.denominator != 1:
-        raise ValueError(f"the output is not the input enlarged by a whole factor: {sides}")
+        raise ArgumentError(f"the output is not the input enlarged by a whole factor: {sides}")
     return int(factor)
 
 
@@ -199,13 +218,6 @@ def _run_float(network: torch.nn.Module, image: NDArray, divisor: float) -> NDAr
 
 def _image(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return values[0] if len(values) == 1 else np.ascontiguousarray(values.transpose(1, 2, 0))
-
-
-def _figures(quality: Quality) -> dict[str, float | None]:
-    """Return the numbers by name; JSON has neither infinity nor NaN, which become null."""
-    return {
-        name: value if math.isfinite(value) else None for name, value in quality._asdict().items()
-    }
 
 
 def _table(rows: dict[str, dict[str, Quality]], mean: dict[str, Quality]) -> Table:

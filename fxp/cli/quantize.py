@@ -7,17 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 import fxp
-from fxp.cli.sources import (
-    DEFAULT_DIVISOR,
-    DIVIDE_BY,
-    check_target,
-    load_network,
-    read_calibration,
-)
+from fxp.cli.console import JsonOption, note, print_json, progress_bar
+from fxp.cli.figures import model_figures
+from fxp.cli.networks import load_network
+from fxp.cli.sources import DEFAULT_DIVISOR, DIVIDE_BY, check_target, read_calibration
 from fxp.formats import Format, Overflow, Rounding
 
 
@@ -45,20 +40,42 @@ def quantize(
         list[Path], typer.Option(help="Image, folder of images or .npy array; repeatable.")
     ],
     out: Annotated[Path, typer.Option(help="The .fxp file to write.")],
-    arg: Annotated[list[str] | None, typer.Option(help="Argument of the source.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="State dict, .safetensors or .pt.")] = None,
-    weight_bits: Annotated[int, typer.Option(min=2, max=32)] = 10,
-    activation_bits: Annotated[int, typer.Option(min=2, max=32)] = 14,
+    arg: Annotated[
+        list[str] | None, typer.Option(help="Argument of the source, as text; repeatable.")
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="State dict, .safetensors or .pt; also one within a checkpoint."),
+    ] = None,
+    weight_bits: Annotated[int, typer.Option(min=2, max=32, help="Bits of every weight.")] = 10,
+    activation_bits: Annotated[
+        int, typer.Option(min=2, max=32, help="Bits of every activation.")
+    ] = 14,
     method: Annotated[MethodChoice, typer.Option(help="Rule for fraction bits.")] = (
         MethodChoice.MSE
     ),
     per_channel: Annotated[
         bool, typer.Option("--per-channel", help="Weight fraction bits per output channel.")
     ] = False,
-    input_format: Annotated[str | None, typer.Option(help="Such as 'ap_ufixed<8,0>'.")] = None,
-    output_format: Annotated[str | None, typer.Option(help="Such as 'ap_ufixed<8,0>'.")] = None,
-    rounding: Annotated[Rounding, typer.Option(help="Rounding mode.")] = Rounding.HALF_UP,
-    overflow: Annotated[Overflow, typer.Option(help="Overflow mode.")] = Overflow.SATURATE,
+    input_format: Annotated[
+        str | None,
+        typer.Option(help="Format of the input, such as 'ap_ufixed<8,0>'; default: by the data."),
+    ] = None,
+    output_format: Annotated[
+        str | None, typer.Option(help="Format of the output; default: by the data.")
+    ] = None,
+    rounding: Annotated[
+        Rounding,
+        typer.Option(
+            metavar="MODE", help=f"Rounding mode: {', '.join(mode.value for mode in Rounding)}."
+        ),
+    ] = Rounding.HALF_UP,
+    overflow: Annotated[
+        Overflow,
+        typer.Option(
+            metavar="MODE", help=f"Overflow mode: {', '.join(mode.value for mode in Overflow)}."
+        ),
+    ] = Overflow.SATURATE,
     equalization: Annotated[
         bool, typer.Option("--equalization", help="Scale channels to weights of similar range.")
     ] = False,
@@ -74,24 +91,34 @@ def quantize(
     divide_by: Annotated[
         float, typer.Option(min=1e-9, help="Pixel values are divided by this.")
     ] = DEFAULT_DIVISOR,
-    channels: Annotated[int | None, typer.Option(help="1 for luma, 3 for RGB.")] = None,
+    channels: Annotated[
+        int | None,
+        typer.Option(
+            help="Of the input: 1 for luma, 3 for RGB; default that of the first convolution."
+        ),
+    ] = None,
     crop: Annotated[
         int | None, typer.Option(min=1, help="Calibrate on the middle of images only.")
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Most calibration inputs.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Quantize a trained torch network to fixed point.
+    r"""Quantize a trained torch network to fixed point.
 
-    One-channel networks are calibrated on the BT.601 luma of colour images.
+    One-channel networks are calibrated on the BT.601 luma of colour images. The module of the
+    network may lie in the working directory.
 
-    Example: fxp quantize models.sr:load_float --arg kimsr_x2_bicubic --calibration photos
-    --divide-by 256 --input-format 'ap_ufixed<8,0>' --out kimsr.fxp
+    Example: fxp quantize my.module:net --calibration photos --out net.fxp
+
+    Example: fxp quantize fxp.models.sr:load_float --arg kimsr_x2_bicubic \
+      --calibration photos --divide-by 256 --input-format 'ap_ufixed<8,0>' \
+      --out kimsr.fxp
     """
-    check_target(out)
+    read = [*calibration, *([weights] if weights is not None else [])]
+    check_target(out, reads=read, suffixes=(".fxp",))
     network = load_network(source, arg or [], weights)
     inputs = read_calibration(calibration, network, channels, divide_by, crop, limit)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("quantizing", total=None)
+    with progress_bar("quantizing") as progress:
         model = fxp.quantize(
             network,
             inputs,
@@ -107,11 +134,12 @@ def quantize(
             bias_correction=bias_correction,
             add_biases=add_biases,
             weight_rounding=weight_rounding.value,
-            progress=lambda done, total, name: bar.update(
-                task, completed=done, total=total, description=f"quantizing, {name}"
-            ),
+            progress=progress,
         )
     model.metadata[DIVIDE_BY] = f"{divide_by:.17g}"
     model.save(out)
-    typer.echo(model.summary())
-    typer.echo(f"wrote {out}")
+    if as_json:
+        print_json(model_figures(model, out))
+    else:
+        typer.echo(model.summary())
+    note(f"wrote {out}")

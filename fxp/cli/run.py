@@ -10,10 +10,9 @@ from typing import Annotated
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
 import fxp
+from fxp.cli.console import JsonOption, ThreadsOption, print_json, progress_bar
 from fxp.cli.sources import (
     check_target,
     divisor_of,
@@ -24,6 +23,7 @@ from fxp.cli.sources import (
 )
 from fxp.imaging.files import ImageError, check_image_path, image_paths, read_image, write_image
 from fxp.imaging.quality import to_codes
+from fxp.support.errors import ArgumentError
 from fxp.support.files import replace_file
 
 
@@ -38,7 +38,8 @@ def run(
         float | None,
         typer.Option(min=1e-9, help="Pixel divisor; default the model's, or 255."),
     ] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Default: all processors.")] = None,
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Run a fixed-point model on real data through the integer engine.
 
@@ -53,21 +54,35 @@ def run(
     if source.is_dir():
         target.mkdir(parents=True, exist_ok=True)
     for goal in targets:
-        check_target(goal)
+        check_target(goal, reads=[model, *sources])
         if goal.suffix != ".npy":
             check_image_path(goal)
-    pairs = list(zip(sources, targets, strict=True))
-    console = Console(stderr=True)
-    for item, goal in track(pairs, "running", console=console, disable=len(pairs) == 1):
-        values = _read(item, loaded, luma, divisor)
-        started = time.perf_counter()
-        result = loaded(values, threads=threads)
-        seconds = time.perf_counter() - started
-        if isinstance(result, tuple):
-            raise ValueError(f"{model} has {len(result)} outputs; use it from Python")
-        _write(goal, result, divisor)
-        clipped = max(loaded.saturation(values).values())
-        typer.echo(f"{goal}: {result.shape}, {seconds:.3f} s, at most {clipped:.4%} clipped")
+    figures = []
+    with progress_bar("running") as report:
+        for item, goal in zip(sources, targets, strict=True):
+            report(len(figures), len(sources), item.name)
+            values = _read(item, loaded, luma, divisor)
+            started = time.perf_counter()
+            result = loaded(values, threads=threads)
+            seconds = time.perf_counter() - started
+            if isinstance(result, tuple):
+                raise ArgumentError(f"{model} has {len(result)} outputs; use it from Python")
+            _write(goal, result, divisor)
+            clipped = max(loaded.clipped(values).values())
+            figures.append(
+                {
+                    "input": item,
+                    "output": goal,
+                    "shape": result.shape,
+                    "seconds": seconds,
+                    "clipped": clipped,
+                }
+            )
+            if not as_json:
+                text = f"{goal}: {result.shape}, {seconds:.3f} s, at most {clipped:.4%} clipped"
+                typer.echo(text)
+    if as_json:
+        print_json({"model": model, "divide_by": divisor, "images": figures})
 
 
 def _read(path: Path, model: fxp.FixedModel, luma: bool, divisor: float) -> NDArray[np.float64]:

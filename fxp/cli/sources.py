@@ -1,12 +1,9 @@
-"""What the commands take from the user: networks by name, images and arrays by path."""
+"""What the commands take from the user and write for them: images, arrays and paths."""
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,89 +13,17 @@ from numpy.typing import NDArray
 import fxp
 from fxp.imaging.colour import luma
 from fxp.imaging.files import ImageError, image_paths, read_image
+from fxp.support.errors import ArgumentError
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
-    import safetensors.torch as safetensors_torch
     import torch
 else:
     torch = lazy_import("torch", "torch")
-    safetensors_torch = lazy_import("safetensors.torch", "models")
 
 DIVIDE_BY = "divide_by"
 """Metadata key: pixel values are divided by this number before the network."""
 DEFAULT_DIVISOR = 255.0
-
-
-def load_network(
-    source: str, arguments: Sequence[str] = (), weights: Path | None = None
-) -> torch.nn.Module:
-    """Return a network in eval mode.
-
-    Parameters
-    ----------
-    source
-        ``package.module:name``, where the name is a module or something that returns one.
-    arguments
-        Text arguments of the call.
-    weights
-        State dict as ``.safetensors``, or as ``.pt`` without pickled code.
-
-    Raises
-    ------
-    ValueError
-        If the source cannot be found or gives no torch module, or the weights do not fit.
-    """
-    home, separator, name = source.partition(":")
-    if not separator or not home or not name:
-        raise ValueError(f"{source!r} must be written as package.module:name")
-    try:
-        code = importlib.import_module(home)
-    except Exception as error:
-        # A user's own file may fail in any way, a syntax error included.
-        raise ValueError(f"cannot import {home!r}: {_reason(error)}") from error
-    if not hasattr(code, name):
-        raise ValueError(f"{home!r} has no {name!r}")
-    found = getattr(code, name)
-    if not isinstance(found, torch.nn.Module):
-        if not callable(found):
-            raise ValueError(f"{source} is a {type(found).__name__}, not a network")
-        try:
-            inspect.signature(found).bind(*arguments)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{source} cannot be called so: {error}; see --arg") from None
-        try:
-            found = found(*arguments)
-        except Exception as error:
-            raise ValueError(f"{source} failed: {_reason(error)}") from error
-    if not isinstance(found, torch.nn.Module):
-        raise ValueError(f"{source} gives a {type(found).__name__}, not a torch.nn.Module")
-    if weights is not None:
-        try:
-            found.load_state_dict(_read_state(weights))
-        except (RuntimeError, TypeError, AttributeError) as error:
-            raise ValueError(f"weights {weights} do not fit {source}: {error}") from error
-    return found.eval()
-
-
-def _reason(error: Exception) -> str:
-    """Say what went wrong and in which line, for errors of the user's own code."""
-    frames = traceback.extract_tb(error.__traceback__)
-    told = isinstance(error, ModuleNotFoundError | ValueError | OSError | SyntaxError)
-    where = "" if told else f" in {frames[-1].filename}, line {frames[-1].lineno}"
-    return f"{type(error).__name__}{where}: {error}"
-
-
-def _read_state(path: Path) -> dict[str, torch.Tensor]:
-    if not path.is_file():
-        raise ValueError(f"no weights file {path}")
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors_torch.load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # Both readers raise many unrelated types for a damaged file.
-        raise ValueError(f"cannot read weights {path}: {error}") from error
 
 
 def input_channels(network: torch.nn.Module) -> int:
@@ -106,11 +31,20 @@ def input_channels(network: torch.nn.Module) -> int:
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d):
             return module.in_channels
-    raise ValueError("the network has no convolution to count the channels of; give --channels")
+    raise ArgumentError("the network has no convolution to count the channels of; give --channels")
 
 
 def planes(image: NDArray[np.uint8], channels: int, name: object) -> NDArray[np.uint8]:
     """Return an image as ``(C, H, W)``: luma for one channel, RGB for three.
+
+    Parameters
+    ----------
+    image
+        The pixels, ``(H, W)`` or ``(H, W, 3)``.
+    channels
+        What the network takes.
+    name
+        What messages call the image.
 
     Raises
     ------
@@ -150,6 +84,13 @@ def read_calibration(
         Largest side; the middle of larger images is taken.
     limit
         Most inputs to read.
+
+    Raises
+    ------
+    ImageError
+        If a file cannot be read, or does not have the channels that the network takes.
+    ArgumentError
+        If nothing says how many channels images must have.
     """
     inputs: list[NDArray[np.float64]] = []
     count: int | None = None
@@ -161,15 +102,17 @@ def read_calibration(
             continue
         if count is None:
             count = channels or input_channels(network)
-        image = planes(read_image(path), count, path)
-        if crop is not None:
-            rows, columns = (
-                slice(max(size - crop, 0) // 2, max(size - crop, 0) // 2 + crop)
-                for size in image.shape[1:]
-            )
-            image = image[:, rows, columns]
+        image = middle(planes(read_image(path), count, path), crop)
         inputs.append(image[None] / divisor)
     return inputs
+
+
+def middle(image: NDArray, crop: int | None) -> NDArray:
+    """Return the middle of an image ``(C, H, W)`` with sides of at most `crop`, if given."""
+    if crop is None or image.ndim != 3:
+        return image
+    top, left = (max(size - crop, 0) // 2 for size in image.shape[1:])
+    return image[:, top : top + crop, left : left + crop]
 
 
 def read_array(path: Path) -> NDArray[np.float64]:
@@ -184,14 +127,68 @@ def read_array(path: Path) -> NDArray[np.float64]:
     return array.astype(np.float64)
 
 
-def check_target(path: Path) -> None:
-    """Raise OSError if no file can be written there, before the work rather than after it."""
+def check_target(path: Path, *, reads: Iterable[Path] = (), suffixes: Collection[str] = ()) -> None:
+    """Refuse a file to write that cannot be meant, before the work rather than after it.
+
+    Parameters
+    ----------
+    path
+        The file to write.
+    reads
+        Files that the command reads, and folders of images.
+    suffixes
+        Endings that the name may have; any if left out.
+
+    Raises
+    ------
+    ArgumentError
+        If the file is one of those that are read, also by another spelling of its path or by a
+        link, or has another ending.
+    OSError
+        If no file can be written there.
+    """
     if not path.parent.is_dir():
         raise FileNotFoundError(f"no folder {path.parent} to write {path.name} to")
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder, so no file can be written there")
-    if path.exists() and not path.is_file():
+    if suffixes and path.suffix.lower() not in suffixes:
+        raise ArgumentError(f"{path} must end in {' or '.join(sorted(suffixes))}")
+    if not path.exists():
+        return
+    if not path.is_file():
         raise OSError(f"{path} is no ordinary file, so it is not replaced")
+    for source in reads:
+        files = image_paths(source) if source.is_dir() else [source]
+        for file in files:
+            if file.exists() and file.samefile(path):
+                other = "" if str(file) == str(path) else f", which is {file}"
+                raise ArgumentError(f"{path}{other} is read; give another name to write to")
+
+
+def check_folder_target(folder: Path, *, reads: Iterable[Path] = ()) -> None:
+    """Refuse a folder to write that holds, or is in the way of, something that is read.
+
+    Parameters
+    ----------
+    folder
+        The folder to write or replace.
+    reads
+        Files that the command reads.
+
+    Raises
+    ------
+    ArgumentError
+        If one of the files lies in the folder.
+    OSError
+        If the folder cannot be made.
+    """
+    if not folder.absolute().parent.is_dir():
+        raise FileNotFoundError(f"no folder {folder.parent} to write {folder.name} to")
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file, and a folder would be written there")
+    for source in reads:
+        if source.exists() and source.resolve().is_relative_to(folder.resolve()):
+            raise ArgumentError(f"{source}, which is read, lies in {folder}; give another folder")
 
 
 def folder_targets(sources: list[Path], folder: Path) -> list[Path]:
@@ -217,15 +214,15 @@ def divisor_of(model: fxp.FixedModel, given: float | None) -> float:
     except ValueError:
         divisor = 0.0
     if not 0 < divisor < float("inf"):
-        raise ValueError(f"the model's {DIVIDE_BY} is {text!r}; give --divide-by")
+        raise ArgumentError(f"the model's {DIVIDE_BY} is {text!r}; give --divide-by")
     return divisor
 
 
 def image_channels(model: fxp.FixedModel) -> int:
-    """Channels of the only input of an image model; raises ValueError for other models."""
+    """Channels of the only input of an image model; raises ArgumentError for other models."""
     inputs = model.graph.inputs
     shape = inputs[0].shape
     if len(inputs) != 1 or len(shape) != 3 or len(model.graph.outputs) != 1:
-        raise ValueError("this command takes models with one image input and one output")
+        raise ArgumentError("this command takes models with one image input and one output")
     assert isinstance(shape[0], int)
     return shape[0]

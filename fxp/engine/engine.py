@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +20,7 @@ from fxp.graph import Graph
 from fxp.graph.ops.base import GraphError
 from fxp.kernels.commands import run_commands
 from fxp.kernels.layout import pixels_to_planes, planes_to_pixels
+from fxp.support.errors import ArgumentError
 
 MAX_PLANS = 16
 """Plans kept, for as many sizes."""
@@ -46,6 +48,10 @@ class Engine:
         self._plans: dict[tuple, Plan] = {}
         self._lock = threading.Lock()
         self._workers = Workers()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Compiled code, locks and threads stay here; a copy makes its own.
+        return Engine, (self.graph, self.options)
 
     def plan(
         self,
@@ -225,5 +231,5 @@ def check_threads(threads: int | None) -> int:
     if threads is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise ValueError(f"threads must be an integer of at least 1, got {threads!r}")
+        raise ArgumentError(f"threads must be an integer of at least 1, got {threads!r}")
     return threads

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from math import prod
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from fxp.engine.program import Options, Program
 from fxp.engine.schedule import ALIGNMENT, ITEM, Schedule, Segment, Span, schedules
 from fxp.engine.stages import BandStage, CommandStage, Stage
+from fxp.graph import Graph
 from fxp.graph.extents import Shape
 from fxp.graph.ops import ConvTranspose2d
 
@@ -67,6 +69,8 @@ class Plan:
         Size of every slot.
     threads
         How many threads it is made for.
+    counted
+        Whether clipped elements are counted.
     """
 
     program: Program
@@ -76,6 +80,7 @@ class Plan:
     slots: Mapping[str, int]
     slot_bytes: tuple[int, ...]
     threads: int
+    counted: bool
     _idle: deque[Memory] = field(default_factory=deque, compare=False, repr=False)
 
     @property
@@ -108,6 +113,29 @@ class Plan:
         shape, dtype = self.shapes[name], self.program.dtypes[name]
         size = prod(shape) * dtype.itemsize
         return memory.slots[self.slots[name]][:size].view(dtype).reshape(shape)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Kernels are machine code; a copy is planned anew, for the same size.
+        program = self.program
+        inputs = []
+        for value in program.graph.inputs:
+            height, width, channels = self.shapes[value.name]
+            inputs.append((channels, height, width)[: len(value.shape)])
+        arguments = (program.graph, program.options, program.kept, inputs)
+        return _planned_again, (*arguments, self.threads, self.counted)
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(
+            f"{value.name} {'x'.join(map(str, self.shapes[value.name]))}"
+            for value in self.program.graph.inputs
+        )
+        return (
+            f"<Plan of {self.program.graph.name!r} for {inputs}: {len(self.steps)} steps, "
+            f"{self.threads} threads>"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(self.describe())}</pre>"
 
     def describe(self) -> str:
         """Table of what runs where: kernel, piece, accumulator, memory, multiply-accumulates."""
@@ -214,7 +242,20 @@ def make_plan(
         )
         steps.append(_pieces(segment, threads, program.options))
     slots, slot_bytes = _slots(program, groups, outside, sizes)
-    return Plan(program, sizes, tuple(steps), bases, slots, slot_bytes, threads)
+    return Plan(program, sizes, tuple(steps), bases, slots, slot_bytes, threads, counted)
+
+
+def _planned_again(
+    graph: Graph,
+    options: Options,
+    kept: frozenset[str],
+    inputs: list[tuple[int, ...]],
+    threads: int,
+    counted: bool,
+) -> Plan:
+    """Return a copy of a plan that was pickled or deep-copied."""
+    shapes = graph.concrete_shapes(graph.bind(inputs))
+    return make_plan(Program(graph, options, kept), shapes, threads=threads, counted=counted)
 
 
 def _image_size(shape: Shape) -> tuple[int, int, int]:

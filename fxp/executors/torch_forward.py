@@ -17,8 +17,6 @@ import torch
 from fxp.formats import Overflow, Quantization, Rounding, saturation_limits
 from fxp.graph import Graph, Node
 from fxp.graph.ops.base import GraphError, Operand
-from fxp.graph.ops.elementwise import Table
-from fxp.graph.ops.normalization import ChannelNormalization
 
 EXACT_BITS = 52
 """Accumulators up to this width leave float64 one bit for adding half a step."""
@@ -109,18 +107,13 @@ def evaluate(
         operands = graph.operands[node.name]
         result = node.op.torch(operands, *tensors).to(tensors[0].dtype)
         differentiated = torch.is_grad_enabled() and tensors[0].requires_grad
-        if differentiated and operands[0].is_integer and _has_function(node):
+        if differentiated and operands[0].is_integer and node.op.table_use is not None:
             # A table has no slope; the function that it holds has.
             smooth = node.op.torch([Operand(operands[0].shape)], tensors[0])
             result = _Substitution.apply(smooth, result)
         if node.quantization is not None:
             result = fake_quantize(result, node.quantization)
         values[node.name] = result
-
-
-def _has_function(node: Node) -> bool:
-    """Whether an op looks a known function up in a table."""
-    return isinstance(node.op, Table | ChannelNormalization) and not node.op.integer_only
 
 
 class _Substitution(torch.autograd.Function):

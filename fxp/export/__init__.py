@@ -1,1 +1,17 @@
 """Writers of an integer graph in other tools' formats."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fxp.export import onnx as onnx
+
+__all__ = ["onnx"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return import_module(f"fxp.export.{name}")
+    raise AttributeError(f"module 'fxp.export' has no attribute {name!r}")

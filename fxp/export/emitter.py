@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fxp.formats import Format, Overflow, Rounding, saturation_limits
+from fxp.support.errors import ArgumentError
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class Emitter:
         """
         right, left = np.maximum(shift, 0), np.maximum(-shift, 0)
         if bits + int(left.max()) > 62 or int(right.max()) > 61:
-            raise ValueError(
+            raise ArgumentError(
                 f"ONNX needs 64-bit arithmetic: {bits} accumulator bits shifted by "
                 f"{-int(left.max())} to {int(right.max())} do not fit"
             )
@@ -190,7 +191,7 @@ class Emitter:
 
     def _wrap(self, name: str, target: Format, overflow: Overflow, output: str) -> str:
         if target.width > 61:
-            raise ValueError(f"ONNX wrap-around to {target} does not fit 64-bit arithmetic")
+            raise ArgumentError(f"ONNX wrap-around to {target} does not fit 64-bit arithmetic")
         modulus = self.constant(1 << target.width)
         half = self.constant(1 << (target.width - 1)) if target.signed else self.constant(0)
         if overflow is Overflow.WRAP_SIGN_MAGNITUDE:

@@ -14,6 +14,7 @@ from fxp.graph import Constant, Graph, Node
 from fxp.graph.ops.base import Operand
 from fxp.graph.ops.convolution import Conv2d, weighted_sum
 from fxp.graph.ops.padding import PaddingMode, Sides
+from fxp.support.errors import ArgumentError
 
 Border = Literal["zero", "replicate", "reflect", "reflect101"]
 """OpenCV's words: ``reflect`` repeats the edge pixel, ``reflect101`` does not."""
@@ -153,7 +154,7 @@ def filter_graph(
 def padding_mode(border: Border) -> PaddingMode:
     """Return the padding mode of a border; raises ValueError for any other word."""
     if border not in get_args(Border):
-        raise ValueError(f"border must be one of {get_args(Border)}, got {border!r}")
+        raise ArgumentError(f"border must be one of {get_args(Border)}, got {border!r}")
     return PADDING_MODES[border]
 
 
@@ -161,7 +162,7 @@ def check_reflection(size: tuple[int, ...], sides: Sides, border: Border) -> Non
     """Raise ValueError if an image is too small to reflect so many rows and columns."""
     for axis, most in ((0, max(sides[:2])), (1, max(sides[2:]))):
         if border == "reflect101" and most >= size[axis]:
-            raise ValueError(
+            raise ArgumentError(
                 f"border 'reflect101' cannot reflect {most} {('rows', 'columns')[axis]} of "
                 f"{size[axis]}; border 'reflect' can"
             )
@@ -172,7 +173,7 @@ def _placed(
 ) -> tuple[NDArray[np.int64], Sides]:
     """Taps of a correlation, and the padding that lays the anchor on the pixel."""
     if mode not in ("correlation", "convolution"):
-        raise ValueError(f"mode must be 'correlation' or 'convolution', got {mode!r}")
+        raise ArgumentError(f"mode must be 'correlation' or 'convolution', got {mode!r}")
     rows, columns = data.shape
     if anchor is None:
         anchor = rows // 2, columns // 2
@@ -180,7 +181,7 @@ def _placed(
         isinstance(place, int | np.integer) and 0 <= place < length
         for place, length in zip(anchor, data.shape, strict=True)
     ):
-        raise ValueError(
+        raise ArgumentError(
             f"anchor must be the row and column of one of {rows} by {columns} taps, got {anchor!r}"
         )
     row, column = map(int, anchor)

@@ -10,6 +10,7 @@ from fxp.formats import MAX_WIDTH, Format, Rounding, check_raw, requantize
 from fxp.graph import Graph, Value
 from fxp.graph.extents import Extent
 from fxp.graph.ops.base import Accumulator
+from fxp.support.errors import ArgumentError, ArgumentTypeError
 
 BYTE = Format(8, 0, signed=False)
 """Format of 8-bit images."""
@@ -43,18 +44,20 @@ def read_image(
     """
     array = np.asarray(image)
     if array.dtype.kind not in "iu":
-        raise TypeError(
+        raise ArgumentTypeError(
             f"the image must hold integers, got {array.dtype}; fxp.formats.quantize makes integers "
             "of real numbers"
         )
     if array.ndim not in (2, 3) or array.size == 0:
-        raise ValueError(f"the image must be (H, W) or (C, H, W) and not empty, got {array.shape}")
+        raise ArgumentError(
+            f"the image must be (H, W) or (C, H, W) and not empty, got {array.shape}"
+        )
     if channels is not None and (array.ndim != 3 or array.shape[0] != channels):
-        raise ValueError(f"the image must be ({channels}, H, W), got {array.shape}")
+        raise ArgumentError(f"the image must be ({channels}, H, W), got {array.shape}")
     if image_format is None:
         bits = 8 * array.dtype.itemsize
         if bits == 64:
-            raise ValueError(
+            raise ArgumentError(
                 f"say which bits of the {array.dtype} image count, for example "
                 "image_format=Format(12, 0, signed=False), or give an array of 8, 16 or 32 bits"
             )

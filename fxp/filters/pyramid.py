@@ -14,6 +14,7 @@ from fxp.formats import Format, Overflow, Quantization, Rounding
 from fxp.graph import Constant, Graph, Node
 from fxp.graph.ops.base import Operand
 from fxp.graph.ops.convolution import Conv2d
+from fxp.support.errors import ArgumentError
 
 BINOMIAL: Final = Taps(np.array([[1, 4, 6, 4, 1]]), 4)
 """The taps of either axis."""
@@ -88,7 +89,7 @@ def pyramid_graph(
     they are the sum over 5 by 5 pixels.
     """
     if isinstance(levels, bool) or not isinstance(levels, int) or not 1 <= levels <= MAX_LEVELS:
-        raise ValueError(f"levels must be an integer of 1 to {MAX_LEVELS}, got {levels!r}")
+        raise ArgumentError(f"levels must be an integer of 1 to {MAX_LEVELS}, got {levels!r}")
     mode = padding_mode(border)
     column, row = (
         Constant(name, np.tile(data, (channels, 1, 1, 1)), (BINOMIAL.format,))

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from fxp.filters.images import BYTE, image_input, read_image, run
 from fxp.formats import Format, IntArray, Quantization, check_raw
 from fxp.graph import Constant, Graph, Node
-from fxp.graph.ops.elementwise import MAX_TABLE_BITS
-from fxp.graph.ops.tables import StoredTable
+from fxp.graph.ops.tables import MAX_TABLE_BITS, StoredTable
+from fxp.support.errors import ArgumentError
 
 MAX_TERM: Final = 10_000
 MAX_RESULT_BITS: Final = 24
@@ -47,9 +47,11 @@ def gamma_table(
     """
     exponent = _exponent(gamma)
     if source.signed or source.width > MAX_TABLE_BITS:
-        raise ValueError(f"source must be unsigned, of 1 to {MAX_TABLE_BITS} bits, got {source}")
+        raise ArgumentError(f"source must be unsigned, of 1 to {MAX_TABLE_BITS} bits, got {source}")
     if result.signed or result.width > MAX_RESULT_BITS:
-        raise ValueError(f"result must be unsigned, of 1 to {MAX_RESULT_BITS} bits, got {result}")
+        raise ArgumentError(
+            f"result must be unsigned, of 1 to {MAX_RESULT_BITS} bits, got {result}"
+        )
     codes, full = np.arange(1 << source.width), result.max_raw
     values = full * (codes / source.max_raw) ** float(exponent) + 0.5
     entries = np.floor(values).astype(np.int64)
@@ -119,10 +121,10 @@ def _exponent(gamma: Fraction | float | str) -> Fraction:
     try:
         exponent = Fraction(gamma if isinstance(gamma, Fraction | str) else str(gamma))
     except (ValueError, ZeroDivisionError):
-        raise ValueError(f"gamma must be a number or a fraction, got {gamma!r}") from None
+        raise ArgumentError(f"gamma must be a number or a fraction, got {gamma!r}") from None
     terms = exponent.numerator, exponent.denominator
     if not Fraction(1, 100) <= exponent <= 100 or max(terms) > MAX_TERM:
-        raise ValueError(
+        raise ArgumentError(
             f"gamma must be 0.01 to 100 and a fraction of integers up to {MAX_TERM}, got "
             f"{gamma!r}; for 1/2.2 give Fraction(5, 11) or '5/11'"
         )

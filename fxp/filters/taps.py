@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fxp.formats import MAX_WIDTH, Format, IntArray, check_raw, quantize
+from fxp.support.errors import ArgumentError, ArgumentTypeError
 
 MAX_SIZE: Final = 255
 MAX_FRAC: Final = 40
@@ -44,12 +45,12 @@ class Taps:
     def __post_init__(self) -> None:
         data = np.array(self.data)
         if data.dtype.kind not in "iu":
-            raise TypeError(
+            raise ArgumentTypeError(
                 f"taps must be integers, got {data.dtype}; fxp.formats.quantize makes integers of "
                 "real numbers"
             )
         if data.ndim != 2 or data.size == 0:
-            raise ValueError(
+            raise ArgumentError(
                 f"taps must be (rows, columns) and not empty, got {data.shape}; write a filter "
                 "along one axis as (1, n) or (n, 1)"
             )
@@ -167,7 +168,7 @@ def difference_of_gaussians(
     _check_sigma(sigma)
     wide = _check_sigma(1.6 * sigma if wide_sigma is None else wide_sigma)
     if wide <= sigma:
-        raise ValueError(f"wide_sigma must be above sigma, got {wide} and {sigma}")
+        raise ArgumentError(f"wide_sigma must be above sigma, got {wide} and {sigma}")
     size = _default_size(wide, 3) if size is None else size
     return Taps(gaussian(sigma, size, frac).data - gaussian(wide, size, frac).data, frac)
 
@@ -204,10 +205,10 @@ def gabor(
     it is. OpenCV's ``getGaborKernel`` has another formula (a cosine, an aspect ratio, no factor).
     """
     if not (math.isfinite(wavelength) and wavelength > 0):
-        raise ValueError(f"wavelength must be positive and finite, got {wavelength}")
+        raise ArgumentError(f"wavelength must be positive and finite, got {wavelength}")
     for name, angle in (("orientation", orientation), ("phase", phase)):
         if not math.isfinite(angle):
-            raise ValueError(f"{name} must be finite, got {angle}")
+            raise ArgumentError(f"{name} must be finite, got {angle}")
 
     def function(square: Float, rows: Float, columns: Float) -> Float:
         bell = np.exp(square / (-2 * sigma**2)) / (2 * math.pi * sigma**2)
@@ -222,14 +223,14 @@ def as_taps(taps: Taps | ArrayLike, frac: int | None = None) -> Taps:
     if not isinstance(taps, Taps):
         return Taps(np.asarray(taps), 0 if frac is None else frac)
     if frac is not None and frac != taps.frac:
-        raise ValueError(f"frac is {frac}, but the taps have {taps.frac} fraction bits")
+        raise ArgumentError(f"frac is {frac}, but the taps have {taps.frac} fraction bits")
     return taps
 
 
 def _difference(direction: Direction, smooth: tuple[int, int, int]) -> Taps:
     along_x = np.outer(smooth, (1, 0, -1))
     if direction not in ("x", "y"):
-        raise ValueError(f"direction must be 'x' or 'y', got {direction!r}")
+        raise ArgumentError(f"direction must be 'x' or 'y', got {direction!r}")
     return Taps(along_x if direction == "x" else along_x.T)
 
 
@@ -240,9 +241,9 @@ def _sampled(
     _check_sigma(sigma)
     size = _default_size(sigma, radius) if size is None else size
     if isinstance(size, bool) or not isinstance(size, int | np.integer):
-        raise TypeError(f"size must be an integer, got {size!r}")
+        raise ArgumentTypeError(f"size must be an integer, got {size!r}")
     if not (1 <= size <= MAX_SIZE and size % 2):
-        raise ValueError(f"size must be odd and 1 to {MAX_SIZE}, got {size}")
+        raise ArgumentError(f"size must be odd and 1 to {MAX_SIZE}, got {size}")
     offsets = np.arange(size, dtype=np.float64) - size // 2
     rows, columns = np.meshgrid(offsets, offsets, indexing="ij")
     return function(rows**2 + columns**2, rows, columns)
@@ -254,15 +255,15 @@ def _default_size(sigma: float, radius: int) -> int:
 
 def _check_sigma(sigma: float) -> float:
     if not 0.1 <= sigma <= 100:
-        raise ValueError(f"sigma must be 0.1 to 100 pixels, got {sigma}")
+        raise ArgumentError(f"sigma must be 0.1 to 100 pixels, got {sigma}")
     return sigma
 
 
 def _check_frac(frac: int) -> int:
     if isinstance(frac, bool) or not isinstance(frac, int | np.integer):
-        raise TypeError(f"frac must be an integer, got {frac!r}")
+        raise ArgumentTypeError(f"frac must be an integer, got {frac!r}")
     if not 0 <= frac <= MAX_FRAC:
-        raise ValueError(f"frac must be 0 to {MAX_FRAC}, got {frac}")
+        raise ArgumentError(f"frac must be 0 to {MAX_FRAC}, got {frac}")
     return int(frac)
 
 
@@ -276,7 +277,7 @@ def _with_sum(values: Float, frac: int, total: int) -> Taps:
     centre = raw.shape[0] // 2, raw.shape[1] // 2
     missing = total - int(raw.sum())
     if 2 * abs(missing) > abs(int(raw[centre])):
-        raise ValueError(
+        raise ArgumentError(
             f"with frac={frac} and {raw.shape[0]} by {raw.shape[1]} taps, the centre "
             f"{raw[centre]} would have to change by {missing} for the sum to be {total}; give more "
             "fraction bits or another size"

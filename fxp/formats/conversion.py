@@ -18,11 +18,12 @@ from fxp.formats.format import (
     check_modes,
     saturation_limits,
 )
+from fxp.support.errors import ArgumentTypeError
 
 
 def quantize(
     values: ArrayLike,
-    target: Format,
+    target: Format | str,
     rounding: Rounding = Rounding.HALF_UP,
     overflow: Overflow = Overflow.SATURATE,
 ) -> IntArray:
@@ -36,7 +37,7 @@ def quantize(
     values
         Floats or integers of any shape.
     target
-        Format of the result.
+        Format of the result, or its name such as ``ap_fixed<14,6>``.
     rounding, overflow
         Modes of the one rounding.
 
@@ -52,11 +53,14 @@ def quantize(
     TypeError
         For complex, object or other non-real input.
     """
+    target = Format.of(target)
     array = np.asarray(values)
     if array.dtype.kind in "iub":
         return requantize(array, 0, target, rounding, overflow)
     if array.dtype.kind != "f" or array.dtype.itemsize > 8:
-        raise TypeError(f"cannot quantize an array of dtype {array.dtype}; give real numbers")
+        raise ArgumentTypeError(
+            f"cannot quantize an array of dtype {array.dtype}; give real numbers"
+        )
     array = array.astype(np.float64)
     finite = np.isfinite(array)
     if not finite.all():
@@ -67,8 +71,8 @@ def quantize(
     return requantize(raw, 53 - exponent.astype(np.int64), target, rounding, overflow)
 
 
-def dequantize(raw: ArrayLike, source: Format) -> NDArray[np.float64]:
-    """Return the real values of raw integers.
+def dequantize(raw: ArrayLike, source: Format | str) -> NDArray[np.float64]:
+    """Return the real values of raw integers of a format, or of its name.
 
     Raises
     ------
@@ -76,6 +80,7 @@ def dequantize(raw: ArrayLike, source: Format) -> NDArray[np.float64]:
         If a raw integer lies outside `source`, or if its value is not a float64 (more than 53
         significant bits); the message names the first index. Nothing is rounded silently.
     """
+    source = Format.of(source)
     integers = check_raw(raw, source)
     with np.errstate(over="ignore", invalid="ignore"):
         values = np.asarray(np.ldexp(integers.astype(np.float64), -source.frac))
@@ -93,7 +98,7 @@ def dequantize(raw: ArrayLike, source: Format) -> NDArray[np.float64]:
 def requantize(
     raw: ArrayLike,
     source_frac: int | IntArray,
-    target: Format,
+    target: Format | str,
     rounding: Rounding = Rounding.HALF_UP,
     overflow: Overflow = Overflow.SATURATE,
 ) -> IntArray:
@@ -106,7 +111,7 @@ def requantize(
     source_frac
         Fraction bits of `raw`; an array broadcasts against it.
     target, rounding, overflow
-        Format and modes of the result.
+        Format, or its name, and modes of the result.
 
     Returns
     -------
@@ -120,6 +125,7 @@ def requantize(
     FormatError
         If a uint64 lies above ``2**63 - 1``.
     """
+    target = Format.of(target)
     check_modes(target, rounding, overflow)
     shifted, above, below, low_bits = _shift(raw, source_frac, target, rounding, overflow)
     if overflow in (Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC):
@@ -141,14 +147,13 @@ def overflow_mask(
 
     Parameters
     ----------
-    raw
-        Integers of any shape.
-    source_frac
-        Their fraction bits, as for `requantize`.
-    target
-        Format they would be moved to.
-    rounding, overflow
-        Modes of that move.
+    raw, source_frac, target, rounding, overflow
+        As for `requantize`.
+
+    Returns
+    -------
+    numpy.ndarray
+        bool, of the shape of `raw`.
     """
     check_modes(target, rounding, overflow)
     _, above, below, _ = _shift(raw, source_frac, target, rounding, overflow)
@@ -189,7 +194,7 @@ def _integers(raw: ArrayLike) -> NDArray:
     """Array of integers that fit int64."""
     array = np.asarray(raw)
     if array.dtype.kind not in "iub":
-        raise TypeError(f"raw values must be integers, got dtype {array.dtype}")
+        raise ArgumentTypeError(f"raw values must be integers, got dtype {array.dtype}")
     if array.dtype.kind == "b":
         return array.astype(np.int64)
     if array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
@@ -215,7 +220,7 @@ def _shift(
     """
     fraction_bits = np.asarray(source_frac)
     if fraction_bits.dtype.kind not in "iu":
-        raise TypeError(f"source_frac must be integers, got dtype {fraction_bits.dtype}")
+        raise ArgumentTypeError(f"source_frac must be integers, got dtype {fraction_bits.dtype}")
     integers, shift = np.broadcast_arrays(
         _as_int64(raw), fraction_bits.astype(np.int64) - target.frac
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,10 @@ class Rounding(Enum):
     HALF_EVEN = "AP_RND_CONV"
     """Nearest, ties to the even neighbour (convergent)."""
 
+    @classmethod
+    def _missing_(cls, value: object) -> Rounding:
+        return _mode_by_name(cls, value)
+
 
 class Overflow(Enum):
     """What happens to a rounded value outside the format; the value is the ``ap_fixed`` name."""
@@ -68,6 +72,22 @@ class Overflow(Enum):
 
     The sign becomes the first dropped bit; if that changes the sign, the other bits are inverted.
     """
+
+    @classmethod
+    def _missing_(cls, value: object) -> Overflow:
+        return _mode_by_name(cls, value)
+
+
+Mode = TypeVar("Mode", bound=Enum)
+
+
+def _mode_by_name(kind: type[Mode], value: object) -> Mode:
+    """Return the mode of a Python name such as ``half_up``; the enum itself finds its values."""
+    found = kind.__members__.get(str(value).upper())
+    if found is None:
+        names = ", ".join(f"{mode.name} ({mode.value})" for mode in kind)
+        raise FormatError(f"unknown {kind.__name__.lower()} mode {value!r}; choose one of {names}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -171,6 +191,17 @@ class Format:
         return f"ap_{'' if self.signed else 'u'}fixed<{self.width},{self.integer}>"
 
     @classmethod
+    def of(cls, given: Format | str) -> Format:
+        """Return a format that may be given as text, which `parse` reads."""
+        if isinstance(given, Format):
+            return given
+        if isinstance(given, str):
+            return cls.parse(given)
+        raise FormatError(
+            f"a format must be a fxp.Format or a text such as 'ap_fixed<14,6>', got {given!r}"
+        )
+
+    @classmethod
     def parse(cls, text: str) -> Format:
         """Read ``ap_fixed<W,I>``, ``ap_ufixed<W,I>``, ``FIXED<W,I>``, ``INT<W>`` or ``UINT<W>``.
 
@@ -200,14 +231,17 @@ class Format:
     def for_range(cls, low: int, high: int, frac: int) -> Format:
         """Narrowest format with `frac` fraction bits holding the raw integers `low` to `high`.
 
-        Unsigned if `low` is not negative; raises `FormatError` if `low` exceeds `high`.
-
         Parameters
         ----------
         low, high
-            Smallest and largest raw integer.
+            Smallest and largest raw integer; the format is unsigned if `low` is not negative.
         frac
-            Number of fraction bits.
+            Fraction bits.
+
+        Raises
+        ------
+        FormatError
+            If `low` exceeds `high`, or the format would have more than 63 bits.
         """
         if low > high:
             raise FormatError(f"the range {low} to {high} is empty")
@@ -264,16 +298,17 @@ class Quantization:
 
 
 def check_modes(target: Format, rounding: Rounding, overflow: Overflow) -> None:
-    """Raise `FormatError` for arguments of wrong types, or a mode the format does not have.
+    """Check that a format takes these modes.
 
     Parameters
     ----------
-    target
-        Must be a `Format`.
-    rounding
-        Must be a `Rounding`.
-    overflow
-        Must be an `Overflow`.
+    target, rounding, overflow
+        Format and modes.
+
+    Raises
+    ------
+    FormatError
+        For arguments of wrong types, or a mode the format does not have.
     """
     if not isinstance(target, Format):
         raise FormatError(f"format must be a fxp.Format, got {target!r}")

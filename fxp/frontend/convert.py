@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.fx import Node as FxNode
 
+from fxp.frontend.activations import ACTIVATIONS
 from fxp.frontend.arithmetic import ARITHMETIC
 from fxp.frontend.builder import (
     MAX_FACTOR,
@@ -32,7 +33,13 @@ from fxp.graph import Graph, State, Value
 from fxp.graph.extents import Extent, evaluate_shape
 from fxp.graph.ops import GraphError, Requantize
 
-CONVERTERS: dict[str, Converter] = {**LAYERS, **NORMALIZATION, **ARITHMETIC, **MOVEMENT}
+CONVERTERS: dict[str, Converter] = {
+    **LAYERS,
+    **ACTIVATIONS,
+    **NORMALIZATION,
+    **ARITHMETIC,
+    **MOVEMENT,
+}
 """Every supported aten op and overload."""
 
 SCALARS = (torch.SymInt, torch.SymFloat, torch.SymBool, int, float, bool)

@@ -1,8 +1,7 @@
-"""Converters of weighted layers, activations, pooling and resampling."""
+"""Converters of weighted layers, pooling and resampling."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,7 +16,6 @@ from fxp.graph.ops import (
     AveragePool,
     BicubicUpsample,
     BilinearUpsample,
-    Clamp,
     Conv2d,
     ConvTranspose2d,
     GlobalAveragePool,
@@ -29,10 +27,6 @@ from fxp.graph.ops import (
     Nearest,
     Op,
     Pad,
-    Prelu,
-    Relu,
-    Sigmoid,
-    Tanh,
 )
 from fxp.graph.ops.padding import Sides
 from fxp.graph.ops.transposed import exchange_channels
@@ -175,54 +169,6 @@ def batch_norm(context: Context) -> Term:
 def batch_norm_with_statistics(context: Context) -> tuple[Term]:
     """Batch normalization whose further results belong to training."""
     return (batch_norm(context),)
-
-
-def relu(context: Context) -> Term:
-    """ReLU."""
-    return context.emit(Relu(), context.term("self"))
-
-
-def relu6(context: Context) -> Term:
-    """ReLU6."""
-    return context.emit(Clamp(0.0, 6.0), context.term("self"))
-
-
-def clamp(context: Context) -> Term:
-    """Clip between scalar bounds, any of which may be missing; with 0 alone a ReLU."""
-    arguments = context.arguments
-    low = arguments.get("min_val", arguments.get("min"))
-    high = arguments.get("max_val", arguments.get("max"))
-    bounds = []
-    for bound in (low, high):
-        if bound is not None and not isinstance(bound, int | float):
-            context.refuse("its bounds are tensors", "give the bounds as numbers")
-        bounds.append(None if bound is None or math.isinf(bound) else float(bound))
-    op = Relu() if bounds == [0.0, None] else Clamp(*bounds)
-    return context.emit(op, context.term("self"))
-
-
-def leaky_relu(context: Context) -> Term:
-    """LeakyReLU, a PReLU with one slope."""
-    slope = context.scalar(context["negative_slope"], 1, "slope")
-    return context.emit(Prelu(), context.term("self"), slope)
-
-
-def prelu(context: Context) -> Term:
-    """PReLU with one slope, or one per channel."""
-    slope = context.weights("weight")
-    assert slope is not None
-    count = slope.tensor.numel()
-    return context.emit(Prelu(), context.term("self"), context.constant(slope, (count,), "weight"))
-
-
-def sigmoid(context: Context) -> Term:
-    """Logistic function."""
-    return context.emit(Sigmoid(), context.term("self"))
-
-
-def tanh(context: Context) -> Term:
-    """Hyperbolic tangent."""
-    return context.emit(Tanh(), context.term("self"))
 
 
 def _window(context: Context) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
@@ -444,17 +390,6 @@ LAYERS: dict[str, Converter] = {
     "aten.matmul.default": matrix_product,
     "aten.batch_norm.default": batch_norm,
     "aten._native_batch_norm_legit_no_training.default": batch_norm_with_statistics,
-    "aten.relu.default": relu,
-    "aten.relu6.default": relu6,
-    "aten.hardtanh.default": clamp,
-    "aten.clamp.default": clamp,
-    "aten.clip.default": clamp,
-    "aten.clamp_min.default": clamp,
-    "aten.clamp_max.default": clamp,
-    "aten.leaky_relu.default": leaky_relu,
-    "aten.prelu.default": prelu,
-    "aten.sigmoid.default": sigmoid,
-    "aten.tanh.default": tanh,
     "aten.max_pool2d.default": max_pool,
     "aten.max_pool2d_with_indices.default": max_pool_with_indices,
     "aten.max_unpool2d.default": max_unpool,

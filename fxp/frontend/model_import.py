@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 
@@ -16,6 +18,10 @@ from fxp.frontend.fold_padding import fold_padding
 from fxp.frontend.remove_identities import remove_identities
 from fxp.frontend.trace import check_examples, check_model, trace
 from fxp.graph import Graph
+
+# torch.export replaces methods of torch for the whole process while it traces, so that a second
+# trace, and a model that another thread calls meanwhile, would go through the first one's hands.
+_TRACING: Final = threading.Lock()
 
 
 def from_torch(
@@ -30,7 +36,7 @@ def from_torch(
     Heights and widths of images stay free where the model allows it; they are called ``H`` and
     ``W``, those of further images ``H2``, ``W2`` and so on. If the model needs fixed sizes, the
     sizes of the examples are fixed. The graph is run against the model on random inputs, at the
-    sizes of the examples and at some others.
+    sizes of the examples and at some others. Threads may call this; they wait for each other.
 
     Parameters
     ----------
@@ -74,20 +80,22 @@ def from_torch(
         compare_sizes(graph, model, examples, states, lowest)
         return graph
 
-    try:
-        return attempt(free_sizes=True)
-    except FrontendError as error:
-        if not error.size_dependent:
-            raise
+    with _TRACING:
         try:
-            graph = attempt(free_sizes=False)
-        except FrontendError as fixed:
-            # With fixed sizes another rule may be broken first; that one has to go in any case.
-            raise fixed from error
-        sizes = ", ".join(str(value) for value in graph.inputs)
-        warnings.warn(
-            f"the image sizes are fixed to those of the examples ({sizes}), because with free "
-            f"sizes the conversion fails: {error}",
-            stacklevel=2,
-        )
-        return graph
+            return attempt(free_sizes=True)
+        except FrontendError as error:
+            if not error.size_dependent:
+                raise
+            try:
+                graph = attempt(free_sizes=False)
+            except FrontendError as fixed:
+                # With fixed sizes another rule may be broken first; that has to go in any case.
+                raise fixed from error
+            reason = str(error)
+    sizes = ", ".join(str(value) for value in graph.inputs)
+    warnings.warn(
+        f"the image sizes are fixed to those of the examples ({sizes}), because with free "
+        f"sizes the conversion fails: {reason}",
+        stacklevel=2,
+    )
+    return graph

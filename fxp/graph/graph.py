@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -127,6 +128,10 @@ class Constant:
 
     def __hash__(self) -> int:
         return hash((self.name, self.data.shape, self.formats))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy of an array is writable; made anew, the constant is checked and read-only again.
+        return Constant, (self.name, self.data, self.formats, self.derivation)
 
     @property
     def values(self) -> NDArray[np.float64]:
@@ -334,6 +339,22 @@ class Graph:
         used = {name for node in nodes for name in node.inputs}
         kept = tuple(constant for constant in constants if constant.name in used)
         return Graph(self.name, self.inputs, nodes, self.outputs, kept, self.states)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Made anew, a copy from a file is checked, and every accumulator proved again.
+        parts = (self.name, self.inputs, self.nodes, self.outputs, self.constants, self.states)
+        return Graph, parts
+
+    def __repr__(self) -> str:
+        kind = "integer" if self.is_integer else "float"
+        inputs = ", ".join(map(str, self.inputs))
+        return (
+            f"<Graph {self.name!r} ({kind}): {inputs} -> {', '.join(self.outputs)}; "
+            f"{len(self.nodes)} nodes>"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(str(self))}</pre>"
 
     def __str__(self) -> str:
         kind = "integer" if self.is_integer else "float"

@@ -7,12 +7,14 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fxp.support.errors import ArgumentError
+
 
 def mean_squared_error(first: ArrayLike, second: ArrayLike) -> float:
     """Mean of squared differences; raises ValueError if the shapes differ or are empty."""
     a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if a.shape != b.shape or a.size == 0:
-        raise ValueError(f"cannot compare arrays of shapes {a.shape} and {b.shape}")
+        raise ArgumentError(f"cannot compare arrays of shapes {a.shape} and {b.shape}")
     return float(np.mean((a - b) ** 2))
 
 

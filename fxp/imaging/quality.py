@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fxp.imaging.metrics import psnr
+from fxp.support.errors import ArgumentError
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -52,11 +53,11 @@ def compare(truth: NDArray[np.uint8], image: NDArray[np.uint8], *, border: int =
         If the sizes differ, or nothing is left inside the border.
     """
     if truth.shape != image.shape:
-        raise ValueError(f"cannot compare images of sizes {truth.shape} and {image.shape}")
+        raise ArgumentError(f"cannot compare images of sizes {truth.shape} and {image.shape}")
     inside = tuple(slice(border, size - border) for size in truth.shape[:2])
     truth, image = truth[inside], image[inside]
     if truth.size == 0:
-        raise ValueError(f"a border of {border} leaves nothing of the image")
+        raise ArgumentError(f"a border of {border} leaves nothing of the image")
     if min(truth.shape[:2]) < SSIM_WINDOW:
         return Quality(psnr(truth, image, 255), float("nan"))
     ssim = skimage_metrics.structural_similarity(

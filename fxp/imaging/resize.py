@@ -13,6 +13,8 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fxp.support.errors import ArgumentError
+
 Float = NDArray[np.float64]
 
 
@@ -105,10 +107,10 @@ def imresize(
     """
     result = np.asarray(image, dtype=np.float64)
     if result.ndim not in (2, 3) or result.size == 0:
-        raise ValueError(f"image must be (H, W) or (H, W, C) and not empty, not {result.shape}")
+        raise ArgumentError(f"image must be (H, W) or (H, W, C) and not empty, not {result.shape}")
     factor = Fraction(scale).limit_denominator(1000)
     if factor <= 0:
-        raise ValueError(f"scale must be positive, not {scale}")
+        raise ArgumentError(f"scale must be positive, not {scale}")
     for axis in (0, 1):
         output_length = math.ceil(result.shape[axis] * factor)
         result = _resize_axis(result, axis, output_length, factor, antialias)

@@ -13,6 +13,7 @@ from fxp.formats import Format, FormatError, dequantize, quantize
 from fxp.graph import Graph, Value
 from fxp.graph.ops.base import GraphError
 from fxp.kernels.real import quantize_half_up
+from fxp.support.errors import ArgumentTypeError
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -102,6 +103,39 @@ class Arguments:
         return stacked[0] if self._missing else stacked
 
 
+def input_shapes(graph: Graph, sizes: Sequence[int | Sequence[int]]) -> list[tuple[int, ...]]:
+    """Return the shape of every input from sizes as a user gives them.
+
+    Parameters
+    ----------
+    graph
+        The graph that will run.
+    sizes
+        Height and width of all images, or for each input ``(H, W)``, ``(C, H, W)`` or ``(F,)``.
+
+    Raises
+    ------
+    GraphError
+        If their number does not fit.
+    """
+    values = graph.inputs
+    whole = [size for size in sizes if isinstance(size, int | np.integer)]
+    if len(whole) == len(sizes) == 2:
+        given = [whole if len(value.shape) == 3 else value.shape for value in values]
+    elif whole or len(sizes) != len(values):
+        raise GraphError(
+            f"graph {graph.name!r} takes {len(values)} inputs ({', '.join(map(str, values))}); "
+            "give height and width, or one size (H, W) for each input"
+        )
+    else:
+        given = sizes
+    shapes = []
+    for size, value in zip(given, values, strict=True):
+        missing = tuple(value.shape[: len(value.shape) - len(size)])  # type: ignore[arg-type]
+        shapes.append(tuple(int(number) for number in (*missing, *size)))  # type: ignore[misc]
+    return shapes
+
+
 def format_of(value: Value) -> Format:
     """Format of a value of an integer graph."""
     assert value.format is not None
@@ -145,7 +179,9 @@ def _as_array(item: Any, value: Value) -> NDArray:
     try:
         return np.asarray(item)
     except ValueError as error:
-        raise TypeError(f"input {value.name!r} cannot be read as an array: {error}") from None
+        raise ArgumentTypeError(
+            f"input {value.name!r} cannot be read as an array: {error}"
+        ) from None
 
 
 def _is_tensor(item: Any) -> bool:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from os import PathLike
-from typing import Any
+from typing import Any, Final
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fxp.engine import Engine, Plan
 from fxp.executors import oracle
 from fxp.executors.execution import Result
-from fxp.formats import Format, FormatError, IntArray, Overflow, Rounding, overflow_mask
-from fxp.graph import Graph, Node
-from fxp.graph.extents import shape_text
-from fxp.model.arguments import Arguments, format_of
-from fxp.model.stream import Stream
+from fxp.formats import FormatError, IntArray
+from fxp.graph import Graph
+from fxp.model.arguments import Arguments, input_shapes
+from fxp.model.clipping import ClippedCounter, ClippedShares, proved_by_one_step
+from fxp.model.stream import RecurrentStream
+from fxp.model.summary import SummaryRow, as_html, as_text, count_parameters, summary_rows
 from fxp.store import load_graph, save_graph
 
 Execute = Callable[[Sequence[NDArray], Mapping[str, IntArray] | None], Result]
@@ -34,8 +33,10 @@ class FixedModel:
         An integer graph.
     metadata
         Text to keep with the model, such as the training command.
-    calibration_clipping
-        Clip rate of every value on the calibration data, 0 to 1, as `saturation` returns it.
+    calibration_clipped
+        Share of clipped values on the calibration data, 0 to 1, by name, as `clipped` returns it.
+    calibration_clipped_by_one_step
+        Share that was clipped by one step at most, as `clipped_by_one_step` returns it.
 
     Examples
     --------
@@ -48,12 +49,17 @@ class FixedModel:
         graph: Graph,
         *,
         metadata: Mapping[str, str] | None = None,
-        calibration_clipping: Mapping[str, float] | None = None,
+        calibration_clipped: Mapping[str, float] | None = None,
+        calibration_clipped_by_one_step: Mapping[str, float] | None = None,
     ) -> None:
         self._engine = Engine(graph)
-        self._stream = Stream(self._engine)
+        self._stream = RecurrentStream(self._engine)
         self.metadata = dict(metadata or {})
-        self.calibration_clipping = dict(calibration_clipping or {})
+        self.calibration_clipped = dict(calibration_clipped or {})
+        self.calibration_clipped_by_one_step = {
+            **dict(calibration_clipped_by_one_step or {}),
+            **proved_by_one_step(graph, self.calibration_clipped),
+        }
 
     @property
     def graph(self) -> Graph:
@@ -63,10 +69,9 @@ class FixedModel:
     @property
     def parameters(self) -> int:
         """Number of weights and biases, without tables; shared ones count once."""
-        counted = {name for node in self.graph.nodes for name in _parameters(self.graph, node)}
-        return sum(self.graph.constants_by_name[name].data.size for name in counted)
+        return count_parameters(self.graph)
 
-    def __call__(self, *inputs: Any, threads: int | None = None) -> Any:
+    def __call__(self, *inputs: Any, threads: int | None = None, named: bool = False) -> Any:
         """Run the engine on real values.
 
         Parameters
@@ -78,6 +83,9 @@ class FixedModel:
             run in order, from the reset state.
         threads
             Number of threads, all processors by default.
+        named
+            Whether to return a dictionary of the outputs by name; a module that returns a
+            dictionary has its keys as names.
 
         Returns
         -------
@@ -93,7 +101,11 @@ class FixedModel:
             For NaN or infinity.
         """
         execute = partial(self._engine.run, threads=threads, count_clipped=False, narrow=True)
-        return self._real(inputs, execute)
+        found = self._real(inputs, execute)
+        if not named:
+            return found
+        outputs = self.graph.outputs
+        return dict(zip(outputs, (found,) if len(outputs) == 1 else found, strict=True))
 
     def oracle(self, *inputs: Any) -> Any:
         """Run the slow reference instead of the engine; same arguments and results."""
@@ -123,9 +135,9 @@ class FixedModel:
         execute = partial(self._engine.run, threads=threads, count_clipped=False, narrow=True)
         return arguments.raw_results(_in_order(arguments.images, execute))
 
-    def stream(self) -> Stream:
+    def stream(self) -> RecurrentStream:
         """Return a new sequence of a recurrent network, which runs step by step by itself."""
-        return Stream(self._engine)
+        return RecurrentStream(self._engine)
 
     def step(self, *inputs: Any, threads: int | None = None) -> Any:
         """Run one time step of a recurrent network, from the state that the last one left.
@@ -160,7 +172,7 @@ class FixedModel:
         return self._stream.state
 
     def load_state(self, source: Mapping[str, ArrayLike] | str | PathLike[str]) -> None:
-        """Continue from an earlier `state`, or from a file; see `Stream.load_state`."""
+        """Continue from an earlier `state`, or from a file; see `RecurrentStream.load_state`."""
         self._stream.load_state(source)
 
     def save_state(self, path: str | PathLike[str]) -> None:
@@ -178,8 +190,27 @@ class FixedModel:
     ) -> Result:
         """Run the engine once on raw integers and return everything it knows.
 
-        Takes ``(C, H, W)`` or ``(F,)`` arrays and the states of the previous result, see
-        `fxp.engine.Engine.run`. Fastest with ``count_clipped=False, narrow=True``.
+        Fastest with ``count_clipped=False, narrow=True``.
+
+        Parameters
+        ----------
+        inputs
+            Raw integers ``(C, H, W)`` or ``(F,)`` of every input.
+        states
+            Those of the previous result; by default the reset state.
+        threads
+            Number of threads, all processors by default.
+        keep_values
+            Whether the result holds every value.
+        count_clipped
+            Whether the result holds how many elements of every node were clipped.
+        narrow
+            Whether arrays come in the narrowest integer type of their format instead of int64.
+
+        Raises
+        ------
+        GraphError, FormatError
+            If a shape does not fit, or an integer lies outside the input format.
         """
         return self._engine.run(
             inputs,
@@ -190,102 +221,79 @@ class FixedModel:
             narrow=narrow,
         )
 
-    def plan(self, height: int, width: int, *, threads: int | None = None) -> Plan:
+    def plan(self, *sizes: int | Sequence[int], threads: int | None = None) -> Plan:
         """Return how the engine runs images of one size; ``print(plan.describe())`` shows it.
 
         Parameters
         ----------
-        height, width
-            Size of the first input; other image inputs have it too, states follow.
+        sizes
+            Height and width, ``plan(540, 960)``, of every image input; or for each input its size,
+            ``plan((540, 960), (270, 480))``, where ``(C, H, W)`` and, for vectors, ``(F,)`` are
+            taken too. States follow.
         threads
             Number of threads, all processors by default.
 
         Raises
         ------
         GraphError
-            If the size does not fit the graph.
+            If the sizes do not fit the graph.
         """
-        image = (height, width)
-        shapes = [
-            (int(value.shape[0]), *image[: len(value.shape) - 1])  # type: ignore[arg-type]
-            for value in self.graph.inputs
-        ]
+        shapes = input_shapes(self.graph, sizes)
         return self._engine.plan(shapes, threads=threads, count_clipped=False)
 
-    def saturation(self, *inputs: Any) -> dict[str, float]:
-        """Return the clip rate of every input and node: the share of values that overflowed.
+    def clipped(self, *inputs: Any) -> dict[str, float]:
+        """Return the share of clipped values, 0 to 1, of every input and node.
 
+        A value is clipped if its overflow mode changes it. Takes real values as `__call__` does.
+        """
+        return dict(self._clipped(Arguments(self.graph, inputs).images).total)
+
+    def clipped_by_one_step(self, *inputs: Any) -> dict[str, float]:
+        """Return the share of values that saturation changes by one step at most, 0 to 1.
+
+        Known for every input, and for every node whose clipped values are all proved to be such, as
+        those of a clamp to 0...1 in a format without integer bits; part of what `clipped` returns.
         Takes real values as `__call__` does.
         """
-        return self.clip_rates(Arguments(self.graph, inputs).images)
+        return dict(self._clipped(Arguments(self.graph, inputs).images).by_one_step)
 
-    def clip_rates(self, calls: Iterable[Sequence[NDArray]]) -> dict[str, float]:
-        """Return the clip rate of every input and node over several calls, run in order.
+    def record_clipped(self, calls: Iterable[Sequence[NDArray]]) -> None:
+        """Set `calibration_clipped` and `calibration_clipped_by_one_step` by calibration data.
 
-        Each call holds one ``(C, H, W)`` or ``(F,)`` array of real values per input.
+        Parameters
+        ----------
+        calls
+            Real values, one ``(C, H, W)`` or ``(F,)`` array per input; run in order.
         """
-        clipped: Counter[str] = Counter()
-        sizes: Counter[str] = Counter()
+        found = self._clipped(calls)
+        self.calibration_clipped = dict(found.total)
+        self.calibration_clipped_by_one_step = dict(found.by_one_step)
 
-        def execute(call: Sequence[NDArray], states: Mapping[str, IntArray] | None) -> Result:
-            (raws,) = Arguments(self.graph, call).quantized()
-            for value, array in zip(self.graph.inputs, call, strict=True):
-                clipped[value.name] += _count_clipped(array, format_of(value))
-                sizes[value.name] += array.size
-            return self._engine.run(raws, states)
-
-        for result in _in_order(calls, execute):
-            clipped.update(result.clipped)
-            sizes.update(result.sizes)
-        return {name: clipped[name] / size for name, size in sizes.items()}
+    def summary_rows(self) -> list[SummaryRow]:
+        """Return what `summary` shows as data that `json.dumps` takes, one row for every value."""
+        shares = ClippedShares(self.calibration_clipped, self.calibration_clipped_by_one_step)
+        return summary_rows(self.graph, shares)
 
     def summary(self) -> str:
-        """Table of every value's effective format, accumulator bits, clip rate and parameters.
+        """Table of every value's effective format, accumulator bits, parameters and clipped share.
 
-        The clip rate is that of the calibration data.
+        The share of clipped values is that of the calibration data; `summary_rows` gives the same
+        as data.
         """
-        graph = self.graph
-        header = ("value", "op", "shape", "format", "accumulator", "weights", "parameters",
-                  "clipped")  # fmt: skip
-        rows = [
-            (value.name, "input", shape_text(value.shape), str(value.format), "", "", "",
-             self._clip_text(value.name))
-            for value in graph.inputs
-        ]  # fmt: skip
-        rows += [
-            (state.value.name, f"state of {state.source}", shape_text(state.value.shape),
-             str(state.value.format), "", "", "", "")
-            for state in graph.states
-        ]  # fmt: skip
-        for node in graph.nodes:
-            assert node.accumulator is not None
-            count = sum(
-                graph.constants_by_name[name].data.size for name in _parameters(graph, node)
-            )
-            rows.append(
-                (
-                    node.name,
-                    node.op.name,
-                    shape_text(graph.values[node.name].shape),
-                    str(node.quantization),
-                    f"{node.accumulator.bits} bit",
-                    _weights_text(graph, node),
-                    f"{count:,}" if count else "",
-                    self._clip_text(node.name),
-                )
-            )
-        widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-            for row in (header, tuple("-" * width for width in widths), *rows)
-        ]
-        lines.append(f"{self.parameters:,} parameters; outputs {', '.join(graph.outputs)}")
-        return "\n".join(lines)
+        return as_text(self.graph, self.summary_rows())
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write a ``.fxp`` file; an existing file is replaced only when the new one is complete."""
         metadata = dict(self.metadata)
-        metadata[_CLIPPING_KEY] = json.dumps(self.calibration_clipping, sort_keys=True)
+        metadata[_CLIPPED_KEY] = json.dumps(self.calibration_clipped, sort_keys=True)
+        inputs = {value.name for value in self.graph.inputs}
+        one_step = {
+            name: share
+            for name, share in self.calibration_clipped_by_one_step.items()
+            if share and name in inputs
+        }
+        if one_step:
+            metadata[_ONE_STEP_KEY] = json.dumps(one_step, sort_keys=True)
         save_graph(self.graph, path, metadata=metadata)
 
     def __repr__(self) -> str:
@@ -294,9 +302,45 @@ class FixedModel:
             f"<FixedModel {graph.name!r}: {len(graph.nodes)} nodes, {self.parameters:,} parameters>"
         )
 
-    def _clip_text(self, name: str) -> str:
-        rate = self.calibration_clipping.get(name)
-        return "" if rate is None else f"{rate:.4%}"
+    def _repr_html_(self) -> str:
+        return as_html(self.graph, self.summary_rows())
+
+    def __eq__(self, other: object) -> bool:
+        """Whether two models have one graph and the same texts and calibration figures."""
+        if not isinstance(other, FixedModel):
+            return NotImplemented
+        return (
+            self.graph == other.graph
+            and self.metadata == other.metadata
+            and self.calibration_clipped == other.calibration_clipped
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.graph)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What an engine has compiled and planned is made again where the copy runs.
+        arguments = (
+            self.graph,
+            self.metadata,
+            self.calibration_clipped,
+            self.calibration_clipped_by_one_step,
+            self.state,
+        )
+        return _restored, arguments
+
+    def _clipped(self, calls: Iterable[Sequence[NDArray]]) -> ClippedShares:
+        """Count what is clipped over several calls, run in order."""
+        counter = ClippedCounter(self.graph)
+
+        def execute(call: Sequence[NDArray], states: Mapping[str, IntArray] | None) -> Result:
+            (raws,) = Arguments(self.graph, call).quantized()
+            counter.add_inputs(call)
+            return self._engine.run(raws, states)
+
+        for result in _in_order(calls, execute):
+            counter.add_nodes(result.clipped, result.sizes)
+        return counter.shares()
 
     def _real(self, inputs: tuple[Any, ...], execute: Execute) -> Any:
         arguments = Arguments(self.graph, inputs)
@@ -312,7 +356,27 @@ def _in_order(calls: Iterable[Sequence[NDArray]], execute: Execute) -> Iterator[
         yield result
 
 
-_CLIPPING_KEY = "fxp.calibration_clipping"
+def _restored(
+    graph: Graph,
+    metadata: Mapping[str, str],
+    clipped: Mapping[str, float],
+    clipped_by_one_step: Mapping[str, float],
+    state: Mapping[str, IntArray],
+) -> FixedModel:
+    """Return a copy that was pickled or deep-copied."""
+    model = FixedModel(
+        graph,
+        metadata=metadata,
+        calibration_clipped=clipped,
+        calibration_clipped_by_one_step=clipped_by_one_step,
+    )
+    model.load_state(state)
+    return model
+
+
+# The names in a file stay, whatever the attributes are called.
+_CLIPPED_KEY: Final = "fxp.calibration_clipping"
+_ONE_STEP_KEY: Final = "fxp.calibration_clipped_by_one_step"
 
 
 def load(path: str | PathLike[str]) -> FixedModel:
@@ -326,40 +390,22 @@ def load(path: str | PathLike[str]) -> FixedModel:
         If it cannot be read.
     """
     graph, metadata = load_graph(path)
-    text = metadata.pop(_CLIPPING_KEY, "{}")
-    try:
-        clipping = json.loads(text)
-    except (ValueError, RecursionError):
-        clipping = None
-    if not isinstance(clipping, dict) or not all(map(_is_share, clipping.values())):
-        raise FormatError(f"{path}: the calibration clip rates are damaged")
-    return FixedModel(graph, metadata=metadata, calibration_clipping=clipping)
+    shares = {}
+    for key in (_CLIPPED_KEY, _ONE_STEP_KEY):
+        text = metadata.pop(key, "{}")
+        try:
+            shares[key] = json.loads(text)
+        except (ValueError, RecursionError):
+            shares[key] = None
+        if not isinstance(shares[key], dict) or not all(map(_is_share, shares[key].values())):
+            raise FormatError(f"{path}: the shares of clipped values are damaged")
+    return FixedModel(
+        graph,
+        metadata=metadata,
+        calibration_clipped=shares[_CLIPPED_KEY],
+        calibration_clipped_by_one_step=shares[_ONE_STEP_KEY],
+    )
 
 
 def _is_share(rate: object) -> bool:
     return isinstance(rate, int | float) and not isinstance(rate, bool) and 0 <= rate <= 1
-
-
-def _count_clipped(array: NDArray, form: Format) -> int:
-    # A number beyond the format's range by less than half a step is rounded, not clipped.
-    mantissa, exponent = np.frexp(np.asarray(array, np.float64))
-    raw = np.ldexp(mantissa, 53).astype(np.int64)
-    fracs = 53 - exponent.astype(np.int64)
-    return int(overflow_mask(raw, fracs, form, Rounding.HALF_UP, Overflow.SATURATE).sum())
-
-
-def _parameters(graph: Graph, node: Node) -> list[str]:
-    """Names of a node's weights and biases."""
-    return [
-        name
-        for position, name in enumerate(node.inputs)
-        if name in graph.constants_by_name and node.op.constant_roles.get(position) != "table"
-    ]
-
-
-def _weights_text(graph: Graph, node: Node) -> str:
-    for position, name in enumerate(node.inputs):
-        constant = graph.constants_by_name.get(name)
-        if constant is not None and node.op.constant_roles.get(position) != "bias":
-            return str(constant).partition(") ")[2]
-    return ""

@@ -23,13 +23,14 @@ from fxp.graph.ops.base import GraphError
 from fxp.model.arguments import Arguments, format_of
 from fxp.store import container, graph_digest
 from fxp.store.container import FileError, object_values
+from fxp.support.errors import ArgumentTypeError
 from fxp.support.files import replace_file
 
 _KEY: Final = "fxp.state"
 _VERSION: Final = 1
 
 
-class Stream:
+class RecurrentStream:
     """One sequence: remembers the states of a graph from each step to the next.
 
     Any number of streams may share an engine, each in a thread of its own. Steps of one stream wait
@@ -139,7 +140,7 @@ def _checked(graph: Graph, given: Mapping[str, ArrayLike]) -> dict[str, NDArray]
         try:
             array = check_raw(np.asarray(given[value.name]), format_of(value))
         except (FormatError, TypeError, ValueError) as error:
-            kind = type(error) if isinstance(error, FormatError) else TypeError
+            kind = FormatError if isinstance(error, FormatError) else ArgumentTypeError
             raise kind(f"state {value.name!r}: {error}") from None
         checked[value.name] = array.astype(format_of(value).dtype)
     shapes = {name: array.shape for name, array in checked.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, get_args
+from typing import Final
 
 import numpy as np
 import torch
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from fxp.executors.torch_forward import run
 from fxp.formats import MAX_FRAC_MAGNITUDE, Format, dequantize, quantize
 from fxp.graph import Graph
+from fxp.quantization.options import METHODS, Method
+from fxp.support.errors import ArgumentError
 
-Method = Literal["minmax", "percentile", "mse"]
-METHODS: Final = get_args(Method)
 SAMPLE_SIZE: Final = 1 << 16
 """Values kept per tensor for the mean-squared-error rule, at least; at most twice as many."""
 EXTRA_FRACS: Final = 5
@@ -58,9 +58,9 @@ class Statistics:
         """Take in another batch of any shape; raises ValueError for NaN, infinity or no values."""
         flat = values.reshape(-1)
         if flat.size == 0:
-            raise ValueError("no values")
+            raise ArgumentError("no values")
         if not np.isfinite(flat).all():
-            raise ValueError("NaN or infinity")
+            raise ArgumentError("NaN or infinity")
         self.low = min(self.low, float(flat.min()))
         self.high = max(self.high, float(flat.max()))
         self.count += flat.size
@@ -112,12 +112,12 @@ def observe(graph: Graph, calibration: Iterable[Sequence[torch.Tensor]]) -> dict
                 try:
                     statistics[name].update(tensor.cpu().numpy())
                 except ValueError as error:
-                    raise ValueError(
+                    raise ArgumentError(
                         f"calibration item {calls}: value {name!r} holds {error}"
                     ) from None
             calls += 1
     if calls == 0:
-        raise ValueError("the calibration data is empty; give at least one input")
+        raise ArgumentError("the calibration data is empty; give at least one input")
     return statistics
 
 
@@ -148,7 +148,7 @@ def choose_frac(
         bits (values near the end of float64).
     """
     if method not in METHODS:
-        raise ValueError(f"unknown calibration method {method!r}; choose one of {METHODS}")
+        raise ArgumentError(f"unknown calibration method {method!r}; choose one of {METHODS}")
     smallest = _covering_frac(statistics, width, signed)
     if method == "minmax" or not statistics.exponents:
         return smallest

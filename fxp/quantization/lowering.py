@@ -25,11 +25,10 @@ from fxp.formats import (
     quantize,
 )
 from fxp.graph import Constant, Graph, Node, State
-from fxp.graph.ops import GraphError, Operand, Prelu, Requantize, Slice
+from fxp.graph.ops import GraphError, Op, Operand, Requantize
 from fxp.graph.ops.base import Accumulator, Role
-from fxp.graph.ops.elementwise import Table
-from fxp.graph.ops.normalization import ChannelNormalization
-from fxp.quantization.calibrate import Method, Statistics, choose_frac
+from fxp.quantization.calibrate import Statistics, choose_frac
+from fxp.quantization.options import Method
 
 CHANNEL_SPREAD: Final = 8
 """A channel's fraction bits exceed the tensor's by at most this, so that an almost dead channel
@@ -45,7 +44,7 @@ SLOPE_FRAC: Final = 30
 
 
 @dataclass(frozen=True)
-class Settings:
+class LoweringSettings:
     """How a float graph is quantized.
 
     Attributes
@@ -95,7 +94,7 @@ class Settings:
             raise FormatError(f"percentile must be above 50, at most 100: {self.percentile}")
 
 
-def lower(graph: Graph, statistics: Mapping[str, Statistics], settings: Settings) -> Graph:
+def lower(graph: Graph, statistics: Mapping[str, Statistics], settings: LoweringSettings) -> Graph:
     """Turn a float graph into an integer graph.
 
     Parameters
@@ -138,7 +137,7 @@ class _Lowering:
         self,
         graph: Graph,
         statistics: Mapping[str, Statistics],
-        settings: Settings,
+        settings: LoweringSettings,
         unsigned: frozenset[str],
     ) -> None:
         if graph.is_integer:
@@ -209,8 +208,8 @@ class _Lowering:
         signed = state.value.name not in self._unsigned
         ops = {node.name: node.op for node in self._graph.nodes}
         source = ops.get(state.source)
-        if isinstance(source, Table):
-            form = self._table_format(source)
+        if source is not None and _is_within_one(source):
+            form = self._format_within_one(source)
         else:
             form = self._rounded_format(state.source, signed)
         raw = int(quantize(state.reset, form))
@@ -250,8 +249,8 @@ class _Lowering:
 
     def _lower_node(self, node: Node) -> None:
         names, operands = self._lower_operands(node)
-        if isinstance(node.op, Table | ChannelNormalization):
-            table = self._table(node, node.op, operands[0])
+        if node.op.table_use is not None:
+            table = self._table(node, operands[0])
             names.append(table.name)
             operands.append(Operand(table.data.shape, table.formats, table.data))
         try:
@@ -302,8 +301,8 @@ class _Lowering:
                     # The value before it is shifted to its binary point, within `BIAS_BITS`.
                     source = operands[0].format
                     frac = min(frac, BIAS_BITS - source.width + source.frac)
-                if isinstance(node.op, Prelu):
-                    # It multiplies by one as well, which needs frac >= 0.
+                if role == "slope":
+                    # One has the same fraction bits, which needs frac >= 0.
                     width, frac = width - min(frac, 0), min(max(frac, 0), SLOPE_FRAC)
                 formats = (Format(width, frac),)
         key = (constant.name, formats)
@@ -353,37 +352,47 @@ class _Lowering:
         width = Format.for_range(min(int(raws.min()), -1), int(raws.max()), 0).width
         return tuple(Format(width, frac) for frac in fracs)
 
-    def _table(self, node: Node, op: Table | ChannelNormalization, source: Operand) -> Constant:
+    def _table(self, node: Node, source: Operand) -> Constant:
+        """Enter the table of a node that reads `source`."""
+        bits = self._settings.activation_bits
+        if node.op.table_use == "factor":
+            bits += TABLE_BITS
         try:
-            if isinstance(op, ChannelNormalization):
-                form, data = self._normalization_table(op, source)
-            else:
-                form, data = self._function_table(node, op, source)
+            values = node.op.table_values(source, bits)
         except GraphError as error:
-            raise GraphError(f"node {node.name!r} ({op.name}): {error}") from None
+            raise GraphError(f"node {node.name!r} ({node.op.name}): {error}") from None
+        if not np.isfinite(values).all():
+            raise GraphError(
+                f"node {node.name!r} ({node.op.name}): a result is infinite or not a number for "
+                f"operands in {source.format}; change the function's parameters"
+            )
+        if node.op.table_use == "factor":
+            form = Format(bits, choose_frac(Statistics.of(values), bits, False, "minmax"), False)
+            data = quantize(values, form)
+        else:
+            form, data = self._results(node, values)
         constant = Constant(self._new_name(f"{node.name}.table"), data, (form,))
         self._constants[constant.name, (form,)] = constant
         return constant
 
-    def _function_table(
-        self, node: Node, op: Table, source: Operand
-    ) -> tuple[Format, NDArray[np.int64]]:
-        form = self._forced.get(node.name) or self._table_format(op)
-        return form, op.tabulate(source.format, form)
+    def _results(self, node: Node, values: NDArray[np.float64]) -> tuple[Format, NDArray[np.int64]]:
+        """Format and raw integers of a table that holds the results of a node."""
+        forced = self._forced.get(node.name)
+        if _is_within_one(node.op):
+            form = forced or self._format_within_one(node.op)
+            return form, quantize(values, form)
+        # The fraction bits are those of the result, but no entry is clipped: what the calibration
+        # data did not reach overflows in the result, where it is counted.
+        form = forced or self._rounded_format(node.name, signed=bool(values.min() < 0))
+        data = quantize(values, Format(MAX_WIDTH, form.frac))
+        return Format.for_range(int(data.min()), max(int(data.max()), 0), form.frac), data
 
-    def _table_format(self, op: Table) -> Format:
+    def _format_within_one(self, op: Op) -> Format:
         # The range (0, 1) needs no integer bit and (-1, 1) only the sign.
+        assert op.output_range is not None
         signed = op.output_range[0] < 0
         bits = self._settings.activation_bits
         return Format(bits, bits - signed, signed)
-
-    def _normalization_table(
-        self, op: ChannelNormalization, source: Operand
-    ) -> tuple[Format, NDArray[np.int64]]:
-        bits = self._settings.activation_bits + TABLE_BITS
-        values = op.tabulate(source, bits)
-        form = Format(bits, choose_frac(Statistics.of(values), bits, False, "minmax"), False)
-        return form, quantize(values, form)
 
     def _quantization(self, node: Node, accumulator: Accumulator) -> Quantization:
         """Keep the exact result where it is narrow or flows on; round it otherwise."""
@@ -410,7 +419,7 @@ class _Lowering:
     def _flows_on(self, name: str) -> bool:
         """Whether a value, or each slice of it, has one reader that can take an accumulator."""
         readers = self._graph.consumers.get(name, ())
-        sliced = all(isinstance(reader.op, Slice) for reader in readers)
+        sliced = all(reader.op.reads_part for reader in readers)
         return (
             bool(readers)
             and (len(readers) == 1 or sliced)
@@ -420,13 +429,21 @@ class _Lowering:
         )
 
 
+def _is_within_one(op: Op) -> bool:
+    """Whether the op alone says that no result passes ±1, which then decides its format."""
+    if op.output_range is None:
+        return False
+    low, high = op.output_range
+    return low >= -1 and high <= 1
+
+
 def _quantized(values: np.ndarray, formats: tuple[Format, ...]) -> np.ndarray:
     if len(formats) == 1:
         return quantize(values, formats[0])
     return np.stack([quantize(row, form) for row, form in zip(values, formats, strict=True)])
 
 
-def rounded_names(graph: Graph, settings: Settings) -> tuple[str, ...]:
+def rounded_names(graph: Graph, settings: LoweringSettings) -> tuple[str, ...]:
     """Names of a lowered graph's values and weights whose fraction bits are a choice.
 
     Left out are those that `settings` fix, exact results, and the nodes that `lower` has added.
@@ -436,8 +453,10 @@ def rounded_names(graph: Graph, settings: Settings) -> tuple[str, ...]:
         assert node.quantization is not None
         assert node.accumulator is not None
         exact = node.quantization.format.frac >= node.accumulator.frac
-        fixed = isinstance(node.op, Table | Requantize) or node.name in settings.output_formats
-        if not (exact or fixed):
+        if node.op.table_use == "result":
+            # Its entries have the fraction bits of the result.
+            exact = _is_within_one(node.op)
+        if not (exact or node.op.format_is_given or node.name in settings.output_formats):
             names.append(node.name)
         for position, name in enumerate(node.inputs):
             if node.op.constant_roles.get(position) == "weight" and not settings.per_channel:

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -17,14 +17,11 @@ from fxp.formats import MAX_WIDTH, Format, Quantization
 from fxp.frontend.derivation import Source, evaluate
 from fxp.graph import Constant, Graph
 from fxp.model import FixedModel
-from fxp.quantization.quantize import (
-    calibration_calls,
-    choose_formats,
-    float_graph,
-    one_by_one,
-    with_clip_rates,
-)
-from fxp.quantization.refinement import Refinement
+from fxp.quantization.data import Calls, calibration_calls, one_by_one
+from fxp.quantization.options import REFINEMENTS, QuantizeKeywords, QuantizeOptions, merged
+from fxp.quantization.quantize import calibrated, choose_formats, float_graph
+from fxp.support.errors import ArgumentTypeError
+from fxp.support.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ class LiveConstant:
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class Preparation:
     """What a model that trains was prepared with; never changed, and shared by copies.
 
     Attributes
@@ -82,19 +79,16 @@ class Plan:
         The float graph, and the integer graph with the chosen formats.
     calls
         Calibration data.
-    settings
-        For `fxp.quantization.quantize.choose_formats`.
-    states
-        Pairs of input and output position of the module.
+    options
+        How the formats were chosen, with the states of the module.
     """
 
     source: Graph
     lowered: Graph
-    calls: Sequence[Sequence[torch.Tensor]]
-    settings: Mapping[str, Any]
-    states: Sequence[tuple[int, int]]
+    calls: Calls
+    options: QuantizeOptions
 
-    def __deepcopy__(self, memo: object) -> Plan:
+    def __deepcopy__(self, memo: object) -> Preparation:
         return self
 
     @cached_property
@@ -133,7 +127,7 @@ class QatModel(torch.nn.Module):
     the submodules only hold them, and are not called.
     """
 
-    def __init__(self, model: torch.nn.Module, plan: Plan) -> None:
+    def __init__(self, model: torch.nn.Module, preparation: Preparation) -> None:
         super().__init__()
         own = copy.deepcopy(model)
         self._parameters.update(own._parameters)
@@ -141,12 +135,12 @@ class QatModel(torch.nn.Module):
         self._non_persistent_buffers_set.update(own._non_persistent_buffers_set)
         self._modules.update(own._modules)
         self.training = model.training
-        self._plan = plan
+        self._preparation = preparation
 
     @property
     def graph(self) -> Graph:
         """The integer graph when the formats were chosen last."""
-        return self._plan.lowered
+        return self._preparation.lowered
 
     def forward(self, *inputs: torch.Tensor) -> Any:
         """Run the network on real values with batch, in the type of the parameters.
@@ -155,7 +149,7 @@ class QatModel(torch.nn.Module):
         tuple of them.
         """
         values = self.values(*inputs)
-        graph = self._plan.lowered
+        graph = self._preparation.lowered
         fed = {
             result: state.source
             for (_, result), state in zip(self._states, graph.states, strict=True)
@@ -167,22 +161,22 @@ class QatModel(torch.nn.Module):
 
     def values(self, *inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         """Every value of the integer graph by name; takes what `forward` takes."""
-        plan = self._plan
-        graph = plan.lowered
+        preparation = self._preparation
+        graph = preparation.lowered
         positions = [source for source, _ in self._states]
         plain = [tensor for i, tensor in enumerate(inputs) if i not in positions]
         wanted = len(graph.inputs) + len(graph.states)
         if len(inputs) != wanted:
-            raise TypeError(f"{graph.name} takes {wanted} inputs, got {len(inputs)}")
+            raise ArgumentTypeError(f"{graph.name} takes {wanted} inputs, got {len(inputs)}")
         if not torch.compiler.is_compiling():
             graph.concrete_shapes(graph.bind([tuple(tensor.shape[1:]) for tensor in plain]))
         device = inputs[0].device
         dtype = next((tensor.dtype for tensor in self.parameters()), inputs[0].dtype)
         tensors = self._tensors()
         constants = {
-            name: live.values(tensors, device).to(dtype) for name, live in plan.live.items()
+            name: live.values(tensors, device).to(dtype) for name, live in preparation.live.items()
         }
-        for name, tensor in plan.fixed.items():
+        for name, tensor in preparation.fixed.items():
             constants[name] = tensor.to(device, dtype)
         sources = [*graph.inputs, *(state.value for state in graph.states)]
         given = [*plain, *(inputs[position] for position in positions)]
@@ -202,20 +196,20 @@ class QatModel(torch.nn.Module):
         calibration
             Typical inputs as `fxp.quantize` takes them; by default those given last.
         """
-        plan = self._plan
-        calls = plan.calls
+        preparation = self._preparation
+        calls = preparation.calls
         if calibration is not None:
-            calls = calibration_calls(calibration)
-            if plan.source.states:
+            calls = calibration_calls(calibration, preparation.source)
+            if preparation.source.states:
                 calls = one_by_one(calls)
         source = self.float_graph()
-        lowered = choose_formats(source, calls, **plan.settings)
-        self._plan = replace(plan, source=source, lowered=lowered, calls=calls)
+        lowered = choose_formats(source, calls, preparation.options)
+        self._preparation = replace(preparation, source=source, lowered=lowered, calls=calls)
 
     @torch.no_grad()
     def float_graph(self) -> Graph:
         """Return the float graph of the present parameters."""
-        tensors, graph = self._tensors(), self._plan.source
+        tensors, graph = self._tensors(), self._preparation.source
         cpu = torch.device("cpu")
         tensors = {key: tensor.cpu() for key, tensor in tensors.items()}
         constants = tuple(
@@ -229,7 +223,7 @@ class QatModel(torch.nn.Module):
     @torch.no_grad()
     def integer_graph(self) -> Graph:
         """Return the integer graph of the present parameters, in the chosen formats."""
-        graph, live = self._plan.lowered, self._plan.live
+        graph, live = self._preparation.lowered, self._preparation.live
         tensors = {key: tensor.cpu() for key, tensor in self._tensors().items()}
         constants = tuple(
             live[constant.name].fixed(tensors) if constant.name in live else constant
@@ -239,7 +233,7 @@ class QatModel(torch.nn.Module):
 
     @property
     def _states(self) -> Sequence[tuple[int, int]]:
-        return self._plan.states
+        return self._preparation.options.states
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         """Parameters and buffers by state-dict key; floats in float64."""
@@ -256,11 +250,10 @@ class QatModel(torch.nn.Module):
 def prepare_qat(
     model: torch.nn.Module,
     calibration: Iterable[Any],
+    options: QuantizeOptions | None = None,
     *,
-    states: Sequence[tuple[int, int]] = (),
-    initial_states: Sequence[torch.Tensor] = (),
-    name: str | None = None,
-    **settings: Any,
+    progress: Progress | None = None,
+    **keywords: Unpack[QuantizeKeywords],
 ) -> QatModel:
     """Turn a trained network into one that computes, and trains, as its fixed-point model will.
 
@@ -274,11 +267,15 @@ def prepare_qat(
     ----------
     model
         In eval mode; it is not modified, and the result shares no memory with it.
-    calibration, states, initial_states, name
+    calibration
         As for `fxp.quantize`.
-    settings
-        All other settings of `fxp.quantize`, by name; its refinements are refused, because training
-        moves weights and biases itself.
+    options
+        How to quantize; all defaults if not given. Refinements are refused, because training moves
+        weights and biases itself.
+    progress
+        ``progress(done, total, text)`` during a search.
+    keywords
+        Fields of `QuantizeOptions`, which replace those of `options`.
 
     Returns
     -------
@@ -288,7 +285,7 @@ def prepare_qat(
 
     Raises
     ------
-    fxp.frontend.FrontendError, GraphError, ValueError, TypeError
+    fxp.frontend.FrontendError, GraphError, ArgumentError, ArgumentTypeError
         As `fxp.quantize` does.
 
     Examples
@@ -297,18 +294,26 @@ def prepare_qat(
     >>> optimizer = torch.optim.Adam(training.parameters(), lr=1e-4)       # doctest: +SKIP
     """
     if not isinstance(model, torch.nn.Module):
-        raise TypeError(f"fxp.prepare_qat takes a torch.nn.Module, got {type(model).__name__}")
-    refused = [key for key in ("equalization", *Refinement.__match_args__) if key in settings]
+        raise ArgumentTypeError(
+            f"fxp.prepare_qat takes a torch.nn.Module, got {type(model).__name__}"
+        )
+    defaults = QuantizeOptions()
+    refused = [
+        key
+        for key in REFINEMENTS
+        if key in keywords or (options and getattr(options, key) != getattr(defaults, key))
+    ]
     if refused:
-        raise TypeError(
+        raise ArgumentTypeError(
             f"fxp.prepare_qat takes no {refused[0]}: it refines models that are not trained further"
         )
-    calls = calibration_calls(calibration)
-    source = float_graph(model, calls[0], states, initial_states, name)
+    options = merged(options, keywords, "fxp.prepare_qat")
+    calls = calibration_calls(calibration, model, options.states)
+    source = float_graph(model, calls[0], options)
     if source.states:
         calls = one_by_one(calls)
-    lowered = choose_formats(source, calls, **settings)
-    return QatModel(model, Plan(source, lowered, calls, settings, tuple(states)))
+    lowered = choose_formats(source, calls, options, progress)
+    return QatModel(model, Preparation(source, lowered, calls, options))
 
 
 def convert(model: QatModel) -> FixedModel:
@@ -322,7 +327,7 @@ def convert(model: QatModel) -> FixedModel:
         If the model is another one.
     """
     if not isinstance(model, QatModel):
-        raise TypeError(
+        raise ArgumentTypeError(
             f"fxp.convert takes what fxp.prepare_qat returns, got {type(model).__name__}"
         )
-    return with_clip_rates(model.integer_graph(), model._plan.calls)
+    return calibrated(model.integer_graph(), model._preparation.calls)

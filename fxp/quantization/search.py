@@ -21,14 +21,15 @@ from fxp.formats import FormatError, dequantize, quantize
 from fxp.graph import Graph
 from fxp.graph.ops.base import GraphError
 from fxp.quantization.calibrate import Statistics
-from fxp.quantization.lowering import Settings, lower, rounded_names
+from fxp.quantization.lowering import LoweringSettings, lower, rounded_names
+from fxp.support.errors import ArgumentError
 from fxp.support.progress import Progress
 
 Arrays = Sequence[NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
-class Trial:
+class FractionTrial:
     """One change the search made: a name, its fraction bits, and the SQNR in dB after it."""
 
     name: str
@@ -69,7 +70,7 @@ def output_sqnr(graph: Graph, inputs: Iterable[Arrays], references: Iterable[Arr
 
 
 @dataclass(frozen=True)
-class BitsTrial:
+class WidthTrial:
     """Widths that the search tried, and the SQNR in dB they gave."""
 
     weight_bits: int
@@ -80,7 +81,7 @@ class BitsTrial:
 def search_bits(
     graph: Graph,
     statistics: Mapping[str, Statistics],
-    settings: Settings,
+    settings: LoweringSettings,
     inputs: Sequence[Arrays],
     references: Sequence[Arrays],
     *,
@@ -88,7 +89,7 @@ def search_bits(
     activation_bits: Iterable[int],
     min_sqnr: float,
     progress: Progress | None = None,
-) -> tuple[Settings, tuple[BitsTrial, ...]]:
+) -> tuple[LoweringSettings, tuple[WidthTrial, ...]]:
     """Find the smallest widths that keep the output close enough to the references.
 
     Widths are tried in the order of their multiplier size, ``weight_bits * activation_bits``; each
@@ -116,19 +117,19 @@ def search_bits(
         If no pair reaches the SQNR; the message names the best.
     """
     pairs = sorted(product(weight_bits, activation_bits), key=lambda pair: (prod(pair), pair))
-    trials: list[BitsTrial] = []
+    trials: list[WidthTrial] = []
     for position, (weights, activations) in enumerate(pairs):
         if progress is not None:
             progress(position, len(pairs), f"{weights} and {activations} bits")
         candidate = replace(settings, weight_bits=weights, activation_bits=activations)
         quality = output_sqnr(lower(graph, statistics, candidate), inputs, references)
-        trials.append(BitsTrial(weights, activations, quality))
+        trials.append(WidthTrial(weights, activations, quality))
         if quality >= min_sqnr:
             return candidate, tuple(trials)
     if not trials:
-        raise ValueError("there are no widths to try")
+        raise ArgumentError("there are no widths to try")
     best = max(trials, key=lambda trial: trial.sqnr)
-    raise ValueError(
+    raise ArgumentError(
         f"no widths reach {min_sqnr} dB; the best, {best.weight_bits} bit weights and "
         f"{best.activation_bits} bit activations, give {best.sqnr:.2f} dB"
     )
@@ -137,13 +138,13 @@ def search_bits(
 def search_fracs(
     graph: Graph,
     statistics: Mapping[str, Statistics],
-    settings: Settings,
+    settings: LoweringSettings,
     inputs: Sequence[Arrays],
     references: Sequence[Arrays],
     *,
     rounds: int = 2,
     progress: Progress | None = None,
-) -> tuple[Settings, tuple[Trial, ...]]:
+) -> tuple[LoweringSettings, tuple[FractionTrial, ...]]:
     """Improve the fraction bits of values and weights one by one.
 
     Parameters
@@ -168,7 +169,7 @@ def search_fracs(
     fracs = {name: current.operand(name).format.frac for name in names}
     best = output_sqnr(current, inputs, references)
 
-    def using(candidate: Mapping[str, int]) -> Settings:
+    def using(candidate: Mapping[str, int]) -> LoweringSettings:
         return replace(settings, fracs={**settings.fracs, **candidate})
 
     def measure(candidate: Mapping[str, int]) -> float:
@@ -177,7 +178,7 @@ def search_fracs(
         except (GraphError, FormatError):
             return -math.inf
 
-    trials: list[Trial] = []
+    trials: list[FractionTrial] = []
     for turn in range(rounds):
         improved = False
         for position, name in enumerate(names):
@@ -189,7 +190,7 @@ def search_fracs(
                     if quality <= best:
                         break
                     best, fracs, improved = quality, candidate, True
-                    trials.append(Trial(name, fracs[name], quality))
+                    trials.append(FractionTrial(name, fracs[name], quality))
             if progress is not None:
                 progress(turn * len(names) + position + 1, rounds * len(names), name)
         if not improved:

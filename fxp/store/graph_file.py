@@ -29,7 +29,7 @@ from fxp.store.container import FileError, integer_of, items_of, object_values, 
 from fxp.support.distribution import version
 from fxp.support.files import replace_file
 
-FORMAT_VERSION: Final = 3
+FORMAT_VERSION: Final = 4
 """Each version has more ops than the one before, and is otherwise the same."""
 MAX_NUMBER: Final = 2**31 - 1
 """Largest size, op attribute and number in a size formula."""

@@ -10,3 +10,11 @@ class FxpError(Exception):
     kind (ValueError, RuntimeError), so that both can be caught. The ``fxp`` command prints these
     in one line; anything else that reaches it is a defect of the program.
     """
+
+
+class ArgumentError(FxpError, ValueError):
+    """An argument, an option or given data has a value that cannot be used."""
+
+
+class ArgumentTypeError(FxpError, TypeError):
+    """An argument is of a type that cannot be used."""

@@ -29,6 +29,7 @@ from fxp.hls.hls4ml_export.verification import VerificationError, compare
 from fxp.hls.hls4ml_export.writing import INCLUDES, SHARED_ADDERS, Settings, write_project
 from fxp.model import FixedModel
 from fxp.store import save_graph
+from fxp.support.errors import ArgumentTypeError
 
 Backend = Literal["Vitis", "Vivado", "Catapult", "Quartus"]
 IoType = Literal["io_stream", "io_parallel"]
@@ -109,7 +110,9 @@ def export(
         If g++ fails.
     """
     if not isinstance(model, FixedModel | Graph):
-        raise TypeError(f"export takes a FixedModel or its Graph, not {type(model).__name__}")
+        raise ArgumentTypeError(
+            f"export takes a FixedModel or its Graph, not {type(model).__name__}"
+        )
     fixed = model if isinstance(model, FixedModel) else FixedModel(model)
     graph = fixed.graph
     target = Path(out_dir)

@@ -12,6 +12,7 @@ from typing import Final
 from fxp.formats import FormatError, Rounding
 from fxp.graph import Graph, Node
 from fxp.graph.ops import (
+    REGISTRY,
     Add,
     BicubicUpsample,
     BilinearUpsample,
@@ -29,12 +30,10 @@ from fxp.graph.ops import (
     Prelu,
     Relu,
     Requantize,
-    Sigmoid,
     Slice,
     SoftThreshold,
-    StoredTable,
     Subtract,
-    Tanh,
+    Table,
 )
 from fxp.graph.ops.base import Op
 from fxp.hls.hls4ml_export import convolutions, movements, pixels
@@ -102,7 +101,7 @@ def lower(
 
 
 def _lower_node(made: Lowering, node: Node) -> None:
-    writer = _WRITERS.get(type(node.op))
+    writer = _writer(type(node.op))
     name = f"node {node.name!r} ({node.op.name})"
     if writer is None:
         raise ExportError(f"{name}: the hls4ml path has no {node.op.name}; {ALTERNATIVE}")
@@ -167,12 +166,17 @@ _WRITERS: Final[dict[type[Op], Callable[[Lowering, Node, str], str]]] = {
     Prelu: pixels.prelu,
     Relu: pixels.relu,
     Requantize: pixels.requantize,
-    Sigmoid: pixels.table,
     Slice: movements.slice_,
     SoftThreshold: pixels.soft_threshold,
-    StoredTable: pixels.table,
     Subtract: pixels.combine,
-    Tanh: pixels.table,
+    Table: pixels.table,
 }
-SUPPORTED: Final = tuple(sorted(op.name for op in _WRITERS))
+
+
+def _writer(op_class: type[Op]) -> Callable[[Lowering, Node, str], str] | None:
+    """Return the writer of an op or of its family."""
+    return next((_WRITERS[kind] for kind in op_class.__mro__ if kind in _WRITERS), None)
+
+
+SUPPORTED: Final = tuple(sorted(name for name, op in REGISTRY.items() if _writer(op)))
 """Names of the ops that become hls4ml layers."""

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from fxp.formats import IntArray
 from fxp.hls.rtl.adder_graph_schedule import adder_times
 from fxp.hls.rtl.adder_graph_search import Digits, Sum, shared_sums, signed_digits
+from fxp.support.errors import ArgumentError
 
 MAX_WEIGHT_BITS = 18
 """Widest weight, sign included."""
@@ -199,10 +200,10 @@ class AdderGraph:
         """
         data = np.asarray(inputs, dtype=np.int64)
         if data.ndim == 0 or len(data) != len(self.inputs):
-            raise ValueError(f"the graph has {len(self.inputs)} inputs, got shape {data.shape}")
+            raise ArgumentError(f"the graph has {len(self.inputs)} inputs, got shape {data.shape}")
         for number, (low, high) in enumerate(self.inputs):
             if data[number].size and not low <= data[number].min() <= data[number].max() <= high:
-                raise ValueError(f"input {number} must be within {low} to {high}")
+                raise ArgumentError(f"input {number} must be within {low} to {high}")
         values = [*data, *(np.full(data.shape[1:], value) for value in self.constants)]
         for adder in self.adders:
             left = values[adder.left] << max(-adder.shift, 0)
@@ -245,15 +246,15 @@ def adder_graph(
     """
     weights = np.asarray(matrix)
     if weights.ndim != 2 or weights.size == 0 or weights.dtype.kind not in "iu":
-        raise ValueError(f"a matrix of integers is needed, got {weights.dtype} {weights.shape}")
+        raise ArgumentError(f"a matrix of integers is needed, got {weights.dtype} {weights.shape}")
     outputs, count = weights.shape
     limit = 1 << (MAX_WEIGHT_BITS - 1)
     if weights.min() < -limit or weights.max() >= limit:
-        raise ValueError(f"weights must fit {MAX_WEIGHT_BITS} bits signed")
+        raise ArgumentError(f"weights must fit {MAX_WEIGHT_BITS} bits signed")
     ranges = _ranges(inputs, count)
     added = np.zeros(outputs, np.int64) if bias is None else np.asarray(bias)
     if added.shape != (outputs,) or added.dtype.kind not in "iu":
-        raise ValueError(f"bias must be {outputs} integers, got {added.dtype} {added.shape}")
+        raise ArgumentError(f"bias must be {outputs} integers, got {added.dtype} {added.shape}")
     constants = tuple(dict.fromkeys((0, *added.tolist())))
     rows = [_digits(row) for row in weights]
     for row, constant in zip(rows, added.tolist(), strict=True):
@@ -265,7 +266,7 @@ def adder_graph(
     bounds = _bounds(forms, ranges)
     ends = [bound << term.shift for term in terms for bound in bounds[term.value]]
     if any(abs(bound) >> MAX_BITS for bound in (*ends, *(end for pair in bounds for end in pair))):
-        raise ValueError(f"a sum needs more than {MAX_BITS} bits")
+        raise ArgumentError(f"a sum needs more than {MAX_BITS} bits")
     depths = [0] * (count + len(constants))
     for item in sums:
         depths.append(1 + max(depths[item.left], depths[item.right]))
@@ -316,10 +317,10 @@ def _ranges(inputs: Interval | Sequence[Interval], count: int) -> tuple[Interval
     if bounds.shape == (2,):
         bounds = np.tile(bounds, (count, 1))
     if bounds.shape != (count, 2):
-        raise ValueError(f"the matrix has {count} inputs, got ranges of shape {bounds.shape}")
+        raise ArgumentError(f"the matrix has {count} inputs, got ranges of shape {bounds.shape}")
     ranges = tuple((int(low), int(high)) for low, high in bounds)
     if any(low > high for low, high in ranges):
-        raise ValueError("a range must not end before it starts")
+        raise ArgumentError("a range must not end before it starts")
     return ranges
 
 

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from fxp.formats import Format
 from fxp.hls.rtl.adder_graph import AdderGraph, Counts, adder_graph, range_bits
+from fxp.support.errors import ArgumentError
 
 
 class ConstantMatrixModule(NamedTuple):
@@ -88,7 +89,7 @@ def to_systemverilog(graph: AdderGraph, name: str, *, output_bits: int | None = 
     """
     bits = graph.output_bits if output_bits is None else output_bits
     if bits < graph.output_bits:
-        raise ValueError(f"{name}: outputs need {graph.output_bits} bits, not {bits}")
+        raise ArgumentError(f"{name}: outputs need {graph.output_bits} bits, not {bits}")
     return _Writer(graph, name, bits).text()
 
 

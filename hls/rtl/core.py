@@ -8,6 +8,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
+from fxp.support.errors import ArgumentError
+
 Multipliers = Literal["dsp", "shift_add"]
 """A multiplier per weight, or shared adders."""
 
@@ -144,7 +146,7 @@ class Core:
             content["sources"] = tuple(content["sources"])
             return cls(**content)
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"not the description of a core: {error}") from None
+            raise ArgumentError(f"not the description of a core: {error}") from None
 
     @classmethod
     def read(cls, folder: str | PathLike[str]) -> Core:
@@ -157,5 +159,5 @@ class Core:
         """
         path = Path(folder) / "core.json"
         if not path.is_file():
-            raise ValueError(f"{folder} holds no emitted core: there is no core.json")
+            raise ArgumentError(f"{folder} holds no emitted core: there is no core.json")
         return cls.from_json(path.read_text(encoding="utf-8"))

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 import fxp
 from fxp import hls
+from fxp.cli.console import JsonOption, note, output_console, print_json, progress_bar
+from fxp.cli.figures import json_text
+from fxp.cli.messages import without_folder
+from fxp.cli.sources import check_folder_target, check_target
 from fxp.hls.rtl.core import Core, Multipliers
 from fxp.hls.synth.harness import ports_of
 from fxp.hls.synth.placement import PLACED_TARGET, Placement, place
@@ -43,56 +45,87 @@ def synth(
         bool, typer.Option("--place", help="Place and route too (ecp5-85k), for the frequency.")
     ] = False,
     speed: Annotated[int, typer.Option(min=6, max=8, help="Speed grade, with --place.")] = 8,
-    megahertz: Annotated[float, typer.Option(help="Aim, with --place.")] = 150.0,
+    megahertz: Annotated[float, typer.Option(help="MHz to aim at, with --place.")] = 150.0,
     seed: Annotated[int, typer.Option(help="First seed of the placer.")] = 1,
     attempts: Annotated[
         int, typer.Option(min=1, help="Seeds to try until the aim is reached.")
     ] = 1,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds for each tool.")] = 3600,
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", min=1, help="Seconds for each tool.")
+    ] = 3600,
     build: Annotated[Path | None, typer.Option(help="Keep the core and all results here.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the results as JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the results as JSON, .json.")] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Synthesize the streaming core of a model and print what every part of it needs.
 
-    The tools, yosys and nextpnr, come with the extra "synth" of fxp.
+    The tools, yosys and nextpnr, come with the extra synth.
 
     Example: fxp synth kimsr_x2.fxp --target xilinx-us --multipliers shift_add
+
+    Example: fxp synth kimsr_x2.fxp --place --json > figures.json
     """
     device = TARGETS[target]
     if placed and target != PLACED_TARGET:
         raise SynthesisError(
             f"--place needs --target {PLACED_TARGET}: there is no open placer for {device.device}"
         )
+    if out is not None:
+        check_target(out, reads=[model], suffixes=(".json",))
+    if build is not None:
+        check_folder_target(build, reads=[model])
     loaded = fxp.load(model)
     if compress_lines:
         loaded = hls.compress_lines(loaded)
     with ExitStack() as stack:
-        folder = build or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = build
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fxp_synth_")))
+            stack.enter_context(without_folder(folder, "--build keeps its files"))
         core = hls.emit_rtl(loaded, folder, max_width=max_width, multipliers=multipliers,
                         fold=fold, raster=raster)  # fmt: skip
-        with Console(stderr=True).status("yosys reads the core") as status:
+        with progress_bar("yosys") as report:
             result = synthesize(
-                folder, core.sources, core.top, device, timeout_s=timeout,
-                progress=lambda done, total: status.update(f"yosys: part {done} of {total}"),
+                folder, core.sources, core.top, device, timeout_s=timeout_s,
+                progress=lambda done, total: report(done, total, f"part {done} of {total}"),
             )  # fmt: skip
-        console = Console()
-        console.print(resource_table(result, device, f"{core.name} on {device.device}"))
-        _write(out, core, result, device, None)
+        figures = figures_of(core, result, device, None)
+        if not as_json:
+            title = f"{core.name} on {device.device}"
+            output_console().print(resource_table(result, device, title))
         lacking = device.lacking(result.total)
-        if lacking:
-            raise SynthesisError(f"{core.name} does not fit {device.device}: {', '.join(lacking)}")
-        if placed:
+        if placed and not lacking:
             ports = ports_of((folder / core.sources[-1]).read_text(encoding="utf-8"), core.top)
-            with Console(stderr=True).status("yosys, then nextpnr, on the whole core"):
+            # What is known is kept, should the placement fail.
+            _write(out, figures)
+            with progress_bar("yosys, then nextpnr, on the whole core"):
                 placement = place(folder, core.sources, core.top, ports, speed=speed,
                                   megahertz=megahertz, seed=seed, attempts=attempts,
-                                  timeout_s=timeout)  # fmt: skip
-            console.print(placement_text(placement), soft_wrap=True)
-            _write(out, core, result, device, placement)
+                                  timeout_s=timeout_s)  # fmt: skip
+            figures = figures_of(core, result, device, placement)
+            if not as_json:
+                output_console().print(placement_text(placement), soft_wrap=True)
+        _write(out, figures)
+        if as_json:
+            print_json(figures)
+        if out is not None:
+            note(f"wrote {out}")
+        if lacking:
+            raise SynthesisError(f"{core.name} does not fit {device.device}: {', '.join(lacking)}")
 
 
 def resource_table(result: Synthesis, device: Target, title: str) -> Table:
-    """Return the table of a synthesis: a line for every instance, the sum, and what there is."""
+    """Return the table of a synthesis: a line for every instance, the sum, and what there is.
+
+    Parameters
+    ----------
+    result
+        What the parts of the core need.
+    device
+        What it is for, and what that has.
+    title
+        Stands above the table.
+    """
     table = Table(title=title)
     table.add_column("instance", overflow="fold")
     table.add_column("module", overflow="fold")
@@ -120,12 +153,28 @@ def placement_text(placement: Placement) -> str:
     )
 
 
-def _write(
-    out: Path | None, core: Core, result: Synthesis, device: Target, placement: Placement | None
-) -> None:
-    if out is None:
-        return
-    content = {
+def figures_of(
+    core: Core, result: Synthesis, device: Target, placement: Placement | None
+) -> dict[str, Any]:
+    """Return all figures of a synthesis as data.
+
+    Parameters
+    ----------
+    core
+        What was synthesized.
+    result
+        What it needs.
+    device
+        What it is for.
+    placement
+        How fast it is there, if it was placed.
+
+    Returns
+    -------
+    dict
+        ``core``, ``device``, ``fits``, ``synthesis`` and ``placement``.
+    """
+    return {
         "core": {"name": core.name, "multipliers": core.multipliers, "fold": core.fold,
                  "max_width": core.max_width, "raster": core.raster},
         "device": {"name": device.device, "available": asdict(device.available)},
@@ -133,4 +182,8 @@ def _write(
         "synthesis": asdict(result),
         "placement": asdict(placement) if placement else None,
     }  # fmt: skip
-    replace_file(out, f"{json.dumps(content, indent=1)}\n".encode())
+
+
+def _write(out: Path | None, figures: dict[str, Any]) -> None:
+    if out is not None:
+        replace_file(out, f"{json_text(figures)}\n".encode())

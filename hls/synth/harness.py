@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from fxp.support.errors import ArgumentError
+
 CLOCKS = ("clk_i", "aclk")
 RESETS = ("rst_ni", "aresetn")
 
@@ -66,7 +68,7 @@ def ports_of(
     )
     matches = _PORT.findall(found.group(1)) if found else []
     if not matches:
-        raise ValueError(f"no ports of a module {module} found")
+        raise ArgumentError(f"no ports of a module {module} found")
     values = dict(parameters or {})
     return tuple(
         Port(name, _evaluate(last or "0", values) + 1, direction == "output")
@@ -84,7 +86,7 @@ def _evaluate(expression: str, values: Mapping[str, int | str]) -> int:
             return node.value
         if isinstance(node, ast.Name) and isinstance(values.get(node.id), int):
             return int(values[node.id])
-        raise ValueError(f"the width {expression.strip()!r} is not known")
+        raise ArgumentError(f"the width {expression.strip()!r} is not known")
 
     return value(ast.parse(expression.strip(), mode="eval").body)
 

@@ -53,7 +53,7 @@ def run_tool(
             )
         except subprocess.TimeoutExpired:
             raise SynthesisError(
-                f"{tool} did not finish within {timeout_s:g} seconds; allow more with --timeout"
+                f"{tool} did not finish within {timeout_s:g} seconds; allow more with timeout_s"
             ) from None
     text = path.read_text(encoding="utf-8", errors="replace")
     if done.returncode:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from fxp.imaging.quality import to_codes
 from fxp.imaging.resize import imresize
+from fxp.support.errors import ArgumentError
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Degradation:
         if self.quality is not None:
             _check("quality", self.quality, 1, 100)
             if not all(isinstance(end, (int, np.integer)) for end in _ends(self.quality)):
-                raise ValueError(f"quality must be whole numbers, not {self.quality}")
+                raise ArgumentError(f"quality must be whole numbers, not {self.quality}")
 
     def draw(self, seed: int | Sequence[int]) -> Drawn:
         """Return what the call with this seed applies.
@@ -147,13 +148,13 @@ class Degradation:
         """
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
             kind = getattr(image, "dtype", type(image).__name__)
-            raise ValueError(f"an image to degrade must be a uint8 array, not {kind}")
+            raise ArgumentError(f"an image to degrade must be a uint8 array, not {kind}")
         if image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or image.size == 0:
-            raise ValueError(
+            raise ArgumentError(
                 f"an image to degrade must be (H, W) or (H, W, 3) and not empty, not {image.shape}"
             )
         if not isinstance(scale, (int, np.integer)) or scale < 1:
-            raise ValueError(f"the factor must be a positive whole number, not {scale!r}")
+            raise ArgumentError(f"the factor must be a positive whole number, not {scale!r}")
         generator = np.random.default_rng(seed)
         drawn = self._draw(generator)
         small = to_codes(imresize(_blurred(image, drawn.sigma), Fraction(1, int(scale))))
@@ -187,9 +188,9 @@ def _check(name: str, field: float | tuple[float, float], lowest: float, highest
     ends = _ends(field)
     numbers = all(isinstance(end, (int, float, np.number)) for end in ends)
     if len(ends) != 2 or not numbers or not all(math.isfinite(end) for end in ends):
-        raise ValueError(f"{name} must be a number or (lowest, highest), not {field!r}")
+        raise ArgumentError(f"{name} must be a number or (lowest, highest), not {field!r}")
     if not lowest <= ends[0] <= ends[1] <= highest:
-        raise ValueError(
+        raise ArgumentError(
             f"{name} must lie in {lowest}...{highest}, the lowest first, not {field!r}"
         )
 
@@ -205,7 +206,7 @@ def _blurred(image: Pixels, sigma: float) -> NDArray[np.floating] | Pixels:
 def _compressed(image: Pixels, quality: int) -> Pixels:
     if max(image.shape[:2]) > JPEG_MAX_SIDE:
         height, width = image.shape[:2]
-        raise ValueError(f"JPEG has sides of up to {JPEG_MAX_SIDE} pixels, not {width}x{height}")
+        raise ArgumentError(f"JPEG has sides of up to {JPEG_MAX_SIDE} pixels, not {width}x{height}")
     stream = io.BytesIO()
     Image.fromarray(image).save(stream, "JPEG", quality=quality)
     with Image.open(stream, formats=("JPEG",)) as opened:

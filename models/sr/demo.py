@@ -23,6 +23,7 @@ from fxp.imaging.quality import Quality, compare, to_codes
 from fxp.imaging.resize import imresize
 from fxp.models import sr
 from fxp.models.sr.fixed import low_resolution, quantize_shipped
+from fxp.support.errors import ArgumentError
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def demo(
     console = Console()
     photograph = skimage_data.astronaut() if image is None else read_image(image)
     if min(photograph.shape[:2]) < 2 * SCALE:
-        raise ValueError(f"the image is too small: {photograph.shape[1]}x{photograph.shape[0]}")
+        raise ArgumentError(f"the image is too small: {photograph.shape[1]}x{photograph.shape[0]}")
     with Progress(
         SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), transient=True
     ) as progress:
@@ -134,7 +135,7 @@ def _measure(
         result = enlarge()
         seconds = time.perf_counter() - started
         rows.append(Row(name, bits, compare(truth, result, border=SCALE), seconds))
-    rates = model.saturation(luma / 256.0)
+    rates = model.clipped(luma / 256.0)
     clipped = max(rates[name] for name in rates if name not in model.graph.outputs)
     rows[-1] = Row(rows[-1].name, rows[-1].bits, rows[-1].quality, rows[-1].seconds, clipped)
     return rows, sr.enlarge(small, model, threads=threads)

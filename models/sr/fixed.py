@@ -16,6 +16,7 @@ import fxp
 from fxp.imaging.colour import luma
 from fxp.imaging.quality import to_codes
 from fxp.imaging.resize import imresize
+from fxp.support.errors import ArgumentError
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -60,7 +61,9 @@ def load(name: str | Path) -> fxp.FixedModel:
     for candidate in (str(name), f"{name}_bicubic"):
         if candidate in SHIPPED:
             return fxp.load(WEIGHTS_FOLDER / f"{candidate}.fxp")
-    raise ValueError(f"no shipped model {str(name)!r}, only {list(SHIPPED)}; or give a .fxp file")
+    raise ArgumentError(
+        f"no shipped model {str(name)!r}, only {list(SHIPPED)}; or give a .fxp file"
+    )
 
 
 def low_resolution(image: NDArray[np.uint8], scale: int = 2) -> NDArray[np.uint8]:

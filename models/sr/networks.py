@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fxp.support.errors import ArgumentError
+
 SkipSource = Literal["post_relu", "pre_relu"]
 
 
@@ -120,11 +122,11 @@ class KimSR(nn.Module):
     ) -> None:
         super().__init__()
         if scale not in (2, 3, 4):
-            raise ValueError(f"scale must be 2, 3 or 4, not {scale}")
+            raise ArgumentError(f"scale must be 2, 3 or 4, not {scale}")
         if skip_from not in ("post_relu", "pre_relu"):
-            raise ValueError(f"skip_from must be 'post_relu' or 'pre_relu', not {skip_from!r}")
+            raise ArgumentError(f"skip_from must be 'post_relu' or 'pre_relu', not {skip_from!r}")
         if width < 1:
-            raise ValueError(f"width must be at least 1, not {width}")
+            raise ArgumentError(f"width must be at least 1, not {width}")
         self.scale = scale
         self.width = width
         self.skip_from: SkipSource = skip_from

@@ -22,6 +22,7 @@ from fxp.imaging.quality import to_codes
 from fxp.imaging.resize import imresize
 from fxp.imaging.sixteen_bits import sixteen_to_eight_bits
 from fxp.models.sr.strips import in_strips
+from fxp.support.errors import ArgumentError, ArgumentTypeError
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -71,9 +72,9 @@ class Enlarger:
         self.scale = own if scale is None else scale
         if self.scale not in SCALES:
             hint = "; the model keeps the size, so give the factor" if own == 1 else ""
-            raise ValueError(f"the factor must be one of {SCALES}, not {self.scale}{hint}")
+            raise ArgumentError(f"the factor must be one of {SCALES}, not {self.scale}{hint}")
         if own not in (1, self.scale):
-            raise ValueError(f"the model enlarges by {own}, not by {self.scale}")
+            raise ArgumentError(f"the model enlarges by {own}, not by {self.scale}")
         self._luma = model if own > 1 else FixedModel(_enlarged_first(model.graph, self.scale))
         self._colour = FixedModel(colour_graph(self._luma.graph, self.scale))
         self._plane = FixedModel(bicubic_graph(self.scale))
@@ -211,9 +212,9 @@ def eight_bits(image: ArrayLike) -> Pixels:
     """
     pixels = np.asarray(image)
     if pixels.dtype not in (np.uint8, np.uint16):
-        raise TypeError(f"the image must be uint8 or uint16, not {pixels.dtype}")
+        raise ArgumentTypeError(f"the image must be uint8 or uint16, not {pixels.dtype}")
     if pixels.ndim not in (2, 3) or pixels.size == 0 or (pixels.ndim == 3 and pixels.shape[2] > 4):
-        raise ValueError(
+        raise ArgumentError(
             "the image must be (H, W) or (H, W, C) with 1 to 4 channels and not empty, not "
             f"{pixels.shape}"
         )
@@ -233,12 +234,12 @@ def scale_of(model: FixedModel) -> int:
     graph = model.graph
     ends = [*graph.inputs, *(graph.values[name] for name in graph.outputs)]
     if graph.states or len(ends) != 2 or any(len(end.shape) != 3 for end in ends):
-        raise ValueError("the model must take one image, return one, and keep no state")
+        raise ArgumentError("the model must take one image, return one, and keep no state")
     for end in ends:
         form = end.format
         assert form is not None
         if end.shape[0] != 1 or form.signed or form.width != 8:
-            raise ValueError(
+            raise ArgumentError(
                 f"the model must take and return one plane of unsigned 8-bit pixels, but {end}; "
                 "quantize it with models.sr.PIXEL as input_format and output_format"
             )
@@ -251,7 +252,7 @@ def scale_of(model: FixedModel) -> int:
         factors |= {Fraction(given[axis], taken[axis]) for axis in (1, 2)}
     (factor, *others) = factors
     if others or factor.denominator != 1:
-        raise ValueError(f"the model enlarges by no whole factor: {sorted(map(str, factors))}")
+        raise ArgumentError(f"the model enlarges by no whole factor: {sorted(map(str, factors))}")
     return int(factor)
 
 

@@ -103,7 +103,7 @@ def convolution_graph(padding_mode: str = "zero") -> Graph:
     slope = Constant("slope", np.array([5, -9]), (Format(6, 4),))
     middle = Quantization(Format(8, 4))
     table_format = Format(8, 7)
-    table = Constant("table", Tanh.tabulate(middle.format, table_format), (table_format,))
+    table = Constant("table", Tanh().tabulate(middle.format, table_format), (table_format,))
     offset = Constant("offset", np.array([3, -4]).reshape(2, 1, 1), (Format(5, 3),))
     conv = Conv2d(padding=(1, 1, 1, 1), padding_mode=padding_mode)  # type: ignore[arg-type]
     wide = Quantization(Format(20, 11))

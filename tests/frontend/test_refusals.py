@@ -16,8 +16,14 @@ FUNCTIONS = {
     "write": (lambda m, x: _written(x), r"aten\.(fill|copy|slice_scatter) .*torch\.cat"),
     "permute": (lambda m, x: x.permute(0, 1, 3, 2), r"aten\.permute .*pixel_shuffle"),
     "transpose": (lambda m, x: x.transpose(2, 3), r"aten\.(transpose|permute) .*pixel_shuffle"),
-    "silu": (lambda m, x: functional.silu(x), r"aten\.silu .*x \* torch\.sigmoid\(x\)"),
-    "gelu": (lambda m, x: functional.gelu(x), r"aten\.gelu .*nn\.ReLU"),
+    "threshold": (
+        lambda m, x: functional.threshold(x, 0.1, 0.0),
+        r"aten\.threshold .*nn\.ReLU, or torch\.clamp",
+    ),
+    "rrelu": (lambda m, x: functional.rrelu(x), r"aten\.rrelu .*nn\.LeakyReLU with the mean"),
+    "glu": (lambda m, x: functional.glu(x, 1), r"aten\.glu .*a \* torch\.sigmoid\(b\)"),
+    "maximum": (lambda m, x: torch.maximum(x, -x), r"aten\.maximum .*a \+ torch\.relu\(b - a\)"),
+    "celu_zero": (lambda m, x: torch.celu(x, -1.0), r"aten\.celu .*give an alpha above zero"),
     "softmax_rows": (lambda m, x: x.softmax(2), r"aten\._?softmax.*axis 2; only channels"),
     "softmax_type": (
         lambda m, x: x.softmax(1, torch.float64).float(), r"aten\._?softmax.*changes the type"
@@ -27,7 +33,6 @@ FUNCTIONS = {
         r"aten\.avg_pool3d .*nn\.LocalResponseNorm as it is",
     ),
     "log_softmax": (lambda m, x: x.log_softmax(1), r"aten\._?log_softmax.*return the logits"),
-    "abs": (lambda m, x: x.abs(), r"aten\.abs .*torch\.relu\(x\) \+ torch\.relu\(-x\)"),
     "exp": (lambda m, x: x.exp(), r"aten\.exp .*not supported; rewrite"),
     "sum": (lambda m, x: x.sum((2, 3)), r"aten\.sum .*mean over rows and columns"),
     "mean_rows": (lambda m, x: x.mean(2), r"aten\.mean .*axes \[2\]; only rows and columns"),
@@ -145,7 +150,7 @@ LAYERS = {
     "layer": (nn.LayerNorm([8, 8]), r"aten\.(native_)?layer_norm .*use nn\.BatchNorm2d"),
     "no_statistics": (NormalizesEachBatch(), r"statistics"),
     "linear_on_image": (nn.Linear(8, 3), r"aten\.linear .*flatten the image first"),
-    "hardswish": (nn.Hardswish(), r"torch\.clamp\(x \+ 3, 0, 6\) / 6"),
+    "threshold": (nn.Threshold(0.1, 0.0), r"aten\.threshold .*torch\.clamp"),
 }
 
 

@@ -251,7 +251,7 @@ def test_shipped_model_is_made_from_the_shipped_weights(kimsr: FixedModel, tmp_p
         made, shipped = sr.load(tmp_path / f"{name}.fxp"), sr.load(name)
         assert made.graph == shipped.graph
         assert made.metadata == shipped.metadata
-        assert made.calibration_clipping == shipped.calibration_clipping
+        assert made.calibration_clipped == shipped.calibration_clipped
     made = sr.load(tmp_path / "kimsr_x2_bicubic.fxp")
     network = torch.nn.Module.state_dict(sr.load_float("kimsr_x2_bicubic_fixed"))
     weight = made.graph.constants_by_name["head.weight"]

@@ -18,7 +18,7 @@ TABLE = Format(16, 16, signed=False)
 
 def stored(op: Softmax | LocalResponseNorm, source: Operand, form: Format = TABLE) -> Operand:
     """Table of an op, quantized."""
-    table = quantize(op.tabulate(source, form.width), form)
+    table = quantize(op.table_values(source, form.width), form)
     return Operand(table.shape, (form,), table)
 
 
@@ -63,8 +63,8 @@ def test_softmax_table_ends_where_it_vanishes() -> None:
     assert short is not None
     assert len(short) == 8
     assert short.min() > 60000
-    assert len(Softmax().tabulate(Operand((2,), (Format(14, 900),)), 16)) == 1 << 14
-    assert Softmax().tabulate(Operand((2,), (Format(14, -900),)), 16).tolist() == [1, 0]
+    assert len(Softmax().table_values(Operand((2,), (Format(14, 900),)), 16)) == 1 << 14
+    assert Softmax().table_values(Operand((2,), (Format(14, -900),)), 16).tolist() == [1, 0]
 
 
 @settings(max_examples=100)
@@ -161,4 +161,4 @@ def test_local_response_norm_needs_an_image() -> None:
 
 def test_a_wide_source_has_no_softmax_table() -> None:
     with pytest.raises(GraphError, match="at most 16 bits"):
-        Softmax().tabulate(Operand((2,), (Format(17, 3),)), 16)
+        Softmax().table_values(Operand((2,), (Format(17, 3),)), 16)

@@ -13,7 +13,7 @@ from fxp.graph import Constant, Graph, Node, State, Value
 from fxp.graph.extents import Extent
 from fxp.graph.ops import Op
 from fxp.quantization.calibrate import observe
-from fxp.quantization.lowering import Settings, lower
+from fxp.quantization.lowering import LoweringSettings, lower
 
 BYTE = Format(8, 8, signed=False)
 
@@ -56,7 +56,7 @@ def random_image(channels: int = 1, size: int = 8, low: float = 0, high: float =
 
 def lowered(source: Graph, *data: torch.Tensor, **settings) -> Graph:
     """Lower with the statistics of one call."""
-    return lower(source, observe(source, [data]), Settings(**settings))
+    return lower(source, observe(source, [data]), LoweringSettings(**settings))
 
 
 def format_of(lowered_graph: Graph, name: str) -> Format:

@@ -83,15 +83,15 @@ def test_errors_name_input_and_index():
     with pytest.raises(FormatError, match=r"input 'y': cannot quantize inf at index \(0, 1, 2\)"):
         model(good, np.where(bad, np.inf, 0.0))
     with pytest.raises(FormatError, match="input 'y'"):
-        model.saturation(good, np.where(bad, np.nan, 0.0))
+        model.clipped(good, np.where(bad, np.nan, 0.0))
 
 
 def test_the_clip_rate_of_an_input_by_hand():
     model = identity(Format(4, 0), Format(3, 0))
     # Rounding to 7 and -8 does not clip; 7.5 rounds half up to 8, -8.5 to -8, -8.51 to -9.
     values = np.array([[7.4, 7.5, -8.5, -8.51], [3.4, 3.5, -4.5, -5.0]])
-    assert model.saturation(values) == {"x": 2 / 8, "y": 6 / 8}
-    assert model.saturation(values.astype(np.int8)) == {"x": 0.0, "y": 5 / 8}
+    assert model.clipped(values) == {"x": 2 / 8, "y": 6 / 8}
+    assert model.clipped(values.astype(np.int8)) == {"x": 0.0, "y": 5 / 8}
 
 
 def test_shared_weights_count_once():
@@ -114,14 +114,14 @@ def test_clip_rates_of_a_file_are_shares(tmp_path: Path, rates):
     text = json.dumps(rates)
     save_graph(identity(Format(4, 0), Format(3, 0)).graph, path,
                metadata={"fxp.calibration_clipping": text})  # fmt: skip
-    with pytest.raises(FormatError, match="clip rates are damaged"):
+    with pytest.raises(FormatError, match="shares of clipped values are damaged"):
         fxp.load(path)
 
 
 def test_a_file_without_clip_rates_has_none(tmp_path: Path):
     save_graph(identity(Format(4, 0), Format(3, 0)).graph, tmp_path / "model.fxp")
     model = fxp.load(tmp_path / "model.fxp")
-    assert model.calibration_clipping == {}
+    assert model.calibration_clipped == {}
     assert model.metadata == {}
     assert "%" not in model.summary()
 
@@ -269,7 +269,7 @@ def test_a_gated_recurrent_unit():
         assert np.array_equal(result.outputs[0], model.run_raw(
             fxp.formats.quantize(frames.numpy(), form))[index])  # fmt: skip
         states = result.states
-    assert set(model.saturation(frames)) == {"x", *(item.name for item in model.graph.nodes)}
+    assert set(model.clipped(frames)) == {"x", *(item.name for item in model.graph.nodes)}
 
 
 @pytest.mark.parametrize("positions", [[(2, 1)], [(-1, 1)]])

@@ -45,7 +45,7 @@ from fxp.graph.ops import (
     Tanh,
 )
 from fxp.quantization.calibrate import observe
-from fxp.quantization.lowering import CHANNEL_SPREAD, Settings, lower, rounded_names
+from fxp.quantization.lowering import CHANNEL_SPREAD, LoweringSettings, lower, rounded_names
 
 SAME = (1, 1, 1, 1)
 GENERATOR = np.random.default_rng(3)
@@ -135,7 +135,7 @@ def test_wide_accumulators_flow_to_the_last_op(nodes):
         assert item.quantization.format == item.accumulator.exact_format
     assert any(format_of(integer, item.name).width > 14 for item in inner)
     assert format_of(integer, last.name).width == 14
-    assert rounded_names(integer, Settings()) == ("x", "weight", last.name)
+    assert rounded_names(integer, LoweringSettings()) == ("x", "weight", last.name)
 
 
 @pytest.mark.parametrize("nodes", FLOWS.values(), ids=FLOWS.keys())
@@ -339,7 +339,7 @@ def test_an_output_that_is_read_inside_gets_a_node_of_its_own():
     assert format_of(integer, "relu").width > 4
     assert format_of(integer, "relu.output") == forms["relu"]
     assert format_of(integer, "x.output") == forms["x"]
-    assert not {"relu.output", "x.output"} & set(rounded_names(integer, Settings()))
+    assert not {"relu.output", "x.output"} & set(rounded_names(integer, LoweringSettings()))
 
 
 def test_an_output_that_has_the_format_anyway_gets_no_node():
@@ -360,7 +360,7 @@ def decay(factor: float = 0.5, reset: float = 0.0) -> Graph:
 def test_a_state_has_the_format_of_its_source():
     source = decay()
     calls = [[random_image(low=-1, seed=i)] for i in range(6)]
-    integer = lower(source, observe(source, calls), Settings())
+    integer = lower(source, observe(source, calls), LoweringSettings())
     (state,) = integer.states
     assert state.source == "now"
     assert format_of(integer, "now") == state.value.format == format_of(integer, "before")
@@ -370,19 +370,21 @@ def test_a_state_of_another_format_is_fed_by_a_node_of_its_own():
     source = decay()
     calls = [[random_image(low=-1, seed=i)] for i in range(6)]
     output = Format(6, 3)
-    integer = lower(source, observe(source, calls), Settings(output_formats={"now": output}))
+    integer = lower(
+        source, observe(source, calls), LoweringSettings(output_formats={"now": output})
+    )
     assert integer.outputs == ("now.output",)
     gate = State(Value("before", (1, Extent("H"), Extent("W"))), "x")
     source = graph(image(), [node("sum", Add(), "x", "before")], states=[gate])
     integer = lowered(source, random_image(), input_formats={"x": BYTE}, activation_bits=10)
     assert integer.states[0].source == "before.feed"
     assert format_of(integer, "before.feed").width == 10
-    assert "before.feed" not in rounded_names(integer, Settings())
+    assert "before.feed" not in rounded_names(integer, LoweringSettings())
 
 
 def test_the_reset_value_becomes_a_raw_integer():
     source = decay(reset=0.25)
-    integer = lower(source, observe(source, [[random_image()]] * 3), Settings())
+    integer = lower(source, observe(source, [[random_image()]] * 3), LoweringSettings())
     form = integer.states[0].value.format
     assert form is not None
     assert integer.states[0].reset * form.step == 0.25
@@ -435,7 +437,7 @@ def test_given_fraction_bits_override_the_rule():
     for name in ("x", "conv", "relu"):
         assert format_of(integer, name) == Format(14, given_fracs[name], name == "conv")
     assert integer.constants_by_name["weight"].formats == (Format(10, 5),)
-    assert rounded_names(integer, Settings(fracs=given_fracs)) == ()
+    assert rounded_names(integer, LoweringSettings(fracs=given_fracs)) == ()
 
 
 def test_modes_reach_every_node():
@@ -456,14 +458,14 @@ def test_modes_reach_every_node():
 ])  # fmt: skip
 def test_bad_settings(name, value):
     with pytest.raises(FormatError, match=name):
-        Settings(**{name: value})
+        LoweringSettings(**{name: value})
 
 
 def test_an_integer_graph_is_refused():
     source = graph(image(), [node("relu", Relu(), "x")])
     integer = lowered(source, random_image())
     with pytest.raises(GraphError, match="integer graph already"):
-        lower(integer, {}, Settings())
+        lower(integer, {}, LoweringSettings())
 
 
 def test_unknown_methods_and_modes_are_refused():

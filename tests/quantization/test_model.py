@@ -135,9 +135,9 @@ def test_clip_rates_by_hand():
     model = clipping_model()
     # -2 fits, -3 does not; 1.5 fits the input but not the result; 1.99 rounds to 2, out of range.
     values = np.array([[-2.0, -3.0], [1.5, 1.99]])
-    assert model.saturation(values) == {"x": 0.5, "y": 0.5}
-    assert model.saturation(np.zeros((2, 2))) == {"x": 0.0, "y": 0.0}
-    assert model.saturation(np.stack([values, np.zeros((2, 2))])[:, None]) == {"x": 0.25, "y": 0.25}
+    assert model.clipped(values) == {"x": 0.5, "y": 0.5}
+    assert model.clipped(np.zeros((2, 2))) == {"x": 0.0, "y": 0.0}
+    assert model.clipped(np.stack([values, np.zeros((2, 2))])[:, None]) == {"x": 0.25, "y": 0.25}
 
 
 def test_summary_tells_the_effective_formats(model: fxp.FixedModel):
@@ -146,7 +146,7 @@ def test_summary_tells_the_effective_formats(model: fxp.FixedModel):
         (line,) = [line for line in summary.splitlines() if line.startswith(f"{node.name} ")]
         assert str(node.quantization) in line
         assert f"{node.accumulator.bits} bit" in line
-        assert f"{model.calibration_clipping[node.name]:.4%}" in line
+        assert f"{model.calibration_clipped[node.name]:.4%}" in line
     assert "40 parameters" in summary
     assert model.parameters == 4 * 9 + 4
     assert "2 nodes" not in repr(model)
@@ -160,7 +160,7 @@ def test_save_and_load(model: fxp.FixedModel, tmp_path: Path):
     loaded = fxp.load(path)
     assert loaded.graph == model.graph
     assert loaded.metadata == model.metadata
-    assert loaded.calibration_clipping == model.calibration_clipping
+    assert loaded.calibration_clipped == model.calibration_clipped
     values = np.random.default_rng(0).random((7, 6))
     assert np.array_equal(loaded(values), model(values))
     with pytest.raises(FormatError, match=r"none\.fxp"):
@@ -173,7 +173,7 @@ def test_damaged_clip_rates(text: str, tmp_path: Path):
 
     graph = clipping_model().graph
     save_graph(graph, tmp_path / "model.fxp", metadata={"fxp.calibration_clipping": text})
-    with pytest.raises(FormatError, match=r"model\.fxp: the calibration clip rates are damaged"):
+    with pytest.raises(FormatError, match=r"model\.fxp: the shares of clipped values are damaged"):
         fxp.load(tmp_path / "model.fxp")
 
 

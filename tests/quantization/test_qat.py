@@ -24,7 +24,8 @@ from fxp.formats import Format, Overflow, Quantization, Rounding, dequantize, qu
 from fxp.frontend.derivation import Parameter
 from fxp.graph import Graph
 from fxp.graph.ops import Sigmoid
-from fxp.quantization.qat import Plan, QatModel
+from fxp.quantization.options import QuantizeOptions, merged
+from fxp.quantization.qat import Preparation, QatModel
 from fxp.quantization.quantize import choose_formats
 
 
@@ -68,15 +69,16 @@ def prepared(model: nn.Module | None = None, **options: Any) -> QatModel:
     options = {"weight_bits": 8, "activation_bits": 10, **options}
     if model is None:
         base = converted_network()
-        lowered = choose_formats(base.source, base.calls, **options)
-        return QatModel(network(), replace(base, lowered=lowered, settings=options))
+        chosen = merged(None, options, "fxp.prepare_qat")
+        lowered = choose_formats(base.source, base.calls, chosen)
+        return QatModel(network(), replace(base, lowered=lowered, options=chosen))
     return fxp.prepare_qat(model, [data()], **options)
 
 
 @cache
-def converted_network() -> Plan:
-    """Plan of the network, which takes long to trace."""
-    return fxp.prepare_qat(network(), [data()])._plan
+def converted_network() -> Preparation:
+    """Preparation of the network, which takes long to trace."""
+    return fxp.prepare_qat(network(), [data()])._preparation
 
 
 def step(model: nn.Module, inputs: Sequence[torch.Tensor], rate: float, count: int = 1) -> None:
@@ -142,7 +144,7 @@ def test_untrained_equals_quantize():
     model = fxp.prepare_qat(network(), [data()], weight_bits=8, activation_bits=10)
     found = fxp.convert(model)
     assert found.graph == wanted.graph
-    assert found.calibration_clipping == wanted.calibration_clipping
+    assert found.calibration_clipped == wanted.calibration_clipped
 
 
 def test_requantize_equals_quantize_of_the_trained_model():
@@ -165,8 +167,8 @@ def trainable(source: Graph, call: torch.Tensor, **options: Any) -> QatModel:
         for item in source.constants
     )
     source = Graph(source.name, source.inputs, source.nodes, source.outputs, constants)
-    lowered = choose_formats(source, [[call]], **options)
-    return QatModel(parameters, Plan(source, lowered, [[call]], options, ()))
+    lowered = choose_formats(source, [[call]], QuantizeOptions(**options))
+    return QatModel(parameters, Preparation(source, lowered, [[call]], QuantizeOptions(**options)))
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow])

@@ -44,7 +44,7 @@ from fxp.graph.ops import (
     Tanh,
 )
 from fxp.quantization.calibrate import METHODS, observe
-from fxp.quantization.lowering import Settings, lower
+from fxp.quantization.lowering import LoweringSettings, lower
 
 SIZE = 8
 PLAIN: Sequence[Op] = (
@@ -185,7 +185,7 @@ def graphs(draw: st.DrawFn) -> Graph:
 
 
 SETTINGS = st.builds(
-    Settings,
+    LoweringSettings,
     weight_bits=st.integers(2, 12),
     activation_bits=st.integers(4, 16),
     method=st.sampled_from(METHODS),
@@ -251,7 +251,7 @@ def test_more_bits_come_closer_to_the_float_graph(source, seed):
     power = sum(float((tensor**2).sum()) for tensor in wanted.outputs)
     noises = []
     for bits in (6, 9, 12, 16):
-        integer = lower(source, statistics, Settings(bits, bits, method="minmax"))
+        integer = lower(source, statistics, LoweringSettings(bits, bits, method="minmax"))
         found = torch_forward.run(integer, [call])
         errors = [a - b for a, b in zip(found.outputs, wanted.outputs, strict=True)]
         noises.append(sum(float((error**2).sum()) for error in errors))

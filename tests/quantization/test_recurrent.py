@@ -19,7 +19,7 @@ from fxp.export.onnx import to_onnx
 from fxp.formats import Format, dequantize, quantize
 from fxp.graph.ops import Add, Multiply, Relu, Sigmoid, Subtract, Tanh
 from fxp.quantization.calibrate import Statistics
-from fxp.quantization.lowering import Settings, lower
+from fxp.quantization.lowering import LoweringSettings, lower
 
 
 class ConvLSTM(nn.Module):
@@ -264,7 +264,7 @@ def test_a_state_is_unsigned_only_if_that_is_proved(reset: float):
         low = min(reset, 0.0) if reset < 0 else 0.0
         seen = {name: Statistics.of(np.array([low, 0.5, 1.0])) for name in source.values}
         seen["x"] = Statistics.of(np.array([-1.0, 0.5, 1.0]))
-        return lower(source, seen, Settings()).states[0].value.format
+        return lower(source, seen, LoweringSettings()).states[0].value.format
 
     decay = node("decay", Multiply(), "s", "half")
     positive = node("positive", Relu(), "x")
@@ -324,7 +324,7 @@ def test_states_that_feed_each_other():
     source = fxp.Graph("g", (fxp.Value("x", shape),), nodes, ("y",), (), states)
     seen = {name: Statistics.of(np.array([0.0, 1.0])) for name in source.values}
     seen["x"] = Statistics.of(np.array([-1.0, 1.0]))
-    lowered = lower(source, seen, Settings())
+    lowered = lower(source, seen, LoweringSettings())
     assert [state.value.format.signed for state in lowered.states] == [True, True, False]
     assert lowered.node("next_z").quantization.format == lowered.states[2].value.format
 
@@ -338,6 +338,6 @@ def test_a_state_fed_by_a_table_has_its_format():
         source = fxp.Graph("g", (fxp.Value("x", shape),), nodes, ("y",), (), (state,))
         seen = {name: Statistics.of(np.array([0.0, 0.125])) for name in source.values}
         seen["sum"] = Statistics.of(np.array([-8.0, 8.0]))
-        lowered = lower(source, seen, Settings())
+        lowered = lower(source, seen, LoweringSettings())
         assert lowered.states[0].value.format == form
         assert [item.op for item in lowered.nodes] == [Add(), op]

@@ -14,6 +14,7 @@ from fxp.executors import oracle, torch_forward
 from fxp.formats import Rounding, quantize
 from fxp.frontend import from_torch
 from fxp.graph.ops import Conv2d, ConvTranspose2d, Linear
+from fxp.quantization.options import QuantizeOptions
 from fxp.quantization.quantize import choose_formats
 from fxp.quantization.refinement import rounding
 from fxp.quantization.refinement.layers import (
@@ -284,7 +285,7 @@ def test_results_repeat_and_global_generators_are_left_alone():
 def test_without_refinements_nothing_changes():
     network, data = small_network(), pictures(2, 0)
     source = from_torch(network.double(), [data])
-    plain = choose_formats(source, [[data]], weight_bits=4)
+    plain = choose_formats(source, [[data]], QuantizeOptions(weight_bits=4))
     assert fxp.quantize(source, [data], weight_bits=4, add_biases=False).graph == plain
 
 

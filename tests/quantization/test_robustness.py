@@ -125,7 +125,7 @@ def test_memory_layouts_and_types(layout: str, model: fxp.FixedModel):
     # A batch of views, too, and the input is as it was.
     if isinstance(given, np.ndarray):
         assert np.array_equal(model(given[None])[0], wanted)
-        assert model.saturation(given) == model.saturation(values)
+        assert model.clipped(given) == model.clipped(values)
     assert np.array_equal(before, content(given))
 
 

@@ -15,7 +15,7 @@ from fxp.graph import Graph, State, Value
 from fxp.graph.extents import Extent
 from fxp.graph.ops import Add, Conv2d, Multiply, Relu
 from fxp.quantization.calibrate import observe
-from fxp.quantization.lowering import Settings, lower, rounded_names
+from fxp.quantization.lowering import LoweringSettings, lower, rounded_names
 from fxp.quantization.search import output_sqnr, search_fracs
 
 GENERATOR = np.random.default_rng(2)
@@ -31,7 +31,7 @@ NODES = [
 ]
 NETWORK = graph(image(), NODES, constants=CONSTANTS)
 CALLS = [[random_image(seed=seed)] for seed in range(3)]
-COARSE = Settings(weight_bits=4, activation_bits=5, wide_bits=0)
+COARSE = LoweringSettings(weight_bits=4, activation_bits=5, wide_bits=0)
 
 
 def arrays(network: Graph, calls) -> tuple[list[list[np.ndarray]], list[list[np.ndarray]]]:
@@ -48,7 +48,7 @@ def arrays(network: Graph, calls) -> tuple[list[list[np.ndarray]], list[list[np.
 @pytest.mark.parametrize("per_channel", [False, True])
 @pytest.mark.parametrize("method", ["mse", "minmax"])
 def test_every_accepted_change_improves_the_output(per_channel, method):
-    start = Settings(4, 5, method, per_channel=per_channel, wide_bits=0)
+    start = LoweringSettings(4, 5, method, per_channel=per_channel, wide_bits=0)
     statistics = observe(NETWORK, CALLS)
     inputs, references = arrays(NETWORK, CALLS)
     found, trials = search_fracs(NETWORK, statistics, start, inputs, references)
@@ -94,7 +94,7 @@ def test_given_fraction_bits_stay():
     statistics = observe(NETWORK, CALLS)
     inputs, references = arrays(NETWORK, CALLS)
     fixed = {"relu": 7, "w2": -1, "first": 40}
-    start = Settings(weight_bits=4, activation_bits=5, wide_bits=0, fracs=fixed)
+    start = LoweringSettings(weight_bits=4, activation_bits=5, wide_bits=0, fracs=fixed)
     found, trials = search_fracs(NETWORK, statistics, start, inputs, references)
     assert {name: found.fracs[name] for name in fixed} == fixed
     assert not {trial.name for trial in trials} & fixed.keys()
@@ -121,6 +121,6 @@ def test_a_batch_of_a_recurrent_network_is_a_sequence():
     together = fxp.quantize(source, [torch.cat(frames)], **options)  # type: ignore[arg-type]
     apart = fxp.quantize(source, frames, **options)  # type: ignore[arg-type]
     assert together.graph == apart.graph
-    assert together.calibration_clipping == apart.calibration_clipping
+    assert together.calibration_clipped == apart.calibration_clipped
     sequence = torch.cat(frames)
     assert torch.equal(together(sequence), apart(sequence))

@@ -15,7 +15,7 @@ from torch import nn
 import fxp
 from fxp.formats import Format, FormatError, Quantization
 from fxp.graph.ops import Add, MaxPool, Requantize
-from fxp.model.stream import Stream
+from fxp.model.stream import RecurrentStream
 from fxp.store import container
 
 
@@ -371,5 +371,5 @@ def test_steps_of_one_stream_wait_for_each_other():
 
 def test_stream_is_part_of_the_model():
     stream = counter().stream()
-    assert isinstance(stream, Stream)
+    assert isinstance(stream, RecurrentStream)
     assert stream.step_raw(np.zeros((1, 2, 2), np.int64)).tolist() == [[[5, 5], [5, 5]]]

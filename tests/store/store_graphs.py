@@ -1,4 +1,9 @@
-"""Hand-made integer graphs that together use every op."""
+"""Hand-made integer graphs that together use every op.
+
+Run as a program, this writes the golden file of the present version of the file format.
+"""
+
+from pathlib import Path
 
 import numpy as np
 
@@ -6,6 +11,7 @@ from fxp.formats import Format, Overflow, Quantization, Rounding, quantize
 from fxp.graph import Constant, Graph, Node, State, Value
 from fxp.graph.extents import Extent
 from fxp.graph.ops import (
+    REGISTRY,
     Add,
     AveragePool,
     BicubicUpsample,
@@ -15,6 +21,7 @@ from fxp.graph.ops import (
     Conv2d,
     ConvTranspose2d,
     Flatten,
+    FunctionTable,
     GlobalAveragePool,
     GlobalMaxPool,
     Linear,
@@ -41,7 +48,9 @@ from fxp.graph.ops import (
     Tanh,
 )
 from fxp.graph.ops.base import Operand
+from fxp.store import FORMAT_VERSION, graph_file
 
+GOLDEN_METADATA = {"licence": "Apache-2.0", "Größe": "2 µm", "": 'a "quoted"\n\0 text'}
 H, W = Extent("H"), Extent("W")
 PIXEL = Format(8, 4)
 WIDE = Quantization(Format(12, 6))
@@ -96,6 +105,13 @@ def every_op() -> Graph:
     put("enlarged", ConvTranspose2d((2, 2), (1, 0), (1, 1), groups=2), "response", "up.w", "up.b")
     put("shares", Softmax(), "flat", "shares.table", kind=Quantization(Format(12, 11, False)))
     put("next", Requantize(), "tanh", kind=Quantization(Format(9, 3)))
+    rest = [
+        op_class()
+        for op_class in REGISTRY.values()
+        if issubclass(op_class, FunctionTable) and op_class not in (Sigmoid, Tanh)
+    ]
+    for op in rest:
+        put(op.name, op, "requantize", f"{op.name}.table")
 
     def integers(shape: tuple[int, ...], form: Format) -> np.ndarray:
         return random.integers(form.min_raw, form.max_raw, shape, endpoint=True)
@@ -103,15 +119,16 @@ def every_op() -> Graph:
     small = Format(6, 5)
     table = Format(17, 14, False)
     sixteen = Format(16, 16, False)
-    response = LocalResponseNorm(3, k=2.0).tabulate(Operand((4, H, W), (PIXEL,)), 16)
-    shares = Softmax().tabulate(Operand((8,), (WIDE.format,)), 16)
+    response = LocalResponseNorm(3, k=2.0).table_values(Operand((4, H, W), (PIXEL,)), 16)
+    shares = Softmax().table_values(Operand((8,), (WIDE.format,)), 16)
     constants = (
         Constant("w", integers((4, 4, 3, 3), Format(8, 0)), weight_formats),
         Constant("b", integers((4,), Format(30, 0)), bias_formats),
         Constant("gain", integers((1, 1, 1), small), (small,)),
         Constant("slopes", integers((4,), small), (small,)),
-        Constant("sigmoid.table", Sigmoid.tabulate(Format(8, 5, False), table), (table,)),
-        Constant("tanh.table", Tanh.tabulate(PIXEL, Format(16, 14)), (Format(16, 14),)),
+        Constant("sigmoid.table", Sigmoid().tabulate(Format(8, 5, False), table), (table,)),
+        Constant("tanh.table", Tanh().tabulate(PIXEL, Format(16, 14)), (Format(16, 14),)),
+        *(Constant(f"{op.name}.table", op.tabulate(PIXEL, small), (small,)) for op in rest),
         Constant("curve.table", integers((256,), small), (small,)),
         Constant("thresholds", integers((4,), small), (small,)),
         Constant("response.table", quantize(response, sixteen), (sixteen,)),
@@ -125,7 +142,15 @@ def every_op() -> Graph:
         "every op",
         (Value("x", (4, H, W), PIXEL), Value("y", (4, H, W), Format(7, 2))),
         tuple(nodes),
-        ("scores", "nearest", "scores", "enlarged", "shares", "unpooled"),
+        (
+            "scores",
+            "nearest",
+            "scores",
+            "enlarged",
+            "shares",
+            "unpooled",
+            *(op.name for op in rest),
+        ),
         constants,
         (
             State(Value("memory", (4, H, W), Format(9, 3)), "next", -3),
@@ -154,3 +179,8 @@ def small() -> Graph:
         ),
         (State(Value("last", (2, 2 * ((H + 1) // 2), W + 3), Format(14, 8)), "fed", -1),),
     )  # fmt: skip
+
+
+if __name__ == "__main__":
+    golden = Path(__file__).parent / "golden" / f"version{FORMAT_VERSION}.fxp"
+    golden.write_bytes(graph_file._to_bytes(small(), GOLDEN_METADATA, "fxp 0.1.0"))

@@ -17,9 +17,10 @@ from store_files import VALID, pack, with_document, with_header, with_text
 
 from fxp.formats import FormatError
 from fxp.graph.ops import AveragePool, GraphError
-from fxp.store import FileError, load_graph
+from fxp.store import FORMAT_VERSION, FileError, load_graph
 from fxp.store import graph_file as store
 
+NEWER = FORMAT_VERSION + 1
 EVERY_OP = store._to_bytes(store_graphs.every_op(), {}, "fxp 0.1.0")
 
 
@@ -217,17 +218,20 @@ def test_a_type_wider_than_the_format_needs(tmp_path: Path):
     ("text", "match"),
     [
         ("", "fxp: is not valid JSON"),
-        ("[]", "needs a version from 1 to 3"),
-        ("null", "needs a version from 1 to 3"),
-        ("{}", "needs a version from 1 to 3"),
-        ('{"version":0}', "needs a version from 1 to 3, got 0"),
-        ('{"version":-1}', "needs a version from 1 to 3"),
-        ('{"version":true}', "needs a version from 1 to 3"),
-        ('{"version":1.0}', "needs a version from 1 to 3"),
-        ('{"version":"1"}', "needs a version from 1 to 3"),
-        ('{"version":4,"new":{}}', "written by a newer fxp, update.* version is 4.* up to 3"),
-        ('{"version":4' + "0" * 4000 + "}", "written by a newer fxp, update"),
-        ('{"version":4' + "0" * 9000 + "}", "not valid JSON"),
+        ("[]", f"needs a version from 1 to {FORMAT_VERSION}"),
+        ("null", f"needs a version from 1 to {FORMAT_VERSION}"),
+        ("{}", f"needs a version from 1 to {FORMAT_VERSION}"),
+        ('{"version":0}', f"needs a version from 1 to {FORMAT_VERSION}, got 0"),
+        ('{"version":-1}', f"needs a version from 1 to {FORMAT_VERSION}"),
+        ('{"version":true}', f"needs a version from 1 to {FORMAT_VERSION}"),
+        ('{"version":1.0}', f"needs a version from 1 to {FORMAT_VERSION}"),
+        ('{"version":"1"}', f"needs a version from 1 to {FORMAT_VERSION}"),
+        (
+            f'{{"version":{NEWER},"new":{{}}}}',
+            f"written by a newer fxp, update.* version is {NEWER}.* up to {FORMAT_VERSION}",
+        ),
+        (f'{{"version":{NEWER}' + "0" * 4000 + "}", "written by a newer fxp, update"),
+        (f'{{"version":{NEWER}' + "0" * 9000 + "}", "not valid JSON"),
         ('{"version":1}', "the key 'producer' is missing"),
         ('{"version":1,"version":1}', "'version' appears twice"),
         ('{"version":NaN}', "NaN"),

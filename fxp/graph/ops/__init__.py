@@ -16,25 +16,28 @@ from fxp.graph.ops.elementwise import (
     Prelu,
     Relu,
     Requantize,
-    Sigmoid,
     Subtract,
-    Table,
+)
+from fxp.graph.ops.functions import (
+    Elu,
+    FunctionTable,
+    Gelu,
+    HardSigmoid,
+    HardSwish,
+    LogSigmoid,
+    Mish,
+    Sigmoid,
+    Silu,
+    Softplus,
     Tanh,
 )
 from fxp.graph.ops.line_codec import LineCodec
-from fxp.graph.ops.movement import (
-    Concat,
-    Flatten,
-    Nearest,
-    Pad,
-    PixelShuffle,
-    PixelUnshuffle,
-    Slice,
-)
+from fxp.graph.ops.movement import Concat, Flatten, Pad, Slice
 from fxp.graph.ops.normalization import LocalResponseNorm, Softmax
 from fxp.graph.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
+from fxp.graph.ops.rearrangement import Nearest, PixelShuffle, PixelUnshuffle
 from fxp.graph.ops.resampling import BicubicUpsample, BilinearUpsample
-from fxp.graph.ops.tables import StoredTable
+from fxp.graph.ops.tables import StoredTable, Table
 from fxp.graph.ops.thresholding import SoftThreshold
 from fxp.graph.ops.transposed import ConvTranspose2d
 from fxp.graph.ops.unpooling import MaxPoolIndices, MaxUnpool
@@ -50,16 +53,23 @@ __all__ = [
     "Concat",
     "Conv2d",
     "ConvTranspose2d",
+    "Elu",
     "Flatten",
+    "FunctionTable",
+    "Gelu",
     "GlobalAveragePool",
     "GlobalMaxPool",
     "GraphError",
+    "HardSigmoid",
+    "HardSwish",
     "LineCodec",
     "Linear",
     "LocalResponseNorm",
+    "LogSigmoid",
     "MaxPool",
     "MaxPoolIndices",
     "MaxUnpool",
+    "Mish",
     "Multiply",
     "Nearest",
     "Op",
@@ -71,9 +81,11 @@ __all__ = [
     "Relu",
     "Requantize",
     "Sigmoid",
+    "Silu",
     "Slice",
     "SoftThreshold",
     "Softmax",
+    "Softplus",
     "StoredTable",
     "Subtract",
     "Table",

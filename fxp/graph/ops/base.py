@@ -201,12 +201,20 @@ wrap on the way, as the final sum is proved to fit.
 """
 
 
-Role = Literal["weight", "factor", "bias", "offset", "table"]
+Role = Literal["weight", "factor", "slope", "bias", "offset", "table"]
 """What a constant does, which decides its format when a network is quantized.
 
 ``weight``: multiplied, may have a format per output channel; ``factor``: multiplied, one format;
-``bias``: added to the products, has their fraction bits; ``offset``: added to values; ``table``:
-results of a function by code.
+``slope``: multiplied like a factor, where other values are multiplied by one, so that its fraction
+bits are not negative; ``bias``: added to the products, has their fraction bits; ``offset``: added
+to values; ``table``: results of a function by code.
+"""
+
+TableUse = Literal["result", "factor"]
+"""What the table holds that an op gets when a network is quantized.
+
+``result``: results of a function, one for each code of the operand; ``factor``: non-negative
+numbers that are multiplied and added before anything is rounded.
 """
 
 
@@ -232,6 +240,14 @@ class Op(ABC):
     """Whether the op has no meaning in a float graph."""
     never_rounded: ClassVar[bool] = False
     """Whether quantization must keep the result exact, such as the numbers of pixels."""
+    reads_part: ClassVar[bool] = False
+    """Whether the op reads a part of its operand: several such readers share a wide value."""
+    table_use: ClassVar[TableUse | None] = None
+    """What the table holds that quantization computes for the op; None if there is none."""
+    output_range: ClassVar[tuple[float, float] | None] = None
+    """Bounds of the real results, where no value of the operand can pass them; for tables."""
+    format_is_given: ClassVar[bool] = False
+    """Whether the op only moves its operand to a format that something else asks for."""
 
     def attributes(self) -> dict[str, object]:
         """Return the op's attributes by name, in order."""
@@ -264,6 +280,23 @@ class Op(ABC):
     @abstractmethod
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
         """Bind constants and return the Numba kernel that accumulates in `dtype`."""
+
+    def table_values(self, source: Operand, bits: int) -> NDArray[np.float64]:
+        """Real values of the op's table; only for ops with a `table_use`.
+
+        Parameters
+        ----------
+        source
+            The value that the table is entered with; its format counts.
+        bits
+            Width with which the entries will be stored.
+
+        Raises
+        ------
+        GraphError
+            If the op has no table, or the source is too wide for one.
+        """
+        raise GraphError(f"{self.name} has no table")
 
     def reach(
         self,

@@ -1,9 +1,9 @@
-"""Element-wise ops: arithmetic, the ReLU family, table functions and plain requantization."""
+"""Element-wise ops: arithmetic, the ReLU family and plain requantization."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, ClassVar
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp.formats import Format, IntArray, Overflow, Rounding, quantize
+from fxp.formats import IntArray
 from fxp.graph.extents import Dimension, Shape, shape_text
 from fxp.graph.ops.base import (
     Accumulator,
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 else:
     torch = lazy_import("torch", "torch")
 
-MAX_TABLE_BITS = 16
-Function = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 MAX_SHIFT = 62
 """Aligning by more bits than this fits a 63-bit accumulator for zeros only."""
 
@@ -315,7 +313,7 @@ class Prelu(Elementwise):
 
     name: ClassVar[str] = "prelu"
     arity: ClassVar[tuple[int, int]] = (2, 2)
-    constant_roles: ClassVar[Mapping[int, Role]] = {1: "factor"}
+    constant_roles: ClassVar[Mapping[int, Role]] = {1: "slope"}
 
     def shape(self, *shapes: Shape) -> Shape:
         """Shape rule: unchanged."""
@@ -381,124 +379,13 @@ class Prelu(Elementwise):
         return emit("Mul", names[0], factor)
 
 
-class Table(Elementwise):
-    """A function of one value, given by a stored table in an integer graph.
-
-    Inputs: value; in an integer graph also the table, one raw integer per code of the value's
-    format from the smallest to the largest. No executor evaluates the function itself.
-    """
-
-    arity: ClassVar[tuple[int, int]] = (1, 2)
-    constant_roles: ClassVar[Mapping[int, Role]] = {1: "table"}
-    function: ClassVar[Function]
-    torch_name: ClassVar[str]
-    output_range: ClassVar[tuple[float, float]]
-
-    @classmethod
-    def tabulate(cls, source: Format, result: Format) -> IntArray:
-        """Raw results for every code of `source`.
-
-        Raises
-        ------
-        GraphError
-            If `source` has more than 16 bits.
-        """
-        _check_table_bits(source)
-        codes = np.arange(source.min_raw, source.max_raw + 1, dtype=np.float64)
-        values = cls.function(np.ldexp(codes, -source.frac))
-        return quantize(values, result, Rounding.HALF_UP, Overflow.SATURATE)
-
-    def shape(self, *shapes: Shape) -> Shape:
-        """Shape rule: unchanged."""
-        return shapes[0]
-
-    def accumulator(self, *operands: Operand) -> Accumulator:
-        """Range of the table's entries."""
-        require(len(operands) == 2, "needs a stored table in an integer graph")
-        source, table = operands
-        _check_table_bits(source.format)
-        codes = 1 << source.format.width
-        require(table.shape == (codes,), f"needs a table of {codes} entries, got {table.shape}")
-        return Accumulator.uniform(source.channels, *table.limits, table.format.frac)
-
-    def oracle(self, operands: Sequence[Operand], *arrays: IntArray) -> IntArray:
-        """Index the table."""
-        return arrays[1][arrays[0] - operands[0].format.min_raw]
-
-    def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
-        """Numba table look-up."""
-        constant = operands[1].constant
-        assert constant is not None
-        table = constant.astype(operands[1].format.dtype)  # small, to stay in cache
-        smallest = operands[0].format.min_raw
-
-        def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
-            (source,) = inputs
-            start = source.start(first_row, first_column)
-            elementwise.look_up(band, source.array, start, table, smallest)
-
-        return run
-
-    def torch(self, operands: Sequence[Operand], *tensors: torch.Tensor) -> torch.Tensor:
-        """Look the code up in the table; without a table, the function itself."""
-        if len(tensors) == 1:
-            return getattr(torch, self.torch_name)(tensors[0])
-        source = operands[0].format
-        codes = torch.ldexp(tensors[0], torch.tensor(source.frac)).long() - source.min_raw
-        return tensors[1][codes]
-
-    def onnx(self, emit: Emitter, operands: Sequence[Operand], *names: str) -> str:
-        """Gather."""
-        assert operands[1].constant is not None
-        table = emit.constant(operands[1].constant)
-        smallest = emit.constant(operands[0].format.min_raw)
-        return emit("Gather", table, emit("Sub", names[0], smallest))
-
-
-def _check_table_bits(source: Format) -> None:
-    require(
-        source.width <= MAX_TABLE_BITS,
-        f"a table for {source} would have 2**{source.width} entries; "
-        f"at most {MAX_TABLE_BITS} input bits are supported",
-    )
-
-
-def _sigmoid(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 0.5 * (1.0 + np.tanh(0.5 * values))
-
-
-def _tanh(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.tanh(values)
-
-
-@register
-@dataclass(frozen=True)
-class Sigmoid(Table):
-    """Logistic function ``1 / (1 + exp(-x))`` by stored table."""
-
-    name: ClassVar[str] = "sigmoid"
-    function: ClassVar[Function] = staticmethod(_sigmoid)
-    torch_name: ClassVar[str] = "sigmoid"
-    output_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
-
-
-@register
-@dataclass(frozen=True)
-class Tanh(Table):
-    """Hyperbolic tangent by stored table."""
-
-    name: ClassVar[str] = "tanh"
-    function: ClassVar[Function] = staticmethod(_tanh)
-    torch_name: ClassVar[str] = "tanh"
-    output_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
-
-
 @register
 @dataclass(frozen=True)
 class Requantize(_Identity):
     """The value itself, moved to the node's format."""
 
     name: ClassVar[str] = "requantize"
+    format_is_given: ClassVar[bool] = True
 
     def accumulator(self, *operands: Operand) -> Accumulator:
         """Return the operand's range."""

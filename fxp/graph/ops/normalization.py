@@ -7,7 +7,6 @@ left is integer arithmetic that every executor repeats exactly.
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -23,12 +22,14 @@ from fxp.graph.ops.base import (
     Kernel,
     Operand,
     Role,
+    TableUse,
     Window,
     register,
     require,
     require_image,
 )
-from fxp.graph.ops.elementwise import MAX_TABLE_BITS, Elementwise
+from fxp.graph.ops.elementwise import Elementwise
+from fxp.graph.ops.tables import MAX_TABLE_BITS
 from fxp.kernels import normalization
 from fxp.support.lazy import lazy_import
 
@@ -54,16 +55,7 @@ class ChannelNormalization(Elementwise):
 
     arity: ClassVar[tuple[int, int]] = (1, 2)
     constant_roles: ClassVar[Mapping[int, Role]] = {1: "table"}
-
-    @abstractmethod
-    def tabulate(self, source: Operand, bits: int) -> NDArray[np.float64]:
-        """Real values of the table for a source, to be stored with so many bits.
-
-        Raises
-        ------
-        GraphError
-            If the source is too wide.
-        """
+    table_use: ClassVar[TableUse] = "factor"
 
     def shape(self, *shapes: Shape) -> Shape:
         """Shape rule: unchanged."""
@@ -98,7 +90,7 @@ class Softmax(ChannelNormalization):
 
     name: ClassVar[str] = "softmax"
 
-    def tabulate(self, source: Operand, bits: int) -> NDArray[np.float64]:
+    def table_values(self, source: Operand, bits: int) -> NDArray[np.float64]:
         """``exp(-d)`` for every distance, up to the first that rounds to zero."""
         _check_bits(source)
         largest = (1 << source.format.width) - 1
@@ -218,7 +210,7 @@ class LocalResponseNorm(ChannelNormalization):
         )
         return largest
 
-    def tabulate(self, source: Operand, bits: int) -> NDArray[np.float64]:
+    def table_values(self, source: Operand, bits: int) -> NDArray[np.float64]:
         """Power at the middle of each index's range."""
         largest = self._largest(source)
         shift = max(largest.bit_length() - MAX_TABLE_BITS, 0)

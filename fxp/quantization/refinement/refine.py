@@ -3,52 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from dataclasses import replace
 
 from fxp.graph import Graph
 from fxp.quantization.calibrate import Statistics
-from fxp.quantization.lowering import Settings, lower
+from fxp.quantization.lowering import LoweringSettings, lower
+from fxp.quantization.options import QuantizeOptions
 from fxp.quantization.refinement.biases import mean_error, with_bias_less
 from fxp.quantization.refinement.layers import Calls, float_targets, linear_nodes
 from fxp.quantization.refinement.rounding import learned_rounding
 from fxp.support.progress import Progress
 
-WeightRounding = Literal["nearest", "learned"]
-
-
-@dataclass(frozen=True)
-class Refinement:
-    """What to refine once all formats are chosen.
-
-    Attributes
-    ----------
-    weight_rounding
-        ``nearest``, or ``learned`` on the calibration data.
-    bias_correction
-        Whether biases take off the mean errors of their layers.
-    add_biases
-        Whether layers without a bias get one for that.
-    """
-
-    weight_rounding: WeightRounding = "nearest"
-    bias_correction: bool = False
-    add_biases: bool = True
-
-    def __post_init__(self) -> None:
-        if self.weight_rounding not in get_args(WeightRounding):
-            raise ValueError(
-                f"unknown weight rounding {self.weight_rounding!r}; choose one of "
-                f"{get_args(WeightRounding)}"
-            )
-
 
 def refine(
     graph: Graph,
     statistics: Mapping[str, Statistics],
-    settings: Settings,
+    settings: LoweringSettings,
     calls: Calls,
-    refinement: Refinement,
+    options: QuantizeOptions,
     progress: Progress | None = None,
 ) -> Graph:
     """Turn a float graph into an integer graph with refined weights and biases.
@@ -62,13 +34,14 @@ def refine(
         As for `fxp.quantization.lowering.lower`.
     calls
         Calibration data.
-    refinement
-        What to refine; nothing gives what `fxp.quantization.lowering.lower` gives.
+    options
+        What to refine: `weight_rounding`, `bias_correction` and `add_biases`; the defaults give
+        what `fxp.quantization.lowering.lower` gives.
     progress
         Called before every layer.
     """
     lowered = lower(graph, statistics, settings)
-    learns, corrects = refinement.weight_rounding == "learned", refinement.bias_correction
+    learns, corrects = options.weight_rounding == "learned", options.bias_correction
     if not learns and not corrects:
         return lowered
     targets = float_targets(graph, calls)
@@ -78,7 +51,7 @@ def refine(
         if progress is not None:
             progress(position, len(names), name)
         node = graph.node(name)
-        has_bias = corrects and (len(node.inputs) > 2 or refinement.add_biases)
+        has_bias = corrects and (len(node.inputs) > 2 or options.add_biases)
         weight = lowered.constants_by_name[lowered.node(name).inputs[1]]
         if learns and weight.name not in done:
             done.add(weight.name)

@@ -1,0 +1,189 @@
+"""The networks that a user names on the command line, and their weights."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import TYPE_CHECKING, Any
+
+from fxp.support.errors import ArgumentError
+from fxp.support.lazy import lazy_import
+
+if TYPE_CHECKING:
+    import safetensors.torch as safetensors_torch
+    import torch
+else:
+    torch = lazy_import("torch", "torch")
+    safetensors_torch = lazy_import("safetensors.torch", "models")
+
+NESTED = ("state_dict", "model_state_dict", "model", "net", "params")
+"""Names under which checkpoints of training programs keep the state dict."""
+WRAPPERS = ("module.", "_orig_mod.")
+"""What DataParallel and torch.compile write before the name of every weight."""
+
+
+def load_network(
+    source: str, arguments: Sequence[str] = (), weights: Path | None = None
+) -> torch.nn.Module:
+    """Return a network in eval mode.
+
+    Parameters
+    ----------
+    source
+        ``package.module:name``, where the name is a module or something that returns one. The
+        module may lie in the working directory, as for Python itself.
+    arguments
+        Text arguments of the call.
+    weights
+        State dict as ``.safetensors``, or as ``.pt`` without pickled code; it may stand in a
+        checkpoint under one of the usual names.
+
+    Raises
+    ------
+    ArgumentError
+        If the source cannot be found or gives no torch module, or the weights do not fit.
+    """
+    home, separator, name = source.partition(":")
+    if not separator or not home or not name:
+        raise ArgumentError(f"{source!r} must be written as package.module:name")
+    code = _import(home)
+    if not hasattr(code, name):
+        raise ArgumentError(f"{home!r} has no {name!r}")
+    found = getattr(code, name)
+    if not isinstance(found, torch.nn.Module):
+        if not callable(found):
+            raise ArgumentError(f"{source} is a {type(found).__name__}, not a network")
+        try:
+            inspect.signature(found).bind(*arguments)
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(f"{source} cannot be called so: {error}; see --arg") from None
+        try:
+            found = found(*arguments)
+        except Exception as error:
+            raise ArgumentError(f"{source} failed: {_reason(error)}") from error
+    if not isinstance(found, torch.nn.Module):
+        raise ArgumentError(f"{source} gives a {type(found).__name__}, not a torch.nn.Module")
+    if weights is not None:
+        _load_weights(found, read_state(weights), f"weights {weights} do not fit {source}")
+    return found.eval()
+
+
+def _import(name: str) -> Any:
+    """Import a module by the name that a user gave, also from the working directory."""
+    # Loaded before, so that no file beside the user's own stands in for PyTorch or NumPy. A missing
+    # PyTorch says here how to install it.
+    torch.nn.Module  # noqa: B018
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        # A user's own file may fail in any way, a syntax error included.
+        raise ArgumentError(f"cannot import {name!r}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Say what went wrong and in which line, for errors of the user's own code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    told = isinstance(error, ModuleNotFoundError | ValueError | OSError | SyntaxError)
+    where = "" if told else f" in {frames[-1].filename}, line {frames[-1].lineno}"
+    return f"{type(error).__name__}{where}: {error}"
+
+
+def read_state(path: Path) -> dict[str, torch.Tensor]:
+    """Read a state dict.
+
+    Parameters
+    ----------
+    path
+        ``.safetensors``, or what ``torch.save`` wrote: the state dict itself, or a checkpoint that
+        has it under one of the names `NESTED`.
+
+    Returns
+    -------
+    dict
+        Tensors by name, without what wrappers wrote before the names.
+
+    Raises
+    ------
+    ArgumentError
+        If the file is missing or damaged or holds no state dict; the message says how to save one.
+    """
+    if not path.is_file():
+        raise ArgumentError(f"no weights file {path}")
+    try:
+        if path.suffix == ".safetensors":
+            state = safetensors_torch.load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+            raise ArgumentError(
+                f"{path} holds Python objects, such as a whole network or the settings of a "
+                "training, and not tensors alone; they could run any code. Save the weights by "
+                "themselves in the program that made it: torch.save(network.state_dict(), path)"
+            ) from error
+        raise ArgumentError(f"cannot read weights {path}: it is damaged") from error
+    except Exception as error:
+        # Both readers raise many unrelated types for a damaged file.
+        raise ArgumentError(f"cannot read weights {path}: {error}") from error
+    return _tensors(state, path)
+
+
+def _tensors(state: Any, path: Path) -> dict[str, torch.Tensor]:
+    while isinstance(state, Mapping) and not _is_state(state):
+        inner = next((state[name] for name in NESTED if isinstance(state.get(name), Mapping)), None)
+        if inner is None:
+            keys = ", ".join(repr(key) for key in list(state)[:8])
+            raise ArgumentError(
+                f"{path} holds no state dict: its keys are {keys}; one is looked for under "
+                f"{', '.join(NESTED)}"
+            )
+        state = inner
+    if not isinstance(state, Mapping):
+        raise ArgumentError(f"{path} holds a {type(state).__name__}, not a state dict of tensors")
+    named = dict(state)
+    for wrapper in WRAPPERS:
+        if named and all(name.startswith(wrapper) for name in named):
+            named = {name.removeprefix(wrapper): tensor for name, tensor in named.items()}
+    return named
+
+
+def _is_state(state: Mapping[Any, Any]) -> bool:
+    return bool(state) and all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items()
+    )
+
+
+def _load_weights(
+    network: torch.nn.Module, state: Mapping[str, torch.Tensor], refusal: str
+) -> None:
+    """Load a state dict; an error says in one line what does not fit."""
+    expected = network.state_dict()
+    faults = [
+        f"{what} {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+        for what, names in (
+            ("they lack", [name for name in expected if name not in state]),
+            ("the network has no", [name for name in state if name not in expected]),
+        )
+        if names
+    ]
+    for name in expected:
+        wanted = getattr(expected[name], "shape", None)
+        given = getattr(state.get(name), "shape", wanted)
+        if given != wanted:
+            faults.append(f"{name} has shape {tuple(given)}, not {tuple(wanted)}")
+            break
+    if faults:
+        raise ArgumentError(f"{refusal}: {'; '.join(faults)}")
+    try:
+        network.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise ArgumentError(f"{refusal}: {error}") from error

@@ -1,0 +1,170 @@
+"""What a model consists of, as data, as text and as HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import TypedDict
+
+from fxp.graph import Graph, Node
+from fxp.graph.extents import Extent, shape_text
+from fxp.model.clipping import ClippedShares
+
+
+class SummaryRow(TypedDict):
+    """One value of a model; only what JSON knows.
+
+    ``value`` is its name, ``op`` the op that computes it (``input`` and ``state`` for what is
+    given), ``shape`` its sizes without batch as text, ``format`` the format with its modes,
+    ``accumulator_bits`` the proved width before rounding, ``weights`` the format of its weights,
+    ``parameters`` how many weights and biases it has, ``clipped`` the share of its values that were
+    clipped on the calibration data, and ``clipped_by_one_step`` the share that was clipped by one
+    step at most. None stands for what does not apply or is not known.
+    """
+
+    value: str
+    op: str
+    shape: list[int | str]
+    format: str
+    accumulator_bits: int | None
+    weights: str | None
+    parameters: int
+    clipped: float | None
+    clipped_by_one_step: float | None
+
+
+def summary_rows(graph: Graph, clipped: ClippedShares) -> list[SummaryRow]:
+    """Return one row for every input, state and node, in the order they are computed.
+
+    Parameters
+    ----------
+    graph
+        An integer graph.
+    clipped
+        Shares on the calibration data.
+    """
+
+    def row(
+        name: str, op: str, format_text: str, node: Node | None = None, weights: str | None = None
+    ) -> SummaryRow:
+        return SummaryRow(
+            value=name,
+            op=op,
+            shape=[
+                str(size) if isinstance(size, Extent) else size for size in graph.values[name].shape
+            ],
+            format=format_text,
+            accumulator_bits=node.accumulator.bits if node and node.accumulator else None,
+            weights=weights,
+            parameters=sum(
+                graph.constants_by_name[key].data.size for key in parameter_names(graph, node)
+            ),
+            clipped=clipped.total.get(name),
+            clipped_by_one_step=clipped.by_one_step.get(name),
+        )
+
+    rows = [row(value.name, "input", str(value.format)) for value in graph.inputs]
+    rows += [
+        row(state.value.name, f"state of {state.source}", str(state.value.format))
+        for state in graph.states
+    ]
+    rows += [
+        row(node.name, node.op.name, str(node.quantization), node, _weights_text(graph, node))
+        for node in graph.nodes
+    ]
+    return rows
+
+
+def parameter_names(graph: Graph, node: Node | None) -> list[str]:
+    """Names of a node's weights and biases, tables left out."""
+    if node is None:
+        return []
+    return [
+        name
+        for position, name in enumerate(node.inputs)
+        if name in graph.constants_by_name and node.op.constant_roles.get(position) != "table"
+    ]
+
+
+def count_parameters(graph: Graph) -> int:
+    """Count weights and biases; shared ones count once."""
+    names = {name for node in graph.nodes for name in parameter_names(graph, node)}
+    return sum(graph.constants_by_name[name].data.size for name in names)
+
+
+def as_text(graph: Graph, rows: Sequence[SummaryRow]) -> str:
+    """Return a table of the rows, and in words what it does not show."""
+    cells = [_HEADER, *map(_cells, rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(_HEADER))]
+    cells.insert(1, tuple("-" * width for width in widths))
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    ]
+    return "\n".join([*lines, *_notes(graph, rows)])
+
+
+def as_html(graph: Graph, rows: Sequence[SummaryRow]) -> str:
+    """Return the same as an HTML table, for notebooks."""
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in _HEADER)
+    body = "".join(
+        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in _cells(row))}</tr>" for row in rows
+    )
+    notes = "".join(f"<p>{escape(note)}</p>" for note in _notes(graph, rows))
+    return (
+        f"<p><b>{escape(graph.name)}</b></p>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
+    )
+
+
+_HEADER = ("value", "op", "shape", "format", "accumulator", "weights", "parameters", "clipped")
+
+
+def _cells(row: SummaryRow) -> tuple[str, ...]:
+    bits = row["accumulator_bits"]
+    return (
+        row["value"],
+        row["op"],
+        f"({', '.join(map(str, row['shape']))}{',' if len(row['shape']) == 1 else ''})",
+        row["format"],
+        "" if bits is None else f"{bits} bit",
+        row["weights"] or "",
+        f"{row['parameters']:,}" if row["parameters"] else "",
+        _clipped_text(row),
+    )
+
+
+def _clipped_text(row: Mapping) -> str:
+    share, one_step = row["clipped"], row["clipped_by_one_step"]
+    if share is None:
+        return ""
+    if not share or not one_step:
+        return f"{share:.4%}"
+    if share == one_step:
+        return f"{share:.4%} by one step"
+    return f"{share:.4%}, of it {one_step:.4%} by one step"
+
+
+def _notes(graph: Graph, rows: Sequence[SummaryRow]) -> list[str]:
+    notes = []
+    for value in graph.inputs:
+        if len(value.shape) == 3 and not any(isinstance(size, Extent) for size in value.shape):
+            notes.append(f"The model takes images {shape_text(value.shape)} as {value.name} alone.")
+    one = next((row for row in rows if row["clipped_by_one_step"]), None)
+    if one is not None:
+        form = graph.values[one["value"]].format
+        assert form is not None
+        notes.append(
+            "By one step: the value is one step beyond its format, so that clipping changes it as "
+            f"rounding does. {form} ends at {form.max:.10g}, and one step is {form.step:.3g}."
+        )
+    notes.append(f"{count_parameters(graph):,} parameters; outputs {', '.join(graph.outputs)}")
+    return notes
+
+
+def _weights_text(graph: Graph, node: Node) -> str | None:
+    for position, name in enumerate(node.inputs):
+        constant = graph.constants_by_name.get(name)
+        if constant is not None and node.op.constant_roles.get(position) != "bias":
+            return str(constant).partition(") ")[2]
+    return None

@@ -1,0 +1,160 @@
+"""Calibration data of any usual kind, as tensors with batch."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from fxp.graph import Graph
+from fxp.support.errors import ArgumentError
+
+Calls = Sequence[Sequence[torch.Tensor]]
+"""For every call of the network, one tensor with batch per input."""
+
+_UNDERSTOOD = (
+    "give tensors or arrays (N, C, H, W), (C, H, W) or (N, F), tuples or dictionaries of them, or "
+    "pairs (image, label)"
+)
+
+
+class _Inputs(NamedTuple):
+    """What a network takes, states left out: names in order, and how many there must be."""
+
+    names: tuple[str, ...]
+    fewest: int
+
+
+def calibration_calls(
+    calibration: Iterable[Any],
+    model: torch.nn.Module | Graph | None = None,
+    states: Iterable[tuple[int, int]] = (),
+) -> list[list[torch.Tensor]]:
+    """Return the tensors with batch of every calibration item.
+
+    Parameters
+    ----------
+    calibration
+        An iterable, such as a list, a generator or a `torch.utils.data.DataLoader`, of items; or
+        one array or tensor, ``(N, C, H, W)`` or ``(N, F)``, of which every element is an item, or
+        ``(C, H, W)``, which is the only item.
+
+        An item is a tensor or an array, ``(N, C, H, W)`` or ``(N, F)``; without the batch axis it
+        is a batch of one. For several inputs it is a tuple or list of them in order, or a
+        dictionary of them by the names of the inputs, whose other entries are left out. Labels are
+        left out too: whatever follows the first element and holds whole numbers along one axis or
+        none, as the second half of ``(image, label)``.
+    model
+        What will be called, for the names and the number of its inputs.
+    states
+        Pairs (input position, output position) of a module: inputs that the data leaves out.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no item, or one cannot be understood; the message says which and why.
+    """
+    if isinstance(calibration, np.ndarray | torch.Tensor) and calibration.ndim == 3:
+        calibration = [calibration]
+    if isinstance(calibration, str | bytes | Mapping) or not isinstance(calibration, Iterable):
+        raise ArgumentError(
+            f"the calibration data is a {type(calibration).__name__}; give a list, a generator or "
+            "a DataLoader of typical inputs"
+        )
+    inputs = _inputs_of(model, states)
+    calls = [_tensors(item, position, inputs) for position, item in enumerate(calibration)]
+    if not calls:
+        raise ArgumentError("the calibration data is empty; give at least one input")
+    return calls
+
+
+def one_by_one(calls: Iterable[Sequence[torch.Tensor]]) -> list[list[torch.Tensor]]:
+    """Split calls whose batch axis is time into calls with a batch of one."""
+    return [
+        [tensor[index : index + 1] for tensor in call]
+        for call in calls
+        for index in range(len(call[0]))
+    ]
+
+
+def _inputs_of(
+    model: torch.nn.Module | Graph | None, states: Iterable[tuple[int, int]]
+) -> _Inputs | None:
+    """Return what is known of a network's inputs; None if it takes any number."""
+    if isinstance(model, Graph):
+        names = tuple(value.name for value in model.inputs)
+        return _Inputs(names, len(names))
+    if model is None:
+        return None
+    try:
+        parameters = list(inspect.signature(model.forward).parameters.values())
+    except (TypeError, ValueError):
+        return None
+    if any(item.kind in (item.VAR_POSITIONAL, item.VAR_KEYWORD) for item in parameters):
+        return None
+    fed = {source for source, _ in states}
+    if not fed <= set(range(len(parameters))):
+        # Who puts the states at their places says what is wrong with these.
+        return None
+    kept = [item for position, item in enumerate(parameters) if position not in fed]
+    needed = sum(item.default is item.empty for item in kept)
+    return _Inputs(tuple(item.name for item in kept), needed)
+
+
+def _tensors(item: Any, position: int, inputs: _Inputs | None) -> list[torch.Tensor]:
+    """Tensors with batch of one calibration item."""
+    where = f"calibration item {position}"
+    if isinstance(item, Mapping):
+        parts = _chosen(item, where, inputs)
+    else:
+        parts = list(item) if isinstance(item, tuple | list) else [item]
+        parts = [part for place, part in enumerate(parts) if place == 0 or not _is_label(part)]
+    tensors = [_tensor(part, where) for part in parts]
+    sizes = {len(tensor) if tensor.ndim else 0 for tensor in tensors}
+    if len(sizes) != 1 or 0 in sizes:
+        shapes = [tuple(tensor.shape) for tensor in tensors]
+        raise ArgumentError(f"{where}: {shapes} are not batches of equal size")
+    if inputs is not None and not inputs.fewest <= len(tensors) <= len(inputs.names):
+        raise ArgumentError(
+            f"{where} holds {len(tensors)} tensors, but the network takes {len(inputs.names)} "
+            f"({', '.join(inputs.names)}); leave out what is no input, such as targets"
+        )
+    return tensors
+
+
+def _chosen(item: Mapping, where: str, inputs: _Inputs | None) -> list[Any]:
+    """Entries of a dictionary in the order of the inputs."""
+    names = [] if inputs is None else [name for name in inputs.names if name in item]
+    if inputs is not None and len(names) >= max(inputs.fewest, 1):
+        return [item[name] for name in names]
+    rest = [part for part in item.values() if not _is_label(part)]
+    if len(rest) == 1 and (inputs is None or inputs.fewest <= 1):
+        return rest
+    wanted = "unknown names" if inputs is None else ", ".join(inputs.names)
+    raise ArgumentError(
+        f"{where} is a dictionary of {', '.join(map(str, item))}, but the network takes {wanted}; "
+        "give the inputs under these names"
+    )
+
+
+def _is_label(part: Any) -> bool:
+    """Whether something holds whole numbers along one axis or none."""
+    if isinstance(part, torch.Tensor):
+        whole = not (part.is_floating_point() or part.is_complex())
+        return whole and part.ndim < 2
+    if isinstance(part, np.ndarray | np.generic):
+        return part.dtype.kind in "iub" and part.ndim < 2
+    return isinstance(part, Integral)
+
+
+def _tensor(part: Any, where: str) -> torch.Tensor:
+    try:
+        # A copy, because torch takes neither negative strides nor read-only memory.
+        tensor = torch.as_tensor(np.array(part) if isinstance(part, np.ndarray) else part).detach()
+    except (TypeError, ValueError, RuntimeError):
+        raise ArgumentError(f"{where} holds a {type(part).__name__}; {_UNDERSTOOD}") from None
+    return tensor[None] if tensor.ndim in (1, 3) else tensor

@@ -1,0 +1,243 @@
+"""The options of quantization: one definition for Python, for training and for the command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
+from operator import index
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, get_args
+
+from fxp.formats import Format, Overflow, Rounding
+from fxp.support.errors import ArgumentError, ArgumentTypeError
+
+if TYPE_CHECKING:
+    import torch
+
+Method = Literal["minmax", "percentile", "mse"]
+"""How fraction bits follow from the values of one tensor."""
+METHODS: Final = get_args(Method)
+SearchMethod = Literal["minmax", "percentile", "mse", "search"]
+"""The same, or by what the whole network gives."""
+WeightRounding = Literal["nearest", "learned"]
+REFINEMENTS: Final = ("equalization", "bias_correction", "add_biases", "weight_rounding")
+"""Options that change weights and biases of a trained network before they are rounded."""
+
+Formats = Format | str | Mapping[str, Format | str]
+"""One format for all, or formats by name; a string such as ``ap_fixed<14,6>`` stands for one."""
+
+
+class QuantizeKeywords(TypedDict, total=False):
+    """The fields of `QuantizeOptions` as keywords, for type checkers."""
+
+    weight_bits: int | Iterable[int]
+    activation_bits: int | Iterable[int]
+    min_sqnr: float | None
+    method: SearchMethod
+    percentile: float
+    per_channel: bool
+    rounding: Rounding | str
+    overflow: Overflow | str
+    wide_bits: int
+    input_format: Formats | None
+    output_format: Formats | None
+    fracs: Mapping[str, int] | None
+    equalization: bool
+    bias_correction: bool
+    add_biases: bool
+    weight_rounding: WeightRounding
+    states: Sequence[tuple[int, int]]
+    initial_states: Sequence[torch.Tensor]
+    name: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizeOptions:
+    """How a network is quantized; `fxp.quantize` and `fxp.prepare_qat` take it, or its fields.
+
+    Every field may be left out. Formats may be given as text, rounding and overflow modes by their
+    Python or their ``ap_fixed`` name, and whole numbers as NumPy integers.
+
+    Attributes
+    ----------
+    weight_bits, activation_bits
+        Widths of weights and activations, 2 to 32; several, such as ``range(4, 13)``, to search for
+        the smallest that reach `min_sqnr` (`fxp.quantization.search.search_bits`).
+    min_sqnr
+        SQNR in dB of the output on the calibration data, against the float network, that several
+        widths are searched for.
+    method
+        How fraction bits are chosen: ``minmax``, ``percentile`` or ``mse`` per tensor
+        (`fxp.quantization.calibrate.choose_frac`); ``search`` starts from ``mse`` and improves
+        every fraction greedily by the network's output (`fxp.quantization.search.search_fracs`).
+    percentile
+        For the method of that name: percentage of values to cover, above 50, at most 100.
+    per_channel
+        Whether weights get fraction bits per output channel.
+    rounding, overflow
+        Modes wherever a value is rounded.
+    wide_bits
+        Accumulators up to this width flow into ReLUs and additions without being rounded; 0 rounds
+        after every op.
+    input_format, output_format
+        Fixed formats, for all or by name; chosen from the calibration data if not given.
+    fracs
+        Fraction bits by value or weight name that override the method; the search keeps them.
+    equalization
+        Whether channels are scaled first so that weights before and after them have similar ranges
+        (`fxp.quantization.refinement.equalize`); the float network computes the same.
+    bias_correction
+        Whether biases take off the mean errors of their layers on the calibration data.
+    add_biases
+        Whether layers that have no bias get one for that.
+    weight_rounding
+        Rounding of weights: ``nearest``, or ``learned``, up or down for the least error of each
+        layer's outputs on the calibration data.
+    states
+        Pairs of input and output position of a module: the output is fed back as that input, which
+        the calibration data leaves out.
+    initial_states
+        For each of `states` a tensor of zeros with batch, of the size that fits the first
+        calibration input.
+    name
+        Name of the graph; the module's class name by default.
+
+    Raises
+    ------
+    ArgumentError
+        A `ValueError`: a name is unknown, or there are several widths and no `min_sqnr`.
+    ArgumentTypeError
+        A `TypeError`: a width is not a whole number.
+    FormatError
+        A `ValueError`: a text is no format, or no mode.
+
+    Examples
+    --------
+    >>> options = QuantizeOptions(weight_bits=8, input_format="ap_ufixed<8,0>")
+    >>> options.input_format
+    Format(width=8, frac=8, signed=False)
+    """
+
+    weight_bits: int | Iterable[int] = 10
+    activation_bits: int | Iterable[int] = 14
+    min_sqnr: float | None = None
+    method: SearchMethod = "mse"
+    percentile: float = 99.99
+    per_channel: bool = False
+    rounding: Rounding | str = Rounding.HALF_UP
+    overflow: Overflow | str = Overflow.SATURATE
+    wide_bits: int = 32
+    input_format: Formats | None = None
+    output_format: Formats | None = None
+    fracs: Mapping[str, int] | None = None
+    equalization: bool = False
+    bias_correction: bool = False
+    add_biases: bool = True
+    weight_rounding: WeightRounding = "nearest"
+    states: Sequence[tuple[int, int]] = ()
+    initial_states: Sequence[torch.Tensor] = field(default=(), repr=False, compare=False)
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(SearchMethod):
+            raise ArgumentError(
+                f"unknown calibration method {self.method!r}; choose one of "
+                f"{', '.join(get_args(SearchMethod))}"
+            )
+        if self.weight_rounding not in get_args(WeightRounding):
+            raise ArgumentError(
+                f"unknown weight rounding {self.weight_rounding!r}; choose one of "
+                f"{', '.join(get_args(WeightRounding))}"
+            )
+        converted = {
+            "weight_bits": _widths("weight_bits", self.weight_bits),
+            "activation_bits": _widths("activation_bits", self.activation_bits),
+            "wide_bits": _whole("wide_bits", self.wide_bits),
+            "rounding": Rounding(self.rounding),
+            "overflow": Overflow(self.overflow),
+            "input_format": _formats(self.input_format),
+            "output_format": _formats(self.output_format),
+            "fracs": {key: _whole(f"fracs[{key!r}]", n) for key, n in (self.fracs or {}).items()},
+            "states": tuple((source, result) for source, result in self.states),
+            "initial_states": tuple(self.initial_states),
+        }
+        for name, value in converted.items():
+            object.__setattr__(self, name, value)
+        counts = [len(self.widths(name)) for name in ("weight_bits", "activation_bits")]
+        if not all(counts) or (self.min_sqnr is None and max(counts) > 1):
+            raise ArgumentError("several widths need min_sqnr, and none at all cannot be searched")
+
+    def widths(self, name: Literal["weight_bits", "activation_bits"]) -> tuple[int, ...]:
+        """Return the widths to try, one or several."""
+        bits = getattr(self, name)
+        return (bits,) if isinstance(bits, int) else bits
+
+    def formats_by_name(
+        self, field_name: Literal["input_format", "output_format"], names: Iterable[str]
+    ) -> Mapping[str, Format]:
+        """Return `input_format` or `output_format` as a mapping; one format stands for all names.
+
+        Parameters
+        ----------
+        field_name
+            Which of the two.
+        names
+            Inputs or outputs of the graph.
+        """
+        given = getattr(self, field_name)
+        return dict.fromkeys(names, given) if isinstance(given, Format) else dict(given or {})
+
+
+def merged(
+    options: QuantizeOptions | None, keywords: Mapping[str, Any], function: str
+) -> QuantizeOptions:
+    """Return options with some fields replaced by keywords.
+
+    Parameters
+    ----------
+    options
+        Where to begin; all defaults if there are none.
+    keywords
+        Fields by name.
+    function
+        Who takes the keywords, for the message.
+
+    Raises
+    ------
+    ArgumentTypeError
+        A `TypeError`: a keyword is no option; the message names the nearest one.
+    """
+    known = [item.name for item in fields(QuantizeOptions)]
+    for key in keywords:
+        if key not in known:
+            near = get_close_matches(key, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"its options are {', '.join(known)}"
+            raise ArgumentTypeError(f"{function} has no option {key!r}; {hint}")
+    if not isinstance(options, QuantizeOptions | None):
+        raise ArgumentTypeError(
+            f"options must be a fxp.QuantizeOptions, got {type(options).__name__}; give single "
+            "options by keyword"
+        )
+    return replace(options or QuantizeOptions(), **keywords)
+
+
+def _whole(name: str, value: Any) -> int:
+    """Return a whole number as int, also of NumPy."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return index(value)
+    except TypeError:
+        raise ArgumentTypeError(f"{name} must be a whole number, got {value!r}") from None
+
+
+def _widths(name: str, given: Any) -> int | tuple[int, ...]:
+    if isinstance(given, Iterable) and not isinstance(given, str | bytes):
+        return tuple(_whole(name, bits) for bits in given)
+    return _whole(name, given)
+
+
+def _formats(given: Formats | None) -> Format | Mapping[str, Format] | None:
+    if isinstance(given, Mapping):
+        return {name: Format.of(form) for name, form in given.items()}
+    return None if given is None else Format.of(given)

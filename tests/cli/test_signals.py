@@ -1,0 +1,102 @@
+"""Commands that are told to end: their exit code, their child processes, their temporary files."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fxp.support.signals import Terminated, orderly_end
+
+MODEL = Path(__file__).parents[2] / "models" / "sr" / "weights" / "kimsr_x2_bicubic.fxp"
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Return the processes that have a folder among their arguments, their directory or files."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            words = (entry / "cmdline").read_bytes().decode(errors="replace")
+            place = os.readlink(entry / "cwd")
+        except OSError:
+            continue
+        if str(folder) in words or place.startswith(str(folder)):
+            found.append(int(entry.name))
+    return found
+
+
+def wait_for(condition, seconds: float = 120) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("stage", ["iverilog", "vvp"])
+def test_cosim_ends_its_children_and_removes_its_files(tmp_path: Path, number: int, stage: str):
+    np.save(tmp_path / "image.npy", np.zeros((64, 64)))
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    command = [sys.executable, "-m", "fxp", "cosim", MODEL, tmp_path / "image.npy"]
+    process = subprocess.Popen(
+        [*command, "--simulator", "icarus"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
+        # Alone in its group: whatever it started must be ended by itself, not by the terminal.
+        start_new_session=True,
+    )
+
+    def started() -> bool:
+        names = [(Path("/proc") / str(each) / "comm") for each in processes_of(temporary)]
+        return process.poll() is not None or stage in [
+            name.read_text().strip() for name in names if name.exists()
+        ]
+
+    assert wait_for(started)
+    assert process.poll() is None
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert len(errors.splitlines()) == 1
+    assert wait_for(lambda: processes_of(temporary) == [], seconds=5)
+    assert list(temporary.iterdir()) == []
+
+
+def test_only_the_first_signal_raises():
+    before = signal.getsignal(signal.SIGTERM)
+    cleaned = []
+    with pytest.raises(Terminated) as caught, orderly_end():  # noqa: PT012
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGHUP)
+            cleaned.append("to the end")
+    assert cleaned == ["to the end"]
+    assert caught.value.exit_code == 143
+    assert str(caught.value) == "ended by SIGTERM"
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_ignored_signals_stay_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with orderly_end():
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
