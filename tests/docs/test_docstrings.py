@@ -49,7 +49,9 @@ def is_command(function: Function) -> bool:
     """Whether typer prints the docstring as help, and each parameter has a help text of its own."""
     annotations = [ast.unparse(item.annotation) for item in
                    [*function.args.args, *function.args.kwonlyargs] if item.annotation]  # fmt: skip
-    return bool(annotations) and all("typer." in text for text in annotations)
+    return bool(annotations) and all(
+        "typer." in text or text.endswith(("Option", "Argument")) for text in annotations
+    )
 
 
 def lacking(source: str) -> list[str]:
