@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all check format benchmarks clean
+.PHONY: demo test test-all check docs format benchmarks clean
 
 # Installed again whenever the project's requirements change. torch comes first and pinned, so that
 # no other package decides which build of it is taken.
@@ -31,6 +31,11 @@ check: $(VENV)/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
+	$(MAKE) docs
+
+# A broken link or anchor is an error.
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .
@@ -47,5 +52,5 @@ benchmarks: $(VENV)/installed
 	test -z "$(FXP_DATA)" || $(BIN)/python -m benchmarks.training
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo_output
+	rm -rf $(VENV) build dist site *.egg-info demo_output
 	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -69,7 +69,17 @@ def psnrs(graphs: Mapping[str, Graph], images: Sequence[Picture]) -> dict[str, l
 
 
 def page(model: str, graphs: Mapping[str, Graph], sets: Mapping[str, Sequence[Picture]]) -> str:
-    """Measure; returns the body of the page."""
+    """Measure; returns the body of the page.
+
+    Parameters
+    ----------
+    model
+        Name of the shipped network.
+    graphs
+        Its graphs by the heading of their rows, without and with compressed lines.
+    sets
+        Pictures by the name of their set.
+    """
     header = ["", *(f"Mbit, {what}" for what in ("lines", "codecs", "residual paths"))]
     bits = {name: memory(graph) for name, graph in graphs.items()}
     rows = {

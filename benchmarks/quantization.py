@@ -1,11 +1,12 @@
 """What fixed point costs: KimSR at several widths and calibration rules, on shipped photographs.
 
-``python -m benchmarks.quantization`` prints the table, and writes it to the docs and the README.
+``python -m benchmarks.quantization`` prints the table and writes docs/benchmarks/quantization.md.
 The data ships with scikit-image, so anyone can repeat the figures.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 import fxp
-from benchmarks.report import environment, markdown_table, publish
+from benchmarks.report import Summary, environment, markdown_table, publish
 from fxp.imaging.colour import luma
 from fxp.imaging.quality import compare, to_codes
 from fxp.imaging.resize import imresize
@@ -80,6 +81,31 @@ def psnrs(pictures: list[Photograph], enlarged: list[NDArray[np.uint8]]) -> list
     ]
 
 
+def summary(rows: Sequence[Sequence[str]]) -> Summary:
+    """Return the rows of the README: what the default widths and six bits cost.
+
+    Parameters
+    ----------
+    rows
+        Rows of the first table: name, then PSNR of every photograph, then other cells.
+    """
+    cells = {name: [float(psnr) for psnr in row[: len(PHOTOGRAPHS)]] for name, *row in rows}
+    found = []
+    for bits, name in (
+        ("10-bit weights and 14-bit activations", "10/14, mse"),
+        ("6-bit weights and 10-bit activations, refined", "6/10, mse, refined"),
+    ):
+        if name in cells:
+            losses = zip(cells[name], cells["float32"], strict=True)
+            found.append(
+                (
+                    f"PSNR with {bits}, against float32, {len(PHOTOGRAPHS)} photographs",
+                    ", ".join(f"{fixed - real:+.3f}" for fixed, real in losses) + " dB",
+                )
+            )
+    return found
+
+
 def main() -> None:
     """Measure, print and publish."""
     pictures = photographs()
@@ -126,7 +152,10 @@ def main() -> None:
         f"{markdown_table(columns, measure(REFINED))}"
     )
     print(body, details, sep="\n\n")
-    print(f"wrote {publish('quantization', 'What fixed point costs', body, details=details)}")
+    page = publish(
+        "quantization", "What fixed point costs", body, summary=summary(rows), details=details
+    )
+    print(f"wrote {page}")
 
 
 if __name__ == "__main__":

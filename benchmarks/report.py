@@ -1,4 +1,4 @@
-"""Where published tables go: a Markdown file, and the README between two markers."""
+"""Where published figures go: a page of its own, and some rows of the table in the README."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from fxp.support.distribution import version
 from fxp.support.files import replace_file
 
 ROOT = Path(__file__).resolve().parent.parent
+BEGIN, END = "<!-- figures:begin -->\n", "<!-- figures:end -->"
+
+Summary = Sequence[tuple[str, str]]
+"""What was measured and the figure, each as Markdown for a cell of a table."""
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -32,38 +36,85 @@ def environment(*packages: str) -> str:
 
 
 def publish(
-    name: str, title: str, body: str, *, details: str = "", data: object | None = None
+    name: str,
+    title: str,
+    body: str,
+    *,
+    summary: Summary,
+    details: str = "",
+    data: object | None = None,
 ) -> Path:
-    """Write ``docs/benchmarks/NAME.md`` and the README's section of that name.
+    """Write ``docs/benchmarks/NAME.md`` and the rows of the README's table that come from it.
+
+    The README has one table of all benchmarks, between ``<!-- figures:begin -->`` and
+    ``<!-- figures:end -->``. The last cell of each row links to the page that the row comes from:
+    the rows that link to this page are replaced, all others stay as they are.
 
     Parameters
     ----------
     name, title
         Name of the module in `benchmarks`, and heading of the page.
     body
-        Markdown of both.
+        Markdown of the page.
+    summary
+        Rows for the README: what was measured, and the figure. The page begins with them.
     details
-        Markdown that only the page has, after `body`.
+        Further Markdown of the page, after `body`.
     data
         What the figures were made from, to write as ``docs/benchmarks/NAME.json``.
+
+    Returns
+    -------
+    Path
+        The page.
 
     Raises
     ------
     ValueError
-        If the README lacks the section, see `check_section`.
+        If the README has no such table, see `check_readme`.
     """
-    check_section(name)
-    folder = ROOT / "docs" / "benchmarks"
-    target = write_page(folder, name, title, f"{body}\n\n{details}" if details else body, data)
+    check_readme()
+    short = markdown_table(("In short", ""), summary) if summary else ""
+    parts = filter(None, (short, body, details))
+    target = write_page(ROOT / "docs" / "benchmarks", name, title, "\n\n".join(parts), data)
     readme = ROOT / "README.md"
-    begin, end = _markers(name)
-    head, _, rest = readme.read_text(encoding="utf-8").partition(begin)
-    replace_file(readme, f"{head}{begin}{body}\n{end}{rest.partition(end)[2]}".encode())
+    head, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
+    table, _, tail = rest.partition(END)
+    link = f"[{name}](docs/benchmarks/{name}.md)"
+    replaced = _replace_rows(
+        table.splitlines(), link, [f"| {' | '.join((*row, link))} |" for row in summary]
+    )
+    replace_file(readme, f"{head}{BEGIN}{replaced}{END}{tail}".encode())
     return target
 
 
+def _replace_rows(lines: list[str], link: str, rows: list[str]) -> str:
+    """Put rows where those that end with the link stand, or at the end of the table."""
+    own = [line for line in lines if line.endswith(f"{link} |")]
+    kept = [line for line in lines if line not in own]
+    place = lines.index(own[0]) if own else len(kept)
+    return "".join(f"{line}\n" for line in [*kept[:place], *rows, *kept[place:]])
+
+
 def write_page(folder: Path, name: str, title: str, body: str, data: object | None = None) -> Path:
-    """Write ``NAME.md``, and ``NAME.json`` if there is data; returns the path of the page."""
+    """Write ``NAME.md``, and ``NAME.json`` if there is data.
+
+    Parameters
+    ----------
+    folder
+        Where to write; made if it is not there.
+    name, title
+        Name of the module in `benchmarks`, and heading of the page.
+    body
+        Markdown below the heading.
+    data
+        What the figures were made from; anything that JSON can hold.
+
+    Returns
+    -------
+    Path
+        The page.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{name}.md"
     command = f"Written by `python -m benchmarks.{name}`."
@@ -73,13 +124,8 @@ def write_page(folder: Path, name: str, title: str, body: str, data: object | No
     return target
 
 
-def check_section(name: str) -> None:
-    """Raise ValueError unless the README has ``<!-- NAME:begin -->`` and ``<!-- NAME:end -->``."""
+def check_readme() -> None:
+    """Raise ValueError unless the README has the table that `publish` writes to."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    begin, end = _markers(name)
-    if begin not in text or end not in text:
-        raise ValueError(f"README.md has no section between {begin.strip()} and {end}")
-
-
-def _markers(name: str) -> tuple[str, str]:
-    return f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
+    if BEGIN not in text or END not in text:
+        raise ValueError(f"README.md has no table between {BEGIN.strip()} and {END}")

@@ -22,7 +22,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.report import check_section, environment, markdown_table, publish, write_page
+from benchmarks.report import (
+    Summary,
+    check_readme,
+    environment,
+    markdown_table,
+    publish,
+    write_page,
+)
 from fxp.hls import compress_lines, emit_rtl
 from fxp.hls.rtl.core import Multipliers
 from fxp.imaging.colour import luma
@@ -143,10 +150,51 @@ def page(measured: Sequence[Measurement], width: int) -> str:
     )
 
 
+def summary(measured: Sequence[Measurement], width: int) -> Summary:
+    """Return the rows of the README: clocks, latency, memories and multipliers of a frame.
+
+    Parameters
+    ----------
+    measured
+        The cores that were run, at least one.
+    width
+        Pixels per line of the frame.
+    """
+    cells = [dict(zip(ROWS, item.cells(width), strict=True)) for item in measured]
+    first, core = cells[0], measured[0].result.core
+    height = measured[0].result.pixels // width
+    frame = f"{width}×{height} to {core.scale * width}×{core.scale * height}"
+    equal = ", ".join(dict.fromkeys(item["Output equal to the engine's"] for item in cells))
+    memories = "; ".join(
+        f"{item.name}: {cell['Line memories, Mbit']}"
+        for item, cell in zip(measured, cells, strict=True)
+    )
+    return [
+        (f"FPGA core, simulated, {frame}: outputs equal to the engine's", equal),
+        ("Its clocks per pixel taken, and its latency",
+         f"{first['Clocks per pixel taken']}; {first['Latency, lines']} lines"),
+        ("Its line memories, Mbit", memories),
+    ]  # fmt: skip
+
+
 def measure(
     name: str, model: FixedModel, multipliers: Multipliers, width: int, height: int, bar: Progress
 ) -> Measurement:
-    """Emit a core and run a frame through it."""
+    """Emit a core and run a frame through it.
+
+    Parameters
+    ----------
+    name
+        Heading of its column.
+    model
+        What the core computes.
+    multipliers
+        How it multiplies, see `fxp.hls.emit_rtl`.
+    width, height
+        Size of the frame in pixels.
+    bar
+        Where progress is shown.
+    """
     task = bar.add_task(name, total=None)
     before = _children_seconds()
     with tempfile.TemporaryDirectory() as scratch:
@@ -177,7 +225,7 @@ def main(
 ) -> None:
     """Run the frame, print the table, and publish it if the output is right."""
     if out is None:
-        check_section("rtl")
+        check_readme()
     model = sr.load(MODEL)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -191,7 +239,11 @@ def main(
     if not all(item.result.bit_exact for item in measured):
         raise typer.Exit(1)
     title = "A whole frame through the streaming core"
-    print(f"wrote {write_page(out, 'rtl', title, body) if out else publish('rtl', title, body)}")
+    if out:
+        target = write_page(out, "rtl", title, body)
+    else:
+        target = publish("rtl", title, body, summary=summary(measured, width))
+    print(f"wrote {target}")
 
 
 if __name__ == "__main__":

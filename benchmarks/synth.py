@@ -137,11 +137,11 @@ def place_stage(name: str, folder: Path, timeout_s: float) -> Record:
     Parameters
     ----------
     name
-        Name of the work.
+        Name of the stage, a key of `STAGES`.
     folder
-        Where the design and all results go.
+        Where sources and results go.
     timeout_s
-        Time limit in seconds of each tool.
+        Seconds for each tool.
     """
     sources, top, parameters = STAGES[name].build(folder)
     target = TARGETS["ecp5-85k"]
@@ -159,11 +159,11 @@ def synthesize_whole(name: str, folder: Path, timeout_s: float) -> Record:
     Parameters
     ----------
     name
-        Name of the work.
+        Which core, a key of `WHOLE`.
     folder
-        Where the design and all results go.
+        Where sources and results go.
     timeout_s
-        Time limit in seconds of each tool.
+        Seconds for each tool.
     """
     target_name, style = WHOLE[name]
     target = TARGETS[target_name]

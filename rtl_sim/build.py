@@ -261,7 +261,7 @@ def build_bench(
     SimulatorError
         If the simulator refuses the core.
     """
-    core = Core.read(core_folder)
+    core, work_dir = Core.read(core_folder), work_dir.absolute()
     check_waveform(simulator, waveform)
     around, control = wrapper(core), control_file(core)
     sources = [(core_folder / source).absolute() for source in core.sources]

@@ -29,28 +29,37 @@ def test_markdown_table():
     assert table == "| name | dB |\n| :-- | --: |\n| one | 1.5 |"
 
 
-def test_publish_replaces_one_section(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_publish_replaces_its_own_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(report, "ROOT", tmp_path)
     readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- speed:begin -->\nold\n<!-- speed:end -->\nafter\n")
-    target = report.publish("speed", "Speed", "| new |")
-    assert readme.read_text() == (
-        "before\n<!-- speed:begin -->\n| new |\n<!-- speed:end -->\nafter\n"
-    )
-    assert "# Speed" in target.read_text()
-    report.publish("speed", "Speed", "| body |", details="| more |", data={"seconds": 0.5})
+    head = "before\n<!-- figures:begin -->\n| what | figure | page |\n| :-- | --: | :-- |\n"
+    tail = "| size | 1 | [size](docs/benchmarks/size.md) |\n<!-- figures:end -->\nafter\n"
+    speed_link = "[speed](docs/benchmarks/speed.md)"
+    old = f"| old | 1× | {speed_link} |\n| older | 2× | {speed_link} |\n"
+    readme.write_text(head + old + tail)
+    target = report.publish("speed", "Speed", "| new |", summary=[("one thread", "3×")])
+    assert readme.read_text() == f"{head}| one thread | 3× | {speed_link} |\n{tail}"
+    page = target.read_text()
+    assert page.startswith("# Speed\n\nWritten by `python -m benchmarks.speed`.\n")
+    assert "| In short |  |\n| :-- | --: |\n| one thread | 3× |\n\n| new |\n" in page
+    record = {"seconds": 0.5}
+    report.publish("speed", "Speed", "| body |", summary=[], details="| more |", data=record)
     assert "| body |\n\n| more |" in target.read_text()
-    assert "more" not in readme.read_text()
-    assert json.loads(target.with_suffix(".json").read_text()) == {"seconds": 0.5}
-    with pytest.raises(ValueError, match="no section"):
-        report.publish("size", "Size", "")
+    assert readme.read_text() == head + tail
+    assert json.loads(target.with_suffix(".json").read_text()) == record
+    report.publish("speed", "Speed", "", summary=[("again", "4×")])
+    added = f"| again | 4× | {speed_link} |\n<!-- figures:end -->"
+    assert readme.read_text() == head + tail.replace("<!-- figures:end -->", added)
+    readme.write_text("nothing")
+    with pytest.raises(ValueError, match="no table"):
+        report.publish("size", "Size", "", summary=[])
 
 
 def test_quantization_benchmark_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(report, "ROOT", tmp_path)
-    marks = "<!-- quantization:begin -->\n<!-- quantization:end -->\n"
+    marks = "<!-- figures:begin -->\n<!-- figures:end -->\n"
     (tmp_path / "README.md").write_text(marks)
     monkeypatch.setattr(quantization, "VARIANTS", quantization.VARIANTS[:1])
     monkeypatch.setattr(quantization, "REFINED", quantization.REFINED[-1:])
@@ -63,7 +72,11 @@ def test_quantization_benchmark_runs(
     output = capsys.readouterr().out
     assert "| 10/14, mse |" in output
     assert "| 4/8, all three |" in output
-    assert "| bicubic |" in (tmp_path / "README.md").read_text()
+    assert "| bicubic |" in (tmp_path / "docs" / "benchmarks" / "quantization.md").read_text()
+    assert (
+        "14-bit activations, against float32, 2 photographs | "
+        in (tmp_path / "README.md").read_text()
+    )
 
 
 QUICK = ("conv3x3", "kimsr-540", "fsrcnn-s", "hls4ml", "fxpmath", "apytypes", "qonnx", "pixels",
@@ -90,7 +103,7 @@ def test_speed_benchmark_runs(quick_run: tuple[str, dict[str, Any]]):
     assert len(record["pixels"]) == 5
     assert "qonnx" in record["left_out"]
     assert "vdsr" in record["left_out"]
-    for part in (tables.readme(record), tables.details(record)):
+    for part in (tables.overview(record), tables.details(record)):
         assert part in page
 
 
@@ -98,7 +111,7 @@ def test_every_figure_of_the_speed_tables_is_measured(quick_run: tuple[str, dict
     page, record = quick_run
     assert "nan" not in "".join(cell for _, cell in _figures(page))
     lost = _without_measurements(record)
-    rendered = f"{tables.readme(lost)}\n\n{tables.details(lost)}"
+    rendered = f"{tables.overview(lost)}\n\n{tables.details(lost)}"
     cells = list(_figures(rendered))
     assert len(cells) == len(list(_figures(page))) > 50
     for column, cell in cells:
@@ -136,7 +149,7 @@ def test_speed_needs_its_section_before_it_measures(
 ):
     monkeypatch.setattr(report, "ROOT", tmp_path)
     (tmp_path / "README.md").write_text("")
-    with pytest.raises(ValueError, match="no section"):
+    with pytest.raises(ValueError, match="no table"):
         speed.main()
     with pytest.raises(typer.BadParameter, match="'conv' is none of"):
         speed.main(only=["conv"])

@@ -67,7 +67,7 @@ def test_every_method_is_measured_under_its_conditions(record: dict[str, Any]):
 
 def test_page_holds_the_tables_and_its_pictures_exist(quick_run: Path, record: dict[str, Any]):
     page = (quick_run / "psnr.md").read_text()
-    assert tables.readme(record) in page
+    assert tables.overview(record) in page
     assert tables.details(record, "") in page
     links = re.findall(r"!\[.*?\]\((.*?)\)", page)
     assert links == [tables.COMPRESSED, tables.HEATMAP, tables.PARETO]
@@ -77,20 +77,20 @@ def test_page_holds_the_tables_and_its_pictures_exist(quick_run: Path, record: d
 
 def test_every_measured_figure_comes_from_the_record(record: dict[str, Any]):
     lost = json.loads(json.dumps(record), parse_float=lambda _: math.nan)
-    page = f"{tables.readme(lost)}\n\n{tables.details(lost, '')}"
+    page = f"{tables.summary(lost)}\n\n{tables.overview(lost)}\n\n{tables.details(lost, '')}"
     cells = [cell for line in page.splitlines() for cell in re.findall(r"\d\.\d{3,}", line)]
     assert "nan / nan" in page
     assert cells == []
 
 
 def test_published_rows_stand_beside_their_sets(record: dict[str, Any]):
-    assert "published" not in tables.readme(record)
+    assert "published" not in tables.overview(record)
     renamed = {
         **record,
         "sets": {"Set14": record["sets"][pictures.QUICK_SET], "mine": {}},
         "scores": [item | {"set": name} for item in record["scores"] for name in ("Set14", "mine")],
     }
-    table = tables.readme(renamed)
+    table = tables.overview(renamed)
     assert "| VDSR | published | float | 33.03 / 0.9124 |  |  |" in table
     assert "| KimSR quantized | published | 10/14 | 32.52 / 0.9071 |  | +0.00 |" in table
     differences = [
@@ -282,7 +282,7 @@ def test_readme_section_is_checked_before_measuring(
 ):
     monkeypatch.setattr(report, "ROOT", tmp_path)
     (tmp_path / "README.md").write_text("")
-    with pytest.raises(ValueError, match="no section"):
+    with pytest.raises(ValueError, match="no table"):
         run()
 
 
@@ -290,7 +290,7 @@ def test_a_whole_run_publishes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record: dict[str, Any]
 ):
     monkeypatch.setattr(report, "ROOT", tmp_path)
-    (tmp_path / "README.md").write_text("<!-- psnr:begin -->\n<!-- psnr:end -->\n")
+    (tmp_path / "README.md").write_text("<!-- figures:begin -->\n<!-- figures:end -->\n")
     sets: Callable[..., Any] = lambda *_: pictures.quick_sets()  # noqa: E731
     monkeypatch.setattr(pictures, "read_sets", sets)
     monkeypatch.setattr(psnr, "measure", lambda *_: record)
@@ -299,7 +299,10 @@ def test_a_whole_run_publishes(
     links = re.findall(r"!\[.*?\]\((.*?)\)", page)
     assert len(links) == 3
     assert all((tmp_path / "docs" / "benchmarks" / link).is_file() for link in links)
-    assert tables.readme(record) in (tmp_path / "README.md").read_text()
+    assert tables.overview(record) in page
+    for what, figure in tables.summary(record):
+        assert f"| {what} | {figure} |" in page
+        assert f"| {what} | {figure} | [psnr]" in (tmp_path / "README.md").read_text()
     assert json.loads((tmp_path / "docs" / "benchmarks" / "psnr.json").read_text()) == record
 
 

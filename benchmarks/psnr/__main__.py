@@ -125,7 +125,7 @@ def main(
     scheduler: Annotated[str | None, typer.Option(help="Address of the Dask or Ray head.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the page, figures, plots.")] = None,
 ) -> None:
-    """Measure PSNR and SSIM; a whole run writes the docs and the README's table.
+    """Measure PSNR and SSIM; a whole run writes docs/benchmarks/psnr.md.
 
     With --out the results go to that folder instead. With --quick or --only, and no --out, they
     are only printed.
@@ -135,7 +135,7 @@ def main(
         raise ValueError(f"--out {out} is no folder")  # now rather than at the end
     published_here = out is None and whole
     if published_here:
-        report.check_section("psnr")  # now rather than at the end
+        report.check_readme()  # now rather than at the end
     if quick:
         sets, bits = pictures.quick_sets(), QUICK_BITS
     else:
@@ -148,7 +148,7 @@ def main(
         record = measure(sets, sweep_set, bits)
     folder = report.ROOT / "docs" / "pictures" if out is None else out
     body, details = (
-        tables.readme(record),
+        tables.overview(record),
         tables.details(record, "../pictures/" if out is None else ""),
     )
     print(f"{body}\n\n{details}")
@@ -158,7 +158,9 @@ def main(
     if out is not None:
         page = report.write_page(out, "psnr", TITLE, f"{body}\n\n{details}", record)
     else:
-        page = report.publish("psnr", TITLE, body, details=details, data=record)
+        page = report.publish(
+            "psnr", TITLE, body, summary=tables.summary(record), details=details, data=record
+        )
     print(f"wrote {page}")
 
 

@@ -46,7 +46,17 @@ class Picture:
 
 
 def picture(name: str, image: NDArray[np.uint8], seed: int) -> Picture:
-    """Take the luma of an image and crop it."""
+    """Take the luma of an image and crop it.
+
+    Parameters
+    ----------
+    name
+        File name, for the tables.
+    image
+        8-bit pixels, ``(H, W)`` or ``(H, W, 3)``.
+    seed
+        Decides what is random in its degradation.
+    """
     if image.ndim == 2:
         colours = "grey"
     elif (image == image[..., :1]).all():

@@ -7,14 +7,42 @@ from typing import Any
 
 from benchmarks.psnr import published
 from benchmarks.psnr.pictures import EIGHT_BITS, REAL, SCALE
-from benchmarks.report import markdown_table
+from benchmarks.report import Summary, markdown_table
 from fxp.imaging.quality import Quality
 
 Record = dict[str, Any]
+BICUBIC = "bicubic"
 HEATMAP, PARETO, COMPRESSED = "psnr_sweep.png", "psnr_pareto.png", "psnr_compressed.png"
 
 
-def readme(record: Record) -> str:
+def summary(record: Record) -> Summary:
+    """Return the rows of the README: the plain shipped model beside its float network."""
+    found, sets = qualities(record), list(record["sets"])
+    model = next(item["model"] for item in record["methods"] if item["model"])
+    fixed = next(
+        item["name"]
+        for item in record["methods"]
+        if item["model"] == model and item["name"].endswith("shipped file")
+    )
+    real = next(
+        item["name"]
+        for item in record["methods"]
+        if item["model"] == model and item["arithmetic"] == "float"
+    )
+    scores = [
+        [found[name, REAL.name, method].psnr for name in sets] for method in (fixed, real, BICUBIC)
+    ]
+    losses = (mine - other for mine, other in zip(*scores[:2], strict=True))
+    gains = (mine - other for mine, other in zip(scores[0], scores[2], strict=True))
+    where = f"{', '.join(sets)} at ×{SCALE}"
+    return [
+        (f"PSNR of `{model}.fxp`, {where}", ", ".join(f"{psnr:.3f}" for psnr in scores[0]) + " dB"),
+        ("The same against float32", f"{_differences(losses, 3)} dB"),
+        ("The same against bicubic", f"{_differences(gains, 3)} dB"),
+    ]
+
+
+def overview(record: Record) -> str:
     """Return the paper's table with the measured rows below its own."""
     sets = list(record["sets"])
     rows = [*_published(sets), *_measured(record, REAL.name)]
@@ -31,7 +59,7 @@ def readme(record: Record) -> str:
 
 
 def details(record: Record, pictures: str) -> str:
-    """Return what only the page shows; `pictures` is where its pictures lie, as a link."""
+    """Return the second half of the page; `pictures` is where its pictures lie, as a link."""
     parts = [
         _eight_bits(record),
         _compressed(record, pictures),

@@ -34,7 +34,17 @@ class Trial:
 
 
 def quality(picture: Picture, low: NDArray[np.float64], enlarge: Enlarge) -> Quality:
-    """Enlarge and compare with the truth, as super-resolution papers do."""
+    """Enlarge and compare with the truth, as super-resolution papers do.
+
+    Parameters
+    ----------
+    picture
+        With the truth.
+    low
+        Luma of the small picture, ``(H, W)``, from 0 to 255.
+    enlarge
+        Returns the large luma in the same range.
+    """
     return compare(picture.truth, to_codes(enlarge(low)), border=SCALE)
 
 
@@ -79,7 +89,17 @@ class SweepPoint:
 def sweep_point(
     name: str, weight_bits: int, activation_bits: int, pictures: list[Picture]
 ) -> SweepPoint:
-    """Quantize a shipped network after training, and measure it on 8-bit inputs."""
+    """Quantize a shipped network after training, and measure it on 8-bit inputs.
+
+    Parameters
+    ----------
+    name
+        Name of the shipped weights.
+    weight_bits, activation_bits
+        Widths to quantize to.
+    pictures
+        What to measure on.
+    """
     model = quantize_shipped(name, weight_bits=weight_bits, activation_bits=activation_bits)
     enlarge = Fixed(model.graph)
     psnr, ssim = mean_quality(
@@ -160,7 +180,17 @@ def sweep_tasks(
     activation_bits: Iterable[int],
     pictures: list[Picture],
 ) -> list[Task]:
-    """One task for each pair of widths."""
+    """One task for each pair of widths.
+
+    Parameters
+    ----------
+    name
+        Name of the shipped weights.
+    weight_bits, activation_bits
+        Widths, all pairs of which are measured.
+    pictures
+        What to measure on.
+    """
     return [
         partial(sweep_point, name, weights, activations, pictures)
         for weights in weight_bits

@@ -33,7 +33,17 @@ NAMES = (*(work.name for work in WORKS), *LIBRARIES, *SCALING)
 
 
 def measure(settings: Settings, names: list[str], say: Say) -> Iterator[dict[str, Any]]:
-    """Yield, after each measurement, the record that holds everything the tables show."""
+    """Yield, after each measurement, the record that holds everything the tables show.
+
+    Parameters
+    ----------
+    settings
+        Sizes, rounds and numbers of threads.
+    names
+        What to measure, of `NAMES`.
+    say
+        Called with what is being done.
+    """
     peak = machine.find_peak()
     record: dict[str, Any] = {
         "machine": machine.describe(),
@@ -68,7 +78,7 @@ def main(
     threads: Annotated[list[int] | None, typer.Option(min=1, help="1 and 2 by default.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for speed.md and speed.json.")] = None,
 ) -> None:
-    """Measure the engine's speed; a whole run writes the docs and the README's table.
+    """Measure the engine's speed; a whole run writes docs/benchmarks/speed.md.
 
     With --out the results go to that folder instead. With --quick or --only, and no --out, they
     are only printed.
@@ -81,7 +91,7 @@ def main(
         raise typer.BadParameter("nothing is left to measure")
     published = out is None and not quick and not only
     if published:
-        report.check_section("speed")  # now rather than at the end
+        report.check_readme()  # now rather than at the end
     settings = Settings(quick, 1, 0.0) if quick else Settings(rounds=rounds)
     if threads:
         settings = replace(settings, threads=tuple(threads))
@@ -97,12 +107,14 @@ def main(
 
         for record in measure(settings, names, say):  # noqa: B007 - the last one is kept
             progress.advance(task)
-    body, details = tables.readme(record), tables.details(record)
+    body, details = tables.overview(record), tables.details(record)
     print(f"{body}\n\n{details}")
     if out is not None:
         page = report.write_page(out, "speed", TITLE, f"{body}\n\n{details}", record)
     elif published:
-        page = report.publish("speed", TITLE, body, details=details, data=record)
+        page = report.publish(
+            "speed", TITLE, body, summary=tables.summary(record), details=details, data=record
+        )
     else:
         return
     print(f"wrote {page}")

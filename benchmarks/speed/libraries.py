@@ -187,7 +187,17 @@ LIBRARIES: dict[str, Prepare] = {
 
 
 def measure(name: str, settings: Settings, say: Say) -> dict[str, Any]:
-    """Check that a library gives fxp's integers, and time both on one thread."""
+    """Check that a library gives fxp's integers, and time both on one thread.
+
+    Parameters
+    ----------
+    name
+        Name of the library, a key of `LIBRARIES`.
+    settings
+        Sizes and rounds.
+    say
+        Called with what is being done.
+    """
     side = 8 if settings.quick else 64
     record: dict[str, Any] = {"name": name, "what": LAYER, "height": side, "width": side}
     if find_spec(name) is None:

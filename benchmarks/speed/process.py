@@ -18,6 +18,17 @@ ROOT = Path(__file__).resolve().parents[2]
 def start(model: Path, height: int, width: int, threads: int, runs: int) -> dict[str, Any]:
     """Run `model` on a random 8-bit image in a process of its own.
 
+    Parameters
+    ----------
+    model
+        A ``.fxp`` file.
+    height, width
+        Size of the image in pixels.
+    threads
+        Threads of each run.
+    runs
+        Runs after the first.
+
     Returns
     -------
     dict
@@ -39,7 +50,13 @@ def start(model: Path, height: int, width: int, threads: int, runs: int) -> dict
 
 
 def main(model: str, height: int, width: int, threads: int, runs: int) -> dict[str, Any]:
-    """Do what `start` says, in this process."""
+    """Do what `start` says, in this process.
+
+    Parameters
+    ----------
+    model, height, width, threads, runs
+        As for `start`.
+    """
     begun = time.perf_counter()
     import fxp
 

@@ -6,15 +6,47 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.report import markdown_table
+from benchmarks.report import Summary, markdown_table
 from benchmarks.speed.timing import threads_text
 
 Record = dict[str, Any]
 DASH = "—"
+TOOLS = {"onnxruntime": "ONNX Runtime", "torch": "PyTorch"}
 
 
-def readme(record: Record) -> str:
-    """Return what the README shows: speed-ups against float32 and other fixed-point tools."""
+def summary(record: Record) -> Summary:
+    """Return the rows of the README: speed against float32 and against other fixed-point tools."""
+    threads = str(record["settings"]["threads"][0])
+    rows = []
+    for name in ("onnxruntime", "torch"):
+        ratios = [
+            work["seconds"][threads][name] / work["seconds"][threads]["fxp"]
+            for work in record["works"]
+            if "refused" not in work
+        ]
+        if ratios:
+            rows.append(
+                (
+                    f"Speed against float32 in {TOOLS[name]}, {len(ratios)} networks, "
+                    f"{threads_text(int(threads))}",
+                    f"{_times_text(min(ratios), 1)} to {_times_text(max(ratios), 1)}",
+                )
+            )
+    for item in record["libraries"]:
+        if item["name"] == "hls4ml" and "reason" not in item:
+            other = item["seconds"]["other"] / (item["height"] * item["width"])
+            fxp = item["seconds"][f"fxp_{threads}"] / math.prod(item["fxp_shape"])
+            rows.append(
+                (
+                    f"Speed against {_tool(record, item['name'])}, {threads_text(int(threads))}",
+                    _times_text(other, fxp),
+                )
+            )
+    return rows
+
+
+def overview(record: Record) -> str:
+    """Return the first half of the page: speed-ups against float32 and other tools."""
     parts = []
     if record["works"]:
         parts.append(_versus(record))
@@ -27,7 +59,7 @@ def readme(record: Record) -> str:
 
 
 def details(record: Record) -> str:
-    """Return what only the page shows."""
+    """Return the second half of the page."""
     parts = []
     if record["works"]:
         parts.append("## Times\n\n" + _times(record))

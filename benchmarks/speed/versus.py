@@ -32,7 +32,17 @@ Say = Callable[[str], None]
 
 
 def measure(work: Work, settings: Settings, say: Say) -> dict[str, Any]:
-    """Quantize a network, check it against the oracle, and time it against float32."""
+    """Quantize a network, check it against the oracle, and time it against float32.
+
+    Parameters
+    ----------
+    work
+        The network and its frame.
+    settings
+        Sizes, rounds and numbers of threads.
+    say
+        Called with what is being done.
+    """
     record: dict[str, Any] = {
         "name": work.name,
         "title": work.title,
@@ -94,7 +104,17 @@ def fixed_model(work: Work, network: torch.nn.Module) -> fxp.FixedModel:
 
 
 def fastest(model: fxp.FixedModel, raw: NDArray, threads: int) -> Callable[[], object]:
-    """Return the fastest call on raw integers: nothing is counted or widened."""
+    """Return the fastest call on raw integers: nothing is counted or widened.
+
+    Parameters
+    ----------
+    model
+        What to run.
+    raw
+        Raw integers in the dtype of the input format, ``(C, H, W)``.
+    threads
+        Threads of the run.
+    """
     return partial(model.run, raw, threads=threads, count_clipped=False, narrow=True)
 
 
@@ -109,6 +129,15 @@ def check(model: fxp.FixedModel, raw: NDArray, margin: int) -> int:
     """Compare a run on the whole frame with the oracle on two opposite corners of it.
 
     Pixels of a corner whose surroundings are cut off are left out.
+
+    Parameters
+    ----------
+    model
+        What to run.
+    raw
+        Raw integers of the whole frame, ``(C, H, W)``.
+    margin
+        Input pixels that a result depends on to each side.
 
     Returns
     -------

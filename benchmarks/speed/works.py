@@ -82,7 +82,15 @@ class Work:
 
 
 def photograph_of_size(name: str, height: int, width: int) -> NDArray[np.uint8]:
-    """Return a shipped photograph, cut in its middle or mirrored to a size, ``(H, W, 3)``."""
+    """Return a shipped photograph, cut in its middle or mirrored to a size, ``(H, W, 3)``.
+
+    Parameters
+    ----------
+    name
+        Name of the photograph in `skimage.data`.
+    height, width
+        Wanted size in pixels.
+    """
     image = getattr(skimage.data, name)()
     for axis, size in enumerate((height, width)):
         first = max(image.shape[axis] - size, 0) // 2
@@ -92,7 +100,15 @@ def photograph_of_size(name: str, height: int, width: int) -> NDArray[np.uint8]:
 
 
 def luma_of_size(name: str, height: int, width: int) -> NDArray[np.float32]:
-    """Return the 8-bit luma of a photograph as ``(1, 1, H, W)`` in steps of 1/256."""
+    """Return the 8-bit luma of a photograph as ``(1, 1, H, W)`` in steps of 1/256.
+
+    Parameters
+    ----------
+    name
+        Name of the photograph in `skimage.data`.
+    height, width
+        Wanted size in pixels.
+    """
     return (luma(photograph_of_size(name, height, width))[None, None] / 256).astype(np.float32)
 
 

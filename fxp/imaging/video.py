@@ -186,6 +186,15 @@ def read_frames(stream: BinaryIO, form: VideoFormat) -> Iterator[Frame]:
 def write_frame(stream: BinaryIO, frame: Sequence[NDArray[np.uint8]], form: VideoFormat) -> None:
     """Write one frame.
 
+    Parameters
+    ----------
+    stream
+        Where to write, open for binary writing.
+    frame
+        Planes ``(H, W)`` in the order of the format: Y, or Y, Cb and Cr.
+    form
+        Size and subsampling of the video.
+
     Raises
     ------
     VideoError

@@ -1,0 +1,94 @@
+"""Public functions of three and more parameters explain them.
+
+The docstring of the function needs a section `Parameters`. A class explains the parameters of its
+constructor in its own docstring.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("fxp", "models", "hls", "rtl_sim", "benchmarks")
+MANY = 3
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def modules() -> list[Path]:
+    """Every module once: the links in ``fxp`` are left out."""
+    found = []
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            if not any(folder.is_symlink() for folder in path.parents):
+                found.append(path)
+    return sorted(found)
+
+
+def public_functions(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, Function]]:
+    for child in ast.iter_child_nodes(node):
+        name = getattr(child, "name", "_")
+        if name.startswith("_"):
+            continue
+        if isinstance(child, ast.ClassDef):
+            yield from public_functions(child, f"{prefix}{name}.")
+        elif isinstance(child, Function):
+            yield f"{prefix}{name}", child
+
+
+def parameters(function: Function) -> list[str]:
+    arguments = function.args
+    named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+    return [item.arg for item in named if item.arg not in ("self", "cls")]
+
+
+def is_command(function: Function) -> bool:
+    """Whether typer prints the docstring as help, and each parameter has a help text of its own."""
+    annotations = [ast.unparse(item.annotation) for item in
+                   [*function.args.args, *function.args.kwonlyargs] if item.annotation]  # fmt: skip
+    return bool(annotations) and all(
+        "typer." in text or text.endswith(("Option", "Argument")) for text in annotations
+    )
+
+
+def lacking(source: str) -> list[str]:
+    return [
+        name
+        for name, function in public_functions(ast.parse(source))
+        if len(parameters(function)) >= MANY
+        and not is_command(function)
+        and "Parameters\n----------\n" not in (ast.get_docstring(function) or "")
+    ]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_parameters_are_explained(path: Path) -> None:
+    found = lacking(path.read_text(encoding="utf-8"))
+    assert found == []
+
+
+def test_what_is_found() -> None:
+    assert len(modules()) > 200
+    source = '''
+def two(a, b): ...
+def three(a, b, *, c): ...
+def _hidden(a, b, c): ...
+def explained(a, b, c):
+    """Do.
+
+    Parameters
+    ----------
+    a, b, c
+        Numbers.
+    """
+class Shape:
+    def turned(self, a, b): ...
+    def moved(self, a, b, c): ...
+def command(a: Annotated[int, typer.Option(help="A.")], b: Annotated[int, typer.Option()] = 1,
+            c: Annotated[int, typer.Option()] = 2):
+    """Help."""
+'''
+    assert lacking(source) == ["three", "Shape.moved"]
