@@ -89,7 +89,9 @@ def measured() -> Iterator[tuple[str, str]]:
         images = [torch.from_numpy(random.random((1, 3, 32, 32))).float() for _ in range(2)]
         model = fxp.quantize(module, images)
         constants = [constant.data for constant in model.graph.constants]
-        result = model.run_raw(quantize(images[0][0].numpy(), model.graph.inputs[0].format))
+        taken = model.graph.inputs[0].format
+        assert taken is not None
+        result = model.run_raw(quantize(images[0][0].numpy(), taken))
         yield f"network: {name}", digest(*constants, result)
     for name in ("kimsr_x2_bicubic", "kimsr_x2_compressed"):
         enlarger = sr.Enlarger(sr.load(name))
