@@ -24,26 +24,19 @@ def name_outputs(graph: Graph, names: Sequence[str | None]) -> Graph:
         For every output its new name; None keeps the one it has.
     """
     new_names: dict[str, str] = {}
-    copies: list[Node] = []
-    outputs: list[str] = []
+    copies: dict[int, Node] = {}
     taken = {*graph.values, *graph.constants_by_name}
-    for output, name in zip(graph.outputs, names, strict=True):
+    for place, (output, name) in enumerate(zip(graph.outputs, names, strict=True)):
         if name is None:
-            outputs.append(output)
             continue
-        wanted = clean_name(name)
-        if output not in new_names and wanted == output:
-            new_names[output] = output
-            outputs.append(output)
-            continue
-        free, count = wanted, 0
-        while free in taken:
+        free = wanted = clean_name(name)
+        count = 0
+        while free in taken and not (free == output and output not in new_names):
             count += 1
             free = f"{wanted}_{count}"
         taken.add(free)
-        outputs.append(free)
-        if output in new_names or output in outputs:
-            copies.append(Node(free, Requantize(), (output,), origin=""))
+        if output in new_names:
+            copies[place] = Node(free, Requantize(), (output,))
         else:
             new_names[output] = free
 
@@ -52,7 +45,11 @@ def name_outputs(graph: Graph, names: Sequence[str | None]) -> Graph:
 
     nodes = tuple(
         replace(node, name=renamed(node.name), inputs=tuple(map(renamed, node.inputs)))
-        for node in (*graph.nodes, *copies)
+        for node in (*graph.nodes, *copies.values())
+    )
+    outputs = tuple(
+        copies[place].name if place in copies else renamed(output)
+        for place, output in enumerate(graph.outputs)
     )
     states = tuple(replace(state, source=renamed(state.source)) for state in graph.states)
-    return Graph(graph.name, graph.inputs, nodes, tuple(outputs), graph.constants, states)
+    return Graph(graph.name, graph.inputs, nodes, outputs, graph.constants, states)
