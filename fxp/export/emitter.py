@@ -132,7 +132,15 @@ class Emitter:
         return self("Where", self("Less", left, right), right, left)
 
     def minimum(self, left: str, right: str, output: str = "") -> str:
-        """Smaller of two tensors, of any 64-bit values."""
+        """Smaller of two tensors, of any 64-bit values.
+
+        Parameters
+        ----------
+        left, right
+            Names of the tensors.
+        output
+            Name of the result; empty for a new one.
+        """
         return self("Where", self("Less", left, right), left, right, output=output)
 
     def largest_pixel(self, name: str, bits: int) -> str:

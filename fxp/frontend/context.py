@@ -53,7 +53,19 @@ def module_of(node: FxNode) -> Module:
 
 
 def refusal(node: FxNode, rule: str, instead: str, *, size_dependent: bool) -> FrontendError:
-    """Error that says which op of which module is refused, why, and what to do instead."""
+    """Error that says which op of which module is refused, why, and what to do instead.
+
+    Parameters
+    ----------
+    node
+        The traced node.
+    rule
+        What is wrong.
+    instead
+        What to do.
+    size_dependent
+        Whether a fixed image size might help.
+    """
     module = module_of(node)
     place = f"module {module.path!r}" if module.path else "the model itself"
     kind = f" ({module.kind.removeprefix('torch.nn.modules.')})" if module.kind else ""
@@ -98,7 +110,17 @@ class Context:
         return sizes_of(value[0] if isinstance(value, tuple | list) else value)
 
     def refuse(self, rule: str, instead: str, *, size_dependent: bool = False) -> NoReturn:
-        """Raise the `FrontendError` of this op."""
+        """Raise the `FrontendError` of this op.
+
+        Parameters
+        ----------
+        rule
+            What is wrong.
+        instead
+            What to do.
+        size_dependent
+            Whether a fixed image size might help.
+        """
         raise refusal(self.node, rule, instead, size_dependent=size_dependent)
 
     def name(self, op_name: str, part: str = "") -> str:
@@ -167,12 +189,32 @@ class Context:
         return value
 
     def constant(self, weights: Weights, shape: Sequence[int], part: str) -> str:
-        """Enter a constant in the graph, named by its key or after this op."""
+        """Enter a constant in the graph, named by its key or after this op.
+
+        Parameters
+        ----------
+        weights
+            The tensor.
+        shape
+            Shape in the graph, of as many elements.
+        part
+            Tells the constants of one op apart.
+        """
         own = self.name(op_name(self.node).removeprefix("aten."), part)
         return self.builder.constant(weights, shape, own)
 
     def scalar(self, value: float, rank: int, part: str) -> str:
-        """Enter a number as a constant that fits values of that graph rank."""
+        """Enter a number as a constant that fits values of that graph rank.
+
+        Parameters
+        ----------
+        value
+            The number.
+        rank
+            Number of axes, all of size 1.
+        part
+            Tells the constants of one op apart.
+        """
         return self.constant(
             Weights(torch.tensor(float(value), dtype=torch.float64)), (1,) * rank, part
         )

@@ -99,7 +99,17 @@ class Accumulator:
 
     @classmethod
     def uniform(cls, channels: int, low: int, high: int, frac: int) -> Accumulator:
-        """Return the same range and fraction bits for every channel."""
+        """Return the same range and fraction bits for every channel.
+
+        Parameters
+        ----------
+        channels
+            How many.
+        low, high
+            Smallest and largest raw integer.
+        frac
+            Fraction bits.
+        """
         return cls((low,) * channels, (high,) * channels, (frac,) * channels)
 
     @property

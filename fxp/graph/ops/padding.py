@@ -51,7 +51,17 @@ def check_sides(sides: Sequence[int], mode: str) -> None:
 
 
 def padded_shape(shape: Shape, sides: Sides, mode: str) -> Shape:
-    """Shape after padding; reflection needs each side smaller than the image."""
+    """Shape after padding; reflection needs each side smaller than the image.
+
+    Parameters
+    ----------
+    shape
+        ``(C, H, W)``.
+    sides
+        Rows or columns at the top, bottom, left and right.
+    mode
+        ``zero``, ``reflect``, ``replicate`` or ``symmetric``.
+    """
     channels, height, width = shape
     top, bottom, left, right = sides
     if mode == "reflect":
@@ -62,14 +72,34 @@ def padded_shape(shape: Shape, sides: Sides, mode: str) -> Shape:
 
 
 def pad_oracle(array: IntArray, sides: Sides, mode: str) -> IntArray:
-    """Pad a ``(C, H, W)`` array with NumPy."""
+    """Pad a ``(C, H, W)`` array with NumPy.
+
+    Parameters
+    ----------
+    array
+        The image.
+    sides
+        Rows or columns at the top, bottom, left and right.
+    mode
+        ``zero``, ``reflect``, ``replicate`` or ``symmetric``.
+    """
     top, bottom, left, right = sides
     widths = ((0, 0), (top, bottom), (left, right))
     return np.pad(array, widths, mode=NUMPY_MODES[mode])  # type: ignore[call-overload]
 
 
 def pad_torch(tensor: torch.Tensor, sides: Sides, mode: str) -> torch.Tensor:
-    """Pad an ``(N, C, H, W)`` tensor."""
+    """Pad an ``(N, C, H, W)`` tensor.
+
+    Parameters
+    ----------
+    tensor
+        The images.
+    sides
+        Rows or columns at the top, bottom, left and right.
+    mode
+        ``zero``, ``reflect``, ``replicate`` or ``symmetric``.
+    """
     top, bottom, left, right = sides
     if not any(sides):
         return tensor
@@ -83,7 +113,19 @@ def pad_torch(tensor: torch.Tensor, sides: Sides, mode: str) -> torch.Tensor:
 
 
 def pad_onnx(emit: Emitter, name: str, sides: Sides, mode: str) -> str:
-    """Emit padding of an ``(N, C, H, W)`` tensor."""
+    """Emit padding of an ``(N, C, H, W)`` tensor.
+
+    Parameters
+    ----------
+    emit
+        The nodes are added to it.
+    name
+        Name of the tensor.
+    sides
+        Rows or columns at the top, bottom, left and right.
+    mode
+        ``zero``, ``reflect``, ``replicate`` or ``symmetric``.
+    """
     top, bottom, left, right = sides
     if not any(sides):
         return name
