@@ -133,7 +133,8 @@ def page(record: Record) -> str:
         markdown_table(header, rows),
         "`benchmarks/mutation/rooms.py` lists the tests of each part; they are fewer than the "
         "whole suite, which may notice more. A survivor is a missing test, or a fault that changes "
-        "nothing but speed, memory or the words of a message.",
+        "nothing but speed, memory or the words of a message. Tests were written for survivors, "
+        "which `--again` then tried again: of an unseen sample (another `--seed`) more survive.",
     ]
     for name, item in record.items():
         survivors = [v for v in item["verdicts"] if v["outcome"] == "survived"]
