@@ -27,7 +27,7 @@ def _result(core, difference=None):
 
 
 def test_resources_are_those_of_the_data_sheet(core):
-    found = rtl.Resources.read(core)
+    found = rtl.DataSheetFigures.read(core)
     total = (core / "README.md").read_text().splitlines()
     (line,) = [line for line in total if line.startswith("| **Sum**")]
     sums = [int(cell.replace(",", "")) for cell in line.strip("| ").split(" | ")[1:]]
@@ -38,13 +38,13 @@ def test_resources_are_those_of_the_data_sheet(core):
 
 
 def test_all_memories_of_the_shipped_network_fit(core):
-    memory = rtl.Resources.read(core).memory
+    memory = rtl.DataSheetFigures.read(core).memory
     assert memory[rtl.LINE_MEMORIES] == 2 * 1920 * (8 + 32 * 14 + 16 * 14)
     assert memory.total() <= 2.7e6
 
 
 def test_the_page(core):
-    resources = rtl.Resources.read(core)
+    resources = rtl.DataSheetFigures.read(core)
     right = rtl.Measurement("dsp", _result(core), resources, 47.0)
     other = rtl.Measurement("shift_add", _result(core), resources, 46.0)
     body = rtl.page([right, other], 1920)
