@@ -18,7 +18,8 @@ from fxp.cli.sources import (
     load_network,
     read_calibration,
 )
-from fxp.formats import Format, Overflow, Rounding
+from fxp.formats import Overflow, Rounding
+from fxp.quantization.options import ACTIVATION_BITS, WEIGHT_BITS
 
 
 class MethodChoice(StrEnum):
@@ -47,8 +48,8 @@ def quantize(
     out: Annotated[Path, typer.Option(help="The .fxp file to write.")],
     arg: Annotated[list[str] | None, typer.Option(help="Argument of the source.")] = None,
     weights: Annotated[Path | None, typer.Option(help="State dict, .safetensors or .pt.")] = None,
-    weight_bits: Annotated[int, typer.Option(min=2, max=32)] = 10,
-    activation_bits: Annotated[int, typer.Option(min=2, max=32)] = 14,
+    weight_bits: Annotated[int, typer.Option(min=2, max=32)] = WEIGHT_BITS,
+    activation_bits: Annotated[int, typer.Option(min=2, max=32)] = ACTIVATION_BITS,
     method: Annotated[MethodChoice, typer.Option(help="Rule for fraction bits.")] = (
         MethodChoice.MSE
     ),
@@ -99,8 +100,8 @@ def quantize(
             activation_bits=activation_bits,
             method=method.value,
             per_channel=per_channel,
-            input_format=Format.parse(input_format) if input_format else None,
-            output_format=Format.parse(output_format) if output_format else None,
+            input_format=input_format or None,
+            output_format=output_format or None,
             rounding=rounding,
             overflow=overflow,
             equalization=equalization,
