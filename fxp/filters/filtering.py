@@ -66,7 +66,8 @@ def filter2d(
         Modes of the one rounding.
     output
         Format of the result, or its name such as ``ap_fixed<14,6>``. A number asks for so many
-        bits, with the fraction bits of the image, unsigned if no result can be negative. None takes as many bits as no overflow needs.
+        bits, with the fraction bits of the image, unsigned if no result can be negative. None takes
+        as many bits as no overflow needs.
     image_format
         Format of the image's integers; by default that of its dtype, which then has 8, 16 or 32
         bits.

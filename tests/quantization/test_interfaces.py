@@ -18,6 +18,7 @@ from fxp.executors import oracle
 from fxp.formats import Format, FormatError, Quantization
 from fxp.graph import Graph
 from fxp.graph.ops import Add, Conv2d, Requantize
+from fxp.imaging.metrics import sqnr
 from fxp.store import save_graph
 
 
@@ -198,7 +199,7 @@ def test_quality_grows_with_the_bits(per_channel):
         model = fxp.quantize(
             network, [image_batch], weight_bits=bits, activation_bits=bits, per_channel=per_channel
         )
-        quality.append(fxp.imaging.metrics.sqnr(wanted, model(image_batch.double().numpy())))
+        quality.append(sqnr(wanted, model(image_batch.double().numpy())))
         assert np.array_equal(model(image_batch.numpy()), model.oracle(image_batch.numpy()))
     assert all(fine > coarse + 8 for coarse, fine in pairwise(quality)), quality
     assert quality[3] > 70
