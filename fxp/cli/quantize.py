@@ -13,7 +13,8 @@ from fxp.cli.console import JsonOption, note, print_json, progress_bar
 from fxp.cli.figures import model_figures
 from fxp.cli.networks import load_network
 from fxp.cli.sources import DEFAULT_DIVISOR, DIVIDE_BY, check_target, read_calibration
-from fxp.formats import Format, Overflow, Rounding
+from fxp.formats import Overflow, Rounding
+from fxp.quantization.options import ACTIVATION_BITS, WEIGHT_BITS
 
 
 class MethodChoice(StrEnum):
@@ -47,10 +48,12 @@ def quantize(
         Path | None,
         typer.Option(help="State dict, .safetensors or .pt; also one within a checkpoint."),
     ] = None,
-    weight_bits: Annotated[int, typer.Option(min=2, max=32, help="Bits of every weight.")] = 10,
+    weight_bits: Annotated[int, typer.Option(min=2, max=32, help="Bits of every weight.")] = (
+        WEIGHT_BITS
+    ),
     activation_bits: Annotated[
         int, typer.Option(min=2, max=32, help="Bits of every activation.")
-    ] = 14,
+    ] = ACTIVATION_BITS,
     method: Annotated[MethodChoice, typer.Option(help="Rule for fraction bits.")] = (
         MethodChoice.MSE
     ),
@@ -126,8 +129,8 @@ def quantize(
             activation_bits=activation_bits,
             method=method.value,
             per_channel=per_channel,
-            input_format=Format.parse(input_format) if input_format else None,
-            output_format=Format.parse(output_format) if output_format else None,
+            input_format=input_format or None,
+            output_format=output_format or None,
             rounding=rounding,
             overflow=overflow,
             equalization=equalization,

@@ -37,8 +37,8 @@ def filter2d(
     anchor: tuple[int, int] | None = None,
     rounding: Rounding = Rounding.HALF_UP,
     overflow: Overflow = Overflow.SATURATE,
-    output: Format | int | None = None,
-    image_format: Format | None = None,
+    output: Format | str | int | None = None,
+    image_format: Format | str | None = None,
     threads: int | None = None,
 ) -> NDArray:
     """Filter an integer image bit-accurately.
@@ -65,8 +65,9 @@ def filter2d(
     rounding, overflow
         Modes of the one rounding.
     output
-        Format of the result. A number asks for so many bits, with the fraction bits of the image,
-        unsigned if no result can be negative. None takes as many bits as no overflow needs.
+        Format of the result, or its name such as ``ap_fixed<14,6>``. A number asks for so many
+        bits, with the fraction bits of the image, unsigned if no result can be negative. None takes
+        as many bits as no overflow needs.
     image_format
         Format of the image's integers; by default that of its dtype, which then has 8, 16 or 32
         bits.
@@ -93,7 +94,7 @@ def filter2d(
     >>> filter2d(step, sobel("x"), mode="convolution", border="replicate").tolist()
     [[0, 32, 32, 0]]
     """
-    raw, form = read_image(image, image_format)
+    raw, form = read_image(image, None if image_format is None else Format.of(image_format))
     graph = filter_graph(
         taps,
         frac,
@@ -121,8 +122,8 @@ def filter_graph(
     anchor: tuple[int, int] | None = None,
     rounding: Rounding = Rounding.HALF_UP,
     overflow: Overflow = Overflow.SATURATE,
-    output: Format | int | None = None,
-    image_format: Format = BYTE,
+    output: Format | str | int | None = None,
+    image_format: Format | str = BYTE,
     channels: int = 1,
 ) -> Graph:
     """Return the integer graph that `filter2d` runs, for images of any size.
@@ -134,6 +135,8 @@ def filter_graph(
     >>> model = fxp.FixedModel(fxp.filter_graph(fxp.filters.gaussian(1.0)))    # doctest: +SKIP
     >>> model.save("gaussian.fxp")                                             # doctest: +SKIP
     """
+    image_format = Format.of(image_format)
+    output = Format.of(output) if isinstance(output, str) else output
     taps = as_taps(taps, frac)
     data, sides = _placed(taps.data, mode, anchor)
     weight = Constant("taps", np.tile(data, (channels, 1, 1, 1)), (taps.format,))

@@ -14,6 +14,9 @@ from fxp.support.errors import ArgumentError, ArgumentTypeError
 if TYPE_CHECKING:
     import torch
 
+WEIGHT_BITS: Final = 10
+ACTIVATION_BITS: Final = 14
+
 Method = Literal["minmax", "percentile", "mse"]
 """How fraction bits follow from the values of one tensor."""
 METHODS: Final = get_args(Method)
@@ -118,8 +121,8 @@ class QuantizeOptions:
     Format(width=8, frac=8, signed=False)
     """
 
-    weight_bits: int | Iterable[int] = 10
-    activation_bits: int | Iterable[int] = 14
+    weight_bits: int | Iterable[int] = WEIGHT_BITS
+    activation_bits: int | Iterable[int] = ACTIVATION_BITS
     min_sqnr: float | None = None
     method: SearchMethod = "mse"
     percentile: float = 99.99

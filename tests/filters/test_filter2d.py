@@ -249,3 +249,12 @@ def test_the_graph_is_a_model(tmp_path) -> None:
     assert np.array_equal(loaded.run_raw(image), fxp.filter2d(image, gaussian(1.0)))
     with pytest.raises(fxp.GraphError):
         filter_graph(sobel("x"), channels=0)
+
+
+def test_formats_may_be_given_as_text():
+    image = np.array([[1, 2, 3]], np.uint8)
+    taps = np.array([[2]])
+    wanted = filter2d(image, taps, output=Format(12, 0), image_format=Format(8, 0, signed=False))
+    found = filter2d(image, taps, output="ap_fixed<12,12>", image_format="ap_ufixed<8,8>")
+    assert found.tolist() == wanted.tolist() == [[2, 4, 6]]
+    assert found.dtype == wanted.dtype
