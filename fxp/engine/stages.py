@@ -76,12 +76,12 @@ class Region:
     counted: bool
     slot: int
 
-    def command(self, kernel: Any, block: NDArray[np.int64] | None) -> list[int]:
+    def command(self, kernel: Any, record: NDArray[np.void] | None) -> list[int]:
         """Return a command for this region."""
         first, *others = self.inputs
         fields = [
             kernel.address,
-            0 if block is None else block.ctypes.data,
+            0 if record is None else record.ctypes.data,
             self.rows,
             self.columns,
             self.first_row,
