@@ -15,7 +15,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from fxp.kernels.pair_mac import COUNTED, PLUS_OTHER, RESULTS
@@ -75,9 +74,3 @@ class Finish:
             "count_high": self.count_high,
             "other_shift": self.other_shift,
         }
-
-
-@njit(cache=True, nogil=True, inline="always")
-def finish_one(total: np.int32, shift: np.int32, low: np.int32, high: np.int32) -> np.int16:
-    """Shift, clamp and narrow one sum."""
-    return np.int16(min(max(total >> shift, low), high))

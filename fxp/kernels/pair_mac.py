@@ -216,6 +216,7 @@ class Store:
             added = self._read(self.other, self.other_step, pixel, channel, narrow)
             total = builder.add(total, builder.shl(builder.sext(added, total.type), self.left))
         shift = load(builder, address(builder, self.shift, channel, I32), total.type, 4)
+        # As `fxp.kernels.requantize.finish_one`, over a vector.
         value = builder.ashr(total, shift)
         if self.stored & COUNTED:
             outside = builder.or_(

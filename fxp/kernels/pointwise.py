@@ -4,8 +4,8 @@ Where nothing is strided, a row is one long vector of columns times channels; wh
 pixel - a constant, a slope per channel - is laid out as a *tile* of several pixels, so that the
 inner loop stays long for any number of channels.
 
-Most records (`fxp.kernels.records`) begin with the fields of `Rule`. Sums are int32 and wrap; the planner proves that the
-result fits.
+Most records (`fxp.kernels.records`) begin with the fields of a rule. Sums are int32 and wrap; the
+planner proves that the result fits.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from functools import cache
 from typing import Any, Final
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
 
 from fxp.kernels.commands import (
     BLOCK,
@@ -30,61 +28,12 @@ from fxp.kernels.commands import (
     operand,
     pointer,
 )
-from fxp.kernels.compiler import carray, code_generator
+from fxp.kernels.compiler import carray
 from fxp.kernels.records import CLIP, COMBINE, LOOK_UP, PRELU
+from fxp.kernels.requantize import add, clamp, multiply, overflows, read_rule, round_sum
 
 TILE_ELEMENTS: Final = 512
 """Elements of a tile, at least."""
-
-Rule = tuple[np.int32, np.int32, np.int32, np.int32, np.int32, np.int32]
-
-
-def _int32_operation(name: str) -> Any:
-    @code_generator
-    def operation(typingctx, left, right):  # type: ignore[no-untyped-def]
-        def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-            return getattr(builder, name)(*arguments)
-
-        return types.int32(types.int32, types.int32), codegen
-
-    return operation
-
-
-# Numba's own operators widen to 64 bits, which halves the lanes of a vector and more.
-add = _int32_operation("add")
-multiply = _int32_operation("mul")
-shift_right = _int32_operation("ashr")
-
-
-@njit(cache=True, nogil=True, inline="always")
-def read_rule(block: Any) -> Rule:
-    """Return the fields of a record that begins with `fxp.kernels.records.RULE_FIELDS`."""
-    return (
-        np.int32(block.start),
-        np.int32(block.shift),
-        np.int32(block.low),
-        np.int32(block.high),
-        np.int32(block.count_low),
-        np.int32(block.count_high),
-    )
-
-
-@njit(cache=True, nogil=True, inline="always")
-def round_sum(total: np.int32, rule: Rule) -> np.int32:
-    """Return a sum shifted to the binary point of the result."""
-    return shift_right(add(total, rule[0]), rule[1])
-
-
-@njit(cache=True, nogil=True, inline="always")
-def clamp(value: np.int32, rule: Rule) -> np.int16:
-    """Return the result of a rounded sum."""
-    return np.int16(min(max(value, rule[2]), rule[3]))
-
-
-@njit(cache=True, nogil=True, inline="always")
-def overflows(value: np.int32, rule: Rule) -> np.int32:
-    """Return 1 if a rounded sum overflows, else 0."""
-    return np.int32((value < rule[4]) | (value > rule[5]))
 
 
 def tile_elements(channels: int) -> int:

@@ -5,20 +5,30 @@ reads its fields from the address in its command (`fxp.kernels.commands.BLOCK`).
 int64, whether a count, a bound or the address of an array, so that any command can carry it.
 
 A factory of kernels binds its record to a local name before it defines the kernel: Numba then
-counts the layout among what a compiled kernel depends on, and a cached kernel never reads an
-older layout.
+counts it among what a compiled kernel depends on. Numba itself looks only at the kernel's own file;
+a record therefore also carries a fingerprint of the files whose functions kernels take in. So a
+cached kernel has neither an older layout nor an older rounding.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fxp.kernels import commands, compiler, requantize
+
+_SOURCES: Final = crc32(
+    b"".join(Path(str(module.__file__)).read_bytes() for module in (commands, compiler, requantize))
+)
+
 
 def _record(*names: str) -> np.dtype[np.void]:
-    return np.dtype([(name, np.int64) for name in names], align=True)
+    fields = np.dtype([(name, np.int64) for name in names], align=True)
+    return np.dtype(fields, metadata={"sources": _SOURCES})
 
 
 def filled(record: np.dtype[np.void], **values: int) -> NDArray[np.void]:
@@ -108,7 +118,7 @@ RULE_FIELDS: Final = (
     "count_low",  # rounded values below this overflow
     "count_high",  # rounded values above this overflow
 )
-"""How a sum becomes a result where all channels do it alike; see `fxp.kernels.rounding.Rule`."""
+"""How a sum becomes a result where all channels do it alike; see `fxp.kernels.requantize.Rule`."""
 
 COMBINE: Final = _record(
     *RULE_FIELDS,

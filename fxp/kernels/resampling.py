@@ -31,15 +31,8 @@ from fxp.kernels.commands import (
     pointer,
 )
 from fxp.kernels.compiler import carray
-from fxp.kernels.pointwise import (
-    add,
-    clamp,
-    multiply,
-    overflows,
-    read_rule,
-    round_sum,
-)
 from fxp.kernels.records import POOL, UPSAMPLE
+from fxp.kernels.requantize import add, clamp, multiply, overflows, read_rule, round_sum
 
 
 def pool_scratch(columns: int, channels: int, width: int, step: int) -> int:

@@ -26,9 +26,9 @@ from fxp.kernels.commands import (
     pointer,
 )
 from fxp.kernels.compiler import carray
-from fxp.kernels.finish import finish_one
 from fxp.kernels.pair_mac import FINGERPRINT, SUMS, dense_tile, depthwise_tile
 from fxp.kernels.records import DENSE, DENSE_SUMS, DENSE_WIDE, DEPTHWISE
+from fxp.kernels.requantize import finish_one
 
 
 @cache
