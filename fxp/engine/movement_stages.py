@@ -304,7 +304,17 @@ _MAKERS: Final[tuple[tuple[Any, Callable[[Graph, Chain], CommandStage | None]], 
 
 
 def movement_stage(graph: Graph, chain: Chain, tiles: Tiles) -> CommandStage | None:
-    """Return the fast stage of an op that moves or combines neighbours, if there is one."""
+    """Return the fast stage of an op that moves or combines neighbours, if there is one.
+
+    Parameters
+    ----------
+    graph
+        The graph.
+    chain
+        The nodes to compute.
+    tiles
+        Register tiles of the processor.
+    """
     for ops, make in _MAKERS:
         if isinstance(chain.head.op, ops) and all_int16(graph, chain):
             return make(graph, chain)

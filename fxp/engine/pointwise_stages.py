@@ -332,7 +332,17 @@ def all_int16(graph: Graph, chain: Chain) -> bool:
 
 
 def pointwise_stage(graph: Graph, chain: Chain, tiles: Tiles) -> CommandStage | None:
-    """Return the fast stage of a chain that begins with an element-wise op, if there is one."""
+    """Return the fast stage of a chain that begins with an element-wise op, if there is one.
+
+    Parameters
+    ----------
+    graph
+        The graph.
+    chain
+        The nodes to compute.
+    tiles
+        Register tiles of the processor.
+    """
     for ops, make in _MAKERS:
         if isinstance(chain.head.op, ops) and all_int16(graph, chain):
             return make(graph, chain)

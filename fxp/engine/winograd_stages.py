@@ -209,7 +209,17 @@ class WinogradStage(DenseStage):
 
 
 def winograd_stage(graph: Graph, chain: Chain, tiles: Tiles) -> WinogradStage | None:
-    """Make the Winograd stage of a convolution, if it is exact and worth while."""
+    """Make the Winograd stage of a convolution, if it is exact and worth while.
+
+    Parameters
+    ----------
+    graph
+        The graph.
+    chain
+        The nodes to compute.
+    tiles
+        Register tiles of the processor.
+    """
     shape = geometry(graph, chain)
     if shape is None or not fits_pairs(graph, chain):
         return None

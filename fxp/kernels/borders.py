@@ -30,7 +30,17 @@ BORDER_CODES: Final = {"replicate": 0, "reflect": 1, "symmetric": 2}
 
 @njit(cache=True, nogil=True)
 def source_position(position: int, size: int, border: int) -> int:
-    """Pixel that a position, perhaps beyond the border, repeats."""
+    """Pixel that a position, perhaps beyond the border, repeats.
+
+    Parameters
+    ----------
+    position
+        Row or column, which may be negative or beyond the last.
+    size
+        Rows or columns of the image.
+    border
+        A value of `BORDER_CODES`.
+    """
     if border == 0:
         return min(max(position, 0), size - 1)
     if border == 1:

@@ -54,6 +54,15 @@ def add_pairs(builder: ir.IRBuilder, total: Any, left: Any, right: Any) -> Any:
 
     Where the processor has one instruction for that, it is named: LLVM 20 recognises it, but then
     its machine combiner takes it apart again to shorten a chain that is not the bottleneck.
+
+    Parameters
+    ----------
+    builder
+        Writes the code.
+    total
+        Vector of int32 sums.
+    left, right
+        Vectors of int16 with twice as many elements.
     """
     sums = total.type
     lanes = sums.count

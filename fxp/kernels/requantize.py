@@ -45,7 +45,17 @@ _WRAP_SIGN_MAGNITUDE = OVERFLOW_CODES[Overflow.WRAP_SIGN_MAGNITUDE]
 
 @njit(cache=True, nogil=True)
 def shift_right(value: np.int64, shift: np.int64, rounding: int) -> np.int64:
-    """Divide a 63-bit integer by ``2**shift`` (``shift >= 0``) with the given rounding."""
+    """Divide a 63-bit integer by ``2**shift`` (``shift >= 0``) with the given rounding.
+
+    Parameters
+    ----------
+    value
+        The integer.
+    shift
+        How many bits.
+    rounding
+        A value of `ROUNDING_CODES`.
+    """
     if shift == 0:
         return value
     if shift > 63:
@@ -73,7 +83,19 @@ def shift_right(value: np.int64, shift: np.int64, rounding: int) -> np.int64:
 
 @njit(cache=True, nogil=True)
 def wrap(low_bits: np.int64, width: int, signed: bool, sign_magnitude: bool) -> np.int64:
-    """Keep the low `width` bits of a 64-bit pattern."""
+    """Keep the low `width` bits of a 64-bit pattern.
+
+    Parameters
+    ----------
+    low_bits
+        The pattern.
+    width
+        Bits to keep.
+    signed
+        Whether the result is read as two's complement.
+    sign_magnitude
+        Whether the next bit is the sign, as in AP_WRAP_SM.
+    """
     mask = (np.int64(1) << width) - np.int64(1) if width < 63 else np.int64(2**63 - 1)
     kept = low_bits & mask
     sign = (kept >> (width - 1)) & 1

@@ -36,7 +36,19 @@ from fxp.kernels.requantize import add, clamp, multiply, overflows, read_rule, r
 
 
 def pool_scratch(columns: int, channels: int, width: int, step: int) -> int:
-    """Bytes of scratch memory that `pool_kernel` needs for windows `step` columns apart."""
+    """Bytes of scratch memory that `pool_kernel` needs for windows `step` columns apart.
+
+    Parameters
+    ----------
+    columns
+        Columns of the result.
+    channels
+        Channels.
+    width
+        Columns of a window.
+    step
+        Columns from one window to the next.
+    """
     return 4 * channels * (2 * ((columns - 1) * step + width) + step + columns)
 
 
@@ -45,6 +57,15 @@ def pool_kernel(maximum: bool, channels: int, counted: bool) -> Any:
     """Return the kernel of the maximum, or of the sum, over windows.
 
     Padding repeats the edge for a maximum; for a sum the operand has zeros there.
+
+    Parameters
+    ----------
+    maximum
+        Maximum instead of the sum.
+    channels
+        Channels.
+    counted
+        Whether overflows are counted.
     """
     record = POOL
     kind = np.int16 if maximum else np.int32
@@ -133,7 +154,17 @@ def _first_tap(output: int, radius: int) -> int:
 
 
 def upsample_scratch(columns: int, channels: int, radius: int) -> int:
-    """Bytes of scratch memory that `upsample_kernel` needs."""
+    """Bytes of scratch memory that `upsample_kernel` needs.
+
+    Parameters
+    ----------
+    columns
+        Columns of the result.
+    channels
+        Channels.
+    radius
+        Half the number of taps.
+    """
     return (4 * (columns // 2 + 2 + 2 * radius) + 4 * (columns // 2 + 1)) * channels
 
 
@@ -142,6 +173,17 @@ def upsample_kernel(radius: int, channels: int, border: int, counted: bool) -> A
     """Return the separable upsampling by two with ``2 * radius`` taps, radius 1 or 2.
 
     Beyond the borders pixels are repeated as `source_position` tells by `border`.
+
+    Parameters
+    ----------
+    radius
+        Half the number of taps.
+    channels
+        Channels.
+    border
+        A value of `fxp.kernels.borders.BORDER_CODES`.
+    counted
+        Whether overflows are counted.
     """
     record, taps = UPSAMPLE, 2 * radius
     size = 2 * channels

@@ -36,6 +36,15 @@ def dense_kernel(pixels: int, vectors: int, lanes: int, stored: int) -> Any:
     """Return the dense convolution for one tile shape.
 
     Weights are packed ``(blocks, runs, pairs, vectors * lanes, 2)``.
+
+    Parameters
+    ----------
+    pixels
+        Pixels of a tile.
+    vectors, lanes
+        Vectors of output channels of a tile, and channels in each.
+    stored
+        What is stored; see `fxp.kernels.finish.Finish.stored`.
     """
     width = vectors * lanes
     size = 4 if stored == SUMS else 2
@@ -91,6 +100,15 @@ def depthwise_kernel(pixels: int, width: int, stored: int) -> Any:
 
     Weights are packed ``(blocks, pairs, width in interleaved order, 2)``; block ``b`` stands for
     the channels from ``min(b * width, C - width)`` on: the last overlaps the one before.
+
+    Parameters
+    ----------
+    pixels
+        Pixels of a tile.
+    width
+        Channels of a tile.
+    stored
+        What is stored; see `fxp.kernels.finish.Finish.stored`.
     """
     record, fingerprint = DEPTHWISE, FINGERPRINT
 
@@ -140,6 +158,17 @@ def dense_shuffled_kernel(pixels: int, lanes: int, factor: int, stored: int) -> 
     """Return the dense convolution to ``factor**2`` channels with a pixel shuffle behind it.
 
     As `dense_kernel` with one block, padded to the lanes; the result has one channel.
+
+    Parameters
+    ----------
+    pixels
+        Pixels of a tile, before the shuffle.
+    lanes
+        Channels of the only vector.
+    factor
+        Of the pixel shuffle.
+    stored
+        What is stored; see `fxp.kernels.finish.Finish.stored`.
     """
     record, fingerprint = DENSE, FINGERPRINT
 
@@ -261,6 +290,13 @@ def dense_wide_kernel(pixels: int, vectors: int, lanes: int) -> Any:
 
     As `dense_kernel`, but runs are summed in int32 chunk by chunk, each proved to fit, and the
     chunks in int64.
+
+    Parameters
+    ----------
+    pixels
+        Pixels of a tile.
+    vectors, lanes
+        Vectors of output channels of a tile, and channels in each.
     """
     width = vectors * lanes
     size = pixels * width

@@ -321,7 +321,17 @@ class _MovingStore(Store):
 
 
 def scratch_bytes(cut_y: int, cut_x: int, tiles: int, channels_in: int, channels_out: int) -> int:
-    """Scratch memory that `winograd_kernel` needs."""
+    """Scratch memory that `winograd_kernel` needs.
+
+    Parameters
+    ----------
+    cut_y, cut_x
+        How the kernel's rows and columns are cut.
+    tiles
+        Tiles that are transformed together.
+    channels_in, channels_out
+        Channels.
+    """
     rows, columns = (len(matrices(cut)[0]) for cut in (cut_y, cut_x))
     span = 2 * tiles + sum(parts_of(cut_x)) - 1
     lines = rows * span * channels_in * 2
@@ -351,6 +361,19 @@ def winograd_kernel(
 
     A region has at least two rows and ``2 * pixels`` columns; where these are odd, the last tiles
     overlap the ones before. `split` tells whether there are groups of input channels.
+
+    Parameters
+    ----------
+    cut_y, cut_x
+        How the kernel's rows and columns are cut.
+    pixels, vectors, lanes
+        Register tile of the products, as for `fxp.kernels.tiles.dense_kernel`.
+    input_lanes
+        Channels of a vector in the transform of inputs.
+    stored
+        What is stored; see `fxp.kernels.finish.Finish.stored`.
+    split
+        Whether there are groups of input channels.
     """
     width = vectors * lanes
     count_y, count_x = (len(matrices(cut)[0]) for cut in (cut_y, cut_x))
