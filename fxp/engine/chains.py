@@ -18,6 +18,7 @@ from fxp.formats import Format, Overflow, Rounding, saturation_limits
 from fxp.graph import Graph, Node
 from fxp.graph.ops import Add, Clamp, Multiply, PixelShuffle, Relu, Requantize, Subtract
 from fxp.kernels.finish import Finish
+from fxp.kernels.requantize import half_step
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 MAX_SHIFT = 62
@@ -196,10 +197,7 @@ def _chain(graph: Graph, nodes: tuple[Node, ...]) -> Chain | None:
             return None
     if exact_frac - form.frac < 0 or result_low > result_high:
         return None
-    half = [
-        1 << (int(shift) - 1) if shift and target.rounding is Rounding.HALF_UP else 0
-        for shift in shifts
-    ]
+    half = [half_step(int(shift), target.rounding) for shift in shifts]
     most, least = max(value + extra for value, extra in zip(high, half, strict=True)), min(low)
     if most >= 1 << MAX_SHIFT or least < -(1 << MAX_SHIFT):
         return None
@@ -224,5 +222,4 @@ def _format(node: Node) -> Format:
 
 
 def _rounded(value: int, shift: int, rounding: Rounding) -> int:
-    half = 1 << (shift - 1) if shift > 0 and rounding is Rounding.HALF_UP else 0
-    return (value + half) >> shift if shift >= 0 else value << -shift
+    return (value + half_step(shift, rounding)) >> shift if shift >= 0 else value << -shift

@@ -17,7 +17,8 @@ from fxp.graph import Graph
 from fxp.kernels.finish import Finish
 from fxp.kernels.host import Tiles
 from fxp.kernels.pair_mac import interleaved_order
-from fxp.kernels.tiles import TILE_FIELDS, dense_kernel, dense_wide_kernel, depthwise_kernel
+from fxp.kernels.records import DENSE, DENSE_WIDE, DEPTHWISE, filled
+from fxp.kernels.tiles import dense_kernel, dense_wide_kernel, depthwise_kernel
 
 SMALL_TILES = (4, 1)
 """Pixels of tiles for regions narrower than the usual tile."""
@@ -38,18 +39,18 @@ class Part:
         Pixels of tiles, most first; the last is 1.
     kernel
         ``kernel(pixels, counted)``, compiled on first use.
-    block
+    record
         The kernel's parameters.
     """
 
     sizes: tuple[int, ...]
     kernel: Callable[[int, bool], Any]
-    block: NDArray[np.int64]
+    record: NDArray[np.void]
 
     def command(self, region: Region) -> list[int]:
         """Command for a region."""
         pixels = next(size for size in self.sizes if region.columns >= size)
-        return region.command(self.kernel(pixels, region.counted), self.block)
+        return region.command(self.kernel(pixels, region.counted), self.record)
 
 
 class ConvolutionStage(CommandStage):
@@ -74,8 +75,7 @@ class DenseStage(ConvolutionStage):
         finish = start_with_bias(chain.finish, shape.bias)
         self._keep: list[NDArray] = [finish.start, finish.shift]
         self.parts = []
-        channels = len(shape.weight)
-        per_group = channels // shape.groups
+        per_group = len(shape.weight) // shape.groups
         for group in range(shape.groups):
             first = group * per_group
             taps, packed = input_runs(shape, group)
@@ -89,34 +89,35 @@ class DenseStage(ConvolutionStage):
                 ) -> Any:
                     return dense_kernel(size, vectors, lanes, finish.stored(counted))
 
-                counts = [channels, first + offset, blocks, len(taps), weights.shape[2]]
-                self.parts.append(
-                    self._part(pixels, kernel, finish, shape, counts, weights, taps, again)
+                record = filled(
+                    DENSE,
+                    **self._dense_fields(finish, shape, weights, taps),
+                    first_channel=first + offset,
+                    blocks=blocks,
+                    uncounted=again,
                 )
+                self.parts.append(Part((pixels, *SMALL_TILES), kernel, record))
 
-    def _part(
+    def _dense_fields(
         self,
-        pixels: int,
-        kernel: Callable[[int, bool], Any],
         finish: Finish,
         shape: Geometry,
-        counts: list[int],
         weights: NDArray[np.int16],
         taps: NDArray[np.int64],
-        *extra: int,
-    ) -> Part:
+    ) -> dict[str, int]:
+        """Fields that the records of all dense kernels share; keeps the arrays alive."""
         self._keep += [weights, taps]
-        block = [
-            *finish.fields(),
-            *counts,
-            weights.ctypes.data,
-            taps.ctypes.data,
-            shape.stride[1] * shape.channels_in,
-            shape.stride[0],
-            len(shape.weight),
-            *extra,
-        ]
-        return Part((pixels, *SMALL_TILES), kernel, np.array(block, np.int64))
+        return {
+            **finish.fields(),
+            "result_step": len(shape.weight),
+            "runs": len(taps),
+            "pairs": weights.shape[2],
+            "weights": weights.ctypes.data,
+            "taps": taps.ctypes.data,
+            "input_step": shape.stride[1] * shape.channels_in,
+            "row_step": shape.stride[0],
+            "channels": len(shape.weight),
+        }
 
 
 class WideStage(DenseStage):
@@ -137,8 +138,7 @@ class WideStage(DenseStage):
         finish = start_with_bias(chain.finish, shape.bias)
         self._keep = [finish.start, finish.shift]
         self.parts, self.counting_parts = [], []
-        channels = len(shape.weight)
-        per_group = channels // shape.groups
+        per_group = len(shape.weight) // shape.groups
         length, ends = pieces
         for group in range(shape.groups):
             taps, packed = cut_runs(*input_runs(shape, group), length)
@@ -152,16 +152,19 @@ class WideStage(DenseStage):
                 def kernel(size: int, _: bool, vectors: int = vectors, lanes: int = lanes) -> Any:
                     return dense_wide_kernel(size, vectors, lanes)
 
-                first = group * per_group + offset
-                counts = [channels, first, blocks, len(taps), weights.shape[2]]
-                chunked = chunk_ends.ctypes.data, len(chunk_ends)
-                for counted, parts in enumerate((self.parts, self.counting_parts)):
-                    parts.append(
-                        self._part(
-                            pixels, kernel, finish, shape, counts, weights, taps, again, *chunked,
-                            counted,
-                        )
-                    )  # fmt: skip
+                fields = self._dense_fields(finish, shape, weights, taps)
+                for counts, parts in enumerate((self.parts, self.counting_parts)):
+                    record = filled(
+                        DENSE_WIDE,
+                        **fields,
+                        first_channel=group * per_group + offset,
+                        blocks=blocks,
+                        uncounted=again,
+                        chunk_ends=chunk_ends.ctypes.data,
+                        chunks=len(chunk_ends),
+                        counts=counts,
+                    )
+                    parts.append(Part((pixels, *SMALL_TILES), kernel, record))
 
 
 class DepthwiseStage(ConvolutionStage):
@@ -186,26 +189,20 @@ class DepthwiseStage(ConvolutionStage):
             np.stack([pairs[:, first : first + width][:, order] for first in firsts])
         )
         self._keep = [finish.start, finish.shift, taps, packed]
-        block = np.array(
-            [
-                *finish.fields(),
-                channels,
-                0,
-                blocks,
-                len(taps) // 2,
-                1,
-                packed.ctypes.data,
-                taps.ctypes.data,
-                shape.stride[1] * channels,
-                shape.stride[0],
-                channels,
-                0,
-            ],
-            np.int64,
+        record = filled(
+            DEPTHWISE,
+            **finish.fields(),
+            result_step=channels,
+            blocks=blocks,
+            pairs=len(taps) // 2,
+            weights=packed.ctypes.data,
+            taps=taps.ctypes.data,
+            input_step=shape.stride[1] * channels,
+            row_step=shape.stride[0],
+            channels=channels,
         )
-        assert len(block) == TILE_FIELDS
 
         def kernel(size: int, counted: bool) -> Any:
             return depthwise_kernel(size, width, finish.stored(counted))
 
-        self.parts = [Part((pixels, 2, 1), kernel, block)]
+        self.parts = [Part((pixels, 2, 1), kernel, record)]

@@ -17,7 +17,17 @@ from fxp.kernels.host import Tiles
 
 
 def direct_stage(graph: Graph, chain: Chain, tiles: Tiles) -> CommandStage | None:
-    """Make the stage that runs a convolution directly, if its channels suit some tile."""
+    """Make the stage that runs a convolution directly, if its channels suit some tile.
+
+    Parameters
+    ----------
+    graph
+        The graph.
+    chain
+        The nodes to compute.
+    tiles
+        Register tiles of the processor.
+    """
     shape = geometry(graph, chain)
     if shape is None or not fits_pairs(graph, chain):
         return None

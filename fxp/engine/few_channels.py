@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.engine.chains import Chain
-from fxp.engine.convolution_stages import DenseStage, start_with_bias
+from fxp.engine.convolution_stages import SMALL_TILES, DenseStage, Part, start_with_bias
 from fxp.engine.geometry import Geometry, in_blocks
 from fxp.engine.packing import input_runs, pack_pairs
 from fxp.engine.stages import CommandStage, Region
 from fxp.graph import Graph
 from fxp.kernels.host import Tiles
+from fxp.kernels.records import DENSE, DENSE_SUMS, filled
 from fxp.kernels.tiles import dense_shuffled_kernel, dense_sums_kernel
 
 
@@ -69,8 +70,10 @@ class ShuffledStage(_PaddedStage):
         def kernel(size: int, counted: bool) -> Any:
             return dense_shuffled_kernel(size, lanes, factor, self._finish.stored(counted))
 
-        counts = [1, 0, 1, len(taps), weights.shape[2]]
-        self.parts = [self._part(pixels, kernel, self._finish, shape, counts, weights, taps, 0)]
+        fields = self._dense_fields(self._finish, shape, weights, taps)
+        fields["result_step"] = 1
+        record = filled(DENSE, **fields, first_channel=0, blocks=1, uncounted=0)
+        self.parts = [Part((pixels, *SMALL_TILES), kernel, record)]
 
 
 class SumsStage(_PaddedStage):
@@ -89,16 +92,25 @@ class SumsStage(_PaddedStage):
         def kernel(size: int, _: bool) -> Any:
             return dense_sums_kernel(size, lanes)
 
-        counts = [0, 0, weights.shape[0], len(taps), weights.shape[2]]
+        fields = self._dense_fields(self._finish, shape, weights, taps)
         self.parts, self.counting_parts = (
             [
-                self._part(
-                    pixels, kernel, self._finish, shape, counts, weights, taps, 0, shape.factor,
-                    counted,
+                Part(
+                    (pixels, *SMALL_TILES),
+                    kernel,
+                    filled(
+                        DENSE_SUMS,
+                        **fields,
+                        first_channel=0,
+                        blocks=weights.shape[0],
+                        uncounted=0,
+                        factor=shape.factor,
+                        counts=counts,
+                    ),
                 )
             ]
-            for counted in (0, 1)
-        )  # fmt: skip
+            for counts in (0, 1)
+        )
 
     def scratch_bytes(self, rows: int, columns: int) -> int:
         """Memory for a row of sums."""

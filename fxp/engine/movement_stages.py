@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fxp.engine.chains import Chain
 from fxp.engine.pointwise_stages import (
@@ -40,11 +41,13 @@ from fxp.graph.ops import (
     Requantize,
     Slice,
 )
+from fxp.graph.ops.base import Op
 from fxp.graph.ops.pooling import reciprocal
 from fxp.kernels.borders import BORDER_CODES, pad_kernel
 from fxp.kernels.commands import copy_rows
 from fxp.kernels.host import Tiles
 from fxp.kernels.moves import copy_kernel, nearest_kernel, shuffle_kernel, unshuffle_kernel
+from fxp.kernels.records import COPY, PAD, POOL, UPSAMPLE, filled
 from fxp.kernels.resampling import pool_kernel, pool_scratch, upsample_kernel, upsample_scratch
 
 
@@ -118,7 +121,7 @@ class _PartsStage(_MoveStage):
         super().__init__(graph, chain, finish)
         self._row_step = row_step
         self._parts = [
-            (part, np.array([self._pixel, pixel * column_step], np.int64))
+            (part, filled(COPY, result_step=self._pixel, input_step=pixel * column_step))
             for part in parts
             for pixel in [ITEM * self.operands[part.position].channels]
         ]
@@ -126,7 +129,7 @@ class _PartsStage(_MoveStage):
     def moves(self, region: Region) -> list[list[int]]:
         """Copy every part."""
         commands = []
-        for part, block in self._parts:
+        for part, record in self._parts:
             place = region.inputs[part.position]
             source = Place(
                 place.base, place.offset + ITEM * part.source, place.pitch * self._row_step
@@ -134,12 +137,12 @@ class _PartsStage(_MoveStage):
             result = replace(region.result, offset=region.result.offset + ITEM * part.target)
             copied = replace(region, result=result, inputs=(source,))
             size = ITEM * part.count
-            if size == block[0] == block[1]:
+            if size == record["result_step"][0] == record["input_step"][0]:
                 # Whole rows.
                 copied = replace(copied, columns=size * region.columns)
                 commands.append(copied.command(copy_rows, None))
             else:
-                commands.append(copied.command(copy_kernel(part.count), block))
+                commands.append(copied.command(copy_kernel(part.count), record))
         return commands
 
 
@@ -209,20 +212,38 @@ def _move(graph: Graph, chain: Chain) -> CommandStage | None:
     if isinstance(op, Pad) and op.mode == "zero":
         # The executor has put the zeros around the operand.
         return _PartsStage(graph, chain, finish, [_Part(0, 0, 0, source.channels)])
-    make: Callable[[], Any]
-    block: list[int] = []
-    if isinstance(op, Pad):
-        make = partial(pad_kernel, BORDER_CODES[op.mode])
-        block = [op.sides[0], op.sides[2], ITEM * source.channels]
-    elif isinstance(op, Nearest):
-        make = partial(nearest_kernel, op.factor, source.channels)
-    elif isinstance(op, PixelShuffle):
-        make = partial(shuffle_kernel, op.factor, source.channels // op.factor**2)
-    else:
-        assert isinstance(op, PixelUnshuffle)
-        make = partial(unshuffle_kernel, op.factor, source.channels)
-    call = Call(chain.head.op.name, never_counted(make), block)
-    return _RearrangeStage(graph, chain, finish, call)
+    make, record = _REARRANGEMENTS[type(op)](op, source.channels)
+    return _RearrangeStage(graph, chain, finish, Call(op.name, never_counted(make), record))
+
+
+_Rearrangement = tuple[Callable[[], Any], NDArray[np.void] | None]
+"""Returns the kernel, and the kernel's record or None."""
+
+
+def _pad(op: Pad, channels: int) -> _Rearrangement:
+    record = filled(PAD, rows=op.sides[0], columns=op.sides[2], pixel=ITEM * channels)
+    return partial(pad_kernel, BORDER_CODES[op.mode]), record
+
+
+def _nearest(op: Nearest, channels: int) -> _Rearrangement:
+    return partial(nearest_kernel, op.factor, channels), None
+
+
+def _shuffle(op: PixelShuffle, channels: int) -> _Rearrangement:
+    return partial(shuffle_kernel, op.factor, channels // op.factor**2), None
+
+
+def _unshuffle(op: PixelUnshuffle, channels: int) -> _Rearrangement:
+    return partial(unshuffle_kernel, op.factor, channels), None
+
+
+_REARRANGEMENTS: Final[Mapping[type[Op], Callable[[Any, int], _Rearrangement]]] = {
+    Pad: _pad,
+    Nearest: _nearest,
+    PixelShuffle: _shuffle,
+    PixelUnshuffle: _unshuffle,
+}
+"""The kernel of every op that only moves values, by the op and the channels of its input."""
 
 
 def _pool(graph: Graph, chain: Chain) -> CommandStage | None:
@@ -241,7 +262,18 @@ def _pool(graph: Graph, chain: Chain) -> CommandStage | None:
     top, _, left, _ = op.padding
     channels, step = source.channels, op.stride[1]
     make = partial(pool_kernel, isinstance(op, MaxPool), channels)
-    call = Call("pool", make, [*rule, factor, height, width, *op.stride, top, left])
+    record = filled(
+        POOL,
+        **rule,
+        factor=factor,
+        window_rows=height,
+        window_columns=width,
+        row_stride=op.stride[0],
+        column_stride=step,
+        padding_rows=top,
+        padding_columns=left,
+    )
+    call = Call("pool", make, record)
     return CallStage(
         graph, chain, call, lambda rows, columns: pool_scratch(columns, channels, width, step)
     )
@@ -255,7 +287,8 @@ def _upsample(graph: Graph, chain: Chain) -> CommandStage | None:
     _, taps = op.taps()
     channels, radius = source.channels, len(taps) // 2
     make = partial(upsample_kernel, radius, channels, BORDER_CODES[op.border_mode()])
-    call = Call("upsample", make, [*rule, *taps, *[0] * (4 - len(taps))])
+    named = {f"tap_{index}": int(tap) for index, tap in enumerate([*taps, 0, 0][:4])}
+    call = Call("upsample", make, filled(UPSAMPLE, **rule, **named))
     return CallStage(
         graph, chain, call, lambda rows, columns: upsample_scratch(columns, channels, radius)
     )
@@ -271,7 +304,17 @@ _MAKERS: Final[tuple[tuple[Any, Callable[[Graph, Chain], CommandStage | None]], 
 
 
 def movement_stage(graph: Graph, chain: Chain, tiles: Tiles) -> CommandStage | None:
-    """Return the fast stage of an op that moves or combines neighbours, if there is one."""
+    """Return the fast stage of an op that moves or combines neighbours, if there is one.
+
+    Parameters
+    ----------
+    graph
+        The graph.
+    chain
+        The nodes to compute.
+    tiles
+        Register tiles of the processor.
+    """
     for ops, make in _MAKERS:
         if isinstance(chain.head.op, ops) and all_int16(graph, chain):
             return make(graph, chain)

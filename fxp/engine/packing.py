@@ -42,7 +42,17 @@ def input_runs(shape: Geometry, group: int) -> tuple[NDArray[np.int64], NDArray[
 def cut_runs(
     taps: NDArray[np.int64], weights: NDArray[np.int16], length: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
-    """Cut runs into pieces of so many inputs, which divides their length made even."""
+    """Cut runs into pieces of so many inputs, which divides their length made even.
+
+    Parameters
+    ----------
+    taps
+        ``(row, element in the row)`` of every run, ``(runs, 2)``.
+    weights
+        ``(runs, inputs, C)``.
+    length
+        Inputs of a piece, an even number.
+    """
     runs, inputs, channels = weights.shape
     even = np.zeros((runs, inputs + inputs % 2, channels), np.int16)
     even[:, :inputs] = weights

@@ -184,7 +184,15 @@ class Plan:
 
 
 def stage_macs(stage: Stage, height: int, width: int) -> int:
-    """Multiply-accumulates of a stage, as the graph defines them."""
+    """Multiply-accumulates of a stage, as the graph defines them.
+
+    Parameters
+    ----------
+    stage
+        The stage.
+    height, width
+        Size of its result.
+    """
     op = stage.chain.head.op
     weights = [
         operand.constant.size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -34,16 +34,24 @@ from fxp.kernels.pointwise import (
     prelu_kernel,
     tile_elements,
 )
+from fxp.kernels.records import CLIP, COMBINE, LOOK_UP, PRELU, filled
 
 INT16_MIN, INT16_MAX = -(2**15), 2**15 - 1
 ITEM: Final = 2
 """Bytes of a value."""
-IDENTITY: Final = (0, 0, INT16_MIN, INT16_MAX, INT32_MIN, INT32_MAX)
-"""Rule of `fxp.kernels.pointwise` that changes nothing."""
+IDENTITY: Final = {
+    "start": 0,
+    "shift": 0,
+    "low": INT16_MIN,
+    "high": INT16_MAX,
+    "count_low": INT32_MIN,
+    "count_high": INT32_MAX,
+}
+"""Rule (`fxp.kernels.records.RULE_FIELDS`) that changes nothing."""
 
 
 class Call:
-    """A kernel, counting overflows or not, and its block.
+    """A kernel, counting overflows or not, and its record.
 
     Parameters
     ----------
@@ -51,25 +59,25 @@ class Call:
         Name of the kernel, for people.
     make
         Returns the kernel that counts overflows or not.
-    block
-        The kernel's parameters.
+    record
+        The kernel's parameters; None for a kernel that has none.
     keep
-        Arrays whose addresses are in the block.
+        Arrays whose addresses are in the record.
     """
 
     def __init__(
         self,
         name: str,
         make: Callable[[bool], Any],
-        block: Sequence[int],
+        record: NDArray[np.void] | None,
         keep: Sequence[NDArray] = (),
     ) -> None:
         self.name, self._make, self._keep = name, make, tuple(keep)
-        self._block = np.array(block, np.int64)
+        self._record = record
 
     def command(self, region: Region) -> list[int]:
         """Return the command for a region."""
-        return region.command(self._make(region.counted), self._block)
+        return region.command(self._make(region.counted), self._record)
 
 
 def never_counted(make: Callable[[], Any]) -> Callable[[bool], Any]:
@@ -130,23 +138,23 @@ def changes_nothing(chain: Chain) -> bool:
     )
 
 
-def chain_rule(chain: Chain) -> list[int] | None:
+def chain_rule(chain: Chain) -> dict[str, int] | None:
     """Rule of a chain for all channels, if int32 sums suffice and there is one."""
     if changes_nothing(chain):
-        return list(IDENTITY)
+        return dict(IDENTITY)
     finish = chain.finish
     if finish is None or finish.wide:
         return None
     # Only convolutions have sums whose binary points differ from channel to channel.
     assert len({*finish.shift.tolist()}) == 1
-    return [
-        int(finish.start[0]),
-        int(finish.shift[0]),
-        finish.low,
-        finish.high,
-        finish.count_low,
-        finish.count_high,
-    ]
+    return {
+        "start": int(finish.start[0]),
+        "shift": int(finish.shift[0]),
+        "low": finish.low,
+        "high": finish.high,
+        "count_low": finish.count_low,
+        "count_high": finish.count_high,
+    }
 
 
 def wrapped(value: int) -> int:
@@ -154,23 +162,57 @@ def wrapped(value: int) -> int:
     return (value + 2**31) % 2**32 - 2**31
 
 
-def clip_call(rule: Sequence[int], channels: int, limits: tuple[int, int] | None = None) -> Call:
-    """Return a call that clips a value to raw integers, and applies a rule."""
-    return Call("clip", clip_kernel, [*rule, *(limits or (INT16_MIN, INT16_MAX)), channels])
+def clip_call(
+    rule: Mapping[str, int],
+    channels: int,
+    limits: tuple[int, int] = (INT16_MIN, INT16_MAX),
+) -> Call:
+    """Return a call that clips a value to raw integers, and applies a rule.
+
+    Parameters
+    ----------
+    rule
+        How clipped values become results, as `chain_rule` returns it.
+    channels
+        Channels of the value.
+    limits
+        Smallest and largest raw integer.
+    """
+    smallest, largest = limits
+    record = filled(CLIP, **rule, smallest=smallest, largest=largest, channels=channels)
+    return Call("clip", clip_kernel, record)
 
 
-def scale_call(rule: Sequence[int], factors: Sequence[int]) -> Call:
+def scale_call(rule: Mapping[str, int], factors: Sequence[int]) -> Call:
     """Return a call that multiplies every channel by an int16, and applies a rule."""
     tile = tile_elements(len(factors))
     repeated = np.resize(np.array(factors, np.int16), tile)
-    block = [*rule, 1, 1, len(factors), tile, repeated.ctypes.data, 0]
-    return Call("combine, constant", partial(combine_kernel, True), block, [repeated])
+    record = filled(
+        COMBINE,
+        **rule,
+        left_factor=1,
+        right_factor=1,
+        channels=len(factors),
+        tile=tile,
+        repeated=repeated.ctypes.data,
+        pixel_channels=0,
+    )
+    return Call("combine, constant", partial(combine_kernel, True), record, [repeated])
 
 
 def table_call(chain: Chain, op: Op, operands: Sequence[Operand]) -> Call | None:
     """Return a call that reads the finished results of a function of one value from a table.
 
     None if the channels have functions of their own. All modes of rounding and overflow will do.
+
+    Parameters
+    ----------
+    chain
+        The node whose format the results have.
+    op
+        The function.
+    operands
+        The value, and the function's constants.
     """
     node, (source, *constants) = chain.head, operands
     assert node.accumulator is not None
@@ -184,17 +226,18 @@ def table_call(chain: Chain, op: Op, operands: Sequence[Operand]) -> Call | None
     target = node.quantization
     step = (exact, node.accumulator.frac, target.format, target.rounding, target.overflow)
     table, outside = requantize(*step).astype(np.int16), overflow_mask(*step)
-    block = [
-        source.format.min_raw,
-        table.size,
-        table.ctypes.data,
-        outside.ctypes.data,
-        source.channels,
-    ]
+    record = filled(
+        LOOK_UP,
+        smallest=source.format.min_raw,
+        entries=table.size,
+        table=table.ctypes.data,
+        outside=outside.ctypes.data,
+        channels=source.channels,
+    )
     return Call(
         "table",
         look_up_kernel if outside.any() else never_counted(partial(look_up_kernel, False)),
-        block,
+        record,
         [table, outside],
     )
 
@@ -213,30 +256,38 @@ def _combine(graph: Graph, chain: Chain) -> CommandStage | None:
         wrapped(sign << (common - operand.format.frac))
         for sign, operand in zip((1, op.right_sign), operands, strict=True)
     ]
-    block = [*rule, factors[image], factors[1 - image], first.channels]
     make = partial(combine_kernel, op.multiplies)
+    fill = partial(
+        filled,
+        COMBINE,
+        **rule,
+        left_factor=factors[image],
+        right_factor=factors[1 - image],
+        channels=first.channels,
+    )
     if second.constant is None and second.shape == shape:
-        call = Call("combine", make, [*block, 0, 0, 0])
+        call = Call("combine", make, fill(tile=0, repeated=0, pixel_channels=0))
         return CallStage(graph, chain, call, swaps=bool(image))
     if any(size != 1 for size in second.shape[1:]):
         return None
     tile = tile_elements(first.channels)
     if second.constant is None:
-        call = Call("combine, pixel", make, [*block, tile, 0, second.channels])
+        record = fill(tile=tile, repeated=0, pixel_channels=second.channels)
+        call = Call("combine, pixel", make, record)
         return CallStage(graph, chain, call, lambda rows, columns: ITEM * tile, swaps=bool(image))
     low, high = second.limits
     if low < INT16_MIN or high > INT16_MAX:
         return None
     repeated = np.resize(second.constant.astype(np.int16).reshape(-1), tile)
-    block += [tile, repeated.ctypes.data, 0]
-    return CallStage(graph, chain, Call("combine, constant", make, block, [repeated]))
+    record = fill(tile=tile, repeated=repeated.ctypes.data, pixel_channels=0)
+    return CallStage(graph, chain, Call("combine, constant", make, record, [repeated]))
 
 
 def _clip(graph: Graph, chain: Chain) -> CommandStage | None:
     source, op, rule = graph.operands[chain.head.name][0], chain.head.op, chain_rule(chain)
     if rule is None:
         return _look_up(graph, chain)
-    limits = op.limits(source) if isinstance(op, Relu | Clamp) else None
+    limits = op.limits(source) if isinstance(op, Relu | Clamp) else (INT16_MIN, INT16_MAX)
     return CallStage(graph, chain, clip_call(rule, source.channels, limits))
 
 
@@ -249,8 +300,15 @@ def _prelu(graph: Graph, chain: Chain) -> CommandStage | None:
     # Wraps, as the products do.
     slopes = np.resize(slope.constant.astype(np.int32), tile)
     one = wrapped(1 << slope.format.frac)
-    block = [*rule, one, source.channels, tile, slopes.ctypes.data]
-    return CallStage(graph, chain, Call("prelu", prelu_kernel, block, [slopes]))
+    record = filled(
+        PRELU,
+        **rule,
+        one=one,
+        channels=source.channels,
+        tile=tile,
+        slopes=slopes.ctypes.data,
+    )
+    return CallStage(graph, chain, Call("prelu", prelu_kernel, record, [slopes]))
 
 
 def _look_up(graph: Graph, chain: Chain) -> CommandStage | None:
@@ -274,7 +332,17 @@ def all_int16(graph: Graph, chain: Chain) -> bool:
 
 
 def pointwise_stage(graph: Graph, chain: Chain, tiles: Tiles) -> CommandStage | None:
-    """Return the fast stage of a chain that begins with an element-wise op, if there is one."""
+    """Return the fast stage of a chain that begins with an element-wise op, if there is one.
+
+    Parameters
+    ----------
+    graph
+        The graph.
+    chain
+        The nodes to compute.
+    tiles
+        Register tiles of the processor.
+    """
     for ops, make in _MAKERS:
         if isinstance(chain.head.op, ops) and all_int16(graph, chain):
             return make(graph, chain)

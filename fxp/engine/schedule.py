@@ -238,6 +238,15 @@ def schedules(
 
     Strips away from the borders differ only in where their columns begin: one is written down, and
     moved for the others.
+
+    Parameters
+    ----------
+    segment
+        The stages, and where their values live.
+    row_spans, column_spans
+        The grid: first and last row, and first and last column, of its pieces.
+    band
+        Rows of the result per step.
     """
     found = []
     for rows in row_spans:

@@ -76,12 +76,12 @@ class Region:
     counted: bool
     slot: int
 
-    def command(self, kernel: Any, block: NDArray[np.int64] | None) -> list[int]:
+    def command(self, kernel: Any, record: NDArray[np.void] | None) -> list[int]:
         """Return a command for this region."""
         first, *others = self.inputs
         fields = [
             kernel.address,
-            0 if block is None else block.ctypes.data,
+            0 if record is None else record.ctypes.data,
             self.rows,
             self.columns,
             self.first_row,
@@ -124,7 +124,19 @@ class Stage:
         ]
 
     def reach(self, axis: int, position: int, first: int, last: int, size: int) -> tuple[int, int]:
-        """Rows or columns of an input that a range of the result reads, as `Op.reach`."""
+        """Rows or columns of an input that a range of the result reads, as `Op.reach`.
+
+        Parameters
+        ----------
+        axis
+            0 for rows, 1 for columns.
+        position
+            Which of `inputs`.
+        first, last
+            The range of the result; `last` is not part of it.
+        size
+            Rows or columns of the input.
+        """
         factor = self.chain.factor
         if position >= len(self._positions):
             return first, last
@@ -196,7 +208,15 @@ class BandStage(Stage):
         )
 
     def windows(self, values: Sequence[NDArray], height: int, width: int) -> list[Window]:
-        """Windows of all non-bound inputs for the whole result, with the zeros around them."""
+        """Windows of all non-bound inputs for the whole result, with the zeros around them.
+
+        Parameters
+        ----------
+        values
+            The inputs, ``(H, W, C)``.
+        height, width
+            Size of the result.
+        """
         given = iter(values)
         windows = []
         for position in range(len(self.node.inputs)):
@@ -216,12 +236,30 @@ class BandStage(Stage):
         return windows
 
     def band_rows(self, height: int, width: int, channels: int, threads: int) -> int:
-        """Rows of a band."""
+        """Rows of a band.
+
+        Parameters
+        ----------
+        height, width, channels
+            Size of the result.
+        threads
+            How many threads share the rows.
+        """
         row_bytes = width * channels * self.accumulator_dtype.itemsize
         return max(1, min(self.band_bytes // row_bytes, -(-height // threads)))
 
     def run(self, windows: Sequence[Window], result: NDArray, first_row: int, rows: int) -> int:
-        """Compute a band of rows; returns how many elements overflowed."""
+        """Compute a band of rows; returns how many elements overflowed.
+
+        Parameters
+        ----------
+        windows
+            The inputs, as `windows` returns them.
+        result
+            The whole result, ``(H, W, C)``; the band is written.
+        first_row, rows
+            The band.
+        """
         band = np.empty((rows, *result.shape[1:]), self.accumulator_dtype)
         self.run_kernel(band, first_row, 0, windows)
         return requantize_band(band, result, first_row, *self.requantization)

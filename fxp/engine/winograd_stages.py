@@ -15,6 +15,7 @@ from fxp.engine.geometry import Geometry, fits_pairs, geometry
 from fxp.engine.stages import Region
 from fxp.graph import Graph
 from fxp.kernels.host import Tiles
+from fxp.kernels.records import WINOGRAD, filled
 from fxp.kernels.winograd import (
     CUTS,
     enlargement_bits,
@@ -156,11 +157,8 @@ class WinogradStage(DenseStage):
             transformed.weights.reshape(groups, rows, columns, group_in // 2, 2, -1, width)
             .transpose(0, 1, 2, 5, 3, 6, 4)
         )  # fmt: skip
-        arrays = [
-            packed,
-            np.ascontiguousarray(transformed.starts),
-            np.ascontiguousarray(transformed.offsets),
-        ]
+        starts = np.ascontiguousarray(transformed.starts)
+        offsets = np.ascontiguousarray(transformed.offsets)
         zeros = np.zeros(max(rows, columns), np.int64)
         self._tiles = next(
             count
@@ -171,19 +169,18 @@ class WinogradStage(DenseStage):
         self._lanes = next(
             size for size in (32, 16, 8) if group_in % size == 0 and size <= 2 * self._tile[1]
         )
-        self._keep += [finish.start, *arrays, zeros]
-        self._block = np.array(
-            [
-                *finish.fields(),
-                shape.channels_in,
-                channels,
-                groups,
-                *[array.ctypes.data for array in arrays],
-                self._tiles,
-                zeros.ctypes.data,
-                0,
-            ],
-            np.int64,
+        self._keep += [finish.start, packed, starts, offsets, zeros]
+        self._record = filled(
+            WINOGRAD,
+            **finish.fields(),
+            channels_in=shape.channels_in,
+            channels_out=channels,
+            groups=groups,
+            weights=packed.ctypes.data,
+            starts=starts.ctypes.data,
+            offsets=offsets.ctypes.data,
+            tiles=self._tiles,
+            zeros=zeros.ctypes.data,
         )
 
     def commands(self, region: Region) -> list[list[int]]:
@@ -201,7 +198,7 @@ class WinogradStage(DenseStage):
             self._stored,
             len(self._transformed.weights) > 1,
         )
-        return [region.command(kernel, self._block)]
+        return [region.command(kernel, self._record)]
 
     def scratch_bytes(self, rows: int, columns: int) -> int:
         """Memory for transformed inputs, products and totals."""
@@ -212,7 +209,17 @@ class WinogradStage(DenseStage):
 
 
 def winograd_stage(graph: Graph, chain: Chain, tiles: Tiles) -> WinogradStage | None:
-    """Make the Winograd stage of a convolution, if it is exact and worth while."""
+    """Make the Winograd stage of a convolution, if it is exact and worth while.
+
+    Parameters
+    ----------
+    graph
+        The graph.
+    chain
+        The nodes to compute.
+    tiles
+        Register tiles of the processor.
+    """
     shape = geometry(graph, chain)
     if shape is None or not fits_pairs(graph, chain):
         return None

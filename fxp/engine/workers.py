@@ -24,6 +24,15 @@ class Workers:
     def share(self, work: Callable[[int, int], None], count: int, threads: int) -> None:
         """Call ``work(thread, number)`` for every number below `count`, on several threads.
 
+        Parameters
+        ----------
+        work
+            Called as ``work(thread, number)``; `thread` is below `threads`.
+        count
+            How many numbers there are, from 0 on.
+        threads
+            Threads to use at most.
+
         Raises
         ------
         BaseException

@@ -166,6 +166,8 @@ class Emitter:
         return self.slice(name, axis, tap * dilation, -behind if behind else None, stride)
 
     def _round(self, name: str, shift: np.ndarray, rounding: Rounding) -> str:
+        # Rounding of the other executors: fxp/formats/conversion.py (oracle),
+        # fxp/kernels/requantize.py (engine), fxp/executors/torch_forward.py (PyTorch).
         step = np.int64(1) << shift
         half = step >> 1  # zero where nothing is shifted out: then every mode is the identity
         if rounding is Rounding.FLOOR:

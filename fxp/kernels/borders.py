@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Final
 
-import numpy as np
 from numba import njit
 
 from fxp.kernels.commands import (
@@ -24,15 +23,24 @@ from fxp.kernels.commands import (
     pointer,
 )
 from fxp.kernels.compiler import carray
+from fxp.kernels.records import PAD
 
 BORDER_CODES: Final = {"replicate": 0, "reflect": 1, "symmetric": 2}
-PAD_FIELDS: Final = 3
-"""Block of `pad_kernel`: 0 rows above, 1 columns to the left, 2 bytes of a pixel."""
 
 
 @njit(cache=True, nogil=True)
 def source_position(position: int, size: int, border: int) -> int:
-    """Pixel that a position, perhaps beyond the border, repeats."""
+    """Pixel that a position, perhaps beyond the border, repeats.
+
+    Parameters
+    ----------
+    position
+        Row or column, which may be negative or beyond the last.
+    size
+        Rows or columns of the image.
+    border
+        A value of `BORDER_CODES`.
+    """
     if border == 0:
         return min(max(position, 0), size - 1)
     if border == 1:
@@ -53,16 +61,17 @@ def _least(first: int, count: int, size: int, border: int) -> int:
 @cache
 def pad_kernel(border: int) -> Any:
     """Return the kernel that pads an image."""
+    record = PAD
 
     @kernel
     def pad(command_at: Any, bases_at: Any) -> int:
         command = carray(command_at, FIELDS)
         bases = carray(bases_at, 1 << 16)
-        block = carray(pointer(command[BLOCK]), PAD_FIELDS, np.int64)
+        block = carray(pointer(command[BLOCK]), 1, record)[0]
         target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
-        height, width, size = command[SIZE], command[SIZE + 1], block[2]
+        height, width, size = command[SIZE], command[SIZE + 1], block.pixel
         rows, columns = command[ROWS], command[COLUMNS]
-        top, left = command[FIRST_ROW] - block[0], command[FIRST_COLUMN] - block[1]
+        top, left = command[FIRST_ROW] - block.rows, command[FIRST_COLUMN] - block.columns
         # The operand's first element is the smallest row and column that are read.
         first_row = _least(top, rows, height, border)
         first_column = _least(left, columns, width, border)

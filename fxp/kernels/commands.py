@@ -79,7 +79,15 @@ def _call(typingctx, address, command, bases):  # type: ignore[no-untyped-def]
 
 @code_generator
 def move_bytes(typingctx, target, source, count):  # type: ignore[no-untyped-def]
-    """Copy bytes from one address to another; the ranges may overlap."""
+    """Copy bytes from one address to another; the ranges may overlap.
+
+    Parameters
+    ----------
+    target, source
+        Addresses.
+    count
+        Number of bytes.
+    """
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         byte = ir.IntType(8).as_pointer()
@@ -124,7 +132,17 @@ def run_commands(
 
 @njit(cache=True, nogil=True, inline="always")
 def operand(command: NDArray[np.int64], bases: NDArray[np.int64], field: int) -> int:
-    """Address of an operand."""
+    """Address of an operand.
+
+    Parameters
+    ----------
+    command
+        A command.
+    bases
+        Addresses of what the bases stand for.
+    field
+        First field of the operand: `RESULT`, `INPUT`, `OTHER` or `SCRATCH`.
+    """
     return bases[command[field]] + command[field + 1]
 
 

@@ -32,25 +32,71 @@ def literals(form: Any) -> list[int] | None:
 
 
 def address(builder: ir.IRBuilder, base: Any, offset: Any, pointee: ir.Type) -> Any:
-    """Pointer `offset` elements of `pointee` behind the address `base`."""
+    """Pointer `offset` elements of `pointee` behind the address `base`.
+
+    Parameters
+    ----------
+    builder
+        Writes the code.
+    base
+        An int64 value.
+    offset
+        Elements, an integer value.
+    pointee
+        Type of an element.
+    """
     return builder.gep(builder.inttoptr(base, pointee.as_pointer()), [offset])
 
 
 def load(builder: ir.IRBuilder, pointer: Any, kind: ir.Type, align: int) -> Any:
-    """Load a scalar or vector from a pointer to its elements."""
+    """Load a scalar or vector from a pointer to its elements.
+
+    Parameters
+    ----------
+    builder
+        Writes the code.
+    pointer
+        Pointer to the first element.
+    kind
+        Type to load.
+    align
+        Bytes that the address is a multiple of.
+    """
     value: Any = builder.load(builder.bitcast(pointer, kind.as_pointer()))
     value.align = align
     return value
 
 
 def store(builder: ir.IRBuilder, value: Any, pointer: Any, align: int) -> None:
-    """Store a scalar or vector at a pointer to its elements."""
+    """Store a scalar or vector at a pointer to its elements.
+
+    Parameters
+    ----------
+    builder
+        Writes the code.
+    value
+        Scalar or vector.
+    pointer
+        Pointer to the first element.
+    align
+        Bytes that the address is a multiple of.
+    """
     instruction: Any = builder.store(value, builder.bitcast(pointer, value.type.as_pointer()))
     instruction.align = align
 
 
 def splat(builder: ir.IRBuilder, scalar: Any, lanes: int) -> Any:
-    """Vector of one scalar."""
+    """Vector of one scalar.
+
+    Parameters
+    ----------
+    builder
+        Writes the code.
+    scalar
+        The value.
+    lanes
+        Elements of the vector.
+    """
     vector = ir.VectorType(scalar.type, lanes)
     undefined = ir.Constant(vector, ir.Undefined)
     single = builder.insert_element(undefined, scalar, I32(0))
@@ -64,7 +110,19 @@ def loop(
     carried: list[Any],
     body: Callable[[Any, list[Any]], list[Any]],
 ) -> list[Any]:
-    """``for index in range(count)`` with values carried in registers; count must be at least 1."""
+    """``for index in range(count)`` with values carried in registers; count must be at least 1.
+
+    Parameters
+    ----------
+    builder
+        Writes the code.
+    count
+        Number of turns.
+    carried
+        Values before the first turn.
+    body
+        Called once with the index and the carried values; returns the next ones.
+    """
     before = builder.block
     head = builder.append_basic_block("loop")
     builder.branch(head)

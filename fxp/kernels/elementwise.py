@@ -28,6 +28,19 @@ def combine(
     """Product of two images, or sum of their multiples, broadcast over axes of size 1.
 
     The right image has as many channels as the left one, or a single one.
+
+    Parameters
+    ----------
+    band
+        Results of a band of rows, ``(rows, W, C)``; written.
+    left, right
+        The operands, ``(H, W, C)``.
+    left_start, right_start
+        Where the band begins in each.
+    left_factor, right_factor
+        Factors of a sum.
+    multiplies
+        Whether the result is the product.
     """
     rows, columns, channels = band.shape
     left_row, left_column, left_row_step, left_column_step = left_start
@@ -71,7 +84,19 @@ def combine(
 
 @njit(cache=True, nogil=True)
 def clamp(band: NDArray, image: NDArray, start: Start, low: np.integer, high: np.integer) -> None:
-    """Clip to ``[low, high]``."""
+    """Clip to ``[low, high]``.
+
+    Parameters
+    ----------
+    band
+        Results of a band of rows, ``(rows, W, C)``; written.
+    image
+        The operand, ``(H, W, C)``.
+    start
+        Where in the image the band begins, and its steps.
+    low, high
+        Bounds, raw integers.
+    """
     row, column = start[:2]
     for y in range(band.shape[0]):
         out = band[y].reshape(-1)
@@ -82,7 +107,21 @@ def clamp(band: NDArray, image: NDArray, start: Start, low: np.integer, high: np
 
 @njit(cache=True, nogil=True)
 def prelu(band: NDArray, image: NDArray, start: Start, slope: NDArray, one: np.integer) -> None:
-    """Multiply by `one` where positive, by the channel's slope where negative."""
+    """Multiply by `one` where positive, by the channel's slope where negative.
+
+    Parameters
+    ----------
+    band
+        Results of a band of rows, ``(rows, W, C)``; written.
+    image
+        The operand, ``(H, W, C)``.
+    start
+        Where in the image the band begins, and its steps.
+    slope
+        Slope of every channel, a raw integer.
+    one
+        What 1.0 is in the slopes' format.
+    """
     row, column = start[:2]
     for y in range(band.shape[0]):
         for x in range(band.shape[1]):
@@ -96,7 +135,21 @@ def prelu(band: NDArray, image: NDArray, start: Start, slope: NDArray, one: np.i
 def soft_threshold(
     band: NDArray, image: NDArray, start: Start, thresholds: NDArray[np.int64], factor: np.int64
 ) -> None:
-    """``max(v - t, 0) - max(-v - t, 0)`` of the multiple ``v`` of each value, in int64."""
+    """``max(v - t, 0) - max(-v - t, 0)`` of the multiple ``v`` of each value, in int64.
+
+    Parameters
+    ----------
+    band
+        Results of a band of rows, ``(rows, W, C)``; written.
+    image
+        The operand, ``(H, W, C)``.
+    start
+        Where in the image the band begins, and its steps.
+    thresholds
+        Threshold of every channel, in the results' format.
+    factor
+        What values are multiplied by to have that format.
+    """
     row, column = start[:2]
     for y in range(band.shape[0]):
         for x in range(band.shape[1]):
@@ -109,7 +162,21 @@ def soft_threshold(
 
 @njit(cache=True, nogil=True)
 def look_up(band: NDArray, image: NDArray, start: Start, table: NDArray, smallest: int) -> None:
-    """Read ``table[value - smallest]``."""
+    """Read ``table[value - smallest]``.
+
+    Parameters
+    ----------
+    band
+        Results of a band of rows, ``(rows, W, C)``; written.
+    image
+        The operand, ``(H, W, C)``.
+    start
+        Where in the image the band begins, and its steps.
+    table
+        Result of every value.
+    smallest
+        Value of the first entry.
+    """
     row, column = start[:2]
     for y in range(band.shape[0]):
         out = band[y].reshape(-1)

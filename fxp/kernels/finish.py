@@ -13,10 +13,8 @@ through `fxp.kernels.requantize`.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from fxp.kernels.pair_mac import COUNTED, PLUS_OTHER, RESULTS
@@ -65,23 +63,14 @@ class Finish:
         """Say what a tile stores, as `fxp.kernels.pair_mac` names it."""
         return RESULTS + PLUS_OTHER * self.adds_other + COUNTED * counted
 
-    def fields(self) -> list[int]:
-        """Parameters in a kernel's block, `FINISH_FIELDS` of them; the arrays must stay alive."""
-        return [
-            self.start.ctypes.data,
-            self.shift.ctypes.data,
-            self.low,
-            self.high,
-            self.count_low,
-            self.count_high,
-            self.other_shift,
-        ]
-
-
-FINISH_FIELDS: Final = 7
-
-
-@njit(cache=True, nogil=True, inline="always")
-def finish_one(total: np.int32, shift: np.int32, low: np.int32, high: np.int32) -> np.int16:
-    """Shift, clamp and narrow one sum."""
-    return np.int16(min(max(total >> shift, low), high))
+    def fields(self) -> dict[str, int]:
+        """Return `fxp.kernels.records.FINISH_FIELDS` by name; the arrays must stay alive."""
+        return {
+            "start": self.start.ctypes.data,
+            "shift": self.shift.ctypes.data,
+            "low": self.low,
+            "high": self.high,
+            "count_low": self.count_low,
+            "count_high": self.count_high,
+            "other_shift": self.other_shift,
+        }

@@ -75,7 +75,17 @@ def _transpose(
 def planes_to_pixels(
     planes: NDArray[np.int16], image: NDArray[np.int16], first_row: int, last_row: int
 ) -> None:
-    """Copy some rows of contiguous planes ``(C, H, W)`` to an image ``(H, W, C)``."""
+    """Copy some rows of contiguous planes ``(C, H, W)`` to an image ``(H, W, C)``.
+
+    Parameters
+    ----------
+    planes
+        ``(C, H, W)``, contiguous.
+    image
+        ``(H, W, C)``, contiguous; written.
+    first_row, last_row
+        The rows; `last_row` is not part of them.
+    """
     channels, height, width = planes.shape
     whole_channels, whole_width = channels // SIDE * SIDE, width // SIDE * SIDE
     for y in range(first_row, last_row):
@@ -96,7 +106,17 @@ def planes_to_pixels(
 def pixels_to_planes(
     image: NDArray[np.int16], planes: NDArray[np.int16], first_row: int, last_row: int
 ) -> None:
-    """Copy some rows of an image ``(H, W, C)`` to contiguous planes ``(C, H, W)``."""
+    """Copy some rows of an image ``(H, W, C)`` to contiguous planes ``(C, H, W)``.
+
+    Parameters
+    ----------
+    image
+        ``(H, W, C)``, contiguous.
+    planes
+        ``(C, H, W)``, contiguous; written.
+    first_row, last_row
+        The rows; `last_row` is not part of them.
+    """
     channels, height, width = planes.shape
     whole_channels, whole_width = channels // SIDE * SIDE, width // SIDE * SIDE
     for y in range(first_row, last_row):

@@ -24,6 +24,27 @@ def encode_decode(
 
     `band` begins at `first_column` of an image of `width` columns; `row` and `column` say where its
     first group begins in `image`, which holds whole groups.
+
+    Parameters
+    ----------
+    band
+        Results of a band of rows, ``(rows, W, C)``; written.
+    first_column
+        Column of the whole image at which the band begins.
+    image
+        The operand, ``(H, W, C)``.
+    row, column
+        Where in `image` the band's first group begins.
+    width
+        Columns of the whole image.
+    group
+        Columns of a group.
+    limits
+        Smallest and largest raw integer.
+    base_step
+        Bases are multiples of this above the smallest.
+    levels
+        How many differences from the base a code can tell.
     """
     smallest, largest = limits
     for y in range(band.shape[0]):

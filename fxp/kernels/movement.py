@@ -16,7 +16,21 @@ def gather(
     first_channel: int,
     factor: np.integer,
 ) -> None:
-    """Copy ``image[rows[y], columns[x]] * factor`` to the channels from `first_channel` on."""
+    """Copy ``image[rows[y], columns[x]] * factor`` to the channels from `first_channel` on.
+
+    Parameters
+    ----------
+    band
+        Results of a band of rows, ``(rows, W, C)``; written.
+    image
+        The operand, ``(H, W, C)``.
+    rows, columns
+        Row and column of the image that each result reads.
+    first_channel
+        First channel of `band` that is written.
+    factor
+        Multiplies every value.
+    """
     for y in range(band.shape[0]):
         for x in range(band.shape[1]):
             out, pixel = band[y, x, first_channel:], image[rows[y], columns[x]]
@@ -28,7 +42,19 @@ def gather(
 def slice_channels(
     band: NDArray, image: NDArray, row: int, column: int, first: int, step: int
 ) -> None:
-    """Copy every `step`-th channel from `first` on."""
+    """Copy every `step`-th channel from `first` on.
+
+    Parameters
+    ----------
+    band
+        Results of a band of rows, ``(rows, W, C)``; written.
+    image
+        The operand, ``(H, W, C)``.
+    row, column
+        Row and column of the image at which the band begins.
+    first, step
+        First channel, and channels from one to the next.
+    """
     for y in range(band.shape[0]):
         for x in range(band.shape[1]):
             out, pixel = band[y, x], image[row + y, column + x, first:]
@@ -48,6 +74,19 @@ def pixel_shuffle(
     """Move ``factor**2`` channels to a ``factor``-times larger image.
 
     `row` and `column` are the image position of ``image[0, 0]``.
+
+    Parameters
+    ----------
+    band
+        Results of a band of rows, ``(rows, W, C)``; written.
+    first_row, first_column
+        Position of the band in the whole result.
+    image
+        The operand, ``(H, W, C)``.
+    row, column
+        Position of ``image[0, 0]`` in the whole image.
+    factor
+        How many times larger the result is.
     """
     columns = band.shape[1]
     for y in range(band.shape[0]):
@@ -65,7 +104,19 @@ def pixel_shuffle(
 
 @njit(cache=True, nogil=True)
 def pixel_unshuffle(band: NDArray, image: NDArray, row: int, column: int, factor: int) -> None:
-    """Move a ``factor``-times larger image, from `row` and `column`, to ``factor**2`` channels."""
+    """Move a ``factor``-times larger image, from `row` and `column`, to ``factor**2`` channels.
+
+    Parameters
+    ----------
+    band
+        Results of a band of rows, ``(rows, W, C)``; written.
+    image
+        The operand, ``(H, W, C)``.
+    row, column
+        Row and column of the image at which the band begins.
+    factor
+        How many times smaller the result is.
+    """
     square = factor * factor
     for y in range(band.shape[0]):
         for phase_row in range(factor):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -22,31 +22,26 @@ from fxp.kernels.commands import (
     pointer,
 )
 from fxp.kernels.compiler import carray
-
-COPY_FIELDS: Final = 2
-"""Fields of the block of `copy_kernel`."""
+from fxp.kernels.records import COPY
 
 
 @cache
 def copy_kernel(channels: int) -> Any:
-    """Return the kernel that copies so many neighbouring elements of every pixel.
-
-    Block fields: 0 bytes from one result pixel to the next; 1 from one pixel of the operand to
-    the next.
-    """
+    """Return the kernel that copies so many neighbouring elements of every pixel."""
+    record = COPY
     size = 2 * channels  # known to the compiler, so that no function is called
 
     @kernel
     def copy_pixels(command_at: Any, bases_at: Any) -> int:
         command = carray(command_at, FIELDS)
         bases = carray(bases_at, 1 << 16)
-        block = carray(pointer(command[BLOCK]), COPY_FIELDS, np.int64)
+        block = carray(pointer(command[BLOCK]), 1, record)[0]
         target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
         for y in range(command[ROWS]):
             into = target + y * command[RESULT + 2]
             place = source + y * command[INPUT + 2]
             for x in range(command[COLUMNS]):
-                move_bytes(into + x * block[0], place + x * block[1], size)
+                move_bytes(into + x * block.result_step, place + x * block.input_step, size)
         return 0
 
     return copy_pixels
@@ -54,7 +49,7 @@ def copy_kernel(channels: int) -> Any:
 
 @cache
 def nearest_kernel(factor: int, channels: int) -> Any:
-    """Return the kernel that repeats every pixel; it has no block."""
+    """Return the kernel that repeats every pixel; it has no record."""
     size = 2 * channels
 
     @kernel
@@ -94,7 +89,7 @@ def nearest_kernel(factor: int, channels: int) -> Any:
 
 @cache
 def shuffle_kernel(factor: int, channels: int) -> Any:
-    """Return the pixel shuffle to so many channels; it has no block.
+    """Return the pixel shuffle to so many channels; it has no record.
 
     Channel ``(c * f + i) * f + j`` goes to channel c of pixel ``(f*y + i, f*x + j)``.
     """
@@ -130,7 +125,7 @@ def shuffle_kernel(factor: int, channels: int) -> Any:
 
 @cache
 def unshuffle_kernel(factor: int, channels: int) -> Any:
-    """Return the inverse of the pixel shuffle, from so many channels; it has no block."""
+    """Return the inverse of the pixel shuffle, from so many channels; it has no record."""
     square = factor * factor
 
     @kernel

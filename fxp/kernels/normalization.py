@@ -15,6 +15,19 @@ def softmax(
 
     `row` and `column` say where in `image` the band begins; the last entry of the table stands for
     all larger distances.
+
+    Parameters
+    ----------
+    band
+        Results of a band of rows, ``(rows, W, C)``; written.
+    image
+        The operand, ``(H, W, C)``.
+    row, column
+        Row and column of the image at which the band begins.
+    table
+        Exponential of every distance to the largest value, a raw integer.
+    one
+        What is divided by the sum.
     """
     last = table.size - 1
     for y in range(band.shape[0]):
@@ -45,6 +58,21 @@ def local_response(
     """Each value times the table entry of the shifted sum of squares around it.
 
     The sum takes in `before` channels before its own and `after` behind.
+
+    Parameters
+    ----------
+    band
+        Results of a band of rows, ``(rows, W, C)``; written.
+    image
+        The operand, ``(H, W, C)``.
+    row, column
+        Row and column of the image at which the band begins.
+    table
+        Factor for every shifted sum of squares.
+    shift
+        Right shift of the sum.
+    before, after
+        Channels that the sum takes in on either side.
     """
     for y in range(band.shape[0]):
         for x in range(band.shape[1]):

@@ -54,6 +54,15 @@ def add_pairs(builder: ir.IRBuilder, total: Any, left: Any, right: Any) -> Any:
 
     Where the processor has one instruction for that, it is named: LLVM 20 recognises it, but then
     its machine combiner takes it apart again to shorten a chain that is not the bottleneck.
+
+    Parameters
+    ----------
+    builder
+        Writes the code.
+    total
+        Vector of int32 sums.
+    left, right
+        Vectors of int16 with twice as many elements.
     """
     sums = total.type
     lanes = sums.count
@@ -216,6 +225,7 @@ class Store:
             added = self._read(self.other, self.other_step, pixel, channel, narrow)
             total = builder.add(total, builder.shl(builder.sext(added, total.type), self.left))
         shift = load(builder, address(builder, self.shift, channel, I32), total.type, 4)
+        # As `fxp.kernels.requantize.finish_one`, over a vector.
         value = builder.ashr(total, shift)
         if self.stored & COUNTED:
             outside = builder.or_(

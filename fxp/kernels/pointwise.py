@@ -4,8 +4,8 @@ Where nothing is strided, a row is one long vector of columns times channels; wh
 pixel - a constant, a slope per channel - is laid out as a *tile* of several pixels, so that the
 inner loop stays long for any number of channels.
 
-Every block begins with the fields of `Rule`. Sums are int32 and wrap; the planner proves that the
-result fits.
+Most records (`fxp.kernels.records`) begin with the fields of a rule. Sums are int32 and wrap; the
+planner proves that the result fits.
 """
 
 from __future__ import annotations
@@ -14,9 +14,6 @@ from functools import cache
 from typing import Any, Final
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numpy.typing import NDArray
 
 from fxp.kernels.commands import (
     BLOCK,
@@ -31,63 +28,12 @@ from fxp.kernels.commands import (
     operand,
     pointer,
 )
-from fxp.kernels.compiler import carray, code_generator
+from fxp.kernels.compiler import carray
+from fxp.kernels.records import CLIP, COMBINE, LOOK_UP, PRELU
+from fxp.kernels.requantize import add, clamp, multiply, overflows, read_rule, round_sum
 
-RULE_FIELDS: Final = 6
-"""Fields of a block that say how a sum becomes a result: 0 added, 1 right shift, 2 and 3 bounds of
-the result, 4 and 5 bounds outside which it overflows."""
 TILE_ELEMENTS: Final = 512
 """Elements of a tile, at least."""
-
-Rule = tuple[np.int32, np.int32, np.int32, np.int32, np.int32, np.int32]
-
-
-def _int32_operation(name: str) -> Any:
-    @code_generator
-    def operation(typingctx, left, right):  # type: ignore[no-untyped-def]
-        def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-            return getattr(builder, name)(*arguments)
-
-        return types.int32(types.int32, types.int32), codegen
-
-    return operation
-
-
-# Numba's own operators widen to 64 bits, which halves the lanes of a vector and more.
-add = _int32_operation("add")
-multiply = _int32_operation("mul")
-shift_right = _int32_operation("ashr")
-
-
-@njit(cache=True, nogil=True, inline="always")
-def read_rule(block: NDArray[np.int64]) -> Rule:
-    """Return the fields of a block that every kernel has."""
-    return (
-        np.int32(block[0]),
-        np.int32(block[1]),
-        np.int32(block[2]),
-        np.int32(block[3]),
-        np.int32(block[4]),
-        np.int32(block[5]),
-    )
-
-
-@njit(cache=True, nogil=True, inline="always")
-def round_sum(total: np.int32, rule: Rule) -> np.int32:
-    """Return a sum shifted to the binary point of the result."""
-    return shift_right(add(total, rule[0]), rule[1])
-
-
-@njit(cache=True, nogil=True, inline="always")
-def clamp(value: np.int32, rule: Rule) -> np.int16:
-    """Return the result of a rounded sum."""
-    return np.int16(min(max(value, rule[2]), rule[3]))
-
-
-@njit(cache=True, nogil=True, inline="always")
-def overflows(value: np.int32, rule: Rule) -> np.int32:
-    """Return 1 if a rounded sum overflows, else 0."""
-    return np.int32((value < rule[4]) | (value > rule[5]))
 
 
 def tile_elements(channels: int) -> int:
@@ -95,36 +41,29 @@ def tile_elements(channels: int) -> int:
     return -(-TILE_ELEMENTS // channels) * channels
 
 
-COMBINE_FIELDS: Final = RULE_FIELDS + 6
-
-
 @cache
 def combine_kernel(multiplies: bool, counted: bool) -> Any:
-    """Return the kernel of a product, or of a sum of multiples, of two operands.
-
-    Block fields: 6, 7 factors of the operands, for a sum; 8 channels; 9 elements of a tile, 0 if
-    the second operand is as large as the first; 10 address of the tile, 0 to make it in the scratch
-    memory of the second operand, a single pixel; 11 channels of that pixel.
-    """
+    """Return the kernel of a product, or of a sum of multiples, of two operands."""
+    record = COMBINE
 
     @kernel
     def combine(command_at: Any, bases_at: Any) -> int:
         command = carray(command_at, FIELDS)
         bases = carray(bases_at, 1 << 16)
-        block = carray(pointer(command[BLOCK]), COMBINE_FIELDS, np.int64)
+        block = carray(pointer(command[BLOCK]), 1, record)[0]
         target, left = operand(command, bases, RESULT), operand(command, bases, INPUT)
         rule = read_rule(block)
-        left_factor, right_factor = np.int32(block[6]), np.int32(block[7])
-        length, tile = command[COLUMNS] * block[8], block[9]
-        right, right_pitch = block[10], 0
+        left_factor, right_factor = np.int32(block.left_factor), np.int32(block.right_factor)
+        length, tile = command[COLUMNS] * block.channels, block.tile
+        right, right_pitch = block.repeated, 0
         if tile == 0:
             right, right_pitch = operand(command, bases, OTHER), command[OTHER + 2]
         elif right == 0:
             right = operand(command, bases, SCRATCH)
-            pixel = carray(pointer(operand(command, bases, OTHER)), block[11], np.int16)
+            pixel = carray(pointer(operand(command, bases, OTHER)), block.pixel_channels, np.int16)
             repeated = carray(pointer(right), tile, np.int16)
-            for first in range(0, tile, block[11]):
-                for c in range(block[11]):
+            for first in range(0, tile, block.pixel_channels):
+                for c in range(block.pixel_channels):
                     repeated[first + c] = pixel[c]
         most = tile if tile > 0 else length
         clipped = 0
@@ -152,24 +91,20 @@ def combine_kernel(multiplies: bool, counted: bool) -> Any:
     return combine
 
 
-CLIP_FIELDS: Final = RULE_FIELDS + 3
-
-
 @cache
 def clip_kernel(counted: bool) -> Any:
-    """Return the kernel that clips an operand.
-
-    Block fields: 6 and 7 bounds of the operand; 8 channels.
-    """
+    """Return the kernel that clips an operand."""
+    record = CLIP
 
     @kernel
     def clip(command_at: Any, bases_at: Any) -> int:
         command = carray(command_at, FIELDS)
         bases = carray(bases_at, 1 << 16)
-        block = carray(pointer(command[BLOCK]), CLIP_FIELDS, np.int64)
+        block = carray(pointer(command[BLOCK]), 1, record)[0]
         target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
         rule = read_rule(block)
-        low, high, length = np.int32(block[6]), np.int32(block[7]), command[COLUMNS] * block[8]
+        low, high = np.int32(block.smallest), np.int32(block.largest)
+        length = command[COLUMNS] * block.channels
         clipped = 0
         for y in range(command[ROWS]):
             result = carray(pointer(target + y * command[RESULT + 2]), length, np.int16)
@@ -186,27 +121,21 @@ def clip_kernel(counted: bool) -> Any:
     return clip
 
 
-PRELU_FIELDS: Final = RULE_FIELDS + 4
-
-
 @cache
 def prelu_kernel(counted: bool) -> Any:
-    """Return the kernel that multiplies negative elements by the slope of their channel.
-
-    Block fields: 6 factor of the others; 7 channels; 8 elements of the tile of int32 slopes;
-    9 its address.
-    """
+    """Return the kernel that multiplies negative elements by the slope of their channel."""
+    record = PRELU
 
     @kernel
     def prelu(command_at: Any, bases_at: Any) -> int:
         command = carray(command_at, FIELDS)
         bases = carray(bases_at, 1 << 16)
-        block = carray(pointer(command[BLOCK]), PRELU_FIELDS, np.int64)
+        block = carray(pointer(command[BLOCK]), 1, record)[0]
         target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
         rule = read_rule(block)
-        one = np.int32(block[6])
-        length, tile = command[COLUMNS] * block[7], block[8]
-        slopes = carray(pointer(block[9]), tile, np.int32)
+        one = np.int32(block.one)
+        length, tile = command[COLUMNS] * block.channels, block.tile
+        slopes = carray(pointer(block.slopes), tile, np.int32)
         clipped = 0
         for y in range(command[ROWS]):
             for first in range(0, length, tile):
@@ -231,26 +160,20 @@ def prelu_kernel(counted: bool) -> Any:
     return prelu
 
 
-LOOK_UP_FIELDS: Final = 5
-
-
 @cache
 def look_up_kernel(counted: bool) -> Any:
-    """Return the kernel that reads results from a table.
-
-    Block fields, without those of a rule: 0 smallest value; 1 entries; 2 address of the int16
-    results; 3 address of a uint8 per entry, 1 where the result overflows; 4 channels.
-    """
+    """Return the kernel that reads results from a table."""
+    record = LOOK_UP
 
     @kernel
     def look_up(command_at: Any, bases_at: Any) -> int:
         command = carray(command_at, FIELDS)
         bases = carray(bases_at, 1 << 16)
-        block = carray(pointer(command[BLOCK]), LOOK_UP_FIELDS, np.int64)
+        block = carray(pointer(command[BLOCK]), 1, record)[0]
         target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
-        smallest, length = block[0], command[COLUMNS] * block[4]
-        table = carray(pointer(block[2]), block[1], np.int16)
-        outside = carray(pointer(block[3]), block[1], np.uint8)
+        smallest, length = block.smallest, command[COLUMNS] * block.channels
+        table = carray(pointer(block.table), block.entries, np.int16)
+        outside = carray(pointer(block.outside), block.entries, np.uint8)
         clipped = 0
         for y in range(command[ROWS]):
             result = carray(pointer(target + y * command[RESULT + 2]), length, np.int16)

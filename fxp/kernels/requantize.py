@@ -1,14 +1,31 @@
-"""The requantize step of the engine: `fxp.formats.requantize`, compiled."""
+"""Rounding and overflow in the engine: `fxp.formats.requantize`, compiled.
+
+All of the engine's rounding is defined here, in four forms for four kinds of sums:
+
+* `requantize_band`: int64 sums, every mode (the portable kernels);
+* `round_sum`, `clamp`, `overflows`: int32 sums of a row, one rule for all channels;
+* `finish_one`: an int32 sum with a shift of its channel. `fxp.kernels.pair_mac.Store` is the same
+  over vectors, in the code of the register tiles;
+* `quantize_half_up`: real values.
+
+The fast forms only shift right and clamp; rounding half up is `half_step` added before the shift.
+
+The other executors define theirs in `fxp/formats/conversion.py` (the oracle, and what all are
+tested against), `fxp/executors/torch_forward.py` (PyTorch) and `fxp/export/emitter.py` (ONNX).
+"""
 
 from __future__ import annotations
 
-from typing import Final
+import math
+from typing import Any, Final
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
 from numpy.typing import NDArray
 
 from fxp.formats import Overflow, Rounding
+from fxp.kernels.compiler import code_generator
 
 ROUNDING_CODES: Final = {mode: code for code, mode in enumerate(Rounding)}
 OVERFLOW_CODES: Final = {mode: code for code, mode in enumerate(Overflow)}
@@ -28,7 +45,17 @@ _WRAP_SIGN_MAGNITUDE = OVERFLOW_CODES[Overflow.WRAP_SIGN_MAGNITUDE]
 
 @njit(cache=True, nogil=True)
 def shift_right(value: np.int64, shift: np.int64, rounding: int) -> np.int64:
-    """Divide a 63-bit integer by ``2**shift`` (``shift >= 0``) with the given rounding."""
+    """Divide a 63-bit integer by ``2**shift`` (``shift >= 0``) with the given rounding.
+
+    Parameters
+    ----------
+    value
+        The integer.
+    shift
+        How many bits.
+    rounding
+        A value of `ROUNDING_CODES`.
+    """
     if shift == 0:
         return value
     if shift > 63:
@@ -56,7 +83,19 @@ def shift_right(value: np.int64, shift: np.int64, rounding: int) -> np.int64:
 
 @njit(cache=True, nogil=True)
 def wrap(low_bits: np.int64, width: int, signed: bool, sign_magnitude: bool) -> np.int64:
-    """Keep the low `width` bits of a 64-bit pattern."""
+    """Keep the low `width` bits of a 64-bit pattern.
+
+    Parameters
+    ----------
+    low_bits
+        The pattern.
+    width
+        Bits to keep.
+    signed
+        Whether the result is read as two's complement.
+    sign_magnitude
+        Whether the next bit is the sign, as in AP_WRAP_SM.
+    """
     mask = (np.int64(1) << width) - np.int64(1) if width < 63 else np.int64(2**63 - 1)
     kept = low_bits & mask
     sign = (kept >> (width - 1)) & 1
@@ -129,3 +168,110 @@ def requantize_band(
                         value = wrap(low_bits, width, signed, overflow == _WRAP_SIGN_MAGNITUDE)
                 result[first_row + y, x, c] = value
     return clipped
+
+
+def half_step(shift: int, rounding: Rounding) -> int:
+    """Return what is added before a right shift, which rounds down, to round half up instead.
+
+    `rounding` is HALF_UP or FLOOR.
+    """
+    return 1 << (shift - 1) if shift > 0 and rounding is Rounding.HALF_UP else 0
+
+
+Rule = tuple[np.int32, np.int32, np.int32, np.int32, np.int32, np.int32]
+
+
+def _int32_operation(name: str) -> Any:
+    @code_generator
+    def operation(typingctx, left, right):  # type: ignore[no-untyped-def]
+        def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+            return getattr(builder, name)(*arguments)
+
+        return types.int32(types.int32, types.int32), codegen
+
+    return operation
+
+
+# Numba's own operators widen to 64 bits, which halves the lanes of a vector and more.
+add = _int32_operation("add")
+multiply = _int32_operation("mul")
+_shift_int32 = _int32_operation("ashr")
+
+
+@njit(cache=True, nogil=True, inline="always")
+def read_rule(block: Any) -> Rule:
+    """Return the fields of a record that begins with `fxp.kernels.records.RULE_FIELDS`."""
+    return (
+        np.int32(block.start),
+        np.int32(block.shift),
+        np.int32(block.low),
+        np.int32(block.high),
+        np.int32(block.count_low),
+        np.int32(block.count_high),
+    )
+
+
+@njit(cache=True, nogil=True, inline="always")
+def round_sum(total: np.int32, rule: Rule) -> np.int32:
+    """Return a sum shifted to the binary point of the result."""
+    return _shift_int32(add(total, rule[0]), rule[1])
+
+
+@njit(cache=True, nogil=True, inline="always")
+def clamp(value: np.int32, rule: Rule) -> np.int16:
+    """Return the result of a rounded sum."""
+    return np.int16(min(max(value, rule[2]), rule[3]))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def overflows(value: np.int32, rule: Rule) -> np.int32:
+    """Return 1 if a rounded sum overflows, else 0."""
+    return np.int32((value < rule[4]) | (value > rule[5]))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def finish_one(total: np.int32, shift: np.int32, low: np.int32, high: np.int32) -> np.int16:
+    """Shift, clamp and narrow one sum.
+
+    Parameters
+    ----------
+    total
+        The sum, half a step added.
+    shift
+        Right shift.
+    low, high
+        Smallest and largest result.
+    """
+    return np.int16(min(max(total >> shift, low), high))
+
+
+@njit(cache=True, nogil=True)
+def quantize_half_up(
+    values: NDArray, frac: int, low: int, high: int, result: NDArray[np.int16]
+) -> bool:
+    """Round half up and saturate; returns whether every value was finite.
+
+    Scaling by a power of two is exact in float64, and so is the distance to the integer below.
+
+    Parameters
+    ----------
+    values
+        Flat float32 or float64 values.
+    frac
+        Fraction bits, within what float64's exponent holds.
+    low, high
+        Smallest and largest raw integer.
+    result
+        As many raw integers.
+    """
+    scale = math.ldexp(1.0, frac)
+    below, above = float(low) - 1.0, float(high) + 1.0
+    finite = True
+    for i in range(values.size):
+        value = np.float64(values[i])
+        finite &= abs(value) < np.inf
+        scaled = min(max(value * scale, below), above)
+        floor = math.floor(scaled)
+        rounded = np.int32(floor) + np.int32(scaled - floor >= 0.5)
+        result[i] = min(max(rounded, np.int32(low)), np.int32(high))
+    return bool(finite)

@@ -8,7 +8,7 @@ pixels of that row once more.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -31,21 +31,24 @@ from fxp.kernels.commands import (
     pointer,
 )
 from fxp.kernels.compiler import carray
-from fxp.kernels.pointwise import (
-    RULE_FIELDS,
-    add,
-    clamp,
-    multiply,
-    overflows,
-    read_rule,
-    round_sum,
-)
-
-POOL_FIELDS: Final = RULE_FIELDS + 7
+from fxp.kernels.records import POOL, UPSAMPLE
+from fxp.kernels.requantize import add, clamp, multiply, overflows, read_rule, round_sum
 
 
 def pool_scratch(columns: int, channels: int, width: int, step: int) -> int:
-    """Bytes of scratch memory that `pool_kernel` needs for windows `step` columns apart."""
+    """Bytes of scratch memory that `pool_kernel` needs for windows `step` columns apart.
+
+    Parameters
+    ----------
+    columns
+        Columns of the result.
+    channels
+        Channels.
+    width
+        Columns of a window.
+    step
+        Columns from one window to the next.
+    """
     return 4 * channels * (2 * ((columns - 1) * step + width) + step + columns)
 
 
@@ -54,9 +57,17 @@ def pool_kernel(maximum: bool, channels: int, counted: bool) -> Any:
     """Return the kernel of the maximum, or of the sum, over windows.
 
     Padding repeats the edge for a maximum; for a sum the operand has zeros there.
-    Block fields: 6 factor of the results; 7, 8 rows and columns of a window; 9, 10 rows and columns
-    from one window to the next; 11, 12 rows and columns of padding before the image.
+
+    Parameters
+    ----------
+    maximum
+        Maximum instead of the sum.
+    channels
+        Channels.
+    counted
+        Whether overflows are counted.
     """
+    record = POOL
     kind = np.int16 if maximum else np.int32
     size = (2 if maximum else 4) * channels
 
@@ -64,12 +75,13 @@ def pool_kernel(maximum: bool, channels: int, counted: bool) -> Any:
     def pool(command_at: Any, bases_at: Any) -> int:
         command = carray(command_at, FIELDS)
         bases = carray(bases_at, 1 << 16)
-        block = carray(pointer(command[BLOCK]), POOL_FIELDS, np.int64)
+        block = carray(pointer(command[BLOCK]), 1, record)[0]
         target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
         rule = read_rule(block)
-        factor, columns, width, step = np.int32(block[6]), command[COLUMNS], block[8], block[10]
-        top = command[FIRST_ROW] * block[9] - block[11]
-        left = command[FIRST_COLUMN] * step - block[12]
+        factor, columns = np.int32(block.factor), command[COLUMNS]
+        width, step = block.window_columns, block.column_stride
+        top = command[FIRST_ROW] * block.row_stride - block.padding_rows
+        left = command[FIRST_COLUMN] * step - block.padding_columns
         window_columns = (columns - 1) * step + width
         # The part of the columns that the operand has, and where its rows begin.
         first, last, first_row = 0, window_columns, top
@@ -86,8 +98,8 @@ def pool_kernel(maximum: bool, channels: int, counted: bool) -> Any:
         inside = carray(pointer(row + first * size), (last - first) * channels, kind)
         clipped = 0
         for y in range(command[ROWS]):
-            for tap in range(block[7]):
-                position = top + y * block[9] + tap
+            for tap in range(block.window_rows):
+                position = top + y * block.row_stride + tap
                 if maximum:
                     position = min(max(position, 0), command[SIZE] - 1)
                 place = source + (position - first_row) * command[INPUT + 2]
@@ -141,11 +153,18 @@ def _first_tap(output: int, radius: int) -> int:
     return output // 2 + output % 2 - radius
 
 
-UPSAMPLE_FIELDS: Final = RULE_FIELDS + 4
-
-
 def upsample_scratch(columns: int, channels: int, radius: int) -> int:
-    """Bytes of scratch memory that `upsample_kernel` needs."""
+    """Bytes of scratch memory that `upsample_kernel` needs.
+
+    Parameters
+    ----------
+    columns
+        Columns of the result.
+    channels
+        Channels.
+    radius
+        Half the number of taps.
+    """
     return (4 * (columns // 2 + 2 + 2 * radius) + 4 * (columns // 2 + 1)) * channels
 
 
@@ -153,19 +172,35 @@ def upsample_scratch(columns: int, channels: int, radius: int) -> int:
 def upsample_kernel(radius: int, channels: int, border: int, counted: bool) -> Any:
     """Return the separable upsampling by two with ``2 * radius`` taps, radius 1 or 2.
 
-    Block fields: 6 to 9 the taps of odd outputs, those of even outputs being their mirror image;
-    beyond the borders pixels are repeated as `source_position` tells by `border`.
+    Beyond the borders pixels are repeated as `source_position` tells by `border`.
+
+    Parameters
+    ----------
+    radius
+        Half the number of taps.
+    channels
+        Channels.
+    border
+        A value of `fxp.kernels.borders.BORDER_CODES`.
+    counted
+        Whether overflows are counted.
     """
-    taps = 2 * radius
+    record, taps = UPSAMPLE, 2 * radius
     size = 2 * channels
 
     @kernel
     def upsample(command_at: Any, bases_at: Any) -> int:
         command = carray(command_at, FIELDS)
         bases = carray(bases_at, 1 << 16)
-        block = carray(pointer(command[BLOCK]), UPSAMPLE_FIELDS, np.int64)
+        block = carray(pointer(command[BLOCK]), 1, record)[0]
         target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
         rule = read_rule(block)
+        weights = (
+            np.int32(block.tap_0),
+            np.int32(block.tap_1),
+            np.int32(block.tap_2),
+            np.int32(block.tap_3),
+        )
         columns, height, width = command[COLUMNS], command[SIZE], command[SIZE + 1]
         first_column, first_row = command[FIRST_COLUMN], command[FIRST_ROW]
         left = _first_tap(first_column, radius)
@@ -183,7 +218,7 @@ def upsample_kernel(radius: int, channels: int, border: int, counted: bool) -> A
             for tap in range(0, taps, 2):
                 lower = tap if output % 2 == 1 else taps - 1 - tap
                 upper = tap + 1 if output % 2 == 1 else taps - 2 - tap
-                one, two = np.int32(block[6 + lower]), np.int32(block[6 + upper])
+                one, two = weights[lower], weights[upper]
                 position = _first_tap(output, radius) + tap
                 above = source_position(position, height, border) - top
                 below = source_position(position + 1, height, border) - top
@@ -207,8 +242,7 @@ def upsample_kernel(radius: int, channels: int, border: int, counted: bool) -> A
             outside = np.int32(0)
             for phase in range(min(columns, 2)):
                 odd = (first_column + phase) % 2 == 1
-                w0, w1 = np.int32(block[6]), np.int32(block[7])
-                w2, w3 = np.int32(block[8]), np.int32(block[9])
+                w0, w1, w2, w3 = weights
                 if not odd and radius == 1:
                     w0, w1 = w1, w0
                 elif not odd:

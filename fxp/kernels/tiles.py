@@ -8,7 +8,7 @@ a region has at least as many columns as a tile.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
@@ -26,17 +26,9 @@ from fxp.kernels.commands import (
     pointer,
 )
 from fxp.kernels.compiler import carray
-from fxp.kernels.finish import FINISH_FIELDS, finish_one
 from fxp.kernels.pair_mac import FINGERPRINT, SUMS, dense_tile, depthwise_tile
-
-TILE_FIELDS: Final = FINISH_FIELDS + 11
-"""Parameters of a convolution's block: those of the finish, then
-
-7 elements from one result pixel to the next; 8 first channel; 9 blocks of channels; 10 runs (dense)
-or pairs of taps (depthwise); 11 pairs in a run; 12 address of the weights; 13 address of the int64
-``(row, element)`` of each run or tap; 14 elements from the inputs of one output to those of the
-next in its row; 15 rows likewise; 16 channels in all; 17 channels of a block that are not counted.
-"""
+from fxp.kernels.records import DENSE, DENSE_SUMS, DENSE_WIDE, DEPTHWISE
+from fxp.kernels.requantize import finish_one
 
 
 @cache
@@ -44,33 +36,41 @@ def dense_kernel(pixels: int, vectors: int, lanes: int, stored: int) -> Any:
     """Return the dense convolution for one tile shape.
 
     Weights are packed ``(blocks, runs, pairs, vectors * lanes, 2)``.
+
+    Parameters
+    ----------
+    pixels
+        Pixels of a tile.
+    vectors, lanes
+        Vectors of output channels of a tile, and channels in each.
+    stored
+        What is stored; see `fxp.kernels.finish.Finish.stored`.
     """
     width = vectors * lanes
     size = 4 if stored == SUMS else 2
 
-    fingerprint = FINGERPRINT
+    record, fingerprint = DENSE, FINGERPRINT
 
     @kernel
     def convolve_dense(command_at: Any, bases_at: Any) -> int:
         command = carray(command_at, FIELDS)
         bases = carray(bases_at, 1 << 16)
-        block = carray(pointer(command[BLOCK]), TILE_FIELDS, np.int64)
+        block = carray(pointer(command[BLOCK]), 1, record)[0]
         target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
         other = operand(command, bases, OTHER) if command[OTHER] >= 0 else 0
-        step, first_channel, blocks, runs, pairs = (
-            block[7], block[8], block[9], block[10], block[11],
-        )  # fmt: skip
-        taps = carray(pointer(block[13]), (runs, 2), np.int64)
+        step, first_channel = block.result_step, block.first_channel
+        blocks, runs, pairs = block.blocks, block.runs, block.pairs
+        taps = carray(pointer(block.taps), (runs, 2), np.int64)
         offsets = np.empty(runs, np.int64)
         for run in range(runs):
             offsets[run] = taps[run, 0] * (command[INPUT + 2] // 2) + taps[run, 1]
-        columns, pixel_step = command[COLUMNS], block[14]
+        columns, pixel_step = command[COLUMNS], block.input_step
         block_bytes = runs * pairs * width * 4
         clipped = 0
         for y in range(command[ROWS]):
             into = target + y * command[RESULT + 2]
             beside = other + y * command[OTHER + 2]
-            row = source + y * block[15] * command[INPUT + 2]
+            row = source + y * block.row_step * command[INPUT + 2]
             done = 0
             while done < columns:
                 x = min(done, columns - pixels)
@@ -81,11 +81,11 @@ def dense_kernel(pixels: int, vectors: int, lanes: int, stored: int) -> Any:
                         step,
                         row + 2 * x * pixel_step,
                         pixel_step,
-                        (offsets.ctypes.data, runs, pairs, block[12] + number * block_bytes,
-                         block[0] + 4 * channel),
-                        (block[1] + 4 * channel, block[2], block[3], block[4], block[5], done - x,
-                         block[17]),
-                        (beside + 2 * (x * step + channel), step, block[6]),
+                        (offsets.ctypes.data, runs, pairs, block.weights + number * block_bytes,
+                         block.start + 4 * channel),
+                        (block.shift + 4 * channel, block.low, block.high, block.count_low,
+                         block.count_high, done - x, block.uncounted),
+                        (beside + 2 * (x * step + channel), step, block.other_shift),
                         (pixels, vectors, lanes, stored, 1, fingerprint),
                     )  # fmt: skip
                 done = x + pixels
@@ -100,27 +100,36 @@ def depthwise_kernel(pixels: int, width: int, stored: int) -> Any:
 
     Weights are packed ``(blocks, pairs, width in interleaved order, 2)``; block ``b`` stands for
     the channels from ``min(b * width, C - width)`` on: the last overlaps the one before.
+
+    Parameters
+    ----------
+    pixels
+        Pixels of a tile.
+    width
+        Channels of a tile.
+    stored
+        What is stored; see `fxp.kernels.finish.Finish.stored`.
     """
-    fingerprint = FINGERPRINT
+    record, fingerprint = DEPTHWISE, FINGERPRINT
 
     @kernel
     def convolve_depthwise(command_at: Any, bases_at: Any) -> int:
         command = carray(command_at, FIELDS)
         bases = carray(bases_at, 1 << 16)
-        block = carray(pointer(command[BLOCK]), TILE_FIELDS, np.int64)
+        block = carray(pointer(command[BLOCK]), 1, record)[0]
         target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
         other = operand(command, bases, OTHER) if command[OTHER] >= 0 else 0
-        step, blocks, pairs, channels = block[7], block[9], block[10], block[16]
-        taps = carray(pointer(block[13]), (2 * pairs, 2), np.int64)
+        step, blocks, pairs, channels = block.result_step, block.blocks, block.pairs, block.channels
+        taps = carray(pointer(block.taps), (2 * pairs, 2), np.int64)
         offsets = np.empty(2 * pairs, np.int64)
         for tap in range(2 * pairs):
             offsets[tap] = taps[tap, 0] * (command[INPUT + 2] // 2) + taps[tap, 1]
-        columns, pixel_step = command[COLUMNS], block[14]
+        columns, pixel_step = command[COLUMNS], block.input_step
         clipped = 0
         for y in range(command[ROWS]):
             into = target + y * command[RESULT + 2]
             beside = other + y * command[OTHER + 2]
-            row = source + y * block[15] * command[INPUT + 2]
+            row = source + y * block.row_step * command[INPUT + 2]
             done = 0
             while done < columns:
                 x = min(done, columns - pixels)
@@ -131,11 +140,11 @@ def depthwise_kernel(pixels: int, width: int, stored: int) -> Any:
                         step,
                         row + 2 * (x * pixel_step + channel),
                         pixel_step,
-                        (offsets.ctypes.data, pairs, block[12] + number * pairs * width * 4,
-                         block[0] + 4 * channel),
-                        (block[1] + 4 * channel, block[2], block[3], block[4], block[5], done - x,
-                         number * width - channel),
-                        (beside + 2 * (x * step + channel), step, block[6]),
+                        (offsets.ctypes.data, pairs, block.weights + number * pairs * width * 4,
+                         block.start + 4 * channel),
+                        (block.shift + 4 * channel, block.low, block.high, block.count_low,
+                         block.count_high, done - x, number * width - channel),
+                        (beside + 2 * (x * step + channel), step, block.other_shift),
                         (pixels, width, stored, fingerprint),
                     )  # fmt: skip
                 done = x + pixels
@@ -149,36 +158,48 @@ def dense_shuffled_kernel(pixels: int, lanes: int, factor: int, stored: int) -> 
     """Return the dense convolution to ``factor**2`` channels with a pixel shuffle behind it.
 
     As `dense_kernel` with one block, padded to the lanes; the result has one channel.
+
+    Parameters
+    ----------
+    pixels
+        Pixels of a tile, before the shuffle.
+    lanes
+        Channels of the only vector.
+    factor
+        Of the pixel shuffle.
+    stored
+        What is stored; see `fxp.kernels.finish.Finish.stored`.
     """
-    fingerprint = FINGERPRINT
+    record, fingerprint = DENSE, FINGERPRINT
 
     @kernel
     def convolve_dense_shuffled(command_at: Any, bases_at: Any) -> int:
         command = carray(command_at, FIELDS)
         bases = carray(bases_at, 1 << 16)
-        block = carray(pointer(command[BLOCK]), TILE_FIELDS, np.int64)
+        block = carray(pointer(command[BLOCK]), 1, record)[0]
         target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
         other = operand(command, bases, OTHER) if command[OTHER] >= 0 else 0
-        runs, pairs = block[10], block[11]
-        taps = carray(pointer(block[13]), (runs, 2), np.int64)
+        runs, pairs = block.runs, block.pairs
+        taps = carray(pointer(block.taps), (runs, 2), np.int64)
         offsets = np.empty(runs, np.int64)
         for run in range(runs):
             offsets[run] = taps[run, 0] * (command[INPUT + 2] // 2) + taps[run, 1]
-        columns, pixel_step = command[COLUMNS], block[14]
+        columns, pixel_step = command[COLUMNS], block.input_step
         row_step, other_row_step = command[RESULT + 2] // 2, command[OTHER + 2] // 2
         clipped = 0
         for y in range(command[ROWS]):
             into = target + y * factor * command[RESULT + 2]
             beside = other + y * factor * command[OTHER + 2]
-            row = source + y * block[15] * command[INPUT + 2]
+            row = source + y * block.row_step * command[INPUT + 2]
             done = 0
             while done < columns:
                 x = min(done, columns - pixels)
                 clipped += dense_tile(
                     into + 2 * x * factor, row_step, row + 2 * x * pixel_step, pixel_step,
-                    (offsets.ctypes.data, runs, pairs, block[12], block[0]),
-                    (block[1], block[2], block[3], block[4], block[5], done - x, 0),
-                    (beside + 2 * x * factor, other_row_step, block[6]),
+                    (offsets.ctypes.data, runs, pairs, block.weights, block.start),
+                    (block.shift, block.low, block.high, block.count_low, block.count_high,
+                     done - x, 0),
+                    (beside + 2 * x * factor, other_row_step, block.other_shift),
                     (pixels, 1, lanes, stored, factor, fingerprint),
                 )  # fmt: skip
                 done = x + pixels
@@ -193,35 +214,35 @@ def dense_sums_kernel(pixels: int, lanes: int) -> Any:
 
     As `dense_kernel`, but weights are padded to whole blocks, and the result may be shuffled: with
     factor ``f``, channel ``(c * f + i) * f + j`` goes to channel c of pixel ``(f*y + i, f*x + j)``.
-    Block field 18 is the factor, 19 tells whether to count. Needs scratch memory for a row of sums.
+    Needs scratch memory for a row of sums.
     """
-    fingerprint = FINGERPRINT
+    record, fingerprint = DENSE_SUMS, FINGERPRINT
 
     @kernel
     def convolve_dense_sums(command_at: Any, bases_at: Any) -> int:
         command = carray(command_at, FIELDS)
         bases = carray(bases_at, 1 << 16)
-        block = carray(pointer(command[BLOCK]), TILE_FIELDS + 2, np.int64)
+        block = carray(pointer(command[BLOCK]), 1, record)[0]
         target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
         other = operand(command, bases, OTHER) if command[OTHER] >= 0 else 0
         scratch = operand(command, bases, SCRATCH)
-        blocks, runs, pairs, channels = block[9], block[10], block[11], block[16]
-        factor = block[18]
-        taps = carray(pointer(block[13]), (runs, 2), np.int64)
+        blocks, runs, pairs, channels = block.blocks, block.runs, block.pairs, block.channels
+        factor = block.factor
+        taps = carray(pointer(block.taps), (runs, 2), np.int64)
         offsets = np.empty(runs, np.int64)
         for run in range(runs):
             offsets[run] = taps[run, 0] * (command[INPUT + 2] // 2) + taps[run, 1]
-        columns, pixel_step, width = command[COLUMNS], block[14], blocks * lanes
-        shifts = carray(pointer(block[1]), channels, np.int32)
+        columns, pixel_step, width = command[COLUMNS], block.input_step, blocks * lanes
+        shifts = carray(pointer(block.shift), channels, np.int32)
         sums = carray(pointer(scratch), columns * width, np.int32)
-        low, high = np.int32(block[2]), np.int32(block[3])
-        count_low, count_high = np.int32(block[4]), np.int32(block[5])
-        left = np.int32(block[6])
+        low, high = np.int32(block.low), np.int32(block.high)
+        count_low, count_high = np.int32(block.count_low), np.int32(block.count_high)
+        left = np.int32(block.other_shift)
         outputs = channels // (factor * factor)
         length = columns * factor * outputs
         clipped = 0
         for y in range(command[ROWS]):
-            row = source + y * block[15] * command[INPUT + 2]
+            row = source + y * block.row_step * command[INPUT + 2]
             done = 0
             while done < columns:
                 x = min(done, columns - pixels)
@@ -232,9 +253,9 @@ def dense_sums_kernel(pixels: int, lanes: int) -> Any:
                         row + 2 * x * pixel_step,
                         pixel_step,
                         (offsets.ctypes.data, runs, pairs,
-                         block[12] + number * runs * pairs * lanes * 4,
-                         block[0] + 4 * number * lanes),
-                        (block[1], low, high, low, high, 0, 0),
+                         block.weights + number * runs * pairs * lanes * 4,
+                         block.start + 4 * number * lanes),
+                        (block.shift, low, high, low, high, 0, 0),
                         (other, 0, 0),
                         (pixels, 1, lanes, SUMS, 1, fingerprint),
                     )  # fmt: skip
@@ -252,7 +273,7 @@ def dense_sums_kernel(pixels: int, lanes: int) -> Any:
                             total = sums[x * width + channel]
                             if command[OTHER] >= 0:
                                 total += np.int32(added[x * factor * outputs + first]) << left
-                            if block[19] != 0:
+                            if block.counts != 0:
                                 rounded = total >> shift
                                 clipped += (rounded < count_low) | (rounded > count_high)
                             result[x * factor * outputs + first] = finish_one(
@@ -263,48 +284,49 @@ def dense_sums_kernel(pixels: int, lanes: int) -> Any:
     return convolve_dense_sums
 
 
-WIDE_FIELDS: Final = TILE_FIELDS + 3
-"""Fields of `dense_wide_kernel`: 18 address of the int64 ends of chunks in runs, 19 how many
-chunks, 20 whether to count. Start and shift are int64."""
-
-
 @cache
 def dense_wide_kernel(pixels: int, vectors: int, lanes: int) -> Any:
     """Return the dense convolution whose sums need int64.
 
     As `dense_kernel`, but runs are summed in int32 chunk by chunk, each proved to fit, and the
     chunks in int64.
+
+    Parameters
+    ----------
+    pixels
+        Pixels of a tile.
+    vectors, lanes
+        Vectors of output channels of a tile, and channels in each.
     """
     width = vectors * lanes
     size = pixels * width
 
-    fingerprint = FINGERPRINT
+    record, fingerprint = DENSE_WIDE, FINGERPRINT
 
     @kernel
     def convolve_dense_wide(command_at: Any, bases_at: Any) -> int:
         command = carray(command_at, FIELDS)
         bases = carray(bases_at, 1 << 16)
-        block = carray(pointer(command[BLOCK]), WIDE_FIELDS, np.int64)
+        block = carray(pointer(command[BLOCK]), 1, record)[0]
         target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
         other = operand(command, bases, OTHER) if command[OTHER] >= 0 else 0
-        step, first_channel, blocks, runs, pairs = (
-            block[7], block[8], block[9], block[10], block[11],
-        )  # fmt: skip
-        taps = carray(pointer(block[13]), (runs, 2), np.int64)
+        step, first_channel = block.result_step, block.first_channel
+        blocks, runs, pairs = block.blocks, block.runs, block.pairs
+        taps = carray(pointer(block.taps), (runs, 2), np.int64)
         offsets = np.empty(runs, np.int64)
         for run in range(runs):
             offsets[run] = taps[run, 0] * (command[INPUT + 2] // 2) + taps[run, 1]
-        ends = carray(pointer(block[18]), block[19], np.int64)
-        start = carray(pointer(block[0]), block[16], np.int64)
-        shift = carray(pointer(block[1]), block[16], np.int64)
+        ends = carray(pointer(block.chunk_ends), block.chunks, np.int64)
+        start = carray(pointer(block.start), block.channels, np.int64)
+        shift = carray(pointer(block.shift), block.channels, np.int64)
         part = np.empty(size, np.int32)
         total = np.empty(size, np.int64)
         zeros = np.zeros(width, np.int32)
-        columns, pixel_step = command[COLUMNS], block[14]
+        columns, pixel_step = command[COLUMNS], block.input_step
         run_bytes = pairs * width * 4
         clipped = 0
         for y in range(command[ROWS]):
-            row = source + y * block[15] * command[INPUT + 2]
+            row = source + y * block.row_step * command[INPUT + 2]
             done = 0
             while done < columns:
                 x = min(done, columns - pixels)
@@ -316,8 +338,9 @@ def dense_wide_kernel(pixels: int, vectors: int, lanes: int) -> Any:
                         dense_tile(
                             part.ctypes.data, width, row + 2 * x * pixel_step, pixel_step,
                             (offsets.ctypes.data + 8 * begin, end - begin, pairs,
-                             block[12] + (number * runs + begin) * run_bytes, zeros.ctypes.data),
-                            (block[1], 0, 0, 0, 0, 0, 0),
+                             block.weights + (number * runs + begin) * run_bytes,
+                             zeros.ctypes.data),
+                            (block.shift, 0, 0, 0, 0, 0, 0),
                             (other, 0, 0),
                             (pixels, vectors, lanes, SUMS, 1, fingerprint),
                         )  # fmt: skip
@@ -335,11 +358,11 @@ def dense_wide_kernel(pixels: int, vectors: int, lanes: int) -> Any:
                         for c in range(width):
                             value = total[p * width + c] + start[channel + c]
                             if command[OTHER] >= 0:
-                                value += np.int64(added[c]) << block[6]
+                                value += np.int64(added[c]) << block.other_shift
                             value >>= shift[channel + c]
-                            if block[20] != 0 and x + p >= done and c >= block[17]:
-                                clipped += (value < block[4]) | (value > block[5])
-                            result[c] = min(max(value, block[2]), block[3])
+                            if block.counts != 0 and x + p >= done and c >= block.uncounted:
+                                clipped += (value < block.count_low) | (value > block.count_high)
+                            result[c] = min(max(value, block.low), block.high)
                 done = x + pixels
         return clipped
 

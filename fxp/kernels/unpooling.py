@@ -15,6 +15,15 @@ def pool_indices(
 
     `rows` and `columns` hold the row or column of the image that each output and tap reads,
     ``(outputs, taps)``; a negative one lies beyond the border.
+
+    Parameters
+    ----------
+    band
+        Results of a band of rows, ``(rows, W, C)``; written.
+    image
+        The operand, ``(H, W, C)``.
+    rows, columns
+        Row and column of the image that each output and tap reads, ``(outputs, taps)``.
     """
     taps, integer = columns.shape[1], band.dtype.type
     largest = np.empty(band.shape[2], band.dtype)
@@ -51,7 +60,23 @@ def unpool(
     index_columns: NDArray[np.int64],
     taps: NDArray[np.int64],
 ) -> None:
-    """Value where its index is ``taps[y, x]``, else zero; no index equals a negative tap."""
+    """Value where its index is ``taps[y, x]``, else zero; no index equals a negative tap.
+
+    Parameters
+    ----------
+    band
+        Results of a band of rows, ``(rows, W, C)``; written.
+    image
+        The values, ``(H, W, C)``.
+    rows, columns
+        Row and column of `image` that each result reads.
+    indices
+        The indices, ``(H, W, C)``.
+    index_rows, index_columns
+        Row and column of `indices` that each result reads.
+    taps
+        Number of the tap that each result is, ``(rows, columns)``; negative for none.
+    """
     integer = band.dtype.type
     zero = integer(0)
     for y in range(band.shape[0]):

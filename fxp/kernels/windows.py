@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 def pool_maximum(
     band: NDArray, image: NDArray, rows: NDArray[np.int64], columns: NDArray[np.int64]
 ) -> None:
-    """Largest value of each window."""
+    """Largest value of each window.
+
+    Parameters
+    ----------
+    band
+        Results of a band of rows, ``(rows, W, C)``; written.
+    image
+        The operand, ``(H, W, C)``.
+    rows, columns
+        Row and column of the image that each output and tap reads, ``(outputs, taps)``.
+    """
     for y in range(band.shape[0]):
         for x in range(band.shape[1]):
             best, first = band[y, x], image[rows[y, 0], columns[x, 0]]
@@ -36,7 +46,19 @@ def pool_sum(
     columns: NDArray[np.int64],
     multiplier: NDArray,
 ) -> None:
-    """Sum of each window times ``multiplier[y, x]``."""
+    """Sum of each window times ``multiplier[y, x]``.
+
+    Parameters
+    ----------
+    band
+        Results of a band of rows, ``(rows, W, C)``; written.
+    image
+        The operand, ``(H, W, C)``.
+    rows, columns
+        Row and column of the image that each output and tap reads, ``(outputs, taps)``.
+    multiplier
+        Factor of every result, ``(rows, columns)``.
+    """
     for y in range(band.shape[0]):
         for x in range(band.shape[1]):
             total = band[y, x]
@@ -60,7 +82,19 @@ def resample(
     row_taps: NDArray,
     column_taps: NDArray,
 ) -> None:
-    """Separable interpolation; output ``o`` of an axis has the taps ``taps[o]``."""
+    """Separable interpolation; output ``o`` of an axis has the taps ``taps[o]``.
+
+    Parameters
+    ----------
+    band
+        Results of a band of rows, ``(rows, W, C)``; written.
+    image
+        The operand, ``(H, W, C)``.
+    rows, columns
+        Row and column of the image that each output and tap reads, ``(outputs, taps)``.
+    row_taps, column_taps
+        Weight of every tap, ``(outputs, taps)``.
+    """
     channels = band.shape[2]
     first = columns.min()
     width = columns.max() + 1 - first

@@ -47,6 +47,7 @@ from fxp.kernels.compiler import (
     store,
 )
 from fxp.kernels.pair_mac import FINGERPRINT, SUMS, Store, dense_tile
+from fxp.kernels.records import WINOGRAD
 
 ALIGNMENT: Final = 64
 CUTS: Final[dict[int, tuple[int, ...]]] = {3: (3, 21), 5: (32, 221)}
@@ -319,17 +320,18 @@ class _MovingStore(Store):
         return moved
 
 
-WINOGRAD_FIELDS: Final = 16
-"""Parameters of the block: 0-6 of the finish; 7 channels in; 8 channels out; 9 groups of input
-channels that are summed separately; 10 address of the weights ``(groups, n_y, n_x, blocks, pairs,
-width, 2)``; 11 address of the int32 starts ``(groups, n_y, n_x, channels out)`` that undo the
-offsets of inputs; 12 address of the int64 offsets ``(n_y, n_x)`` subtracted from inputs to fit
-int16; 13 tiles that are transformed together; 14 address of zeros, as many int64 as an axis has
-products."""
-
-
 def scratch_bytes(cut_y: int, cut_x: int, tiles: int, channels_in: int, channels_out: int) -> int:
-    """Scratch memory that `winograd_kernel` needs."""
+    """Scratch memory that `winograd_kernel` needs.
+
+    Parameters
+    ----------
+    cut_y, cut_x
+        How the kernel's rows and columns are cut.
+    tiles
+        Tiles that are transformed together.
+    channels_in, channels_out
+        Channels.
+    """
     rows, columns = (len(matrices(cut)[0]) for cut in (cut_y, cut_x))
     span = 2 * tiles + sum(parts_of(cut_x)) - 1
     lines = rows * span * channels_in * 2
@@ -359,26 +361,39 @@ def winograd_kernel(
 
     A region has at least two rows and ``2 * pixels`` columns; where these are odd, the last tiles
     overlap the ones before. `split` tells whether there are groups of input channels.
+
+    Parameters
+    ----------
+    cut_y, cut_x
+        How the kernel's rows and columns are cut.
+    pixels, vectors, lanes
+        Register tile of the products, as for `fxp.kernels.tiles.dense_kernel`.
+    input_lanes
+        Channels of a vector in the transform of inputs.
+    stored
+        What is stored; see `fxp.kernels.finish.Finish.stored`.
+    split
+        Whether there are groups of input channels.
     """
     width = vectors * lanes
     count_y, count_x = (len(matrices(cut)[0]) for cut in (cut_y, cut_x))
     taps_x = sum(parts_of(cut_x))
 
-    fingerprint = FINGERPRINT
+    record, fingerprint = WINOGRAD, FINGERPRINT
 
     @kernel
     def convolve_winograd(command_at: Any, bases_at: Any) -> int:
         command = carray(command_at, FIELDS)
         bases = carray(bases_at, 1 << 16)
-        block = carray(pointer(command[BLOCK]), WINOGRAD_FIELDS, np.int64)
+        block = carray(pointer(command[BLOCK]), 1, record)[0]
         target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
         other = operand(command, bases, OTHER) if command[OTHER] >= 0 else 0
-        channels_in, channels, groups = block[7], block[8], block[9]
+        channels_in, channels, groups = block.channels_in, block.channels_out, block.groups
         rows, columns = command[ROWS], command[COLUMNS]
         pitch, result_pitch, other_pitch = (
             command[INPUT + 2] // 2, command[RESULT + 2] // 2, command[OTHER + 2] // 2,
         )  # fmt: skip
-        size = min(block[13], columns // 2)
+        size = min(block.tiles, columns // 2)
         line_length = (2 * size + taps_x - 1) * channels_in
         plane = size * channels
         lines = operand(command, bases, SCRATCH)
@@ -388,7 +403,7 @@ def winograd_kernel(
         group_in = channels_in // groups
         pairs, blocks = group_in // 2, channels // width
         weight_bytes = pairs * width * 4
-        rule = (block[1], block[2], block[3], block[4], block[5], 0, 0)
+        rule = (block.shift, block.low, block.high, block.count_low, block.count_high, 0, 0)
         done_rows = 0
         while done_rows < rows:
             y = min(done_rows, rows - 2)
@@ -399,7 +414,7 @@ def winograd_kernel(
                 done = x + 2 * size
                 transform_inputs(
                     lines, (line_length, 0), source + 2 * (y * pitch + x * channels_in),
-                    (pitch, 0), (1, line_length), block[14], (cut_y, input_lanes),
+                    (pitch, 0), (1, line_length), block.zeros, (cut_y, input_lanes),
                 )  # fmt: skip
                 for group in range(groups):
                     for fy in range(count_y):
@@ -407,7 +422,7 @@ def winograd_kernel(
                             inputs, (size * group_in, group_in),
                             lines + 2 * (fy * line_length + group * group_in),
                             (channels_in, 2 * channels_in), (size, group_in),
-                            block[12] + 8 * fy * count_x, (cut_x, input_lanes),
+                            block.offsets + 8 * fy * count_x, (cut_x, input_lanes),
                         )  # fmt: skip
                         for fx in range(count_x):
                             number = fy * count_x + fx
@@ -424,34 +439,38 @@ def winograd_kernel(
                                         channels,
                                         inputs + 2 * (fx * size + t) * group_in,
                                         group_in,
-                                        (block[14], 1, pairs,
-                                         block[10] + (frequency * blocks + part) * weight_bytes,
-                                         block[11] + 4 * (frequency * channels + channel)),
+                                        (block.zeros, 1, pairs,
+                                         block.weights + (frequency * blocks + part) * weight_bytes,
+                                         block.starts + 4 * (frequency * channels + channel)),
                                         rule,
                                         (other, 0, 0),
                                         (pixels, vectors, lanes, SUMS, 1, fingerprint),
                                     )  # fmt: skip
                     results = target + 2 * (y * result_pitch + x * channels)
-                    beside = (other + 2 * (y * other_pitch + x * channels), other_pitch, block[6])
+                    beside = (
+                        other + 2 * (y * other_pitch + x * channels),
+                        other_pitch,
+                        block.other_shift,
+                    )
                     if not split:
                         transform_outputs(
                             results, (result_pitch, channels), products, (size, channels), totals,
-                            block[0], rule, beside, (cut_y, cut_x, lanes, stored, ONLY),
+                            block.start, rule, beside, (cut_y, cut_x, lanes, stored, ONLY),
                         )  # fmt: skip
                     elif group == 0:
                         transform_outputs(
                             results, (result_pitch, channels), products, (size, channels), totals,
-                            block[0], rule, beside, (cut_y, cut_x, lanes, stored, FIRST),
+                            block.start, rule, beside, (cut_y, cut_x, lanes, stored, FIRST),
                         )  # fmt: skip
                     elif group < groups - 1:
                         transform_outputs(
                             results, (result_pitch, channels), products, (size, channels), totals,
-                            block[0], rule, beside, (cut_y, cut_x, lanes, stored, MIDDLE),
+                            block.start, rule, beside, (cut_y, cut_x, lanes, stored, MIDDLE),
                         )  # fmt: skip
                     else:
                         transform_outputs(
                             results, (result_pitch, channels), products, (size, channels), totals,
-                            block[0], rule, beside, (cut_y, cut_x, lanes, stored, LAST),
+                            block.start, rule, beside, (cut_y, cut_x, lanes, stored, LAST),
                         )  # fmt: skip
         return 0
 

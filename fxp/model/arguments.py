@@ -12,7 +12,7 @@ from fxp.executors.execution import Result
 from fxp.formats import Format, FormatError, dequantize, quantize
 from fxp.graph import Graph, Value
 from fxp.graph.ops.base import GraphError
-from fxp.kernels.real import quantize_half_up
+from fxp.kernels.requantize import quantize_half_up
 from fxp.support.errors import ArgumentTypeError
 from fxp.support.lazy import lazy_import
 

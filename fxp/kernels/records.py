@@ -1,0 +1,187 @@
+"""Parameter records: what a stage tells its kernel once, by names.
+
+A record is the one definition that both sides share: the stage fills it with `filled`, the kernel
+reads its fields from the address in its command (`fxp.kernels.commands.BLOCK`). Every field is an
+int64, whether a count, a bound or the address of an array, so that any command can carry it.
+
+A factory of kernels binds its record to a local name before it defines the kernel: Numba then
+counts it among what a compiled kernel depends on. Numba itself looks only at the kernel's own file;
+a record therefore also carries a fingerprint of the files whose functions kernels take in. So a
+cached kernel has neither an older layout nor an older rounding.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxp.kernels import commands, compiler, requantize
+
+_SOURCES: Final = crc32(
+    b"".join(Path(str(module.__file__)).read_bytes() for module in (commands, compiler, requantize))
+)
+
+
+def _record(*names: str) -> np.dtype[np.void]:
+    fields = np.dtype([(name, np.int64) for name in names], align=True)
+    return np.dtype(fields, metadata={"sources": _SOURCES})
+
+
+def filled(record: np.dtype[np.void], **values: int) -> NDArray[np.void]:
+    """Return a record with every field set, as an array of one element.
+
+    Arrays whose addresses are in it must be kept alive by the caller.
+
+    Raises
+    ------
+    TypeError
+        If a field of the record has no value, or a value has no field.
+    """
+    names = record.names or ()
+    if values.keys() != set(names):
+        wrong = ", ".join(sorted(values.keys() ^ set(names)))
+        raise TypeError(f"fields missing from the record or unknown to it: {wrong}")
+    return np.array([tuple(values[name] for name in names)], record)
+
+
+FINISH_FIELDS: Final = (
+    "start",  # address of what is added to every accumulator, per channel
+    "shift",  # address of the right shift of every channel
+    "low",  # smallest result
+    "high",  # largest result
+    "count_low",  # rounded values below this overflow
+    "count_high",  # rounded values above this overflow
+    "other_shift",  # left shift of the other value that is added
+)
+"""How sums become results; `fxp.kernels.finish.Finish.fields` fills them."""
+
+CONVOLUTION_FIELDS: Final = (
+    *FINISH_FIELDS,
+    "result_step",  # elements from one result pixel to the next
+    "blocks",  # blocks of output channels
+    "pairs",  # pairs of inputs in a run; depthwise: pairs of taps
+    "weights",  # address of the packed int16 weights
+    "taps",  # address of the int64 (row, element in the row) of each run or tap
+    "input_step",  # elements from the inputs of one output to those of the next in its row
+    "row_step",  # rows from the inputs of one output to those of the next below
+    "channels",  # output channels in all
+)
+
+DEPTHWISE: Final = _record(*CONVOLUTION_FIELDS)
+"""Of `fxp.kernels.tiles.depthwise_kernel`."""
+
+DENSE: Final = _record(
+    *CONVOLUTION_FIELDS,
+    "first_channel",  # first output channel
+    "runs",  # runs of neighbouring inputs
+    "uncounted",  # channels of a block that another block counts
+)
+"""Of `fxp.kernels.tiles.dense_kernel` and `dense_shuffled_kernel`."""
+
+DENSE_SUMS: Final = _record(
+    *(DENSE.names or ()),
+    "factor",  # of the pixel shuffle; 1 without
+    "counts",  # whether overflows are counted
+)
+"""Of `fxp.kernels.tiles.dense_sums_kernel`."""
+
+DENSE_WIDE: Final = _record(
+    *(DENSE.names or ()),
+    "chunk_ends",  # address of the int64 ends of the chunks, in runs
+    "chunks",  # how many chunks
+    "counts",  # whether overflows are counted
+)
+"""Of `fxp.kernels.tiles.dense_wide_kernel`, whose start and shift are int64."""
+
+WINOGRAD: Final = _record(
+    *FINISH_FIELDS,
+    "channels_in",
+    "channels_out",
+    "groups",  # groups of input channels that are summed separately
+    "weights",  # address of the int16 (groups, n_y, n_x, blocks, pairs, width, 2)
+    "starts",  # address of the int32 (groups, n_y, n_x, channels_out) that undo the offsets
+    "offsets",  # address of the int64 (n_y, n_x) subtracted from inputs to fit int16
+    "tiles",  # tiles that are transformed together
+    "zeros",  # address of zeros, as many int64 as an axis has products
+)
+"""Of `fxp.kernels.winograd.winograd_kernel`."""
+
+RULE_FIELDS: Final = (
+    "start",  # added to every sum: half a step, or 0
+    "shift",  # right shift
+    "low",  # smallest result
+    "high",  # largest result
+    "count_low",  # rounded values below this overflow
+    "count_high",  # rounded values above this overflow
+)
+"""How a sum becomes a result where all channels do it alike; see `fxp.kernels.requantize.Rule`."""
+
+COMBINE: Final = _record(
+    *RULE_FIELDS,
+    "left_factor",  # factor of the first operand, in a sum
+    "right_factor",  # factor of the second operand, in a sum
+    "channels",  # channels of the first operand
+    "tile",  # elements of a tile; 0 if the second operand is as large as the first
+    "repeated",  # address of the tile; 0 to make it in the scratch memory of a single pixel
+    "pixel_channels",  # channels of that pixel
+)
+"""Of `fxp.kernels.pointwise.combine_kernel`."""
+
+CLIP: Final = _record(
+    *RULE_FIELDS,
+    "smallest",  # bounds of the operand
+    "largest",
+    "channels",
+)
+"""Of `fxp.kernels.pointwise.clip_kernel`."""
+
+PRELU: Final = _record(
+    *RULE_FIELDS,
+    "one",  # factor of elements that are not negative
+    "channels",
+    "tile",  # elements of the tile of slopes
+    "slopes",  # address of the tile of int32 slopes
+)
+"""Of `fxp.kernels.pointwise.prelu_kernel`."""
+
+LOOK_UP: Final = _record(
+    "smallest",  # value of the first entry
+    "entries",
+    "table",  # address of the int16 results
+    "outside",  # address of a uint8 per entry, 1 where the result overflows
+    "channels",
+)
+"""Of `fxp.kernels.pointwise.look_up_kernel`."""
+
+POOL: Final = _record(
+    *RULE_FIELDS,
+    "factor",  # of the results
+    "window_rows",
+    "window_columns",
+    "row_stride",  # rows from one window to the next
+    "column_stride",
+    "padding_rows",  # rows of padding above the image
+    "padding_columns",  # columns of padding to the left of it
+)
+"""Of `fxp.kernels.resampling.pool_kernel`."""
+
+UPSAMPLE: Final = _record(*RULE_FIELDS, "tap_0", "tap_1", "tap_2", "tap_3")
+"""Of `fxp.kernels.resampling.upsample_kernel`: the taps of odd outputs; those of even outputs are
+their mirror image. With two taps the last two are 0."""
+
+PAD: Final = _record(
+    "rows",  # rows above the image
+    "columns",  # columns to the left of it
+    "pixel",  # bytes of a pixel
+)
+"""Of `fxp.kernels.borders.pad_kernel`."""
+
+COPY: Final = _record(
+    "result_step",  # bytes from one result pixel to the next
+    "input_step",  # bytes from one pixel of the operand to the next
+)
+"""Of `fxp.kernels.moves.copy_kernel`."""
