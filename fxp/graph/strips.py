@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp.graph import Graph
+from fxp.graph.graph import Graph
 from fxp.graph.extents import Extent
 
 STRIP_PIXELS: Final = 1 << 22
