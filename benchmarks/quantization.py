@@ -21,8 +21,8 @@ from fxp.imaging.colour import luma
 from fxp.imaging.quality import compare, to_codes
 from fxp.imaging.resize import imresize
 from fxp.models import sr
-from fxp.models.sr.demo import SCALE
 from fxp.models.sr.data import downscale_pixels
+from fxp.models.sr.demo import SCALE
 from fxp.models.sr.fixed import calibration_images
 
 PHOTOGRAPHS = ("astronaut", "camera")

@@ -19,11 +19,11 @@ from benchmarks.report import ROOT, environment, markdown_table, write_page
 from fxp.cli.messages import one_line
 from fxp.imaging.colour import luma
 from fxp.models.common.data import data_folder, read_folder
+from fxp.models.common.trainer import Trainer
+from fxp.models.common.weights import save_weights
 from fxp.models.sr.measure import scores
 from fxp.models.sr.settings import KimSRSettings
 from fxp.models.sr.train import KimSRRecipe, load_images, training_pairs
-from fxp.models.common.trainer import Trainer
-from fxp.models.common.weights import save_weights
 
 TEACHER = "SOAP, network of twice the width"
 BASE = KimSRSettings(steps=4000, epoch=4000)

@@ -19,8 +19,8 @@ from benchmarks.psnr.pictures import Picture
 from benchmarks.psnr.tasks import Trial
 from fxp.cli.messages import one_line
 from fxp.imaging.quality import Quality
-from fxp.support import parallel
 from fxp.models.common.data import data_folder
+from fxp.support import parallel
 
 TITLE = "How good the enlarged images are"
 WEIGHT_BITS, ACTIVATION_BITS = range(4, 13), range(6, 17)

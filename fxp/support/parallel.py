@@ -63,7 +63,9 @@ def workers(backend: str, jobs: int, scheduler: str | None = None) -> Iterator[N
         options: dict[str, Any] = {}
         if backend == "dask":
             if scheduler is None:
-                raise ArgumentError("the backend dask needs the address of a scheduler: --scheduler")
+                raise ArgumentError(
+                    "the backend dask needs the address of a scheduler: --scheduler"
+                )
             from distributed import Client
 
             options["client"] = stack.enter_context(

@@ -108,7 +108,9 @@ class MediaReport:
     def __str__(self) -> str:
         name = "standard output" if self.output == STREAM else self.output
         rate = self.count / self.seconds
-        return f"wrote {name}: {self.count} {self.what}, {self.seconds:.2f} s, {rate:.2f} per second"
+        return (
+            f"wrote {name}: {self.count} {self.what}, {self.seconds:.2f} s, {rate:.2f} per second"
+        )
 
 
 def raw_video(size: str | None, layout: Layout | None) -> VideoFormat | None:

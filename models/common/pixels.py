@@ -18,8 +18,8 @@ from fxp import Constant, Extent, FixedModel, Format, Graph, Node, Quantization,
 from fxp.executors import oracle
 from fxp.filters.colour import FRAC, OFFSETS, TO_RGB, TO_YCBCR
 from fxp.graph.ops import BicubicUpsample, Concat, Conv2d, PixelShuffle, Requantize
-from fxp.imaging.sixteen_bits import sixteen_to_eight_bits
 from fxp.graph.strips import in_strips
+from fxp.imaging.sixteen_bits import sixteen_to_eight_bits
 from fxp.support.errors import ArgumentError, ArgumentTypeError
 
 PIXEL: Final = Format(8, 8, signed=False)
@@ -125,14 +125,19 @@ def for_pixels(model: FixedModel) -> FixedModel:
     if all(form.width == 8 and not form.signed for form in (taken, given)):
         return model
     text = model.metadata.get("divide_by", "256")
-    frac = next((bits for bits in range(17) if text.strip() in (str(1 << bits), f"{1 << bits}.0")), None)
+    frac = next(
+        (bits for bits in range(17) if text.strip() in (str(1 << bits), f"{1 << bits}.0")), None
+    )
     if frac is None:
-        raise ArgumentError(f"the model's pixels are divided by {text}, which no fixed-point number "
-                            f"can hold exactly; {SUITABLE}")
+        raise ArgumentError(
+            f"the model's pixels are divided by {text}, which no fixed-point number "
+            f"can hold exactly; {SUITABLE}"
+        )
     pixel = Format(8, frac, signed=False)
     if taken.frac < frac or (255 << (taken.frac - frac)) > taken.max_raw:
-        raise ArgumentError(f"the model's input {source} does not hold all unsigned 8-bit pixels; "
-                            f"{SUITABLE}")
+        raise ArgumentError(
+            f"the model's input {source} does not hold all unsigned 8-bit pixels; {SUITABLE}"
+        )
     before = Node("pixels.input", Requantize(), ("pixels",), Quantization(taken))
     after = Node("pixels.output", Requantize(), (result.name,), Quantization(pixel))
     adapted = Graph(

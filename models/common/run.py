@@ -168,9 +168,7 @@ def training_command(
         threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
     ) -> None:
         torch.set_num_threads(threads)
-        files = RunFiles(
-            out, log or out.with_suffix(".log"), checkpoint or out.with_suffix(".pt")
-        )
+        files = RunFiles(out, log or out.with_suffix(".log"), checkpoint or out.with_suffix(".pt"))
         made = recipe(settings, data_folder(data))
         train(made, files, resume=resume, device=device, report_line=typer.echo)
 

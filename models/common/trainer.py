@@ -52,9 +52,7 @@ class Report:
     seconds: float
 
 
-def update_average(
-    average: dict[str, Tensor], weights: Mapping[str, Tensor], decay: float
-) -> None:
+def update_average(average: dict[str, Tensor], weights: Mapping[str, Tensor], decay: float) -> None:
     """Move a running average towards the present weights, in place.
 
     Parameters

@@ -96,9 +96,7 @@ def load_weights(path: str | Path, *networks: type[nn.Module]) -> Any:
     tensors, metadata = read_weights(path)
     known = {network.__name__: network for network in networks}
     if metadata.get("network") not in known:
-        raise WeightsError(
-            f"not weights of a known network ({', '.join(known)}): {path}"
-        )
+        raise WeightsError(f"not weights of a known network ({', '.join(known)}): {path}")
     try:
         model = known[metadata["network"]](**json.loads(metadata["options"]))
         model.load_state_dict(tensors)

@@ -9,10 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fxp.models.sr.baselines import ESPCN, FSRCNN, SRCNN, VDSR
     from fxp.models.common.data import DataError, modcrop, read_folder
     from fxp.models.common.pixels import PIXEL
     from fxp.models.common.weights import WeightsError, save_weights
+    from fxp.models.sr.baselines import ESPCN, FSRCNN, SRCNN, VDSR
     from fxp.models.sr.data import TrainingSet, downscale, downscale_pixels
     from fxp.models.sr.degradation import Degradation
     from fxp.models.sr.fixed import load

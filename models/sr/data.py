@@ -14,7 +14,6 @@ from fxp.imaging.colour import luma
 from fxp.imaging.quality import to_codes
 from fxp.imaging.resize import imresize
 from fxp.models.common.data import DataError, dihedral, modcrop, patch_start
-
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:

@@ -139,7 +139,9 @@ def _measure(
         rows.append(MeasuredMethod(name, bits, compare(truth, result, border=SCALE), seconds))
     rates = model.clipped(luma / 256.0)
     clipped = max(rates[name] for name in rates if name not in model.graph.outputs)
-    rows[-1] = MeasuredMethod(rows[-1].name, rows[-1].bits, rows[-1].quality, rows[-1].seconds, clipped)
+    rows[-1] = MeasuredMethod(
+        rows[-1].name, rows[-1].bits, rows[-1].quality, rows[-1].seconds, clipped
+    )
     return rows, sr.enlarge(small, model, threads=threads)
 
 
@@ -162,7 +164,9 @@ def _check(model: fxp.FixedModel, small: NDArray[np.uint8], threads: int | None)
     return fast.size
 
 
-def _table(rows: list[MeasuredMethod], photograph: NDArray[np.uint8], model: fxp.FixedModel) -> Table:
+def _table(
+    rows: list[MeasuredMethod], photograph: NDArray[np.uint8], model: fxp.FixedModel
+) -> Table:
     size = f"{photograph.shape[1] // SCALE}x{photograph.shape[0] // SCALE}"
     table = Table(title=f"x{SCALE} from {size}, luma, {model.parameters:,} parameters")
     for heading in ("method", "arithmetic", "PSNR dB", "SSIM", "clipped", "seconds"):

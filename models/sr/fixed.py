@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 import fxp
 from fxp.imaging.colour import luma
+from fxp.models.common.pixels import PIXEL
 from fxp.models.common.ship import ship
 from fxp.models.common.shipped import ShippedModels
-from fxp.models.common.pixels import PIXEL
 from fxp.models.sr.data import downscale_pixels
 from fxp.support.lazy import lazy_import
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import skimage.data as skimage_data
 else:
     skimage_data = lazy_import("skimage.data", "cli")
-    
+
 WEIGHTS_FOLDER: Final = Path(__file__).parent / "weights"
 CALIBRATION: Final = ("chelsea", "coffee", "rocket")
 """Photographs shipped with scikit-image on which the formats are chosen, besides `PAGE`."""
