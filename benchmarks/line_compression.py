@@ -26,7 +26,7 @@ from fxp.graph import Graph
 from fxp.hls.rtl.emit import plan_graph
 from fxp.hls.rtl.planning import ModuleInstance
 from fxp.models import sr
-from fxp.models.sr.data import data_folder
+from fxp.models.common.data import data_folder
 
 SETS = ("Set5", "Set14", "B100")
 WIDTH = 1920

@@ -22,8 +22,9 @@ from fxp.imaging.colour import luma
 from fxp.imaging.quality import compare, to_codes
 from fxp.imaging.resize import imresize
 from fxp.models import sr
+from fxp.models.sr.data import downscale_pixels
 from fxp.models.sr.demo import SCALE
-from fxp.models.sr.fixed import calibration_images, low_resolution
+from fxp.models.sr.fixed import calibration_images
 
 PHOTOGRAPHS = ("astronaut", "camera")
 """Not among the photographs that `calibration_images` returns."""
@@ -70,7 +71,7 @@ class Photograph:
 def photographs() -> list[Photograph]:
     """Return the test pictures."""
     images = [getattr(skimage.data, name)() for name in PHOTOGRAPHS]
-    return [Photograph(luma(low_resolution(image)), luma(image)) for image in images]
+    return [Photograph(luma(downscale_pixels(image)), luma(image)) for image in images]
 
 
 def psnrs(pictures: list[Photograph], enlarged: list[NDArray[np.uint8]]) -> list[str]:

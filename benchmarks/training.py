@@ -18,15 +18,15 @@ from rich.progress import track
 from benchmarks.report import ROOT, environment, markdown_table, write_page
 from fxp.cli.messages import one_line
 from fxp.imaging.colour import luma
-from fxp.models.sr.data import data_folder, read_folder
+from fxp.models.common.data import data_folder, read_folder
+from fxp.models.common.trainer import Trainer
+from fxp.models.common.weights import save_weights
 from fxp.models.sr.measure import scores
-from fxp.models.sr.settings import Settings
-from fxp.models.sr.train import load_images, training_pairs
-from fxp.models.sr.trainer import Trainer
-from fxp.models.sr.weights_file import save_float
+from fxp.models.sr.settings import KimSRSettings
+from fxp.models.sr.train import KimSRRecipe, load_images, training_pairs
 
 TEACHER = "SOAP, network of twice the width"
-BASE = Settings(steps=4000, epoch=4000)
+BASE = KimSRSettings(steps=4000, epoch=4000)
 ADAM: dict[str, Any] = {"optimizer": "adam", "rate": 0.006}
 VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("Adam, float32", ADAM | {"precision": "float32"}),
@@ -80,12 +80,12 @@ def main(
                 BASE, **options, steps=steps, epoch=max(1, steps // 2), compiled=compiled
             )
             pairs = training_pairs(settings, training)
-            trainer = Trainer(settings, pairs, held_out, test)
+            trainer = Trainer(KimSRRecipe(settings, pairs, held_out, test))
             torch.compiler.reset()  # or the limit of recompilations turns compilation off
             # The first half holds the compilation, so the second is timed.
             trainer.run_epoch()
             seconds = 2 * trainer.run_epoch().seconds
-            save_float(Path(work) / f"{name}.safetensors", trainer.averaged())
+            save_weights(Path(work) / f"{name}.safetensors", trainer.averaged())
             psnrs = [scores(trainer.averaged(), images, settings.scale).psnr
                      for images in sets.values()]  # fmt: skip
             rows.append([name, *(f"{psnr:.3f}" for psnr in psnrs), f"{seconds:.0f}"])

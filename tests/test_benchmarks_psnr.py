@@ -27,6 +27,7 @@ from benchmarks.psnr import methods, pictures, plots, published, tables, tasks
 from fxp.formats import Format
 from fxp.imaging.files import ImageError, read_image
 from fxp.models import sr
+from fxp.support import parallel
 
 NAME = "kimsr_x2_bicubic"
 
@@ -111,9 +112,9 @@ def test_a_dask_cluster_gives_the_same_figures(tmp_path: Path):
     options = {"threads_per_worker": 1, "dashboard_address": None, "local_directory": str(tmp_path)}
     with (
         LocalCluster(n_workers=1, **options) as cluster,
-        tasks.workers("dask", -1, cluster.scheduler_address),
+        parallel.workers("dask", -1, cluster.scheduler_address),
     ):
-        found = list(tasks.run(work))
+        found = list(parallel.run_tasks(work))
     assert len(found[0]) == 2 * len(trials)
     assert found == [task() for task in work]
 
@@ -133,10 +134,10 @@ def test_the_command_reaches_the_cluster(monkeypatch: pytest.MonkeyPatch, record
 
 
 def test_results_come_in_the_order_of_the_tasks():
-    work: list[tasks.Task] = [partial(pow, base, 2) for base in range(7)]
+    work: list[parallel.Task] = [partial(pow, base, 2) for base in range(7)]
     for backend in ("loky", "threading", "multiprocessing"):  # the last has no generator
-        with tasks.workers(backend, 2):
-            assert list(tasks.run(work)) == [0, 1, 4, 9, 16, 25, 36]
+        with parallel.workers(backend, 2):
+            assert list(parallel.run_tasks(work)) == [0, 1, 4, 9, 16, 25, 36]
 
 
 def test_real_input_keeps_the_network():
@@ -212,7 +213,7 @@ def test_set5_has_the_published_bicubic_figures():
     if "FXP_DATA" not in os.environ:
         pytest.skip("set FXP_DATA to the folder that holds Set5")
     sets = pictures.read_sets(Path(os.environ["FXP_DATA"]), ["Set5"])
-    with tasks.workers("loky", 2):
+    with parallel.workers("loky", 2):
         record = psnr.measure(sets, "Set5", ((10,), (14,)))
     found = tables.qualities(record)
     bicubic = found["Set5", "real input", "bicubic"]

@@ -16,10 +16,11 @@ from benchmarks import report
 from benchmarks.psnr import methods, pictures, plots, published, tables, tasks
 from benchmarks.psnr.methods import Method
 from benchmarks.psnr.pictures import Picture
-from benchmarks.psnr.tasks import Task, Trial
+from benchmarks.psnr.tasks import Trial
 from fxp.cli.messages import one_line
 from fxp.imaging.quality import Quality
-from fxp.models.sr.data import data_folder
+from fxp.models.common.data import data_folder
+from fxp.support import parallel
 
 TITLE = "How good the enlarged images are"
 WEIGHT_BITS, ACTIVATION_BITS = range(4, 13), range(6, 17)
@@ -45,7 +46,7 @@ def measure(
 ) -> dict[str, Any]:
     """Return the record that holds everything the tables show.
 
-    joblib's own setting decides where the work is done, see `benchmarks.psnr.tasks.workers`.
+    joblib's own setting decides where the work is done, see `benchmarks.psnr.parallel.workers`.
 
     Parameters
     ----------
@@ -64,9 +65,9 @@ def measure(
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("", total=count)
 
-        def run(work: list[Task]) -> list[Any]:
+        def run(work: list[parallel.Task]) -> list[Any]:
             results = []
-            for result in tasks.run(work):
+            for result in parallel.run_tasks(work):
                 results.append(result)
                 progress.advance(bar)
             return results
@@ -144,7 +145,7 @@ def main(
     sweep_set = sweep_set or next(iter(sets))
     if sweep_set not in sets:
         raise ValueError(f"--sweep-set {sweep_set} is none of {', '.join(sets)}")
-    with tasks.workers(backend, jobs, scheduler):
+    with parallel.workers(backend, jobs, scheduler):
         record = measure(sets, sweep_set, bits)
     folder = report.ROOT / "docs" / "pictures" if out is None else out
     body, details = (

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from fxp.imaging.colour import luma
 from fxp.imaging.files import read_image
 from fxp.imaging.quality import to_codes
-from fxp.models.sr.data import benchmark_paths, degrade, modcrop
+from fxp.models.common.data import benchmark_paths, modcrop
+from fxp.models.sr.data import downscale
 from fxp.models.sr.degradation import Degradation
 
 SCALE: Final = 2
@@ -126,7 +127,7 @@ class Shrunk:
 
     def __call__(self, picture: Picture) -> NDArray[np.float64]:
         """Shrink."""
-        small = degrade(picture.truth, SCALE)
+        small = downscale(picture.truth, SCALE)
         return small if self.bits is None else to_codes(small).astype(np.float64)
 
 

@@ -6,14 +6,10 @@ processes of this machine, or on a Dask or Ray cluster.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-import joblib
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,8 +17,7 @@ from benchmarks.psnr.methods import Enlarge, Fixed, Method, multiplier_bits, shi
 from benchmarks.psnr.pictures import EIGHT_BITS, SCALE, Condition, Picture
 from fxp.imaging.quality import Quality, compare, to_codes
 from fxp.models.sr.fixed import quantize_shipped
-
-Task = Callable[[], Any]
+from fxp.support.parallel import Task
 
 
 @dataclass(frozen=True)
@@ -106,62 +101,6 @@ def sweep_point(
         quality(picture, EIGHT_BITS(picture), enlarge) for picture in pictures
     )
     return SweepPoint(weight_bits, activation_bits, multiplier_bits(model.graph), psnr, ssim)
-
-
-def run(tasks: list[Task]) -> Iterator[Any]:
-    """Yield the results in order, each as soon as it is there.
-
-    joblib's own setting decides where the tasks run, see `workers`.
-    """
-    calls = [joblib.delayed(task)() for task in tasks]
-    try:
-        parallel = joblib.Parallel(return_as="generator")
-    except ValueError:  # some backends, Ray's among them, return everything at the end
-        parallel = joblib.Parallel()
-    yield from parallel(calls)  # pyright: ignore[reportReturnType]
-
-
-@contextmanager
-def workers(backend: str, jobs: int, scheduler: str | None = None) -> Iterator[None]:
-    """Choose where tasks run.
-
-    Parameters
-    ----------
-    backend
-        Name of a joblib backend; ``dask`` and ``ray`` take an existing cluster.
-    jobs
-        Number of tasks at a time; -1 for one on every processor, or all that a cluster takes.
-    scheduler
-        Address of Dask's scheduler or of Ray's head.
-
-    Raises
-    ------
-    ValueError, OSError, ImportError
-        If there is no such backend, or the cluster is not there.
-    """
-    if scheduler is not None and backend not in ("dask", "ray"):
-        raise ValueError(f"the backend {backend} takes no --scheduler, only dask and ray do")
-    with ExitStack() as stack:
-        # loky replaces workers that PyTorch's tracing has made large; nothing is lost by it.
-        stack.enter_context(warnings.catch_warnings())
-        warnings.filterwarnings("ignore", "A worker stopped", UserWarning)
-        options: dict[str, Any] = {}
-        if backend == "dask":
-            if scheduler is None:
-                raise ValueError("the backend dask needs the address of a scheduler: --scheduler")
-            from distributed import Client
-
-            options["client"] = stack.enter_context(
-                Client(scheduler, timeout=10, set_as_default=False)
-            )
-        elif backend == "ray":
-            import ray  # pyright: ignore[reportMissingImports]
-            from ray.util.joblib import register_ray  # pyright: ignore[reportMissingImports]
-
-            stack.enter_context(ray.init(address=scheduler or "auto"))
-            register_ray()
-        stack.enter_context(joblib.parallel_config(backend, n_jobs=jobs, **options))
-        yield
 
 
 def method_tasks(names: Iterable[str]) -> list[Task]:

@@ -17,6 +17,7 @@ EXTRA_OF = {
     "cocotb": "rtl",
     "cocotb_tools": "rtl",
     "hls4ml": "hls",
+    "joblib": "cli",
     "onnx": "onnx",
     "pytorch_optimizer": "models",
     "rich": "cli",

@@ -100,7 +100,7 @@ class VideoFormat:
         """Bytes of the samples of a frame."""
         return sum(int(np.prod(shape)) for shape in self.plane_shapes)
 
-    def enlarged(self, scale: int) -> VideoFormat:
+    def upscaled(self, scale: int) -> VideoFormat:
         """Return the format of the same video with every side `scale` times as long."""
         return replace(self, width=self.width * scale, height=self.height * scale)
 

@@ -9,15 +9,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fxp.models.common.data import DataError, modcrop, read_folder
+    from fxp.models.common.pixels import PIXEL
+    from fxp.models.common.weights import WeightsError, save_weights
     from fxp.models.sr.baselines import ESPCN, FSRCNN, SRCNN, VDSR
-    from fxp.models.sr.data import DataError, degrade, modcrop, read_folder
+    from fxp.models.sr.data import TrainingSet, downscale, downscale_pixels
     from fxp.models.sr.degradation import Degradation
     from fxp.models.sr.fixed import load
     from fxp.models.sr.measure import bicubic_scores, luma_scores, scores
-    from fxp.models.sr.networks import KimSR
-    from fxp.models.sr.patches import TrainingSet
-    from fxp.models.sr.pipeline import PIXEL, Enlarger, enlarge, enlarge_float
-    from fxp.models.sr.weights_file import WeightsError, load_float, read_metadata, save_float
+    from fxp.models.sr.networks import KimSR, load_float, read_metadata
+    from fxp.models.sr.pipeline import Enlarger, enlarge, enlarge_float
 
 __all__ = [
     "ESPCN",
@@ -32,7 +33,8 @@ __all__ = [
     "TrainingSet",
     "WeightsError",
     "bicubic_scores",
-    "degrade",
+    "downscale",
+    "downscale_pixels",
     "enlarge",
     "enlarge_float",
     "load",
@@ -41,34 +43,26 @@ __all__ = [
     "modcrop",
     "read_folder",
     "read_metadata",
-    "save_float",
+    "save_weights",
     "scores",
 ]
 
+_COMMON, _OWN = "fxp.models.common", __name__
 _MODULE_OF = {
-    "DataError": "data",
-    "Degradation": "degradation",
-    "ESPCN": "baselines",
-    "FSRCNN": "baselines",
-    "Enlarger": "pipeline",
-    "KimSR": "networks",
-    "PIXEL": "pipeline",
-    "SRCNN": "baselines",
-    "TrainingSet": "patches",
-    "VDSR": "baselines",
-    "WeightsError": "weights_file",
-    "bicubic_scores": "measure",
-    "degrade": "data",
-    "enlarge": "pipeline",
-    "enlarge_float": "pipeline",
-    "load": "fixed",
-    "load_float": "weights_file",
-    "luma_scores": "measure",
-    "modcrop": "data",
-    "read_folder": "data",
-    "read_metadata": "weights_file",
-    "save_float": "weights_file",
-    "scores": "measure",
+    name: f"{package}.{module}"
+    for package, module, names in (
+        (_COMMON, "data", ("DataError", "modcrop", "read_folder")),
+        (_COMMON, "pixels", ("PIXEL",)),
+        (_COMMON, "weights", ("WeightsError", "save_weights")),
+        (_OWN, "baselines", ("ESPCN", "FSRCNN", "SRCNN", "VDSR")),
+        (_OWN, "data", ("TrainingSet", "downscale", "downscale_pixels")),
+        (_OWN, "degradation", ("Degradation",)),
+        (_OWN, "fixed", ("load",)),
+        (_OWN, "measure", ("bicubic_scores", "luma_scores", "scores")),
+        (_OWN, "networks", ("KimSR", "load_float", "read_metadata")),
+        (_OWN, "pipeline", ("Enlarger", "enlarge", "enlarge_float")),
+    )
+    for name in names
 }
 
 
@@ -76,7 +70,7 @@ def __getattr__(name: str) -> Any:
     """Import the submodule that defines a public name (PEP 562)."""
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
+    return getattr(importlib.import_module(_MODULE_OF[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -1,117 +1,44 @@
-"""Image folders, and the standard shrinking of the super-resolution benchmarks."""
+"""The standard downscaling of the benchmarks, and training patches from pairs of images."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fxp.imaging.colour import luma
-from fxp.imaging.files import image_paths, read_image
+from fxp.imaging.quality import to_codes
 from fxp.imaging.resize import imresize
-from fxp.support.errors import FxpError
+from fxp.models.common.data import DataError, dihedral, modcrop, patch_start
+from fxp.support.lazy import lazy_import
 
-SET_SIZES: Final = {"Set5": 5, "Set14": 14, "B100": 100, "T91": 91, "BSD200": 200}
-"""Number of images of the published sets."""
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+else:
+    torch = lazy_import("torch", "torch")
 
-
-class DataError(FxpError, ValueError):
-    """Training data cannot be used; the message is one line."""
-
-
-def data_folder(option: Path | None) -> Path:
-    """Return the folder of the image sets: the option, or else what FXP_DATA names.
-
-    Raises
-    ------
-    DataError
-        If neither is given, or there is no such folder.
-    """
-    named = option or os.environ.get("FXP_DATA")
-    if not named:
-        raise DataError(
-            "no image sets: give --data DIR, or set FXP_DATA to the folder that holds them"
-        )
-    folder = Path(named)
-    if not folder.is_dir():
-        raise DataError(f"data folder not found: {folder}")
-    return folder
+Downscaling = Callable[[NDArray[np.uint8], int, int], NDArray]
+"""Maps image, scale and a seed to the low-resolution image in units of 8-bit codes."""
 
 
-def read_folder(folder: str | Path) -> dict[str, NDArray[np.uint8]]:
-    """Read the luma of every image in a folder, sorted by file name.
-
-    Returns
-    -------
-    dict
-        File name to ``(H, W)`` uint8.
-
-    Raises
-    ------
-    ImageError
-        If the folder is missing, holds no image, or an image is corrupt.
-    """
-    return {path.name: luma(read_image(path)) for path in image_paths(folder)}
+Pair = tuple[NDArray, NDArray[np.uint8]]
+"""Low- and high-resolution luma of one image."""
 
 
-def read_benchmark(data: str | Path, name: str) -> dict[str, NDArray[np.uint8]]:
-    """Read the luma of a published image set, and check that it is whole.
-
-    Luma of grey files is the file, in full range; that of RGB files, grey ones too, is studio
-    range. The published figures of Set14 depend on it: ``bridge`` is a grey file, ``man`` is RGB.
-
-    Parameters
-    ----------
-    data
-        Folder that holds the sets, see `data_folder`.
-    name
-        One of `SET_SIZES`, the name of the folder.
-
-    Returns
-    -------
-    dict
-        File name to ``(H, W)`` uint8.
-
-    Raises
-    ------
-    DataError
-        If the name is unknown, or the set has more or fewer images than published.
-    ImageError
-        If the folder is missing, holds no image, or an image is corrupt.
-    """
-    return {path.name: luma(read_image(path)) for path in benchmark_paths(data, name)}
-
-
-def benchmark_paths(data: str | Path, name: str) -> list[Path]:
-    """Return the files of a published image set; takes and raises what `read_benchmark` does."""
-    if name not in SET_SIZES:
-        raise DataError(f"no image set {name!r}, only {sorted(SET_SIZES)}")
-    folder = Path(data) / name
-    paths = image_paths(folder)
-    if len(paths) != SET_SIZES[name]:
-        raise DataError(f"{folder} has {len(paths)} images, but {name} has {SET_SIZES[name]}")
-    return paths
-
-
-def modcrop(image: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
-    """Crop rows and columns at the end so that both are multiples of ``scale``."""
-    height, width = image.shape[0] // scale * scale, image.shape[1] // scale * scale
-    return image[:height, :width]
-
-
-def degrade(image: NDArray[np.uint8], scale: int) -> NDArray[np.float64]:
-    """Shrink luma by antialiased bicubic, in units of 8-bit codes and without rounding.
+def downscale(image: NDArray[np.uint8], scale: int) -> NDArray[np.float64]:
+    """Downscale luma by antialiased bicubic, in units of 8-bit codes and without rounding.
 
     Parameters
     ----------
     image
         ``(H, W)`` uint8 whose sides are multiples of ``scale``.
     scale
-        Shrinking factor.
+        The factor.
 
     Returns
     -------
@@ -119,3 +46,152 @@ def degrade(image: NDArray[np.uint8], scale: int) -> NDArray[np.float64]:
         ``(H/scale, W/scale)`` float64.
     """
     return imresize(image, Fraction(1, scale))
+
+
+def downscale_pixels(image: NDArray[np.uint8], scale: int = 2) -> NDArray[np.uint8]:
+    """Downscale an 8-bit image of any size, and round it as a camera delivers it."""
+    return to_codes(imresize(modcrop(image, scale), 1 / scale))
+
+
+def bicubic(image: NDArray[np.uint8], scale: int, seed: int) -> NDArray[np.float64]:
+    """Downscale as the standard protocol does; the seed has no influence."""
+    return downscale(luma(image), scale)
+
+
+def taught(teacher: nn.Module, low: NDArray) -> NDArray[np.float32]:
+    """Return what a network makes of an image, the mean over the eight views, in 8-bit codes."""
+    total = 0.0
+    for view in range(8):
+        turned = torch.from_numpy(dihedral(low, view).copy()).float()[None, None] / 255.0
+        with torch.inference_mode():
+            result = teacher(turned)[0, 0].numpy()
+        back = result if view < 4 else result[:, ::-1]
+        total = total + np.rot90(back, -view % 4)
+    return np.asarray(total * (255.0 / 8), np.float32)
+
+
+def _mixed(truth: NDArray, taught: NDArray, share: float) -> NDArray[np.float32]:
+    return (truth * (1.0 - share) + taught * share).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training batch in [0, 1], float32.
+
+    Attributes
+    ----------
+    low
+        ``(N, 1, P, P)`` network input.
+    high
+        ``(N, 1, scale*P, scale*P)`` target.
+    mask
+        ``(N, 1, scale*P, scale*P)``: one where the network sees all the context that it would see
+        in the whole image, zero near patch edges that are not image edges.
+    """
+
+    low: NDArray[np.float32]
+    high: NDArray[np.float32]
+    mask: NDArray[np.float32]
+
+
+class TrainingSet:
+    """Random pairs of patches from images held in memory.
+
+    Batches are a function of the seed and the batch number alone, so an interrupted training
+    continues exactly where it stopped.
+
+    Parameters
+    ----------
+    images
+        Luma ``(H, W)`` or RGB ``(H, W, 3)``, uint8. Those smaller than a patch are left out.
+    scale
+        Enlargement factor.
+    patch
+        Side of the low-resolution patches, pixels.
+    margin
+        Context of the network, (rows, columns) of input on each side.
+    seed
+        Seed of the patches and of the degradation.
+    downscaling
+        Degradation that makes the inputs.
+    variants
+        Inputs made of every image, each with another seed.
+    teacher
+        Network whose results, averaged over the eight views, are mixed into the targets
+        (distillation; Hinton et al., arXiv:1503.02531).
+    teacher_share
+        Share of the teacher in the targets.
+
+    Raises
+    ------
+    DataError
+        If no image is large enough.
+    """
+
+    def __init__(
+        self,
+        images: list[NDArray[np.uint8]],
+        *,
+        scale: int,
+        patch: int,
+        margin: tuple[int, int] = (0, 0),
+        seed: int = 0,
+        downscaling: Downscaling = bicubic,
+        variants: int = 1,
+        teacher: nn.Module | None = None,
+        teacher_share: float = 0.5,
+    ) -> None:
+        if patch <= 2 * max(margin):
+            raise DataError(f"patch of {patch} must exceed twice the network margin {max(margin)}")
+        self.scale, self.patch, self.margin, self.seed = scale, patch, margin, seed
+        self.downscaling = downscaling
+        large = [modcrop(image, scale) for image in images if min(image.shape[:2]) >= patch * scale]
+        if not large:
+            raise DataError(f"no training image has {patch * scale} by {patch * scale} pixels")
+        large *= variants
+        self.high: list[NDArray] = [luma(image) for image in large]
+        self.low = [
+            downscaling(image, scale, seed * len(large) + number).astype(np.float32)
+            for number, image in enumerate(large)
+        ]
+        if teacher is not None:
+            self.high = [
+                _mixed(high, taught(teacher, low), teacher_share)
+                for high, low in zip(self.high, self.low, strict=True)
+            ]
+        areas = np.array([image.size for image in self.high], dtype=np.float64)
+        self._cumulative = np.cumsum(areas) / areas.sum()
+
+    def whole(self, images: Sequence[NDArray[np.uint8]]) -> list[Pair]:
+        """Return whole images with the same degradation, to measure on; seeded by their order."""
+        large = [modcrop(image, self.scale) for image in images]
+        return [(self.downscaling(item, self.scale, i), luma(item)) for i, item in enumerate(large)]
+
+    def batch(self, number: int, size: int) -> Batch:
+        """Draw batch ``number`` of ``size`` patches."""
+        generator = np.random.default_rng([self.seed, number])
+        patch, scale = self.patch, self.scale
+        low = np.empty((size, 1, patch, patch), np.float32)
+        high = np.empty((size, 1, patch * scale, patch * scale), np.float32)
+        mask = np.zeros_like(high)
+        for item in range(size):
+            chosen = int(np.searchsorted(self._cumulative, generator.random(), side="right"))
+            view = int(generator.integers(8))
+            source = dihedral(self.low[chosen], view)
+            target = dihedral(self.high[chosen], view)
+            corner = [patch_start(generator, length, patch) for length in source.shape]
+            low[item, 0] = source[tuple(slice(start, start + patch) for start in corner)]
+            high[item, 0] = target[
+                tuple(slice(start * scale, (start + patch) * scale) for start in corner)
+            ]
+            inside = tuple(
+                slice(
+                    0 if start == 0 else margin * scale,
+                    (patch if start + patch == length else patch - margin) * scale,
+                )
+                for start, margin, length in zip(corner, self.margin, source.shape, strict=True)
+            )
+            mask[item, 0][inside] = 1.0
+        low /= 255.0
+        high /= 255.0
+        return Batch(low, high, mask)

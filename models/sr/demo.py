@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ from fxp.imaging.montage import side_by_side
 from fxp.imaging.quality import Quality, compare, to_codes
 from fxp.imaging.resize import imresize
 from fxp.models import sr
-from fxp.models.sr.fixed import low_resolution, quantize_shipped
+from fxp.models.sr.data import downscale_pixels
+from fxp.models.sr.fixed import quantize_shipped
 from fxp.support.errors import ArgumentError
 from fxp.support.lazy import lazy_import
 
@@ -39,7 +41,7 @@ CROP = 64
 
 
 @dataclass(frozen=True)
-class Row:
+class MeasuredMethod:
     """One line of the table."""
 
     name: str
@@ -88,7 +90,7 @@ def demo(
         )
         rows, enlarged = _measure(photograph, network, model, threads, say)
         say("checking the engine against the oracle")
-        pixels = _check(model, low_resolution(photograph), threads)
+        pixels = _check(model, downscale_pixels(photograph), threads)
         say("writing the results")
         out.mkdir(parents=True, exist_ok=True)
         model.save(out / "kimsr_x2.fxp")
@@ -105,9 +107,9 @@ def _measure(
     model: fxp.FixedModel,
     threads: int | None,
     say: Callable[[str], None],
-) -> tuple[list[Row], NDArray[np.uint8]]:
+) -> tuple[list[MeasuredMethod], NDArray[np.uint8]]:
     """Run bicubic, float and fixed on the luma; also returns the enlarged colour image."""
-    small = low_resolution(photograph)
+    small = downscale_pixels(photograph)
     luma = luma_of(small)
     height, width = (size // SCALE * SCALE for size in photograph.shape[:2])
     truth = photograph[:height, :width]
@@ -134,10 +136,12 @@ def _measure(
         started = time.perf_counter()
         result = enlarge()
         seconds = time.perf_counter() - started
-        rows.append(Row(name, bits, compare(truth, result, border=SCALE), seconds))
+        rows.append(MeasuredMethod(name, bits, compare(truth, result, border=SCALE), seconds))
     rates = model.clipped(luma / 256.0)
     clipped = max(rates[name] for name in rates if name not in model.graph.outputs)
-    rows[-1] = Row(rows[-1].name, rows[-1].bits, rows[-1].quality, rows[-1].seconds, clipped)
+    rows[-1] = MeasuredMethod(
+        rows[-1].name, rows[-1].bits, rows[-1].quality, rows[-1].seconds, clipped
+    )
     return rows, sr.enlarge(small, model, threads=threads)
 
 
@@ -160,7 +164,9 @@ def _check(model: fxp.FixedModel, small: NDArray[np.uint8], threads: int | None)
     return fast.size
 
 
-def _table(rows: list[Row], photograph: NDArray[np.uint8], model: fxp.FixedModel) -> Table:
+def _table(
+    rows: list[MeasuredMethod], photograph: NDArray[np.uint8], model: fxp.FixedModel
+) -> Table:
     size = f"{photograph.shape[1] // SCALE}x{photograph.shape[0] // SCALE}"
     table = Table(title=f"x{SCALE} from {size}, luma, {model.parameters:,} parameters")
     for heading in ("method", "arithmetic", "PSNR dB", "SSIM", "clipped", "seconds"):
@@ -176,7 +182,12 @@ def _table(rows: list[Row], photograph: NDArray[np.uint8], model: fxp.FixedModel
             f"{row.seconds:.2f}",
         )
     loss = rows[2].quality.psnr - rows[1].quality.psnr
-    table.caption = f"fixed minus float: {loss:+.3f} dB"
+    # Both are infinite where nothing is lost, as on a black picture.
+    table.caption = (
+        "fixed and float both equal the photograph"
+        if math.isnan(loss)
+        else f"fixed minus float: {loss:+.3f} dB"
+    )
     return table
 
 
@@ -184,7 +195,7 @@ def _write_comparison(
     path: Path, photograph: NDArray[np.uint8], enlarged: NDArray[np.uint8]
 ) -> None:
     """Draw the middle of the image: nearest neighbour, bicubic, fixed point, original."""
-    small = low_resolution(photograph)
+    small = downscale_pixels(photograph)
     panels = {
         "input (pixels repeated)": small.repeat(SCALE, axis=0).repeat(SCALE, axis=1),
         "bicubic": to_codes(imresize(small, SCALE)),

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,19 +13,16 @@ from numpy.typing import NDArray
 
 import fxp
 from fxp.imaging.colour import luma
-from fxp.imaging.quality import to_codes
-from fxp.imaging.resize import imresize
-from fxp.support.errors import ArgumentError
+from fxp.models.common.pixels import PIXEL
+from fxp.models.common.ship import ship
+from fxp.models.common.shipped import ShippedModels
+from fxp.models.sr.data import downscale_pixels
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
     import skimage.data as skimage_data
-    import torch
-
-    from fxp.models.sr.networks import KimSR
 else:
     skimage_data = lazy_import("skimage.data", "cli")
-    torch = lazy_import("torch", "torch")
 
 WEIGHTS_FOLDER: Final = Path(__file__).parent / "weights"
 CALIBRATION: Final = ("chelsea", "coffee", "rocket")
@@ -39,37 +35,11 @@ SHIPPED: Final = ("kimsr_x2_bicubic", "kimsr_x2_compressed")
 ``NAME_fixed``, trained on with its roundings."""
 
 
-def load(name: str | Path) -> fxp.FixedModel:
-    """Load a fixed-point model; needs no PyTorch.
+MODELS: Final = ShippedModels(WEIGHTS_FOLDER, SHIPPED, {"kimsr_x2": "kimsr_x2_bicubic"})
+"""A name without a degradation means the network trained on bicubic downscaling;
+``"kimsr_x2_compressed"`` is for blurred, JPEG-compressed and noisy pictures."""
 
-    Parameters
-    ----------
-    name
-        Name of a shipped model, such as ``"kimsr_x2"``, or the path of a file whose name ends in
-        ``.fxp``. ``"kimsr_x2"`` means the one trained on bicubic shrinking;
-        ``"kimsr_x2_compressed"`` is for blurred, JPEG-compressed and noisy pictures.
-
-    Raises
-    ------
-    ValueError
-        If there is no shipped model of that name; the message lists those there are.
-    FormatError
-        If the file is missing or no valid ``.fxp`` file.
-    """
-    if Path(name).suffix == ".fxp":
-        return fxp.load(name)
-    for candidate in (str(name), f"{name}_bicubic"):
-        if candidate in SHIPPED:
-            return fxp.load(WEIGHTS_FOLDER / f"{candidate}.fxp")
-    raise ArgumentError(
-        f"no shipped model {str(name)!r}, only {list(SHIPPED)}; or give a .fxp file"
-    )
-
-
-def low_resolution(image: NDArray[np.uint8], scale: int = 2) -> NDArray[np.uint8]:
-    """Shrink an 8-bit image, antialiased, and round it as a camera delivers it."""
-    height, width = (size // scale * scale for size in image.shape[:2])
-    return to_codes(imresize(image[:height, :width], 1 / scale))
+load = MODELS.load
 
 
 def calibration_images(scale: int = 2) -> list[NDArray[np.float64]]:
@@ -77,14 +47,11 @@ def calibration_images(scale: int = 2) -> list[NDArray[np.float64]]:
     pictures = [getattr(skimage_data, name)() for name in CALIBRATION]
     scan = getattr(skimage_data, PAGE)()
     pictures.append(np.where(scan > scan.mean(), 255, 0).astype(np.uint8))
-    return [luma(low_resolution(image, scale))[None, None] / 256.0 for image in pictures]
+    return [luma(downscale_pixels(image, scale))[None, None] / 256.0 for image in pictures]
 
 
 def formats(scale: int = 2) -> dict[str, Any]:
     """Return the arguments of `fxp.quantize` that all networks here share, by name."""
-    # Late, so that models are named and loaded without PyTorch.
-    from fxp.models.sr.pipeline import PIXEL
-
     return {
         "calibration": calibration_images(scale),
         "input_format": PIXEL,
@@ -92,60 +59,26 @@ def formats(scale: int = 2) -> dict[str, Any]:
     }
 
 
-def refined(network: KimSR, *, weight_bits: int, activation_bits: int) -> KimSR:
-    """Return a network with the weights of its refined fixed-point model, as real numbers.
-
-    Channels are equalized, and the rounding of every weight is learned; see
-    `fxp.quantization.refinement`. A training with roundings that starts here starts from what is
-    possible without it.
-    """
-    model = fxp.quantize(
-        network,
-        **formats(network.scale),
-        weight_bits=weight_bits,
-        activation_bits=activation_bits,
-        equalization=True,
-        weight_rounding="learned",
-    )
-    constants = model.graph.constants_by_name
-    rounded = copy.deepcopy(network)
-    rounded.load_state_dict(
-        {name: torch.tensor(constants[name].values) for name in network.state_dict()}
-    )
-    return rounded
-
-
-def quantize_network(
-    network: KimSR, *, weight_bits: int = 10, activation_bits: int = 14, name: str = "kimsr"
-) -> fxp.FixedModel:
-    """Quantize a network for 8-bit luma, calibrated on the photographs of `CALIBRATION`."""
-    return fxp.quantize(
-        network,
-        **formats(network.scale),
-        weight_bits=weight_bits,
-        activation_bits=activation_bits,
-        name=name,
-    )
-
-
 def quantize_shipped(
     name: str, *, weight_bits: int = 10, activation_bits: int = 14
 ) -> fxp.FixedModel:
-    """Quantize shipped weights; see `quantize_network`."""
-    from fxp.models.sr.weights_file import load_float
+    """Quantize shipped weights for 8-bit luma, calibrated on the pictures of `CALIBRATION`."""
+    # Late, so that models are named and loaded without PyTorch.
+    from fxp.models.sr.networks import load_float
 
-    model = quantize_network(
-        load_float(name),
+    network = load_float(name)
+    return ship(
+        network,
+        **formats(network.scale),
         weight_bits=weight_bits,
         activation_bits=activation_bits,
         name="_".join(name.split("_")[:2]),
+        metadata={
+            "divide_by": "256",
+            "weights": name,
+            "calibration": " ".join((*CALIBRATION, PAGE)),
+        },
     )
-    model.metadata |= {
-        "divide_by": "256",
-        "weights": name,
-        "calibration": " ".join((*CALIBRATION, PAGE)),
-    }
-    return model
 
 
 def main(folder: Path = WEIGHTS_FOLDER) -> None:

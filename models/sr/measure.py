@@ -16,7 +16,8 @@ from torch import nn
 from fxp.imaging.quality import Quality, compare, to_codes
 from fxp.imaging.resize import imresize
 from fxp.model import FixedModel
-from fxp.models.sr.data import degrade, modcrop
+from fxp.models.common.data import modcrop
+from fxp.models.sr.data import downscale
 
 Enlarge = Callable[[NDArray[np.float64]], NDArray]
 """Maps low-resolution luma in 8-bit codes, (H, W), to (scale*H, scale*W)."""
@@ -83,7 +84,7 @@ def luma_scores(
         Means over the images.
     """
     large = (modcrop(image, scale) for image in images)
-    pairs = ((degrade(high, scale), high) for high in large)
+    pairs = ((downscale(high, scale), high) for high in large)
     if round_input:
         pairs = ((to_codes(low), high) for low, high in pairs)
     return pair_scores(pairs, enlarge, scale)

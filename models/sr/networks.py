@@ -6,12 +6,15 @@ Every network maps a luma image in [0, 1], shape ``(N, 1, H, W)``, to ``(N, 1, s
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Literal, TypedDict
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fxp.models.common.weights import load_weights, read_weights
+from fxp.models.sr.fixed import MODELS
 from fxp.support.errors import ArgumentError
 
 SkipSource = Literal["post_relu", "pre_relu"]
@@ -204,3 +207,31 @@ class KimSR(nn.Module):
         enlarged = functional.interpolate(luma, scale_factor=self.scale, mode="nearest")
         output = detail + enlarged
         return output if self.training else output.clamp(0.0, 1.0)
+
+
+def load_float(name: str | Path) -> KimSR:
+    """Load a trained floating-point network in eval mode.
+
+    Parameters
+    ----------
+    name
+        Name of shipped weights, such as ``"kimsr_x2_bicubic"``, or the path of a file whose name
+        ends in ``.safetensors``.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing, damaged or not of a known network.
+    """
+    return load_weights(MODELS.weights_path(name), KimSR)
+
+
+def read_metadata(name: str | Path) -> dict[str, str]:
+    """Return the metadata of shipped weights, by name, or of a ``.safetensors`` file.
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing or damaged.
+    """
+    return read_weights(MODELS.weights_path(name))[1]

@@ -29,7 +29,7 @@ from fxp.imaging.video import (
     write_frame,
 )
 from fxp.models import sr
-from fxp.models.sr.upscale import DEPTH, overlapped
+from fxp.models.common.media import DEPTH, overlapped
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_y4m(tag: str, width: int, height: int, scale: int):
     assert upscale("in.y4m", "out.y4m", "--model", f"x{scale}.fxp") == 0
     stream = io.BytesIO(Path("out.y4m").read_bytes())
     larger = read_header(stream)
-    assert larger == form.enlarged(scale)
+    assert larger == form.upscaled(scale)
     found = list(read_frames(stream, larger))
     assert len(found) == 5
     enlarger = sr.Enlarger(sr.load(f"x{scale}.fxp"))
@@ -149,7 +149,7 @@ def test_raw_video(layout: Layout):
     Path("in.raw").write_bytes(data)
     options = ("--size", "6x4", "--format", layout, "--model", "x2.fxp")
     assert upscale("in.raw", "out.raw", *options) == 0
-    found = list(read_frames(io.BytesIO(Path("out.raw").read_bytes()), form.enlarged(2)))
+    found = list(read_frames(io.BytesIO(Path("out.raw").read_bytes()), form.upscaled(2)))
     enlarger = sr.Enlarger(sr.load("x2.fxp"))
     if layout is Layout.RGB:
         assert np.array_equal(found[2][0], enlarger(frames[2][0]))

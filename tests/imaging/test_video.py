@@ -83,7 +83,7 @@ def test_header_as_other_programs_write_it():
     assert frames[0][2].tolist() == [[8, 9]]
     without, _ = read(b"YUV4MPEG2 H2 W3\n")
     assert without.layout is Layout.YUV420
-    larger = without.enlarged(2)
+    larger = without.upscaled(2)
     assert header(larger) == b"YUV4MPEG2 W6 H4\n"
     assert larger.plane_shapes == [(4, 6), (2, 3), (2, 3)]
 

@@ -10,8 +10,8 @@ import pytest
 
 from fxp.imaging.colour import luma
 from fxp.imaging.files import ImageError, read_image, write_image
+from fxp.models.common.data import SET_SIZES, DataError, data_folder, read_benchmark
 from fxp.models.sr import bicubic_scores
-from fxp.models.sr.data import SET_SIZES, DataError, data_folder, read_benchmark
 
 needs_data = pytest.mark.skipif(
     "FXP_DATA" not in os.environ, reason="set FXP_DATA to the folder that holds the image sets"

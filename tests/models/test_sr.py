@@ -20,6 +20,9 @@ from typer.testing import CliRunner
 from fxp.imaging.colour import luma
 from fxp.imaging.files import ImageError, read_image
 from fxp.imaging.resize import imresize
+from fxp.models.common.data import dihedral
+from fxp.models.common.settings import TrainingError
+from fxp.models.common.trainer import Trainer, update_average
 from fxp.models.sr import (
     DataError,
     KimSR,
@@ -29,17 +32,15 @@ from fxp.models.sr import (
     modcrop,
     read_folder,
     read_metadata,
-    save_float,
+    save_weights,
     scores,
 )
 from fxp.models.sr.networks import KimSROptions
-from fxp.models.sr.patches import dihedral
-from fxp.models.sr.settings import Settings, TrainingError
-from fxp.models.sr.train import compressed, main
-from fxp.models.sr.trainer import Trainer
+from fxp.models.sr.settings import KimSRSettings
+from fxp.models.sr.train import KimSRRecipe, compressed, main
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = Settings(steps=6, epoch=2, batch=2, patch=16, rate=2e-3, compiled=False)
+TINY = KimSRSettings(steps=6, epoch=2, batch=2, patch=16, rate=2e-3, compiled=False)
 SHIPPED = "kimsr_x2_bicubic"
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -80,12 +81,12 @@ def data_folder(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def make_trainer(settings: Settings = TINY) -> Trainer:
+def make_trainer(settings: KimSRSettings = TINY) -> Trainer:
     images = [luma(smooth_image(48, 56, seed)) for seed in range(3)]
     pairs = TrainingSet(
         images, scale=settings.scale, patch=settings.patch, margin=KimSR.margin, seed=settings.seed
     )
-    return Trainer(settings, pairs, images[:1], [])
+    return Trainer(KimSRRecipe(settings, pairs, images[:1], []))
 
 
 class TestNetwork:
@@ -327,10 +328,10 @@ class TestTraining:
 
     def test_compressed_inputs(self) -> None:
         image = smooth_image(48, 56, 4)
-        pairs = TrainingSet([image], scale=2, patch=16, shrink=compressed, variants=3, seed=5)
+        pairs = TrainingSet([image], scale=2, patch=16, downscaling=compressed, variants=3, seed=5)
         assert len(pairs.low) == len(pairs.high) == 3
         assert len({low.tobytes() for low in pairs.low}) == 3
-        again = TrainingSet([image], scale=2, patch=16, shrink=compressed, variants=3, seed=5)
+        again = TrainingSet([image], scale=2, patch=16, downscaling=compressed, variants=3, seed=5)
         assert np.array_equal(pairs.low, again.low)
 
     @pytest.mark.parametrize(
@@ -338,16 +339,28 @@ class TestTraining:
     )
     def test_settings_that_contradict(self, bad: dict[str, Any]) -> None:
         with pytest.raises(TrainingError, match="--"):
-            Settings(**bad)
+            KimSRSettings(**bad)
 
     def test_command_names_no_folder(self) -> None:
-        command = Settings(start="/home/somebody/first.safetensors").command()
+        command = KimSRSettings(start="/home/somebody/first.safetensors").command()
         assert command.startswith("python -m fxp.models.sr.train --data DIR --out FILE --scale 2 ")
         assert "--start first.safetensors" in command
         assert "somebody" not in command
 
+    def test_average_of_weights_by_hand(self) -> None:
+        average = {"weight": torch.tensor([1.0, 8.0]), "count": torch.tensor(3)}
+        update_average(
+            average, {"weight": torch.tensor([5.0, 0.0]), "count": torch.tensor(7)}, 0.75
+        )
+        assert average["weight"].tolist() == [2.0, 6.0]
+        assert average["count"].item() == 7
+        settings = KimSRSettings(average=0.875)
+        assert settings.decay_after(10) == 0.5
+        assert settings.decay_after(90) == 0.875
+        assert KimSRSettings(average=0.0).decay_after(90) == 0.0
+
     def test_schedule(self) -> None:
-        settings = Settings(steps=1000, rate=1.0)
+        settings = KimSRSettings(steps=1000, rate=1.0)
         rates = [settings.rate_at(step) for step in range(1000)]
         assert max(rates) <= 1.0
         assert rates[0] == pytest.approx(0.1)
@@ -416,7 +429,7 @@ class TestCommand:
 class TestWeights:
     def test_round_trip(self, tmp_path: Path) -> None:
         model = KimSR(3, skip_from="pre_relu", relu_after_add=False)
-        save_float(tmp_path / "a.safetensors", model, {"note": "hello"})
+        save_weights(tmp_path / "a.safetensors", model, {"note": "hello"})
         loaded = load_float(tmp_path / "a.safetensors")
         assert loaded.options() == model.options()
         assert not loaded.training

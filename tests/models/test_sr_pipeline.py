@@ -19,13 +19,13 @@ from fxp import Extent, FixedModel, Format, Graph, Node, Quantization, Value
 from fxp.executors import oracle
 from fxp.filters import rgb_to_ycbcr, ycbcr_to_rgb
 from fxp.graph.ops import MaxPool, Nearest, Relu
+from fxp.graph.strips import in_strips
 from fxp.imaging.metrics import psnr
 from fxp.imaging.quality import to_codes
 from fxp.imaging.resize import imresize
 from fxp.models import sr
+from fxp.models.common.pixels import bicubic_graph, colour_graph
 from fxp.models.sr import fixed
-from fxp.models.sr.pipeline import bicubic_graph, colour_graph
-from fxp.models.sr.strips import in_strips
 
 
 def nearest(scale: int, form: Format = sr.PIXEL) -> FixedModel:
@@ -43,7 +43,7 @@ def kimsr() -> FixedModel:
 
 @pytest.fixture(scope="module")
 def photograph() -> NDArray[np.uint8]:
-    return fixed.low_resolution(skimage.data.astronaut())
+    return sr.downscale_pixels(skimage.data.astronaut())
 
 
 def planes_of(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp.graph import Graph
 from fxp.graph.extents import Extent
+from fxp.graph.graph import Graph
 
 STRIP_PIXELS: Final = 1 << 22
 """Input pixels of a strip; smaller images run as a whole."""

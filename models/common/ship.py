@@ -1,0 +1,65 @@
+"""From a trained float network to a fixed-point model that ships."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import fxp
+from fxp.support.lazy import lazy_import
+
+if TYPE_CHECKING:
+    import torch
+
+    Network = TypeVar("Network", bound=torch.nn.Module)
+else:
+    Network = TypeVar("Network")
+    torch = lazy_import("torch", "torch")
+
+
+def refined(network: Network, calibration: Any, **options: Any) -> Network:
+    """Return a network with the weights of its refined fixed-point model, as real numbers.
+
+    Channels are equalized, and the rounding of every weight is learned; see
+    `fxp.quantization.refinement`. A training with roundings that starts here starts from what is
+    possible without it.
+
+    Parameters
+    ----------
+    network
+        A network without batch normalization, in eval mode.
+    calibration, options
+        Of `fxp.quantize`.
+    """
+    model = fxp.quantize(
+        network, calibration, **options, equalization=True, weight_rounding="learned"
+    )
+    constants = model.graph.constants_by_name
+    state = network.state_dict()
+    if not set(state) <= set(constants):
+        # Weights that are folded into others cannot be found in the graph again.
+        return copy.deepcopy(network)
+    rounded = copy.deepcopy(network)
+    rounded.load_state_dict({name: torch.tensor(constants[name].values) for name in state})
+    return rounded
+
+
+def ship(
+    network: torch.nn.Module, calibration: Any, *, metadata: Mapping[str, str], **options: Any
+) -> fxp.FixedModel:
+    """Quantize a trained network, and keep where it comes from.
+
+    Parameters
+    ----------
+    network
+        In eval mode.
+    calibration, options
+        Of `fxp.quantize`.
+    metadata
+        Text to keep: ``divide_by``, the divisor of pixel values, the name of the weights, of the
+        calibration pictures.
+    """
+    model = fxp.quantize(network, calibration, **options)
+    model.metadata |= metadata
+    return model
