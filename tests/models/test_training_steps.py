@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fxp.models.sr.patches import TrainingSet
+from fxp.models.sr.trainer import Trainer
 
 from fxp.models.sr import KimSR
-from fxp.models.sr.patches import TrainingSet
 from fxp.models.sr.settings import Settings, TrainingError
-from fxp.models.sr.trainer import Trainer
 
 SETTINGS = Settings(
     steps=4, epoch=2, batch=1, patch=16, rate=1e-3, compiled=False, optimizer="adam",
