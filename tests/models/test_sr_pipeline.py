@@ -275,11 +275,11 @@ def test_other_formats_are_adapted_where_that_is_exact(photograph):
     image = photograph[:9, :7, 0]
     for form in (Format(14, 12), Format(14, 14, signed=False), Format(9, 8)):
         assert np.array_equal(sr.enlarge(image, nearest(2, form)), image.repeat(2, 0).repeat(2, 1))
-    with pytest.raises(ValueError, match="fxp quantize .*--divide-by 256 --input-format"):
+    with pytest.raises(ValueError, match=r"fxp quantize .*--divide-by 256 --input-format"):
         sr.Enlarger(nearest(2, Format(14, 7)))
     divided = nearest(2, Format(14, 12))
     divided.metadata["divide_by"] = "255"
-    with pytest.raises(ValueError, match="divided by 255.*--divide-by 256"):
+    with pytest.raises(ValueError, match=r"divided by 255.*--divide-by 256"):
         sr.Enlarger(divided)
     divided.metadata["divide_by"] = "1024"
     assert np.array_equal(sr.enlarge(image, divided), image.repeat(2, 0).repeat(2, 1))
