@@ -50,7 +50,21 @@ def convert(
 ) -> tuple[Graph, dict[str, int]]:
     """Return the float graph, with batch normalization and padding still on their own.
 
-    With it comes, by symbol, the smallest size that keeps to the traced path.
+    Parameters
+    ----------
+    trace
+        The exported model.
+    name
+        Name of the graph.
+    states
+        Pairs of an input position and the position of the output that feeds it in the next call.
+
+    Returns
+    -------
+    graph
+        The float graph.
+    lowest
+        By symbol, the smallest size in pixels that keeps to the traced path.
 
     Raises
     ------
