@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from fxp.formats import Format, FormatError, Quantization, check_raw
 from fxp.graph.extents import Extent, Shape, evaluate_shape, fit_sizes, shape_text
-from fxp.graph.ops.base import Accumulator, GraphError, Op, Operand
+from fxp.graph.ops.base import Accumulator, GraphError, NoSuchNodeError, Op, Operand
 from fxp.graph.rendering import graph_html, graph_line, graph_text
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,199}")
@@ -266,11 +266,11 @@ class Graph:
         return {node.name: tuple(self.operand(name) for name in node.inputs) for node in self.nodes}
 
     def node(self, name: str) -> Node:
-        """Return the node of that name; raises KeyError."""
+        """Return the node of that name; raises `NoSuchNodeError`, which is a KeyError."""
         for node in self.nodes:
             if node.name == name:
                 return node
-        raise KeyError(f"graph {self.name!r} has no node {name!r}")
+        raise NoSuchNodeError(f"graph {self.name!r} has no node {name!r}")
 
     def operand(self, name: str) -> Operand:
         """Return what is known of a value or constant before the graph runs."""

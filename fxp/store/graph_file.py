@@ -27,6 +27,7 @@ from fxp.graph.ops import REGISTRY, GraphError, Op
 from fxp.store import container
 from fxp.store.container import FileError, integer_of, items_of, object_values, text_of
 from fxp.support.distribution import version
+from fxp.support.errors import ArgumentError
 from fxp.support.files import replace_file
 
 FORMAT_VERSION: Final = 4
@@ -322,7 +323,7 @@ def _size(item: Any, where: str) -> Dimension:
         return integer_of(item, where, 1, MAX_NUMBER)
     try:
         extent = Extent.parse(item)
-    except ValueError as error:
+    except ArgumentError as error:
         raise FileError(f"{where}: {error}") from None
     _check_formulas((extent,), where)
     if str(extent) != item:
