@@ -52,6 +52,9 @@ NETWORKS = """
 
     def raises():
         return {}["missing"]
+
+    def exported():
+        return torch.export.export(linear.eval(), (torch.zeros(1, 4),)).module()
 """
 
 
@@ -165,6 +168,8 @@ def test_quantize_errors(home: Path, capsys: pytest.CaptureFixture[str]):
     fails(capsys, "failed: KeyError in", "quantize", "networks_of_a_user:raises", *tail)
     (home / "unreadable_code.py").write_text("def broken(:")
     fails(capsys, "SyntaxError: invalid syntax", "quantize", "unreadable_code:x", *tail)
+    exported = ("quantize", "networks_of_a_user:exported", *tail)
+    fails(capsys, "give the module that it was made from", *exported)
     torch.save({"other": torch.zeros(1)}, home / "other.pt")
     fails(capsys, "other.pt do not fit", *twice, "--weights", "other.pt", *tail)
     fails(capsys, "is a folder", *twice, *tail[:2], "--out", "photos")
