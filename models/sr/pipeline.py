@@ -54,6 +54,8 @@ class Enlarger:
     ----------
     scale : int
         Enlargement factor.
+    pipeline : ImagePipeline
+        The models of luma, colour, and alpha or chroma.
 
     Raises
     ------
@@ -71,7 +73,7 @@ class Enlarger:
         if own not in (1, self.scale):
             raise ArgumentError(f"the model enlarges by {own}, not by {self.scale}")
         luma = model if own > 1 else FixedModel(enlarged_first(model.graph, self.scale))
-        self._pipeline = ImagePipeline(
+        self.pipeline = ImagePipeline(
             luma,
             FixedModel(colour_graph(luma.graph, self.scale)),
             FixedModel(bicubic_graph(self.scale)),
@@ -102,11 +104,11 @@ class Enlarger:
         ValueError
             If its shape does not fit.
         """
-        return self._pipeline.image(image, on_engine(threads))
+        return self.pipeline.image(image, on_engine(threads))
 
     def oracle(self, image: ArrayLike) -> Pixels:
         """Enlarge an image by the slow reference; equals the call to the last bit."""
-        return self._pipeline.image(image, on_oracle)
+        return self.pipeline.image(image, on_oracle)
 
     def frame(self, planes: Sequence[Pixels], *, threads: int | None = None) -> list[Pixels]:
         """Enlarge a video frame of separate planes.
@@ -123,7 +125,7 @@ class Enlarger:
         list of numpy.ndarray
             Y from the network, Cb and Cr enlarged on their own pixel grid, not cut.
         """
-        return self._pipeline.frame(planes, on_engine(threads))
+        return self.pipeline.frame(planes, on_engine(threads))
 
     def video_format(self, form: VideoFormat) -> VideoFormat:
         """Return the format of an upscaled video."""

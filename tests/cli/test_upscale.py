@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -235,6 +236,36 @@ def test_folder_errors(capsys: pytest.CaptureFixture[str]):
     # What was finished before the error stays; nothing is half written.
     assert {path.name for path in Path("out").iterdir()} <= {"1.png", "2.png"}
     assert np.array_equal(read_image("out/2.png"), noise(3, 3))
+
+
+@pytest.mark.parametrize("options", [("--jobs", 1), ("--jobs", 2, "--backend", "loky")])
+def test_a_bad_image_does_not_stop_the_others(
+    capsys: pytest.CaptureFixture[str], options: tuple[object, ...]
+):
+    Path("in").mkdir()
+    for index in range(4):
+        write_image(f"in/{index}.png", noise(4, 6))
+    Path("in/1.png").write_text("text")
+    command = ("in", "out", "--model", "x2.fxp", "--threads", 1, "--json", *options)
+    assert upscale(*command) == 1
+    printed = capsys.readouterr()
+    figures = json.loads(printed.out)
+    assert [item["error"] is None for item in figures["images"]] == [True, False, True, True]
+    assert figures["count"] == 3
+    first, last = printed.err.strip().splitlines()
+    assert first.startswith("failed: cannot read image in/1.png")
+    assert last == "error: 1 of 4 images are not upscaled: in/1.png"
+    assert sorted(path.name for path in Path("out").iterdir()) == ["0.png", "2.png", "3.png"]
+    expected = noise(4, 6).repeat(2, axis=0).repeat(2, axis=1)
+    assert np.array_equal(read_image("out/3.png"), expected)
+
+
+def test_results_are_never_written_onto_an_input(capsys: pytest.CaptureFixture[str]):
+    Path("in").mkdir()
+    Path("out").mkdir()
+    write_image("in/1.png", noise(4, 6))
+    Path("out/1.png").hardlink_to("in/1.png")
+    fails(capsys, "in/1.png", "in", "out", "--model", "x2.fxp")
 
 
 def test_video_errors(capsys: pytest.CaptureFixture[str]):

@@ -7,13 +7,13 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from fxp.models.sr.patches import dihedral
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
 from fxp.imaging.colour import luma, rgb_to_y, rgb_to_ycbcr, ycbcr_to_rgb
 from fxp.imaging.resize import bicubic_taps, imresize
+from fxp.models.common.data import dihedral
 
 rng = np.random.default_rng
 

@@ -58,6 +58,16 @@ def test_demo_notices_a_wrong_engine(
         return result
 
     monkeypatch.setattr(Engine, "run", wrong)
+    # 70 is the code of a defect of the program, which this would be.
     assert main(["demo", "--out", str(tmp_path / "out")]) == 70
     assert "differ" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_demo_on_a_black_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    write_image(tmp_path / "black.png", np.zeros((24, 24), np.uint8))
+    out = str(tmp_path / "out")
+    assert main(["demo", "--image", str(tmp_path / "black.png"), "--out", out]) == 0
+    output = capsys.readouterr().out
+    assert "nan dB" not in output
+    assert "fixed and float both equal the photograph" in output

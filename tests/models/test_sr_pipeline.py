@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -267,3 +268,24 @@ def test_enlarging_needs_no_torch():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout == "(6, 10, 3)\n", result.stderr
+
+
+def test_other_formats_are_adapted_where_that_is_exact(photograph):
+    """A 14-bit network that repeats pixels gives what the one of 8 bits does."""
+    image = photograph[:9, :7, 0]
+    for form in (Format(14, 12), Format(14, 14, signed=False), Format(9, 8)):
+        assert np.array_equal(sr.enlarge(image, nearest(2, form)), image.repeat(2, 0).repeat(2, 1))
+    with pytest.raises(ValueError, match=r"fxp quantize .*--divide-by 256 --input-format"):
+        sr.Enlarger(nearest(2, Format(14, 7)))
+    divided = nearest(2, Format(14, 12))
+    divided.metadata["divide_by"] = "255"
+    with pytest.raises(ValueError, match=r"divided by 255.*--divide-by 256"):
+        sr.Enlarger(divided)
+    divided.metadata["divide_by"] = "1024"
+    assert np.array_equal(sr.enlarge(image, divided), image.repeat(2, 0).repeat(2, 1))
+
+
+def test_an_upscaler_travels_to_other_processes(photograph):
+    enlarger = sr.Enlarger(nearest(1, Format(14, 12)), scale=3)
+    again = pickle.loads(pickle.dumps(enlarger))
+    assert np.array_equal(again(photograph[:8, :9]), enlarger(photograph[:8, :9]))

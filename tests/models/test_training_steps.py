@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from fxp.models.sr.patches import TrainingSet
-from fxp.models.sr.trainer import Trainer
 
-from fxp.models.sr import KimSR
-from fxp.models.sr.settings import Settings, TrainingError
+from fxp.models.common.settings import Optimizer, Precision, TrainingError
+from fxp.models.common.trainer import Trainer
+from fxp.models.sr import KimSR, TrainingSet
+from fxp.models.sr.settings import KimSRSettings
+from fxp.models.sr.train import KimSRRecipe
 
-SETTINGS = Settings(
-    steps=4, epoch=2, batch=1, patch=16, rate=1e-3, compiled=False, optimizer="adam",
-    precision="float32", average=0.9,
+SETTINGS = KimSRSettings(
+    steps=4, epoch=2, batch=1, patch=16, rate=1e-3, compiled=False, optimizer=Optimizer.ADAM,
+    precision=Precision.FLOAT32, average=0.9,
 )  # fmt: skip
 
 
@@ -29,24 +31,24 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def trainer(**changes: object) -> Trainer:
+def trainer(**changes: Any) -> Trainer:
     """Trainer on one image of noise."""
     settings = replace(SETTINGS, **changes)
     image = np.random.default_rng(0).integers(0, 256, (48, 48), np.uint8)
     pairs = TrainingSet(
         [image], scale=settings.scale, patch=settings.patch, margin=KimSR.margin, seed=0
     )
-    return Trainer(settings, pairs, [], [])
+    return Trainer(KimSRRecipe(settings, pairs, [], []))
 
 
 @pytest.mark.parametrize(("finish", "power"), [(0.0, 1), (1.0, 2)])
 def test_the_loss_of_a_step_is_the_mean_error_of_its_power(finish: float, power: int) -> None:
     run = trainer(finish=finish)
-    batch = run.training.batch(0, 1)
+    low, high, mask = run.recipe.batch(0)
     with torch.no_grad():
-        output = run.network(torch.from_numpy(batch.low)).numpy().astype(np.float64)
-    counted = np.broadcast_to(batch.mask, output.shape) > 0
-    expected = (np.abs(output - batch.high) ** power)[counted].mean()
+        output = run.network(torch.from_numpy(low)).numpy().astype(np.float64)
+    counted = np.broadcast_to(mask, output.shape) > 0
+    expected = (np.abs(output - high) ** power)[counted].mean()
     assert run._train_step() == pytest.approx(expected, rel=1e-4)
 
 
@@ -71,11 +73,11 @@ def test_the_average_moves_by_ten_elevenths_in_the_first_step() -> None:
 
 def test_fixed_point_training_sees_codes_in_steps_of_a_256th() -> None:
     run = trainer(weight_bits=8, activation_bits=12)
-    batch = run.training.batch(0, 1)
-    low, high, _ = run._tensors(batch)
+    batch = run.recipe.batch(0)
+    low, high, _ = run.recipe.tensors(batch, "cpu")
     # White, 1.0, is the code 255.
-    assert low.numpy() == pytest.approx(batch.low * 0.99609375)
-    assert high.numpy() == pytest.approx(batch.high * 0.99609375)
+    assert low.numpy() == pytest.approx(batch[0] * 0.99609375)
+    assert high.numpy() == pytest.approx(batch[1] * 0.99609375)
 
 
 class _Foreign:

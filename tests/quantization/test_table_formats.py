@@ -25,7 +25,7 @@ from fxp.graph.ops import (
     Softplus,
 )
 from fxp.quantization.calibrate import observe
-from fxp.quantization.lowering import Settings, rounded_names
+from fxp.quantization.lowering import LoweringSettings, rounded_names
 
 
 def ramp(low: float, high: float) -> torch.Tensor:
@@ -110,7 +110,7 @@ def test_the_search_may_change_the_bits_of_an_unbounded_table() -> None:
     nodes = [node("a", Silu(), "x"), node("b", HardSigmoid(), "a")]
     source = graph(image(), nodes)
     data = ramp(-4, 4)
-    assert rounded_names(lowered(source, data), Settings()) == ("x", "a")
+    assert rounded_names(lowered(source, data), LoweringSettings()) == ("x", "a")
     integer = lowered(source, data, fracs={"a": 9})
     assert format_of(integer, "a") == Format(14, 9)
     assert format_of(integer, "b") == Format(14, 14, signed=False)
@@ -165,7 +165,7 @@ def test_a_table_feeds_a_state() -> None:
     state = State(Value("before", image().shape), "now")
     source = graph(image(), nodes, ["now"], states=[state])
     statistics = observe(source, [[ramp(-2, 3)], [ramp(-2, 3)]])
-    integer = fxp.quantization.lowering.lower(source, statistics, Settings())
+    integer = fxp.quantization.lowering.lower(source, statistics, LoweringSettings())
     (fed,) = integer.states
     assert fed.value.format == format_of(integer, fed.source)
     assert fed.value.format.max > 2.8
