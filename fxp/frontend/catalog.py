@@ -88,16 +88,17 @@ A key with an overload replaces those of the op itself.
 INTRODUCTION: Final = """\
 # Supported PyTorch operations
 
-A model goes through `torch.export`, which writes it in the operations of PyTorch's core, `aten`.
-`fxp.frontend.from_torch`, and with it `fxp.quantize`, takes those below. `F` stands for
-`torch.nn.functional`, `x` for a tensor; the variants that overwrite their operand (`inplace=True`,
-`x.relu_()`) are supported like those that do not. Anything else is refused with the name of the
-operation, the module and the line of the model, and with advice.
+fxp traces a network with `torch.export`, which writes it in the operations of PyTorch's core,
+`aten`. `fxp.quantize` and `fxp.frontend.from_torch` accept the operations in the tables below, and
+the modules of `torch.nn` that consist of them. `F` means `torch.nn.functional`, and `x` means a
+tensor. Variants that overwrite their operand (`inplace=True`, `x.relu_()`) are supported too. Any
+other operation is refused; the message names the operation, the module and the line of your code,
+and often another way to write it.
 
-Images are `(N, C, H, W)`, vectors `(N, F)`, and the model must be in eval mode. Operations on
-parameters and other constants alone, such as weight normalization, are computed when the model is
-converted, whatever they are. Functions that become tables (from the sigmoid on, in the section on
-activation functions) take values of at most 16 bits.
+The network must be in eval mode. Images are tensors `(N, C, H, W)`, vectors are `(N, F)`.
+Operations that involve only parameters and other constants, such as weight normalization, are
+computed when the network is converted; all of them are supported. Functions that become tables (in
+the section on activation functions, from the sigmoid on) take values of at most 16 bits.
 
 This page is written by `python -m fxp.frontend.catalog`.
 """

@@ -1,6 +1,6 @@
 """Super-resolution networks: KimSR, its training code and trained weights, and its rivals.
 
-The names below are loaded on first use, so ``import models.sr`` does not import torch.
+The names below are loaded on first use, so ``import fxp.models.sr`` does not import torch.
 """
 
 from __future__ import annotations

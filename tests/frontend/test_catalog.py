@@ -11,6 +11,7 @@ from torch import nn
 
 from fxp.frontend import catalog
 from fxp.frontend.convert import CONVERTERS
+from fxp.frontend.refusals import ADVICE
 from fxp.graph.ops import REGISTRY, FunctionTable
 
 ROWS = [line for line in catalog.page().splitlines() if line.startswith("| `")]
@@ -46,3 +47,10 @@ def test_spellings_exist(spelling: str) -> None:
 def test_every_table_function_is_on_the_page() -> None:
     names = {name for name, op in REGISTRY.items() if issubclass(op, FunctionTable)}
     assert names <= {*re.findall(r"`(\w+)` \|$", catalog.page(), re.MULTILINE)}
+
+
+def test_every_refusal_is_on_the_page() -> None:
+    page = documents.page("supported-operations.md")
+    assert len(ADVICE) > 20
+    for name, advice in ADVICE.items():
+        assert f"| `{name.removeprefix('aten.')}` | {advice} |" in page

@@ -20,6 +20,7 @@ from fxp.formats import (
 )
 from fxp.graph import Graph, Node, Value
 from fxp.graph.ops import Requantize
+from fxp.model import FixedModel
 
 EIGHT = Format(8, 0)
 
@@ -218,6 +219,28 @@ def test_wrap_of_an_unsigned_format(executor: str) -> None:
 def test_sign_magnitude_is_for_signed_formats() -> None:
     with pytest.raises(FormatError, match="signed"):
         Quantization(Format(4, 0, signed=False), overflow=Overflow.WRAP_SIGN_MAGNITUDE)
+
+
+@claim("What counts as clipped", "A value that rounding brings back into the range is not clipped.")
+def test_clipped_is_what_the_overflow_mode_changes() -> None:
+    four = Format(4, 0)
+    # In quarters: 7.25 rounds to 7, 7.5 to 8; -8.5 rounds up to -8, -8.75 to -9.
+    assert overflow_mask([29, 30, -34, -35], 2, four).tolist() == [False, True, False, True]
+    codes = [-8, -7, 7, 8]
+    symmetric = overflow_mask(codes, 0, four, overflow=Overflow.SATURATE_SYMMETRIC)
+    assert symmetric.tolist() == [True, False, False, True]
+    assert overflow_mask(codes, 0, four, overflow=Overflow.WRAP).tolist() == [False] * 3 + [True]
+
+
+@claim("What counts as clipped", "1.0 in `ap_ufixed<8,0>` becomes 255/256: clipped by one step.")
+def test_clipped_by_one_step() -> None:
+    pixel = Format.parse("ap_ufixed<8,0>")
+    node = Node("y", Requantize(), ("x",), Quantization(pixel))
+    model = FixedModel(Graph("claims", (Value("x", (4,), pixel),), (node,), ("y",)))
+    values = np.array([0.5, 255 / 256, 1.0, 257 / 256])
+    assert model(values).tolist() == [0.5, 255 / 256, 255 / 256, 255 / 256]
+    assert model.clipped(values) == {"x": 0.5, "y": 0.0}
+    assert model.clipped_by_one_step(values) == {"x": 0.25, "y": 0.0}
 
 
 @claim("From real numbers", "`quantize` rounds once and exactly.")

@@ -303,7 +303,7 @@ def test_a_constant_image_stays_as_it_is(op: Op, frac: int, executor: str) -> No
 INDICES = "Indices of a max pooling"
 
 
-@claim(INDICES, "It needs no more bits than the window has taps, whatever the size of the image.")
+@claim(INDICES, "It needs only the bits that number the taps of a window, whatever the image.")
 def test_indices_count_the_taps_of_a_window() -> None:
     found = proved(MaxPoolIndices((2, 3), (2, 3)), image(1, 2000, 3000))
     assert (found.low, found.high, found.fracs) == ((0,), (5,), (0,))
@@ -407,4 +407,4 @@ def test_every_section_has_a_claim() -> None:
     headings = set(re.findall(r"^##+ (.+)$", text, re.MULTILINE))
     headings |= set(re.findall(r"^\*\*(.+?)\.\*\*", text, re.MULTILINE))
     # PReLU and max pooling have integers in `golden_ops`, and nothing besides.
-    assert headings - {"Ops that need a word", "PReLU", "Max pooling"} == SECTIONS
+    assert headings - {"Details of some ops", "PReLU", "Max pooling"} == SECTIONS

@@ -446,7 +446,7 @@ class TestWeights:
             load_float(path)
 
     def test_import_is_lazy(self) -> None:
-        code = "import sys, models.sr; assert 'torch' not in sys.modules; models.sr.KimSR"
+        code = "import sys, fxp.models.sr as sr; assert 'torch' not in sys.modules; sr.KimSR"
         subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
     def test_shipped(self) -> None:
