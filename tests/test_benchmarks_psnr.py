@@ -168,8 +168,8 @@ def test_multiplier_bits_of_kimsr():
 
 def test_multiplier_bits_need_one_size():
     graph = sr.load(NAME).graph
-    enlarged = sr.Enlarger(sr.load(NAME)).pipeline.luma.graph
-    assert methods.multiplier_bits(enlarged) == methods.multiplier_bits(graph)
+    upscaled = sr.Upscaler(sr.load(NAME)).pipeline.luma.graph
+    assert methods.multiplier_bits(upscaled) == methods.multiplier_bits(graph)
     with pytest.raises(ValueError, match="size"):
         methods.multiplier_bits(_convolved_after_shuffle())
 

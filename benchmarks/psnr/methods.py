@@ -1,4 +1,4 @@
-"""The methods of enlargement that are compared: picklable functions from luma to luma."""
+"""The methods of upscaling that are compared: picklable functions from luma to luma."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fxp.imaging.resize import imresize
 from fxp.models import sr
 from fxp.models.sr.fixed import SHIPPED, quantize_shipped
 
-Enlarge = Callable[[NDArray[np.float64]], NDArray]
+Upscale = Callable[[NDArray[np.float64]], NDArray]
 WEIGHT_BITS, ACTIVATION_BITS = 10, 14
 SHIPPED_FILE = f"{WEIGHT_BITS}/{ACTIVATION_BITS} trained with roundings, shipped file"
 REAL_INPUT = Format(ACTIVATION_BITS, ACTIVATION_BITS, signed=False)
@@ -26,7 +26,7 @@ REAL_INPUT = Format(ACTIVATION_BITS, ACTIVATION_BITS, signed=False)
 
 @dataclass(frozen=True)
 class Method:
-    """A way to enlarge luma, and what the tables say of it.
+    """A way to upscale luma, and what the tables say of it.
 
     Attributes
     ----------
@@ -36,18 +36,18 @@ class Method:
         Name of the shipped weights, empty for bicubic.
     arithmetic
         What kind of numbers.
-    enlarge
+    upscale
         Maps luma in 8-bit codes ``(H, W)`` float64 to ``(SCALE*H, SCALE*W)``.
     """
 
     name: str
     model: str
     arithmetic: str
-    enlarge: Enlarge
+    upscale: Upscale
 
 
 def bicubic(low: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Enlarge as MATLAB does."""
+    """Upscale as MATLAB does."""
     return imresize(low, SCALE)
 
 
@@ -58,7 +58,7 @@ class Float:
     network: torch.nn.Module
 
     def __call__(self, low: NDArray[np.float64]) -> NDArray:
-        """Enlarge; the network counts in units of 255 codes."""
+        """Upscale; the network counts in units of 255 codes."""
         with torch.inference_mode():
             luma = torch.from_numpy((low / 255.0).astype(np.float32))[None, None]
             return self.network(luma)[0, 0].numpy() * 255.0
@@ -71,7 +71,7 @@ class Fixed:
     graph: Graph
 
     def __call__(self, low: NDArray[np.float64]) -> NDArray:
-        """Enlarge; the graph counts in units of 256 codes. The workers are the parallelism."""
+        """Upscale; the graph counts in units of 256 codes. The workers are the parallelism."""
         return fxp.FixedModel(self.graph)(low / 256.0, threads=1) * 256.0
 
 
@@ -131,9 +131,9 @@ def shipped_methods(name: str) -> list[Method]:
 
 def for_real_input(method: Method) -> Method:
     """Return the method for inputs that are not rounded to 8 bits."""
-    if not isinstance(method.enlarge, Fixed):
+    if not isinstance(method.upscale, Fixed):
         return method
-    return replace(method, enlarge=Fixed(with_real_input(method.enlarge.graph)))
+    return replace(method, upscale=Fixed(with_real_input(method.upscale.graph)))
 
 
 def multiplier_bits(graph: Graph) -> int:

@@ -109,8 +109,8 @@ class Condition(Protocol):
 
 
 @dataclass(frozen=True)
-class Shrunk:
-    """Antialiased bicubic shrinking, the protocol of the literature.
+class Downscaled:
+    """Antialiased bicubic downscaling, the protocol of the literature.
 
     Attributes
     ----------
@@ -126,14 +126,14 @@ class Shrunk:
         return "real input" if self.bits is None else "8-bit input"
 
     def __call__(self, picture: Picture) -> NDArray[np.float64]:
-        """Shrink."""
+        """Downscale."""
         small = downscale(picture.truth, SCALE)
         return small if self.bits is None else to_codes(small).astype(np.float64)
 
 
 @dataclass(frozen=True)
 class Degraded:
-    """Something worse than shrinking; gives 8-bit pixels.
+    """Something worse than downscaling; gives 8-bit pixels.
 
     Attributes
     ----------
@@ -152,12 +152,12 @@ class Degraded:
 
 
 def jpeg(quality: int | tuple[int, int]) -> Degradation:
-    """Return bicubic shrinking, rounding to 8 bits, and JPEG of one or of random quality."""
+    """Return bicubic downscaling, rounding to 8 bits, and JPEG of one or of random quality."""
     return Degradation(blur=0, quality=quality, noise=0)
 
 
-REAL: Final = Shrunk()
-EIGHT_BITS: Final = Shrunk(8)
+REAL: Final = Downscaled()
+EIGHT_BITS: Final = Downscaled(8)
 DEGRADED: Final = (
     *(Degraded(f"JPEG {quality}", jpeg(quality)) for quality in (70, 80, 90, 99)),
     Degraded("JPEG 70 to 99", jpeg((70, 99))),

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.psnr.methods import Enlarge, Fixed, Method, multiplier_bits, shipped_methods
+from benchmarks.psnr.methods import Fixed, Method, Upscale, multiplier_bits, shipped_methods
 from benchmarks.psnr.pictures import EIGHT_BITS, SCALE, Condition, Picture
 from fxp.imaging.quality import Quality, compare, to_codes
 from fxp.models.sr.fixed import quantize_shipped
@@ -28,8 +28,8 @@ class Trial:
     methods: tuple[Method, ...]
 
 
-def quality(picture: Picture, low: NDArray[np.float64], enlarge: Enlarge) -> Quality:
-    """Enlarge and compare with the truth, as super-resolution papers do.
+def quality(picture: Picture, low: NDArray[np.float64], upscale: Upscale) -> Quality:
+    """Upscale and compare with the truth, as super-resolution papers do.
 
     Parameters
     ----------
@@ -37,10 +37,10 @@ def quality(picture: Picture, low: NDArray[np.float64], enlarge: Enlarge) -> Qua
         With the truth.
     low
         Luma of the small picture, ``(H, W)``, from 0 to 255.
-    enlarge
+    upscale
         Returns the large luma in the same range.
     """
-    return compare(picture.truth, to_codes(enlarge(low)), border=SCALE)
+    return compare(picture.truth, to_codes(upscale(low)), border=SCALE)
 
 
 def score_picture(picture: Picture, trials: tuple[Trial, ...]) -> dict[tuple[str, str], Quality]:
@@ -50,7 +50,7 @@ def score_picture(picture: Picture, trials: tuple[Trial, ...]) -> dict[tuple[str
         low = trial.condition(picture)
         for method in trial.methods:
             key = (trial.condition.name, method.name)
-            scores[key] = quality(picture, low, method.enlarge)
+            scores[key] = quality(picture, low, method.upscale)
     return scores
 
 
@@ -96,9 +96,9 @@ def sweep_point(
         What to measure on.
     """
     model = quantize_shipped(name, weight_bits=weight_bits, activation_bits=activation_bits)
-    enlarge = Fixed(model.graph)
+    upscale = Fixed(model.graph)
     psnr, ssim = mean_quality(
-        quality(picture, EIGHT_BITS(picture), enlarge) for picture in pictures
+        quality(picture, EIGHT_BITS(picture), upscale) for picture in pictures
     )
     return SweepPoint(weight_bits, activation_bits, multiplier_bits(model.graph), psnr, ssim)
 

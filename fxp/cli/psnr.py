@@ -47,7 +47,9 @@ def psnr(
     references: Annotated[list[Path], typer.Argument(help="True images, or folders of them.")],
     degraded: Annotated[
         Path | None,
-        typer.Option("--input", help="Folder of inputs with the same names; else shrunk truth."),
+        typer.Option(
+            "--input", help="Folder of inputs with the same names; else downscaled truth."
+        ),
     ] = None,
     float_source: Annotated[
         str | None, typer.Option("--float", help="package.module:name of the float network.")
@@ -63,10 +65,10 @@ def psnr(
         float | None, typer.Option(min=1e-9, help="Pixel divisor of the fixed-point model.")
     ] = None,
     border: Annotated[
-        int | None, typer.Option(min=0, help="Pixels left out; default the enlargement.")
+        int | None, typer.Option(min=0, help="Pixels left out; default the upscaling.")
     ] = None,
     round_input: Annotated[
-        bool, typer.Option(help="Round shrunk images to 8 bits, as a camera delivers them.")
+        bool, typer.Option(help="Round downscaled images to 8 bits, as a camera delivers them.")
     ] = True,
     out: Annotated[Path | None, typer.Option(help="Write the figures as JSON, .json.")] = None,
     threads: ThreadsOption = None,
@@ -74,8 +76,8 @@ def psnr(
 ) -> None:
     r"""Compare fixed point, float and bicubic by PSNR and SSIM against true images.
 
-    Images are cut at the right and bottom to the sizes the model takes. A model that enlarges gets
-    the true image shrunk by MATLAB's bicubic. One-channel models are measured on the luma.
+    Images are cut at the right and bottom to the sizes the model takes. A model that upscales gets
+    the true image downscaled by MATLAB's bicubic. One-channel models are measured on the luma.
 
     Example: fxp psnr kimsr_x2.fxp Set5 \
       --float fxp.models.sr:load_float --arg kimsr_x2_bicubic
@@ -147,14 +149,14 @@ def _pair(
     if truth.size == 0:
         raise ImageError(f"{path} is too small for the model")
     if degraded is None:
-        return truth, _shrunk(truth, scale, round_input)
+        return truth, _downscaled(truth, scale, round_input)
     sides = [size // scale for size in whole.shape[1:]]
     image = _given(degraded / path.name, channels, sides)
     return truth, image[:, : height // scale, : width // scale]
 
 
 def _scale(model: fxp.FixedModel) -> int:
-    """Enlargement factor, from the shapes at two sizes."""
+    """Upscaling factor, from the shapes at two sizes."""
     name = model.graph.outputs[0]
     source = model.graph.inputs[0]
     symbols = {size.symbol for size in source.shape if not isinstance(size, int)}
@@ -167,7 +169,7 @@ def _scale(model: fxp.FixedModel) -> int:
     (small_in, small_out), (large_in, large_out) = sides
     factor = Fraction(large_out, large_in)
     if Fraction(small_out, small_in) != factor or factor.denominator != 1:
-        raise ArgumentError(f"the output is not the input enlarged by a whole factor: {sides}")
+        raise ArgumentError(f"the output is not the input upscaled by a whole factor: {sides}")
     return int(factor)
 
 
@@ -202,8 +204,8 @@ def _given(path: Path, channels: int, sides: list[int]) -> NDArray[np.float64]:
     return image.astype(np.float64)
 
 
-def _shrunk(truth: NDArray[np.uint8], scale: int, round_input: bool) -> NDArray[np.float64]:
-    """Shrink a true image as the standard protocol does, or return it if there is no scale."""
+def _downscaled(truth: NDArray[np.uint8], scale: int, round_input: bool) -> NDArray[np.float64]:
+    """Downscale a true image as the standard protocol does, or return it if there is no scale."""
     if scale == 1:
         return truth.astype(np.float64)
     small = imresize(truth.transpose(1, 2, 0), Fraction(1, scale)).transpose(2, 0, 1)

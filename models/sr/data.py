@@ -105,7 +105,7 @@ class TrainingSet:
     images
         Luma ``(H, W)`` or RGB ``(H, W, 3)``, uint8. Those smaller than a patch are left out.
     scale
-        Enlargement factor.
+        Upscaling factor.
     patch
         Side of the low-resolution patches, pixels.
     margin

@@ -1,6 +1,6 @@
 """PSNR and SSIM of the standard super-resolution protocol.
 
-Luma rounded to uint8, antialiased bicubic shrinking in float, result rounded to uint8, a border
+Luma rounded to uint8, antialiased bicubic downscaling in float, result rounded to uint8, a border
 of ``scale`` pixels left out.
 """
 
@@ -19,30 +19,30 @@ from fxp.model import FixedModel
 from fxp.models.common.data import modcrop
 from fxp.models.sr.data import downscale
 
-Enlarge = Callable[[NDArray[np.float64]], NDArray]
+Upscale = Callable[[NDArray[np.float64]], NDArray]
 """Maps low-resolution luma in 8-bit codes, (H, W), to (scale*H, scale*W)."""
 
 
-def by_network(model: nn.Module) -> Enlarge:
-    """Return how a network on the CPU enlarges; it should be in eval mode."""
+def by_network(model: nn.Module) -> Upscale:
+    """Return how a network on the CPU upscales; it should be in eval mode."""
 
-    def enlarge(low: NDArray[np.float64]) -> NDArray:
+    def upscale(low: NDArray[np.float64]) -> NDArray:
         with torch.inference_mode():
             luma = torch.from_numpy((low / 255.0).astype(np.float32))[None, None]
             return model(luma)[0, 0].numpy() * 255.0
 
-    return enlarge
+    return upscale
 
 
-def by_fixed(model: FixedModel) -> Enlarge:
-    """Return how a fixed-point model of pixels in steps of 1/256 enlarges."""
+def by_fixed(model: FixedModel) -> Upscale:
+    """Return how a fixed-point model of pixels in steps of 1/256 upscales."""
     return lambda low: model(low / 256.0) * 256.0
 
 
 def pair_scores(
-    pairs: Iterable[tuple[NDArray, NDArray[np.uint8]]], enlarge: Enlarge, scale: int
+    pairs: Iterable[tuple[NDArray, NDArray[np.uint8]]], upscale: Upscale, scale: int
 ) -> Quality:
-    """Score a method of enlargement on pairs of low- and high-resolution luma.
+    """Score a method of upscaling on pairs of low- and high-resolution luma.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def pair_scores(
         Means over the pairs; a border of ``scale`` pixels is left out.
     """
     values = [
-        compare(high, to_codes(enlarge(low.astype(np.float64))), border=scale)
+        compare(high, to_codes(upscale(low.astype(np.float64))), border=scale)
         for low, high in pairs
     ]
     psnr, ssim = np.mean(values, axis=0)
@@ -59,21 +59,21 @@ def pair_scores(
 
 def luma_scores(
     images: Iterable[NDArray[np.uint8]],
-    enlarge: Enlarge,
+    upscale: Upscale,
     scale: int,
     *,
     round_input: bool = False,
 ) -> Quality:
-    """Score a method of enlargement on the luma of images.
+    """Score a method of upscaling on the luma of images.
 
     Parameters
     ----------
     images
         High-resolution luma, ``(H, W)`` uint8.
-    enlarge
+    upscale
         The method.
     scale
-        Enlargement factor, also the border left out.
+        Upscaling factor, also the border left out.
     round_input
         Round the low-resolution luma to 8 bits, as a camera or decoder delivers it. The published
         protocol does not.
@@ -87,7 +87,7 @@ def luma_scores(
     pairs = ((downscale(high, scale), high) for high in large)
     if round_input:
         pairs = ((to_codes(low), high) for low, high in pairs)
-    return pair_scores(pairs, enlarge, scale)
+    return pair_scores(pairs, upscale, scale)
 
 
 def scores(
@@ -109,5 +109,5 @@ def scores(
 def bicubic_scores(
     images: Iterable[NDArray[np.uint8]], scale: int, *, round_input: bool = False
 ) -> Quality:
-    """Score bicubic enlargement on luma images; see `luma_scores`."""
+    """Score bicubic upscaling on luma images; see `luma_scores`."""
     return luma_scores(images, lambda low: imresize(low, scale), scale, round_input=round_input)

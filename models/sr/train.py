@@ -67,7 +67,7 @@ def training_pairs(settings: KimSRSettings, images: Pictures) -> TrainingSet:
         images = images + [to_codes(imresize(item, size)) for size in RESCALED for item in images]
     teacher = load_float(settings.teacher) if settings.teacher else None
     if teacher is not None and teacher.scale != settings.scale:
-        raise TrainingError(f"the teacher enlarges by {teacher.scale}, not by {settings.scale}")
+        raise TrainingError(f"the teacher upscales by {teacher.scale}, not by {settings.scale}")
     random = settings.images == Images.COMPRESSED
     downscaling: Downscaling = compressed if random else bicubic
     return TrainingSet(
@@ -146,9 +146,9 @@ class KimSRRecipe(Recipe[KimSRSettings]):
 
     def scores(self, model: Model) -> dict[str, float]:
         """Return the mean PSNR on the held-out images and on Set5."""
-        enlarge = by_network(model) if isinstance(model, nn.Module) else by_fixed(model)
+        upscale = by_network(model) if isinstance(model, nn.Module) else by_fixed(model)
         return {
-            name: pair_scores(pairs, enlarge, self.settings.scale).psnr if pairs else float("nan")
+            name: pair_scores(pairs, upscale, self.settings.scale).psnr if pairs else float("nan")
             for name, pairs in self.pairs.items()
         }
 

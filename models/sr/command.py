@@ -71,7 +71,7 @@ def upscale(
         report = process(
             source,
             target,
-            lambda: sr.Enlarger(sr.load(model or f"kimsr_x{scale or 2}"), scale=scale),
+            lambda: sr.Upscaler(sr.load(model or f"kimsr_x{scale or 2}"), scale=scale),
             raw=raw,
             threads=threads,
             doing="upscaling",
