@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,9 +19,10 @@ import fxp
 from fxp.imaging.colour import luma as luma_of
 from fxp.imaging.files import read_image, write_image
 from fxp.imaging.montage import side_by_side
-from fxp.imaging.quality import Quality, compare, to_codes
+from fxp.imaging.quality import compare, to_codes
 from fxp.imaging.resize import imresize
 from fxp.models import sr
+from fxp.models.common.compare import MeasuredMethod, fixed_minus_float, method_table
 from fxp.models.sr.data import downscale_pixels
 from fxp.models.sr.fixed import quantize_shipped
 from fxp.support.errors import ArgumentError
@@ -38,17 +38,6 @@ else:
 SCALE = 2
 CROP = 64
 """Side of the piece on which the oracle is run, low-resolution pixels."""
-
-
-@dataclass(frozen=True)
-class MeasuredMethod:
-    """One line of the table."""
-
-    name: str
-    bits: str
-    quality: Quality
-    seconds: float
-    clipped: float | None = None
 
 
 def demo(
@@ -141,9 +130,7 @@ def _measure(
         rows.append(MeasuredMethod(name, bits, compare(truth, result, border=SCALE), seconds))
     rates = model.clipped(luma / 256.0)
     clipped = max(rates[name] for name in rates if name not in model.graph.outputs)
-    rows[-1] = MeasuredMethod(
-        rows[-1].name, rows[-1].bits, rows[-1].quality, rows[-1].seconds, clipped
-    )
+    rows[-1] = replace(rows[-1], clipped=clipped)
     return rows, sr.upscale(small, model, threads=threads)
 
 
@@ -170,26 +157,8 @@ def _table(
     rows: list[MeasuredMethod], photograph: NDArray[np.uint8], model: fxp.FixedModel
 ) -> Table:
     size = f"{photograph.shape[1] // SCALE}x{photograph.shape[0] // SCALE}"
-    table = Table(title=f"x{SCALE} from {size}, luma, {model.parameters:,} parameters")
-    for heading in ("method", "arithmetic", "PSNR dB", "SSIM", "clipped", "seconds"):
-        left = heading in ("method", "arithmetic")
-        table.add_column(heading, justify="left" if left else "right")
-    for row in rows:
-        table.add_row(
-            row.name,
-            row.bits,
-            f"{row.quality.psnr:.3f}",
-            f"{row.quality.ssim:.4f}",
-            "" if row.clipped is None else f"{row.clipped:.4%}",
-            f"{row.seconds:.2f}",
-        )
-    loss = rows[2].quality.psnr - rows[1].quality.psnr
-    # Both are infinite where nothing is lost, as on a black picture.
-    table.caption = (
-        "fixed and float both equal the photograph"
-        if math.isnan(loss)
-        else f"fixed minus float: {loss:+.3f} dB"
-    )
+    table = method_table(rows, f"x{SCALE} from {size}, luma, {model.parameters:,} parameters")
+    table.caption = fixed_minus_float(rows[2].quality, rows[1].quality)
     return table
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from fxp.imaging.metrics import psnr, sqnr
 from fxp.imaging.quality import compare, to_codes
-from fxp.models.sr.measure import pair_scores
+from fxp.models.common.measure import pair_scores
 
 
 def test_known_values():
