@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from fxp.models.sr.settings import Settings
+from fxp.models.common.settings import TrainingSettings
 
 
-def test_the_last_share_of_the_steps_is_on_squared_errors() -> None:
-    settings = Settings(steps=10, finish=0.3)
-    assert [settings.loss_at(step) for step in range(10)] == ["l1"] * 7 + ["mse"] * 3
-    assert {Settings(steps=4, finish=0.0).loss_at(step) for step in range(4)} == {"l1"}
-    assert {Settings(steps=4, finish=1.0).loss_at(step) for step in range(4)} == {"mse"}
+def test_the_last_share_of_the_steps_is_on_the_finishing_loss() -> None:
+    settings = TrainingSettings(steps=10, finish=0.3)
+    assert [settings.finishing_at(step) for step in range(10)] == [False] * 7 + [True] * 3
+    assert not any(TrainingSettings(steps=4, finish=0.0).finishing_at(step) for step in range(4))
+    assert all(TrainingSettings(steps=4, finish=1.0).finishing_at(step) for step in range(4))
 
 
 def test_the_rate_rises_for_a_hundredth_of_the_steps_and_falls_to_zero() -> None:
-    settings = Settings(steps=1000, rate=2.0)
+    settings = TrainingSettings(steps=1000, rate=2.0)
     # Ten steps of warming up; half a cosine: 1 at the start, a half in the middle, 0 at the end.
     assert settings.rate_at(0) == pytest.approx(0.2)
     assert settings.rate_at(4) == pytest.approx(1.0, rel=1e-4)

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fxp.models.sr.patches import TrainingSet
-from fxp.models.sr.trainer import Trainer
 
-from fxp.models.sr import KimSR
-from fxp.models.sr.settings import Settings, TrainingError
+from fxp.models.common.settings import TrainingError
+from fxp.models.common.trainer import Trainer
+from fxp.models.sr import KimSR, TrainingSet
+from fxp.models.sr.settings import KimSRSettings
+from fxp.models.sr.train import KimSRRecipe
 
-SETTINGS = Settings(
+SETTINGS = KimSRSettings(
     steps=4, epoch=2, batch=1, patch=16, rate=1e-3, compiled=False, optimizer="adam",
     precision="float32", average=0.9,
 )  # fmt: skip
@@ -36,13 +37,13 @@ def trainer(**changes: object) -> Trainer:
     pairs = TrainingSet(
         [image], scale=settings.scale, patch=settings.patch, margin=KimSR.margin, seed=0
     )
-    return Trainer(settings, pairs, [], [])
+    return Trainer(KimSRRecipe(settings, pairs, [], []))
 
 
 @pytest.mark.parametrize(("finish", "power"), [(0.0, 1), (1.0, 2)])
 def test_the_loss_of_a_step_is_the_mean_error_of_its_power(finish: float, power: int) -> None:
     run = trainer(finish=finish)
-    batch = run.training.batch(0, 1)
+    batch = run.recipe.training.batch(0, 1)
     with torch.no_grad():
         output = run.network(torch.from_numpy(batch.low)).numpy().astype(np.float64)
     counted = np.broadcast_to(batch.mask, output.shape) > 0
@@ -71,8 +72,8 @@ def test_the_average_moves_by_ten_elevenths_in_the_first_step() -> None:
 
 def test_fixed_point_training_sees_codes_in_steps_of_a_256th() -> None:
     run = trainer(weight_bits=8, activation_bits=12)
-    batch = run.training.batch(0, 1)
-    low, high, _ = run._tensors(batch)
+    batch = run.recipe.training.batch(0, 1)
+    low, high, _ = run.recipe.tensors(run.recipe.batch(0), "cpu")
     # White, 1.0, is the code 255.
     assert low.numpy() == pytest.approx(batch.low * 0.99609375)
     assert high.numpy() == pytest.approx(batch.high * 0.99609375)
