@@ -6,7 +6,8 @@ height, leaves no trace in the ops, so the graph is run where such a branch woul
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 
 import torch
 from torch.utils import _pytree
@@ -27,6 +28,7 @@ def compare_sizes(
     examples: Sequence[torch.Tensor],
     states: Sequence[tuple[int, int]],
     lowest: dict[str, int],
+    other_paths: Callable[[dict[str, int]], Iterable[dict[str, int]]],
 ) -> None:
     """Run the model and its graph on random inputs of several sizes.
 
@@ -40,6 +42,8 @@ def compare_sizes(
         Pairs (input position, output position).
     lowest
         Smallest size that the export allows, by symbol.
+    other_paths
+        Gives sizes at which the model may take another path, for those of the example.
 
     Raises
     ------
@@ -50,7 +54,7 @@ def compare_sizes(
     given = [tuple(examples[p].shape[1:]) for p in order][: len(graph.inputs)]
     generator = torch.Generator().manual_seed(0)
     example = graph.bind(given)
-    for sizes in _probes(example, graph, lowest):
+    for sizes in chain(_probes(example, graph, lowest), other_paths(example)):
         try:
             graph.concrete_shapes(sizes)
         except GraphError:

@@ -50,7 +50,7 @@ SCALARS = (torch.SymInt, torch.SymFloat, torch.SymBool, int, float, bool)
 
 def convert(
     trace: Trace, name: str, states: Sequence[tuple[int, int]]
-) -> tuple[Graph, dict[str, int]]:
+) -> tuple[Graph, dict[str, int], dict[str, Extent]]:
     """Return the float graph, with batch normalization and padding still on their own.
 
     Parameters
@@ -68,6 +68,8 @@ def convert(
         The float graph.
     lowest
         By symbol, the smallest size in pixels that keeps to the traced path.
+    extents
+        Size of each of torch's symbols, as a formula of the graph's.
 
     Raises
     ------
@@ -78,8 +80,9 @@ def convert(
     factors: dict[str, int] = {}
     while True:
         try:
-            conversion = _Conversion(trace, name, states, Symbols(solved, factors))
-            return conversion.run(), conversion.lowest
+            symbols = Symbols(solved, factors)
+            conversion = _Conversion(trace, name, states, symbols)
+            return conversion.run(), conversion.lowest, symbols.extents
         except UnifySizesError as found:
             if found.factor == 1:
                 # Two free sizes proved equal; each such round leaves one symbol less.

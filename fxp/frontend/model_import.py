@@ -17,6 +17,7 @@ from fxp.frontend.fold_batch_norm import fold_batch_norm
 from fxp.frontend.fold_padding import fold_padding
 from fxp.frontend.name_outputs import name_outputs
 from fxp.frontend.remove_identities import remove_identities
+from fxp.frontend.size_branches import other_paths
 from fxp.frontend.trace import check_examples, check_model, trace
 from fxp.graph import Graph
 
@@ -80,10 +81,13 @@ def from_torch(
 
     def attempt(free_sizes: bool) -> Graph:
         traced = trace(model, examples, free_sizes=free_sizes, known=CONVERTERS)
-        branches.update(dict.fromkeys(traced.size_branches))
-        graph, lowest = convert(traced, graph_name, states)
+        branches.update(dict.fromkeys(branch.place for branch in traced.size_branches))
+        graph, lowest, extents = convert(traced, graph_name, states)
         graph = fold_padding(fold_batch_norm(remove_identities(graph)))
-        compare_sizes(graph, model, examples, states, lowest)
+        compare_sizes(
+            graph, model, examples, states, lowest,
+            lambda sizes: other_paths(traced.size_branches, extents, sizes),
+        )  # fmt: skip
         fed = {result for _, result in states}
         names = [name for place, name in enumerate(traced.output_names) if place not in fed]
         return name_outputs(graph, names)

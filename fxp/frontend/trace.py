@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import torch
+from sympy import Basic
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Node as FxNode
@@ -19,6 +20,23 @@ from fxp.graph.extents import Dimension, Extent
 Size = int | torch.SymInt
 _TORCH: Final = Path(torch.__file__).parent
 _GIVE_ORIGINAL: Final = "give the module that it was made from, after calling eval() on it"
+
+
+@dataclass(frozen=True)
+class SizeBranch:
+    """A comparison of image sizes in the model's own code.
+
+    Attributes
+    ----------
+    place
+        File, line and function.
+    condition
+        What held for the example, a SymPy relation of torch's symbols; the export followed the
+        path on which it holds.
+    """
+
+    place: str
+    condition: Basic
 
 
 @dataclass(frozen=True)
@@ -42,7 +60,7 @@ class Trace:
     output_names
         For every output its key in the dictionary that the model returns, else None.
     size_branches
-        Where the model's own code compares an image size, as file and line.
+        Where the model's own code compares image sizes.
     """
 
     nodes: tuple[FxNode, ...]
@@ -52,7 +70,7 @@ class Trace:
     sizes: dict[str, int]
     lowest: dict[str, int]
     output_names: tuple[str | None, ...]
-    size_branches: tuple[str, ...]
+    size_branches: tuple[SizeBranch, ...]
 
 
 def check_model(model: torch.nn.Module) -> None:
@@ -231,16 +249,17 @@ def _output_names(program: ExportedProgram) -> tuple[str | None, ...]:
     return tuple(names)
 
 
-def _branches(inputs: Sequence[FxNode]) -> tuple[str, ...]:
+def _branches(inputs: Sequence[FxNode]) -> tuple[SizeBranch, ...]:
     """Where the model itself, and not an op of torch, asked for the value of a free size."""
-    found: dict[str, None] = {}
+    found: dict[SizeBranch, None] = {}
     for node in inputs:
         environment = getattr(node.meta["val"], "fake_mode", None)
         environment = getattr(environment, "shape_env", None)
         for guard in getattr(environment, "guards", ()):
             frame = getattr(guard.sloc, "framework_loc", None)
             if frame is not None and not Path(frame.filename).is_relative_to(_TORCH):
-                found[f"{frame.filename}:{frame.lineno} in {frame.name}"] = None
+                place = f"{frame.filename}:{frame.lineno} in {frame.name}"
+                found[SizeBranch(place, guard.expr)] = None
     return tuple(found)
 
 
@@ -258,7 +277,7 @@ class Symbols:
     def __init__(self, solved: dict[str, Extent], factors: dict[str, int]) -> None:
         self._solved = solved
         self._factors = factors
-        self._extents: dict[str, Extent] = {}
+        self.extents: dict[str, Extent] = {}
         self.by_name: dict[str, str] = {}
         self._counts = {"H": 0, "W": 0}
         self.order: list[str] = []
@@ -276,7 +295,7 @@ class Symbols:
         return Extent(name) * self._factors.get(name, 1)
 
     def _extent(self, symbol: str, letter: str) -> Extent:
-        if symbol not in self._extents:
+        if symbol not in self.extents:
             self._counts[letter] += 1
             count = self._counts[letter]
             name = letter if count == 1 else f"{letter}{count}"
@@ -285,8 +304,8 @@ class Symbols:
             extent = self.unit(name)
             while extent.symbol in self._solved:
                 extent = substituted(extent, self._solved)
-            self._extents[symbol] = extent
-        return self._extents[symbol]
+            self.extents[symbol] = extent
+        return self.extents[symbol]
 
 
 def substituted(extent: Extent, solved: dict[str, Extent]) -> Extent:

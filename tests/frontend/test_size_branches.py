@@ -1,0 +1,56 @@
+"""A model that behaves otherwise at another image size is never converted for all sizes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import pytest
+import torch
+from frontend_checks import OneInput
+
+from fxp.frontend import from_torch
+
+EXAMPLE = torch.zeros(1, 1, 16, 16)
+DIFFERENT: dict[str, Callable] = {
+    "above a width": lambda m, x: x * 2 if x.shape[3] > 20 else x,
+    "below a height": lambda m, x: x * 2 if x.shape[2] < 8 else x,
+    "of so many pixels": lambda m, x: x * 2 if x.shape[2] * x.shape[3] >= 1000 else x,
+    "of the shorter side": lambda m, x: x * 2 if min(x.shape[2:]) < 8 else x,
+    "of one width": lambda m, x: x * 2 if x.shape[3] == 23 else x,
+    "of a remainder": lambda m, x: x * 2 if x.shape[3] % 4 == 1 else x,
+    "of some widths": lambda m, x: x * 2 if x.shape[3] in (23, 24) else x,
+    "of a quotient": lambda m, x: x * (1 + x.shape[3] // 20) if x.shape[3] // 20 else x,
+    "of elements": lambda m, x: x * 2 if x.numel() > 400 else x,
+    "of the orientation": lambda m, x: x if x.shape[2] >= x.shape[3] else x * 2,
+}
+ALIKE: dict[str, Callable] = {
+    "an equal result": lambda m, x: x * 2 if x.shape[3] > 20 else x + x,
+    "a cut that removes nothing": lambda m, x: (x * 2)[:, :, : x.shape[2], : x.shape[3]],
+    "no comparison": lambda m, x: x * 2,
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENT)
+def test_a_branch_fixes_the_size_and_is_told(name: str) -> None:
+    with pytest.warns(UserWarning, match=r"fixed .*compares a size at .*test_size_branches\.py"):
+        graph = from_torch(OneInput(DIFFERENT[name]).eval(), [EXAMPLE])
+    assert graph.inputs[0].shape == (1, 16, 16)
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_what_computes_alike_stays_free(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*image sizes are fixed.*")
+        graph = from_torch(OneInput(ALIKE[name]).eval(), [EXAMPLE])
+    assert [str(size) for size in graph.inputs[0].shape] == ["1", "H", "W"]
+
+
+def test_a_size_that_the_model_itself_refuses_is_no_branch() -> None:
+    def function(m, x):
+        if x.shape[3] > 100:
+            raise ValueError("too large")
+        return x * 2
+
+    graph = from_torch(OneInput(function).eval(), [EXAMPLE])
+    assert [str(size) for size in graph.inputs[0].shape] == ["1", "H", "W"]
