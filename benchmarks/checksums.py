@@ -94,10 +94,10 @@ def measured() -> Iterator[tuple[str, str]]:
         result = model.run_raw(quantize(images[0][0].numpy(), taken))
         yield f"network: {name}", digest(*constants, result)
     for name in ("kimsr_x2_bicubic", "kimsr_x2_compressed"):
-        enlarger = sr.Enlarger(sr.load(name))
+        upscaler = sr.Upscaler(sr.load(name))
         for picture in ("coffee", "camera"):
             image = getattr(skimage.data, picture)()[:201, :303]
-            yield f"upscale: {name}, {picture}", digest(enlarger(image))
+            yield f"upscale: {name}, {picture}", digest(upscaler(image))
     for style in ("dsp", "shift_add"):
         with tempfile.TemporaryDirectory() as folder:
             hls.emit_rtl(

@@ -17,16 +17,16 @@ import typer
 from rich.progress import track
 
 from benchmarks.psnr import methods, pictures
-from benchmarks.psnr.pictures import Picture
-from benchmarks.psnr.tasks import quality
 from benchmarks.report import ROOT, environment, markdown_table, write_page
-from fxp import hls
+from fxp import FixedModel, hls
 from fxp.cli.messages import one_line
 from fxp.graph import Graph
 from fxp.hls.rtl.emit import plan_graph
 from fxp.hls.rtl.planning import ModuleInstance
 from fxp.models import sr
+from fxp.models.common.compare import Picture
 from fxp.models.common.data import data_folder
+from fxp.models.common.measure import pair_quality
 
 SETS = ("Set5", "Set14", "B100")
 WIDTH = 1920
@@ -61,10 +61,11 @@ def variants(model: str) -> dict[str, Graph]:
 def psnrs(graphs: Mapping[str, Graph], images: Sequence[Picture]) -> dict[str, list[float]]:
     """Return the PSNR of every picture by variant, 8-bit input and output."""
     found: dict[str, list[float]] = {name: [] for name in graphs}
-    for picture in track(images, "enlarging", transient=True):
+    for picture in track(images, "upscaling", transient=True):
         low = pictures.EIGHT_BITS(picture)
         for name, graph in graphs.items():
-            found[name].append(quality(picture, low, methods.Fixed(graph)).psnr)
+            method = methods.fixed_pixels(FixedModel(graph))
+            found[name].append(pair_quality((low, picture.truth), method, pictures.SCALE).psnr)
     return found
 
 

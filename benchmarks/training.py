@@ -39,7 +39,7 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("SOAP, four times the batch", {"batch": 64}),
     ("SOAP, squared error throughout", {"loss": "mse"}),
     ("SOAP, squared error in the last fifth", {"finish": 0.2}),
-    ("SOAP, shrunk images too", {"rescale": True}),
+    ("SOAP, downscaled images too", {"rescale": True}),
     ("SOAP, skip from before the ReLU", {"skip_from": "pre_relu"}),
     ("SOAP, no ReLU after the addition", {"relu_after_add": False}),
     (TEACHER, {"width": 2}),

@@ -15,6 +15,7 @@ from slow import SLOW
 
 pytest.register_assert_rewrite(
     "cases",
+    "cli_checks",
     "equality",
     "simulations",
     "golden_runs",

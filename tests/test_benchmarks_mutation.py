@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import ast
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +16,7 @@ from benchmarks.mutation import __main__ as mutation
 from benchmarks.mutation.mutants import Mutant, mutants
 from benchmarks.mutation.rooms import ROOMS, Room
 from benchmarks.mutation.runner import Checkout, MutationError
+from fxp.support.processes import ChildProcesses
 
 SOURCE = '''\
 """Ü, 1 + 1."""
@@ -132,7 +138,7 @@ def test_endless_tests_are_ended(project: Path, monkeypatch: pytest.MonkeyPatch)
     (project / "tests" / "test_add.py").write_text(
         "from fxp.formats import add\n\n\ndef test():\n    while add(2, 3) != 5:\n        pass\n"
     )
-    with Checkout(project) as copy:
+    with ChildProcesses() as children, Checkout(project, children) as copy:
         usual = copy.sound(SMALL, 60)
         fault = Mutant(2, "+", "-", source_position(project, "+"))
         verdict = copy.judge(SMALL, Path("fxp/formats/__init__.py"), fault, usual)
@@ -147,5 +153,55 @@ def source_position(project: Path, text: str) -> int:
 
 def test_tests_that_fail_without_a_fault_are_reported(project: Path) -> None:
     (project / "tests" / "test_add.py").write_text("def test_add():\n    assert 1 == 2\n")
-    with Checkout(project) as copy, pytest.raises(MutationError, match="fail without a fault"):
+    with (
+        ChildProcesses() as children,
+        Checkout(project, children) as copy,
+        pytest.raises(MutationError, match="fail without a fault"),
+    ):
         copy.sound(SMALL, 60)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("hangs", ["True", "add(2, 3) != 5"], ids=["sound", "damaged"])
+def test_nothing_is_left_when_it_is_told_to_end(
+    project: Path, tmp_path: Path, hangs: str, number: int
+) -> None:
+    """Neither its copies of the repository nor the tests that run on them."""
+    started, temporary, page = (tmp_path / name for name in ("started", "temporary", "page"))
+    temporary.mkdir()
+    (project / "tests" / "test_add.py").write_text(
+        "import os, pathlib, time\nfrom fxp.formats import add\n\n\ndef test_add():\n"
+        f"    file = pathlib.Path({str(started)!r})\n"
+        f"    if {hangs}:\n"
+        "        file.with_suffix('.new').write_text(str(os.getpid()))\n"
+        "        file.with_suffix('.new').rename(file)\n"
+        "        time.sleep(300)\n"
+    )
+    code = (
+        "import pathlib, typer\n"
+        "from benchmarks.mutation import __main__ as mutation, rooms\n"
+        f"mutation.ROOT = pathlib.Path({str(project)!r})\n"
+        "mutation.ROOMS = {'small': rooms.Room(('fxp/formats/*.py',), ('tests',))}\n"
+        "typer.run(mutation.main)\n"
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-c", code, "--folder", str(page)],
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not started.exists() and run.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    tests = int(started.read_text())
+    assert len(list(temporary.glob("fxp-mutation-*"))) == 1
+    run.send_signal(number)
+    _, errors = run.communicate(timeout=60)
+    assert "Traceback" not in errors
+    if number == signal.SIGTERM:
+        assert (run.returncode, errors) == (143, "ended by SIGTERM\n")
+    assert list(temporary.iterdir()) == []
+    with pytest.raises(ProcessLookupError):
+        os.kill(tests, 0)
+    assert not page.exists()

@@ -27,6 +27,8 @@ from benchmarks.psnr import methods, pictures, plots, published, tables, tasks
 from fxp.formats import Format
 from fxp.imaging.files import ImageError, read_image
 from fxp.models import sr
+from fxp.models.common.compare import ComparedMethod, Comparison, score_tasks
+from fxp.models.common.measure import FloatPixels
 from fxp.support import parallel
 
 NAME = "kimsr_x2_bicubic"
@@ -104,18 +106,18 @@ def test_published_rows_stand_beside_their_sets(record: dict[str, Any]):
 
 def test_a_dask_cluster_gives_the_same_figures(tmp_path: Path):
     (images,) = pictures.quick_sets().values()
-    fixed = methods.Method("fixed", NAME, "", methods.Fixed(sr.load(NAME).graph))
-    compared = (methods.Method("bicubic", "", "", methods.bicubic), fixed)
-    trials = tuple(tasks.Trial(item, compared) for item in
+    fixed = ComparedMethod("fixed", NAME, "", methods.fixed_pixels(sr.load(NAME)))
+    compared = (ComparedMethod("bicubic", "", "", methods.bicubic), fixed)
+    comparisons = tuple(Comparison(item, compared) for item in
                    (pictures.EIGHT_BITS, *pictures.DEGRADED))  # fmt: skip
-    work = tasks.score_tasks(images, trials)
+    work = score_tasks(images, comparisons, pictures.SCALE)
     options = {"threads_per_worker": 1, "dashboard_address": None, "local_directory": str(tmp_path)}
     with (
         LocalCluster(n_workers=1, **options) as cluster,
         parallel.workers("dask", -1, cluster.scheduler_address),
     ):
         found = list(parallel.run_tasks(work))
-    assert len(found[0]) == 2 * len(trials)
+    assert len(found[0]) == 2 * len(comparisons)
     assert found == [task() for task in work]
 
 
@@ -142,17 +144,17 @@ def test_results_come_in_the_order_of_the_tasks():
 
 def test_real_input_keeps_the_network():
     graph = sr.load(NAME).graph
-    wide = methods.Fixed(methods.with_real_input(graph))
-    narrow = methods.Fixed(graph)
+    wide = methods.fixed_pixels(fxp.FixedModel(methods.with_real_input(graph)))
+    narrow = methods.fixed_pixels(fxp.FixedModel(graph))
     generator = np.random.default_rng(0)
     codes = generator.integers(0, 256, (9, 14)).astype(np.float64)
     assert np.array_equal(wide(codes), narrow(codes))
     # Codes between two pixels reach the network instead of being rounded before it.
     (images,) = pictures.quick_sets().values()
     between = pictures.REAL(images[0])
-    real = methods.Float(sr.load_float(NAME))(between)
+    real = FloatPixels(sr.load_float(NAME))(between)
     assert np.abs(wide(between) - real).mean() < 0.9 * np.abs(narrow(between) - real).mean()
-    model = fxp.FixedModel(wide.graph)
+    model = wide.model
     assert np.array_equal(model(between / 256), model.oracle(between / 256))
     raw = np.floor(between * 64 + 0.5).astype(np.int64)
     assert np.array_equal(model.run_raw(raw), wide(between))
@@ -168,8 +170,8 @@ def test_multiplier_bits_of_kimsr():
 
 def test_multiplier_bits_need_one_size():
     graph = sr.load(NAME).graph
-    enlarged = sr.Enlarger(sr.load(NAME)).pipeline.luma.graph
-    assert methods.multiplier_bits(enlarged) == methods.multiplier_bits(graph)
+    upscaled = sr.Upscaler(sr.load(NAME)).pipeline.luma.graph
+    assert methods.multiplier_bits(upscaled) == methods.multiplier_bits(graph)
     with pytest.raises(ValueError, match="size"):
         methods.multiplier_bits(_convolved_after_shuffle())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from slow import SLOW
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
+MOST_LINES = 500
 
 
 def recipe(target: str) -> list[str]:
@@ -40,3 +42,22 @@ def test_what_is_listed_as_slow_exists(entry: str) -> None:
     path = TESTS / name
     assert path.is_file()
     assert not test or f"\ndef {test}(" in path.read_text()
+
+
+def python_files() -> list[Path]:
+    """Every Python file once; hidden folders hold no file of the project, links lead to others."""
+    found: list[Path] = []
+    for folder, subfolders, names in os.walk(ROOT):
+        subfolders[:] = [name for name in subfolders if name[0] not in "._" and name != "build"]
+        found += [Path(folder, name) for name in names if name.endswith(".py")]
+    return found
+
+
+def test_no_python_file_is_long() -> None:
+    lines = {
+        str(path.relative_to(ROOT)): path.read_text(encoding="utf-8").count("\n")
+        for path in python_files()
+    }
+    assert len(lines) > 400
+    assert {"fxp/graph/graph.py", "tests/test_suite.py", "models/sr/train.py"} <= lines.keys()
+    assert [name for name, count in lines.items() if count > MOST_LINES] == []

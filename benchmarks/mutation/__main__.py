@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import queue
 import random
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -23,6 +24,8 @@ from benchmarks.mutation.mutants import Mutant, mutants
 from benchmarks.mutation.rooms import ROOMS, Room
 from benchmarks.mutation.runner import Checkout, MutationError, Verdict
 from benchmarks.report import ROOT, environment, markdown_table, write_page
+from fxp.support.processes import ChildProcesses
+from fxp.support.signals import Terminated, orderly_end
 
 Record = dict[str, dict[str, Any]]
 
@@ -89,10 +92,16 @@ def measure(room: Room, faults: list[tuple[Path, Mutant]], jobs: int) -> list[Ve
     MutationError
         If the tests fail without a fault.
     """
-    with ExitStack() as stack:
+    # However this ends, the tests end first, then the threads that wait for them, and then the
+    # copies are removed.
+    with (
+        ExitStack() as stack,
+        ThreadPoolExecutor(max(1, jobs)) as pool,
+        ChildProcesses() as children,
+    ):
         copies: queue.SimpleQueue[tuple[Checkout, float]] = queue.SimpleQueue()
         for _ in range(min(jobs, len(faults))):
-            checkout = stack.enter_context(Checkout(ROOT))
+            checkout = stack.enter_context(Checkout(ROOT, children))
             copies.put((checkout, checkout.sound(room, 3600)))
 
         def judge(fault: tuple[Path, Mutant]) -> Verdict:
@@ -104,8 +113,11 @@ def measure(room: Room, faults: list[tuple[Path, Mutant]], jobs: int) -> list[Ve
             print(_line(verdict), flush=True)
             return verdict
 
-        with ThreadPoolExecutor(max(1, jobs)) as pool:
+        try:
             return list(pool.map(judge, faults))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _line(verdict: Verdict) -> str:
@@ -166,9 +178,20 @@ def main(
     unknown = sorted(set(only or ()) - set(ROOMS))
     if unknown:
         raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(ROOMS)}")
+    try:
+        with orderly_end():
+            _measure_rooms(only or list(ROOMS), sample, seed, jobs, again, folder)
+    except Terminated as end:
+        print(end, file=sys.stderr)
+        raise typer.Exit(end.exit_code) from None
+
+
+def _measure_rooms(
+    names: list[str], sample: int, seed: int, jobs: int, again: bool, folder: Path
+) -> None:
     path = folder / "mutation.json"
     record: Record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    for name in only or ROOMS:
+    for name in names:
         room = ROOMS[name]
         known = record.get(name, {}).get("verdicts", []) if again else []
         faults = survivors(known, ROOT) if again else drawn(room, ROOT, sample, seed)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -15,6 +13,7 @@ from typing import Literal
 
 from benchmarks.mutation.mutants import Mutant
 from benchmarks.mutation.rooms import Room
+from fxp.support.processes import ChildProcesses, ProcessTimeoutError
 
 Outcome = Literal["failed", "timed out", "survived"]
 
@@ -64,10 +63,13 @@ class Checkout:
     ----------
     root
         The repository; it is only read.
+    children
+        Runs the tests, and ends them when the work is given up.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, children: ChildProcesses) -> None:
         self._root = root
+        self._children = children
         self._folder = tempfile.TemporaryDirectory(prefix="fxp-mutation-")
         self.path = Path(self._folder.name) / "copy"
         self._compiled = Path(self._folder.name) / "compiled"
@@ -91,11 +93,12 @@ class Checkout:
 
     def _check_imports(self) -> None:
         """Make sure that the copy is what the tests import."""
-        code = "import fxp.formats; print(fxp.formats.__file__)"
-        command = [sys.executable, "-c", code]
-        found = subprocess.run(command, cwd=self.path, capture_output=True, text=True, check=True)
-        if not Path(found.stdout.strip()).resolve().is_relative_to(self.path.resolve()):
-            raise MutationError(f"the tests would import {found.stdout.strip()}, not the copy")
+        program = "import fxp.formats; print(fxp.formats.__file__)"
+        code, output = self._children.run([sys.executable, "-c", program], self.path)
+        if code != 0:
+            raise MutationError(f"fxp cannot be imported from the copy:\n{output[-2000:]}")
+        if not Path(output.strip()).resolve().is_relative_to(self.path.resolve()):
+            raise MutationError(f"the tests would import {output.strip()}, not the copy")
 
     def sound(self, room: Room, limit: float) -> float:
         """Run the tests without a fault, and again with what the first run compiled.
@@ -168,17 +171,10 @@ class Checkout:
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         start = time.monotonic()
-        process = subprocess.Popen(
-            command, cwd=self.path, env=environment, start_new_session=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
         try:
-            output, _ = process.communicate(timeout=limit)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+            code, output = self._children.run(
+                command, self.path, environment=environment, timeout_s=limit
+            )
+        except ProcessTimeoutError:
             return None, time.monotonic() - start, ""
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
-        return process.returncode == 0, time.monotonic() - start, output
+        return code == 0, time.monotonic() - start, output

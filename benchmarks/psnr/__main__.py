@@ -14,11 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 
 from benchmarks import report
 from benchmarks.psnr import methods, pictures, plots, published, tables, tasks
-from benchmarks.psnr.methods import Method
-from benchmarks.psnr.pictures import Picture
-from benchmarks.psnr.tasks import Trial
 from fxp.cli.messages import one_line
-from fxp.imaging.quality import Quality
+from fxp.imaging.quality import Quality, mean_quality
+from fxp.models.common.compare import ComparedMethod, Comparison, Picture, score_tasks
 from fxp.models.common.data import data_folder
 from fxp.support import parallel
 
@@ -27,15 +25,15 @@ WEIGHT_BITS, ACTIVATION_BITS = range(4, 13), range(6, 17)
 QUICK_BITS = (6, 10), (14,)
 
 
-def plan(compared: Sequence[Method]) -> tuple[Trial, ...]:
+def plan(compared: Sequence[ComparedMethod]) -> tuple[Comparison, ...]:
     """Return which methods run under which conditions."""
     whole = tuple(compared)
     # Compressed inputs have 8 bits, and are for the models as they are used.
     used = tuple(item for item in whole if item.arithmetic in ("", methods.SHIPPED_FILE))
     return (
-        Trial(pictures.REAL, tuple(methods.for_real_input(item) for item in whole)),
-        Trial(pictures.EIGHT_BITS, whole),
-        *(Trial(condition, used) for condition in pictures.DEGRADED),
+        Comparison(pictures.REAL, tuple(methods.for_real_input(item) for item in whole)),
+        Comparison(pictures.EIGHT_BITS, whole),
+        *(Comparison(condition, used) for condition in pictures.DEGRADED),
     )
 
 
@@ -46,7 +44,7 @@ def measure(
 ) -> dict[str, Any]:
     """Return the record that holds everything the tables show.
 
-    joblib's own setting decides where the work is done, see `benchmarks.psnr.parallel.workers`.
+    joblib's own setting decides where the work is done, see `fxp.support.parallel.workers`.
 
     Parameters
     ----------
@@ -72,17 +70,21 @@ def measure(
                 progress.advance(bar)
             return results
 
-        compared = [Method("bicubic", "", "", methods.bicubic)]
+        compared = [ComparedMethod("bicubic", "", "", methods.bicubic)]
         for shipped in run(tasks.method_tasks(names)):
             compared += shipped
-        trials = plan(compared)
-        work = [task for images in sets.values() for task in tasks.score_tasks(images, trials)]
+        comparisons = plan(compared)
+        work = [
+            task
+            for images in sets.values()
+            for task in score_tasks(images, comparisons, pictures.SCALE)
+        ]
         found = iter(run(work + tasks.sweep_tasks(names[0], *bits, sets[sweep_set])))
     scores = []
     for name, images in sets.items():
         by_picture: list[dict[tuple[str, str], Quality]] = [next(found) for _ in images]
         for condition, method in by_picture[0]:
-            mean = tasks.mean_quality(item[condition, method] for item in by_picture)
+            mean = mean_quality(item[condition, method] for item in by_picture)
             scores.append({"set": name, "condition": condition, "method": method}
                           | mean._asdict())  # fmt: skip
     plain = {(item["set"], item["condition"], item["method"]): item["psnr"] for item in scores}

@@ -1,12 +1,10 @@
-"""The methods of enlargement that are compared: picklable functions from luma to luma."""
+"""The methods of upscaling that are compared: picklable functions from luma to luma."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 import fxp
@@ -15,64 +13,24 @@ from fxp.formats import Format
 from fxp.graph import Graph
 from fxp.imaging.resize import imresize
 from fxp.models import sr
+from fxp.models.common.compare import ComparedMethod
+from fxp.models.common.measure import FixedPixels, FloatPixels
 from fxp.models.sr.fixed import SHIPPED, quantize_shipped
 
-Enlarge = Callable[[NDArray[np.float64]], NDArray]
 WEIGHT_BITS, ACTIVATION_BITS = 10, 14
 SHIPPED_FILE = f"{WEIGHT_BITS}/{ACTIVATION_BITS} trained with roundings, shipped file"
 REAL_INPUT = Format(ACTIVATION_BITS, ACTIVATION_BITS, signed=False)
 """Input of fixed-point models that get real numbers: pixels with as many bits as activations."""
 
 
-@dataclass(frozen=True)
-class Method:
-    """A way to enlarge luma, and what the tables say of it.
-
-    Attributes
-    ----------
-    name
-        Unique name.
-    model
-        Name of the shipped weights, empty for bicubic.
-    arithmetic
-        What kind of numbers.
-    enlarge
-        Maps luma in 8-bit codes ``(H, W)`` float64 to ``(SCALE*H, SCALE*W)``.
-    """
-
-    name: str
-    model: str
-    arithmetic: str
-    enlarge: Enlarge
-
-
 def bicubic(low: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Enlarge as MATLAB does."""
+    """Upscale as MATLAB does."""
     return imresize(low, SCALE)
 
 
-@dataclass(frozen=True)
-class Float:
-    """A float network."""
-
-    network: torch.nn.Module
-
-    def __call__(self, low: NDArray[np.float64]) -> NDArray:
-        """Enlarge; the network counts in units of 255 codes."""
-        with torch.inference_mode():
-            luma = torch.from_numpy((low / 255.0).astype(np.float32))[None, None]
-            return self.network(luma)[0, 0].numpy() * 255.0
-
-
-@dataclass(frozen=True)
-class Fixed:
-    """An integer graph in the engine."""
-
-    graph: Graph
-
-    def __call__(self, low: NDArray[np.float64]) -> NDArray:
-        """Enlarge; the graph counts in units of 256 codes. The workers are the parallelism."""
-        return fxp.FixedModel(self.graph)(low / 256.0, threads=1) * 256.0
+def fixed_pixels(model: fxp.FixedModel) -> FixedPixels:
+    """Return what a model does to pixels, on one thread: the workers are the parallelism."""
+    return FixedPixels(model, threads=1)
 
 
 def with_real_input(graph: Graph, form: Format = REAL_INPUT) -> Graph:
@@ -108,7 +66,7 @@ def shipped_names() -> list[str]:
     return [name for name in SHIPPED if int(sr.read_metadata(name)["scale"]) == SCALE]
 
 
-def shipped_methods(name: str) -> list[Method]:
+def shipped_methods(name: str) -> list[ComparedMethod]:
     """Return a shipped model in float, quantized after training, and as its file has it.
 
     Raises
@@ -118,22 +76,23 @@ def shipped_methods(name: str) -> list[Method]:
     """
     quantized = quantize_shipped(name, weight_bits=WEIGHT_BITS, activation_bits=ACTIVATION_BITS)
     return [
-        Method(f"{name}, float", name, "float", Float(sr.load_float(name))),
-        Method(
+        ComparedMethod(f"{name}, float", name, "float", FloatPixels(sr.load_float(name))),
+        ComparedMethod(
             f"{name}, quantized after training",
             name,
             f"{WEIGHT_BITS}/{ACTIVATION_BITS} after training",
-            Fixed(quantized.graph),
+            fixed_pixels(quantized),
         ),
-        Method(f"{name}, shipped file", name, SHIPPED_FILE, Fixed(sr.load(name).graph)),
+        ComparedMethod(f"{name}, shipped file", name, SHIPPED_FILE, fixed_pixels(sr.load(name))),
     ]
 
 
-def for_real_input(method: Method) -> Method:
+def for_real_input(method: ComparedMethod) -> ComparedMethod:
     """Return the method for inputs that are not rounded to 8 bits."""
-    if not isinstance(method.enlarge, Fixed):
+    if not isinstance(method.run, FixedPixels):
         return method
-    return replace(method, enlarge=Fixed(with_real_input(method.enlarge.graph)))
+    model = fxp.FixedModel(with_real_input(method.run.model.graph))
+    return replace(method, run=fixed_pixels(model))
 
 
 def multiplier_bits(graph: Graph) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 import skimage.data
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fxp.imaging.colour import luma
 from fxp.imaging.files import read_image
 from fxp.imaging.quality import to_codes
+from fxp.models.common.compare import Picture
 from fxp.models.common.data import benchmark_paths, modcrop
 from fxp.models.sr.data import downscale
 from fxp.models.sr.degradation import Degradation
@@ -23,31 +24,10 @@ QUICK: Final = ("astronaut", "camera")
 QUICK_SET: Final = "photographs"
 
 
-@dataclass(frozen=True)
-class Picture:
-    """Luma of one test picture.
-
-    Attributes
-    ----------
-    name
-        File name.
-    truth
-        ``(H, W)`` uint8, its sides multiples of `SCALE`.
-    colours
-        ``colour``, ``grey`` or ``grey as RGB``: luma of the last is in the studio range, that of a
-        grey file is the file.
-    seed
-        Place in its set, for random degradations.
-    """
-
-    name: str
-    truth: NDArray[np.uint8]
-    colours: str
-    seed: int
-
-
 def picture(name: str, image: NDArray[np.uint8], seed: int) -> Picture:
-    """Take the luma of an image and crop it.
+    """Take the luma of an image, and crop it to multiples of `SCALE`.
+
+    Luma of grey RGB is in the studio range, that of a grey file is the file.
 
     Parameters
     ----------
@@ -95,22 +75,9 @@ def quick_sets() -> dict[str, list[Picture]]:
     }
 
 
-class Condition(Protocol):
-    """How a true picture becomes a low-resolution one; picklable."""
-
-    @property
-    def name(self) -> str:
-        """Short name, unique in a run."""
-        ...
-
-    def __call__(self, picture: Picture) -> NDArray[np.float64]:
-        """Return low-resolution luma in 8-bit codes, ``(H/SCALE, W/SCALE)``."""
-        ...
-
-
 @dataclass(frozen=True)
-class Shrunk:
-    """Antialiased bicubic shrinking, the protocol of the literature.
+class Downscaled:
+    """Antialiased bicubic downscaling, the protocol of the literature.
 
     Attributes
     ----------
@@ -126,14 +93,14 @@ class Shrunk:
         return "real input" if self.bits is None else "8-bit input"
 
     def __call__(self, picture: Picture) -> NDArray[np.float64]:
-        """Shrink."""
+        """Downscale."""
         small = downscale(picture.truth, SCALE)
         return small if self.bits is None else to_codes(small).astype(np.float64)
 
 
 @dataclass(frozen=True)
 class Degraded:
-    """Something worse than shrinking; gives 8-bit pixels.
+    """Something worse than downscaling; gives 8-bit pixels.
 
     Attributes
     ----------
@@ -152,12 +119,12 @@ class Degraded:
 
 
 def jpeg(quality: int | tuple[int, int]) -> Degradation:
-    """Return bicubic shrinking, rounding to 8 bits, and JPEG of one or of random quality."""
+    """Return bicubic downscaling, rounding to 8 bits, and JPEG of one or of random quality."""
     return Degradation(blur=0, quality=quality, noise=0)
 
 
-REAL: Final = Shrunk()
-EIGHT_BITS: Final = Shrunk(8)
+REAL: Final = Downscaled()
+EIGHT_BITS: Final = Downscaled(8)
 DEGRADED: Final = (
     *(Degraded(f"JPEG {quality}", jpeg(quality)) for quality in (70, 80, 90, 99)),
     Degraded("JPEG 70 to 99", jpeg((70, 99))),

@@ -104,7 +104,7 @@ def compressed_picture(path: Path, models: list[str]) -> None:
     small = jpeg(QUALITY)(truth, SCALE, seed=0)
     panels = {
         f"bicubic, JPEG {QUALITY}": to_codes(imresize(small, SCALE)),
-        **{name: sr.enlarge(small, sr.load(name)) for name in models},
+        **{name: sr.upscale(small, sr.load(name)) for name in models},
         "original": truth,
     }
     write_image(path, side_by_side(panels))

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from fxp.imaging.quality import Quality
 
 
-class Row(NamedTuple):
+class PublishedMethod(NamedTuple):
     """One published line.
 
     Attributes
@@ -39,9 +39,9 @@ SETS: Final = ("Set5", "Set14", "B100")
 
 def _row(
     method: str, parameters: str, bits: str, *figures: tuple[float, float], minus: str | None = None
-) -> Row:
+) -> PublishedMethod:
     scores = {name: Quality(*pair) for name, pair in zip(SETS, figures, strict=True)}
-    return Row(method, parameters, bits, scores, minus)
+    return PublishedMethod(method, parameters, bits, scores, minus)
 
 
 ROWS: Final = (

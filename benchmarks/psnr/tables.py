@@ -103,7 +103,7 @@ def _measured(record: Record, condition: str) -> list[list[str]]:
             pairs = zip(scores, base, strict=True)
             differences = _differences([fixed.psnr - real.psnr for fixed, real in pairs], 3)
         title = f"`{item['model']}`" if item["model"] else item["name"]
-        cells = [f"{score.psnr:.3f} / {score.ssim:.4f}" for score in scores]
+        cells = [str(score) for score in scores]
         rows.append([title, "measured", item["arithmetic"], *cells, differences])
     return rows
 
@@ -143,7 +143,7 @@ def _compressed(record: Record, pictures: str) -> str:
         [
             name,
             f"`{item['model']}`, {item['arithmetic']}" if item["model"] else item["name"],
-            *(f"{score.psnr:.3f} / {score.ssim:.4f}" for score in
+            *(str(score) for score in
               (found[name, condition, item["name"]] for condition in conditions)),
         ]
         for name in record["sets"]

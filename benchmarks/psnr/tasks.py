@@ -10,54 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-from numpy.typing import NDArray
-
-from benchmarks.psnr.methods import Enlarge, Fixed, Method, multiplier_bits, shipped_methods
-from benchmarks.psnr.pictures import EIGHT_BITS, SCALE, Condition, Picture
-from fxp.imaging.quality import Quality, compare, to_codes
+from benchmarks.psnr.methods import fixed_pixels, multiplier_bits, shipped_methods
+from benchmarks.psnr.pictures import EIGHT_BITS, SCALE
+from fxp.models.common.compare import Picture
+from fxp.models.common.measure import pair_scores
 from fxp.models.sr.fixed import quantize_shipped
 from fxp.support.parallel import Task
-
-
-@dataclass(frozen=True)
-class Trial:
-    """Methods to run under one condition."""
-
-    condition: Condition
-    methods: tuple[Method, ...]
-
-
-def quality(picture: Picture, low: NDArray[np.float64], enlarge: Enlarge) -> Quality:
-    """Enlarge and compare with the truth, as super-resolution papers do.
-
-    Parameters
-    ----------
-    picture
-        With the truth.
-    low
-        Luma of the small picture, ``(H, W)``, from 0 to 255.
-    enlarge
-        Returns the large luma in the same range.
-    """
-    return compare(picture.truth, to_codes(enlarge(low)), border=SCALE)
-
-
-def score_picture(picture: Picture, trials: tuple[Trial, ...]) -> dict[tuple[str, str], Quality]:
-    """Measure one picture; the keys are names of conditions and methods."""
-    scores = {}
-    for trial in trials:
-        low = trial.condition(picture)
-        for method in trial.methods:
-            key = (trial.condition.name, method.name)
-            scores[key] = quality(picture, low, method.enlarge)
-    return scores
-
-
-def mean_quality(qualities: Iterable[Quality]) -> Quality:
-    """Average over pictures."""
-    psnr, ssim = np.mean(list(qualities), axis=0)
-    return Quality(float(psnr), float(ssim))
 
 
 @dataclass(frozen=True)
@@ -96,21 +54,14 @@ def sweep_point(
         What to measure on.
     """
     model = quantize_shipped(name, weight_bits=weight_bits, activation_bits=activation_bits)
-    enlarge = Fixed(model.graph)
-    psnr, ssim = mean_quality(
-        quality(picture, EIGHT_BITS(picture), enlarge) for picture in pictures
-    )
+    pairs = ((EIGHT_BITS(picture), picture.truth) for picture in pictures)
+    psnr, ssim = pair_scores(pairs, fixed_pixels(model), SCALE)
     return SweepPoint(weight_bits, activation_bits, multiplier_bits(model.graph), psnr, ssim)
 
 
 def method_tasks(names: Iterable[str]) -> list[Task]:
     """One task for each shipped model, to quantize it and return its methods."""
     return [partial(shipped_methods, name) for name in names]
-
-
-def score_tasks(pictures: list[Picture], trials: tuple[Trial, ...]) -> list[Task]:
-    """One task for each picture."""
-    return [partial(score_picture, picture, trials) for picture in pictures]
 
 
 def sweep_tasks(

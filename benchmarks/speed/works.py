@@ -188,7 +188,7 @@ def _vdsr() -> nn.Module:
 
 
 def _fsrcnn() -> nn.Module:
-    return _untrained(sr.FSRCNN(), "enlarge")
+    return _untrained(sr.FSRCNN(), "upscale")
 
 
 def _espcn() -> nn.Module:

@@ -71,7 +71,14 @@ def load_network(
         raise ArgumentError(f"{source} gives a {type(found).__name__}, not a torch.nn.Module")
     if weights is not None:
         _load_weights(found, read_state(weights), f"weights {weights} do not fit {source}")
-    return found.eval()
+    try:
+        return found.eval()
+    except NotImplementedError:
+        # The module of an exported program has no modes, and none can be told from it.
+        raise ArgumentError(
+            f"{source} gives the module of an exported program; give the module that it was made "
+            "from"
+        ) from None
 
 
 def _import(name: str) -> Any:

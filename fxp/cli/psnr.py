@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,32 +15,115 @@ from rich.markup import escape
 from rich.table import Table
 
 import fxp
+from fxp.cli.batch import (
+    BACKEND,
+    JOBS,
+    BackendOption,
+    FileOutcome,
+    JobsOption,
+    SchedulerOption,
+    over_files,
+    refuse_failures,
+)
 from fxp.cli.console import (
     JsonOption,
     ThreadsOption,
     note,
     output_console,
     print_json,
-    progress_bar,
 )
 from fxp.cli.figures import json_text
 from fxp.cli.networks import load_network
 from fxp.cli.sources import check_target, divisor_of, image_channels, planes
 from fxp.graph.extents import Dimension, evaluate_shape
 from fxp.imaging.files import ImageError, image_paths, read_image
-from fxp.imaging.quality import Quality, compare, to_codes
+from fxp.imaging.quality import Quality, compare, mean_quality, to_codes
 from fxp.imaging.resize import imresize
 from fxp.support.errors import ArgumentError
 from fxp.support.files import replace_file
 from fxp.support.lazy import lazy_import
+from fxp.support.parallel import workers
 
 if TYPE_CHECKING:
     import torch
 else:
     torch = lazy_import("torch", "torch")
 
-Method = Callable[[NDArray[np.float64]], NDArray]
-"""``(C, H, W)`` pixel values to pixel values."""
+
+@dataclass(frozen=True)
+class Measurement:
+    """What is done to every true image; workers of other processes get it by pickle.
+
+    Attributes
+    ----------
+    model
+        The fixed-point model.
+    scale
+        Its upscaling factor.
+    divisor
+        Pixel values are divided by it before the model.
+    network
+        The float network; None for none.
+    float_divisor
+        Pixel values are divided by it before the float network.
+    border
+        Pixels left out on every side.
+    degraded
+        Folder of the inputs; None to downscale the truth.
+    round_input
+        Round downscaled images to 8 bits.
+    threads
+        Threads of the engine.
+    """
+
+    model: fxp.FixedModel
+    scale: int
+    divisor: float
+    network: torch.nn.Module | None
+    float_divisor: float
+    border: int
+    degraded: Path | None
+    round_input: bool
+    threads: int | None
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the methods that are compared."""
+        chosen = {"bicubic": self.scale > 1, "float": self.network is not None, "fixed": True}
+        return [name for name, wanted in chosen.items() if wanted]
+
+    def __call__(self, path: Path) -> dict[str, Quality]:
+        """Return the quality of every method on one true image."""
+        truth, image = self._pair(path)
+        return {
+            name: compare(
+                _image(truth), _image(to_codes(self._run(name, image))), border=self.border
+            )
+            for name in self.names
+        }
+
+    def _run(self, name: str, image: NDArray[np.float64]) -> NDArray:
+        """Run one method on pixel values ``(C, H, W)``."""
+        if name == "bicubic":
+            return imresize(image.transpose(1, 2, 0), self.scale).transpose(2, 0, 1)
+        if name == "float":
+            assert self.network is not None
+            return _run_float(self.network, image, self.float_divisor)
+        return self.model(image / self.divisor, threads=self.threads) * self.divisor
+
+    def _pair(self, path: Path) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+        """Return a true image and the input that is to become it, ``(C, H, W)`` each."""
+        channels, scale = image_channels(self.model), self.scale
+        whole = planes(read_image(path), channels, path)
+        height, width = _fitting(self.model, whole.shape[1:], scale)
+        truth = whole[:, :height, :width]
+        if truth.size == 0:
+            raise ImageError(f"{path} is too small for the model")
+        if self.degraded is None:
+            return truth, _downscaled(truth, scale, self.round_input)
+        sides = [size // scale for size in whole.shape[1:]]
+        image = _given(self.degraded / path.name, channels, sides)
+        return truth, image[:, : height // scale, : width // scale]
 
 
 def psnr(
@@ -47,7 +131,9 @@ def psnr(
     references: Annotated[list[Path], typer.Argument(help="True images, or folders of them.")],
     degraded: Annotated[
         Path | None,
-        typer.Option("--input", help="Folder of inputs with the same names; else shrunk truth."),
+        typer.Option(
+            "--input", help="Folder of inputs with the same names; else downscaled truth."
+        ),
     ] = None,
     float_source: Annotated[
         str | None, typer.Option("--float", help="package.module:name of the float network.")
@@ -63,19 +149,24 @@ def psnr(
         float | None, typer.Option(min=1e-9, help="Pixel divisor of the fixed-point model.")
     ] = None,
     border: Annotated[
-        int | None, typer.Option(min=0, help="Pixels left out; default the enlargement.")
+        int | None, typer.Option(min=0, help="Pixels left out; default the upscaling.")
     ] = None,
     round_input: Annotated[
-        bool, typer.Option(help="Round shrunk images to 8 bits, as a camera delivers them.")
+        bool, typer.Option(help="Round downscaled images to 8 bits, as a camera delivers them.")
     ] = True,
     out: Annotated[Path | None, typer.Option(help="Write the figures as JSON, .json.")] = None,
     threads: ThreadsOption = None,
+    jobs: JobsOption = JOBS,
+    backend: BackendOption = BACKEND,
+    scheduler: SchedulerOption = None,
     as_json: JsonOption = False,
 ) -> None:
     r"""Compare fixed point, float and bicubic by PSNR and SSIM against true images.
 
-    Images are cut at the right and bottom to the sizes the model takes. A model that enlarges gets
-    the true image shrunk by MATLAB's bicubic. One-channel models are measured on the luma.
+    Images are cut at the right and bottom to the sizes the model takes. A model that upscales gets
+    the true image downscaled by MATLAB's bicubic. One-channel models are measured on the luma.
+    One of several images that fails does not stop the others, and has no part in the mean; the
+    failures are listed at the end.
 
     Example: fxp psnr kimsr_x2.fxp Set5 \
       --float fxp.models.sr:load_float --arg kimsr_x2_bicubic
@@ -84,77 +175,57 @@ def psnr(
         read = [model, *references, *(path for path in (weights, degraded) if path is not None)]
         check_target(out, reads=read, suffixes=(".json",))
     loaded = fxp.load(model)
-    channels = image_channels(loaded)
+    image_channels(loaded)  # now rather than once for every image
     scale = _scale(loaded)
+    if degraded is not None and not degraded.is_dir():
+        raise ArgumentError(f"--input {degraded} is no folder")
+    measured = Measurement(
+        loaded,
+        scale,
+        divisor_of(loaded, divide_by),
+        None if float_source is None else load_network(float_source, arg or [], weights),
+        float_divide_by,
+        (scale if scale > 1 else 0) if border is None else border,
+        degraded,
+        round_input,
+        threads,
+    )
     paths = [item for path in references for item in image_paths(path)]
-    if border is None:
-        border = scale if scale > 1 else 0
-    methods: dict[str, Method] = {}
-    if scale > 1:
-        methods["bicubic"] = lambda image: imresize(image.transpose(1, 2, 0), scale).transpose(
-            2, 0, 1
-        )
-    if float_source is not None:
-        network = load_network(float_source, arg or [], weights)
-        methods["float"] = lambda image: _run_float(network, image, float_divide_by)
-    divisor = divisor_of(loaded, divide_by)
-    methods["fixed"] = lambda image: loaded(image / divisor, threads=threads) * divisor
-    rows: dict[str, dict[str, Quality]] = {}
-    with progress_bar("measuring") as report:
-        for path in paths:
-            report(len(rows), len(paths), path.name)
-            truth, image = _pair(path, loaded, channels, scale, degraded, round_input)
-            rows[str(path)] = {
-                name: compare(_image(truth), _image(to_codes(method(image))), border=border)
-                for name, method in methods.items()
-            }
-    mean = {
-        name: Quality(*np.mean([row[name] for row in rows.values()], axis=0).tolist())
-        for name in methods
+    outcomes: list[FileOutcome] = []
+    if paths == references[:1]:
+        outcomes.append(FileOutcome(str(paths[0]), 0.0, measured(paths[0])))
+    else:
+        with workers(backend, jobs, scheduler):
+            tasks = [(path, partial(measured, path)) for path in paths]
+            outcomes += over_files(tasks, "measuring")
+    rows: dict[str, dict[str, Quality]] = {
+        item.input: item.result for item in outcomes if item.error is None
     }
+    mean = {name: mean_quality(row[name] for row in rows.values()) for name in measured.names}
     figures = {
         "model": model,
         "scale": scale,
-        "border": border,
+        "border": measured.border,
         "round_input": round_input,
         "images": {
             path: {name: quality._asdict() for name, quality in row.items()}
             for path, row in rows.items()
         },
         "mean": {name: quality._asdict() for name, quality in mean.items()},
+        "failed": {item.input: item.error for item in outcomes if item.error is not None},
     }
     if as_json:
         print_json(figures)
-    else:
+    elif rows:
         output_console().print(_table(rows, mean))
     if out is not None:
         replace_file(out, f"{json_text(figures)}\n".encode())
         note(f"wrote {out}")
-
-
-def _pair(
-    path: Path,
-    model: fxp.FixedModel,
-    channels: int,
-    scale: int,
-    degraded: Path | None,
-    round_input: bool,
-) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """Return a true image and the input that is to become it, ``(C, H, W)`` each."""
-    whole = planes(read_image(path), channels, path)
-    height, width = _fitting(model, whole.shape[1:], scale)
-    truth = whole[:, :height, :width]
-    if truth.size == 0:
-        raise ImageError(f"{path} is too small for the model")
-    if degraded is None:
-        return truth, _shrunk(truth, scale, round_input)
-    sides = [size // scale for size in whole.shape[1:]]
-    image = _given(degraded / path.name, channels, sides)
-    return truth, image[:, : height // scale, : width // scale]
+    refuse_failures(outcomes, "measured")
 
 
 def _scale(model: fxp.FixedModel) -> int:
-    """Enlargement factor, from the shapes at two sizes."""
+    """Upscaling factor, from the shapes at two sizes."""
     name = model.graph.outputs[0]
     source = model.graph.inputs[0]
     symbols = {size.symbol for size in source.shape if not isinstance(size, int)}
@@ -167,7 +238,7 @@ def _scale(model: fxp.FixedModel) -> int:
     (small_in, small_out), (large_in, large_out) = sides
     factor = Fraction(large_out, large_in)
     if Fraction(small_out, small_in) != factor or factor.denominator != 1:
-        raise ArgumentError(f"the output is not the input enlarged by a whole factor: {sides}")
+        raise ArgumentError(f"the output is not the input upscaled by a whole factor: {sides}")
     return int(factor)
 
 
@@ -202,8 +273,8 @@ def _given(path: Path, channels: int, sides: list[int]) -> NDArray[np.float64]:
     return image.astype(np.float64)
 
 
-def _shrunk(truth: NDArray[np.uint8], scale: int, round_input: bool) -> NDArray[np.float64]:
-    """Shrink a true image as the standard protocol does, or return it if there is no scale."""
+def _downscaled(truth: NDArray[np.uint8], scale: int, round_input: bool) -> NDArray[np.float64]:
+    """Downscale a true image as the standard protocol does, or return it if there is no scale."""
     if scale == 1:
         return truth.astype(np.float64)
     small = imresize(truth.transpose(1, 2, 0), Fraction(1, scale)).transpose(2, 0, 1)
@@ -228,7 +299,7 @@ def _table(rows: dict[str, dict[str, Quality]], mean: dict[str, Quality]) -> Tab
     if "float" in mean:
         table.add_column("fixed - float", justify="right", no_wrap=True)
     for label, row in [*((Path(path).name, row) for path, row in rows.items()), ("mean", mean)]:
-        cells = [f"{quality.psnr:.3f} / {quality.ssim:.4f}" for quality in row.values()]
+        cells = [str(quality) for quality in row.values()]
         if "float" in row:
             cells.append(f"{row['fixed'].psnr - row['float'].psnr:+.3f}")
         # A name in brackets would be taken for markup.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import time
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +14,17 @@ import typer
 from numpy.typing import NDArray
 
 import fxp
-from fxp.cli.console import JsonOption, ThreadsOption, print_json, progress_bar
+from fxp.cli.batch import (
+    BACKEND,
+    JOBS,
+    BackendOption,
+    FileOutcome,
+    JobsOption,
+    SchedulerOption,
+    over_files,
+    refuse_failures,
+)
+from fxp.cli.console import JsonOption, ThreadsOption, print_json
 from fxp.cli.sources import (
     check_target,
     divisor_of,
@@ -25,6 +37,7 @@ from fxp.imaging.files import ImageError, check_image_path, image_paths, read_im
 from fxp.imaging.quality import to_codes
 from fxp.support.errors import ArgumentError
 from fxp.support.files import replace_file
+from fxp.support.parallel import workers
 
 
 def run(
@@ -39,15 +52,21 @@ def run(
         typer.Option(min=1e-9, help="Pixel divisor; default the model's, or 255."),
     ] = None,
     threads: ThreadsOption = None,
+    jobs: JobsOption = JOBS,
+    backend: BackendOption = BACKEND,
+    scheduler: SchedulerOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a fixed-point model on real data through the integer engine.
 
-    The images of a folder are written as PNG files, which lose nothing, under their own names.
+    The images of a folder are written as PNG files, which lose nothing, under their own names. One
+    that fails does not stop the others; the failures are listed at the end.
 
     Example: fxp run kimsr_x2.fxp photo.png enlarged.png --luma
     """
     loaded = fxp.load(model)
+    if len(loaded.graph.outputs) > 1:
+        raise ArgumentError(f"{model} has {len(loaded.graph.outputs)} outputs; use it from Python")
     divisor = divisor_of(loaded, divide_by)
     sources = image_paths(source)
     targets = folder_targets(sources, target) if source.is_dir() else [target]
@@ -57,32 +76,90 @@ def run(
         check_target(goal, reads=[model, *sources])
         if goal.suffix != ".npy":
             check_image_path(goal)
-    figures = []
-    with progress_bar("running") as report:
-        for item, goal in zip(sources, targets, strict=True):
-            report(len(figures), len(sources), item.name)
-            values = _read(item, loaded, luma, divisor)
-            started = time.perf_counter()
-            result = loaded(values, threads=threads)
-            seconds = time.perf_counter() - started
-            if isinstance(result, tuple):
-                raise ArgumentError(f"{model} has {len(result)} outputs; use it from Python")
-            _write(goal, result, divisor)
-            clipped = max(loaded.clipped(values).values())
-            figures.append(
-                {
-                    "input": item,
-                    "output": goal,
-                    "shape": result.shape,
-                    "seconds": seconds,
-                    "clipped": clipped,
-                }
-            )
-            if not as_json:
-                text = f"{goal}: {result.shape}, {seconds:.3f} s, at most {clipped:.4%} clipped"
-                typer.echo(text)
+    work = FileRun(loaded, luma, divisor, threads)
+    tasks = [(item, partial(work, item, goal)) for item, goal in zip(sources, targets, strict=True)]
+    outcomes: list[FileOutcome] = []
+    if source.is_dir():
+        with workers(backend, jobs, scheduler):
+            for outcome in over_files(tasks, "running"):
+                outcomes.append(outcome)
+                if outcome.error is None and not as_json:
+                    typer.echo(outcome.result)
+    else:
+        figures = work(source, target)
+        outcomes.append(FileOutcome(str(source), figures.seconds, figures))
+        if not as_json:
+            typer.echo(figures)
     if as_json:
-        print_json({"model": model, "divide_by": divisor, "images": figures})
+        done = [item.result for item in outcomes if item.error is None]
+        failed = [
+            {"input": item.input, "error": item.error}
+            for item in outcomes
+            if item.error is not None
+        ]
+        print_json({"model": model, "divide_by": divisor, "images": done, "failed": failed})
+    refuse_failures(outcomes, "run")
+
+
+@dataclass(frozen=True)
+class RunFigures:
+    """What is printed of one file.
+
+    Attributes
+    ----------
+    input, output
+        The files.
+    shape
+        Shape of the result.
+    seconds
+        Time of the engine.
+    clipped
+        Largest share of clipped values of a node.
+    """
+
+    input: str
+    output: str
+    shape: tuple[int, ...]
+    seconds: float
+    clipped: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.output}: {self.shape}, {self.seconds:.3f} s, at most {self.clipped:.4%} clipped"
+        )
+
+
+@dataclass(frozen=True)
+class FileRun:
+    """What is done to each file; workers of other processes get it by pickle.
+
+    Attributes
+    ----------
+    model
+        The model.
+    luma
+        Whether a one-channel model takes the luma of colour.
+    divisor
+        Pixel values are divided by it.
+    threads
+        Threads of the engine.
+    """
+
+    model: fxp.FixedModel
+    luma: bool
+    divisor: float
+    threads: int | None
+
+    def __call__(self, source: Path, target: Path) -> RunFigures:
+        """Read a file, run the model on it, and write the result."""
+        values = _read(source, self.model, self.luma, self.divisor)
+        started = time.perf_counter()
+        result = self.model(values, threads=self.threads)
+        seconds = time.perf_counter() - started
+        assert not isinstance(result, tuple)
+        _write(target, result, self.divisor)
+        clipped = max(self.model.clipped(values).values())
+        return RunFigures(str(source), str(target), result.shape, seconds, clipped)
 
 
 def _read(path: Path, model: fxp.FixedModel, luma: bool, divisor: float) -> NDArray[np.float64]:

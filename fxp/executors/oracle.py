@@ -20,12 +20,27 @@ def run(
 ) -> Result:
     """Run an integer graph once, keeping every value.
 
-    Parameters and errors are those of `fxp.executors.execution.start`.
+    Parameters
+    ----------
+    graph
+        An integer graph.
+    inputs
+        Raw integers of each input, ``(C, H, W)`` or ``(F,)``.
+    states
+        Raw integers of the states by name; those left out start from their reset value.
+
+    Returns
+    -------
+    Result
+        Raw int64 integers of the outputs, next states and every value, and what overflowed.
 
     Raises
     ------
     GraphError
-        Also if an exact result leaves its proved range, which would be a fault of this package.
+        If the graph is a float graph, or a shape or a state's name does not fit. Also if an exact
+        result leaves its proved range, which would be a fault of this package.
+    FormatError
+        If a raw integer lies outside its format.
     """
     values, shapes = start(graph, inputs, states)
     clipped: dict[str, int] = {}

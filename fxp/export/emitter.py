@@ -57,7 +57,25 @@ class Emitter:
         return self._constants[key]
 
     def slice(self, name: str, axis: int, start: int, stop: int | None, step: int = 1) -> str:
-        """Slice one axis as Python does."""
+        """Slice one axis as Python does.
+
+        Parameters
+        ----------
+        name
+            Name of the tensor.
+        axis
+            The axis, from 0.
+        start, stop
+            First position, and the one after the last; negative ones count from the end, and a stop
+            of None is the end.
+        step
+            Distance between the positions kept, at least 1.
+
+        Returns
+        -------
+        str
+            Name of the result: the tensor itself where all of it is kept.
+        """
         if start == 0 and stop is None and step == 1:
             return name
         bounds = (start, TO_THE_END if stop is None else stop)
@@ -79,7 +97,20 @@ class Emitter:
         stride: tuple[int, int],
         dilation: tuple[int, int] = (1, 1),
     ) -> list[str]:
-        """Slice a padded image into one strided image per kernel tap, in row-major order."""
+        """Slice a padded image into one strided image per kernel tap, in row-major order.
+
+        Parameters
+        ----------
+        name
+            Name of a tensor ``(N, C, H, W)`` that is padded already.
+        kernel, stride, dilation
+            Rows and columns of the window, between windows, and between the taps of a window.
+
+        Returns
+        -------
+        list of str
+            Names of ``kernel[0] * kernel[1]`` tensors of the size of the result.
+        """
         taps = []
         for row in range(kernel[0]):
             rows = self._tap(name, 2, row, kernel[0], stride[0], dilation[0])
@@ -99,10 +130,30 @@ class Emitter:
         bits: int,
         output: str,
     ) -> str:
-        """Emit shift, rounding and overflow; `shift` broadcasts, `bits` is the accumulator width.
+        """Emit shift, rounding and overflow.
 
         The rounding constants need one bit more than the accumulator, and a left shift as many as
         it shifts; 64 bits are enough because the graph proves at most 63.
+
+        Parameters
+        ----------
+        name
+            Name of the int64 tensor of exact results.
+        shift
+            Bits to shift right, negative to the left: integers that broadcast with the tensor.
+        target
+            Format of the result.
+        rounding, overflow
+            Modes.
+        bits
+            Width of the accumulator.
+        output
+            Name of the result.
+
+        Raises
+        ------
+        ArgumentError
+            If a shift needs more than 64 bits.
         """
         right, left = np.maximum(shift, 0), np.maximum(-shift, 0)
         if bits + int(left.max()) > 62 or int(right.max()) > 61:

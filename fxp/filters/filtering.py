@@ -128,7 +128,26 @@ def filter_graph(
 ) -> Graph:
     """Return the integer graph that `filter2d` runs, for images of any size.
 
-    Parameters are those of `filter2d`; `image_format` is by default that of 8-bit images.
+    Parameters
+    ----------
+    taps, frac, mode, border, anchor, rounding, overflow, output
+        As for `filter2d`.
+    image_format
+        Format of the image's integers, or its name; by default that of 8-bit images.
+    channels
+        Number of channels, of which every one is filtered alike.
+
+    Returns
+    -------
+    Graph
+        From ``image``, ``(channels, H, W)``, to ``filtered``, of the same shape.
+
+    Raises
+    ------
+    ValueError
+        If an anchor or a name does not fit, or the accumulator needs more than 63 bits.
+    TypeError
+        If the taps are not integers.
 
     Examples
     --------
@@ -162,7 +181,17 @@ def padding_mode(border: Border) -> PaddingMode:
 
 
 def check_reflection(size: tuple[int, ...], sides: Sides, border: Border) -> None:
-    """Raise ValueError if an image is too small to reflect so many rows and columns."""
+    """Raise ValueError if an image is too small to reflect so many rows and columns.
+
+    Parameters
+    ----------
+    size
+        Rows and columns of the image.
+    sides
+        Rows or columns that the filter reads beyond the top, bottom, left and right.
+    border
+        What lies beyond the image; only ``"reflect101"`` has a limit.
+    """
     for axis, most in ((0, max(sides[:2])), (1, max(sides[2:]))):
         if border == "reflect101" and most >= size[axis]:
             raise ArgumentError(

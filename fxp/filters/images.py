@@ -72,7 +72,24 @@ def image_input(channels: int, image_format: Format) -> Value:
 
 
 def run(graph: Graph, image: NDArray, rank: int, threads: int | None) -> tuple[NDArray, ...]:
-    """Run a graph on one image ``(C, H, W)``; a rank of 2 asks for results ``(H, W)``."""
+    """Run a graph on one image ``(C, H, W)``; a rank of 2 asks for results ``(H, W)``.
+
+    Parameters
+    ----------
+    graph
+        An integer graph of one input.
+    image
+        Raw integers ``(C, H, W)``.
+    rank
+        Number of axes of the results: 2 or 3.
+    threads
+        Number of threads; None for all processors.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Raw integers of every output, in the narrowest dtype of its format.
+    """
     outputs = Engine(graph).run([image], threads=threads).outputs
     results = []
     for name, output in zip(graph.outputs, outputs, strict=True):
@@ -90,7 +107,17 @@ def array_dtype(form: Format) -> np.dtype:
 
 
 def rounded_format(accumulator: Accumulator, frac: int, rounding: Rounding) -> Format:
-    """Narrowest format that holds every result rounded to `frac` fraction bits."""
+    """Narrowest format that holds every result rounded to `frac` fraction bits.
+
+    Parameters
+    ----------
+    accumulator
+        Proved range of the exact results.
+    frac
+        Fraction bits of the rounded ones.
+    rounding
+        Mode of the rounding.
+    """
     limits = [min(accumulator.low), max(accumulator.high)]
     low, high = requantize(limits, accumulator.frac, Format(MAX_WIDTH, frac), rounding).tolist()
     return Format.for_range(low, high, frac)

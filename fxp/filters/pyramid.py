@@ -87,6 +87,25 @@ def pyramid_graph(
 
     Each level is a column pass that keeps its exact result and a row pass that rounds; together
     they are the sum over 5 by 5 pixels.
+
+    Parameters
+    ----------
+    levels, border, rounding
+        As for `gaussian_pyramid`.
+    image_format
+        Format of the image's integers and of every level.
+    channels
+        Number of channels.
+
+    Returns
+    -------
+    Graph
+        From ``image``, ``(channels, H, W)``, to itself and ``level1``, ``level2`` and so on.
+
+    Raises
+    ------
+    ValueError
+        If there are too few or too many levels, or a word does not name a border.
     """
     if isinstance(levels, bool) or not isinstance(levels, int) or not 1 <= levels <= MAX_LEVELS:
         raise ArgumentError(f"levels must be an integer of 1 to {MAX_LEVELS}, got {levels!r}")

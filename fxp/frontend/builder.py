@@ -135,7 +135,17 @@ class Builder:
         return name
 
     def constant(self, weights: Weights, shape: Sequence[int], wanted: str) -> str:
-        """Enter a constant and return its name: the state-dict key, or else the wanted name."""
+        """Enter a constant and return its name: the state-dict key, or else the wanted name.
+
+        Parameters
+        ----------
+        weights
+            The tensor, of any real dtype; it is stored as float64.
+        shape
+            Sizes to reshape it to.
+        wanted
+            Name of a tensor without a key; a number is added to it if it is taken.
+        """
         shape = tuple(int(size) for size in shape)
         if weights.key is not None and (weights.key, weights.order, shape) in self._keyed:
             return self._keyed[weights.key, weights.order, shape]
@@ -161,6 +171,19 @@ class Builder:
         torch_shape: tuple[int | torch.SymInt, ...],
     ) -> Term:
         """Append a node and return its value; constants are given by name.
+
+        Parameters
+        ----------
+        op
+            The op with its attributes.
+        operands
+            Values, and names of constants, in the order of the op's inputs.
+        wanted
+            Name of the node; a number is added to it if it is taken.
+        origin
+            Where the node comes from in the user's model, for messages.
+        torch_shape
+            Sizes of the tensor in torch that the value stands for.
 
         Raises
         ------

@@ -20,7 +20,7 @@ from fxp.frontend.builder import (
     Weights,
 )
 from fxp.frontend.context import Context, Converter, module_of, op_name, refusal
-from fxp.frontend.derivation import Derivation, Parameter
+from fxp.frontend.derivation import Derivation, Overload, Parameter
 from fxp.frontend.errors import FrontendError
 from fxp.frontend.layers import LAYERS, max_unpool
 from fxp.frontend.movement import MOVEMENT, identity
@@ -42,6 +42,9 @@ CONVERTERS: dict[str, Converter] = {
 }
 """Every supported aten op and overload."""
 
+VALUE_READS = ("aten.item", "aten._local_scalar_dense")
+"""Ops whose result is no tensor, but depends on the values of one."""
+
 SCALARS = (torch.SymInt, torch.SymFloat, torch.SymBool, int, float, bool)
 
 
@@ -50,7 +53,21 @@ def convert(
 ) -> tuple[Graph, dict[str, int]]:
     """Return the float graph, with batch normalization and padding still on their own.
 
-    With it comes, by symbol, the smallest size that keeps to the traced path.
+    Parameters
+    ----------
+    trace
+        The exported model.
+    name
+        Name of the graph.
+    states
+        Pairs of an input position and the position of the output that feeds it in the next call.
+
+    Returns
+    -------
+    graph
+        The float graph.
+    lowest
+        By symbol, the smallest size in pixels that keeps to the traced path.
 
     Raises
     ------
@@ -129,6 +146,15 @@ class _Conversion:
 
     def run(self) -> Graph:
         """Convert all nodes and close the graph."""
+        for node in self._trace.nodes:
+            # First, since what comes before it, such as the parts of a list, needs no other advice.
+            if node.users and op_name(node) in VALUE_READS:
+                raise refusal(
+                    node,
+                    "it reads a number out of a tensor, as .item() and .tolist() do",
+                    ADVICE[op_name(node)],
+                    size_dependent=False,
+                )
         for node in self._trace.nodes:
             # Only assertions of export have no reader: they check what shapes already say, and
             # ops that write to their arguments are gone.
@@ -249,7 +275,7 @@ class _Conversion:
         with torch.no_grad():
             result = target(*positional, **named)
         source = Derivation(
-            target,
+            Overload(str(target)),
             tuple(_source(arguments[a.name]) for a in schema if not a.kwarg_only),
             {key: _source(arguments[key]) for key in named},
         )

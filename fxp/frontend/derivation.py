@@ -29,6 +29,24 @@ class Parameter:
     tensor: torch.Tensor
 
 
+@dataclass(frozen=True)
+class Overload:
+    """A function of torch by its name, as an overload of an op itself cannot be pickled.
+
+    Attributes
+    ----------
+    name
+        Library, op and overload, such as ``aten.mul.Tensor``.
+    """
+
+    name: str
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        """Call the op."""
+        library, op, overload = self.name.split(".")
+        return getattr(getattr(getattr(torch.ops, library), op), overload)(*arguments, **named)
+
+
 @dataclass(frozen=True, eq=False)
 class Derivation:
     """The result of a function.

@@ -148,8 +148,11 @@ def matrix_product(context: Context) -> Term:
 def batch_norm(context: Context) -> Term:
     """Batch normalization with stored statistics."""
     arguments = context.arguments
-    if arguments.get("training"):
-        context.refuse("it uses the statistics of the batch", "call model.eval()")
+    if arguments.get("running_mean") is None:
+        context.refuse(
+            "it has no running statistics, and takes those of the batch",
+            "build the module with track_running_stats=True before training",
+        )
     image = context.term("input")
     statistics = [context.weights(name) for name in ("running_mean", "running_var")]
     channels = int(image.shape[0])  # type: ignore[arg-type]
@@ -160,8 +163,7 @@ def batch_norm(context: Context) -> Term:
         )
         names.append(context.constant(given, (channels,), name))
     for name, given in zip(("running_mean", "running_var"), statistics, strict=True):
-        if given is None:
-            context.refuse("it has no running statistics", "set track_running_stats=True")
+        assert given is not None
         names.append(context.constant(given, (channels,), name))
     return context.emit(BatchNorm(arguments["eps"]), image, *names)
 

@@ -7,6 +7,7 @@ from typing import Final
 _SELECT = "keep the axis: x[:, i:i+1], or x.narrow(1, i, 1)"
 _NORM = "use nn.BatchNorm2d, which folds into the layer before it"
 _CONTROL = "use a model without branches and loops on values"
+_NUMBER = "compute with the tensor itself, or keep the number as a Python number"
 _1D = "use nn.Conv2d with a 1 x n kernel on images (N, C, 1, W)"
 
 ADVICE: Final[dict[str, str]] = {
@@ -27,6 +28,7 @@ ADVICE: Final[dict[str, str]] = {
     "aten._upsample_bicubic2d_aa": "set antialias=False",
     "aten.upsample_linear1d": "use images (N, C, H, W)",
     "aten.log_softmax": "use softmax, or return the logits; their order is the same",
+    "aten._native_batch_norm_legit_functional": "call batch_norm with training=False",
     "aten.instance_norm": _NORM,
     "aten.group_norm": _NORM,
     "aten.layer_norm": _NORM,
@@ -41,6 +43,8 @@ ADVICE: Final[dict[str, str]] = {
     "aten.max": "use amax over rows and columns, or nn.MaxPool2d",
     "aten.sum": "use mean over rows and columns, times a constant",
     "aten.repeat": "use nn.Upsample, or torch.cat of the same value",
+    "aten.item": _NUMBER,
+    "aten._local_scalar_dense": _NUMBER,
     "cond": _CONTROL,
     "while_loop": _CONTROL,
     "scan": _CONTROL,

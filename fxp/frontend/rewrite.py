@@ -45,7 +45,17 @@ def rebuilt(
 
 
 def unique_name(graph: Graph, wanted: str, taken: Iterable[str] = ()) -> str:
-    """Return a name that neither the graph nor `taken` holds."""
+    """Return a name that neither the graph nor `taken` holds.
+
+    Parameters
+    ----------
+    graph
+        Where names of values and constants are taken already.
+    wanted
+        The name, if it is free; else a number is added to it.
+    taken
+        Further names that are taken.
+    """
     known = {*graph.values, *graph.constants_by_name, *taken}
     name, count = wanted, 0
     while name in known:

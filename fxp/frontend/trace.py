@@ -18,6 +18,7 @@ from fxp.graph.extents import Dimension, Extent
 
 Size = int | torch.SymInt
 _TORCH: Final = Path(torch.__file__).parent
+_GIVE_ORIGINAL: Final = "give the module that it was made from, after calling eval() on it"
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,23 @@ class Trace:
 
 
 def check_model(model: torch.nn.Module) -> None:
-    """Raise `FrontendError` unless the model and all its modules are in eval mode."""
+    """Raise `FrontendError` unless this is a module, and all its modules are in eval mode."""
+    if isinstance(model, ExportedProgram | torch.jit.ScriptModule):
+        kind = type(model).__name__
+        raise FrontendError(f"a model of type {kind} cannot be converted; {_GIVE_ORIGINAL}")
+    if not isinstance(model, torch.nn.Module):
+        raise FrontendError(
+            f"the model is a {type(model).__name__}; it must be a torch.nn.Module in eval mode"
+        )
     for path, module in model.named_modules():
+        where = f"its module {path!r} is" if path else "it is"
+        # Whatever it was exported from, it says that it is in training mode, and refuses eval().
+        if isinstance(module, torch.fx.GraphModule) and module.training and "eval" in vars(module):
+            raise FrontendError(
+                f"the model cannot be converted, as {where} the module of an exported program; "
+                f"{_GIVE_ORIGINAL}"
+            )
         if module.training:
-            where = f"its module {path!r} is" if path else "it is"
             raise FrontendError(
                 f"the model must be converted as it runs, but {where} in training mode; "
                 "call model.eval() first"
@@ -134,8 +148,8 @@ def trace(
         summary = str(error).strip().partition("\n")[0]
         raise FrontendError(
             f"torch.export cannot trace the model ({type(error).__name__}: {summary}); usual "
-            "causes are branches on pixel values, calls to NumPy or .item(), and examples that do "
-            "not fit the model: call the model on them first, and move such code out of it",
+            "causes are branches on pixel values, calls to NumPy, .item() or float(), and examples "
+            "that do not fit the model: call the model on them first, and move such code out of it",
             size_dependent=free_sizes,
         ) from error
     return _read(program, examples)
@@ -194,7 +208,9 @@ def _read(program: ExportedProgram, examples: tuple[torch.Tensor, ...]) -> Trace
     nodes = tuple(node for node in program.graph.nodes if node.op not in ("placeholder", "output"))
     (returned,) = program.graph.output_node().args
     assert isinstance(returned, Sequence)
-    lowest = {str(symbol): int(r.lower) for symbol, r in program.range_constraints.items()}
+    # Numbers that the model reads out of tensors have ranges too, which may be infinite.
+    ranges = {str(symbol): found for symbol, found in program.range_constraints.items()}
+    lowest = {symbol: int(ranges[symbol].lower) for symbol in sizes if symbol in ranges}
     names = _output_names(program)
     return Trace(
         nodes, constants, tuple(inputs), tuple(returned), sizes, lowest, names, _branches(inputs)

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import gcd
 
+from fxp.support.errors import ArgumentError
+
 _FORMULA = re.compile(r"[\w+\-*/() ]{1,200}", re.ASCII)
 
 
@@ -84,8 +86,8 @@ class Extent:
 
         Raises
         ------
-        ValueError
-            On anything else, and on formulas of more than 200 characters.
+        ArgumentError
+            A ValueError, on anything else, and on formulas of more than 200 characters.
         """
         result = None
         if _FORMULA.fullmatch(text):
@@ -95,7 +97,7 @@ class Extent:
                     ZeroDivisionError):  # fmt: skip
                 result = None
         if not isinstance(result, Extent):
-            raise ValueError(f"cannot read {text[:200]!r} as an extent such as 2*H or (H+1)//2")
+            raise ArgumentError(f"cannot read {text[:200]!r} as an extent such as 2*H or (H+1)//2")
         return result
 
 

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from html import escape
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,8 @@ from numpy.typing import NDArray
 
 from fxp.formats import Format, FormatError, Quantization, check_raw
 from fxp.graph.extents import Extent, Shape, evaluate_shape, fit_sizes, shape_text
-from fxp.graph.ops.base import Accumulator, GraphError, Op, Operand
+from fxp.graph.ops.base import Accumulator, GraphError, NoSuchNodeError, Op, Operand
+from fxp.graph.rendering import graph_html, graph_line, graph_text
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,199}")
 MAX_CHANNELS = 2**22
@@ -266,11 +266,11 @@ class Graph:
         return {node.name: tuple(self.operand(name) for name in node.inputs) for node in self.nodes}
 
     def node(self, name: str) -> Node:
-        """Return the node of that name; raises KeyError."""
+        """Return the node of that name; raises `NoSuchNodeError`, which is a KeyError."""
         for node in self.nodes:
             if node.name == name:
                 return node
-        raise KeyError(f"graph {self.name!r} has no node {name!r}")
+        raise NoSuchNodeError(f"graph {self.name!r} has no node {name!r}")
 
     def operand(self, name: str) -> Operand:
         """Return what is known of a value or constant before the graph runs."""
@@ -346,34 +346,13 @@ class Graph:
         return Graph, parts
 
     def __repr__(self) -> str:
-        kind = "integer" if self.is_integer else "float"
-        inputs = ", ".join(map(str, self.inputs))
-        return (
-            f"<Graph {self.name!r} ({kind}): {inputs} -> {', '.join(self.outputs)}; "
-            f"{len(self.nodes)} nodes>"
-        )
-
-    def _repr_html_(self) -> str:
-        return f"<pre>{escape(str(self))}</pre>"
+        return graph_line(self)
 
     def __str__(self) -> str:
-        kind = "integer" if self.is_integer else "float"
-        lines = [f"graph {self.name} ({kind})"]
-        lines += [f"  input  {value}" for value in self.inputs]
-        lines += [
-            f"  state  {state.value} <- {state.source}, reset {state.reset}"
-            for state in self.states
-        ]
-        lines += [f"  const  {constant}" for constant in self.constants]
-        for node in self.nodes:
-            attributes = node.op.attributes_text()
-            arguments = ", ".join(node.inputs) + (f"; {attributes}" if attributes else "")
-            shape = shape_text(self._values[node.name].shape)
-            result = f"{shape} {node.quantization}" if node.quantization else shape
-            bits = f"  [{node.accumulator.bits} bit accumulator]" if node.accumulator else ""
-            lines.append(f"  {node.name} = {node.op.name}({arguments}) -> {result}{bits}")
-        lines.append(f"  output {', '.join(self.outputs)}")
-        return "\n".join(lines)
+        return graph_text(self)
+
+    def _repr_html_(self) -> str:
+        return graph_html(self)
 
     @property
     def _sources(self) -> tuple[Value, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -24,6 +25,20 @@ class Quality(NamedTuple):
 
     psnr: float
     ssim: float
+
+    def __str__(self) -> str:
+        return f"{self.psnr:.3f} / {self.ssim:.4f}"
+
+
+def mean_quality(qualities: Iterable[Quality]) -> Quality:
+    """Return the means of PSNR and of SSIM over images; NaN for none.
+
+    An infinite PSNR, of an image without an error, makes the mean infinite.
+    """
+    values = list(qualities)
+    if not values:
+        return Quality(float("nan"), float("nan"))
+    return Quality(*np.mean(values, axis=0).tolist())
 
 
 def to_codes(image: ArrayLike) -> NDArray[np.uint8]:

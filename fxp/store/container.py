@@ -172,7 +172,22 @@ def text_of(value: Any, where: str) -> str:
 
 
 def integer_of(value: Any, where: str, low: int, high: int) -> int:
-    """Return `value` if it is an integer from `low` to `high`."""
+    """Return `value` if it is an integer from `low` to `high`.
+
+    Parameters
+    ----------
+    value
+        What stands in the file.
+    where
+        The place in the file, for the message.
+    low, high
+        Smallest and largest that is allowed.
+
+    Raises
+    ------
+    FileError
+        With `where` in front of the message.
+    """
     if type(value) is not int or not low <= value <= high:
         raise FileError(f"{where}: must be an integer {low} to {high}, got {shortened(value)}")
     return value

@@ -27,6 +27,7 @@ from fxp.graph.ops import REGISTRY, GraphError, Op
 from fxp.store import container
 from fxp.store.container import FileError, integer_of, items_of, object_values, text_of
 from fxp.support.distribution import version
+from fxp.support.errors import ArgumentError
 from fxp.support.files import replace_file
 
 FORMAT_VERSION: Final = 4
@@ -38,6 +39,12 @@ MAX_CONSTANT_READS: Final = 2**24
 MAX_EXTENT_DEPTH: Final = 64
 
 _KEY: Final = "fxp"
+_DIGEST_VERSION: Final = 3
+"""File version whose bytes `graph_digest` hashes, whatever `FORMAT_VERSION` is.
+
+The digests of this version stand in emitted cores and in saved states of streams, and must match
+for ever: changing it would make these strangers to the graph that they were made from.
+"""
 
 
 def save_graph(
@@ -97,18 +104,20 @@ def load_graph(path: str | os.PathLike[str]) -> tuple[Graph, dict[str, str]]:
 
 
 def graph_digest(graph: Graph) -> str:
-    """SHA-256 of a graph as it is stored, which tells it from every other."""
-    return hashlib.sha256(_to_bytes(graph, {}, "")).hexdigest()
+    """SHA-256 of an integer graph, which tells it from every other; newer fxp give the same."""
+    return hashlib.sha256(_to_bytes(graph, {}, "", _DIGEST_VERSION)).hexdigest()
 
 
-def _to_bytes(graph: Graph, metadata: Mapping[str, str], producer: str) -> bytes:
+def _to_bytes(
+    graph: Graph, metadata: Mapping[str, str], producer: str, file_version: int = FORMAT_VERSION
+) -> bytes:
     if not graph.is_integer:
         raise FileError(f"graph {graph.name!r} is a float graph; convert it before saving it")
     for item in (*metadata, *metadata.values()):
         if not isinstance(item, str):
             raise FileError(f"metadata must map texts to texts, got {item!r}")
     document = {
-        "version": FORMAT_VERSION,
+        "version": file_version,
         "producer": producer,
         "metadata": dict(metadata),
         "graph": {
@@ -314,7 +323,7 @@ def _size(item: Any, where: str) -> Dimension:
         return integer_of(item, where, 1, MAX_NUMBER)
     try:
         extent = Extent.parse(item)
-    except ValueError as error:
+    except ArgumentError as error:
         raise FileError(f"{where}: {error}") from None
     _check_formulas((extent,), where)
     if str(extent) != item:

@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Literal, Protocol, TypeVar
 
+from fxp.cli.batch import over_files
 from fxp.cli.console import progress_bar
-from fxp.cli.messages import one_line
 from fxp.cli.sources import check_target, folder_targets
 from fxp.imaging import video
 from fxp.imaging.files import (
@@ -28,9 +28,7 @@ from fxp.imaging.files import (
 )
 from fxp.imaging.video import Frame, Layout, VideoError, VideoFormat
 from fxp.models.common.pixels import Pixels
-from fxp.support.errors import FxpError
 from fxp.support.files import replacing
-from fxp.support.parallel import run_tasks
 from fxp.support.progress import Progress
 
 STREAM = "-"
@@ -165,19 +163,19 @@ def process(
     _check_ends(source, target, moving, raw, reads)
     made = work()
     started = time.perf_counter()
-    with progress_bar(doing) as progress:
-        if moving:
+    outcomes: tuple[Outcome, ...] = ()
+    if moving:
+        with progress_bar(doing) as progress:
             count, what = _video(source, target, raw, made, threads, progress)
-            outcomes: tuple[Outcome, ...] = ()
-        else:
-            outcomes = _images(Path(source), Path(target), made, threads, progress)
-            count = sum(item.error is None for item in outcomes)
-            what = "images" if Path(source).is_dir() else "image"
+    else:
+        outcomes = _images(Path(source), Path(target), made, threads, doing, reads)
+        count = sum(item.error is None for item in outcomes)
+        what = "images" if Path(source).is_dir() else "image"
     return MediaReport(target, count, what, time.perf_counter() - started, outcomes)
 
 
-def image_task(work: PixelWork, source: Path, target: Path, threads: int | None) -> Outcome:
-    """Read an image, work on it and write the result; an error becomes part of the outcome.
+def image_task(work: PixelWork, source: Path, target: Path, threads: int | None) -> None:
+    """Read an image, work on it and write the result.
 
     Parameters
     ----------
@@ -188,14 +186,7 @@ def image_task(work: PixelWork, source: Path, target: Path, threads: int | None)
     threads
         Threads of the engine.
     """
-    started = time.perf_counter()
-    error = None
-    try:
-        result = work(read_image(source, alpha=True), threads=threads)
-        write_image(target, result, alpha=True)
-    except (FxpError, OSError, MemoryError) as failure:
-        error = one_line(failure)
-    return Outcome(str(source), str(target), time.perf_counter() - started, error)
+    write_image(target, work(read_image(source, alpha=True), threads=threads), alpha=True)
 
 
 def _raw_format(size: str, layout: Layout) -> VideoFormat:
@@ -240,23 +231,28 @@ def _check_ends(
 
 
 def _images(
-    source: Path, target: Path, work: PixelWork, threads: int | None, progress: Progress
+    source: Path,
+    target: Path,
+    work: PixelWork,
+    threads: int | None,
+    doing: str,
+    reads: Sequence[Path],
 ) -> tuple[Outcome, ...]:
     sources = image_paths(source)
     if not source.is_dir():
         check_image_path(target)
-        write_image(target, work(read_image(source, alpha=True), threads=threads), alpha=True)
+        image_task(work, source, target, threads)
         return (Outcome(str(source), str(target), 0.0),)
     targets = folder_targets(sources, target)
     target.mkdir(parents=True, exist_ok=True)
     for goal in targets:
-        check_target(goal, reads=sources)
-    pairs = zip(sources, targets, strict=True)
-    outcomes = []
-    for outcome in run_tasks([partial(image_task, work, *pair, threads) for pair in pairs]):
-        outcomes.append(outcome)
-        progress(len(outcomes), len(sources), Path(outcome.input).name)
-    return tuple(outcomes)
+        check_target(goal, reads=[*reads, *sources])
+    pairs = list(zip(sources, targets, strict=True))
+    tasks = [(pair[0], partial(image_task, work, *pair, threads)) for pair in pairs]
+    return tuple(
+        Outcome(done.input, str(goal), done.seconds, done.error)
+        for goal, done in zip(targets, over_files(tasks, doing), strict=True)
+    )
 
 
 def _video(

@@ -1,6 +1,6 @@
 """Whole images through a luma network in integers: the network on Y, bicubic on Cb, Cr and alpha.
 
-For colour the way from RGB to the enlarged RGB is one integer graph, so it is defined to the last
+For colour the way from RGB to the upscaled RGB is one integer graph, so it is defined to the last
 bit, and can be saved, exported and checked like any network.
 """
 
@@ -191,12 +191,12 @@ def scale_of(model: FixedModel) -> int:
         factors |= {Fraction(given[axis], taken[axis]) for axis in (1, 2)}
     (factor, *others) = factors
     if others or factor.denominator != 1:
-        raise ArgumentError(f"the model enlarges by no whole factor: {sorted(map(str, factors))}")
+        raise ArgumentError(f"the model upscales by no whole factor: {sorted(map(str, factors))}")
     return int(factor)
 
 
 def bicubic_graph(scale: int, planes: int = 1, form: Format = BYTE) -> Graph:
-    """Return the integer graph that enlarges planes by MATLAB's bicubic, for images of any size.
+    """Return the integer graph that upscales planes by MATLAB's bicubic, for images of any size.
 
     At x2 and x4 the taps are exact; at x3 they have 20 fraction bits. Exact sums are rounded
     half up once.
@@ -207,7 +207,7 @@ def bicubic_graph(scale: int, planes: int = 1, form: Format = BYTE) -> Graph:
 
 
 def colour_graph(luma: Graph, scale: int) -> Graph:
-    """Return the integer graph from RGB ``(3, H, W)`` to RGB enlarged, 8 bits each.
+    """Return the integer graph from RGB ``(3, H, W)`` to RGB upscaled, 8 bits each.
 
     Nodes ``colour.luma`` and ``colour.chroma`` are the rows of `fxp.filters.rgb_to_ycbcr`, then
     come the nodes of the network and ``colour.enlarged``, and ``colour.rgb`` is
@@ -216,9 +216,9 @@ def colour_graph(luma: Graph, scale: int) -> Graph:
     Parameters
     ----------
     luma
-        Graph from one plane of unsigned 8-bit pixels to one enlarged by `scale`.
+        Graph from one plane of unsigned 8-bit pixels to one upscaled by `scale`.
     scale
-        Enlargement factor of the chroma, 2, 3 or 4.
+        Upscaling factor of the chroma, 2, 3 or 4.
     """
     taken, given = luma.inputs[0].format, luma.values[luma.outputs[0]].format
     assert taken is not None
@@ -232,8 +232,8 @@ def colour_graph(luma: Graph, scale: int) -> Graph:
     to_chroma, chroma_constants = _matrix(
         "colour.chroma", image.name, matrix[1:], offsets[1:], BYTE, given
     )
-    enlarged, taps = _bicubic("colour.enlarged", to_chroma.name, scale, 2, given)
-    joined = (luma.outputs[0], enlarged[-1].name)
+    upscaled, taps = _bicubic("colour.enlarged", to_chroma.name, scale, 2, given)
+    joined = (luma.outputs[0], upscaled[-1].name)
     ycbcr = Node("colour.ycbcr", Concat(), joined, Quantization(given))
     to_rgb, rgb_constants = _matrix(
         "colour.rgb", ycbcr.name, back, -back @ np.array(OFFSETS), given, BYTE
@@ -241,13 +241,13 @@ def colour_graph(luma: Graph, scale: int) -> Graph:
     return Graph(
         f"{luma.name}_rgb",
         (image,),
-        (to_luma, *_reading(luma, to_luma.name), to_chroma, *enlarged, ycbcr, to_rgb),
+        (to_luma, *_reading(luma, to_luma.name), to_chroma, *upscaled, ycbcr, to_rgb),
         (to_rgb.name,),
         (*luma_constants, *luma.constants, *chroma_constants, *taps, *rgb_constants),
     )
 
 
-def enlarged_first(network: Graph, scale: int) -> Graph:
+def upscaled_first(network: Graph, scale: int) -> Graph:
     """Put the bicubic before a network that keeps the size, and return the joined graph."""
     (image,) = network.inputs
     assert image.format is not None

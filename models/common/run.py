@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from fxp.models.common.recipe import Recipe
 from fxp.models.common.settings import Settings, TrainingError, with_options
 from fxp.models.common.trainer import Report, Trainer
 from fxp.models.common.weights import save_weights
+from fxp.support.signals import Terminated, orderly_end
 
 
 @dataclass(frozen=True)
@@ -176,14 +178,19 @@ def training_command(
 
     def guarded(**given: Any) -> None:
         try:
-            command(**given)
+            with orderly_end():
+                command(**given)
         except (ValueError, OSError, RuntimeError, AssertionError) as error:
             # PyTorch reports a missing or full device with the last two.
             typer.echo(f"error: {one_line(error)}", err=True)
             raise typer.Exit(1) from error
-        except KeyboardInterrupt:
-            typer.echo("stopped; continue with --resume", err=True)
-            raise typer.Exit(130) from None
+        except (KeyboardInterrupt, Terminated) as stop:
+            end = stop if isinstance(stop, Terminated) else Terminated(signal.SIGINT)
+            # Files are replaced as a whole, so the checkpoint is that of the last whole epoch.
+            saved = (given["checkpoint"] or given["out"].with_suffix(".pt")).exists()
+            advice = "continue with --resume" if saved else "no epoch was finished"
+            typer.echo(f"{end}; {advice}", err=True)
+            raise typer.Exit(end.exit_code) from None
 
     guarded.__doc__, guarded.__name__ = text, "train"
     guarded.__signature__ = command.__signature__  # type: ignore[attr-defined]

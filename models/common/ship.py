@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,7 +29,9 @@ def refined(network: Network, calibration: Any, **options: Any) -> Network:
     Parameters
     ----------
     network
-        A network without batch normalization, in eval mode.
+        In eval mode. Weights that quantization folds into others, such as those of batch
+        normalization, cannot be read back: the network then keeps its own weights, and a
+        `UserWarning` says so.
     calibration, options
         Of `fxp.quantize`.
     """
@@ -37,8 +40,15 @@ def refined(network: Network, calibration: Any, **options: Any) -> Network:
     )
     constants = model.graph.constants_by_name
     state = network.state_dict()
-    if not set(state) <= set(constants):
-        # Weights that are folded into others cannot be found in the graph again.
+    folded = [name for name in state if name not in constants]
+    if folded:
+        warnings.warn(
+            f"the weights are not refined: quantization folds {', '.join(folded[:3])}"
+            f"{' and others' if len(folded) > 3 else ''} into other weights; to start from "
+            "refined weights, fold batch normalization before, for example by "
+            "torch.nn.utils.fuse_conv_bn_eval",
+            stacklevel=2,
+        )
         return copy.deepcopy(network)
     rounded = copy.deepcopy(network)
     rounded.load_state_dict({name: torch.tensor(constants[name].values) for name in state})

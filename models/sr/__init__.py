@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fxp.models.sr.fixed import load
     from fxp.models.sr.measure import bicubic_scores, luma_scores, scores
     from fxp.models.sr.networks import KimSR, load_float, read_metadata
-    from fxp.models.sr.pipeline import Enlarger, enlarge, enlarge_float
+    from fxp.models.sr.pipeline import Upscaler, upscale, upscale_float
 
 __all__ = [
     "ESPCN",
@@ -28,15 +28,13 @@ __all__ = [
     "VDSR",
     "DataError",
     "Degradation",
-    "Enlarger",
     "KimSR",
     "TrainingSet",
+    "Upscaler",
     "WeightsError",
     "bicubic_scores",
     "downscale",
     "downscale_pixels",
-    "enlarge",
-    "enlarge_float",
     "load",
     "load_float",
     "luma_scores",
@@ -45,6 +43,8 @@ __all__ = [
     "read_metadata",
     "save_weights",
     "scores",
+    "upscale",
+    "upscale_float",
 ]
 
 _COMMON, _OWN = "fxp.models.common", __name__
@@ -60,7 +60,7 @@ _MODULE_OF = {
         (_OWN, "fixed", ("load",)),
         (_OWN, "measure", ("bicubic_scores", "luma_scores", "scores")),
         (_OWN, "networks", ("KimSR", "load_float", "read_metadata")),
-        (_OWN, "pipeline", ("Enlarger", "enlarge", "enlarge_float")),
+        (_OWN, "pipeline", ("Upscaler", "upscale", "upscale_float")),
     )
     for name in names
 }

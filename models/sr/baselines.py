@@ -14,9 +14,9 @@ from torch.nn import functional
 
 
 class SRCNN(nn.Module):
-    """Three convolutions that sharpen an image which bicubic has already enlarged.
+    """Three convolutions that sharpen an image which bicubic has already upscaled.
 
-    SRCNN 9-1-5: 8,129 parameters, 8,032 of them weights. The factor is that of the enlargement
+    SRCNN 9-1-5: 8,129 parameters, 8,032 of them weights. The factor is that of the upscaling
     before the network. Zero padding keeps the size.
 
     References
@@ -34,9 +34,9 @@ class SRCNN(nn.Module):
             nn.init.normal_(layer.weight, std=1e-3)
             nn.init.zeros_(_bias(layer))
 
-    def forward(self, enlarged: Tensor) -> Tensor:
-        """Sharpen ``(N, 1, H, W)``, a bicubically enlarged image; the size stays."""
-        features = functional.relu(self.mapping(functional.relu(self.patches(enlarged))))
+    def forward(self, upscaled: Tensor) -> Tensor:
+        """Sharpen ``(N, 1, H, W)``, a bicubically upscaled image; the size stays."""
+        features = functional.relu(self.mapping(functional.relu(self.patches(upscaled))))
         output = self.reconstruction(features)
         return output if self.training else output.clamp(0.0, 1.0)
 
@@ -49,7 +49,7 @@ class ESPCN(nn.Module):
     Parameters
     ----------
     scale
-        Enlargement factor.
+        Upscaling factor.
 
     References
     ----------
@@ -68,7 +68,7 @@ class ESPCN(nn.Module):
             nn.init.zeros_(_bias(layer))
 
     def forward(self, luma: Tensor) -> Tensor:
-        """Enlarge ``(N, 1, H, W)`` to ``(N, 1, scale*H, scale*W)``."""
+        """Upscale ``(N, 1, H, W)`` to ``(N, 1, scale*H, scale*W)``."""
         features = torch.tanh(self.body(torch.tanh(self.head(luma))))
         output = functional.pixel_shuffle(self.tail(features), self.scale)
         return output if self.training else output.clamp(0.0, 1.0)
@@ -86,7 +86,7 @@ class FSRCNN(nn.Module):
         Feature maps outside and inside the hourglass, and number of 3x3 convolutions inside: d, s
         and m of the paper.
     scale
-        Enlargement factor.
+        Upscaling factor.
 
     References
     ----------
@@ -111,22 +111,22 @@ class FSRCNN(nn.Module):
             nn.init.zeros_(_bias(layer))
             layers += [layer, nn.PReLU(outputs)]
         self.features = nn.Sequential(*layers)
-        self.enlarge = nn.ConvTranspose2d(
+        self.upscale = nn.ConvTranspose2d(
             channels, 1, 9, stride=scale, padding=4, output_padding=scale - 1
         )
-        nn.init.normal_(self.enlarge.weight, std=1e-3)
-        nn.init.zeros_(_bias(self.enlarge))
+        nn.init.normal_(self.upscale.weight, std=1e-3)
+        nn.init.zeros_(_bias(self.upscale))
 
     def forward(self, luma: Tensor) -> Tensor:
-        """Enlarge ``(N, 1, H, W)`` to ``(N, 1, scale*H, scale*W)``."""
-        output = self.enlarge(self.features(luma))
+        """Upscale ``(N, 1, H, W)`` to ``(N, 1, scale*H, scale*W)``."""
+        output = self.upscale(self.features(luma))
         return output if self.training else output.clamp(0.0, 1.0)
 
 
 class VDSR(nn.Module):
-    """Twenty 3x3 convolutions that add detail to an image which bicubic has already enlarged.
+    """Twenty 3x3 convolutions that add detail to an image which bicubic has already upscaled.
 
-    No biases: 664,704 parameters. The factor is that of the enlargement before the network; one
+    No biases: 664,704 parameters. The factor is that of the upscaling before the network; one
     set of weights may serve several.
 
     Parameters
@@ -150,9 +150,9 @@ class VDSR(nn.Module):
             layers += [layer, nn.ReLU()]
         self.layers = nn.Sequential(*layers[:-1])  # the last convolution has no ReLU
 
-    def forward(self, enlarged: Tensor) -> Tensor:
-        """Sharpen ``(N, 1, H, W)``, a bicubically enlarged image; the size stays."""
-        output = enlarged + self.layers(enlarged)
+    def forward(self, upscaled: Tensor) -> Tensor:
+        """Sharpen ``(N, 1, H, W)``, a bicubically upscaled image; the size stays."""
+        output = upscaled + self.layers(upscaled)
         return output if self.training else output.clamp(0.0, 1.0)
 
 

@@ -14,6 +14,7 @@ from fxp.imaging.colour import luma
 from fxp.imaging.quality import to_codes
 from fxp.imaging.resize import imresize
 from fxp.models.common.data import DataError, dihedral, modcrop, patch_start
+from fxp.models.common.measure import Pair
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -24,10 +25,6 @@ else:
 
 Downscaling = Callable[[NDArray[np.uint8], int, int], NDArray]
 """Maps image, scale and a seed to the low-resolution image in units of 8-bit codes."""
-
-
-Pair = tuple[NDArray, NDArray[np.uint8]]
-"""Low- and high-resolution luma of one image."""
 
 
 def downscale(image: NDArray[np.uint8], scale: int) -> NDArray[np.float64]:
@@ -105,7 +102,7 @@ class TrainingSet:
     images
         Luma ``(H, W)`` or RGB ``(H, W, 3)``, uint8. Those smaller than a patch are left out.
     scale
-        Enlargement factor.
+        Upscaling factor.
     patch
         Side of the low-resolution patches, pixels.
     margin

@@ -1,4 +1,4 @@
-"""The compressed-image degradation ``y = C((x * k) shrunk) + n``, for training and for tests.
+"""The compressed-image degradation ``y = C((x * k) downscaled) + n``, for training and for tests.
 
 The pictures that a super-resolution network meets are rarely a clean bicubic reduction: a lens and
 a resampler have blurred them, JPEG has compressed them, and they carry noise.
@@ -58,10 +58,10 @@ class Drawn(NamedTuple):
 
 @dataclass(frozen=True)
 class Degradation:
-    """Blur, shrink, compress and add noise, in this order.
+    """Blur, downscale, compress and add noise, in this order.
 
     1. Gaussian blur, separable, cut at four standard deviations, symmetric border.
-    2. Antialiased bicubic shrinking (`fxp.imaging.resize.imresize`), rounded half up to 8 bits.
+    2. Antialiased bicubic downscaling (`fxp.imaging.resize.imresize`), rounded half up to 8 bits.
     3. JPEG and back, in memory, by Pillow: grey for luma; for RGB in colour with Pillow's default
        chroma subsampling (4:2:0), as most files are.
     4. White Gaussian noise, independent in every pixel and channel, rounded half up and clipped to
@@ -131,7 +131,7 @@ class Degradation:
             Luma ``(H, W)`` or RGB ``(H, W, 3)``, uint8. Sides that are no multiple of the factor
             are rounded up, as `fxp.imaging.resize.imresize` does.
         scale
-            Shrinking factor, a whole number.
+            Downscaling factor, a whole number.
         seed
             Non-negative whole number, or several: ``(run, image)``.
 
@@ -198,7 +198,7 @@ def _check(name: str, field: float | tuple[float, float], lowest: float, highest
 def _blurred(image: Pixels, sigma: float) -> NDArray[np.floating] | Pixels:
     if sigma == 0:
         return image
-    # "reflect" repeats the edge sample, the border of the shrinking too.
+    # "reflect" repeats the edge sample, the border of the downscaling too.
     sigmas = (sigma, sigma, 0.0)[: image.ndim]
     return ndimage.gaussian_filter(image.astype(np.float64), sigmas, mode="reflect")
 

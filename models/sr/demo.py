@@ -1,11 +1,10 @@
-"""The ``fxp demo`` command: quantize KimSR, enlarge a photograph, compare, and show the result."""
+"""The ``fxp demo`` command: quantize KimSR, upscale a photograph, compare, and show the result."""
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,9 +19,10 @@ import fxp
 from fxp.imaging.colour import luma as luma_of
 from fxp.imaging.files import read_image, write_image
 from fxp.imaging.montage import side_by_side
-from fxp.imaging.quality import Quality, compare, to_codes
+from fxp.imaging.quality import compare, to_codes
 from fxp.imaging.resize import imresize
 from fxp.models import sr
+from fxp.models.common.compare import MeasuredMethod, fixed_minus_float, method_table
 from fxp.models.sr.data import downscale_pixels
 from fxp.models.sr.fixed import quantize_shipped
 from fxp.support.errors import ArgumentError
@@ -40,21 +40,12 @@ CROP = 64
 """Side of the piece on which the oracle is run, low-resolution pixels."""
 
 
-@dataclass(frozen=True)
-class MeasuredMethod:
-    """One line of the table."""
-
-    name: str
-    bits: str
-    quality: Quality
-    seconds: float
-    clipped: float | None = None
-
-
 def demo(
     image: Annotated[
         Path | None,
-        typer.Option(help="Photograph to shrink by two and enlarge again; a shipped one if left."),
+        typer.Option(
+            help="Photograph to downscale by two and upscale again; a shipped one if left."
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("demo_output"),
     weight_bits: Annotated[int, typer.Option(min=2, max=16, help="Bits of every weight.")] = 10,
@@ -63,11 +54,11 @@ def demo(
     ] = 14,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads; default all.")] = None,
 ) -> None:
-    """Quantize a super-resolution network and enlarge a photograph with integers.
+    """Quantize a super-resolution network and upscale a photograph with integers.
 
-    The photograph is shrunk by two and enlarged again, so that the result can be measured: a table
-    compares bicubic, the float network and the fixed-point network. The engine is checked against
-    the oracle, and the model, the enlarged image and a side-by-side picture are written.
+    The photograph is downscaled by two and upscaled again, so that the result can be measured.
+    A table compares bicubic, the float network and the fixed-point network. The engine is checked
+    against the oracle, and the model, the upscaled image and a side-by-side picture are written.
 
     Example: fxp demo --image photo.jpg --out results
     """
@@ -88,14 +79,14 @@ def demo(
         model = quantize_shipped(
             "kimsr_x2_bicubic", weight_bits=weight_bits, activation_bits=activation_bits
         )
-        rows, enlarged = _measure(photograph, network, model, threads, say)
+        rows, upscaled = _measure(photograph, network, model, threads, say)
         say("checking the engine against the oracle")
         pixels = _check(model, downscale_pixels(photograph), threads)
         say("writing the results")
         out.mkdir(parents=True, exist_ok=True)
         model.save(out / "kimsr_x2.fxp")
-        write_image(out / "enlarged.png", enlarged)
-        _write_comparison(out / "side_by_side.png", photograph, enlarged)
+        write_image(out / "enlarged.png", upscaled)
+        _write_comparison(out / "side_by_side.png", photograph, upscaled)
     console.print(_table(rows, photograph, model))
     console.print(f"engine == oracle on all {pixels:,} pixels of a crop, bit for bit")
     console.print(f"wrote {out}/kimsr_x2.fxp, {out}/enlarged.png and {out}/side_by_side.png")
@@ -108,7 +99,7 @@ def _measure(
     threads: int | None,
     say: Callable[[str], None],
 ) -> tuple[list[MeasuredMethod], NDArray[np.uint8]]:
-    """Run bicubic, float and fixed on the luma; also returns the enlarged colour image."""
+    """Run bicubic, float and fixed on the luma; also returns the upscaled colour image."""
     small = downscale_pixels(photograph)
     luma = luma_of(small)
     height, width = (size // SCALE * SCALE for size in photograph.shape[:2])
@@ -131,18 +122,16 @@ def _measure(
         ),
     ]
     rows = []
-    for name, bits, enlarge in methods:
-        say(f"enlarging: {name}")
+    for name, bits, upscale in methods:
+        say(f"upscaling: {name}")
         started = time.perf_counter()
-        result = enlarge()
+        result = upscale()
         seconds = time.perf_counter() - started
         rows.append(MeasuredMethod(name, bits, compare(truth, result, border=SCALE), seconds))
     rates = model.clipped(luma / 256.0)
     clipped = max(rates[name] for name in rates if name not in model.graph.outputs)
-    rows[-1] = MeasuredMethod(
-        rows[-1].name, rows[-1].bits, rows[-1].quality, rows[-1].seconds, clipped
-    )
-    return rows, sr.enlarge(small, model, threads=threads)
+    rows[-1] = replace(rows[-1], clipped=clipped)
+    return rows, sr.upscale(small, model, threads=threads)
 
 
 def _bits_text(model: fxp.FixedModel) -> str:
@@ -168,39 +157,21 @@ def _table(
     rows: list[MeasuredMethod], photograph: NDArray[np.uint8], model: fxp.FixedModel
 ) -> Table:
     size = f"{photograph.shape[1] // SCALE}x{photograph.shape[0] // SCALE}"
-    table = Table(title=f"x{SCALE} from {size}, luma, {model.parameters:,} parameters")
-    for heading in ("method", "arithmetic", "PSNR dB", "SSIM", "clipped", "seconds"):
-        left = heading in ("method", "arithmetic")
-        table.add_column(heading, justify="left" if left else "right")
-    for row in rows:
-        table.add_row(
-            row.name,
-            row.bits,
-            f"{row.quality.psnr:.3f}",
-            f"{row.quality.ssim:.4f}",
-            "" if row.clipped is None else f"{row.clipped:.4%}",
-            f"{row.seconds:.2f}",
-        )
-    loss = rows[2].quality.psnr - rows[1].quality.psnr
-    # Both are infinite where nothing is lost, as on a black picture.
-    table.caption = (
-        "fixed and float both equal the photograph"
-        if math.isnan(loss)
-        else f"fixed minus float: {loss:+.3f} dB"
-    )
+    table = method_table(rows, f"x{SCALE} from {size}, luma, {model.parameters:,} parameters")
+    table.caption = fixed_minus_float(rows[2].quality, rows[1].quality)
     return table
 
 
 def _write_comparison(
-    path: Path, photograph: NDArray[np.uint8], enlarged: NDArray[np.uint8]
+    path: Path, photograph: NDArray[np.uint8], upscaled: NDArray[np.uint8]
 ) -> None:
     """Draw the middle of the image: nearest neighbour, bicubic, fixed point, original."""
     small = downscale_pixels(photograph)
     panels = {
         "input (pixels repeated)": small.repeat(SCALE, axis=0).repeat(SCALE, axis=1),
         "bicubic": to_codes(imresize(small, SCALE)),
-        "KimSR, fixed point": enlarged,
-        "original": photograph[: enlarged.shape[0], : enlarged.shape[1]],
+        "KimSR, fixed point": upscaled,
+        "original": photograph[: upscaled.shape[0], : upscaled.shape[1]],
     }
     write_image(path, side_by_side(panels))
 

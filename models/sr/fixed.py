@@ -43,7 +43,7 @@ load = MODELS.load
 
 
 def calibration_images(scale: int = 2) -> list[NDArray[np.float64]]:
-    """Luma of shipped pictures, shrunk, ``(1, 1, H, W)`` in steps of 1/256."""
+    """Luma of shipped pictures, downscaled, ``(1, 1, H, W)`` in steps of 1/256."""
     pictures = [getattr(skimage_data, name)() for name in CALIBRATION]
     scan = getattr(skimage_data, PAGE)()
     pictures.append(np.where(scan > scan.mean(), 255, 0).astype(np.uint8))

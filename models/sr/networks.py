@@ -79,7 +79,7 @@ class KimSR(nn.Module):
     """Hardware-oriented super-resolution network of Kim, Choi and Kim.
 
     One 3x3 convolution, a residual block of two depthwise-separable convolutions with horizontal
-    1x5 kernels, two with 3x3 kernels, pixel shuffle, plus the nearest-neighbour enlargement of
+    1x5 kernels, two with 3x3 kernels, pixel shuffle, plus the nearest-neighbour upscaling of
     the input. No biases: 2,560 parameters at x2, 2,640 at x3 and 2,752 at x4.
 
     The order of kernels and the places of the ReLUs are a reconstruction from the parameter count
@@ -88,7 +88,7 @@ class KimSR(nn.Module):
     Parameters
     ----------
     scale
-        Enlargement factor, 2, 3 or 4.
+        Upscaling factor, 2, 3 or 4.
     skip_from
         Take the residual connection after (``"post_relu"``) or before (``"pre_relu"``) the ReLU
         of the first convolution.
@@ -145,7 +145,7 @@ class KimSR(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Initialise the weights so that training starts from nearest-neighbour enlargement.
+        """Initialise the weights so that training starts from nearest-neighbour upscaling.
 
         Pointwise and head kernels are He-normal; depthwise kernels start near the identity,
         which keeps the variance of the maps; the last pointwise kernel is small.
@@ -182,7 +182,7 @@ class KimSR(nn.Module):
                 module.merged = merged
 
     def forward(self, luma: Tensor) -> Tensor:
-        """Enlarge a luma image.
+        """Upscale a luma image.
 
         Parameters
         ----------
@@ -204,8 +204,8 @@ class KimSR(nn.Module):
             features = functional.relu(features)
         features = functional.relu(self.body(features))
         detail = functional.pixel_shuffle(self.tail(features), self.scale)
-        enlarged = functional.interpolate(luma, scale_factor=self.scale, mode="nearest")
-        output = detail + enlarged
+        upscaled = functional.interpolate(luma, scale_factor=self.scale, mode="nearest")
+        output = detail + upscaled
         return output if self.training else output.clamp(0.0, 1.0)
 
 

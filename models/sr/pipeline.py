@@ -19,11 +19,11 @@ from fxp.models.common.pixels import (
     bicubic_graph,
     colour_graph,
     eight_bits,
-    enlarged_first,
     for_pixels,
     on_engine,
     on_oracle,
     scale_of,
+    upscaled_first,
 )
 from fxp.support.errors import ArgumentError
 from fxp.support.lazy import lazy_import
@@ -36,8 +36,8 @@ else:
 SCALES: Final = (2, 3, 4)
 
 
-class Enlarger:
-    """A luma network made to enlarge whole images, in integers from end to end.
+class Upscaler:
+    """A luma network made to upscale whole images, in integers from end to end.
 
     Threads may share it.
 
@@ -47,13 +47,13 @@ class Enlarger:
         Takes and returns one plane. Formats other than unsigned 8-bit pixels are adapted where
         that is exact, see `fxp.models.common.pixels.for_pixels`.
     scale
-        Enlargement factor, 2, 3 or 4; that of the model by default. A model that keeps the size,
-        such as SRCNN or VDSR, gets the plane enlarged by the integer bicubic first.
+        Upscaling factor, 2, 3 or 4; that of the model by default. A model that keeps the size,
+        such as SRCNN or VDSR, gets the plane upscaled by the integer bicubic first.
 
     Attributes
     ----------
     scale : int
-        Enlargement factor.
+        Upscaling factor.
     pipeline : ImagePipeline
         The models of luma, colour, and alpha or chroma.
 
@@ -71,8 +71,8 @@ class Enlarger:
             hint = "; the model keeps the size, so give the factor" if own == 1 else ""
             raise ArgumentError(f"the factor must be one of {SCALES}, not {self.scale}{hint}")
         if own not in (1, self.scale):
-            raise ArgumentError(f"the model enlarges by {own}, not by {self.scale}")
-        luma = model if own > 1 else FixedModel(enlarged_first(model.graph, self.scale))
+            raise ArgumentError(f"the model upscales by {own}, not by {self.scale}")
+        luma = model if own > 1 else FixedModel(upscaled_first(model.graph, self.scale))
         self.pipeline = ImagePipeline(
             luma,
             FixedModel(colour_graph(luma.graph, self.scale)),
@@ -80,7 +80,7 @@ class Enlarger:
         )
 
     def __call__(self, image: ArrayLike, *, threads: int | None = None) -> Pixels:
-        """Enlarge an image by the engine, a large one strip by strip with the same result.
+        """Upscale an image by the engine, a large one strip by strip with the same result.
 
         Parameters
         ----------
@@ -94,7 +94,7 @@ class Enlarger:
         Returns
         -------
         numpy.ndarray
-            uint8 with the axes of the image, enlarged. Alpha is enlarged bicubically and has no
+            uint8 with the axes of the image, upscaled. Alpha is upscaled bicubically and has no
             influence on the colours.
 
         Raises
@@ -107,11 +107,11 @@ class Enlarger:
         return self.pipeline.image(image, on_engine(threads))
 
     def oracle(self, image: ArrayLike) -> Pixels:
-        """Enlarge an image by the slow reference; equals the call to the last bit."""
+        """Upscale an image by the slow reference; equals the call to the last bit."""
         return self.pipeline.image(image, on_oracle)
 
     def frame(self, planes: Sequence[Pixels], *, threads: int | None = None) -> list[Pixels]:
-        """Enlarge a video frame of separate planes.
+        """Upscale a video frame of separate planes.
 
         Parameters
         ----------
@@ -123,7 +123,7 @@ class Enlarger:
         Returns
         -------
         list of numpy.ndarray
-            Y from the network, Cb and Cr enlarged on their own pixel grid, not cut.
+            Y from the network, Cb and Cr upscaled on their own pixel grid, not cut.
         """
         return self.pipeline.frame(planes, on_engine(threads))
 
@@ -132,29 +132,29 @@ class Enlarger:
         return form.upscaled(self.scale)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _enlarger, (self._model.graph, self._model.metadata, self.scale)
+        return _upscaler, (self._model.graph, self._model.metadata, self.scale)
 
 
-def _enlarger(graph: Graph, metadata: dict[str, str], scale: int) -> Enlarger:
-    return Enlarger(FixedModel(graph, metadata=metadata), scale=scale)
+def _upscaler(graph: Graph, metadata: dict[str, str], scale: int) -> Upscaler:
+    return Upscaler(FixedModel(graph, metadata=metadata), scale=scale)
 
 
-def enlarge(
+def upscale(
     image: ArrayLike, model: FixedModel, *, scale: int | None = None, threads: int | None = None
 ) -> Pixels:
-    """Enlarge one image through a luma network, in integers; see `Enlarger`."""
-    return Enlarger(model, scale=scale)(image, threads=threads)
+    """Upscale one image through a luma network, in integers; see `Upscaler`."""
+    return Upscaler(model, scale=scale)(image, threads=threads)
 
 
-def enlarge_float(image: ArrayLike, network: torch.nn.Module) -> Pixels:
-    """Enlarge one image by the same steps in real numbers, rounded once at the end.
+def upscale_float(image: ArrayLike, network: torch.nn.Module) -> Pixels:
+    """Upscale one image by the same steps in real numbers, rounded once at the end.
 
     Parameters
     ----------
     image
-        As for `Enlarger`.
+        As for `Upscaler`.
     network
-        Maps luma in [0, 1] to luma enlarged by ``network.scale``, ``(N, 1, H, W)``.
+        Maps luma in [0, 1] to luma upscaled by ``network.scale``, ``(N, 1, H, W)``.
     """
     pixels = eight_bits(image)
     scale = int(network.scale)  # type: ignore[arg-type]
@@ -169,11 +169,11 @@ def enlarge_float(image: ArrayLike, network: torch.nn.Module) -> Pixels:
     count = pixels.shape[2]
     shown = pixels[..., : count - 1 + count % 2]
     if shown.shape[2] == 1:
-        enlarged = luma(shown[..., 0])[..., None]
+        upscaled = luma(shown[..., 0])[..., None]
     else:
         ycbcr = rgb_to_ycbcr(shown)
         chroma = imresize(ycbcr[..., 1:], scale)
-        enlarged = ycbcr_to_rgb(np.dstack([luma(ycbcr[..., 0]), chroma]))
+        upscaled = ycbcr_to_rgb(np.dstack([luma(ycbcr[..., 0]), chroma]))
     if count % 2 == 0:
-        enlarged = np.dstack([enlarged, imresize(pixels[..., -1], scale)])
-    return to_codes(enlarged)
+        upscaled = np.dstack([upscaled, imresize(pixels[..., -1], scale)])
+    return to_codes(upscaled)

@@ -21,6 +21,7 @@ from fxp.imaging.colour import luma
 from fxp.imaging.quality import to_codes
 from fxp.imaging.resize import imresize
 from fxp.models.common.data import DataError, Pictures, held_out, read_pictures
+from fxp.models.common.measure import pair_scores, pixel_function
 from fxp.models.common.recipe import Model, Recipe
 from fxp.models.common.run import training_command
 from fxp.models.common.settings import TrainingError
@@ -28,7 +29,6 @@ from fxp.models.sr.branches import add_branches
 from fxp.models.sr.data import Downscaling, TrainingSet, bicubic
 from fxp.models.sr.degradation import Degradation
 from fxp.models.sr.fixed import formats
-from fxp.models.sr.measure import by_fixed, by_network, pair_scores
 from fxp.models.sr.networks import KimSR, load_float
 from fxp.models.sr.settings import Images, KimSRSettings, Loss
 
@@ -57,7 +57,17 @@ def load_images(folder: Path) -> tuple[Pictures, Pictures, Pictures]:
 
 
 def compressed(image: NDArray[np.uint8], scale: int, seed: int) -> NDArray[np.uint8]:
-    """Degrade as `Degradation` does by default, and return the luma."""
+    """Degrade as `Degradation` does by default, and return the luma.
+
+    Parameters
+    ----------
+    image
+        ``(H, W)`` or ``(H, W, 3)`` uint8.
+    scale
+        Downscaling factor.
+    seed
+        Seed of what is random in it.
+    """
     return luma(Degradation()(image, scale, seed))
 
 
@@ -67,7 +77,7 @@ def training_pairs(settings: KimSRSettings, images: Pictures) -> TrainingSet:
         images = images + [to_codes(imresize(item, size)) for size in RESCALED for item in images]
     teacher = load_float(settings.teacher) if settings.teacher else None
     if teacher is not None and teacher.scale != settings.scale:
-        raise TrainingError(f"the teacher enlarges by {teacher.scale}, not by {settings.scale}")
+        raise TrainingError(f"the teacher upscales by {teacher.scale}, not by {settings.scale}")
     random = settings.images == Images.COMPRESSED
     downscaling: Downscaling = compressed if random else bicubic
     return TrainingSet(
@@ -133,7 +143,17 @@ class KimSRRecipe(Recipe[KimSRSettings]):
         return low.contiguous(memory_format=torch.channels_last), high, mask
 
     def loss(self, network: nn.Module, batch: Sequence[Tensor], *, finishing: bool) -> Tensor:
-        """Return the pixel error where the network sees all its context."""
+        """Return the pixel error where the network sees all its context.
+
+        Parameters
+        ----------
+        network
+            What trains.
+        batch
+            Low resolution, high resolution and mask.
+        finishing
+            Take the squared error, whatever the settings say.
+        """
         low, high, mask = batch
         difference = network(low) - high
         squared = finishing or self.settings.loss == Loss.MSE
@@ -146,9 +166,9 @@ class KimSRRecipe(Recipe[KimSRSettings]):
 
     def scores(self, model: Model) -> dict[str, float]:
         """Return the mean PSNR on the held-out images and on Set5."""
-        enlarge = by_network(model) if isinstance(model, nn.Module) else by_fixed(model)
+        upscale = pixel_function(model)
         return {
-            name: pair_scores(pairs, enlarge, self.settings.scale).psnr if pairs else float("nan")
+            name: pair_scores(pairs, upscale, self.settings.scale).psnr
             for name, pairs in self.pairs.items()
         }
 

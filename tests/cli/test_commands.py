@@ -52,6 +52,9 @@ NETWORKS = """
 
     def raises():
         return {}["missing"]
+
+    def exported():
+        return torch.export.export(linear.eval(), (torch.zeros(1, 4),)).module()
 """
 
 
@@ -165,6 +168,8 @@ def test_quantize_errors(home: Path, capsys: pytest.CaptureFixture[str]):
     fails(capsys, "failed: KeyError in", "quantize", "networks_of_a_user:raises", *tail)
     (home / "unreadable_code.py").write_text("def broken(:")
     fails(capsys, "SyntaxError: invalid syntax", "quantize", "unreadable_code:x", *tail)
+    exported = ("quantize", "networks_of_a_user:exported", *tail)
+    fails(capsys, "give the module that it was made from", *exported)
     torch.save({"other": torch.zeros(1)}, home / "other.pt")
     fails(capsys, "other.pt do not fit", *twice, "--weights", "other.pt", *tail)
     fails(capsys, "is a folder", *twice, *tail[:2], "--out", "photos")
@@ -367,3 +372,52 @@ def test_help_is_quick_and_imports_nothing_heavy():
 def test_version(capsys: pytest.CaptureFixture[str]):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("fxp ")
+
+
+@pytest.mark.parametrize("options", [("--jobs", "1"), ("--jobs", "2", "--backend", "loky")])
+def test_a_bad_file_does_not_stop_the_others(
+    options: tuple[str, ...], home: Path, model: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = home / "three"
+    folder.mkdir()
+    grey = read_image(home / "grey.png")
+    for name in ("a.png", "b.png", "c.png"):
+        write_image(folder / name, grey)
+    (folder / "b.png").write_text("text")
+    arguments = [str(model), "three", "--threads", "1", "--json", *options]
+    assert main(["run", str(model), "three", "made", *arguments[2:]]) == 1
+    printed = capsys.readouterr()
+    figures = json.loads(printed.out)
+    assert [item["output"] for item in figures["images"]] == ["made/a.png", "made/c.png"]
+    assert [item["input"] for item in figures["failed"]] == ["three/b.png"]
+    first, last = printed.err.strip().splitlines()
+    assert first.startswith("failed: cannot read image three/b.png")
+    assert last == "error: 1 of 3 images are not run: three/b.png"
+    assert sorted(path.name for path in (home / "made").iterdir()) == ["a.png", "c.png"]
+    expected = to_codes(fxp.load(model)(grey / 256.0) * 256.0)
+    assert np.array_equal(read_image(home / "made" / "c.png"), expected)
+
+    assert main(["psnr", *arguments, "--out", "three.json"]) == 1
+    printed = capsys.readouterr()
+    figures = json.loads(printed.out)
+    assert list(figures["images"]) == ["three/a.png", "three/c.png"]
+    assert figures["mean"] == figures["images"]["three/a.png"]
+    assert list(figures["failed"]) == ["three/b.png"]
+    assert json.loads((home / "three.json").read_text()) == figures
+    assert printed.err.strip().splitlines()[-1] == (
+        "error: 1 of 3 images are not measured: three/b.png"
+    )
+    # What only one image was asked of fails in one line.
+    fails(capsys, "error: cannot read image three/b.png", "psnr", model, "three/b.png")
+
+
+def test_a_folder_is_never_written_onto_its_input(
+    home: Path, model: Path, capsys: pytest.CaptureFixture[str]
+):
+    (home / "in").mkdir()
+    (home / "out").mkdir()
+    write_image(home / "in" / "a.png", read_image(home / "grey.png"))
+    (home / "out" / "a.png").hardlink_to(home / "in" / "a.png")
+    before = (home / "in" / "a.png").read_bytes()
+    fails(capsys, "in/a.png", "run", model, "in", "out")
+    assert (home / "in" / "a.png").read_bytes() == before

@@ -87,7 +87,7 @@ def test_an_image_by_the_shipped_model(capsys: pytest.CaptureFixture[str]):
     write_image("in.png", image)
     assert upscale("in.png", "out.png") == 0
     assert "wrote out.png: 1 image" in capsys.readouterr().out
-    assert np.array_equal(read_image("out.png"), sr.enlarge(image, sr.load("kimsr_x2")))
+    assert np.array_equal(read_image("out.png"), sr.upscale(image, sr.load("kimsr_x2")))
 
 
 @pytest.mark.parametrize("channels", [(), (2,), (3,), (4,)])
@@ -95,8 +95,8 @@ def test_kinds_of_image(channels: tuple[int, ...]):
     image = noise(5, 1, *channels)
     write_image("in.png", image, alpha=True)
     assert upscale("in.png", "out.tif", "--model", "x3.fxp", "--threads", 1) == 0
-    enlarged = read_image("out.tif", alpha=True)
-    assert np.array_equal(enlarged, sr.enlarge(image, sr.load("x3.fxp")))
+    upscaled = read_image("out.tif", alpha=True)
+    assert np.array_equal(upscaled, sr.upscale(image, sr.load("x3.fxp")))
 
 
 def test_sixteen_bits_are_rounded_to_eight():
@@ -104,7 +104,7 @@ def test_sixteen_bits_are_rounded_to_eight():
     for name in ("in.png", "in.tif"):
         Image.fromarray(image).save(name)
         assert upscale(name, "out.png", "--model", "x2.fxp") == 0
-        assert np.array_equal(read_image("out.png"), sr.enlarge(image, sr.load("x2.fxp")))
+        assert np.array_equal(read_image("out.png"), sr.upscale(image, sr.load("x2.fxp")))
 
 
 def test_a_folder():
@@ -137,9 +137,9 @@ def test_y4m(tag: str, width: int, height: int, scale: int):
     assert larger == form.upscaled(scale)
     found = list(read_frames(stream, larger))
     assert len(found) == 5
-    enlarger = sr.Enlarger(sr.load(f"x{scale}.fxp"))
+    upscaler = sr.Upscaler(sr.load(f"x{scale}.fxp"))
     for one, frame in zip(found, frames, strict=True):
-        for plane, whole in zip(one, enlarger.frame(frame), strict=True):
+        for plane, whole in zip(one, upscaler.frame(frame), strict=True):
             assert np.array_equal(plane, whole[: plane.shape[0], : plane.shape[1]])
 
 
@@ -151,11 +151,11 @@ def test_raw_video(layout: Layout):
     options = ("--size", "6x4", "--format", layout, "--model", "x2.fxp")
     assert upscale("in.raw", "out.raw", *options) == 0
     found = list(read_frames(io.BytesIO(Path("out.raw").read_bytes()), form.upscaled(2)))
-    enlarger = sr.Enlarger(sr.load("x2.fxp"))
+    upscaler = sr.Upscaler(sr.load("x2.fxp"))
     if layout is Layout.RGB:
-        assert np.array_equal(found[2][0], enlarger(frames[2][0]))
+        assert np.array_equal(found[2][0], upscaler(frames[2][0]))
     else:
-        assert np.array_equal(found[2][0], enlarger.frame(frames[2])[0])
+        assert np.array_equal(found[2][0], upscaler.frame(frames[2])[0])
 
 
 def run_program(data: bytes, *arguments: str) -> subprocess.CompletedProcess[bytes]:
@@ -214,7 +214,7 @@ def test_image_errors(capsys: pytest.CaptureFixture[str]):
         ("is a folder", "in.png", "."),
         ("input itself", "in.png", "./in.png"),
         ("keeps no alpha", "clear.png", "out.jpg"),
-        ("enlarges by 2, not by 3", "in.png", "out.png", "--scale", 3),
+        ("upscales by 2, not by 3", "in.png", "out.png", "--scale", 3),
         ("both --size and --format", "in.png", "out.png", "--size", "4x4"),
     ):
         fails(capsys, match, *arguments, *quick)

@@ -1,13 +1,15 @@
 """Public functions of three and more parameters explain them.
 
 The docstring of the function needs a section `Parameters`. A class explains the parameters of its
-constructor in its own docstring.
+constructor in its own docstring. A method that overrides another of the same parameters need not
+repeat what the class it derives from says of them.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -54,19 +56,59 @@ def is_command(function: Function) -> bool:
     )
 
 
-def lacking(source: str) -> list[str]:
+def explains(function: Function) -> bool:
+    return "Parameters\n----------\n" in (ast.get_docstring(function) or "")
+
+
+Classes = Mapping[str, ast.ClassDef]
+
+
+def classes_of(trees: Iterable[ast.Module]) -> Classes:
+    """Classes by name. Of two of one name neither is kept: nothing tells which is meant."""
+    found: dict[str, list[ast.ClassDef]] = {}
+    for tree in trees:
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(node)
+    return {name: nodes[0] for name, nodes in found.items() if len(nodes) == 1}
+
+
+@cache
+def every_class() -> Classes:
+    return classes_of(ast.parse(path.read_text(encoding="utf-8")) for path in modules())
+
+
+def inherits(name: str, function: Function, classes: Classes) -> bool:
+    """Whether a class that the method's own derives from explains the same parameters."""
+    owner, _, method = name.rpartition(".")
+    if owner not in classes:
+        return False
+    for base in classes[owner].bases:
+        base_name = ast.unparse(base).split("[")[0].rpartition(".")[2]
+        if base_name not in classes:
+            continue
+        for item in classes[base_name].body:
+            if isinstance(item, Function) and item.name == method and explains(item):
+                return parameters(item) == parameters(function)
+        if inherits(f"{base_name}.{method}", function, classes):
+            return True
+    return False
+
+
+def lacking(source: str, classes: Classes) -> list[str]:
     return [
         name
         for name, function in public_functions(ast.parse(source))
         if len(parameters(function)) >= MANY
         and not is_command(function)
-        and "Parameters\n----------\n" not in (ast.get_docstring(function) or "")
+        and not explains(function)
+        and not inherits(name, function, classes)
     ]
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_parameters_are_explained(path: Path) -> None:
-    found = lacking(path.read_text(encoding="utf-8"))
+    found = lacking(path.read_text(encoding="utf-8"), every_class())
     assert found == []
 
 
@@ -90,5 +132,29 @@ class Shape:
 def command(a: Annotated[int, typer.Option(help="A.")], b: Annotated[int, typer.Option()] = 1,
             c: Annotated[int, typer.Option()] = 2):
     """Help."""
+class Base:
+    def turned(self, a, b, c):
+        """Turn.
+
+        Parameters
+        ----------
+        a, b, c
+            Numbers.
+        """
+    def stretched(self, a, b, c):
+        """Stretch.
+
+        Parameters
+        ----------
+        a, b, c
+            Numbers.
+        """
+class Between(Base): ...
+class Line(Between):
+    def turned(self, a, b, c): ...
+    def stretched(self, a, b, factor): ...
+class Point:
+    def turned(self, a, b, c): ...
 '''
-    assert lacking(source) == ["three", "Shape.moved"]
+    classes = classes_of([ast.parse(source)])
+    assert lacking(source, classes) == ["three", "Shape.moved", "Line.stretched", "Point.turned"]

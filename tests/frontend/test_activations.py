@@ -77,8 +77,11 @@ SPELLINGS: dict[Op, tuple] = {
 
 @pytest.mark.parametrize(
     ("op", "spelling"),
-    [(op, spelling) for op, spellings in SPELLINGS.items() for spelling in spellings],
-    ids=lambda item: str(item),
+    [
+        pytest.param(op, spelling, id=f"{op}-{number}")
+        for op, spellings in SPELLINGS.items()
+        for number, spelling in enumerate(spellings)
+    ],
 )
 def test_spelling(op: Op, spelling) -> None:
     # The product is there for the spellings that overwrite what they are given.

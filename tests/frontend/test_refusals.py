@@ -148,7 +148,10 @@ LAYERS = {
     "instance": (nn.InstanceNorm2d(4), r"use nn\.BatchNorm2d"),
     "group": (nn.GroupNorm(2, 4), r"aten\.(native_)?group_norm .*use nn\.BatchNorm2d"),
     "layer": (nn.LayerNorm([8, 8]), r"aten\.(native_)?layer_norm .*use nn\.BatchNorm2d"),
-    "no_statistics": (NormalizesEachBatch(), r"statistics"),
+    "no_statistics": (
+        NormalizesEachBatch(),
+        r"has no running statistics.*; build the module with track_running_stats=True",
+    ),
     "linear_on_image": (nn.Linear(8, 3), r"aten\.linear .*flatten the image first"),
     "threshold": (nn.Threshold(0.1, 0.0), r"aten\.threshold .*torch\.clamp"),
 }
@@ -197,6 +200,30 @@ def test_branch_on_values():
     assert e.value.__cause__ is not None
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda m, x: x + x.tolist()[0][0][0][0],
+        lambda m, x: x + x.mean((2, 3))[0, 0].item(),
+        lambda m, x: x * m.layer.weight[0].item(),
+    ],
+    ids=["tolist", "item", "weight"],
+)
+def test_numbers_read_out_of_tensors(function):
+    model = OneInput(function, layer=nn.PReLU()).eval()
+    message = r"reads a number out of a tensor.*; compute with the tensor itself.*\n.*function\("
+    with pytest.raises(FrontendError, match=message):
+        from_torch(model, [torch.randn(1, 4, 2, 2)])
+
+
+def test_statistics_of_the_batch():
+    def function(m, x):
+        return functional.batch_norm(x, torch.zeros(4), torch.ones(4), training=True)
+
+    with pytest.raises(FrontendError, match="call batch_norm with training=False"):
+        from_torch(OneInput(function).eval(), [torch.randn(IMAGE)])
+
+
 def test_examples_that_do_not_fit():
     with pytest.raises(FrontendError, match="call the model on them first"):
         from_torch(nn.Conv2d(3, 4, 3).eval(), [torch.randn(IMAGE)])
@@ -237,6 +264,29 @@ def test_training_mode():
     model[1].train()
     with pytest.raises(FrontendError, match="module '1' is in training mode"):
         from_torch(model, [torch.randn(IMAGE)])
+
+
+def test_exported_programs():
+    """They cannot call eval(), whatever they were exported from."""
+    advice = r"give the module that it was made from, after calling eval\(\) on it"
+    program = torch.export.export(nn.Conv2d(4, 4, 1).eval(), (torch.randn(IMAGE),))
+    with pytest.raises(FrontendError, match=f"type ExportedProgram cannot be converted; {advice}"):
+        from_torch(program, [torch.randn(IMAGE)])
+    exported = program.module()
+    with pytest.raises(FrontendError, match=f"it is the module of an exported program; {advice}"):
+        from_torch(exported, [torch.randn(IMAGE)])
+    model = nn.Sequential(nn.ReLU(), nn.ReLU()).eval()
+    model[1] = exported
+    with pytest.raises(FrontendError, match=f"module '1' is the module of an exp.*; {advice}"):
+        from_torch(model, [torch.randn(IMAGE)])
+    scripted = torch.jit.trace(nn.ReLU().eval(), torch.randn(IMAGE))
+    with pytest.raises(FrontendError, match=advice):
+        from_torch(scripted, [torch.randn(IMAGE)])
+
+
+def test_functions_are_no_modules():
+    with pytest.raises(FrontendError, match=r"is a function; it must be a torch\.nn\.Module"):
+        from_torch(lambda x: x, [torch.randn(IMAGE)])
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,7 @@ from fxp.graph.ops import (
     Subtract,
 )
 from fxp.graph.ops.base import GraphError
+from fxp.support.errors import FxpError
 
 # What a graph offers
 
@@ -138,6 +139,9 @@ def test_lookups() -> None:
     assert graph.node("conv") == CONV
     with pytest.raises(KeyError, match="graph 'g' has no node 'nothing'"):
         graph.node("nothing")
+    with pytest.raises(FxpError) as error:
+        graph.node("nothing")
+    assert str(error.value) == "graph 'g' has no node 'nothing'"
     with pytest.raises(KeyError):
         graph.operand("nothing")
     assert list(graph.values) == ["x", "conv", "y"]

@@ -7,7 +7,7 @@ import pytest
 
 from fxp.imaging.metrics import psnr, sqnr
 from fxp.imaging.quality import compare, to_codes
-from fxp.models.sr.measure import pair_scores
+from fxp.models.common.measure import pair_scores
 
 
 def test_known_values():
@@ -44,15 +44,15 @@ def test_a_border_is_as_wide_as_it_says(side: str):
 
 
 def test_scores_of_super_resolution_leave_out_as_many_pixels_as_the_scale():
-    """Without any data: an enlargement that is wrong by 51 in a frame of two pixels, and by 1."""
+    """Without any data: an upscaling that is wrong by 51 in a frame of two pixels, and by 1."""
     truth = np.full((8, 8), 100, np.uint8)
 
-    def enlarge(low: np.ndarray) -> np.ndarray:
+    def upscale(low: np.ndarray) -> np.ndarray:
         image = np.full((8, 8), 151.0)
         image[2:6, 2:6] = 101.0
         return image
 
-    found = pair_scores([(np.zeros((4, 4)), truth)], enlarge, 2)
+    found = pair_scores([(np.zeros((4, 4)), truth)], upscale, 2)
     assert found.psnr == pytest.approx(20 * math.log10(255))
 
 

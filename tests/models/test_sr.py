@@ -203,7 +203,7 @@ class TestData:
         assert not np.array_equal(first.low, other.low)
         assert first.low.shape == (64, 1, 16, 16)
         assert first.high.shape == first.mask.shape == (64, 1, 32, 32)
-        # Inside a patch its own shrinking equals that of the whole image.
+        # Inside a patch its own downscaling equals that of the whole image.
         for low, high in zip(first.low[:, 0], first.high[:, 0], strict=True):
             np.testing.assert_allclose(imresize(high, 0.5)[2:-2, 2:-2], low[2:-2, 2:-2], atol=1e-5)
 
@@ -452,6 +452,6 @@ class TestWeights:
     def test_shipped(self) -> None:
         model = load_float(SHIPPED)
         assert model.scale == 2
-        # A made-up edge: better than nearest-neighbour enlargement, which an untrained net gives.
+        # A made-up edge: better than nearest-neighbour upscaling, which an untrained net gives.
         images = [luma(smooth_image(64, 64, seed)) for seed in range(2)]
         assert scores(model, images, 2).psnr > scores(KimSR(), images, 2).psnr + 3

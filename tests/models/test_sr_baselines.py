@@ -58,10 +58,10 @@ def test_output_size_and_range(scale: int, height: int, width: int):
         (VDSR(), 1),
         (SRCNN(), 1),
     ):
-        enlarged = network.eval()(luma)
-        assert enlarged.shape == (2, 1, factor * height, factor * width)
-        assert enlarged.min() >= 0
-        assert enlarged.max() <= 1
+        upscaled = network.eval()(luma)
+        assert upscaled.shape == (2, 1, factor * height, factor * width)
+        assert upscaled.min() >= 0
+        assert upscaled.max() <= 1
 
 
 def test_no_clamp_in_training():

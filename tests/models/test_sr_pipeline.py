@@ -54,16 +54,16 @@ def planes_of(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def test_colour_is_the_published_steps_one_by_one(kimsr: FixedModel, photograph):
     crop = photograph[60:97, 80:121]
     luma, *chroma = rgb_to_ycbcr(planes_of(crop))
-    enlarged = [kimsr.run_raw(luma), *(to_codes(imresize(plane, 2)) for plane in chroma)]
-    expected = ycbcr_to_rgb(np.stack(enlarged).astype(np.uint8)).transpose(1, 2, 0)
-    assert np.array_equal(sr.enlarge(crop, kimsr), expected)
+    upscaled = [kimsr.run_raw(luma), *(to_codes(imresize(plane, 2)) for plane in chroma)]
+    expected = ycbcr_to_rgb(np.stack(upscaled).astype(np.uint8)).transpose(1, 2, 0)
+    assert np.array_equal(sr.upscale(crop, kimsr), expected)
 
 
 def test_engine_is_the_oracle_and_threads_do_not_matter(kimsr: FixedModel, photograph):
-    enlarger = sr.Enlarger(kimsr)
+    upscaler = sr.Upscaler(kimsr)
     crop = photograph[60:97, 80:121]
-    assert np.array_equal(enlarger(crop, threads=1), enlarger.oracle(crop))
-    assert np.array_equal(enlarger(crop, threads=3), enlarger.oracle(crop))
+    assert np.array_equal(upscaler(crop, threads=1), upscaler.oracle(crop))
+    assert np.array_equal(upscaler(crop, threads=3), upscaler.oracle(crop))
 
 
 @settings(max_examples=40)
@@ -81,14 +81,14 @@ def test_every_kind_of_image(
     kind = np.uint16 if deep else np.uint8
     shape = (height, width, channels) if channels else (height, width)
     image = np.random.default_rng(seed).integers(0, np.iinfo(kind).max, shape, kind, endpoint=True)
-    enlarger = sr.Enlarger(nearest(scale))
-    result = enlarger(image, threads=1)
+    upscaler = sr.Upscaler(nearest(scale))
+    result = upscaler(image, threads=1)
     assert result.dtype == np.uint8
     assert result.shape == (height * scale, width * scale, *shape[2:])
-    assert np.array_equal(result, enlarger.oracle(image))
+    assert np.array_equal(result, upscaler.oracle(image))
     if deep:
         eight = np.floor(image / 257.0 + 0.5).astype(np.uint8)
-        assert np.array_equal(result, enlarger(eight, threads=1))
+        assert np.array_equal(result, upscaler(eight, threads=1))
     elif channels in (0, 1):
         assert np.array_equal(result, image.repeat(scale, axis=0).repeat(scale, axis=1))
 
@@ -108,40 +108,40 @@ def test_bicubic_is_matlab(scale: int):
 
 def test_alpha_is_bicubic_and_leaves_the_colours(photograph):
     rgba = np.dstack([photograph[:30, :41], photograph[50:80, :41, 0]])
-    enlarged = sr.enlarge(rgba, nearest(2))
-    assert np.array_equal(enlarged[..., 3], to_codes(imresize(rgba[..., 3], 2)))
-    assert np.array_equal(enlarged[..., :3], sr.enlarge(rgba[..., :3], nearest(2)))
-    grey = sr.enlarge(rgba[..., 2:], nearest(2))
-    assert np.array_equal(grey[..., 1], enlarged[..., 3])
-    assert np.array_equal(grey[..., 0], sr.enlarge(rgba[..., 2], nearest(2)))
+    upscaled = sr.upscale(rgba, nearest(2))
+    assert np.array_equal(upscaled[..., 3], to_codes(imresize(rgba[..., 3], 2)))
+    assert np.array_equal(upscaled[..., :3], sr.upscale(rgba[..., :3], nearest(2)))
+    grey = sr.upscale(rgba[..., 2:], nearest(2))
+    assert np.array_equal(grey[..., 1], upscaled[..., 3])
+    assert np.array_equal(grey[..., 0], sr.upscale(rgba[..., 2], nearest(2)))
 
 
 def test_colour_keeps_grey_grey(kimsr: FixedModel):
     grey = np.repeat(skimage.data.camera()[40:60, 50:75, None], 3, axis=2)
-    colour = sr.enlarge(grey, kimsr)
+    colour = sr.upscale(grey, kimsr)
     assert colour.shape == (40, 50, 3)
     assert np.ptp(colour.astype(int), axis=2).max() <= 1
 
 
 def test_network_that_keeps_the_size_gets_bicubic_first(photograph):
     for scale in (2, 3):
-        enlarger = sr.Enlarger(nearest(1), scale=scale)
+        upscaler = sr.Upscaler(nearest(1), scale=scale)
         plane = photograph[:20, :23, 1]
         expected = FixedModel(bicubic_graph(scale)).run_raw(plane)
-        assert np.array_equal(enlarger(plane), expected)
+        assert np.array_equal(upscaler(plane), expected)
         colour = photograph[:9, :8]
-        assert np.array_equal(enlarger(colour), enlarger.oracle(colour))
+        assert np.array_equal(upscaler(colour), upscaler.oracle(colour))
 
 
 def test_formats_of_the_model_have_no_influence(photograph):
     form = Format(8, 3, signed=False)
     crop = photograph[:12, :13]
-    assert np.array_equal(sr.enlarge(crop, nearest(2, form)), sr.enlarge(crop, nearest(2)))
+    assert np.array_equal(sr.upscale(crop, nearest(2, form)), sr.upscale(crop, nearest(2)))
 
 
 def test_frames_of_planes(photograph):
     luma, chroma = photograph[:11, :13, 0], photograph[:6, :7, 1]
-    results = sr.Enlarger(nearest(2)).frame([luma, chroma, chroma])
+    results = sr.Upscaler(nearest(2)).frame([luma, chroma, chroma])
     assert [result.shape for result in results] == [(22, 26), (12, 14), (12, 14)]
     assert np.array_equal(results[2], to_codes(imresize(chroma, 2)))
 
@@ -150,7 +150,7 @@ def test_colour_graph_is_a_model_like_any_other(tmp_path: Path, kimsr: FixedMode
     FixedModel(colour_graph(kimsr.graph, 2)).save(tmp_path / "rgb.fxp")
     model = fxp.load(tmp_path / "rgb.fxp")
     crop = photograph[:20, :24]
-    assert np.array_equal(model.run_raw(planes_of(crop)), planes_of(sr.enlarge(crop, kimsr)))
+    assert np.array_equal(model.run_raw(planes_of(crop)), planes_of(sr.upscale(crop, kimsr)))
 
 
 @settings(max_examples=25)
@@ -195,13 +195,13 @@ def test_float_pipeline_is_close(kimsr: FixedModel, photograph):
     network = sr.load_float("kimsr_x2_bicubic")
     alpha = np.dstack([photograph, photograph[..., 0]])
     for image in (photograph, photograph[..., 1], alpha):
-        real = sr.enlarge_float(image, network)
-        assert psnr(real, sr.enlarge(image, kimsr), 255) > 40
+        real = sr.upscale_float(image, network)
+        assert psnr(real, sr.upscale(image, kimsr), 255) > 40
 
 
 def test_wide_image_runs():
     image = np.random.default_rng(0).integers(0, 256, (2, 70_000, 3), np.uint8)
-    assert sr.enlarge(image, nearest(2)).shape == (4, 140_000, 3)
+    assert sr.upscale(image, nearest(2)).shape == (4, 140_000, 3)
 
 
 @pytest.mark.parametrize(
@@ -217,21 +217,21 @@ def test_wide_image_runs():
 )
 def test_images_that_are_refused(image: NDArray, error: type[Exception], match: str):
     with pytest.raises(error, match=match):
-        sr.enlarge(image, nearest(2))
+        sr.upscale(image, nearest(2))
 
 
 def test_models_that_are_refused():
     with pytest.raises(ValueError, match="keeps the size, so give the factor"):
-        sr.Enlarger(nearest(1))
-    with pytest.raises(ValueError, match="enlarges by 2, not by 3"):
-        sr.Enlarger(nearest(2), scale=3)
+        sr.Upscaler(nearest(1))
+    with pytest.raises(ValueError, match="upscales by 2, not by 3"):
+        sr.Upscaler(nearest(2), scale=3)
     with pytest.raises(ValueError, match="must be one of"):
-        sr.Enlarger(nearest(5))
+        sr.Upscaler(nearest(5))
     for form in (Format(8, 8), Format(14, 2, signed=False)):
         with pytest.raises(ValueError, match="unsigned 8-bit pixels"):
-            sr.Enlarger(nearest(2, form))
+            sr.Upscaler(nearest(2, form))
     with pytest.raises(ValueError, match="unsigned 8-bit pixels"):
-        sr.Enlarger(FixedModel(bicubic_graph(2, planes=3)))
+        sr.Upscaler(FixedModel(bicubic_graph(2, planes=3)))
 
 
 def test_load(tmp_path: Path, kimsr: FixedModel):
@@ -264,7 +264,7 @@ def test_shipped_model_is_made_from_the_shipped_weights(kimsr: FixedModel, tmp_p
 def test_enlarging_needs_no_torch():
     code = (
         "import sys, numpy; sys.modules['torch'] = None; from models import sr;"
-        "print(sr.enlarge(numpy.zeros((3, 5, 3), numpy.uint8), sr.load('kimsr_x2')).shape)"
+        "print(sr.upscale(numpy.zeros((3, 5, 3), numpy.uint8), sr.load('kimsr_x2')).shape)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout == "(6, 10, 3)\n", result.stderr
@@ -274,18 +274,18 @@ def test_other_formats_are_adapted_where_that_is_exact(photograph):
     """A 14-bit network that repeats pixels gives what the one of 8 bits does."""
     image = photograph[:9, :7, 0]
     for form in (Format(14, 12), Format(14, 14, signed=False), Format(9, 8)):
-        assert np.array_equal(sr.enlarge(image, nearest(2, form)), image.repeat(2, 0).repeat(2, 1))
+        assert np.array_equal(sr.upscale(image, nearest(2, form)), image.repeat(2, 0).repeat(2, 1))
     with pytest.raises(ValueError, match=r"fxp quantize .*--divide-by 256 --input-format"):
-        sr.Enlarger(nearest(2, Format(14, 7)))
+        sr.Upscaler(nearest(2, Format(14, 7)))
     divided = nearest(2, Format(14, 12))
     divided.metadata["divide_by"] = "255"
     with pytest.raises(ValueError, match=r"divided by 255.*--divide-by 256"):
-        sr.Enlarger(divided)
+        sr.Upscaler(divided)
     divided.metadata["divide_by"] = "1024"
-    assert np.array_equal(sr.enlarge(image, divided), image.repeat(2, 0).repeat(2, 1))
+    assert np.array_equal(sr.upscale(image, divided), image.repeat(2, 0).repeat(2, 1))
 
 
 def test_an_upscaler_travels_to_other_processes(photograph):
-    enlarger = sr.Enlarger(nearest(1, Format(14, 12)), scale=3)
-    again = pickle.loads(pickle.dumps(enlarger))
-    assert np.array_equal(again(photograph[:8, :9]), enlarger(photograph[:8, :9]))
+    upscaler = sr.Upscaler(nearest(1, Format(14, 12)), scale=3)
+    again = pickle.loads(pickle.dumps(upscaler))
+    assert np.array_equal(again(photograph[:8, :9]), upscaler(photograph[:8, :9]))

@@ -13,9 +13,11 @@ import pytest
 import torch
 from small_graphs import graph, image, node
 from torch import nn
+from torch.nn.utils import parametrizations
 
 import fxp
 from fxp.frontend import from_torch
+from fxp.frontend.derivation import evaluate
 from fxp.graph import Value
 from fxp.graph.extents import Extent
 from fxp.graph.ops import Clamp
@@ -78,6 +80,18 @@ def test_training_modules(how: str):
     assert fxp.convert(found) == fxp.convert(training)
     found.requantize()
     assert fxp.convert(found) == fxp.convert(training)
+
+
+@pytest.mark.parametrize("norm", [parametrizations.weight_norm, parametrizations.spectral_norm])
+def test_graphs_of_parametrized_weights(norm: Callable[[nn.Module], nn.Module]):
+    """Whose modules PyTorch itself does not pickle."""
+    layers = nn.Sequential(norm(nn.Conv2d(1, 2, 3)), nn.ReLU()).eval()
+    for how in COPIES.values():
+        graph = how(from_torch(layers, [IMAGES]))
+        assert graph == from_torch(layers, [IMAGES])
+        (weight, _) = graph.constants
+        weights = evaluate(weight.derivation, {}, torch.device("cpu"))
+        assert weights.tolist() == weight.data.tolist()
 
 
 def test_a_copy_keeps_the_state_of_a_recurrent_network():

@@ -31,6 +31,13 @@ class GraphError(FxpError, ValueError):
     """A graph breaks a rule; the message names the node and the rule."""
 
 
+class NoSuchNodeError(GraphError, KeyError):
+    """A graph has no node of the name that was asked for."""
+
+    # A KeyError alone would show its message in quotes.
+    __str__ = Exception.__str__
+
+
 @dataclass(frozen=True)
 class Operand:
     """What is known of an op's input before it runs.

@@ -53,6 +53,15 @@ def weighted_sum(source: Operand, weight: Operand, bias: Operand | None) -> Accu
     With ``x`` in ``[low, high]`` and ``low <= 0 <= high``, the sum reaches
     ``high·Σw⁺ + low·Σw⁻ + b`` at most (and the mirror image at least).
 
+    Parameters
+    ----------
+    source
+        The input ``x``: its format alone counts.
+    weight
+        The weights ``w``, raw integers ``(outputs, ...)``.
+    bias
+        The bias ``b``, raw integers ``(outputs,)``, or None.
+
     Raises
     ------
     GraphError

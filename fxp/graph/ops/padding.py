@@ -159,6 +159,18 @@ class Taps:
         """Return `positions` with those beyond the borders moved to the pixel they repeat.
 
         Zero padding leaves them where they are, as a window holds zeros there.
+
+        Parameters
+        ----------
+        first, last
+            Outputs ``first…last-1``.
+        size
+            Size of the input along the axis.
+
+        Returns
+        -------
+        NDArray[np.int64]
+            Positions ``(outputs, taps)``.
         """
         positions = self.positions(first, last)
         if self.mode == "replicate":
@@ -170,7 +182,20 @@ class Taps:
         return positions
 
     def reach(self, first: int, last: int, size: int) -> tuple[int, int]:
-        """Range that covers `sources`."""
+        """Range that covers `sources`.
+
+        Parameters
+        ----------
+        first, last
+            Outputs ``first…last-1``, at least one.
+        size
+            Size of the input along the axis.
+
+        Returns
+        -------
+        tuple
+            First and last position, the last one excluded.
+        """
         low = self.stride * first - self.before
         high = self.stride * (last - 1) + self.dilation * (self.count - 1) - self.before + 1
         if self.mode == "zero" or (low >= 0 and high <= size):
@@ -199,7 +224,24 @@ def _symmetric_onnx(emit: Emitter, name: str, axis: int, before: int, after: int
 
 
 def window_count(padded: Dimension, kernel: int, stride: int, dilation: int) -> Dimension:
-    """Return how many windows fit along one axis."""
+    """Return how many windows fit along one axis.
+
+    Parameters
+    ----------
+    padded
+        Size along the axis, padding included; a number or a formula.
+    kernel
+        Taps of a window.
+    stride
+        Positions from one window to the next.
+    dilation
+        Positions from one tap to the next.
+
+    Raises
+    ------
+    GraphError
+        If not even one window fits.
+    """
     span = dilation * (kernel - 1) + 1
     if isinstance(padded, int):
         require(padded >= span, f"a kernel spanning {span} does not fit a padded size of {padded}")

@@ -40,6 +40,15 @@ def with_bias_less(graph: Graph, node: Node, error: NDArray[np.float64]) -> Grap
     """Return a float graph whose layer has its own bias, lower by the error.
 
     A bias that the layer lacks is added; of one that others share it gets a copy.
+
+    Parameters
+    ----------
+    graph
+        A float graph.
+    node
+        Its `Conv2d`, `ConvTranspose2d` or `Linear`.
+    error
+        Real numbers ``(channels,)`` to take off the bias.
     """
     names = {*graph.values, *graph.constants_by_name}
     bias = graph.constants_by_name.get(node.inputs[2]) if len(node.inputs) > 2 else None

@@ -100,7 +100,22 @@ def channel_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def fixed_values(
     graph: Graph, calls: Calls, names: Sequence[str]
 ) -> Iterator[Mapping[str, NDArray[np.float64]]]:
-    """Run an integer graph, image by image, and give real values of some of its values."""
+    """Run an integer graph, image by image, and give real values of some of its values.
+
+    Parameters
+    ----------
+    graph
+        An integer graph; its states go on from image to image.
+    calls
+        Calibration data, float tensors of real values with a batch axis.
+    names
+        Values wanted.
+
+    Yields
+    ------
+    Mapping[str, NDArray[np.float64]]
+        For every image the wanted values by name, ``(C, H, W)`` or ``(F,)``.
+    """
     part = _part(graph, names)
     engine = Engine(part)
     formats = {name: value.format for name, value in graph.values.items()}

@@ -207,5 +207,15 @@ def _moments(
 
 
 def lowered_sizes(node: Node, source: Sequence[int], weight: Sequence[int]) -> tuple[int, ...]:
-    """Height and width of what a layer gives for an input of that shape; none for a vector."""
+    """Height and width of what a layer gives for an input of that shape; none for a vector.
+
+    Parameters
+    ----------
+    node
+        The layer.
+    source
+        Shape of its input, ``(C, H, W)`` or ``(F,)``.
+    weight
+        Shape of its weights.
+    """
     return tuple(int(size) for size in node.op.shape(tuple(source), tuple(weight))[1:])  # type: ignore[arg-type]

@@ -8,8 +8,15 @@ from typing import Annotated
 
 import typer
 
-from fxp.cli.console import JsonOption, ThreadsOption, note, print_json
-from fxp.cli.messages import CommandError
+from fxp.cli.batch import (
+    BACKEND,
+    JOBS,
+    BackendOption,
+    JobsOption,
+    SchedulerOption,
+    refuse_failures,
+)
+from fxp.cli.console import JsonOption, ThreadsOption, print_json
 from fxp.imaging.video import Layout
 from fxp.models import sr
 from fxp.models.common.media import STREAM, process, raw_video
@@ -35,13 +42,9 @@ def upscale(
         Layout | None, typer.Option("--format", help="Raw video: order of the samples.")
     ] = None,
     threads: ThreadsOption = None,
-    jobs: Annotated[
-        int, typer.Option(help="Images of a folder at a time; -1: one on every processor.")
-    ] = 2,
-    backend: Annotated[
-        str, typer.Option(help="Of joblib: threading, loky, dask, ray.")
-    ] = "threading",
-    scheduler: Annotated[str | None, typer.Option(help="Address of the Dask or Ray head.")] = None,
+    jobs: JobsOption = JOBS,
+    backend: BackendOption = BACKEND,
+    scheduler: SchedulerOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Upscale images or video by a super-resolution network in integers.
@@ -71,20 +74,14 @@ def upscale(
         report = process(
             source,
             target,
-            lambda: sr.Enlarger(sr.load(model or f"kimsr_x{scale or 2}"), scale=scale),
+            lambda: sr.Upscaler(sr.load(model or f"kimsr_x{scale or 2}"), scale=scale),
             raw=raw,
             threads=threads,
             doing="upscaling",
             reads=reads,
         )
-    for item in report.failed:
-        note(f"failed: {item.error}")
     if as_json:
         print_json(asdict(report))
     else:
         typer.echo(str(report), err=target == STREAM)
-    if report.failed:
-        names = ", ".join(item.input for item in report.failed)
-        raise CommandError(
-            f"{len(report.failed)} of {len(report.images)} images are not upscaled: {names}"
-        )
+    refuse_failures(report.images, "upscaled")

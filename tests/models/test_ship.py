@@ -1,0 +1,35 @@
+"""From trained networks to models that ship."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fxp.models.common.ship import refined
+
+CALIBRATION = [np.linspace(0, 1, 64).reshape(1, 1, 8, 8)]
+
+
+def test_refined_weights_are_on_the_grid_of_the_model():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1, bias=False)).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rounded = refined(network, CALIBRATION, weight_bits=4, activation_bits=8)
+    weight = rounded[0].weight.detach().double()
+    assert not torch.equal(weight, network[0].weight.detach().double())
+    # Four bits: whole multiples of a power of two, from -8 to 7.
+    steps = [weight * 2.0**bits for bits in range(12)]
+    assert any(torch.equal(item, item.round()) and item.abs().max() <= 8 for item in steps)
+
+
+def test_weights_that_are_folded_are_not_refined_and_a_warning_says_so():
+    network = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2)).eval()
+    with pytest.warns(UserWarning, match=r"not refined: quantization folds 1\.weight"):
+        kept = refined(network, CALIBRATION, weight_bits=4, activation_bits=8)
+    for name, value in network.state_dict().items():
+        assert torch.equal(value, kept.state_dict()[name])
