@@ -19,7 +19,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: $(VENV)/installed
 	$(BIN)/fxp demo
 
-# The quick tests; tests/conftest.py lists the slow ones.
+# The quick tests; tests/slow.py lists the slow ones.
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
