@@ -21,7 +21,7 @@ from fxp.models.common.compare import ComparedMethod, Comparison, Picture, score
 from fxp.models.common.data import data_folder
 from fxp.support import parallel
 
-TITLE = "How good the enlarged images are"
+TITLE = "How good the upscaled images are"
 WEIGHT_BITS, ACTIVATION_BITS = range(4, 13), range(6, 17)
 QUICK_BITS = (6, 10), (14,)
 
