@@ -154,8 +154,8 @@ def _compressed(record: Record, pictures: str) -> str:
         [
             "## Compressed inputs",
             "The picture is downscaled bicubically and rounded to 8 bits, and its luma goes "
-            "through JPEG of the quality in the heading, or one drawn for each picture. *random* is the "
-            "degradation of "
+            "through JPEG of the quality in the heading, or one drawn for each picture. "
+            "*random* is the degradation of "
             "`fxp.models.sr.degradation`: blur, downscaling, JPEG and noise, drawn once for each "
             "picture.",
             markdown_table(("set", "method", *conditions), rows),
