@@ -96,7 +96,7 @@ def page(model: str, graphs: Mapping[str, Graph], sets: Mapping[str, Sequence[Pi
             rows[name] += [f"{np.mean(scores):.3f}", f"{losses.mean():.4f}", f"{losses.max():.4f}"]
     return (
         f"`{model}` as a streaming core for lines of {WIDTH} pixels, before and after "
-        "`fxp.hls.compress_lines`: memory as in the data sheet, and PSNR of the enlarged 8-bit "
+        "`fxp.hls.compress_lines`: memory as in the data sheet, and PSNR of the upscaled 8-bit "
         "images, which engine and core compute alike. *Loss* is that of the mean, *largest loss* "
         f"that of the worst picture.\n\n{markdown_table(header, list(rows.values()))}\n\n"
         f"{environment('fxp', 'numpy')}"

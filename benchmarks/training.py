@@ -7,23 +7,27 @@ and writes the table to the docs.
 from __future__ import annotations
 
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
+from rich.console import Console
 from rich.progress import track
 
 from benchmarks.report import ROOT, environment, markdown_table, write_page
+from fxp.cli.batch import BackendOption, SchedulerOption
 from fxp.cli.messages import one_line
 from fxp.imaging.colour import luma
-from fxp.models.common.data import data_folder, read_folder
+from fxp.models.common.data import Pictures, data_folder, read_folder
 from fxp.models.common.trainer import Trainer
 from fxp.models.common.weights import save_weights
 from fxp.models.sr.measure import scores
 from fxp.models.sr.settings import KimSRSettings
 from fxp.models.sr.train import KimSRRecipe, load_images, training_pairs
+from fxp.support.parallel import Task, run_tasks, workers
 
 TEACHER = "SOAP, network of twice the width"
 BASE = KimSRSettings(steps=4000, epoch=4000)
@@ -49,6 +53,55 @@ TITLE = "What each ingredient of training gives"
 SETS = ("Set5", "Set14", "B100")
 
 
+@dataclass(frozen=True)
+class Images:
+    """What the runs train on, choose their weights by, and are measured on.
+
+    Attributes
+    ----------
+    training, held_out, test
+        As `fxp.models.sr.train.load_images` returns them.
+    sets
+        Luma by the name of the set, for the table.
+    """
+
+    training: Pictures
+    held_out: Pictures
+    test: Pictures
+    sets: dict[str, Pictures]
+
+
+def trained(
+    name: str, settings: KimSRSettings, images: Images, weights: Path, threads: int
+) -> list[str]:
+    """Train one network and return its row of the table.
+
+    Parameters
+    ----------
+    name
+        Name of the run.
+    settings
+        Its settings.
+    images
+        What it trains on, and is measured on.
+    weights
+        File to write the weights to.
+    threads
+        CPU threads of PyTorch.
+    """
+    torch.set_num_threads(threads)
+    pairs = training_pairs(settings, images.training)
+    trainer = Trainer(KimSRRecipe(settings, pairs, images.held_out, images.test))
+    torch.compiler.reset()  # or the limit of recompilations turns compilation off
+    # The first half holds the compilation, so the second is timed.
+    trainer.run_epoch()
+    seconds = 2 * trainer.run_epoch().seconds
+    network = trainer.averaged()
+    save_weights(weights, network)
+    psnrs = [scores(network, luma, settings.scale).psnr for luma in images.sets.values()]
+    return [name, *(f"{psnr:.3f}" for psnr in psnrs), f"{seconds:.0f}"]
+
+
 def main(
     data: Annotated[
         Path | None, typer.Option(help="Folder of T91, BSD200 and the test sets; or $FXP_DATA.")
@@ -57,40 +110,46 @@ def main(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     only: Annotated[str, typer.Option(help="Only runs whose name holds this text.")] = "",
     compiled: Annotated[bool, typer.Option(help="Use torch.compile.")] = True,
+    jobs: Annotated[int, typer.Option(help="Runs at a time; -1: one on every processor.")] = 1,
+    backend: BackendOption = "loky",
+    scheduler: SchedulerOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the page; default the docs.")] = None,
 ) -> None:
     """Train KimSR once per ingredient and publish what each gave.
 
-    With --only and no --out the table is printed only.
+    With --only and no --out the table is printed only. The seconds in the table are those of a
+    run beside as many others as --jobs says. Runs on other machines need the folder of temporary
+    files in common, as one run is the teacher of another.
     """
     chosen = [item for item in VARIANTS if only in item[0]]
     if not chosen:
         raise ValueError(f"no run has {only!r} in its name")
-    torch.set_num_threads(threads)
     folder = data_folder(data)
     training, held_out, test = load_images(folder)
     sets = {name: list(read_folder(folder / name).values()) for name in SETS}
     sets["held out"] = [luma(image) for image in held_out]
-    rows = []
-    with tempfile.TemporaryDirectory() as work:
-        for name, options in track(chosen, "training"):
+    images = Images(training, held_out, test, sets)
+    rows: dict[str, list[str]] = {}
+    with tempfile.TemporaryDirectory() as work, workers(backend, jobs, scheduler):
+        tasks: dict[str, Task] = {}
+        for name, options in chosen:
             if "teacher" in options:
                 options = {**options, "teacher": f"{work}/{options['teacher']}.safetensors"}
             settings = replace(
                 BASE, **options, steps=steps, epoch=max(1, steps // 2), compiled=compiled
             )
-            pairs = training_pairs(settings, training)
-            trainer = Trainer(KimSRRecipe(settings, pairs, held_out, test))
-            torch.compiler.reset()  # or the limit of recompilations turns compilation off
-            # The first half holds the compilation, so the second is timed.
-            trainer.run_epoch()
-            seconds = 2 * trainer.run_epoch().seconds
-            save_weights(Path(work) / f"{name}.safetensors", trainer.averaged())
-            psnrs = [scores(trainer.averaged(), images, settings.scale).psnr
-                     for images in sets.values()]  # fmt: skip
-            rows.append([name, *(f"{psnr:.3f}" for psnr in psnrs), f"{seconds:.0f}"])
-            print(" | ".join(rows[-1]), flush=True)
-    table = markdown_table(["run", *(f"{name} dB" for name in sets), "seconds"], rows)
+            weights = Path(work) / f"{name}.safetensors"
+            tasks[name] = partial(trained, name, settings, images, weights, threads)
+        # A pupil needs the weights of its teacher.
+        pupils = [name for name, options in chosen if "teacher" in options]
+        for names in ([name for name in tasks if name not in pupils], pupils):
+            results = run_tasks([tasks[name] for name in names])
+            for row in track(results, "training", total=len(names), console=Console(stderr=True)):
+                rows[row[0]] = row
+                print(" | ".join(row), flush=True)
+    table = markdown_table(
+        ["run", *(f"{name} dB" for name in sets), "seconds"], [rows[name] for name in tasks]
+    )
     body = (
         f"KimSR ×2, {steps} steps of {BASE.batch} patches of {BASE.patch} × {BASE.patch}, rising to"
         " the peak rate and falling along a cosine, running average of the weights. Forward and"

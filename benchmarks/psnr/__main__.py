@@ -14,13 +14,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 
 from benchmarks import report
 from benchmarks.psnr import methods, pictures, plots, published, tables, tasks
+from fxp.cli.batch import BackendOption, SchedulerOption
 from fxp.cli.messages import one_line
 from fxp.imaging.quality import Quality, mean_quality
 from fxp.models.common.compare import ComparedMethod, Comparison, Picture, score_tasks
 from fxp.models.common.data import data_folder
 from fxp.support import parallel
 
-TITLE = "How good the enlarged images are"
+TITLE = "How good the upscaled images are"
 WEIGHT_BITS, ACTIVATION_BITS = range(4, 13), range(6, 17)
 QUICK_BITS = (6, 10), (14,)
 
@@ -124,8 +125,8 @@ def main(
     ] = None,
     sweep_set: Annotated[str | None, typer.Option(help="Data set for the bit widths.")] = None,
     jobs: Annotated[int, typer.Option(help="Tasks at a time; -1: one on every processor.")] = -1,
-    backend: Annotated[str, typer.Option(help="Of joblib: loky, threading, dask, ray.")] = "loky",
-    scheduler: Annotated[str | None, typer.Option(help="Address of the Dask or Ray head.")] = None,
+    backend: BackendOption = "loky",
+    scheduler: SchedulerOption = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the page, figures, plots.")] = None,
 ) -> None:
     """Measure PSNR and SSIM; a whole run writes docs/benchmarks/psnr.md.

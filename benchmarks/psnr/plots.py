@@ -22,8 +22,8 @@ from fxp.support.files import replace_file
 PHOTOGRAPH: Final = "astronaut"
 QUALITY: Final = 70
 CAPTION: Final = (
-    f"Middle of the photograph *{PHOTOGRAPH}* of scikit-image, shrunk by {SCALE}, through JPEG of "
-    f"quality {QUALITY}, and enlarged again in integers."
+    f"Middle of the photograph *{PHOTOGRAPH}* of scikit-image, downscaled by {SCALE}, through JPEG "
+    f"of quality {QUALITY}, and upscaled again in integers."
 )
 
 
@@ -99,7 +99,7 @@ def _coordinates(points: list[dict[str, Any]]) -> tuple[list[float], list[float]
 
 
 def compressed_picture(path: Path, models: list[str]) -> None:
-    """Write a compressed photograph enlarged by bicubic and every model, and the truth."""
+    """Write a compressed photograph upscaled by bicubic and every model, and the truth."""
     truth = getattr(skimage.data, PHOTOGRAPH)()
     small = jpeg(QUALITY)(truth, SCALE, seed=0)
     panels = {

@@ -48,7 +48,7 @@ def overview(record: Record) -> str:
     rows = [*_published(sets), *_measured(record, REAL.name)]
     return "\n\n".join(
         [
-            f"PSNR in dB and SSIM at ×{SCALE} on luma, bicubic shrinking, borders of {SCALE} "
+            f"PSNR in dB and SSIM at ×{SCALE} on luma, bicubic downscaling, borders of {SCALE} "
             "pixels left out. *Shipped file* is the `.fxp` of that name; all fixed-point rows give "
             f"8-bit pixels. The input is not rounded to pixels here, as in the literature: "
             f"fixed-point models take it with {record['input_bits']} bits.",
@@ -153,13 +153,13 @@ def _compressed(record: Record, pictures: str) -> str:
     return "\n\n".join(
         [
             "## Compressed inputs",
-            "The picture is shrunk bicubically and rounded to 8 bits, and its luma goes through "
-            "JPEG of the quality in the heading, or one drawn for each picture. *random* is the "
-            "degradation of "
-            "`fxp.models.sr.degradation`: blur, shrinking, JPEG and noise, drawn once for each "
+            "The picture is downscaled bicubically and rounded to 8 bits, and its luma goes "
+            "through JPEG of the quality in the heading, or one drawn for each picture. "
+            "*random* is the degradation of "
+            "`fxp.models.sr.degradation`: blur, downscaling, JPEG and noise, drawn once for each "
             "picture.",
             markdown_table(("set", "method", *conditions), rows),
-            f"![A compressed photograph, enlarged]({pictures}{COMPRESSED})",
+            f"![A compressed photograph, upscaled]({pictures}{COMPRESSED})",
             record["picture"],
         ]
     )

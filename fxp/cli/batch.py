@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -67,14 +68,26 @@ class FileOutcome:
     error: str | None = None
 
 
-def attempt(path: Path, work: Task) -> FileOutcome:
-    """Do the work on one file; an error that a file can cause becomes part of the outcome."""
+def attempt(path: Path, work: Task, folder: str) -> FileOutcome:
+    """Do the work on one file; an error that a file can cause becomes part of the outcome.
+
+    Parameters
+    ----------
+    path
+        The file, as the user named it.
+    work
+        What to do with it.
+    folder
+        Current folder of the command; that of a worker may be another one.
+    """
     started = time.perf_counter()
     result = error = None
     try:
         result = work()
     except (FxpError, OSError, MemoryError) as failure:
         error = one_line(failure)
+        if not path.is_absolute():
+            error = error.replace(f"{folder}{os.sep}", "")
     return FileOutcome(str(path), time.perf_counter() - started, result, error)
 
 
@@ -86,12 +99,13 @@ def over_files(work: Sequence[tuple[Path, Task]], doing: str) -> Iterator[FileOu
     Parameters
     ----------
     work
-        The files, and what to do with each; picklable if other processes are to do it.
+        The files as the user named them, and what to do with each. What is done by other processes
+        must be picklable, and hold absolute paths alone.
     doing
         What the progress bar says.
     """
     with progress_bar(doing) as progress:
-        tasks = [partial(attempt, path, task) for path, task in work]
+        tasks = [partial(attempt, path, task, str(Path.cwd())) for path, task in work]
         for count, outcome in enumerate(run_tasks(tasks), 1):
             progress(count, len(work), Path(outcome.input).name)
             yield outcome

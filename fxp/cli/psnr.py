@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -196,7 +196,8 @@ def psnr(
         outcomes.append(FileOutcome(str(paths[0]), 0.0, measured(paths[0])))
     else:
         with workers(backend, jobs, scheduler):
-            tasks = [(path, partial(measured, path)) for path in paths]
+            task = measured if degraded is None else replace(measured, degraded=degraded.absolute())
+            tasks = [(path, partial(task, path.absolute())) for path in paths]
             outcomes += over_files(tasks, "measuring")
     rows: dict[str, dict[str, Quality]] = {
         item.input: item.result for item in outcomes if item.error is None

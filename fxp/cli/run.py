@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import time
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -77,27 +78,35 @@ def run(
         if goal.suffix != ".npy":
             check_image_path(goal)
     work = FileRun(loaded, luma, divisor, threads)
-    tasks = [(item, partial(work, item, goal)) for item, goal in zip(sources, targets, strict=True)]
+    tasks = [
+        (item, partial(work, item.absolute(), goal.absolute()))
+        for item, goal in zip(sources, targets, strict=True)
+    ]
     outcomes: list[FileOutcome] = []
-    if source.is_dir():
-        with workers(backend, jobs, scheduler):
-            for outcome in over_files(tasks, "running"):
-                outcomes.append(outcome)
-                if outcome.error is None and not as_json:
-                    typer.echo(outcome.result)
-    else:
-        figures = work(source, target)
-        outcomes.append(FileOutcome(str(source), figures.seconds, figures))
-        if not as_json:
-            typer.echo(figures)
+    with ExitStack() as stack:
+        if source.is_dir():
+            stack.enter_context(workers(backend, jobs, scheduler))
+            found = over_files(tasks, "running")
+        else:
+            figures = work(source, target)
+            found = iter([FileOutcome(str(source), figures.seconds, figures)])
+        for goal, outcome in zip(targets, found, strict=True):
+            outcomes.append(outcome)
+            if outcome.error is None and not as_json:
+                typer.echo(f"{goal}: {outcome.result}")
     if as_json:
-        done = [item.result for item in outcomes if item.error is None]
+        pairs = list(zip(targets, outcomes, strict=True))
+        made = [
+            {"input": item.input, "output": goal, **asdict(item.result)}
+            for goal, item in pairs
+            if item.error is None
+        ]
         failed = [
             {"input": item.input, "error": item.error}
             for item in outcomes
             if item.error is not None
         ]
-        print_json({"model": model, "divide_by": divisor, "images": done, "failed": failed})
+        print_json({"model": model, "divide_by": divisor, "images": made, "failed": failed})
     refuse_failures(outcomes, "run")
 
 
@@ -107,8 +116,6 @@ class RunFigures:
 
     Attributes
     ----------
-    input, output
-        The files.
     shape
         Shape of the result.
     seconds
@@ -117,16 +124,12 @@ class RunFigures:
         Largest share of clipped values of a node.
     """
 
-    input: str
-    output: str
     shape: tuple[int, ...]
     seconds: float
     clipped: float
 
     def __str__(self) -> str:
-        return (
-            f"{self.output}: {self.shape}, {self.seconds:.3f} s, at most {self.clipped:.4%} clipped"
-        )
+        return f"{self.shape}, {self.seconds:.3f} s, at most {self.clipped:.4%} clipped"
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,7 @@ class FileRun:
         assert not isinstance(result, tuple)
         _write(target, result, self.divisor)
         clipped = max(self.model.clipped(values).values())
-        return RunFigures(str(source), str(target), result.shape, seconds, clipped)
+        return RunFigures(result.shape, seconds, clipped)
 
 
 def _read(path: Path, model: fxp.FixedModel, luma: bool, divisor: float) -> NDArray[np.float64]:

@@ -247,8 +247,10 @@ def _images(
     target.mkdir(parents=True, exist_ok=True)
     for goal in targets:
         check_target(goal, reads=[*reads, *sources])
-    pairs = list(zip(sources, targets, strict=True))
-    tasks = [(pair[0], partial(image_task, work, *pair, threads)) for pair in pairs]
+    tasks = [
+        (item, partial(image_task, work, item.absolute(), goal.absolute(), threads))
+        for item, goal in zip(sources, targets, strict=True)
+    ]
     return tuple(
         Outcome(done.input, str(goal), done.seconds, done.error)
         for goal, done in zip(targets, over_files(tasks, doing), strict=True)

@@ -200,6 +200,15 @@ def bicubic_graph(scale: int, planes: int = 1, form: Format = BYTE) -> Graph:
 
     At x2 and x4 the taps are exact; at x3 they have 20 fraction bits. Exact sums are rounded
     half up once.
+
+    Parameters
+    ----------
+    scale
+        Upscaling factor, 2, 3 or 4.
+    planes
+        Number of planes, each upscaled by itself.
+    form
+        Format of the pixels in and out.
     """
     image = Value("plane", (planes, Extent("H"), Extent("W")), form)
     nodes, constants = _bicubic("enlarged", image.name, scale, planes, form)

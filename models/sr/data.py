@@ -51,7 +51,17 @@ def downscale_pixels(image: NDArray[np.uint8], scale: int = 2) -> NDArray[np.uin
 
 
 def bicubic(image: NDArray[np.uint8], scale: int, seed: int) -> NDArray[np.float64]:
-    """Downscale as the standard protocol does; the seed has no influence."""
+    """Downscale the luma as the standard protocol does.
+
+    Parameters
+    ----------
+    image
+        ``(H, W)`` or ``(H, W, 3)`` uint8 whose sides are multiples of ``scale``.
+    scale
+        Downscaling factor.
+    seed
+        Has no influence: nothing is random here.
+    """
     return downscale(luma(image), scale)
 
 

@@ -62,7 +62,15 @@ def formats(scale: int = 2) -> dict[str, Any]:
 def quantize_shipped(
     name: str, *, weight_bits: int = 10, activation_bits: int = 14
 ) -> fxp.FixedModel:
-    """Quantize shipped weights for 8-bit luma, calibrated on the pictures of `CALIBRATION`."""
+    """Quantize shipped weights for 8-bit luma, calibrated on the pictures of `CALIBRATION`.
+
+    Parameters
+    ----------
+    name
+        Name of the weights, or a ``.safetensors`` file.
+    weight_bits, activation_bits
+        Widths of every weight and of every activation.
+    """
     # Late, so that models are named and loaded without PyTorch.
     from fxp.models.sr.networks import load_float
 

@@ -142,7 +142,15 @@ def _upscaler(graph: Graph, metadata: dict[str, str], scale: int) -> Upscaler:
 def upscale(
     image: ArrayLike, model: FixedModel, *, scale: int | None = None, threads: int | None = None
 ) -> Pixels:
-    """Upscale one image through a luma network, in integers; see `Upscaler`."""
+    """Upscale one image through a luma network, in integers; see `Upscaler`.
+
+    Parameters
+    ----------
+    image, threads
+        As an `Upscaler` is called.
+    model, scale
+        As an `Upscaler` is made.
+    """
     return Upscaler(model, scale=scale)(image, threads=threads)
 
 

@@ -378,37 +378,38 @@ def test_version(capsys: pytest.CaptureFixture[str]):
 def test_a_bad_file_does_not_stop_the_others(
     options: tuple[str, ...], home: Path, model: Path, capsys: pytest.CaptureFixture[str]
 ):
-    folder = home / "three"
+    given, made = f"given{options[1]}", f"made{options[1]}"
+    folder = home / given
     folder.mkdir()
     grey = read_image(home / "grey.png")
     for name in ("a.png", "b.png", "c.png"):
         write_image(folder / name, grey)
     (folder / "b.png").write_text("text")
-    arguments = [str(model), "three", "--threads", "1", "--json", *options]
-    assert main(["run", str(model), "three", "made", *arguments[2:]]) == 1
+    arguments = [str(model), given, "--threads", "1", "--json", *options]
+    assert main(["run", str(model), given, made, *arguments[2:]]) == 1
     printed = capsys.readouterr()
     figures = json.loads(printed.out)
-    assert [item["output"] for item in figures["images"]] == ["made/a.png", "made/c.png"]
-    assert [item["input"] for item in figures["failed"]] == ["three/b.png"]
+    assert [item["output"] for item in figures["images"]] == [f"{made}/a.png", f"{made}/c.png"]
+    assert [item["input"] for item in figures["failed"]] == [f"{given}/b.png"]
     first, last = printed.err.strip().splitlines()
-    assert first.startswith("failed: cannot read image three/b.png")
-    assert last == "error: 1 of 3 images are not run: three/b.png"
-    assert sorted(path.name for path in (home / "made").iterdir()) == ["a.png", "c.png"]
+    assert first.startswith(f"failed: cannot read image {given}/b.png")
+    assert last == f"error: 1 of 3 images are not run: {given}/b.png"
+    assert sorted(path.name for path in (home / made).iterdir()) == ["a.png", "c.png"]
     expected = to_codes(fxp.load(model)(grey / 256.0) * 256.0)
-    assert np.array_equal(read_image(home / "made" / "c.png"), expected)
+    assert np.array_equal(read_image(home / made / "c.png"), expected)
 
     assert main(["psnr", *arguments, "--out", "three.json"]) == 1
     printed = capsys.readouterr()
     figures = json.loads(printed.out)
-    assert list(figures["images"]) == ["three/a.png", "three/c.png"]
-    assert figures["mean"] == figures["images"]["three/a.png"]
-    assert list(figures["failed"]) == ["three/b.png"]
+    assert list(figures["images"]) == [f"{given}/a.png", f"{given}/c.png"]
+    assert figures["mean"] == figures["images"][f"{given}/a.png"]
+    assert list(figures["failed"]) == [f"{given}/b.png"]
     assert json.loads((home / "three.json").read_text()) == figures
     assert printed.err.strip().splitlines()[-1] == (
-        "error: 1 of 3 images are not measured: three/b.png"
+        f"error: 1 of 3 images are not measured: {given}/b.png"
     )
     # What only one image was asked of fails in one line.
-    fails(capsys, "error: cannot read image three/b.png", "psnr", model, "three/b.png")
+    fails(capsys, "error: cannot read image", "psnr", model, f"{given}/b.png")
 
 
 def test_a_folder_is_never_written_onto_its_input(

@@ -266,6 +266,10 @@ def test_results_are_never_written_onto_an_input(capsys: pytest.CaptureFixture[s
     write_image("in/1.png", noise(4, 6))
     Path("out/1.png").hardlink_to("in/1.png")
     fails(capsys, "in/1.png", "in", "out", "--model", "x2.fxp")
+    # The model is an input as well.
+    Path("out/1.png").unlink()
+    Path("out/1.png").hardlink_to("x2.fxp")
+    fails(capsys, "x2.fxp", "in", "out", "--model", "x2.fxp")
 
 
 def test_video_errors(capsys: pytest.CaptureFixture[str]):

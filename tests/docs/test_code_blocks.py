@@ -33,7 +33,7 @@ def run(block: Block, page: Path, names: dict[str, object]) -> None:
             return
         # Blank lines in front, so that a traceback names the line of the page.
         code = "\n" * block.line + block.text
-        exec(compile(code, name_of(page), "exec"), names)
+        exec(compile(code, name_of(page), "exec", dont_inherit=True), names)
         return
     for command in block.commands():
         program, *arguments = shlex.split(command)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fxp.imaging.metrics import psnr, sqnr
-from fxp.imaging.quality import compare, to_codes
+from fxp.imaging.quality import Quality, compare, mean_quality, to_codes
 from fxp.models.common.measure import pair_scores
 
 
@@ -54,6 +54,12 @@ def test_scores_of_super_resolution_leave_out_as_many_pixels_as_the_scale():
 
     found = pair_scores([(np.zeros((4, 4)), truth)], upscale, 2)
     assert found.psnr == pytest.approx(20 * math.log10(255))
+
+
+def test_means_and_text():
+    assert mean_quality([Quality(30.0, 0.5), Quality(36.0, 1.0)]) == Quality(33.0, 0.75)
+    assert math.isnan(mean_quality([]).psnr)
+    assert str(Quality(36.6404, 0.95441)) == "36.640 / 0.9544"
 
 
 @pytest.mark.parametrize(("shape", "border"), [((5, 4), 0), ((5, 5), 3)])

@@ -51,7 +51,7 @@ def make_transparent(data: Path) -> None:
     write_image(data / "BSD200" / "0.png", np.zeros((40, 44, 4), np.uint8), alpha=True)
 
 
-def shrink_all(data: Path) -> None:
+def downscale_all(data: Path) -> None:
     for path in data.rglob("*.png"):
         write_image(path, np.zeros((20, 20), np.uint8))
 
@@ -74,7 +74,7 @@ def fails_in_one_line(arguments: list[str], word: str) -> None:
         (empty_folder, "no images in folder"),
         (truncate, "1.png"),
         (make_transparent, "0.png is transparent"),
-        (shrink_all, "no training image"),
+        (downscale_all, "no training image"),
     ],
 )
 def test_training_on_bad_data(

@@ -29,7 +29,7 @@ def test_refined_weights_are_on_the_grid_of_the_model():
 
 def test_weights_that_are_folded_are_not_refined_and_a_warning_says_so():
     network = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.BatchNorm2d(2)).eval()
-    with pytest.warns(UserWarning, match=r"not refined: quantization folds 1\.weight"):
+    with pytest.warns(UserWarning, match=r"not refined: quantization folds 0\.weight"):
         kept = refined(network, CALIBRATION, weight_bits=4, activation_bits=8)
     for name, value in network.state_dict().items():
         assert torch.equal(value, kept.state_dict()[name])
