@@ -10,7 +10,7 @@ import pytest
 
 @pytest.mark.parametrize(
     "name",
-    ["models.sr.load", "models.common.media", "hls.emit_rtl", "rtl_sim.cosim", "export.onnx"],
+    ["models.sr.load", "hls.emit_rtl", "rtl_sim.cosim", "export.onnx"],
 )
 def test_a_name_is_reached_without_another_import(name: str) -> None:
     subprocess.run([sys.executable, "-c", f"import fxp; fxp.{name}"], check=True)
