@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from fxp.models.common.ship import refined
+from fxp.models.sr import fixed
 
 CALIBRATION = [np.linspace(0, 1, 64).reshape(1, 1, 8, 8)]
 
@@ -33,3 +35,11 @@ def test_weights_that_are_folded_are_not_refined_and_a_warning_says_so():
         kept = refined(network, CALIBRATION, weight_bits=4, activation_bits=8)
     for name, value in network.state_dict().items():
         assert torch.equal(value, kept.state_dict()[name])
+
+
+def test_the_shipped_models_are_made_again_byte_for_byte(tmp_path: Path):
+    fixed.main(tmp_path)
+    made = sorted(path.name for path in tmp_path.iterdir())
+    assert made == ["kimsr_x2_bicubic.fxp", "kimsr_x2_compressed.fxp"]
+    for name in made:
+        assert (tmp_path / name).read_bytes() == (fixed.WEIGHTS_FOLDER / name).read_bytes()
