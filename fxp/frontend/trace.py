@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -167,10 +168,22 @@ def trace(
         raise FrontendError(
             f"torch.export cannot trace the model ({type(error).__name__}: {summary}); usual "
             "causes are branches on pixel values, calls to NumPy, .item() or float(), and examples "
-            "that do not fit the model: call the model on them first, and move such code out of it",
+            "that do not fit the model: call the model on them first, and move such code out of it"
+            f"{_other_threads()}",
             size_dependent=free_sizes,
         ) from error
     return _read(program, examples)
+
+
+def _other_threads() -> str:
+    """Advice for the case that another thread has disturbed the trace; empty if there is none."""
+    others = threading.active_count() - 1
+    if not others:
+        return ""
+    return (
+        f". Or one of the {others} other threads that are running has called or copied a torch "
+        "module meanwhile, which torch.export does not allow: let it wait until this call returns"
+    )
 
 
 def _is_plain(node: FxNode, known: Container[str]) -> bool:

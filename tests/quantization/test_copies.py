@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -157,6 +158,34 @@ def test_four_threads_quantize_at_once():
         found = list(pool.map(make, networks))
     assert found == [make(item) for item in networks]
     assert len({model.graph for model in found}) == 4
+
+
+def test_threads_prepare_one_network_at_once():
+    shared = network()
+
+    def make(_: int) -> fxp.QatModel:
+        return fxp.prepare_qat(shared, [IMAGES])
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(make, range(8)))
+    wanted = make(0)
+    assert all(item.graph == wanted.graph for item in found)
+    assert all(torch.equal(item(IMAGES), wanted(IMAGES)) for item in found)
+
+
+def test_a_failed_trace_names_other_threads():
+    class Branch(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x if x.sum() > 0 else -x
+
+    done = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(done.wait)
+        try:
+            with pytest.raises(fxp.FxpError, match=r"other threads .* let it wait until"):
+                fxp.quantize(Branch().eval(), [IMAGES])
+        finally:
+            done.set()
 
 
 def test_the_package_says_its_version_and_finds_its_parts():
