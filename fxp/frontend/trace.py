@@ -20,6 +20,8 @@ from fxp.graph.extents import Dimension, Extent
 
 Size = int | torch.SymInt
 _TORCH: Final = Path(torch.__file__).parent
+_DRAWING: Final = frozenset({"rich", "tqdm"})
+"""Libraries whose threads redraw progress bars, and call no torch module."""
 _GIVE_ORIGINAL: Final = "give the module that it was made from, after calling eval() on it"
 
 
@@ -177,12 +179,18 @@ def trace(
 
 def _other_threads() -> str:
     """Advice for the case that another thread has disturbed the trace; empty if there is none."""
-    others = threading.active_count() - 1
+    own = threading.current_thread()
+    others = [
+        thread.name
+        for thread in threading.enumerate()
+        if thread is not own and type(thread).__module__.partition(".")[0] not in _DRAWING
+    ]
     if not others:
         return ""
     return (
-        f". Or one of the {others} other threads that are running has called or copied a torch "
-        "module meanwhile, which torch.export does not allow: let it wait until this call returns"
+        f". Or another thread ({', '.join(others[:4])}{', ...' if len(others) > 4 else ''}) has "
+        "called or copied a torch module meanwhile, which torch.export does not allow: let it wait "
+        "until this call returns"
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from rich.progress import Progress
 from small_graphs import graph, image, node
 from torch import nn
 from torch.nn.utils import parametrizations
@@ -173,19 +174,28 @@ def test_threads_prepare_one_network_at_once():
     assert all(torch.equal(item(IMAGES), wanted(IMAGES)) for item in found)
 
 
-def test_a_failed_trace_names_other_threads():
-    class Branch(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return x if x.sum() > 0 else -x
+class Branch(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if x.sum() > 0 else -x
 
+
+def test_a_failed_trace_names_other_threads():
     done = threading.Event()
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(1, thread_name_prefix="server") as pool:
         pool.submit(done.wait)
         try:
-            with pytest.raises(fxp.FxpError, match=r"other threads .* let it wait until"):
+            with pytest.raises(fxp.FxpError, match=r"thread \(.*server_0.*\) .* let it wait until"):
                 fxp.quantize(Branch().eval(), [IMAGES])
         finally:
             done.set()
+
+
+def test_a_failed_trace_does_not_name_a_progress_bar():
+    with Progress() as bar:
+        bar.add_task("quantizing")
+        with pytest.raises(fxp.FxpError, match="cannot trace the model") as caught:
+            fxp.quantize(Branch().eval(), [IMAGES])
+    assert "another thread" not in str(caught.value)
 
 
 def test_the_package_says_its_version_and_finds_its_parts():
