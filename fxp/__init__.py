@@ -19,6 +19,7 @@ from fxp.formats import (
     requantize,
 )
 from fxp.support.errors import ArgumentError, ArgumentTypeError, FxpError
+from fxp.support.lazy import naming_extra
 
 if TYPE_CHECKING:
     from fxp.filters import filter2d, filter_graph, gamma_table, gaussian_pyramid
@@ -94,11 +95,13 @@ def __getattr__(name: str) -> Any:
 
         return version()
     if name in _ROOMS:
-        return import_module(f"fxp.{name}")
+        with naming_extra("torch", "torch"):
+            return import_module(f"fxp.{name}")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'fxp' has no attribute {name!r}")
-    value = getattr(import_module(home), name)
+    with naming_extra("torch", "torch"):
+        value = getattr(import_module(home), name)
     globals()[name] = value
     return value
 

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fxp.filters.images import BYTE, image_input, read_image, run
+from fxp.filters.images import BYTE, image_array, image_input, run
 from fxp.formats import Format, Quantization
 from fxp.graph import Constant, Graph, Node
 from fxp.graph.ops.convolution import Conv2d
@@ -52,7 +52,7 @@ def rgb_to_ycbcr(image: ArrayLike, *, threads: int | None = None) -> NDArray[np.
     ValueError
         If its shape or a value does not fit.
     """
-    raw, _ = read_image(image, BYTE, channels=3)
+    raw, _ = image_array(image, BYTE, channels=3)
     return run(rgb_to_ycbcr_graph(), raw, 3, threads)[0]
 
 
@@ -62,7 +62,7 @@ def ycbcr_to_rgb(image: ArrayLike, *, threads: int | None = None) -> NDArray[np.
     ``TO_RGB @ (ycbcr - OFFSETS)`` is exact, rounded half up once and saturated to 8 bits.
     Parameters, result and errors are as in `rgb_to_ycbcr`.
     """
-    raw, _ = read_image(image, BYTE, channels=3)
+    raw, _ = image_array(image, BYTE, channels=3)
     return run(ycbcr_to_rgb_graph(), raw, 3, threads)[0]
 
 

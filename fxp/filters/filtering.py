@@ -7,7 +7,7 @@ from typing import Final, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fxp.filters.images import BYTE, image_input, read_image, rounded_format, run
+from fxp.filters.images import BYTE, image_array, image_input, rounded_format, run
 from fxp.filters.taps import Taps, as_taps
 from fxp.formats import Format, Overflow, Quantization, Rounding
 from fxp.graph import Constant, Graph, Node
@@ -94,7 +94,7 @@ def filter2d(
     >>> filter2d(step, sobel("x"), mode="convolution", border="replicate").tolist()
     [[0, 32, 32, 0]]
     """
-    raw, form = read_image(image, None if image_format is None else Format.of(image_format))
+    raw, form = image_array(image, None if image_format is None else Format.of(image_format))
     graph = filter_graph(
         taps,
         frac,

@@ -16,7 +16,7 @@ BYTE = Format(8, 0, signed=False)
 """Format of 8-bit images."""
 
 
-def read_image(
+def image_array(
     image: ArrayLike, image_format: Format | None, channels: int | None = None
 ) -> tuple[NDArray, Format]:
     """Check an image of raw integers.

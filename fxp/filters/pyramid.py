@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fxp.filters.filtering import Border, check_reflection, padding_mode
-from fxp.filters.images import BYTE, image_input, read_image, run
+from fxp.filters.images import BYTE, image_array, image_input, run
 from fxp.filters.taps import Taps
 from fxp.formats import Format, Overflow, Quantization, Rounding
 from fxp.graph import Constant, Graph, Node
@@ -64,7 +64,7 @@ def gaussian_pyramid(
     ValueError
         If its shape does not fit, or a level is too small for the border.
     """
-    raw, form = read_image(image, image_format)
+    raw, form = image_array(image, image_format)
     graph = pyramid_graph(
         levels, border=border, rounding=rounding, image_format=form, channels=len(raw)
     )

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fxp.filters.images import BYTE, image_input, read_image, run
+from fxp.filters.images import BYTE, image_array, image_input, run
 from fxp.formats import Format, IntArray, Quantization, check_raw
 from fxp.graph import Constant, Graph, Node
 from fxp.graph.ops.tables import MAX_TABLE_BITS, StoredTable
@@ -112,7 +112,7 @@ def apply_table(
     numpy.ndarray
         Raw integers of `result`, of the image's shape, in the narrowest dtype.
     """
-    raw, _ = read_image(image, source)
+    raw, _ = image_array(image, source)
     graph = table_graph(table, source, result, channels=len(raw))
     return run(graph, raw, np.ndim(image), threads)[0]
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import torch
 
-from fxp.frontend.builder import Term, Weights
+from fxp.frontend.builder import KnownTensor, Term
 from fxp.frontend.context import Context, Converter, shape_of
 from fxp.graph.ops import Add, Multiply, Op, Subtract
 
-Operand = Term | Weights
+Operand = Term | KnownTensor
 
 
 def _operand(context: Context, name: str) -> Operand:
     value = context[name]
     if isinstance(value, Term):
         return context.standard(value)
-    if isinstance(value, Weights):
+    if isinstance(value, KnownTensor):
         return value
     if not isinstance(value, int | float):
         context.refuse(f"{name!r} depends on the image size", "use a fixed number")
-    return Weights(torch.tensor(float(value), dtype=torch.float64))
+    return KnownTensor(torch.tensor(float(value), dtype=torch.float64))
 
 
 def _combine(context: Context, op: Op, left: Operand, right: Operand, part: str = "") -> Term:
@@ -52,9 +52,9 @@ def _placed(context: Context, operand: Operand, rank: int, part: str) -> Term | 
 def _scaled(context: Context, operand: Operand, factor: float) -> Operand:
     if factor == 1:
         return operand
-    if isinstance(operand, Weights):
+    if isinstance(operand, KnownTensor):
         return operand.derived(torch.mul, float(factor))
-    scale = Weights(torch.tensor(float(factor), dtype=torch.float64))
+    scale = KnownTensor(torch.tensor(float(factor), dtype=torch.float64))
     return _combine(context, Multiply(), operand, scale, part="scaled")
 
 
@@ -89,7 +89,7 @@ def multiply(context: Context) -> Term:
 
 def negate(context: Context) -> Term:
     """``-1 * self``."""
-    minus_one = Weights(torch.tensor(-1.0, dtype=torch.float64))
+    minus_one = KnownTensor(torch.tensor(-1.0, dtype=torch.float64))
     return _combine(context, Multiply(), _operand(context, "self"), minus_one)
 
 

@@ -56,7 +56,7 @@ class PoolIndices(Term):
 
 
 @dataclass(frozen=True)
-class Weights:
+class KnownTensor:
     """A tensor known before the model runs.
 
     Attributes
@@ -76,10 +76,10 @@ class Weights:
     order: str = ""
     source: Source | None = None
 
-    def derived(self, function: Callable[..., torch.Tensor], *arguments: Any) -> Weights:
+    def derived(self, function: Callable[..., torch.Tensor], *arguments: Any) -> KnownTensor:
         """Return a function of it and of further arguments, without key."""
         source = self.tensor if self.source is None else self.source
-        return Weights(
+        return KnownTensor(
             function(self.tensor, *arguments), source=Derivation(function, (source, *arguments))
         )
 
@@ -134,7 +134,7 @@ class Builder:
         self._taken.add(name)
         return name
 
-    def constant(self, weights: Weights, shape: Sequence[int], wanted: str) -> str:
+    def constant(self, weights: KnownTensor, shape: Sequence[int], wanted: str) -> str:
         """Enter a constant and return its name: the state-dict key, or else the wanted name.
 
         Parameters

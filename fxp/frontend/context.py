@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import torch
 from torch.fx import Node as FxNode
 
-from fxp.frontend.builder import Builder, Term, Weights
+from fxp.frontend.builder import Builder, KnownTensor, Term
 from fxp.frontend.errors import FrontendError
 from fxp.frontend.trace import sizes_of
 from fxp.graph.ops import Op
@@ -159,7 +159,7 @@ class Context:
     def term(self, name: str) -> Term:
         """Return an argument that must be computed, as an image or a vector."""
         value = self[name]
-        if isinstance(value, Weights):
+        if isinstance(value, KnownTensor):
             self.refuse(
                 f"{name!r} is a constant, where a computed value is needed",
                 "give it the image or a value computed from it",
@@ -178,7 +178,7 @@ class Context:
             )
         return term
 
-    def weights(self, name: str) -> Weights | None:
+    def weights(self, name: str) -> KnownTensor | None:
         """Return an argument that must be constant or None."""
         value = self[name]
         if isinstance(value, Term):
@@ -188,7 +188,7 @@ class Context:
             )
         return value
 
-    def constant(self, weights: Weights, shape: Sequence[int], part: str) -> str:
+    def constant(self, weights: KnownTensor, shape: Sequence[int], part: str) -> str:
         """Enter a constant in the graph, named by its key or after this op.
 
         Parameters
@@ -216,7 +216,7 @@ class Context:
             Tells the constants of one op apart.
         """
         return self.constant(
-            Weights(torch.tensor(float(value), dtype=torch.float64)), (1,) * rank, part
+            KnownTensor(torch.tensor(float(value), dtype=torch.float64)), (1,) * rank, part
         )
 
     def reshaped(self, term: Term) -> Term:

@@ -14,10 +14,10 @@ from fxp.frontend.arithmetic import ARITHMETIC
 from fxp.frontend.builder import (
     MAX_FACTOR,
     Builder,
+    KnownTensor,
     PoolIndices,
     Term,
     UnifySizesError,
-    Weights,
 )
 from fxp.frontend.context import Context, Converter, module_of, op_name, refusal
 from fxp.frontend.derivation import Derivation, Overload, Parameter
@@ -114,7 +114,7 @@ class _Conversion:
         self._fed = _check_states(states, len(trace.inputs), len(trace.outputs))
         keys = [key for key, _ in trace.constants.values()]
         self._environment: dict[FxNode, Any] = {
-            node: Weights(real := _as_real(tensor), key, source=Parameter(key, real))
+            node: KnownTensor(real := _as_real(tensor), key, source=Parameter(key, real))
             for node, (key, tensor) in trace.constants.items()
         }
         self._sources: list[Value] = []
@@ -188,7 +188,7 @@ class _Conversion:
             raise FrontendError(str(error), size_dependent=True) from error
 
     def _convert(self, node: FxNode) -> Any:
-        """Return what a node computes: a Term, Weights, a tuple of them, or a number."""
+        """Return what a node computes: a Term, KnownTensor, a tuple of them, or a number."""
         value = node.meta.get("val")
         if isinstance(value, SCALARS):
             return value
@@ -258,7 +258,7 @@ class _Conversion:
         target = node.target
         assert isinstance(target, torch._ops.OpOverload)
         first = next(iter(arguments.values()), None)
-        if CONVERTERS.get(str(target)) is identity and isinstance(first, Weights):
+        if CONVERTERS.get(str(target)) is identity and isinstance(first, KnownTensor):
             return first
         if torch.Tag.nondeterministic_seeded in target.tags:
             raise refusal(
@@ -283,9 +283,9 @@ class _Conversion:
             {key: _source(arguments[key]) for key in named},
         )
         if isinstance(result, torch.Tensor):
-            return Weights(_as_real(result), source=source)
+            return KnownTensor(_as_real(result), source=source)
         return tuple(
-            Weights(_as_real(item), source=Derivation(operator.getitem, (source, index)))
+            KnownTensor(_as_real(item), source=Derivation(operator.getitem, (source, index)))
             for index, item in enumerate(result)
         )
 
@@ -365,13 +365,13 @@ def _as_real(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _bare(item: Any) -> Any:
-    if isinstance(item, Weights):
+    if isinstance(item, KnownTensor):
         return item.tensor
     return [_bare(element) for element in item] if isinstance(item, list) else item
 
 
 def _source(item: Any) -> Any:
-    if isinstance(item, Weights):
+    if isinstance(item, KnownTensor):
         return item.tensor if item.source is None else item.source
     return [_source(element) for element in item] if isinstance(item, list) else item
 

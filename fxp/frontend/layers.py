@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from fxp.frontend.builder import PoolIndices, Term, Weights
+from fxp.frontend.builder import KnownTensor, PoolIndices, Term
 from fxp.frontend.context import Context, Converter
 from fxp.frontend.fold_batch_norm import BatchNorm
 from fxp.frontend.trace import example_size
@@ -62,7 +62,7 @@ def _convolution(context: Context, padding: Sides) -> Term:
     return _weighted(context, op, context.weights("weight"))
 
 
-def _weighted(context: Context, op: Op, weight: Weights | None) -> Term:
+def _weighted(context: Context, op: Op, weight: KnownTensor | None) -> Term:
     """Emit a convolution with the bias of the context, if there is one."""
     image = _image(context, "input")
     bias = context.weights("bias")
@@ -117,7 +117,9 @@ def linear(context: Context) -> Term:
                    context.weights("bias"))  # fmt: skip
 
 
-def _linear(context: Context, vector: Term, weight: Weights | None, bias: Weights | None) -> Term:
+def _linear(
+    context: Context, vector: Term, weight: KnownTensor | None, bias: KnownTensor | None
+) -> Term:
     if len(vector.shape) != 1:
         context.refuse(
             "a linear layer on an image mixes its columns",
@@ -158,7 +160,7 @@ def batch_norm(context: Context) -> Term:
     channels = int(image.shape[0])  # type: ignore[arg-type]
     names = []
     for name, default in (("weight", 1.0), ("bias", 0.0)):
-        given = context.weights(name) or Weights(
+        given = context.weights(name) or KnownTensor(
             torch.full((channels,), default, dtype=torch.float64)
         )
         names.append(context.constant(given, (channels,), name))

@@ -21,9 +21,13 @@ from fxp.frontend.size_branches import other_paths
 from fxp.frontend.trace import check_examples, check_model, trace
 from fxp.graph import Graph
 
-# torch.export replaces methods of torch for the whole process while it traces, so that a second
-# trace, and a model that another thread calls meanwhile, would go through the first one's hands.
-_TRACING: Final = threading.Lock()
+TRACING: Final = threading.RLock()
+"""Held while a model is traced, and by all work of this package that a trace would disturb.
+
+torch.export replaces methods of torch and built-in functions for the whole process, and the
+parameters of the model by stand-ins, so that a second trace, a copy of the model, a kernel that is
+compiled and a model that another thread calls meanwhile would go through the first one's hands.
+"""
 
 
 def from_torch(
@@ -39,7 +43,10 @@ def from_torch(
     ``W``, those of further images ``H2``, ``W2`` and so on. If the model needs fixed sizes, the
     sizes of the examples are fixed. Outputs that the model returns in a dictionary have its keys as
     names. The graph is run against the model on random inputs, at the
-    sizes of the examples and at some others. Threads may call this; they wait for each other.
+    sizes of the examples and at some others.
+
+    Threads may call this; they wait for each other. Other threads must not call or copy any torch
+    module meanwhile: torch.export changes torch for the whole process.
 
     Parameters
     ----------
@@ -92,7 +99,7 @@ def from_torch(
         names = [name for place, name in enumerate(traced.output_names) if place not in fed]
         return name_outputs(graph, names)
 
-    with _TRACING:
+    with TRACING:
         try:
             graph, reason = attempt(free_sizes=True), ""
         except FrontendError as error:

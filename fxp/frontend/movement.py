@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fxp.frontend.builder import Term, Weights
+from fxp.frontend.builder import KnownTensor, Term
 from fxp.frontend.context import Context, Converter, shape_of
 from fxp.frontend.trace import difference, example_size
 from fxp.graph.extents import Extent
@@ -21,7 +21,7 @@ END = 1 << 62
 def concat(context: Context) -> Term:
     """Concatenation of channels or features."""
     items = context["tensors"]
-    if any(isinstance(item, Weights) for item in items):
+    if any(isinstance(item, KnownTensor) for item in items):
         context.refuse("it joins a constant", "add the constant's part in the next layer instead")
     terms = [context.standard(item) for item in items]
     axis = context["dim"] % len(terms[0].torch_shape)

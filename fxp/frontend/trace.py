@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from fxp.graph.extents import Dimension, Extent
 
 Size = int | torch.SymInt
 _TORCH: Final = Path(torch.__file__).parent
+_DRAWING: Final = frozenset({"rich", "tqdm"})
+"""Libraries whose threads redraw progress bars, and call no torch module."""
 _GIVE_ORIGINAL: Final = "give the module that it was made from, after calling eval() on it"
 
 
@@ -167,10 +170,28 @@ def trace(
         raise FrontendError(
             f"torch.export cannot trace the model ({type(error).__name__}: {summary}); usual "
             "causes are branches on pixel values, calls to NumPy, .item() or float(), and examples "
-            "that do not fit the model: call the model on them first, and move such code out of it",
+            "that do not fit the model: call the model on them first, and move such code out of it"
+            f"{_other_threads()}",
             size_dependent=free_sizes,
         ) from error
     return _read(program, examples)
+
+
+def _other_threads() -> str:
+    """Advice for the case that another thread has disturbed the trace; empty if there is none."""
+    own = threading.current_thread()
+    others = [
+        thread.name
+        for thread in threading.enumerate()
+        if thread is not own and type(thread).__module__.partition(".")[0] not in _DRAWING
+    ]
+    if not others:
+        return ""
+    return (
+        f". Or another thread ({', '.join(others[:4])}{', ...' if len(others) > 4 else ''}) has "
+        "called or copied a torch module meanwhile, which torch.export does not allow: let it wait "
+        "until this call returns"
+    )
 
 
 def _is_plain(node: FxNode, known: Container[str]) -> bool:

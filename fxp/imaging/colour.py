@@ -14,7 +14,7 @@ _BT601_MATRIX = np.array(
 _BT601_OFFSET = np.array([16.0, 128.0, 128.0])
 
 
-def rgb_to_ycbcr(rgb: ArrayLike) -> Float:
+def real_rgb_to_ycbcr(rgb: ArrayLike) -> Float:
     """Convert 8-bit RGB to BT.601 studio-range YCbCr without rounding.
 
     Parameters
@@ -37,7 +37,7 @@ def rgb_to_y(rgb: ArrayLike) -> Float:
     return values @ _BT601_MATRIX[0] + _BT601_OFFSET[0]
 
 
-def ycbcr_to_rgb(ycbcr: ArrayLike) -> Float:
+def real_ycbcr_to_rgb(ycbcr: ArrayLike) -> Float:
     """Convert BT.601 studio-range YCbCr ``(..., 3)`` to RGB in 0...255, float64, not clipped."""
     centred = np.asarray(ycbcr, dtype=np.float64) - _BT601_OFFSET
     return centred @ np.linalg.inv(_BT601_MATRIX).T * 255.0

@@ -47,7 +47,9 @@ def calibration_calls(
         is a batch of one. For several inputs it is a tuple or list of them in order, or a
         dictionary of them by the names of the inputs, whose other entries are left out. Labels are
         left out too: whatever follows the first element and holds whole numbers along one axis or
-        none, as the second half of ``(image, label)``.
+        none, as the second half of ``(image, label)``. So is what follows and is no number: text,
+        dictionaries, None, and lists of these. A dictionary without the names of the inputs must
+        hold one entry besides such, which is the input.
     model
         What will be called, for the names and the number of its inputs.
     states
@@ -112,12 +114,17 @@ def _tensors(item: Any, position: int, inputs: _Inputs | None) -> list[torch.Ten
         parts = _chosen(item, where, inputs)
     else:
         parts = list(item) if isinstance(item, tuple | list) else [item]
-        parts = [part for place, part in enumerate(parts) if place == 0 or not _is_label(part)]
+        parts = [part for place, part in enumerate(parts) if place == 0 or _is_input(part)]
     tensors = [_tensor(part, where) for part in parts]
     sizes = {len(tensor) if tensor.ndim else 0 for tensor in tensors}
+    if any(tensor.ndim == 0 for tensor in tensors):
+        raise ArgumentError(f"{where} holds a single number, which is no input; {_UNDERSTOOD}")
     if len(sizes) != 1 or 0 in sizes:
-        shapes = [tuple(tensor.shape) for tensor in tensors]
-        raise ArgumentError(f"{where}: {shapes} are not batches of equal size")
+        shapes = " and ".join(str(tuple(tensor.shape)) for tensor in tensors)
+        raise ArgumentError(
+            f"{where} holds inputs of shape {shapes or 'none'}; the first axis is the batch, which "
+            "must have the same size, 1 or more, in all of them"
+        )
     if inputs is not None and not inputs.fewest <= len(tensors) <= len(inputs.names):
         raise ArgumentError(
             f"{where} holds {len(tensors)} tensors, but the network takes {len(inputs.names)} "
@@ -131,7 +138,7 @@ def _chosen(item: Mapping, where: str, inputs: _Inputs | None) -> list[Any]:
     names = [] if inputs is None else [name for name in inputs.names if name in item]
     if inputs is not None and len(names) >= max(inputs.fewest, 1):
         return [item[name] for name in names]
-    rest = [part for part in item.values() if not _is_label(part)]
+    rest = [part for part in item.values() if _is_input(part)]
     if len(rest) == 1 and (inputs is None or inputs.fewest <= 1):
         return rest
     wanted = "unknown names" if inputs is None else ", ".join(inputs.names)
@@ -141,14 +148,23 @@ def _chosen(item: Mapping, where: str, inputs: _Inputs | None) -> list[Any]:
     )
 
 
-def _is_label(part: Any) -> bool:
-    """Whether something holds whole numbers along one axis or none."""
+def _is_input(part: Any) -> bool:
+    """Whether something is neither a label, nor text, a dictionary or None."""
     if isinstance(part, torch.Tensor):
-        whole = not (part.is_floating_point() or part.is_complex())
-        return whole and part.ndim < 2
+        return part.is_floating_point() or part.is_complex() or part.ndim > 1
     if isinstance(part, np.ndarray | np.generic):
-        return part.dtype.kind in "iub" and part.ndim < 2
-    return isinstance(part, Integral)
+        return part.dtype.kind not in "SU" and (part.dtype.kind not in "iub" or part.ndim > 1)
+    if isinstance(part, list | tuple) and part:
+        # Data loaders put the texts of a batch into a list.
+        return not all(isinstance(item, str | bytes | Mapping | None) for item in part)
+    return not isinstance(part, Integral | str | bytes | Mapping | None)
+
+
+def _type_name(value: Any) -> str:
+    """Return the class of a value with its module, unless it is built in."""
+    kind = type(value)
+    module = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return f"{module}{kind.__qualname__}"
 
 
 def _tensor(part: Any, where: str) -> torch.Tensor:
@@ -156,5 +172,7 @@ def _tensor(part: Any, where: str) -> torch.Tensor:
         # A copy, because torch takes neither negative strides nor read-only memory.
         tensor = torch.as_tensor(np.array(part) if isinstance(part, np.ndarray) else part).detach()
     except (TypeError, ValueError, RuntimeError):
-        raise ArgumentError(f"{where} holds a {type(part).__name__}; {_UNDERSTOOD}") from None
+        raise ArgumentError(
+            f"{where} holds a value of type {_type_name(part)}; {_UNDERSTOOD}"
+        ) from None
     return tensor[None] if tensor.ndim in (1, 3) else tensor

@@ -108,7 +108,8 @@ class QuantizeOptions:
     Raises
     ------
     ArgumentError
-        A `ValueError`: a name is unknown, or there are several widths and no `min_sqnr`.
+        A `ValueError`: a name is unknown, the states are no pairs of positions, or there are
+        several widths and no `min_sqnr`.
     ArgumentTypeError
         A `TypeError`: a width is not a whole number.
     FormatError
@@ -161,7 +162,7 @@ class QuantizeOptions:
             "input_format": _formats(self.input_format),
             "output_format": _formats(self.output_format),
             "fracs": {key: _whole(f"fracs[{key!r}]", n) for key, n in (self.fracs or {}).items()},
-            "states": tuple((source, result) for source, result in self.states),
+            "states": _states(self.states),
             "initial_states": tuple(self.initial_states),
         }
         for name, value in converted.items():
@@ -238,6 +239,22 @@ def _widths(name: str, given: Any) -> int | tuple[int, ...]:
     if isinstance(given, Iterable) and not isinstance(given, str | bytes):
         return tuple(_whole(name, bits) for bits in given)
     return _whole(name, given)
+
+
+def _states(given: Any) -> tuple[tuple[int, int], ...]:
+    """Return pairs of input and output position as integers."""
+    try:
+        if isinstance(given, Mapping | str | bytes):
+            raise TypeError
+        pairs = tuple((_whole("states", source), _whole("states", fed)) for source, fed in given)
+        if any(position < 0 for pair in pairs for position in pair):
+            raise ValueError
+    except (TypeError, ValueError):
+        raise ArgumentError(
+            "states must be a list of pairs (input position, output position) of the module, "
+            f"counted from 0, such as [(1, 1)] where forward(x, h) returns (y, h); got {given!r}"
+        ) from None
+    return pairs
 
 
 def _formats(given: Formats | None) -> Format | Mapping[str, Format] | None:

@@ -15,6 +15,7 @@ from fxp.executors.torch_forward import evaluate as evaluate_graph
 from fxp.executors.torch_forward import fake_quantize
 from fxp.formats import MAX_WIDTH, Format, Quantization
 from fxp.frontend.derivation import Source, evaluate
+from fxp.frontend.model_import import TRACING
 from fxp.graph import Constant, Graph
 from fxp.model import FixedModel
 from fxp.quantization.data import Calls, calibration_calls, one_by_one
@@ -263,6 +264,9 @@ def prepare_qat(
     every forward from its present weight and bias, with its stored statistics, which no longer
     change; dropout is left out.
 
+    Threads may call this, also with one model for all; they wait for each other, as in
+    `fxp.quantize`, which says what other threads must not do meanwhile.
+
     Parameters
     ----------
     model
@@ -308,12 +312,14 @@ def prepare_qat(
             f"fxp.prepare_qat takes no {refused[0]}: it refines models that are not trained further"
         )
     options = merged(options, keywords, "fxp.prepare_qat")
-    calls = calibration_calls(calibration, model, options.states)
-    source = float_graph(model, calls[0], options)
-    if source.states:
-        calls = one_by_one(calls)
-    lowered = choose_formats(source, calls, options, progress)
-    return QatModel(model, Preparation(source, lowered, calls, options))
+    # The model is also copied, which must not happen while another thread traces it.
+    with TRACING:
+        calls = calibration_calls(calibration, model, options.states)
+        source = float_graph(model, calls[0], options)
+        if source.states:
+            calls = one_by_one(calls)
+        lowered = choose_formats(source, calls, options, progress)
+        return QatModel(model, Preparation(source, lowered, calls, options))
 
 
 def convert(model: QatModel) -> FixedModel:

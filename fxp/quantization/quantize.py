@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fxp.executors.torch_forward import run
 from fxp.formats import Overflow, Rounding
 from fxp.frontend import from_torch
+from fxp.frontend.model_import import TRACING
 from fxp.graph import Graph
 from fxp.model import FixedModel
 from fxp.quantization.calibrate import Statistics, observe
@@ -32,6 +33,11 @@ def quantize(
     **keywords: Unpack[QuantizeKeywords],
 ) -> FixedModel:
     """Turn a trained network into a bit-accurate fixed-point model.
+
+    Threads may call this, also with one model for all; they wait for each other. Other threads must
+    not call or copy any torch module meanwhile, this one or another: torch.export, which reads the
+    network, changes torch for the whole process. Such a call may fail with an error of torch that
+    speaks of a FakeTensor, or make this one fail. Use processes where work has to go on.
 
     Parameters
     ----------
@@ -77,15 +83,18 @@ def quantize(
             "arrays are quantized by fxp.formats.quantize"
         )
     options = merged(options, keywords, "fxp.quantize")
-    calls = calibration_calls(calibration, model, options.states)
-    graph = model if isinstance(model, Graph) else float_graph(model, calls[0], options)
-    if graph.states:
-        calls = one_by_one(calls)
-    if options.equalization:
-        graph = equalize(graph)
-    statistics, settings = choose_settings(graph, calls, options, progress)
-    lowered = refine(graph, statistics, settings, calls, options, progress)
-    return calibrated(lowered, calls)
+    # Data loaders call torch, and kernels are compiled, neither of which may happen while another
+    # thread traces.
+    with TRACING:
+        calls = calibration_calls(calibration, model, options.states)
+        graph = model if isinstance(model, Graph) else float_graph(model, calls[0], options)
+        if graph.states:
+            calls = one_by_one(calls)
+        if options.equalization:
+            graph = equalize(graph)
+        statistics, settings = choose_settings(graph, calls, options, progress)
+        lowered = refine(graph, statistics, settings, calls, options, progress)
+        return calibrated(lowered, calls)
 
 
 def float_graph(
@@ -191,6 +200,11 @@ def _example_inputs(call: Sequence[torch.Tensor], options: QuantizeOptions) -> l
     if len(states) != len(initial_states):
         raise ArgumentError(f"{len(states)} states need as many initial states, "
                          f"got {len(initial_states)}")  # fmt: skip
+    for tensor in initial_states:
+        if not isinstance(tensor, torch.Tensor):
+            raise ArgumentTypeError(
+                f"initial states must be tensors of zeros with batch, got {type(tensor).__name__}"
+            )
     if any(tensor.any() for tensor in initial_states):
         raise ArgumentError("initial states must be all zeros")
     by_position = {

@@ -32,7 +32,8 @@ def replacing(path: str | PathLike[str]) -> Iterator[BinaryIO]:
     Raises
     ------
     OSError
-        If the file cannot be written.
+        If the file cannot be written; a FileNotFoundError or NotADirectoryError names the folder
+        that is missing, and what to do.
     """
     target = Path(path)
     prefix = f".{target.name}."
@@ -53,5 +54,14 @@ def replacing(path: str | PathLike[str]) -> Iterator[BinaryIO]:
             Path(temporary).unlink(missing_ok=True)
         if isinstance(error, OSError) and Path(str(error.filename)).name.startswith(prefix):
             # The user knows the file that was to be written, not the one that was to become it.
-            raise type(error)(error.errno, error.strerror, str(target)) from error
+            raise type(error)(error.errno, _reason(error, target.parent), str(target)) from error
         raise
+
+
+def _reason(error: OSError, folder: Path) -> str:
+    """Why no file can be made in a folder, and what to do."""
+    if isinstance(error, FileNotFoundError):
+        return f"the folder '{folder}' does not exist; create it first, or name another one"
+    if isinstance(error, NotADirectoryError):
+        return f"'{folder}' is not a folder; name another one"
+    return error.strerror or str(error)

@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 from fxp.support.distribution import install_advice
+
+
+@contextmanager
+def naming_extra(extra: str, package: str | None = None) -> Iterator[None]:
+    """Say in the errors of imports within the block how what is missing is installed.
+
+    Parameters
+    ----------
+    extra
+        The extra of this package that installs it.
+    package
+        What must be missing; by default anything.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        If an import fails; its message advises to install the extra.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if package is not None and (error.name or "").partition(".")[0] != package:
+            raise
+        raise ModuleNotFoundError(
+            f"this needs {error.name}; install it with: {install_advice(extra)}", name=error.name
+        ) from error
 
 
 class _LazyModule(ModuleType):
@@ -17,13 +45,8 @@ class _LazyModule(ModuleType):
         self._extra = extra
 
     def __getattr__(self, attribute: str) -> Any:
-        try:
+        with naming_extra(self._extra):
             module = import_module(self.__name__)
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                f"this needs {error.name}; install it with: {install_advice(self._extra)}",
-                name=error.name,
-            ) from error
         return getattr(module, attribute)
 
 

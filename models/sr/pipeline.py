@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fxp import FixedModel, Graph
-from fxp.imaging.colour import rgb_to_ycbcr, ycbcr_to_rgb
+from fxp.imaging.colour import real_rgb_to_ycbcr, real_ycbcr_to_rgb
 from fxp.imaging.quality import to_codes
 from fxp.imaging.resize import imresize
 from fxp.imaging.video import VideoFormat
@@ -179,9 +179,9 @@ def upscale_float(image: ArrayLike, network: torch.nn.Module) -> Pixels:
     if shown.shape[2] == 1:
         upscaled = luma(shown[..., 0])[..., None]
     else:
-        ycbcr = rgb_to_ycbcr(shown)
+        ycbcr = real_rgb_to_ycbcr(shown)
         chroma = imresize(ycbcr[..., 1:], scale)
-        upscaled = ycbcr_to_rgb(np.dstack([luma(ycbcr[..., 0]), chroma]))
+        upscaled = real_ycbcr_to_rgb(np.dstack([luma(ycbcr[..., 0]), chroma]))
     if count % 2 == 0:
         upscaled = np.dstack([upscaled, imresize(pixels[..., -1], scale)])
     return to_codes(upscaled)

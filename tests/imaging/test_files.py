@@ -324,6 +324,19 @@ def test_a_failed_write_leaves_the_old_file(
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_missing_folder_is_named(tmp_path: Path):
+    folder = tmp_path / "none"
+    with pytest.raises(FileNotFoundError) as caught:
+        replace_file(folder / "file", b"new")
+    assert caught.value.filename == str(folder / "file")
+    assert caught.value.strerror == (
+        f"the folder '{folder}' does not exist; create it first, or name another one"
+    )
+    (tmp_path / "file").write_bytes(b"old")
+    with pytest.raises(NotADirectoryError, match="is not a folder; name another one"):
+        replace_file(tmp_path / "file" / "below", b"new")
+
+
 def test_side_by_side():
     sheet = side_by_side({"one": picture(30, 40), "two": picture(30, 40, 3)}, crop=20, panel=40)
     assert sheet.shape == (40 + CAPTION_HEIGHT, 2 * 40 + GAP, 3)

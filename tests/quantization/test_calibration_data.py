@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,10 @@ ONE_CALL: dict[str, Callable[[], Any]] = {
     "list as pair": lambda: [[IMAGES.numpy(), LABELS.numpy()]],
     "dictionary": lambda: [{"input": IMAGES, "name": LABELS}],
     "dictionary of one image": lambda: [{"picture": IMAGES, "label": LABELS}],
+    "dictionary with a name": lambda: [{"image": IMAGES, "label": LABELS, "name": "cat"}],
+    "dictionary with names": lambda: [{"image": IMAGES, "label": LABELS, "name": list("abcd")}],
+    "triple with a name": lambda: [(IMAGES, LABELS, "cat")],
+    "other data": lambda: [(IMAGES, {"id": 3}, None, np.array(["cat"]))],
     "generator": lambda: (item for item in [IMAGES]),
 }
 
@@ -87,8 +92,13 @@ def test_whole_numbers_of_two_axes_are_an_input():
         (None, "calibration data is a NoneType"),
         ({"image": IMAGES}, "calibration data is a dict"),
         ([], "is empty"),
-        (["photo.png"], "item 0 holds a str; give tensors or arrays"),
-        ([IMAGES, object()], "item 1 holds a object; give tensors or arrays"),
+        (["photo.png"], "item 0 holds a value of type str; give tensors or arrays"),
+        ([IMAGES, object()], "item 1 holds a value of type object; give tensors or arrays"),
+        ([IMAGES, Fraction(1, 2)], "item 1 holds a value of type fractions.Fraction; give tensors"),
+        ([0.5, 0.25], "item 0 holds a single number, which is no input; give tensors or arrays"),
+        ([(IMAGES, IMAGES[:2])], r"of shape \(4, 3, 5, 6\) and \(2, 3, 5, 6\); the first axis is"),
+        ([IMAGES[:0]], r"inputs of shape \(0, 3, 5, 6\); the first axis is the batch"),
+        ([("photo.png", IMAGES)], "item 0 holds a value of type str"),
         ([(IMAGES, IMAGES)], r"item 0 holds 2 tensors, but the network takes 1 \(input\)"),
         ([{"a": IMAGES, "b": IMAGES}], "dictionary of a, b, but the network takes input"),
     ],

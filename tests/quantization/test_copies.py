@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import torch
+from rich.progress import Progress
 from small_graphs import graph, image, node
 from torch import nn
 from torch.nn.utils import parametrizations
@@ -157,6 +159,43 @@ def test_four_threads_quantize_at_once():
         found = list(pool.map(make, networks))
     assert found == [make(item) for item in networks]
     assert len({model.graph for model in found}) == 4
+
+
+def test_threads_prepare_one_network_at_once():
+    shared = network()
+
+    def make(_: int) -> fxp.QatModel:
+        return fxp.prepare_qat(shared, [IMAGES])
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(make, range(8)))
+    wanted = make(0)
+    assert all(item.graph == wanted.graph for item in found)
+    assert all(torch.equal(item(IMAGES), wanted(IMAGES)) for item in found)
+
+
+class Branch(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if x.sum() > 0 else -x
+
+
+def test_a_failed_trace_names_other_threads():
+    done = threading.Event()
+    with ThreadPoolExecutor(1, thread_name_prefix="server") as pool:
+        pool.submit(done.wait)
+        try:
+            with pytest.raises(fxp.FxpError, match=r"thread \(.*server_0.*\) .* let it wait until"):
+                fxp.quantize(Branch().eval(), [IMAGES])
+        finally:
+            done.set()
+
+
+def test_a_failed_trace_does_not_name_a_progress_bar():
+    with Progress() as bar:
+        bar.add_task("quantizing")
+        with pytest.raises(fxp.FxpError, match="cannot trace the model") as caught:
+            fxp.quantize(Branch().eval(), [IMAGES])
+    assert "another thread" not in str(caught.value)
 
 
 def test_the_package_says_its_version_and_finds_its_parts():

@@ -17,6 +17,7 @@ from torch import nn
 import fxp
 from fxp.formats import Format, FormatError, Overflow, Quantization
 from fxp.graph.ops import Clamp, Relu
+from fxp.support.distribution import install_advice
 
 
 @pytest.fixture(scope="module")
@@ -235,6 +236,16 @@ def test_a_saved_model_runs_on_numpy_and_numba_alone(model: fxp.FixedModel, tmp_
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) == model(np.ones((4, 5))).sum()
+
+
+@pytest.mark.parametrize("name", ["quantize", "prepare_qat", "convert", "frontend.from_torch"])
+def test_without_torch_the_extra_is_named(name: str):
+    code = f"import sys\nsys.modules['torch'] = None\nimport fxp\nfxp.{name}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    last = done.stderr.splitlines()[-1]
+    assert (
+        last == f"ModuleNotFoundError: this needs torch; install it with: {install_advice('torch')}"
+    )
 
 
 def test_import_is_quick_and_light():

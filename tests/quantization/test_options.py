@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,6 +50,27 @@ def test_texts_and_numpy_integers_mean_the_same():
     assert options.input_format == Format(8, 8, signed=False)
     assert options.output_format == {"y": Format(14, 8)}
     assert options.fracs == {"x": 3}
+
+
+@pytest.mark.parametrize(
+    "states",
+    [
+        {"h": "state"}, [{"h": 1}], ["h1"], [1, 1], [(1,)], [(1, 1, 1)], [("h", "state")],
+        [(1, -1)], [(1, True)], [(1, 1.0)], "states", 1, None,
+    ],
+)  # fmt: skip
+def test_states_that_are_no_pairs(states: Any):
+    with pytest.raises(fxp.ArgumentError) as caught:
+        fxp.QuantizeOptions(states=states)
+    assert str(caught.value) == (
+        "states must be a list of pairs (input position, output position) of the module, counted "
+        f"from 0, such as [(1, 1)] where forward(x, h) returns (y, h); got {states!r}"
+    )
+
+
+def test_initial_states_are_tensors():
+    with pytest.raises(fxp.ArgumentTypeError, match="must be tensors of zeros with batch, got int"):
+        fxp.quantize(network(), IMAGES, states=[(np.int64(1), 1)], initial_states=[0])  # type: ignore[list-item]
 
 
 def test_an_object_and_keywords_give_one_model():

@@ -27,7 +27,7 @@ from fxp.graph.ops.base import (
 from fxp.graph.ops.padding import (
     PaddingMode,
     Sides,
-    Taps,
+    TapPositions,
     check_sides,
     pad_onnx,
     pad_oracle,
@@ -196,9 +196,9 @@ class Conv2d(Op):
 
         return run
 
-    def _taps(self, operands: Sequence[Operand], axis: int) -> Taps:
+    def _taps(self, operands: Sequence[Operand], axis: int) -> TapPositions:
         """Rows (axis 0) or columns (axis 1) that the kernel reads."""
-        return Taps(
+        return TapPositions(
             constant_data(operands[1]).shape[2 + axis],
             self.stride[axis],
             self.dilation[axis],

@@ -26,7 +26,7 @@ from fxp.graph.ops.base import (
 from fxp.graph.ops.padding import (
     PaddingMode,
     Sides,
-    Taps,
+    TapPositions,
     check_sides,
     pad_onnx,
     pad_oracle,
@@ -309,8 +309,8 @@ class Pad(Movement):
 
         return run
 
-    def _taps(self, axis: int) -> Taps:
-        return Taps(1, 1, 1, self.sides[2 * axis], self.mode)
+    def _taps(self, axis: int) -> TapPositions:
+        return TapPositions(1, 1, 1, self.sides[2 * axis], self.mode)
 
     def reach(
         self,

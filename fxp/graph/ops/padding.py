@@ -138,7 +138,7 @@ def pad_onnx(emit: Emitter, name: str, sides: Sides, mode: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Taps:
+class TapPositions:
     """Input positions that the outputs along one axis read.
 
     Output ``o`` reads ``stride * o + dilation * t - before`` for every tap ``t``.

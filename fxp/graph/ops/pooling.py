@@ -28,7 +28,14 @@ from fxp.graph.ops.base import (
     require,
     require_image,
 )
-from fxp.graph.ops.padding import PaddingMode, Sides, Taps, check_sides, padded_shape, window_count
+from fxp.graph.ops.padding import (
+    PaddingMode,
+    Sides,
+    TapPositions,
+    check_sides,
+    padded_shape,
+    window_count,
+)
 from fxp.kernels import windows
 from fxp.support.lazy import lazy_import
 
@@ -94,9 +101,11 @@ class SlidingWindow(Op):
 
     border: ClassVar[PaddingMode] = "zero"
 
-    def _taps(self, axis: int) -> Taps:
+    def _taps(self, axis: int) -> TapPositions:
         """Rows or columns that each window reads."""
-        return Taps(self.window[axis], self.stride[axis], 1, self.padding[2 * axis], self.border)
+        return TapPositions(
+            self.window[axis], self.stride[axis], 1, self.padding[2 * axis], self.border
+        )
 
     def _sources(
         self, band: NDArray, first_row: int, first_column: int, source: Window

@@ -30,7 +30,7 @@ from fxp.graph.ops.base import (
     require_image,
 )
 from fxp.graph.ops.convolution import Conv2d, bias_or_zeros, check_bias, constant_data, weighted_sum
-from fxp.graph.ops.padding import Taps
+from fxp.graph.ops.padding import TapPositions
 from fxp.kernels.convolution import convolve
 from fxp.support.lazy import lazy_import
 
@@ -73,12 +73,12 @@ class Phase:
     row_step: int
     column_step: int
 
-    def taps(self) -> tuple[Taps, Taps]:
+    def taps(self) -> tuple[TapPositions, TapPositions]:
         """Input rows and columns read by the outputs ``m`` and ``n`` of the phase."""
         rows, columns = self.weight.shape[:2]
         return (
-            Taps(rows, 1, self.row_step, -self.first_row, "zero"),
-            Taps(columns, 1, self.column_step, -self.first_column, "zero"),
+            TapPositions(rows, 1, self.row_step, -self.first_row, "zero"),
+            TapPositions(columns, 1, self.column_step, -self.first_column, "zero"),
         )
 
 
