@@ -79,7 +79,7 @@ def _load(command: CommandEntry) -> Any:
     """Import a command; one that cannot be loaded raises `CommandError`."""
     try:
         loaded = command.entry.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # A plug-in may fail in any way; the line says which one it was.
         reason = told(error) or f"{type(error).__name__}: {one_line(error)}"
         if isinstance(error, ImportError) and told(error) is None:
