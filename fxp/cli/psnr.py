@@ -42,7 +42,7 @@ from fxp.imaging.resize import imresize
 from fxp.support.errors import ArgumentError
 from fxp.support.files import replace_file
 from fxp.support.lazy import lazy_import
-from fxp.support.parallel import workers
+from fxp.support.parallel import check_workers, workers
 
 if TYPE_CHECKING:
     import torch
@@ -171,6 +171,7 @@ def psnr(
     Example: fxp psnr kimsr_x2.fxp Set5 \
       --float fxp.models.sr:load_float --arg kimsr_x2_bicubic
     """
+    check_workers(backend, jobs, scheduler)
     if out is not None:
         read = [model, *references, *(path for path in (weights, degraded) if path is not None)]
         check_target(out, reads=read, suffixes=(".json",))

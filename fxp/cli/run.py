@@ -38,7 +38,7 @@ from fxp.imaging.files import ImageError, check_image_path, image_paths, read_im
 from fxp.imaging.quality import to_codes
 from fxp.support.errors import ArgumentError
 from fxp.support.files import replace_file
-from fxp.support.parallel import workers
+from fxp.support.parallel import check_workers, workers
 
 
 def run(
@@ -65,6 +65,7 @@ def run(
 
     Example: fxp run kimsr_x2.fxp photo.png enlarged.png --luma
     """
+    check_workers(backend, jobs, scheduler)
     loaded = fxp.load(model)
     if len(loaded.graph.outputs) > 1:
         raise ArgumentError(f"{model} has {len(loaded.graph.outputs)} outputs; use it from Python")

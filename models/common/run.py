@@ -143,7 +143,7 @@ def _kind(recipe: Recipe[Any]) -> str:
 def training_command(
     settings: type[Settings], recipe: Callable[[Settings, Path], Recipe[Settings]], text: str
 ) -> Callable[..., None]:
-    """Return the command that trains a system, for ``typer.run``.
+    """Return the command that trains a system, for `run_training`.
 
     Parameters
     ----------
@@ -196,3 +196,11 @@ def training_command(
     guarded.__signature__ = command.__signature__  # type: ignore[attr-defined]
     guarded.__annotations__ = command.__annotations__
     return guarded
+
+
+def run_training(command: Callable[..., None]) -> None:
+    """Run the command of `training_command` on the arguments of this process, and end it."""
+    # Rich would cut long names of options off at 80 columns.
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.command(context_settings={"help_option_names": ["-h", "--help"]})(command)
+    app()
