@@ -271,7 +271,9 @@ def _given(path: Path, channels: int, sides: list[int]) -> NDArray[np.float64]:
     """Read a degraded image, which must have the given height and width."""
     image = planes(read_image(path), channels, path)
     if list(image.shape[1:]) != sides:
-        raise ImageError(f"{path} has size {list(image.shape[1:])}, not {sides}")
+        raise ImageError(
+            f"{path} is {image.shape[2]}x{image.shape[1]} pixels, not {sides[1]}x{sides[0]}"
+        )
     return image.astype(np.float64)
 
 
