@@ -482,5 +482,7 @@ def test_cosim_takes_the_arrays_that_run_takes(model: Path, capsys: pytest.Captu
     assert (figures["bit_exact"], figures["frames"], figures["pixels"]) == (True, 2, 48)
     text = error_of(capsys, "cosim", model, "odd.npy", "--simulator", "icarus")
     assert text.startswith("odd.npy has shape (1, 3, 4, 6); the model takes (1, H, W)")
+    text = error_of(capsys, "run", model, "odd.npy", "odd_out.npy")
+    assert text == "odd.npy: input 'grey' needs shape (1, H, W), got (3, 4, 6)"
     text = error_of(capsys, "cosim", model, "flat.npy", "--simulator", "icarus")
     assert text.startswith("flat.npy has shape (6,); the model takes (1, H, W)")
