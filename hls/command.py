@@ -13,6 +13,7 @@ from fxp import hls
 from fxp.cli.application import SETTINGS, WholeHelpGroup, help_text
 from fxp.cli.console import progress_bar
 from fxp.cli.sources import check_folder_target, check_target
+from fxp.cli.usage import PlainCommand
 from fxp.export.onnx import to_onnx
 from fxp.hls.rtl.core import Multipliers
 from fxp.support.errors import ArgumentError
@@ -172,7 +173,7 @@ def hls4ml(
 
 
 for _command in (onnx, rtl, hls4ml):
-    export.command(_command.__name__, help=help_text(_command))(_command)
+    export.command(_command.__name__, cls=PlainCommand, help=help_text(_command))(_command)
 
 
 def _verdict(project: hls.HlsProject) -> str:

@@ -116,7 +116,8 @@ def cosim(
     loaded = fxp.load(model)
     if compress_lines:
         loaded = hls.compress_lines(loaded)
-    frames = [_read(path, loaded, crop) for given in images for path in image_paths(given)]
+    paths = [path for given in images for path in image_paths(given)]
+    frames = [frame for path in paths for frame in _read(path, loaded, crop)]
     options: dict[str, Any] = {
         "stalls": chosen,
         "max_width": max_width,
@@ -155,11 +156,18 @@ def cosim(
         raise typer.Exit(1)
 
 
-def _read(path: Path, model: fxp.FixedModel, crop: int | None) -> NDArray[np.float64]:
-    """Read an image as the model's real values ``(C, H, W)``."""
+def _read(path: Path, model: fxp.FixedModel, crop: int | None) -> list[NDArray[np.float64]]:
+    """Read an image, or an array of several, as the model's real values ``(C, H, W)``."""
+    channels = image_channels(model)
     if path.suffix == ".npy":
         values = read_array(path)
-        values = values[None] if values.ndim == 2 else values
+        frames = list(values if values.ndim == 4 else values[None])
+        frames = [frame[None] if frame.ndim == 2 else frame for frame in frames]
+        if not frames or any(frame.ndim != 3 or len(frame) != channels for frame in frames):
+            raise ArgumentError(
+                f"{path} has shape {values.shape}; the model takes ({channels}, H, W), or several "
+                f"such images as (N, {channels}, H, W)"
+            )
     else:
-        values = planes(read_image(path), image_channels(model), path) / divisor_of(model, None)
-    return middle(values, crop)
+        frames = [planes(read_image(path), channels, path) / divisor_of(model, None)]
+    return [middle(frame, crop) for frame in frames]

@@ -7,7 +7,7 @@ import sys
 import traceback
 from importlib import import_module
 
-from fxp.cli.messages import held_warnings, report_advice, told
+from fxp.cli.messages import held_warnings, printable, report_advice, told
 from fxp.support.signals import Terminated, orderly_end
 
 FAILED = 1
@@ -41,6 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
             try:
                 code = _run([word for word in given if word != TRACEBACK])
             except SystemExit as stop:
+                if isinstance(stop.code, str):
+                    print(f"error: {printable(stop.code)}", file=sys.stderr)
                 code = int(stop.code or 0) if not isinstance(stop.code, str) else FAILED
         for line in warnings:
             print(line, file=sys.stderr)

@@ -12,6 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from fxp.cli.catalogue import CommandEntry, commands
 from fxp.cli.messages import CommandError, in_options, one_line, told
+from fxp.cli.usage import PlainCommand
 from fxp.support.distribution import version
 from fxp.support.errors import FxpError
 from fxp.support.signals import Terminated
@@ -79,7 +80,7 @@ def _load(command: CommandEntry) -> Any:
     """Import a command; one that cannot be loaded raises `CommandError`."""
     try:
         loaded = command.entry.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # A plug-in may fail in any way; the line says which one it was.
         reason = told(error) or f"{type(error).__name__}: {one_line(error)}"
         if isinstance(error, ImportError) and told(error) is None:
@@ -88,7 +89,7 @@ def _load(command: CommandEntry) -> Any:
     if isinstance(loaded, typer.Typer):
         return typer.main.get_command(loaded)
     single = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=SETTINGS)
-    single.command(command.name, help=help_text(loaded))(loaded)
+    single.command(command.name, cls=PlainCommand, help=help_text(loaded))(loaded)
     return typer.main.get_command(single)
 
 

@@ -15,14 +15,14 @@ import typer
 from fxp.cli.console import note, progress_bar
 from fxp.cli.messages import CommandError, one_line
 from fxp.support.errors import FxpError
-from fxp.support.parallel import Task, run_tasks
+from fxp.support.parallel import BACKENDS, Task, run_tasks
 
 JobsOption = Annotated[
     int, typer.Option(help="Files of a folder at a time; -1: one on every processor.")
 ]
 """The option ``--jobs`` of all commands that work on many files."""
 
-BackendOption = Annotated[str, typer.Option(help="Of joblib: threading, loky, dask, ray.")]
+BackendOption = Annotated[str, typer.Option(help=f"Of joblib: {', '.join(BACKENDS)}.")]
 """The option ``--backend``, see `fxp.support.parallel.workers`."""
 
 SchedulerOption = Annotated[str | None, typer.Option(help="Address of the Dask or Ray head.")]

@@ -7,11 +7,14 @@ import inspect
 import os
 import sys
 import traceback
+import warnings
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
+from fxp.cli.console import note
 from fxp.support.errors import ArgumentError
 from fxp.support.lazy import lazy_import
 
@@ -22,10 +25,31 @@ else:
     torch = lazy_import("torch", "torch")
     safetensors_torch = lazy_import("safetensors.torch", "models")
 
-NESTED = ("state_dict", "model_state_dict", "model", "net", "params")
-"""Names under which checkpoints of training programs keep the state dict."""
+NESTED = (
+    "params_ema",
+    "state_dict_ema",
+    "model_ema",
+    "ema",
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "net",
+    "params",
+)
+"""Names under which checkpoints of training programs keep the state dict, best first.
+
+Running averages of the weights come before the weights, as they give the better network.
+"""
 WRAPPERS = ("module.", "_orig_mod.")
 """What DataParallel and torch.compile write before the name of every weight."""
+
+_OBJECTS = ("GLOBAL", "Unsupported global", "unsupported class")
+"""What PyTorch's messages say of a pickle that holds more than tensors."""
+AGAIN = "copy or download it again, or save it again in the program that made it"
+STATE_ALONE = (
+    "Save the weights by themselves in the program that made it: "
+    "torch.save(network.state_dict(), path)"
+)
 
 
 def load_network(
@@ -37,7 +61,7 @@ def load_network(
     ----------
     source
         ``package.module:name``, where the name is a module or something that returns one. The
-        module may lie in the working directory, as for Python itself.
+        module may lie in the working directory, unless a package of that name is installed.
     arguments
         Text arguments of the call.
     weights
@@ -54,7 +78,8 @@ def load_network(
         raise ArgumentError(f"{source!r} must be written as package.module:name")
     code = _import(home)
     if not hasattr(code, name):
-        raise ArgumentError(f"{home!r} has no {name!r}")
+        file = getattr(code, "__file__", None)
+        raise ArgumentError(f"{home!r} has no {name!r}" + (f"; it is {file}" if file else ""))
     found = getattr(code, name)
     if not isinstance(found, torch.nn.Module):
         if not callable(found):
@@ -65,6 +90,8 @@ def load_network(
             raise ArgumentError(f"{source} cannot be called so: {error}; see --arg") from None
         try:
             found = found(*arguments)
+        except SystemExit as stop:
+            raise ArgumentError(f"{source} ends the process: {_reason(stop)}") from stop
         except Exception as error:
             raise ArgumentError(f"{source} failed: {_reason(error)}") from error
     if not isinstance(found, torch.nn.Module):
@@ -83,20 +110,22 @@ def load_network(
 
 def _import(name: str) -> Any:
     """Import a module by the name that a user gave, also from the working directory."""
-    # Loaded before, so that no file beside the user's own stands in for PyTorch or NumPy. A missing
-    # PyTorch says here how to install it.
+    # A missing PyTorch says here how to install it.
     torch.nn.Module  # noqa: B018
     here = os.getcwd()
     if here not in sys.path:
-        sys.path.insert(0, here)
+        # The last place, so that no file beside the user's own stands in for an installed package.
+        sys.path.append(here)
     try:
         return importlib.import_module(name)
+    except SystemExit as stop:
+        raise ArgumentError(f"importing {name!r} ends the process: {_reason(stop)}") from stop
     except Exception as error:
         # A user's own file may fail in any way, a syntax error included.
         raise ArgumentError(f"cannot import {name!r}: {_reason(error)}") from error
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """Say what went wrong and in which line, for errors of the user's own code."""
     frames = traceback.extract_tb(error.__traceback__)
     told = isinstance(error, ModuleNotFoundError | ValueError | OSError | SyntaxError)
@@ -125,42 +154,99 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     """
     if not path.is_file():
         raise ArgumentError(f"no weights file {path}")
+    if path.stat().st_size == 0:
+        raise ArgumentError(f"cannot read weights {path}: the file is empty; {AGAIN}")
+    return _tensors(_safetensors(path) if path.suffix == ".safetensors" else _saved(path), path)
+
+
+def _safetensors(path: Path) -> dict[str, torch.Tensor]:
     try:
-        if path.suffix == ".safetensors":
-            state = safetensors_torch.load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+        return safetensors_torch.load_file(path)
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:
+        # The reader raises many unrelated types for a damaged file.
+        raise ArgumentError(
+            f"cannot read weights {path}: it is damaged, or no safetensors file; {AGAIN}"
+        ) from error
+
+
+def _saved(path: Path) -> Any:
+    """Read what ``torch.save`` wrote: an archive, or in old versions a pickle."""
+    with path.open("rb") as file:
+        start = file.read(2)
+    # A pickle begins with 128 and the version of its protocol, a small number.
+    known = start[:1] == b"\x80" and start[1:] < b"\x06"
+    if start == b"PK":
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = {Path(name).name for name in archive.namelist()}
+        except zipfile.BadZipFile as error:
+            raise ArgumentError(
+                f"cannot read weights {path}: it is damaged or cut short; {AGAIN}"
+            ) from error
+        if "constants.pkl" in names:
+            raise ArgumentError(
+                f"{path} is a TorchScript archive, which holds a whole program. {STATE_ALONE}"
+            )
+        known = "data.pkl" in names
+    if not known:
+        raise ArgumentError(
+            f"cannot read weights {path}: torch.save did not write this file; give one that it "
+            "wrote, or a .safetensors file"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+        if any(
+            word in str(error) for word in ("GLOBAL", "Unsupported global", "unsupported class")
+        ):
             raise ArgumentError(
                 f"{path} holds Python objects, such as a whole network or the settings of a "
-                "training, and not tensors alone; they could run any code. Save the weights by "
-                "themselves in the program that made it: torch.save(network.state_dict(), path)"
+                f"training, and not tensors alone; they could run any code. {STATE_ALONE}"
             ) from error
-        raise ArgumentError(f"cannot read weights {path}: it is damaged") from error
+        raise ArgumentError(f"cannot read weights {path}: it is damaged; {AGAIN}") from error
     except Exception as error:
-        # Both readers raise many unrelated types for a damaged file.
-        raise ArgumentError(f"cannot read weights {path}: {error}") from error
-    return _tensors(state, path)
+        # The reader raises many unrelated types for a damaged file.
+        raise ArgumentError(
+            f"cannot read weights {path}: it is damaged or cut short; {AGAIN}"
+        ) from error
 
 
 def _tensors(state: Any, path: Path) -> dict[str, torch.Tensor]:
-    while isinstance(state, Mapping) and not _is_state(state):
-        inner = next((state[name] for name in NESTED if isinstance(state.get(name), Mapping)), None)
-        if inner is None:
-            keys = ", ".join(repr(key) for key in list(state)[:8])
-            raise ArgumentError(
-                f"{path} holds no state dict: its keys are {keys}; one is looked for under "
-                f"{', '.join(NESTED)}"
-            )
-        state = inner
     if not isinstance(state, Mapping):
         raise ArgumentError(f"{path} holds a {type(state).__name__}, not a state dict of tensors")
-    named = dict(state)
+    if not state:
+        raise ArgumentError(f"{path} holds an empty dict, and no weights. {STATE_ALONE}")
+    found = _state_dicts(state)
+    if not found:
+        keys = ", ".join(repr(key) for key in list(state)[:8])
+        raise ArgumentError(
+            f"{path} holds no state dict: its keys are {keys}; one is looked for under "
+            f"{', '.join(NESTED)}"
+        )
+    taken, *others = found
+    if others:
+        note(f"{path} holds weights under {', '.join(found)}; those under {taken} are taken")
+    named = dict(found[taken])
     for wrapper in WRAPPERS:
         if named and all(name.startswith(wrapper) for name in named):
             named = {name.removeprefix(wrapper): tensor for name, tensor in named.items()}
     return named
+
+
+def _state_dicts(state: Mapping[Any, Any], place: str = "") -> dict[str, Mapping[str, Any]]:
+    """Return the state dicts of a checkpoint by the names that lead to them, best first."""
+    if _is_state(state):
+        return {place: state}
+    found: dict[str, Mapping[str, Any]] = {}
+    for name in NESTED:
+        inner = state.get(name)
+        if isinstance(inner, Mapping):
+            found |= _state_dicts(inner, f"{place}.{name}" if place else name)
+    return found
 
 
 def _is_state(state: Mapping[Any, Any]) -> bool:

@@ -42,7 +42,7 @@ from fxp.imaging.resize import imresize
 from fxp.support.errors import ArgumentError
 from fxp.support.files import replace_file
 from fxp.support.lazy import lazy_import
-from fxp.support.parallel import workers
+from fxp.support.parallel import check_workers, workers
 
 if TYPE_CHECKING:
     import torch
@@ -171,6 +171,7 @@ def psnr(
     Example: fxp psnr kimsr_x2.fxp Set5 \
       --float fxp.models.sr:load_float --arg kimsr_x2_bicubic
     """
+    check_workers(backend, jobs, scheduler)
     if out is not None:
         read = [model, *references, *(path for path in (weights, degraded) if path is not None)]
         check_target(out, reads=read, suffixes=(".json",))
@@ -270,7 +271,9 @@ def _given(path: Path, channels: int, sides: list[int]) -> NDArray[np.float64]:
     """Read a degraded image, which must have the given height and width."""
     image = planes(read_image(path), channels, path)
     if list(image.shape[1:]) != sides:
-        raise ImageError(f"{path} has size {list(image.shape[1:])}, not {sides}")
+        raise ImageError(
+            f"{path} is {image.shape[2]}x{image.shape[1]} pixels, not {sides[1]}x{sides[0]}"
+        )
     return image.astype(np.float64)
 
 

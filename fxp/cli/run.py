@@ -26,6 +26,7 @@ from fxp.cli.batch import (
     refuse_failures,
 )
 from fxp.cli.console import JsonOption, ThreadsOption, print_json
+from fxp.cli.messages import CommandError
 from fxp.cli.sources import (
     check_target,
     divisor_of,
@@ -36,9 +37,9 @@ from fxp.cli.sources import (
 )
 from fxp.imaging.files import ImageError, check_image_path, image_paths, read_image, write_image
 from fxp.imaging.quality import to_codes
-from fxp.support.errors import ArgumentError
+from fxp.support.errors import ArgumentError, FxpError
 from fxp.support.files import replace_file
-from fxp.support.parallel import workers
+from fxp.support.parallel import check_workers, workers
 
 
 def run(
@@ -65,6 +66,7 @@ def run(
 
     Example: fxp run kimsr_x2.fxp photo.png enlarged.png --luma
     """
+    check_workers(backend, jobs, scheduler)
     loaded = fxp.load(model)
     if len(loaded.graph.outputs) > 1:
         raise ArgumentError(f"{model} has {len(loaded.graph.outputs)} outputs; use it from Python")
@@ -157,7 +159,10 @@ class FileRun:
         """Read a file, run the model on it, and write the result."""
         values = _read(source, self.model, self.luma, self.divisor)
         started = time.perf_counter()
-        result = self.model(values, threads=self.threads)
+        try:
+            result = self.model(values, threads=self.threads)
+        except FxpError as error:
+            raise CommandError(f"{source}: {error}") from error
         seconds = time.perf_counter() - started
         assert not isinstance(result, tuple)
         _write(target, result, self.divisor)

@@ -176,7 +176,7 @@ def filter_graph(
 def padding_mode(border: Border) -> PaddingMode:
     """Return the padding mode of a border; raises ValueError for any other word."""
     if border not in get_args(Border):
-        raise ArgumentError(f"border must be one of {get_args(Border)}, got {border!r}")
+        raise ArgumentError(f"border must be one of {', '.join(get_args(Border))}, got {border!r}")
     return PADDING_MODES[border]
 
 

@@ -121,7 +121,9 @@ def _pixels(
 def check_image_path(path: str | PathLike[str]) -> None:
     """Raise `ImageError` if `write_image` could not write to a path of that name."""
     if Path(path).suffix.lower() not in IMAGE_SUFFIXES:
-        raise ImageError(f"cannot write {path}: the name must end in {sorted(IMAGE_SUFFIXES)}")
+        raise ImageError(
+            f"cannot write {path}: the name must end in {', '.join(sorted(IMAGE_SUFFIXES))}"
+        )
 
 
 def write_image(

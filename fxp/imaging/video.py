@@ -135,7 +135,9 @@ def read_header(stream: BinaryIO) -> VideoFormat:
             continue
         if letter == "C":
             if value not in _LAYOUTS:
-                raise VideoError(f"colour space {value!r} is not supported, only {list(_LAYOUTS)}")
+                raise VideoError(
+                    f"colour space {value!r} is not supported, only {', '.join(map(str, _LAYOUTS))}"
+                )
             layout = _LAYOUTS[value]
         elif letter == "I" and value not in ("p", "?"):
             raise VideoError(f"interlaced video ({tag!r}) is not supported")

@@ -201,7 +201,7 @@ def _check_arguments(
         raise StreamingError(f"pixels_per_clock must be 1, got {pixels_per_clock!r}")
     if multipliers not in get_args(Multipliers):
         raise StreamingError(
-            f"multipliers must be one of {get_args(Multipliers)}, got {multipliers!r}"
+            f"multipliers must be one of {', '.join(get_args(Multipliers))}, got {multipliers!r}"
         )
     if not isinstance(fold, int) or not 1 <= fold <= 1024:
         raise StreamingError(f"fold must be 1 to 1024, got {fold!r}")

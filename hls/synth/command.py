@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 import fxp
@@ -104,7 +105,7 @@ def synth(
                                   timeout_s=timeout_s)  # fmt: skip
             figures = figures_of(core, result, device, placement)
             if not as_json:
-                output_console().print(placement_text(placement), soft_wrap=True)
+                typer.echo(placement_text(placement))
         _write(out, figures)
         if as_json:
             print_json(figures)
@@ -126,13 +127,14 @@ def resource_table(result: Synthesis, device: SynthesisTarget, title: str) -> Ta
     title
         Stands above the table.
     """
-    table = Table(title=title)
+    table = Table(title=escape(title))
     table.add_column("instance", overflow="fold")
     table.add_column("module", overflow="fold")
     for name in RESOURCE_NAMES:
         table.add_column(name.replace("_", " "), justify="right")
     for item in result.instances:
-        table.add_row(item.name or "(top)", item.module, *_figures(item.resources))
+        # What stands in brackets would be taken for markup.
+        table.add_row(escape(item.name or "(top)"), escape(item.module), *_figures(item.resources))
     table.add_section()
     table.add_row("total", "", *_figures(result.total))
     table.add_row(device.device, "", *_figures(device.available))

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.markup import escape
 from rich.table import Table
 
 from fxp.imaging.quality import Quality
@@ -152,14 +153,15 @@ class MeasuredMethod:
 
 def method_table(rows: Iterable[MeasuredMethod], title: str) -> Table:
     """Return the table of methods that were run on one picture."""
-    table = Table(title=title)
+    table = Table(title=escape(title))
     for heading in ("method", "arithmetic", "PSNR dB", "SSIM", "clipped", "seconds"):
         left = heading in ("method", "arithmetic")
         table.add_column(heading, justify="left" if left else "right")
     for row in rows:
         table.add_row(
-            row.name,
-            row.arithmetic,
+            # What stands in brackets would be taken for markup.
+            escape(row.name),
+            escape(row.arithmetic),
             f"{row.quality.psnr:.3f}",
             f"{row.quality.ssim:.4f}",
             "" if row.clipped is None else f"{row.clipped:.4%}",

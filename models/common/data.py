@@ -92,7 +92,7 @@ def read_benchmark(data: str | Path, name: str) -> dict[str, NDArray[np.uint8]]:
 def benchmark_paths(data: str | Path, name: str) -> list[Path]:
     """Return the files of a published image set; takes and raises what `read_benchmark` does."""
     if name not in SET_SIZES:
-        raise DataError(f"no image set {name!r}, only {sorted(SET_SIZES)}")
+        raise DataError(f"no image set {name!r}, only {', '.join(sorted(SET_SIZES))}")
     folder = Path(data) / name
     paths = image_paths(folder)
     if len(paths) != SET_SIZES[name]:

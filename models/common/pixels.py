@@ -191,7 +191,9 @@ def scale_of(model: FixedModel) -> int:
         factors |= {Fraction(given[axis], taken[axis]) for axis in (1, 2)}
     (factor, *others) = factors
     if others or factor.denominator != 1:
-        raise ArgumentError(f"the model upscales by no whole factor: {sorted(map(str, factors))}")
+        raise ArgumentError(
+            f"the model upscales by no whole factor: {', '.join(sorted(map(str, factors)))}"
+        )
     return int(factor)
 
 

@@ -14,6 +14,7 @@ import typer
 
 from fxp.cli.console import progress_bar
 from fxp.cli.messages import one_line
+from fxp.cli.usage import PlainCommand
 from fxp.models.common.data import data_folder
 from fxp.models.common.recipe import Recipe
 from fxp.models.common.settings import Settings, TrainingError, with_options
@@ -143,7 +144,7 @@ def _kind(recipe: Recipe[Any]) -> str:
 def training_command(
     settings: type[Settings], recipe: Callable[[Settings, Path], Recipe[Settings]], text: str
 ) -> Callable[..., None]:
-    """Return the command that trains a system, for ``typer.run``.
+    """Return the command that trains a system, for `run_training`.
 
     Parameters
     ----------
@@ -196,3 +197,14 @@ def training_command(
     guarded.__signature__ = command.__signature__  # type: ignore[attr-defined]
     guarded.__annotations__ = command.__annotations__
     return guarded
+
+
+HELP = {"help_option_names": ["-h", "--help"]}
+
+
+def run_training(command: Callable[..., None]) -> None:
+    """Run the command of `training_command` on the arguments of this process, and end it."""
+    # Rich would cut long names of options off at 80 columns.
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.command(cls=PlainCommand, context_settings=HELP)(command)
+    app()

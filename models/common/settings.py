@@ -99,7 +99,7 @@ class TrainingSettings:
     finish: float = option(
         0.0, "Share of the steps, at the end, on the finishing loss.", minimum=0.0, maximum=1.0
     )
-    seed: int = option(0, minimum=0, maximum=2**32 - 1)
+    seed: int = option(0, "Of the initial weights and the batches.", minimum=0, maximum=2**32 - 1)
     optimizer: Optimizer = option(Optimizer.SOAP, "Update rule.")
     precision: Precision = option(
         Precision.BFLOAT16, "Of forward and backward; weights stay float32."

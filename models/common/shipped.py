@@ -53,7 +53,7 @@ class ShippedModels:
         full = self.full_name(str(name))
         if full not in self.names:
             raise ArgumentError(
-                f"no shipped model {str(name)!r}, only {list(self.names)}; or give a .fxp file"
+                f"no shipped model {str(name)!r}, only {', '.join(self.names)}; or give a .fxp file"
             )
         return fxp.load(self.folder / f"{full}.fxp")
 

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import fxp
+from fxp.cli.console import output_console, progress_bar
 from fxp.imaging.colour import luma as luma_of
 from fxp.imaging.files import read_image, write_image
 from fxp.imaging.montage import side_by_side
@@ -62,17 +61,13 @@ def demo(
 
     Example: fxp demo --image photo.jpg --out results
     """
-    console = Console()
     photograph = skimage_data.astronaut() if image is None else read_image(image)
     if min(photograph.shape[:2]) < 2 * SCALE:
         raise ArgumentError(f"the image is too small: {photograph.shape[1]}x{photograph.shape[0]}")
-    with Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), transient=True
-    ) as progress:
-        task = progress.add_task("", total=None)
+    with progress_bar("demo") as progress:
 
         def say(text: str) -> None:
-            progress.update(task, description=text)
+            progress(0, 0, text)
 
         network = sr.load_float("kimsr_x2_bicubic")
         say(f"quantizing to {weight_bits}-bit weights and {activation_bits}-bit activations")
@@ -87,9 +82,9 @@ def demo(
         model.save(out / "kimsr_x2.fxp")
         write_image(out / "enlarged.png", upscaled)
         _write_comparison(out / "side_by_side.png", photograph, upscaled)
-    console.print(_table(rows, photograph, model))
-    console.print(f"engine == oracle on all {pixels:,} pixels of a crop, bit for bit")
-    console.print(f"wrote {out}/kimsr_x2.fxp, {out}/enlarged.png and {out}/side_by_side.png")
+    output_console().print(_table(rows, photograph, model))
+    typer.echo(f"engine == oracle on all {pixels:,} pixels of a crop, bit for bit")
+    typer.echo(f"wrote {out}/kimsr_x2.fxp, {out}/enlarged.png and {out}/side_by_side.png")
 
 
 def _measure(

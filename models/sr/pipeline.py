@@ -69,7 +69,9 @@ class Upscaler:
         self.scale = own if scale is None else scale
         if self.scale not in SCALES:
             hint = "; the model keeps the size, so give the factor" if own == 1 else ""
-            raise ArgumentError(f"the factor must be one of {SCALES}, not {self.scale}{hint}")
+            raise ArgumentError(
+                f"the factor must be one of {', '.join(map(str, SCALES))}, not {self.scale}{hint}"
+            )
         if own not in (1, self.scale):
             raise ArgumentError(f"the model upscales by {own}, not by {self.scale}")
         luma = model if own > 1 else FixedModel(upscaled_first(model.graph, self.scale))

@@ -61,7 +61,7 @@ class KimSRSettings(TrainingSettings):
 
     module: ClassVar[str] = "fxp.models.sr.train"
 
-    scale: int = option(2, minimum=2, maximum=4)
+    scale: int = option(2, "Upscaling factor.", minimum=2, maximum=4)
     patch: int = option(48, "Low-resolution side.", minimum=16)
     loss: Loss = option(Loss.L1, "Pixel loss.")
     branches: bool = option(False, "Re-parameterize kernels.")
@@ -72,8 +72,10 @@ class KimSRSettings(TrainingSettings):
         0.5, "Share of the teacher in the targets.", minimum=0.0, maximum=1.0
     )
     skip_from: Skip = option(Skip.POST_RELU, "Start of the skip.")
-    relu_after_add: bool = option(True)
-    relu_between_depthwise_pointwise: bool = option(False)
+    relu_after_add: bool = option(True, "ReLU after the skip is added.")
+    relu_between_depthwise_pointwise: bool = option(
+        False, "ReLU between depthwise and pointwise convolutions."
+    )
     width: int = option(1, "Factor on the feature maps.", minimum=1)
 
     def __post_init__(self) -> None:

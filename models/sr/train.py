@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import typer
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -23,7 +22,7 @@ from fxp.imaging.resize import imresize
 from fxp.models.common.data import DataError, Pictures, held_out, read_pictures
 from fxp.models.common.measure import pair_scores, pixel_function
 from fxp.models.common.recipe import Model, Recipe
-from fxp.models.common.run import training_command
+from fxp.models.common.run import run_training, training_command
 from fxp.models.common.settings import TrainingError
 from fxp.models.sr.branches import add_branches
 from fxp.models.sr.data import Downscaling, TrainingSet, bicubic
@@ -199,4 +198,4 @@ main = training_command(
 )
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_training(main)

@@ -282,7 +282,7 @@ def test_psnr_table_and_figures_of_odd_cases(home: Path, capsys: pytest.CaptureF
     assert main(["psnr", "halving.fxp", "[red]odd.png", "--input", "same"]) == 0
     write_image(home / "same" / "[red]odd.png", np.full((32, 46), 77, np.uint8))
     arguments = ["halving.fxp", "[red]odd.png", "--input", "same"]
-    fails(capsys, "has size [32, 46], not [33, 46]", "psnr", *arguments)
+    fails(capsys, "is 46x32 pixels, not 46x33", "psnr", *arguments)
     fails(capsys, "no folder", "psnr", "halving.fxp", "grey.png", "--out", "none/never.json")
     write_image(home / "dot.png", np.zeros((3, 3), np.uint8))
     fails(capsys, "too small", "psnr", "halving.fxp", "dot.png")
@@ -322,6 +322,32 @@ def test_plugins(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     reason = "cannot be loaded: No module named 'no_such_package'"
     fails(capsys, reason, "broken")
     fails(capsys, reason, "broken", "--an-option", "1", "more")
+
+
+def test_a_plugin_that_ends_the_process_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "plugged_in_to_exit.py").write_text("raise SystemExit('no licence')")
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = EntryPoint("leave", "plugged_in_to_exit:leave", catalogue.PLUGIN_GROUP)
+    monkeypatch.setattr(catalogue, "entry_points", EntryPoints([entry]).select)
+    fails(capsys, "'leave' cannot be loaded: SystemExit: no licence", "leave")
+
+
+def test_a_command_that_exits_with_a_text_shows_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    module = type(sys)("plugged_in")
+
+    def leave() -> None:
+        """Leave."""
+        raise SystemExit("no licence")
+
+    module.leave = leave  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "plugged_in", module)
+    entry = EntryPoint("leave", "plugged_in:leave", catalogue.PLUGIN_GROUP)
+    monkeypatch.setattr(catalogue, "entry_points", EntryPoints([entry]).select)
+    fails(capsys, "no licence", "leave")
 
 
 def test_a_plugin_may_hold_commands(

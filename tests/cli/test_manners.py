@@ -450,3 +450,39 @@ def test_what_lies_in_the_working_directory_does_no_harm(model: Path, tmp_path: 
             env={**os.environ, "PYTHONPATH": str(root)},
         )
         assert done.returncode == 0, done.stderr
+
+
+def test_usage_errors_are_free_of_the_words_of_libraries(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    for arguments, choices in (
+        (("synth", "a.fxp", "--target", "foo"), "'ecp5-85k', 'xilinx-us'"),
+        (("export", "hls4ml", "a.fxp", "out", "--io-type", "foo"), "'io_stream', 'io_parallel'"),
+    ):
+        assert main(list(arguments)) == 2
+        text = capsys.readouterr().err
+        assert f"Invalid value for '{arguments[-2]}': 'foo' is not one of {choices}." in text
+        assert "Value error" not in text
+
+
+def test_messages_list_choices_in_plain_words(model: Path, capsys: pytest.CaptureFixture[str]):
+    text = error_of(capsys, "run", model, "grey.png", "out.xyz")
+    assert text.endswith("must end in .bmp, .jpeg, .jpg, .png, .tif, .tiff")
+    text = error_of(capsys, "upscale", "grey.png", "out.png", "--model", "best")
+    assert "no shipped model 'best', only kimsr_x2" in text
+    assert "[" not in text
+
+
+def test_cosim_takes_the_arrays_that_run_takes(model: Path, capsys: pytest.CaptureFixture[str]):
+    np.save("two.npy", np.linspace(0, 0.99, 48).reshape(2, 1, 4, 6))
+    np.save("odd.npy", np.zeros((1, 3, 4, 6)))
+    np.save("flat.npy", np.zeros(6))
+    assert main(["run", str(model), "two.npy", "out.npy"]) == 0
+    figures = json_of(capsys, "cosim", model, "two.npy", "--simulator", "icarus", "--json")
+    assert (figures["bit_exact"], figures["frames"], figures["pixels"]) == (True, 2, 48)
+    text = error_of(capsys, "cosim", model, "odd.npy", "--simulator", "icarus")
+    assert text.startswith("odd.npy has shape (1, 3, 4, 6); the model takes (1, H, W)")
+    text = error_of(capsys, "run", model, "odd.npy", "odd_out.npy")
+    assert text == "odd.npy: input 'grey' needs shape (1, H, W), got (3, 4, 6)"
+    text = error_of(capsys, "cosim", model, "flat.npy", "--simulator", "icarus")
+    assert text.startswith("flat.npy has shape (6,); the model takes (1, H, W)")

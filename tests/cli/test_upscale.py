@@ -358,3 +358,40 @@ def test_a_failure_of_any_part_is_raised(part: str):
     steps = overlapped(source, lambda item: fail("work", item), write)
     with pytest.raises(ValueError, match=f"{part} failed"):
         list(steps)
+
+
+@pytest.mark.parametrize("source", ["in.png", "in"])
+@pytest.mark.parametrize(
+    ("match", "options"),
+    [
+        ("no backend 'foo', only loky, threading", ("--backend", "foo")),
+        ("--jobs 0 is no number", ("--jobs", 0)),
+        ("needs the address of a scheduler", ("--backend", "dask")),
+        ("needs ray; install it with: pip install ray", ("--backend", "ray")),
+    ],
+)
+def test_workers_that_do_not_exist(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    source: str,
+    match: str,
+    options: tuple[object, ...],
+):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    Path("in").mkdir()
+    write_image("in/1.png", noise(4, 5, 3))
+    write_image("in.png", noise(4, 5, 3))
+    out = "out.png" if source == "in.png" else "out"
+    fails(capsys, match, source, out, "--model", "x2.fxp", *options)
+
+
+@pytest.mark.parametrize("options", [("--backend", "foo"), ("--jobs", "0")])
+def test_other_commands_refuse_such_workers_for_one_image_too(
+    capsys: pytest.CaptureFixture[str], options: tuple[str, str]
+):
+    write_image("in.png", noise(4, 5))
+    for command in (["run", "x2.fxp", "in.png", "out.png"], ["psnr", "x2.fxp", "in.png"]):
+        assert main([*command, *options]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(("error: no backend 'foo', only", "error: --jobs 0 is no number"))
+    assert not Path("out.png").exists()

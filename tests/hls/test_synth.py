@@ -19,6 +19,7 @@ from fxp.hls.synth import TARGETS, Resources, SynthesisError, place, synthesize,
 from fxp.hls.synth.command import placement_text, resource_table
 from fxp.hls.synth.harness import ModulePort, harness, ports_of
 from fxp.hls.synth.multiplier_registers import INSIDE_NS
+from fxp.hls.synth.synthesis import InstanceResources, Synthesis
 from fxp.hls.synth.targets import RESOURCE_NAMES
 
 ADD = """module add (
@@ -229,3 +230,16 @@ def test_command_refuses(small_model: Path, capsys: pytest.CaptureFixture[str]):
     assert message == (
         "error: --place needs --target ecp5-85k: there is no open placer for XCZU7EV\n"
     )
+
+
+def test_names_in_brackets_are_no_markup(tmp_path: Path):
+    target = TARGETS["ecp5-85k"]
+    none = Resources()
+    instances = (InstanceResources("u[/x]", "[bold]part", none),)
+    result = Synthesis("top", "ecp5-85k", instances, none, 0.0)
+    console = Console(width=200, record=True, file=(tmp_path / "table.txt").open("w"))
+    console.print(resource_table(result, target, "[red]core"))
+    text = console.export_text()
+    assert "u[/x]" in text
+    assert "[bold]part" in text
+    assert "[red]core" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -173,3 +174,22 @@ def test_demo_into_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     (tmp_path / "file").write_text("earlier")
     demo_fails(capsys, tmp_path / "in.png", tmp_path / "file", "file")
     assert (tmp_path / "file").read_text() == "earlier"
+
+
+def test_help_of_a_training_shows_every_option_in_full():
+    command = [sys.executable, "-m", "fxp.models.sr.train", "--help"]
+    environment = {**os.environ, "COLUMNS": "80", "TERMINAL_WIDTH": "80"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "…" not in done.stdout
+    words = done.stdout.split()
+    for name in (
+        "--data",
+        "--checkpoint",
+        "--activation-bits",
+        "--teacher-share",
+        "--relu-between-depthwise-pointwise",
+        "--no-relu-between-depthwise-pointwise",
+    ):
+        assert name in words

@@ -71,3 +71,26 @@ def test_demo_on_a_black_picture(tmp_path: Path, capsys: pytest.CaptureFixture[s
     output = capsys.readouterr().out
     assert "nan dB" not in output
     assert "fixed and float both equal the photograph" in output
+
+
+@pytest.mark.parametrize("folder", ["[/foo]", "[bold]xx"])
+def test_demo_into_a_folder_named_like_markup(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    folder: str,
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "60")
+    write_image(tmp_path / "grey.png", skimage.data.camera()[:37, :51].copy())
+    Path("place").mkdir()
+    assert main(["demo", "--image", "grey.png", "--out", f"place/{folder}"]) == 0
+    written = capsys.readouterr()
+    assert written.err == ""
+    lines = written.out.splitlines()
+    out = f"place/{folder}"
+    assert lines[-1] == f"wrote {out}/kimsr_x2.fxp, {out}/enlarged.png and {out}/side_by_side.png"
+    # A row of the table is one line in a pipe, however narrow the terminal.
+    (row,) = [line for line in lines if "KimSR fixed" in line]
+    assert "10 bit weights" in row
+    assert "bit accumulators" in row
