@@ -183,7 +183,9 @@ def _other_threads() -> str:
     others = [
         thread.name
         for thread in threading.enumerate()
-        if thread is not own and type(thread).__module__.partition(".")[0] not in _DRAWING
+        if thread is not own
+        and type(thread).__module__.partition(".")[0] not in _DRAWING
+        and not thread.name.startswith("fxp_")  # the engine's, which run no torch
     ]
     if not others:
         return ""

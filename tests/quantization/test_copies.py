@@ -190,12 +190,18 @@ def test_a_failed_trace_names_other_threads():
             done.set()
 
 
-def test_a_failed_trace_does_not_name_a_progress_bar():
+def test_a_failed_trace_names_neither_progress_bars_nor_the_engine(model: fxp.FixedModel):
+    model(torch.rand(1, 1, 64, 64), threads=3)
     with Progress() as bar:
         bar.add_task("quantizing")
+        alive = threading.enumerate()
+        (drawing,) = [thread for thread in alive if type(thread).__module__ == "rich.live"]
+        drawing.name = "drawing"
+        assert any(thread.name.startswith("fxp_") for thread in alive)
         with pytest.raises(fxp.FxpError, match="cannot trace the model") as caught:
             fxp.quantize(Branch().eval(), [IMAGES])
-    assert "another thread" not in str(caught.value)
+    assert "drawing" not in str(caught.value)
+    assert "fxp_" not in str(caught.value)
 
 
 def test_the_package_says_its_version_and_finds_its_parts():
