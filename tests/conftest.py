@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 import sys
 import time
 from collections import Counter
@@ -39,6 +40,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Draw the same examples in every run, unless ``--hypothesis-seed`` asks for others."""
     seeded = config.getoption("hypothesis_seed", None) is not None
     settings.load_profile("explore" if seeded else "fixed")
+    # Under nohup the processes that tests start and end would inherit that SIGHUP is ignored.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
