@@ -204,7 +204,7 @@ IMAGE = np.zeros((4, 4), np.uint8)
     ({"anchor": 1}, ValueError, "anchor must be the row and column"),
     ({"output": 0}, fxp.FormatError, "width must be 1 to 63"),
     ({"output": 8.0}, fxp.FormatError, "width must be an integer"),
-    ({"output": "uint8"}, fxp.FormatError, "width must be an integer"),
+    ({"output": "uint8"}, fxp.FormatError, "cannot read 'uint8' as a fixed-point type name"),
     ({"rounding": "half"}, fxp.FormatError, "rounding must be"),
     ({"overflow": None}, fxp.FormatError, "overflow must be"),
     ({"taps": [[2**61, 2**61]]}, fxp.GraphError, "accumulator needs 71 bits"),

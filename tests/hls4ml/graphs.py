@@ -21,6 +21,8 @@ from fxp.model import FixedModel
 
 SIZE = (6, 8)
 SIZES = {"H": SIZE[0], "W": SIZE[1]}
+DRAWS = 4
+"""Formats tried for every case."""
 
 
 def union(name: str, graphs: Sequence[Graph]) -> Graph:
@@ -70,12 +72,15 @@ def case_graphs(seed: int) -> list[Graph]:
             s > t for s, t in zip(case.smallest, SIZE, strict=True)
         ):
             continue
-        graph = exact_modes(build(case, choices, size=SIZE, pattern="random").graph)
-        try:
-            lower_to_layers(graph, graph.concrete_shapes(SIZES))
-        except (ExportError, GraphError):
-            continue
-        found.append(graph)
+        # Formats are drawn, and some cannot be taken, such as a rounding step beyond the sum.
+        for _ in range(DRAWS):
+            graph = exact_modes(build(case, choices, size=SIZE, pattern="random").graph)
+            try:
+                lower_to_layers(graph, graph.concrete_shapes(SIZES))
+            except (ExportError, GraphError):
+                continue
+            found.append(graph)
+            break
     return found
 
 
