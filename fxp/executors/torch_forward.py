@@ -171,7 +171,7 @@ def _quantized(values: torch.Tensor, target: Quantization) -> tuple[torch.Tensor
 
 def _round(values: torch.Tensor, rounding: Rounding) -> torch.Tensor:
     # Rounding of the other executors: fxp/formats/conversion.py (oracle),
-    # fxp/kernels/requantize.py (engine), fxp/export/emitter.py (ONNX).
+    # fxp/kernels/requantize.py (engine), fxp/graph/onnx_emitter.py (ONNX).
     match rounding:
         case Rounding.FLOOR:
             return torch.floor(values)

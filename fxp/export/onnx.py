@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fxp.export.emitter import Emitter
 from fxp.graph import Graph, Node, Value
 from fxp.graph.extents import Extent
+from fxp.graph.onnx_emitter import Emitter
 from fxp.graph.ops.base import GraphError, channel_view
 from fxp.support.lazy import lazy_import
 

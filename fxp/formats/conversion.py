@@ -256,7 +256,7 @@ def _round_right(integers: IntArray, shift: IntArray, rounding: Rounding) -> Int
         tie = np.where(far, far_tie, tie)
         inexact = np.where(far, integers != 0, inexact)
     # Rounding of the other executors, tested against this: fxp/kernels/requantize.py (engine),
-    # fxp/executors/torch_forward.py (PyTorch), fxp/export/emitter.py (ONNX).
+    # fxp/executors/torch_forward.py (PyTorch), fxp/graph/onnx_emitter.py (ONNX).
     match rounding:
         case Rounding.FLOOR:
             up = np.zeros_like(tie)

@@ -28,7 +28,7 @@ from fxp.graph.ops import (
 from fxp.graph.ops.base import Kernel, Role
 
 if TYPE_CHECKING:
-    from fxp.export.emitter import Emitter
+    from fxp.graph.onnx_emitter import Emitter
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ All of the engine's rounding is defined here, in four forms for four kinds of su
 The fast forms only shift right and clamp; rounding half up is `half_step` added before the shift.
 
 The other executors define theirs in `fxp/formats/conversion.py` (the oracle, and what all are
-tested against), `fxp/executors/torch_forward.py` (PyTorch) and `fxp/export/emitter.py` (ONNX).
+tested against), `fxp/executors/torch_forward.py` (PyTorch) and `fxp/graph/onnx_emitter.py` (ONNX).
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from fxp.support.errors import FxpError
 if TYPE_CHECKING:
     import torch
 
-    from fxp.export.emitter import Emitter
+    from fxp.graph.onnx_emitter import Emitter
 
 
 class GraphError(FxpError, ValueError):

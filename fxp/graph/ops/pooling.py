@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     import torch
     import torch.nn.functional as torch_functional
 
-    from fxp.export.emitter import Emitter
+    from fxp.graph.onnx_emitter import Emitter
 else:
     torch = lazy_import("torch", "torch")
     torch_functional = lazy_import("torch.nn.functional", "torch")

@@ -33,7 +33,7 @@ from fxp.support.lazy import lazy_import
 if TYPE_CHECKING:
     import torch
 
-    from fxp.export.emitter import Emitter
+    from fxp.graph.onnx_emitter import Emitter
 else:
     torch = lazy_import("torch", "torch")
 
