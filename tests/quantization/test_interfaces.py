@@ -162,12 +162,12 @@ def test_an_image_and_a_vector():
 
 def test_calibration_items_must_fit_together():
     network = Mixed().eval()
-    with pytest.raises(ValueError, match=r"item 1: .*\(2, 2, 6, 7\), \(3, 4\).*equal size"):
+    with pytest.raises(ValueError, match=r"item 1 .*\(2, 2, 6, 7\) and \(3, 4\); .*the same size"):
         fxp.quantize(network, [(torch.zeros(3, 2, 6, 7), torch.zeros(3, 4)),
                                (torch.zeros(2, 2, 6, 7), torch.zeros(3, 4))])  # fmt: skip
-    with pytest.raises(ValueError, match=r"item 0: .*equal size"):
+    with pytest.raises(ValueError, match=r"item 0 .*the same size, 1 or more"):
         fxp.quantize(network, [(torch.zeros(0, 2, 6, 7), torch.zeros(0, 4))])
-    with pytest.raises(ValueError, match=r"item 0: .*equal size"):
+    with pytest.raises(ValueError, match=r"item 0 holds a single number"):
         fxp.quantize(network, [[0.5, 0.5]])
 
 
@@ -273,9 +273,18 @@ def test_a_gated_recurrent_unit():
     assert set(model.clipped(frames)) == {"x", *(item.name for item in model.graph.nodes)}
 
 
-@pytest.mark.parametrize("positions", [[(2, 1)], [(-1, 1)]])
-def test_state_positions_are_checked(positions):
-    with pytest.raises(ValueError, match="the states take input positions"):
+@pytest.mark.parametrize(
+    ("positions", "message"),
+    [
+        ([(2, 1)], "the states take input positions"),
+        (
+            [(-1, 1)],
+            r"pairs \(input position, output position\) .*counted from 0.* got \[\(-1, 1\)\]",
+        ),
+    ],
+)
+def test_state_positions_are_checked(positions, message):
+    with pytest.raises(ValueError, match=message):
         fxp.quantize(GatedUnit().eval(), [torch.rand(1, 1, 5, 5)], states=positions,
                      initial_states=[torch.zeros(1, 2, 5, 5)])  # fmt: skip
 
