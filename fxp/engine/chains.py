@@ -14,14 +14,29 @@ from typing import Final
 
 import numpy as np
 
-from fxp.formats import Format, Overflow, Rounding, saturation_limits
+from fxp.formats import Format, Overflow, Quantization, Rounding, saturation_limits
 from fxp.graph import Graph, Node
-from fxp.graph.ops import Add, Clamp, Multiply, PixelShuffle, Relu, Requantize, Subtract
+from fxp.graph.ops import (
+    Accumulator,
+    Add,
+    Clamp,
+    Conv2d,
+    ConvTranspose2d,
+    Linear,
+    Multiply,
+    Operand,
+    PixelShuffle,
+    Relu,
+    Requantize,
+    Subtract,
+)
 from fxp.kernels.finish import Finish
 from fxp.kernels.requantize import half_step
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 MAX_SHIFT = 62
+CONVOLUTION: Final = Conv2d | ConvTranspose2d | Linear
+"""Heads whose kernels align sums with another value, and may store int32."""
 ELEMENTWISE: Final = Add | Subtract | Multiply | Relu | Clamp | Requantize
 """Heads that may only be clipped and rounded: their kernels add nothing more."""
 
@@ -35,7 +50,7 @@ class Chain:
     nodes
         In order; only the last one's result is seen from outside.
     other
-        Value that an `Add` in the chain adds to the accumulators, if any.
+        Value that an `Add` or `Subtract` in the chain combines with the accumulators, if any.
     factor
         Factor of a `PixelShuffle` in the chain, else 1.
     finish
@@ -106,9 +121,9 @@ def single(graph: Graph, node: Node) -> Chain:
 
 
 def _may_continue(graph: Graph, nodes: list[Node]) -> bool:
-    return isinstance(nodes[-1].op, Add | Relu | Clamp | Requantize | PixelShuffle) and _is_exact(
-        nodes[-1]
-    )
+    return isinstance(
+        nodes[-1].op, Add | Subtract | Relu | Clamp | Requantize | PixelShuffle
+    ) and _is_exact(nodes[-1])
 
 
 def _is_exact(node: Node) -> bool:
@@ -128,92 +143,156 @@ def _is_exact(node: Node) -> bool:
     )
 
 
+@dataclass
+class _Steps:
+    """What the nodes behind a head do to its exact result, in the order they may come in."""
+
+    other: str | None = None
+    operand: Operand | None = None
+    """What is known of the other value."""
+    signs: tuple[int, int] = (1, 1)
+    """Of the head's result and of the other value in their sum."""
+    factor: int = 1
+    """Of a pixel shuffle."""
+    clips: list[tuple[int, int, int]] = field(default_factory=list)
+    """Bounds, and their fraction bits."""
+
+    def take(self, graph: Graph, before: Node, node: Node) -> bool:
+        """Take one node more; False if it cannot be a part of the chain.
+
+        Parameters
+        ----------
+        graph
+            The graph.
+        before, node
+            The last node so far, and the one behind it.
+        """
+        operands, op = graph.operands[node.name], node.op
+        if isinstance(op, Add | Subtract):
+            position = node.inputs.index(before.name)
+            operand = operands[1 - position]
+            if self.other is not None or self.clips or node.inputs[1 - position] == before.name:
+                return False
+            self.other, self.operand = node.inputs[1 - position], operand
+            signs = (1, op.right_sign)
+            self.signs = signs[position], signs[1 - position]
+            return operand.constant is None and operand.shape == operands[position].shape
+        if isinstance(op, Relu | Clamp):
+            self.clips.append((*op.limits(operands[0]), _format(before).frac))
+            return True
+        if isinstance(op, PixelShuffle):
+            possible = self.factor == 1 and self.other is None
+            self.factor = op.factor
+            return possible
+        return isinstance(op, Requantize)
+
+
 def _chain(graph: Graph, nodes: tuple[Node, ...]) -> Chain | None:
     """Make the chain of these nodes, or None if its finish cannot be proved."""
     head, last = nodes[0], nodes[-1]
     accumulator, target = head.accumulator, last.quantization
     assert accumulator is not None
     assert target is not None
-    form = target.format
-    if (
-        target.rounding not in (Rounding.HALF_UP, Rounding.FLOOR)
-        or target.overflow not in (Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC)
-        or form.dtype != np.int16
-        or not all(_is_exact(node) for node in nodes[:-1])
-    ):
+    results = (np.int16, np.int32) if isinstance(head.op, CONVOLUTION) else (np.int16,)
+    if target.format.dtype not in results or not all(_is_exact(node) for node in nodes[:-1]):
         return None
-    fracs = np.array(accumulator.fracs)
-    exact_frac = int(fracs.max()) if len(nodes) == 1 else _format(head).frac
-    shifts = fracs - form.frac
-    if shifts.min() < 0 or shifts.max() > MAX_SHIFT:
-        return None
-    low, high = list(accumulator.low), list(accumulator.high)
-    bounds = saturation_limits(form, target.overflow)
-    result_low, result_high = bounds
-    counts_low = counts_high = True
-    other, other_shift, factor, clamped = None, 0, 1, False
     if isinstance(head.op, ELEMENTWISE) and any(
-        isinstance(node.op, Add | PixelShuffle) for node in nodes[1:]
+        isinstance(node.op, Add | Subtract | PixelShuffle) for node in nodes[1:]
     ):
         return None
-    for before, node in pairwise(nodes):
-        operands = graph.operands[node.name]
-        frac = _format(before).frac
-        if isinstance(node.op, Add):
-            values = [name for name in node.inputs if name != before.name]
-            if len(values) != 1 or other is not None or clamped:
-                return None
-            (other,) = values
-            position = node.inputs.index(other)
-            operand = operands[position]
-            shifted = frac - operand.format.frac
-            same = operand.shape == operands[1 - position].shape
-            if (
-                operand.constant is not None
-                or not same
-                or operand.format.dtype != np.int16
-                or not 0 <= shifted <= 31
-                or (fracs != frac).any()
-            ):
-                return None
-            other_shift = shifted
-            low = [value + (operand.limits[0] << shifted) for value in low]
-            high = [value + (operand.limits[1] << shifted) for value in high]
-        elif isinstance(node.op, Relu | Clamp):
-            clamped = True
-            least, most = (
-                _rounded(limit, frac - form.frac, target.rounding)
-                for limit in node.op.limits(operands[0])
-            )
-            # A bound that clips nothing outside the format leaves the count as it is.
-            result_low, result_high = max(result_low, least), min(result_high, most)
-            counts_low &= least < bounds[0]
-            counts_high &= most > bounds[1]
-        elif isinstance(node.op, PixelShuffle):
-            if factor != 1 or other is not None:
-                return None
-            factor = node.op.factor
-        elif not isinstance(node.op, Requantize):
-            return None
-    if exact_frac - form.frac < 0 or result_low > result_high:
+    steps = _Steps()
+    if not all(steps.take(graph, *pair) for pair in pairwise(nodes)):
         return None
-    half = [half_step(int(shift), target.rounding) for shift in shifts]
-    most, least = max(value + extra for value, extra in zip(high, half, strict=True)), min(low)
+    if steps.operand is not None and steps.operand.format.dtype not in results:
+        return None
+    finish = _finish(accumulator, steps, target)
+    if finish is None or (not isinstance(head.op, CONVOLUTION) and finish.scaled):
+        return None
+    return Chain(nodes, steps.other, steps.factor, finish)
+
+
+def _finish(accumulator: Accumulator, steps: _Steps, target: Quantization) -> Finish | None:
+    """Prove what makes results of accumulators; None if there is no such proof.
+
+    Every channel has a binary point of its own until its sum is shifted to that of the result.
+    """
+    form, rounding = target.format, target.rounding
+    operand, (own_sign, other_sign) = steps.operand, steps.signs
+    least_frac = max(form.frac, form.frac if operand is None else operand.format.frac)
+    aligned = [max(frac, least_frac) for frac in accumulator.fracs]
+    shift = [frac - form.frac for frac in aligned]
+    up = [frac - own for frac, own in zip(aligned, accumulator.fracs, strict=True)]
+    beside = [0 if operand is None else frac - operand.format.frac for frac in aligned]
+    if max(*shift, *up, *beside) > MAX_SHIFT:
+        return None
+    own = [own_sign << bits for bits in up]
+    factor = [0 if operand is None else other_sign << bits for bits in beside]
+    half = [half_step(bits, rounding) for bits in shift]
+    if any(step % scale for step, scale in zip(half, own, strict=True)):
+        # Half a step of the result is less than one of the accumulator.
+        return None
+    other_limits = (0, 0) if operand is None else operand.limits
+    ends = [
+        _sum_range((low, high), scale, other_limits, other_scale)
+        for low, high, scale, other_scale in zip(
+            accumulator.low, accumulator.high, own, factor, strict=True
+        )
+    ]
+    bounds = saturation_limits(form, target.overflow)
+    clips = any(
+        low < bounds[0] << bits or high > bounds[1] << bits
+        for (low, high), bits in zip(ends, shift, strict=True)
+    )
+    if (max(shift) > 0 and rounding not in (Rounding.HALF_UP, Rounding.FLOOR)) or (
+        clips and target.overflow not in (Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC)
+    ):
+        return None
+    least = min(low for low, _ in ends)
+    most = max(high + step for (_, high), step in zip(ends, half, strict=True))
     if most >= 1 << MAX_SHIFT or least < -(1 << MAX_SHIFT):
         return None
-    wide = most > INT32_MAX or least < INT32_MIN or shifts.max() > 31
-    dtype = np.int64 if wide else np.int32
-    finish = Finish(
-        np.array(half, dtype),
-        np.ascontiguousarray(shifts, dtype),
+    result_low, result_high = bounds
+    counts_low = counts_high = True
+    for *limits, frac in steps.clips:
+        below, above = (_rounded(limit, frac - form.frac, rounding) for limit in limits)
+        # A bound that clips nothing outside the format leaves the count as it is.
+        result_low, result_high = max(result_low, below), min(result_high, above)
+        counts_low &= below < bounds[0]
+        counts_high &= above > bounds[1]
+    if result_low > result_high:
+        return None
+    wide = most > INT32_MAX or least < INT32_MIN or max(*shift, *up, *beside) > 31
+    dtype = np.dtype(np.int64 if wide else np.int32)
+    return Finish(
+        np.array([step // scale for step, scale in zip(half, own, strict=True)], dtype),
+        # Factors wrap, as the sums do.
+        np.array(own, np.int64).astype(dtype),
+        np.array(factor, np.int64).astype(dtype),
+        np.array(shift, dtype),
         result_low,
         result_high,
         bounds[0] if counts_low else np.iinfo(dtype).min,
         bounds[1] if counts_high else np.iinfo(dtype).max,
-        other is not None,
-        other_shift,
+        operand and operand.format.dtype,
+        form.dtype,
     )
-    return Chain(nodes, other, factor, finish)
+
+
+def _sum_range(
+    limits: tuple[int, int], scale: int, other_limits: tuple[int, int], other_scale: int
+) -> tuple[int, int]:
+    """Smallest and largest sum of multiples of two values; each may be 0.
+
+    Parameters
+    ----------
+    limits, scale
+        Range and factor of the one.
+    other_limits, other_scale
+        Range and factor of the other.
+    """
+    ends = sorted(limit * scale for limit in limits)
+    other = sorted(limit * other_scale for limit in other_limits)
+    return ends[0] + other[0], ends[1] + other[1]
 
 
 def _format(node: Node) -> Format:

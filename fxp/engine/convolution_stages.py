@@ -57,13 +57,10 @@ class ConvolutionStage(CommandStage):
     """Shared by the convolutions: parts of the output channels one after the other."""
 
     parts: list[Part]
-    counting_parts: list[Part] | None = None
-    """Parts that count overflows, where these are not the same."""
 
     def commands(self, region: Region) -> list[list[int]]:
         """One command per part."""
-        parts = self.counting_parts if region.counted and self.counting_parts else self.parts
-        return [part.command(region) for part in parts]
+        return [part.command(region) for part in self.parts]
 
 
 class DenseStage(ConvolutionStage):
@@ -73,7 +70,7 @@ class DenseStage(ConvolutionStage):
         super().__init__(graph, chain, "pair tiles")
         assert chain.finish is not None
         finish = start_with_bias(chain.finish, shape.bias)
-        self._keep: list[NDArray] = [finish.start, finish.shift]
+        self._keep: list[NDArray] = finish.arrays
         self.parts = []
         per_group = len(shape.weight) // shape.groups
         for group in range(shape.groups):
@@ -136,8 +133,8 @@ class WideStage(DenseStage):
         CommandStage.__init__(self, graph, chain, "pair tiles in chunks")
         assert chain.finish is not None
         finish = start_with_bias(chain.finish, shape.bias)
-        self._keep = [finish.start, finish.shift]
-        self.parts, self.counting_parts = [], []
+        self._keep = finish.arrays
+        self.parts = []
         per_group = len(shape.weight) // shape.groups
         length, ends = pieces
         for group in range(shape.groups):
@@ -149,22 +146,21 @@ class WideStage(DenseStage):
                 width = vectors * lanes
                 weights = pack_pairs(packed[..., offset : offset + blocks * width], width)
 
-                def kernel(size: int, _: bool, vectors: int = vectors, lanes: int = lanes) -> Any:
-                    return dense_wide_kernel(size, vectors, lanes)
+                def kernel(
+                    size: int, counted: bool, vectors: int = vectors, lanes: int = lanes
+                ) -> Any:
+                    return dense_wide_kernel(size, vectors, lanes, finish.stored(counted))
 
-                fields = self._dense_fields(finish, shape, weights, taps)
-                for counts, parts in enumerate((self.parts, self.counting_parts)):
-                    record = filled(
-                        DENSE_WIDE,
-                        **fields,
-                        first_channel=group * per_group + offset,
-                        blocks=blocks,
-                        uncounted=again,
-                        chunk_ends=chunk_ends.ctypes.data,
-                        chunks=len(chunk_ends),
-                        counts=counts,
-                    )
-                    parts.append(Part((pixels, *SMALL_TILES), kernel, record))
+                record = filled(
+                    DENSE_WIDE,
+                    **self._dense_fields(finish, shape, weights, taps),
+                    first_channel=group * per_group + offset,
+                    blocks=blocks,
+                    uncounted=again,
+                    chunk_ends=chunk_ends.ctypes.data,
+                    chunks=len(chunk_ends),
+                )
+                self.parts.append(Part((pixels, *SMALL_TILES), kernel, record))
 
 
 class DepthwiseStage(ConvolutionStage):
@@ -188,7 +184,7 @@ class DepthwiseStage(ConvolutionStage):
         packed = np.ascontiguousarray(
             np.stack([pairs[:, first : first + width][:, order] for first in firsts])
         )
-        self._keep = [finish.start, finish.shift, taps, packed]
+        self._keep = [*finish.arrays, taps, packed]
         record = filled(
             DEPTHWISE,
             **finish.fields(),

@@ -31,11 +31,8 @@ class _PaddedStage(DenseStage):
         """Taps and packed weights, with start and shift of the finish padded alike."""
         channels = len(shape.weight)
         width = -(-channels // lanes) * lanes
-        finish = self._finish
-        start, shift = np.zeros(width, np.int32), np.zeros(width, np.int32)
-        start[:channels], shift[:channels] = finish.start, finish.shift
-        self._finish = replace(finish, start=start, shift=shift)
-        self._keep = [start, shift]
+        self._finish = self._finish.padded(width)
+        self._keep = self._finish.arrays
         taps, weights = input_runs(shape, 0)
         padded = np.zeros((*weights.shape[:-1], width), weights.dtype)
         padded[..., :channels] = weights
@@ -89,28 +86,18 @@ class SumsStage(_PaddedStage):
         taps, weights = self._padded(shape, lanes)
         self._width = weights.shape[0] * lanes
 
-        def kernel(size: int, _: bool) -> Any:
-            return dense_sums_kernel(size, lanes)
+        def kernel(size: int, counted: bool) -> Any:
+            return dense_sums_kernel(size, lanes, self._finish.stored(counted))
 
-        fields = self._dense_fields(self._finish, shape, weights, taps)
-        self.parts, self.counting_parts = (
-            [
-                Part(
-                    (pixels, *SMALL_TILES),
-                    kernel,
-                    filled(
-                        DENSE_SUMS,
-                        **fields,
-                        first_channel=0,
-                        blocks=weights.shape[0],
-                        uncounted=0,
-                        factor=shape.factor,
-                        counts=counts,
-                    ),
-                )
-            ]
-            for counts in (0, 1)
+        record = filled(
+            DENSE_SUMS,
+            **self._dense_fields(self._finish, shape, weights, taps),
+            first_channel=0,
+            blocks=weights.shape[0],
+            uncounted=0,
+            shuffle=shape.factor,
         )
+        self.parts = [Part((pixels, *SMALL_TILES), kernel, record)]
 
     def scratch_bytes(self, rows: int, columns: int) -> int:
         """Memory for a row of sums."""
@@ -137,6 +124,8 @@ class BlockedStage(CommandStage):
         assert chain.finish is not None
         self.multiple, self._plain = shape.factor, plain
         self._pixel_bytes = 2 * shape.channels_in
+        self._item = chain.finish.result.itemsize
+        self._other_item = chain.finish.other.itemsize if chain.finish.other else 0
         blocked, order = in_blocks(shape, block)
         wide = replace(chain, finish=chain.finish.taken(order))
         self._blocked = ShuffledStage(graph, wide, blocked, tiles)
@@ -166,10 +155,10 @@ class BlockedStage(CommandStage):
             columns=columns[1] - columns[0],
             first_row=region.first_row + rows[0],
             first_column=region.first_column + columns[0],
-            result=region.result.moved(rows[0], 2 * columns[0]),
+            result=region.result.moved(rows[0], self._item * columns[0]),
             inputs=(
                 source.moved(down, right * self._pixel_bytes),
-                *(other.moved(rows[0], 2 * columns[0]) for other in others),
+                *(other.moved(rows[0], self._other_item * columns[0]) for other in others),
             ),
         )
 

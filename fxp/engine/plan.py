@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.engine.program import Options, Program
-from fxp.engine.schedule import ALIGNMENT, ITEM, Schedule, Segment, Span, schedules
+from fxp.engine.schedule import ALIGNMENT, Schedule, Segment, Span, schedules
 from fxp.engine.stages import BandStage, CommandStage, Stage
 from fxp.graph import Graph
 from fxp.graph.extents import Shape
@@ -244,6 +244,7 @@ def make_plan(
             tuple(stage for stage in group if isinstance(stage, CommandStage)),
             bases,
             sizes,
+            {name: dtype.itemsize for name, dtype in program.dtypes.items()},
             len(bases),
             counters,
             counted,
@@ -316,9 +317,9 @@ def _pieces(segment: Segment, threads: int, options: Options) -> Pieces:
     height, width, _ = segment.sizes[segment.result]
     factor = segment.stages[-1].multiple
     # Bytes of all values per pixel of the result, columns and rows alike.
-    per_pixel = sum(prod(segment.sizes[stage.result]) * ITEM for stage in segment.stages) / (
-        height * width
-    )
+    per_pixel = sum(
+        prod(segment.sizes[stage.result]) * segment.items[stage.result] for stage in segment.stages
+    ) / (height * width)
     band = options.band_rows * factor
     columns = int(options.workspace_bytes / (per_pixel * (band + 2 * factor)))
     strips = max(1, -(-width // max(columns, MIN_COLUMNS * factor)))

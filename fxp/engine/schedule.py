@@ -30,8 +30,6 @@ from fxp.kernels.commands import (
 
 ALIGNMENT = 64
 """Buffers and their rows begin at cache lines."""
-ITEM = 2
-"""Bytes of an int16."""
 
 Span = tuple[int, int]
 """First and last-plus-one row or column."""
@@ -49,6 +47,8 @@ class Segment:
         Base of every value that lives outside: the inputs and the result.
     sizes
         ``(H, W, C)`` of every value read or computed.
+    items
+        Bytes of an element of every value.
     workspace_base
         Base of the memory for buffers.
     slots
@@ -60,6 +60,7 @@ class Segment:
     stages: tuple[CommandStage, ...]
     bases: Mapping[str, int]
     sizes: Mapping[str, tuple[int, int, int]]
+    items: Mapping[str, int]
     workspace_base: int
     slots: Mapping[str, int]
     counted: bool
@@ -68,6 +69,10 @@ class Segment:
     def result(self) -> str:
         """Value that is computed."""
         return self.stages[-1].result
+
+    def pixel_bytes(self, name: str) -> int:
+        """Bytes of all channels of a pixel of a value."""
+        return self.sizes[name][2] * self.items[name]
 
 
 @dataclass(frozen=True)
@@ -84,14 +89,14 @@ class _Buffer:
 
     columns: Span
     pitch: int
-    channels: int
+    pixel_bytes: int
     rows: int = 0
     offset: int = 0
     base: int = 0
 
     def place(self, workspace_base: int, row: int, column: int) -> Place:
         """Place of an element."""
-        offset = (row - self.base) * self.pitch + (column - self.columns[0]) * self.channels * ITEM
+        offset = (row - self.base) * self.pitch + (column - self.columns[0]) * self.pixel_bytes
         return Place(workspace_base, self.offset + offset, self.pitch)
 
 
@@ -286,7 +291,7 @@ def _moved(
     by_base = {segment.bases[name]: name for name in before if name in segment.bases}
     for field in (RESULT, INPUT, OTHER):
         for base, name in by_base.items():
-            distance = (after[name][0] - before[name][0]) * segment.sizes[name][2] * ITEM
+            distance = (after[name][0] - before[name][0]) * segment.pixel_bytes(name)
             commands[commands[:, field] == base, field + 1] += distance
     results = {slot: name for name, slot in segment.slots.items() if name in before}
     plain = np.isin(commands[:, KERNEL], np.array([copy_rows.address, zero_rows.address]))
@@ -303,7 +308,7 @@ def _allocate(
     buffers: dict[str, _Buffer] = {}
     offset = 0
     for name, columns in walk.columns.items():
-        height, width, channels = segment.sizes[name]
+        height, width, _ = segment.sizes[name]
         spans = [step[name] for step in steps if name in step]
         if not spans:
             continue
@@ -315,8 +320,8 @@ def _allocate(
         )
         if name == segment.result or (name in segment.bases and inside):
             continue
-        pitch = _aligned((columns[1] - columns[0]) * channels * ITEM)
-        buffer = _Buffer(columns, pitch, channels)
+        pitch = _aligned((columns[1] - columns[0]) * segment.pixel_bytes(name))
+        buffer = _Buffer(columns, pitch, segment.pixel_bytes(name))
         buffer.rows = max(high - keep for keep, _, high in spans)
         buffer.base = spans[0][0]
         buffer.offset = offset
@@ -377,9 +382,9 @@ class _Writer:
     def _place(self, name: str, row: int, column: int) -> Place:
         if name in self.buffers:
             return self.buffers[name].place(self.segment.workspace_base, row, column)
-        _, width, channels = self.segment.sizes[name]
-        pitch = width * channels * ITEM
-        return Place(self.segment.bases[name], row * pitch + column * channels * ITEM, pitch)
+        pixel = self.segment.pixel_bytes(name)
+        pitch = self.segment.sizes[name][1] * pixel
+        return Place(self.segment.bases[name], row * pitch + column * pixel, pitch)
 
     def _columns(self, name: str) -> Span:
         """Columns of a value that are computed."""
@@ -427,11 +432,11 @@ class _Writer:
         left, right = self._columns(name)
         if rows[1] <= rows[0] or right <= left:
             return
-        _, width, channels = self.segment.sizes[name]
-        pitch = width * channels * ITEM
-        source = Place(self.segment.bases[name], rows[0] * pitch + left * channels * ITEM, pitch)
+        pixel = self.segment.pixel_bytes(name)
+        pitch = self.segment.sizes[name][1] * pixel
+        source = Place(self.segment.bases[name], rows[0] * pitch + left * pixel, pitch)
         target = buffer.place(self.segment.workspace_base, rows[0], left)
-        self._rows(copy_rows, target, source, rows[1] - rows[0], (right - left) * channels * ITEM)
+        self._rows(copy_rows, target, source, rows[1] - rows[0], (right - left) * pixel)
 
     def _rows(self, kernel: object, target: Place, source: Place, rows: int, size: int) -> None:
         region = Region(rows, size, 0, 0, target, (source,), (0, 0), self.scratch, False, 0)

@@ -165,7 +165,7 @@ def variable_inputs(graph: Graph, node: Node) -> list[str]:
 
 
 class CommandStage(Stage, ABC):
-    """A stage that compiled code runs without the interpreter; all its values are int16."""
+    """A stage that compiled code runs without the interpreter."""
 
     @abstractmethod
     def commands(self, region: Region) -> list[list[int]]:

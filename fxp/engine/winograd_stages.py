@@ -169,7 +169,7 @@ class WinogradStage(DenseStage):
         self._lanes = next(
             size for size in (32, 16, 8) if group_in % size == 0 and size <= 2 * self._tile[1]
         )
-        self._keep += [finish.start, packed, starts, offsets, zeros]
+        self._keep += [*finish.arrays, packed, starts, offsets, zeros]
         self._record = filled(
             WINOGRAD,
             **finish.fields(),

@@ -88,9 +88,20 @@ def add_pairs(builder: ir.IRBuilder, total: Any, left: Any, right: Any) -> Any:
 
 
 SUMS, RESULTS = 0, 1
-"""What a tile stores: int32 sums, or finished int16 results."""
-PLUS_OTHER, COUNTED = 2, 4
-"""Added to RESULTS: another value is added before the shift; results that overflow are counted."""
+"""What a tile stores: int32 sums, or finished results."""
+PLUS_OTHER, COUNTED, INT32_OTHER, INT32_RESULTS, SCALED = 2, 4, 8, 16, 32
+"""Added to RESULTS: another value is added before the shift; results that overflow are counted; the
+other value, or the results, are int32 and not int16; sums are multiplied before the addition."""
+
+
+def item_size(stored: int) -> int:
+    """Bytes of an element that a tile stores."""
+    return 4 if stored == SUMS or stored & INT32_RESULTS else 2
+
+
+def other_size(stored: int) -> int:
+    """Bytes of an element that a tile adds."""
+    return 4 if stored & INT32_OTHER else 2
 
 
 @code_generator
@@ -104,7 +115,7 @@ def dense_tile(typingctx, output, output_step, image, image_step, taps, rule, ot
     Parameters
     ----------
     output, output_step
-        Address of int32 sums or int16 results, and elements from one pixel to the next.
+        Address of sums or results, and elements from one pixel to the next.
     image, image_step
         Address of int16 elements, and elements from one pixel of the tile to the next.
     taps
@@ -112,11 +123,13 @@ def dense_tile(typingctx, output, output_step, image, image_step, taps, rule, ot
         contiguous inputs, how many there are, pairs in each; address of int16 weights packed
         ``[run][pair][channel][2]`` and of the int32 start per channel. Counts are at least 1.
     rule
-        ``(shift, low, high, count_low, count_high, skipped_pixels, skipped_channels)``: address of
-        the int32 right shift per channel, the bounds of the result, the bounds outside which it
-        overflows, and how many of the first pixels and channels are not counted.
+        ``(shift, own, low, high, count_low, count_high, skipped_pixels, skipped_channels)``:
+        addresses of the int32 right shift and of the factor of the sum per channel, the bounds of
+        the result, the bounds outside which it overflows, and how many of the first pixels and
+        channels are not counted.
     other
-        ``(address, step, shift)`` of int16 values that are added after a left shift.
+        ``(address, step, factors)`` of values that are added, and the address of the int32 factor
+        per channel.
     form
         Literals ``(pixels, vectors, lanes, stored, factor, FINGERPRINT)``; `stored` is a sum of
         the constants above. With a factor above 1, the first ``factor**2`` lanes of the only vector
@@ -200,10 +213,12 @@ class Store:
         self.factor = factor
         self.builder, self.lanes, self.stored = builder, lanes, stored
         self.output, self.output_step = output, output_step
-        self.shift, *bounds, self.skipped_pixels, first = cgutils.unpack_tuple(builder, rule)
-        self.other, self.other_step, left = cgutils.unpack_tuple(builder, other)
-        self.low, self.high, self.count_low, self.count_high, self.left = (
-            splat(builder, builder.trunc(scalar, I32), lanes) for scalar in (*bounds, left)
+        self.shift, self.own, *bounds, self.skipped_pixels, first = cgutils.unpack_tuple(
+            builder, rule
+        )
+        self.other, self.other_step, self.factors = cgutils.unpack_tuple(builder, other)
+        self.low, self.high, self.count_low, self.count_high = (
+            splat(builder, builder.trunc(scalar, I32), lanes) for scalar in bounds
         )
         self.overflows = ir.Constant(ir.VectorType(I32, lanes), [0] * lanes)
         indices = ir.Constant(ir.VectorType(I32, lanes), list(range(lanes)))
@@ -220,11 +235,13 @@ class Store:
             pointer = address(builder, self.output, at, I32)
             store(builder, total, pointer, 4)
             return
-        narrow = ir.VectorType(I16, self.lanes)
+        if self.stored & SCALED:
+            total = builder.mul(total, self._of_channels(self.own, channel))
         if self.stored & PLUS_OTHER:
-            added = self._read(self.other, self.other_step, pixel, channel, narrow)
-            total = builder.add(total, builder.shl(builder.sext(added, total.type), self.left))
-        shift = load(builder, address(builder, self.shift, channel, I32), total.type, 4)
+            added = self._read(self.other, self.other_step, pixel, channel)
+            added = builder.mul(added, self._of_channels(self.factors, channel))
+            total = builder.add(total, added)
+        shift = self._of_channels(self.shift, channel)
         # As `fxp.kernels.requantize.finish_one`, over a vector.
         value = builder.ashr(total, shift)
         if self.stored & COUNTED:
@@ -238,11 +255,18 @@ class Store:
             self.overflows = builder.add(self.overflows, builder.zext(kept, total.type))
         for bound, order in ((self.low, "<"), (self.high, ">")):
             value = builder.select(builder.icmp_signed(order, value, bound), bound, value)
-        result = builder.trunc(value, narrow)
+        item = item_size(self.stored)
+        kind = I32 if item == 4 else I16
+        result = value if kind is I32 else builder.trunc(value, ir.VectorType(I16, self.lanes))
         for at, lanes in self._places(self.output_step, pixel, channel):
             part = self._lanes(result, lanes)
-            pointer = address(builder, self.output, at, I16)
-            store(builder, part, pointer, 2)
+            pointer = address(builder, self.output, at, kind)
+            store(builder, part, pointer, item)
+
+    def _of_channels(self, base: Any, channel: Any) -> Any:
+        """Load an int32 of every channel from an array of all channels."""
+        kind = ir.VectorType(I32, self.lanes)
+        return load(self.builder, address(self.builder, base, channel, I32), kind, 4)
 
     def _places(self, step: Any, pixel: Any, channel: Any) -> list[tuple[Any, list[int]]]:
         """Where the lanes of a pixel's vector lie: elements behind the first, and which lanes."""
@@ -265,13 +289,19 @@ class Store:
         order = ir.Constant(ir.VectorType(I32, len(lanes)), lanes)
         return self.builder.shuffle_vector(vector, vector, order)
 
-    def _read(self, base: Any, step: Any, pixel: Any, channel: Any, kind: Any) -> Any:
-        """Load int16 values that lie as the results do; lanes that do not exist are zero."""
-        builder = self.builder
-        total = None
+    def _read(self, base: Any, step: Any, pixel: Any, channel: Any) -> Any:
+        """Load values that lie as the results do as int32; lanes that do not exist are zero."""
+        values = self._load(base, step, pixel, channel)
+        wide = ir.VectorType(I32, self.lanes)
+        return values if values.type == wide else self.builder.sext(values, wide)
+
+    def _load(self, base: Any, step: Any, pixel: Any, channel: Any) -> Any:
+        builder, total = self.builder, None
+        item = other_size(self.stored)
+        kind = I32 if item == 4 else I16
         for at, lanes in self._places(step, pixel, channel):
-            pointer = address(builder, base, at, I16)
-            part = load(builder, pointer, ir.VectorType(I16, len(lanes)), 2)
+            pointer = address(builder, base, at, kind)
+            part = load(builder, pointer, ir.VectorType(kind, len(lanes)), item)
             if len(lanes) == self.lanes:
                 return part
             zeros = ir.Constant(part.type, [0] * len(lanes))

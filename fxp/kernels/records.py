@@ -50,12 +50,13 @@ def filled(record: np.dtype[np.void], **values: int) -> NDArray[np.void]:
 
 FINISH_FIELDS: Final = (
     "start",  # address of what is added to every accumulator, per channel
+    "own",  # address of what the sum is multiplied by, per channel
+    "factor",  # address of what the other value is multiplied by, per channel
     "shift",  # address of the right shift of every channel
     "low",  # smallest result
     "high",  # largest result
     "count_low",  # rounded values below this overflow
     "count_high",  # rounded values above this overflow
-    "other_shift",  # left shift of the other value that is added
 )
 """How sums become results; `fxp.kernels.finish.Finish.fields` fills them."""
 
@@ -84,8 +85,7 @@ DENSE: Final = _record(
 
 DENSE_SUMS: Final = _record(
     *(DENSE.names or ()),
-    "factor",  # of the pixel shuffle; 1 without
-    "counts",  # whether overflows are counted
+    "shuffle",  # factor of the pixel shuffle; 1 without
 )
 """Of `fxp.kernels.tiles.dense_sums_kernel`."""
 
@@ -93,9 +93,8 @@ DENSE_WIDE: Final = _record(
     *(DENSE.names or ()),
     "chunk_ends",  # address of the int64 ends of the chunks, in runs
     "chunks",  # how many chunks
-    "counts",  # whether overflows are counted
 )
-"""Of `fxp.kernels.tiles.dense_wide_kernel`, whose start and shift are int64."""
+"""Of `fxp.kernels.tiles.dense_wide_kernel`, whose fields per channel are int64."""
 
 WINOGRAD: Final = _record(
     *FINISH_FIELDS,

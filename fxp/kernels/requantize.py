@@ -230,8 +230,8 @@ def overflows(value: np.int32, rule: Rule) -> np.int32:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def finish_one(total: np.int32, shift: np.int32, low: np.int32, high: np.int32) -> np.int16:
-    """Shift, clamp and narrow one sum.
+def finish_one(total: np.int32, shift: np.int32, low: np.int32, high: np.int32) -> np.int32:
+    """Shift and clamp one sum.
 
     Parameters
     ----------
@@ -242,7 +242,7 @@ def finish_one(total: np.int32, shift: np.int32, low: np.int32, high: np.int32) 
     low, high
         Smallest and largest result.
     """
-    return np.int16(min(max(total >> shift, low), high))
+    return np.int32(min(max(total >> shift, low), high))
 
 
 @njit(cache=True, nogil=True)

@@ -26,9 +26,24 @@ from fxp.kernels.commands import (
     pointer,
 )
 from fxp.kernels.compiler import carray
-from fxp.kernels.pair_mac import FINGERPRINT, SUMS, dense_tile, depthwise_tile
+from fxp.kernels.pair_mac import (
+    COUNTED,
+    FINGERPRINT,
+    PLUS_OTHER,
+    SUMS,
+    dense_tile,
+    depthwise_tile,
+    item_size,
+    other_size,
+)
 from fxp.kernels.records import DENSE, DENSE_SUMS, DENSE_WIDE, DEPTHWISE
-from fxp.kernels.requantize import finish_one
+from fxp.kernels.requantize import add, finish_one, multiply
+
+
+def _types(stored: int) -> tuple[type, type]:
+    """Types of results and of the other value, where these are not vectors."""
+    by_size = {2: np.int16, 4: np.int32}
+    return by_size[item_size(stored)], by_size[other_size(stored)]
 
 
 @cache
@@ -47,7 +62,7 @@ def dense_kernel(pixels: int, vectors: int, lanes: int, stored: int) -> Any:
         What is stored; see `fxp.kernels.finish.Finish.stored`.
     """
     width = vectors * lanes
-    size = 4 if stored == SUMS else 2
+    size, beside_size = item_size(stored), other_size(stored)
 
     record, fingerprint = DENSE, FINGERPRINT
 
@@ -83,9 +98,11 @@ def dense_kernel(pixels: int, vectors: int, lanes: int, stored: int) -> Any:
                         pixel_step,
                         (offsets.ctypes.data, runs, pairs, block.weights + number * block_bytes,
                          block.start + 4 * channel),
-                        (block.shift + 4 * channel, block.low, block.high, block.count_low,
-                         block.count_high, done - x, block.uncounted),
-                        (beside + 2 * (x * step + channel), step, block.other_shift),
+                        (block.shift + 4 * channel, block.own + 4 * channel, block.low,
+                         block.high, block.count_low, block.count_high, done - x,
+                         block.uncounted),
+                        (beside + beside_size * (x * step + channel), step,
+                         block.factor + 4 * channel),
                         (pixels, vectors, lanes, stored, 1, fingerprint),
                     )  # fmt: skip
                 done = x + pixels
@@ -110,6 +127,8 @@ def depthwise_kernel(pixels: int, width: int, stored: int) -> Any:
     stored
         What is stored; see `fxp.kernels.finish.Finish.stored`.
     """
+    size, beside_size = item_size(stored), other_size(stored)
+
     record, fingerprint = DEPTHWISE, FINGERPRINT
 
     @kernel
@@ -136,15 +155,17 @@ def depthwise_kernel(pixels: int, width: int, stored: int) -> Any:
                 for number in range(blocks):
                     channel = min(number * width, channels - width)
                     clipped += depthwise_tile(
-                        into + 2 * (x * step + channel),
+                        into + size * (x * step + channel),
                         step,
                         row + 2 * (x * pixel_step + channel),
                         pixel_step,
                         (offsets.ctypes.data, pairs, block.weights + number * pairs * width * 4,
                          block.start + 4 * channel),
-                        (block.shift + 4 * channel, block.low, block.high, block.count_low,
-                         block.count_high, done - x, number * width - channel),
-                        (beside + 2 * (x * step + channel), step, block.other_shift),
+                        (block.shift + 4 * channel, block.own + 4 * channel, block.low,
+                         block.high, block.count_low, block.count_high, done - x,
+                         number * width - channel),
+                        (beside + beside_size * (x * step + channel), step,
+                         block.factor + 4 * channel),
                         (pixels, width, stored, fingerprint),
                     )  # fmt: skip
                 done = x + pixels
@@ -170,6 +191,8 @@ def dense_shuffled_kernel(pixels: int, lanes: int, factor: int, stored: int) -> 
     stored
         What is stored; see `fxp.kernels.finish.Finish.stored`.
     """
+    size, beside_size = item_size(stored), other_size(stored)
+
     record, fingerprint = DENSE, FINGERPRINT
 
     @kernel
@@ -185,7 +208,8 @@ def dense_shuffled_kernel(pixels: int, lanes: int, factor: int, stored: int) -> 
         for run in range(runs):
             offsets[run] = taps[run, 0] * (command[INPUT + 2] // 2) + taps[run, 1]
         columns, pixel_step = command[COLUMNS], block.input_step
-        row_step, other_row_step = command[RESULT + 2] // 2, command[OTHER + 2] // 2
+        row_step = command[RESULT + 2] // size
+        other_row_step = command[OTHER + 2] // beside_size
         clipped = 0
         for y in range(command[ROWS]):
             into = target + y * factor * command[RESULT + 2]
@@ -195,11 +219,11 @@ def dense_shuffled_kernel(pixels: int, lanes: int, factor: int, stored: int) -> 
             while done < columns:
                 x = min(done, columns - pixels)
                 clipped += dense_tile(
-                    into + 2 * x * factor, row_step, row + 2 * x * pixel_step, pixel_step,
+                    into + size * x * factor, row_step, row + 2 * x * pixel_step, pixel_step,
                     (offsets.ctypes.data, runs, pairs, block.weights, block.start),
-                    (block.shift, block.low, block.high, block.count_low, block.count_high,
-                     done - x, 0),
-                    (beside + 2 * x * factor, other_row_step, block.other_shift),
+                    (block.shift, block.own, block.low, block.high, block.count_low,
+                     block.count_high, done - x, 0),
+                    (beside + beside_size * x * factor, other_row_step, block.factor),
                     (pixels, 1, lanes, stored, factor, fingerprint),
                 )  # fmt: skip
                 done = x + pixels
@@ -209,13 +233,25 @@ def dense_shuffled_kernel(pixels: int, lanes: int, factor: int, stored: int) -> 
 
 
 @cache
-def dense_sums_kernel(pixels: int, lanes: int) -> Any:
+def dense_sums_kernel(pixels: int, lanes: int, stored: int) -> Any:
     """Return the dense convolution that finishes a row of sums after it, for odd channel counts.
 
     As `dense_kernel`, but weights are padded to whole blocks, and the result may be shuffled: with
     factor ``f``, channel ``(c * f + i) * f + j`` goes to channel c of pixel ``(f*y + i, f*x + j)``.
     Needs scratch memory for a row of sums.
+
+    Parameters
+    ----------
+    pixels
+        Pixels of a tile.
+    lanes
+        Channels of the only vector of a tile.
+    stored
+        What is stored; see `fxp.kernels.finish.Finish.stored`.
     """
+    result_type, added_type = _types(stored)
+    added_is_read, counted = bool(stored & PLUS_OTHER), bool(stored & COUNTED)
+
     record, fingerprint = DENSE_SUMS, FINGERPRINT
 
     @kernel
@@ -227,17 +263,18 @@ def dense_sums_kernel(pixels: int, lanes: int) -> Any:
         other = operand(command, bases, OTHER) if command[OTHER] >= 0 else 0
         scratch = operand(command, bases, SCRATCH)
         blocks, runs, pairs, channels = block.blocks, block.runs, block.pairs, block.channels
-        factor = block.factor
+        factor = block.shuffle
         taps = carray(pointer(block.taps), (runs, 2), np.int64)
         offsets = np.empty(runs, np.int64)
         for run in range(runs):
             offsets[run] = taps[run, 0] * (command[INPUT + 2] // 2) + taps[run, 1]
         columns, pixel_step, width = command[COLUMNS], block.input_step, blocks * lanes
         shifts = carray(pointer(block.shift), channels, np.int32)
+        owns = carray(pointer(block.own), channels, np.int32)
+        factors = carray(pointer(block.factor), channels, np.int32)
         sums = carray(pointer(scratch), columns * width, np.int32)
         low, high = np.int32(block.low), np.int32(block.high)
         count_low, count_high = np.int32(block.count_low), np.int32(block.count_high)
-        left = np.int32(block.other_shift)
         outputs = channels // (factor * factor)
         length = columns * factor * outputs
         clipped = 0
@@ -255,29 +292,30 @@ def dense_sums_kernel(pixels: int, lanes: int) -> Any:
                         (offsets.ctypes.data, runs, pairs,
                          block.weights + number * runs * pairs * lanes * 4,
                          block.start + 4 * number * lanes),
-                        (block.shift, low, high, low, high, 0, 0),
+                        (0, 0, low, high, low, high, 0, 0),
                         (other, 0, 0),
                         (pixels, 1, lanes, SUMS, 1, fingerprint),
                     )  # fmt: skip
                 done = x + pixels
             for i in range(factor):
                 at = y * factor + i
-                result = carray(pointer(target + at * command[RESULT + 2]), length, np.int16)
-                added = carray(pointer(other + at * command[OTHER + 2]), length, np.int16)
+                result = carray(pointer(target + at * command[RESULT + 2]), length, result_type)
+                added = carray(pointer(other + at * command[OTHER + 2]), length, added_type)
                 for c in range(outputs):
                     for j in range(factor):
                         channel = (c * factor + i) * factor + j
-                        shift = shifts[channel]
+                        shift, own, factor_of = shifts[channel], owns[channel], factors[channel]
                         first = j * outputs + c
                         for x in range(columns):
-                            total = sums[x * width + channel]
-                            if command[OTHER] >= 0:
-                                total += np.int32(added[x * factor * outputs + first]) << left
-                            if block.counts != 0:
+                            total = multiply(sums[x * width + channel], own)
+                            if added_is_read:
+                                value = np.int32(added[x * factor * outputs + first])
+                                total = add(total, multiply(value, factor_of))
+                            if counted:
                                 rounded = total >> shift
                                 clipped += (rounded < count_low) | (rounded > count_high)
                             result[x * factor * outputs + first] = finish_one(
-                                np.int32(total), shift, low, high
+                                total, shift, low, high
                             )
         return clipped
 
@@ -285,7 +323,7 @@ def dense_sums_kernel(pixels: int, lanes: int) -> Any:
 
 
 @cache
-def dense_wide_kernel(pixels: int, vectors: int, lanes: int) -> Any:
+def dense_wide_kernel(pixels: int, vectors: int, lanes: int, stored: int) -> Any:
     """Return the dense convolution whose sums need int64.
 
     As `dense_kernel`, but runs are summed in int32 chunk by chunk, each proved to fit, and the
@@ -297,9 +335,14 @@ def dense_wide_kernel(pixels: int, vectors: int, lanes: int) -> Any:
         Pixels of a tile.
     vectors, lanes
         Vectors of output channels of a tile, and channels in each.
+    stored
+        What is stored; see `fxp.kernels.finish.Finish.stored`.
     """
     width = vectors * lanes
     size = pixels * width
+    result_type, added_type = _types(stored)
+    result_size, added_size = item_size(stored), other_size(stored)
+    added_is_read, counted = bool(stored & PLUS_OTHER), bool(stored & COUNTED)
 
     record, fingerprint = DENSE_WIDE, FINGERPRINT
 
@@ -319,6 +362,8 @@ def dense_wide_kernel(pixels: int, vectors: int, lanes: int) -> Any:
         ends = carray(pointer(block.chunk_ends), block.chunks, np.int64)
         start = carray(pointer(block.start), block.channels, np.int64)
         shift = carray(pointer(block.shift), block.channels, np.int64)
+        own = carray(pointer(block.own), block.channels, np.int64)
+        factor = carray(pointer(block.factor), block.channels, np.int64)
         part = np.empty(size, np.int32)
         total = np.empty(size, np.int64)
         zeros = np.zeros(width, np.int32)
@@ -340,7 +385,7 @@ def dense_wide_kernel(pixels: int, vectors: int, lanes: int) -> Any:
                             (offsets.ctypes.data + 8 * begin, end - begin, pairs,
                              block.weights + (number * runs + begin) * run_bytes,
                              zeros.ctypes.data),
-                            (block.shift, 0, 0, 0, 0, 0, 0),
+                            (0, 0, 0, 0, 0, 0, 0, 0),
                             (other, 0, 0),
                             (pixels, vectors, lanes, SUMS, 1, fingerprint),
                         )  # fmt: skip
@@ -348,19 +393,18 @@ def dense_wide_kernel(pixels: int, vectors: int, lanes: int) -> Any:
                             total[i] += part[i]
                         begin = end
                     for p in range(pixels):
-                        at = 2 * ((x + p) * step + channel)
-                        result = carray(
-                            pointer(target + y * command[RESULT + 2] + at), width, np.int16
-                        )
-                        added = carray(
-                            pointer(other + y * command[OTHER + 2] + at), width, np.int16
-                        )
+                        at = (x + p) * step + channel
+                        into = target + y * command[RESULT + 2] + result_size * at
+                        beside = other + y * command[OTHER + 2] + added_size * at
+                        result = carray(pointer(into), width, result_type)
+                        added = carray(pointer(beside), width, added_type)
                         for c in range(width):
                             value = total[p * width + c] + start[channel + c]
-                            if command[OTHER] >= 0:
-                                value += np.int64(added[c]) << block.other_shift
+                            value *= own[channel + c]
+                            if added_is_read:
+                                value += np.int64(added[c]) * factor[channel + c]
                             value >>= shift[channel + c]
-                            if block.counts != 0 and x + p >= done and c >= block.uncounted:
+                            if counted and x + p >= done and c >= block.uncounted:
                                 clipped += (value < block.count_low) | (value > block.count_high)
                             result[c] = min(max(value, block.low), block.high)
                 done = x + pixels

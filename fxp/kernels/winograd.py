@@ -46,7 +46,7 @@ from fxp.kernels.compiler import (
     splat,
     store,
 )
-from fxp.kernels.pair_mac import FINGERPRINT, SUMS, Store, dense_tile
+from fxp.kernels.pair_mac import FINGERPRINT, SUMS, Store, dense_tile, item_size, other_size
 from fxp.kernels.records import WINOGRAD
 
 ALIGNMENT: Final = 64
@@ -314,9 +314,9 @@ class _MovingStore(Store):
         """Return the store that begins so many elements behind this one's values."""
         moved = Store.__new__(Store)
         moved.__dict__.update(self.__dict__)
-        builder, two = self.builder, I64(2)
-        moved.output = builder.add(self.output, builder.mul(output, two))
-        moved.other = builder.add(self.other, builder.mul(other, two))
+        builder, sizes = self.builder, (item_size(self.stored), other_size(self.stored))
+        moved.output = builder.add(self.output, builder.mul(output, I64(sizes[0])))
+        moved.other = builder.add(self.other, builder.mul(other, I64(sizes[1])))
         return moved
 
 
@@ -379,6 +379,8 @@ def winograd_kernel(
     count_y, count_x = (len(matrices(cut)[0]) for cut in (cut_y, cut_x))
     taps_x = sum(parts_of(cut_x))
 
+    item, beside_item = item_size(stored), other_size(stored)
+
     record, fingerprint = WINOGRAD, FINGERPRINT
 
     @kernel
@@ -390,9 +392,8 @@ def winograd_kernel(
         other = operand(command, bases, OTHER) if command[OTHER] >= 0 else 0
         channels_in, channels, groups = block.channels_in, block.channels_out, block.groups
         rows, columns = command[ROWS], command[COLUMNS]
-        pitch, result_pitch, other_pitch = (
-            command[INPUT + 2] // 2, command[RESULT + 2] // 2, command[OTHER + 2] // 2,
-        )  # fmt: skip
+        pitch, result_pitch = command[INPUT + 2] // 2, command[RESULT + 2] // item
+        other_pitch = command[OTHER + 2] // beside_item
         size = min(block.tiles, columns // 2)
         line_length = (2 * size + taps_x - 1) * channels_in
         plane = size * channels
@@ -403,7 +404,9 @@ def winograd_kernel(
         group_in = channels_in // groups
         pairs, blocks = group_in // 2, channels // width
         weight_bytes = pairs * width * 4
-        rule = (block.shift, block.low, block.high, block.count_low, block.count_high, 0, 0)
+        rule = (
+            block.shift, block.own, block.low, block.high, block.count_low, block.count_high, 0, 0,
+        )  # fmt: skip
         done_rows = 0
         while done_rows < rows:
             y = min(done_rows, rows - 2)
@@ -446,11 +449,11 @@ def winograd_kernel(
                                         (other, 0, 0),
                                         (pixels, vectors, lanes, SUMS, 1, fingerprint),
                                     )  # fmt: skip
-                    results = target + 2 * (y * result_pitch + x * channels)
+                    results = target + item * (y * result_pitch + x * channels)
                     beside = (
-                        other + 2 * (y * other_pitch + x * channels),
+                        other + beside_item * (y * other_pitch + x * channels),
                         other_pitch,
-                        block.other_shift,
+                        block.factor,
                     )
                     if not split:
                         transform_outputs(
