@@ -30,6 +30,7 @@ from fxp.graph.ops import (
     Requantize,
     Subtract,
 )
+from fxp.kernels.commands import INTEGERS
 from fxp.kernels.finish import Finish
 from fxp.kernels.requantize import half_step
 
@@ -193,8 +194,9 @@ def _chain(graph: Graph, nodes: tuple[Node, ...]) -> Chain | None:
     accumulator, target = head.accumulator, last.quantization
     assert accumulator is not None
     assert target is not None
-    results = (np.int16, np.int32) if isinstance(head.op, CONVOLUTION) else (np.int16,)
-    if target.format.dtype not in results or not all(_is_exact(node) for node in nodes[:-1]):
+    if target.format.dtype.itemsize not in INTEGERS or not all(
+        _is_exact(node) for node in nodes[:-1]
+    ):
         return None
     if isinstance(head.op, ELEMENTWISE) and any(
         isinstance(node.op, Add | Subtract | PixelShuffle) for node in nodes[1:]
@@ -203,7 +205,7 @@ def _chain(graph: Graph, nodes: tuple[Node, ...]) -> Chain | None:
     steps = _Steps()
     if not all(steps.take(graph, *pair) for pair in pairwise(nodes)):
         return None
-    if steps.operand is not None and steps.operand.format.dtype not in results:
+    if steps.operand is not None and steps.operand.format.dtype.itemsize not in INTEGERS:
         return None
     finish = _finish(accumulator, steps, target)
     if finish is None or (not isinstance(head.op, CONVOLUTION) and finish.scaled):

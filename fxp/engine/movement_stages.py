@@ -17,13 +17,13 @@ from fxp.engine.pointwise_stages import (
     ITEM,
     Call,
     CallStage,
-    all_int16,
     chain_rule,
     changes_nothing,
     clip_call,
     never_counted,
     scale_call,
     table_call,
+    value_sizes,
     wrapped,
 )
 from fxp.engine.stages import CommandStage, Place, Region
@@ -54,6 +54,8 @@ from fxp.kernels.resampling import pool_kernel, pool_scratch, upsample_kernel, u
 class _MoveStage(CommandStage):
     """Values moved by commands of their own; if they change, they are moved to scratch memory.
 
+    The operands have elements of one size; the result has another one where they change.
+
     Parameters
     ----------
     graph, chain
@@ -67,7 +69,8 @@ class _MoveStage(CommandStage):
         self._finish = finish
         channels = graph.values[self.result].shape[0]
         assert isinstance(channels, int)
-        self._pixel = ITEM * channels
+        self._item = self.operands[0].format.dtype.itemsize
+        self._pixel = self._item * channels
 
     @abstractmethod
     def moves(self, region: Region) -> list[list[int]]:
@@ -123,26 +126,26 @@ class _PartsStage(_MoveStage):
         self._parts = [
             (part, filled(COPY, result_step=self._pixel, input_step=pixel * column_step))
             for part in parts
-            for pixel in [ITEM * self.operands[part.position].channels]
+            for pixel in [self._item * self.operands[part.position].channels]
         ]
 
     def moves(self, region: Region) -> list[list[int]]:
         """Copy every part."""
-        commands = []
+        commands, item = [], self._item
         for part, record in self._parts:
             place = region.inputs[part.position]
             source = Place(
-                place.base, place.offset + ITEM * part.source, place.pitch * self._row_step
+                place.base, place.offset + item * part.source, place.pitch * self._row_step
             )
-            result = replace(region.result, offset=region.result.offset + ITEM * part.target)
+            result = replace(region.result, offset=region.result.offset + item * part.target)
             copied = replace(region, result=result, inputs=(source,))
-            size = ITEM * part.count
+            size = item * part.count
             if size == record["result_step"][0] == record["input_step"][0]:
                 # Whole rows.
                 copied = replace(copied, columns=size * region.columns)
                 commands.append(copied.command(copy_rows, None))
             else:
-                commands.append(copied.command(copy_kernel(part.count), record))
+                commands.append(copied.command(copy_kernel(size // ITEM), record))
         return commands
 
 
@@ -165,7 +168,7 @@ def _finish(graph: Graph, chain: Chain) -> Call | None:
     moved = replace(source, shape=shape)
     rule = chain_rule(chain)
     if rule is not None:
-        return clip_call(rule, moved.channels)
+        return clip_call(rule, moved.channels, value_sizes(graph, chain))
     return table_call(chain, Requantize(), [moved])
 
 
@@ -180,7 +183,7 @@ def _concat(graph: Graph, chain: Chain) -> CommandStage | None:
     if max(factors) > 1:
         finish = scale_call(rule, np.repeat(factors, channels).tolist())
     elif not changes_nothing(chain):
-        finish = clip_call(rule, sum(channels))
+        finish = clip_call(rule, sum(channels), (ITEM, ITEM))
     firsts = np.cumsum([0, *channels]).tolist()
     parts = [
         _Part(position, 0, first, count)
@@ -189,10 +192,17 @@ def _concat(graph: Graph, chain: Chain) -> CommandStage | None:
     return _PartsStage(graph, chain, finish, parts)
 
 
+def _stays(graph: Graph, chain: Chain) -> bool:
+    """Whether values are moved as they are, with elements of the same size."""
+    return changes_nothing(chain) and len(set(value_sizes(graph, chain))) == 1
+
+
 def _slice(graph: Graph, chain: Chain) -> CommandStage | None:
     (source,), op = graph.operands[chain.head.name], chain.head.op
     assert isinstance(op, Slice)
-    finish = None if changes_nothing(chain) else _finish(graph, chain)
+    finish = None if (stays := _stays(graph, chain)) else _finish(graph, chain)
+    if finish is None and not stays:
+        return None
     whole = [_Part(0, 0, 0, source.channels)]
     if op.axis == "row":
         return _PartsStage(graph, chain, finish, whole, row_step=op.step)
@@ -208,11 +218,15 @@ def _slice(graph: Graph, chain: Chain) -> CommandStage | None:
 
 def _move(graph: Graph, chain: Chain) -> CommandStage | None:
     (source,), op = graph.operands[chain.head.name], chain.head.op
-    finish = None if changes_nothing(chain) else _finish(graph, chain)
+    finish = None if (stays := _stays(graph, chain)) else _finish(graph, chain)
+    item = value_sizes(graph, chain)[0]
+    if (finish is None and not stays) or (item > ITEM and not isinstance(op, Pad | Nearest)):
+        return None
     if isinstance(op, Pad) and op.mode == "zero":
         # The executor has put the zeros around the operand.
         return _PartsStage(graph, chain, finish, [_Part(0, 0, 0, source.channels)])
-    make, record = _REARRANGEMENTS[type(op)](op, source.channels)
+    # A wide value is moved like two narrow ones.
+    make, record = _REARRANGEMENTS[type(op)](op, source.channels * item // ITEM)
     return _RearrangeStage(graph, chain, finish, Call(op.name, never_counted(make), record))
 
 
@@ -294,13 +308,14 @@ def _upsample(graph: Graph, chain: Chain) -> CommandStage | None:
     )
 
 
-_MAKERS: Final[tuple[tuple[Any, Callable[[Graph, Chain], CommandStage | None]], ...]] = (
-    (Concat, _concat),
-    (Slice, _slice),
-    (Pad | Nearest | PixelShuffle | PixelUnshuffle, _move),
-    (MaxPool | AveragePool, _pool),
-    (BilinearUpsample | BicubicUpsample, _upsample),
+_MAKERS: Final[tuple[tuple[Any, Callable[[Graph, Chain], CommandStage | None], int], ...]] = (
+    (Concat, _concat, ITEM),
+    (Slice, _slice, 2 * ITEM),
+    (Pad | Nearest | PixelShuffle | PixelUnshuffle, _move, 2 * ITEM),
+    (MaxPool | AveragePool, _pool, ITEM),
+    (BilinearUpsample | BicubicUpsample, _upsample, ITEM),
 )
+"""Ops, what makes their stages, and the most bytes of an element of their values."""
 
 
 def movement_stage(graph: Graph, chain: Chain, tiles: Tiles) -> CommandStage | None:
@@ -315,7 +330,8 @@ def movement_stage(graph: Graph, chain: Chain, tiles: Tiles) -> CommandStage | N
     tiles
         Register tiles of the processor.
     """
-    for ops, make in _MAKERS:
-        if isinstance(chain.head.op, ops) and all_int16(graph, chain):
-            return make(graph, chain)
+    for ops, make, most in _MAKERS:
+        if isinstance(chain.head.op, ops):
+            sizes = value_sizes(graph, chain)
+            return make(graph, chain) if max(sizes) <= most else None
     return None

@@ -1,4 +1,4 @@
-"""Element-wise ops as command stages, where values are int16 and sums int32."""
+"""Element-wise ops as command stages, where values are int16 or int32 and sums int32."""
 
 from __future__ import annotations
 
@@ -26,24 +26,27 @@ from fxp.graph.ops import (
     Table,
 )
 from fxp.graph.ops.base import Op, Operand
+from fxp.kernels.commands import INTEGERS
 from fxp.kernels.host import Tiles
 from fxp.kernels.pointwise import (
+    Sizes,
     clip_kernel,
     combine_kernel,
     look_up_kernel,
     prelu_kernel,
+    soft_threshold_kernel,
     tile_elements,
 )
-from fxp.kernels.records import CLIP, COMBINE, LOOK_UP, PRELU, filled
+from fxp.kernels.records import CLIP, COMBINE, LOOK_UP, PRELU, SOFT_THRESHOLD, filled
 
-INT16_MIN, INT16_MAX = -(2**15), 2**15 - 1
+INT16_MAX = 2**15 - 1
 ITEM: Final = 2
 """Bytes of a value."""
 IDENTITY: Final = {
     "start": 0,
     "shift": 0,
-    "low": INT16_MIN,
-    "high": INT16_MAX,
+    "low": INT32_MIN,
+    "high": INT32_MAX,
     "count_low": INT32_MIN,
     "count_high": INT32_MAX,
 }
@@ -165,7 +168,8 @@ def wrapped(value: int) -> int:
 def clip_call(
     rule: Mapping[str, int],
     channels: int,
-    limits: tuple[int, int] = (INT16_MIN, INT16_MAX),
+    sizes: Sizes,
+    limits: tuple[int, int] = (INT32_MIN, INT32_MAX),
 ) -> Call:
     """Return a call that clips a value to raw integers, and applies a rule.
 
@@ -175,12 +179,14 @@ def clip_call(
         How clipped values become results, as `chain_rule` returns it.
     channels
         Channels of the value.
+    sizes
+        Bytes of an element of the value and of the result.
     limits
         Smallest and largest raw integer.
     """
     smallest, largest = limits
     record = filled(CLIP, **rule, smallest=smallest, largest=largest, channels=channels)
-    return Call("clip", clip_kernel, record)
+    return Call("clip", partial(clip_kernel, sizes), record)
 
 
 def scale_call(rule: Mapping[str, int], factors: Sequence[int]) -> Call:
@@ -197,7 +203,8 @@ def scale_call(rule: Mapping[str, int], factors: Sequence[int]) -> Call:
         repeated=repeated.ctypes.data,
         pixel_channels=0,
     )
-    return Call("combine, constant", partial(combine_kernel, True), record, [repeated])
+    make = partial(combine_kernel, True, (ITEM, ITEM, ITEM))
+    return Call("combine, constant", make, record, [repeated])
 
 
 def table_call(chain: Chain, op: Op, operands: Sequence[Operand]) -> Call | None:
@@ -219,7 +226,8 @@ def table_call(chain: Chain, op: Op, operands: Sequence[Operand]) -> Call | None
     assert node.quantization is not None
     data = [operand.constant for operand in constants if operand.constant is not None]
     same = isinstance(op, Table) or all(constant.size == 1 for constant in data)
-    if len(chain.nodes) > 1 or not same or source.format.width > 16:
+    narrow = source.format.dtype == node.quantization.format.dtype == np.int16
+    if len(chain.nodes) > 1 or not same or not narrow:
         return None
     codes = np.arange(source.format.min_raw, source.format.max_raw + 1)[None]
     exact = op.oracle(operands, codes, *data)[0]
@@ -256,7 +264,12 @@ def _combine(graph: Graph, chain: Chain) -> CommandStage | None:
         wrapped(sign << (common - operand.format.frac))
         for sign, operand in zip((1, op.right_sign), operands, strict=True)
     ]
-    make = partial(combine_kernel, op.multiplies)
+    result_size = _result_size(chain)
+
+    def make(second_type: np.dtype) -> Callable[[bool], Any]:
+        sizes = (first.format.dtype.itemsize, second_type.itemsize, result_size)
+        return partial(combine_kernel, op.multiplies, sizes)
+
     fill = partial(
         filled,
         COMBINE,
@@ -266,29 +279,36 @@ def _combine(graph: Graph, chain: Chain) -> CommandStage | None:
         channels=first.channels,
     )
     if second.constant is None and second.shape == shape:
-        call = Call("combine", make, fill(tile=0, repeated=0, pixel_channels=0))
+        record = fill(tile=0, repeated=0, pixel_channels=0)
+        call = Call("combine", make(second.format.dtype), record)
         return CallStage(graph, chain, call, swaps=bool(image))
     if any(size != 1 for size in second.shape[1:]):
         return None
-    tile = tile_elements(first.channels)
+    tile, kind = tile_elements(first.channels), second.format.dtype
     if second.constant is None:
         record = fill(tile=tile, repeated=0, pixel_channels=second.channels)
-        call = Call("combine, pixel", make, record)
-        return CallStage(graph, chain, call, lambda rows, columns: ITEM * tile, swaps=bool(image))
-    low, high = second.limits
-    if low < INT16_MIN or high > INT16_MAX:
+        call = Call("combine, pixel", make(kind), record)
+        scratch = tile * kind.itemsize
+        return CallStage(graph, chain, call, lambda rows, columns: scratch, swaps=bool(image))
+    if kind.itemsize not in INTEGERS:
         return None
-    repeated = np.resize(second.constant.astype(np.int16).reshape(-1), tile)
+    repeated = np.resize(second.constant.astype(kind).reshape(-1), tile)
     record = fill(tile=tile, repeated=repeated.ctypes.data, pixel_channels=0)
-    return CallStage(graph, chain, Call("combine, constant", make, record, [repeated]))
+    return CallStage(graph, chain, Call("combine, constant", make(kind), record, [repeated]))
+
+
+def _result_size(chain: Chain) -> int:
+    assert chain.last.quantization is not None
+    return chain.last.quantization.format.dtype.itemsize
 
 
 def _clip(graph: Graph, chain: Chain) -> CommandStage | None:
     source, op, rule = graph.operands[chain.head.name][0], chain.head.op, chain_rule(chain)
     if rule is None:
         return _look_up(graph, chain)
-    limits = op.limits(source) if isinstance(op, Relu | Clamp) else (INT16_MIN, INT16_MAX)
-    return CallStage(graph, chain, clip_call(rule, source.channels, limits))
+    limits = op.limits(source) if isinstance(op, Relu | Clamp) else source.limits
+    sizes = (source.format.dtype.itemsize, _result_size(chain))
+    return CallStage(graph, chain, clip_call(rule, source.channels, sizes, limits))
 
 
 def _prelu(graph: Graph, chain: Chain) -> CommandStage | None:
@@ -308,7 +328,32 @@ def _prelu(graph: Graph, chain: Chain) -> CommandStage | None:
         tile=tile,
         slopes=slopes.ctypes.data,
     )
-    return CallStage(graph, chain, Call("prelu", prelu_kernel, record, [slopes]))
+    make = partial(prelu_kernel, (source.format.dtype.itemsize, _result_size(chain)))
+    return CallStage(graph, chain, Call("prelu", make, record, [slopes]))
+
+
+def _soft_threshold(graph: Graph, chain: Chain) -> CommandStage | None:
+    operands, op, rule = graph.operands[chain.head.name], chain.head.op, chain_rule(chain)
+    assert isinstance(op, SoftThreshold)
+    if (table := _look_up(graph, chain)) is not None:
+        return table
+    frac, limits, thresholds = op.aligned(operands)
+    # Differences of values and thresholds, of which none is larger than a value, are one bit wider.
+    if rule is None or max(-limits[0], limits[1]) > INT32_MAX // 2:
+        return None
+    source = operands[0]
+    tile = tile_elements(source.channels)
+    repeated = np.resize(thresholds.astype(np.int32), tile)
+    record = filled(
+        SOFT_THRESHOLD,
+        **rule,
+        factor=1 << (frac - source.format.frac),
+        channels=source.channels,
+        tile=tile,
+        thresholds=repeated.ctypes.data,
+    )
+    make = partial(soft_threshold_kernel, (source.format.dtype.itemsize, _result_size(chain)))
+    return CallStage(graph, chain, Call("soft threshold", make, record, [repeated]))
 
 
 def _look_up(graph: Graph, chain: Chain) -> CommandStage | None:
@@ -320,15 +365,16 @@ _MAKERS: Final[tuple[tuple[Any, Callable[[Graph, Chain], CommandStage | None]], 
     (Add | Subtract | Multiply, _combine),
     (Relu | Clamp | Requantize, _clip),
     (Prelu, _prelu),
-    (Table | SoftThreshold, _look_up),
+    (SoftThreshold, _soft_threshold),
+    (Table, _look_up),
 )
 
 
-def all_int16(graph: Graph, chain: Chain) -> bool:
-    """Whether a chain's values and its result are int16."""
+def value_sizes(graph: Graph, chain: Chain) -> Sizes:
+    """Bytes of an element of the values that a chain's head reads, and of the chain's result."""
     names = (*variable_inputs(graph, chain.head), chain.last.name)
     formats = [graph.values[name].format for name in names]
-    return len(names) > 1 and all(form and form.dtype == np.int16 for form in formats)
+    return tuple(form.dtype.itemsize for form in formats if form)
 
 
 def pointwise_stage(graph: Graph, chain: Chain, tiles: Tiles) -> CommandStage | None:
@@ -344,6 +390,7 @@ def pointwise_stage(graph: Graph, chain: Chain, tiles: Tiles) -> CommandStage | 
         Register tiles of the processor.
     """
     for ops, make in _MAKERS:
-        if isinstance(chain.head.op, ops) and all_int16(graph, chain):
-            return make(graph, chain)
+        if isinstance(chain.head.op, ops):
+            sizes = value_sizes(graph, chain)
+            return make(graph, chain) if len(sizes) > 1 and max(sizes) <= max(INTEGERS) else None
     return None

@@ -48,6 +48,9 @@ SIZE: Final = 18
 """Two fields: rows and columns of the whole image that the first operand is part of."""
 FIELDS: Final = 20
 
+INTEGERS: Final = {2: np.int16, 4: np.int32}
+"""Types of the values that commands read and write, by their bytes."""
+
 signature = types.int64(types.CPointer(types.int64), types.CPointer(types.int64))
 kernel: Final[Callable[[Callable[..., int]], Any]] = cfunc(signature, cache=True)
 """Decorator of a kernel: ``kernel(command, bases) -> overflows``."""

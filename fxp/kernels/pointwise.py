@@ -20,6 +20,7 @@ from fxp.kernels.commands import (
     COLUMNS,
     FIELDS,
     INPUT,
+    INTEGERS,
     OTHER,
     RESULT,
     ROWS,
@@ -29,9 +30,19 @@ from fxp.kernels.commands import (
     pointer,
 )
 from fxp.kernels.compiler import carray
-from fxp.kernels.records import CLIP, COMBINE, LOOK_UP, PRELU
-from fxp.kernels.requantize import add, clamp, multiply, overflows, read_rule, round_sum
+from fxp.kernels.records import CLIP, COMBINE, LOOK_UP, PRELU, SOFT_THRESHOLD
+from fxp.kernels.requantize import (
+    add,
+    clamp,
+    multiply,
+    overflows,
+    read_rule,
+    round_sum,
+    subtract,
+)
 
+Sizes = tuple[int, ...]
+"""Bytes of an element of each value; 2 or 4."""
 TILE_ELEMENTS: Final = 512
 """Elements of a tile, at least."""
 
@@ -42,9 +53,21 @@ def tile_elements(channels: int) -> int:
 
 
 @cache
-def combine_kernel(multiplies: bool, counted: bool) -> Any:
-    """Return the kernel of a product, or of a sum of multiples, of two operands."""
+def combine_kernel(multiplies: bool, sizes: Sizes, counted: bool) -> Any:
+    """Return the kernel of a product, or of a sum of multiples, of two operands.
+
+    Parameters
+    ----------
+    multiplies
+        A product instead of a sum.
+    sizes
+        Bytes of an element of the operands, and of the result.
+    counted
+        Whether overflows are counted.
+    """
     record = COMBINE
+    left_size, _, result_size = sizes
+    left_type, right_type, result_type = (INTEGERS[size] for size in sizes)
 
     @kernel
     def combine(command_at: Any, bases_at: Any) -> int:
@@ -60,8 +83,10 @@ def combine_kernel(multiplies: bool, counted: bool) -> Any:
             right, right_pitch = operand(command, bases, OTHER), command[OTHER + 2]
         elif right == 0:
             right = operand(command, bases, SCRATCH)
-            pixel = carray(pointer(operand(command, bases, OTHER)), block.pixel_channels, np.int16)
-            repeated = carray(pointer(right), tile, np.int16)
+            pixel = carray(
+                pointer(operand(command, bases, OTHER)), block.pixel_channels, right_type
+            )
+            repeated = carray(pointer(right), tile, right_type)
             for first in range(0, tile, block.pixel_channels):
                 for c in range(block.pixel_channels):
                     repeated[first + c] = pixel[c]
@@ -70,11 +95,11 @@ def combine_kernel(multiplies: bool, counted: bool) -> Any:
         for y in range(command[ROWS]):
             for first in range(0, length, most):
                 count = min(most, length - first)
-                result = carray(
-                    pointer(target + y * command[RESULT + 2] + 2 * first), count, np.int16
-                )
-                a = carray(pointer(left + y * command[INPUT + 2] + 2 * first), count, np.int16)
-                b = carray(pointer(right + y * right_pitch), count, np.int16)
+                into = target + y * command[RESULT + 2] + result_size * first
+                place = left + y * command[INPUT + 2] + left_size * first
+                result = carray(pointer(into), count, result_type)
+                a = carray(pointer(place), count, left_type)
+                b = carray(pointer(right + y * right_pitch), count, right_type)
                 outside = np.int32(0)
                 for i in range(count):
                     if multiplies:
@@ -92,9 +117,10 @@ def combine_kernel(multiplies: bool, counted: bool) -> Any:
 
 
 @cache
-def clip_kernel(counted: bool) -> Any:
-    """Return the kernel that clips an operand."""
+def clip_kernel(sizes: Sizes, counted: bool) -> Any:
+    """Return the kernel that clips an operand; `sizes` are the bytes of operand and result."""
     record = CLIP
+    source_type, result_type = (INTEGERS[size] for size in sizes)
 
     @kernel
     def clip(command_at: Any, bases_at: Any) -> int:
@@ -107,8 +133,8 @@ def clip_kernel(counted: bool) -> Any:
         length = command[COLUMNS] * block.channels
         clipped = 0
         for y in range(command[ROWS]):
-            result = carray(pointer(target + y * command[RESULT + 2]), length, np.int16)
-            values = carray(pointer(source + y * command[INPUT + 2]), length, np.int16)
+            result = carray(pointer(target + y * command[RESULT + 2]), length, result_type)
+            values = carray(pointer(source + y * command[INPUT + 2]), length, source_type)
             outside = np.int32(0)
             for i in range(length):
                 rounded = round_sum(min(max(np.int32(values[i]), low), high), rule)
@@ -122,9 +148,14 @@ def clip_kernel(counted: bool) -> Any:
 
 
 @cache
-def prelu_kernel(counted: bool) -> Any:
-    """Return the kernel that multiplies negative elements by the slope of their channel."""
+def prelu_kernel(sizes: Sizes, counted: bool) -> Any:
+    """Return the kernel that multiplies negative elements by the slope of their channel.
+
+    `sizes` are the bytes of an element of the operand and of the result.
+    """
     record = PRELU
+    source_size, result_size = sizes
+    source_type, result_type = (INTEGERS[size] for size in sizes)
 
     @kernel
     def prelu(command_at: Any, bases_at: Any) -> int:
@@ -140,10 +171,10 @@ def prelu_kernel(counted: bool) -> Any:
         for y in range(command[ROWS]):
             for first in range(0, length, tile):
                 count = min(tile, length - first)
-                into = target + y * command[RESULT + 2] + 2 * first
-                place = source + y * command[INPUT + 2] + 2 * first
-                result = carray(pointer(into), count, np.int16)
-                values = carray(pointer(place), count, np.int16)
+                into = target + y * command[RESULT + 2] + result_size * first
+                place = source + y * command[INPUT + 2] + source_size * first
+                result = carray(pointer(into), count, result_type)
+                values = carray(pointer(place), count, source_type)
                 outside = np.int32(0)
                 for i in range(count):
                     value = np.int32(values[i])
@@ -158,6 +189,50 @@ def prelu_kernel(counted: bool) -> Any:
         return int(clipped)
 
     return prelu
+
+
+@cache
+def soft_threshold_kernel(sizes: Sizes, counted: bool) -> Any:
+    """Return the kernel that moves elements toward zero by the threshold of their channel.
+
+    `sizes` are the bytes of an element of the operand and of the result.
+    """
+    record = SOFT_THRESHOLD
+    source_size, result_size = sizes
+    source_type, result_type = (INTEGERS[size] for size in sizes)
+
+    @kernel
+    def soft_threshold(command_at: Any, bases_at: Any) -> int:
+        command = carray(command_at, FIELDS)
+        bases = carray(bases_at, 1 << 16)
+        block = carray(pointer(command[BLOCK]), 1, record)[0]
+        target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
+        rule = read_rule(block)
+        factor, zero = np.int32(block.factor), np.int32(0)
+        length, tile = command[COLUMNS] * block.channels, block.tile
+        thresholds = carray(pointer(block.thresholds), tile, np.int32)
+        clipped = 0
+        for y in range(command[ROWS]):
+            for first in range(0, length, tile):
+                count = min(tile, length - first)
+                into = target + y * command[RESULT + 2] + result_size * first
+                place = source + y * command[INPUT + 2] + source_size * first
+                result = carray(pointer(into), count, result_type)
+                values = carray(pointer(place), count, source_type)
+                outside = np.int32(0)
+                for i in range(count):
+                    value = multiply(np.int32(values[i]), factor)
+                    threshold = thresholds[i]
+                    above = max(subtract(value, threshold), zero)
+                    below = max(subtract(subtract(zero, value), threshold), zero)
+                    rounded = round_sum(subtract(above, below), rule)
+                    result[i] = clamp(rounded, rule)
+                    if counted:
+                        outside = add(outside, overflows(rounded, rule))
+                clipped += outside
+        return int(clipped)
+
+    return soft_threshold
 
 
 @cache

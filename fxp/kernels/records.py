@@ -147,6 +147,15 @@ PRELU: Final = _record(
 )
 """Of `fxp.kernels.pointwise.prelu_kernel`."""
 
+SOFT_THRESHOLD: Final = _record(
+    *RULE_FIELDS,
+    "factor",  # that aligns the operand with the thresholds
+    "channels",
+    "tile",  # elements of the tile of thresholds
+    "thresholds",  # address of the tile of int32 thresholds
+)
+"""Of `fxp.kernels.pointwise.soft_threshold_kernel`."""
+
 LOOK_UP: Final = _record(
     "smallest",  # value of the first entry
     "entries",

@@ -194,6 +194,7 @@ def _int32_operation(name: str) -> Any:
 
 # Numba's own operators widen to 64 bits, which halves the lanes of a vector and more.
 add = _int32_operation("add")
+subtract = _int32_operation("sub")
 multiply = _int32_operation("mul")
 _shift_int32 = _int32_operation("ashr")
 
@@ -218,9 +219,9 @@ def round_sum(total: np.int32, rule: Rule) -> np.int32:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def clamp(value: np.int32, rule: Rule) -> np.int16:
-    """Return the result of a rounded sum."""
-    return np.int16(min(max(value, rule[2]), rule[3]))
+def clamp(value: np.int32, rule: Rule) -> np.int32:
+    """Return the result of a rounded sum; where it is stored, it is narrowed."""
+    return np.int32(min(max(value, rule[2]), rule[3]))
 
 
 @njit(cache=True, nogil=True, inline="always")

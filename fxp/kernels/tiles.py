@@ -17,6 +17,7 @@ from fxp.kernels.commands import (
     COLUMNS,
     FIELDS,
     INPUT,
+    INTEGERS,
     OTHER,
     RESULT,
     ROWS,
@@ -42,8 +43,7 @@ from fxp.kernels.requantize import add, finish_one, multiply
 
 def _types(stored: int) -> tuple[type, type]:
     """Types of results and of the other value, where these are not vectors."""
-    by_size = {2: np.int16, 4: np.int32}
-    return by_size[item_size(stored)], by_size[other_size(stored)]
+    return INTEGERS[item_size(stored)], INTEGERS[other_size(stored)]
 
 
 @cache

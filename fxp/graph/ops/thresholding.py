@@ -59,7 +59,7 @@ class SoftThreshold(Elementwise):
         )
         return image
 
-    def _aligned(self, operands: Sequence[Operand]) -> tuple[int, tuple[int, int], IntArray]:
+    def aligned(self, operands: Sequence[Operand]) -> tuple[int, tuple[int, int], IntArray]:
         """Fraction bits of the result, range of the aligned values, aligned thresholds.
 
         A threshold beyond the largest magnitude acts like that magnitude, and is replaced by it.
@@ -82,7 +82,7 @@ class SoftThreshold(Elementwise):
 
     def accumulator(self, *operands: Operand) -> Accumulator:
         """Results of the smallest and the largest value: the function never falls."""
-        frac, limits, thresholds = self._aligned(operands)
+        frac, limits, thresholds = self.aligned(operands)
         low, high = (
             tuple(max(limit - t, 0) - max(-limit - t, 0) for t in thresholds.tolist())
             for limit in limits
@@ -91,14 +91,14 @@ class SoftThreshold(Elementwise):
 
     def oracle(self, operands: Sequence[Operand], *arrays: IntArray) -> IntArray:
         """Shift to align, then the formula."""
-        frac, _, thresholds = self._aligned(operands)
+        frac, _, thresholds = self.aligned(operands)
         values = arrays[0] << (frac - operands[0].format.frac)
         t = channel_view(thresholds, values.ndim)
         return np.maximum(values - t, 0) - np.maximum(-values - t, 0)
 
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
         """Numba formula in int64: the aligned values may be wider than the result."""
-        frac, _, thresholds = self._aligned(operands)
+        frac, _, thresholds = self.aligned(operands)
         thresholds = np.ascontiguousarray(thresholds)
         factor = np.int64(1 << (frac - operands[0].format.frac))
 
@@ -113,14 +113,14 @@ class SoftThreshold(Elementwise):
         """Return the formula on real values."""
         values, t = tensors
         if operands[0].is_integer:
-            frac, _, thresholds = self._aligned(operands)
+            frac, _, thresholds = self.aligned(operands)
             t = torch.as_tensor(np.ldexp(thresholds.astype(np.float64), -frac), device=t.device)
         t = t.to(values.dtype).reshape(-1, *[1] * (values.ndim - 2))
         return torch.relu(values - t) - torch.relu(-values - t)
 
     def onnx(self, emit: Emitter, operands: Sequence[Operand], *names: str) -> str:
         """Shift by multiplication, then the formula."""
-        frac, _, thresholds = self._aligned(operands)
+        frac, _, thresholds = self.aligned(operands)
         values = emit.scaled(names[0], 1 << (frac - operands[0].format.frac))
         t = channel_view(thresholds, len(operands[0].shape))
         zero = emit.constant(0)
