@@ -20,6 +20,7 @@ from fxp.engine.pointwise_stages import (
     chain_rule,
     changes_nothing,
     clip_call,
+    is_wide,
     never_counted,
     scale_call,
     table_call,
@@ -166,9 +167,10 @@ def _finish(graph: Graph, chain: Chain) -> Call | None:
     (source,) = graph.operands[chain.head.name]
     shape = chain.head.op.shape(source.shape)
     moved = replace(source, shape=shape)
-    rule = chain_rule(chain)
+    rule = chain_rule(chain, wide=True)
     if rule is not None:
-        return clip_call(rule, moved.channels, value_sizes(graph, chain))
+        sizes = value_sizes(graph, chain)
+        return clip_call(rule, moved.channels, sizes, wide=is_wide(chain))
     return table_call(chain, Requantize(), [moved])
 
 

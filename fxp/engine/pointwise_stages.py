@@ -114,6 +114,8 @@ class CallStage(CommandStage):
     ) -> None:
         super().__init__(graph, chain, call.name)
         self._call, self._scratch_bytes, self._swaps = call, scratch_bytes, swaps
+        if is_wide(chain):
+            self.accumulator_dtype = np.dtype(np.int64)
 
     def commands(self, region: Region) -> list[list[int]]:
         """One command."""
@@ -141,12 +143,25 @@ def changes_nothing(chain: Chain) -> bool:
     )
 
 
-def chain_rule(chain: Chain) -> dict[str, int] | None:
-    """Rule of a chain for all channels, if int32 sums suffice and there is one."""
+def is_wide(chain: Chain) -> bool:
+    """Whether the sums of a chain need int64."""
+    return chain.finish is not None and chain.finish.wide and not changes_nothing(chain)
+
+
+def chain_rule(chain: Chain, *, wide: bool = False) -> dict[str, int] | None:
+    """Rule of a chain for all channels, if there is one.
+
+    Parameters
+    ----------
+    chain
+        The chain.
+    wide
+        Whether sums may need int64.
+    """
     if changes_nothing(chain):
         return dict(IDENTITY)
     finish = chain.finish
-    if finish is None or finish.wide:
+    if finish is None or (finish.wide and not wide):
         return None
     # Only convolutions have sums whose binary points differ from channel to channel.
     assert len({*finish.shift.tolist()}) == 1
@@ -160,9 +175,10 @@ def chain_rule(chain: Chain) -> dict[str, int] | None:
     }
 
 
-def wrapped(value: int) -> int:
-    """Keep the low 32 bits: a factor wraps as its products do."""
-    return (value + 2**31) % 2**32 - 2**31
+def wrapped(value: int, *, wide: bool = False) -> int:
+    """Keep the low 32 bits, or 64 of a wide sum: a factor wraps as its products do."""
+    half = 2**63 if wide else 2**31
+    return (value + half) % (2 * half) - half
 
 
 def clip_call(
@@ -170,6 +186,8 @@ def clip_call(
     channels: int,
     sizes: Sizes,
     limits: tuple[int, int] = (INT32_MIN, INT32_MAX),
+    *,
+    wide: bool = False,
 ) -> Call:
     """Return a call that clips a value to raw integers, and applies a rule.
 
@@ -183,10 +201,12 @@ def clip_call(
         Bytes of an element of the value and of the result.
     limits
         Smallest and largest raw integer.
+    wide
+        Whether sums need int64.
     """
     smallest, largest = limits
     record = filled(CLIP, **rule, smallest=smallest, largest=largest, channels=channels)
-    return Call("clip", partial(clip_kernel, sizes), record)
+    return Call("clip", partial(clip_kernel, sizes, wide), record)
 
 
 def scale_call(rule: Mapping[str, int], factors: Sequence[int]) -> Call:
@@ -203,7 +223,7 @@ def scale_call(rule: Mapping[str, int], factors: Sequence[int]) -> Call:
         repeated=repeated.ctypes.data,
         pixel_channels=0,
     )
-    make = partial(combine_kernel, True, (ITEM, ITEM, ITEM))
+    make = partial(combine_kernel, True, (ITEM, ITEM, ITEM), False)
     return Call("combine, constant", make, record, [repeated])
 
 
@@ -251,7 +271,8 @@ def table_call(chain: Chain, op: Op, operands: Sequence[Operand]) -> Call | None
 
 
 def _combine(graph: Graph, chain: Chain) -> CommandStage | None:
-    operands, op, rule = graph.operands[chain.head.name], chain.head.op, chain_rule(chain)
+    operands, op = graph.operands[chain.head.name], chain.head.op
+    rule, wide = chain_rule(chain, wide=True), is_wide(chain)
     assert isinstance(op, Add | Subtract | Multiply)
     shape = op.shape(*(operand.shape for operand in operands))
     # The first operand of the kernel is an image.
@@ -261,14 +282,14 @@ def _combine(graph: Graph, chain: Chain) -> CommandStage | None:
         return None
     common = max(operand.format.frac for operand in operands)
     factors = [
-        wrapped(sign << (common - operand.format.frac))
+        wrapped(sign << (common - operand.format.frac), wide=wide)
         for sign, operand in zip((1, op.right_sign), operands, strict=True)
     ]
     result_size = _result_size(chain)
 
     def make(second_type: np.dtype) -> Callable[[bool], Any]:
         sizes = (first.format.dtype.itemsize, second_type.itemsize, result_size)
-        return partial(combine_kernel, op.multiplies, sizes)
+        return partial(combine_kernel, op.multiplies, sizes, wide)
 
     fill = partial(
         filled,
@@ -303,23 +324,27 @@ def _result_size(chain: Chain) -> int:
 
 
 def _clip(graph: Graph, chain: Chain) -> CommandStage | None:
-    source, op, rule = graph.operands[chain.head.name][0], chain.head.op, chain_rule(chain)
+    source, op = graph.operands[chain.head.name][0], chain.head.op
+    rule = chain_rule(chain, wide=True)
     if rule is None:
         return _look_up(graph, chain)
     limits = op.limits(source) if isinstance(op, Relu | Clamp) else source.limits
     sizes = (source.format.dtype.itemsize, _result_size(chain))
-    return CallStage(graph, chain, clip_call(rule, source.channels, sizes, limits))
+    return CallStage(
+        graph, chain, clip_call(rule, source.channels, sizes, limits, wide=is_wide(chain))
+    )
 
 
 def _prelu(graph: Graph, chain: Chain) -> CommandStage | None:
-    (source, slope), rule = graph.operands[chain.head.name], chain_rule(chain)
+    source, slope = graph.operands[chain.head.name]
+    rule, wide = chain_rule(chain, wide=True), is_wide(chain)
     assert slope.constant is not None
     if rule is None:
         return _look_up(graph, chain)
     tile = tile_elements(source.channels)
     # Wraps, as the products do.
     slopes = np.resize(slope.constant.astype(np.int32), tile)
-    one = wrapped(1 << slope.format.frac)
+    one = wrapped(1 << slope.format.frac, wide=wide)
     record = filled(
         PRELU,
         **rule,
@@ -328,22 +353,22 @@ def _prelu(graph: Graph, chain: Chain) -> CommandStage | None:
         tile=tile,
         slopes=slopes.ctypes.data,
     )
-    make = partial(prelu_kernel, (source.format.dtype.itemsize, _result_size(chain)))
+    make = partial(prelu_kernel, (source.format.dtype.itemsize, _result_size(chain)), wide)
     return CallStage(graph, chain, Call("prelu", make, record, [slopes]))
 
 
 def _soft_threshold(graph: Graph, chain: Chain) -> CommandStage | None:
-    operands, op, rule = graph.operands[chain.head.name], chain.head.op, chain_rule(chain)
+    operands, op = graph.operands[chain.head.name], chain.head.op
     assert isinstance(op, SoftThreshold)
-    if (table := _look_up(graph, chain)) is not None:
+    rule = chain_rule(chain, wide=True)
+    if (table := _look_up(graph, chain)) is not None or rule is None:
         return table
     frac, limits, thresholds = op.aligned(operands)
     # Differences of values and thresholds, of which none is larger than a value, are one bit wider.
-    if rule is None or max(-limits[0], limits[1]) > INT32_MAX // 2:
-        return None
+    wide = is_wide(chain) or max(-limits[0], limits[1]) > INT32_MAX // 2
     source = operands[0]
     tile = tile_elements(source.channels)
-    repeated = np.resize(thresholds.astype(np.int32), tile)
+    repeated = np.resize(thresholds, tile)
     record = filled(
         SOFT_THRESHOLD,
         **rule,
@@ -352,7 +377,8 @@ def _soft_threshold(graph: Graph, chain: Chain) -> CommandStage | None:
         tile=tile,
         thresholds=repeated.ctypes.data,
     )
-    make = partial(soft_threshold_kernel, (source.format.dtype.itemsize, _result_size(chain)))
+    sizes = (source.format.dtype.itemsize, _result_size(chain))
+    make = partial(soft_threshold_kernel, sizes, wide)
     return CallStage(graph, chain, Call("soft threshold", make, record, [repeated]))
 
 

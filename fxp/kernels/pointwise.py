@@ -4,8 +4,8 @@ Where nothing is strided, a row is one long vector of columns times channels; wh
 pixel - a constant, a slope per channel - is laid out as a *tile* of several pixels, so that the
 inner loop stays long for any number of channels.
 
-Most records (`fxp.kernels.records`) begin with the fields of a rule. Sums are int32 and wrap; the
-planner proves that the result fits.
+Most records (`fxp.kernels.records`) begin with the fields of a rule. Sums are int32, or int64, and
+wrap; the planner proves that the result fits.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ from fxp.kernels.requantize import (
 
 Sizes = tuple[int, ...]
 """Bytes of an element of each value; 2 or 4."""
+SUMS: Final = (np.int32, np.int64)
+"""Types of sums that are not wide, and that are."""
 TILE_ELEMENTS: Final = 512
 """Elements of a tile, at least."""
 
@@ -53,7 +55,7 @@ def tile_elements(channels: int) -> int:
 
 
 @cache
-def combine_kernel(multiplies: bool, sizes: Sizes, counted: bool) -> Any:
+def combine_kernel(multiplies: bool, sizes: Sizes, wide: bool, counted: bool) -> Any:
     """Return the kernel of a product, or of a sum of multiples, of two operands.
 
     Parameters
@@ -62,10 +64,12 @@ def combine_kernel(multiplies: bool, sizes: Sizes, counted: bool) -> Any:
         A product instead of a sum.
     sizes
         Bytes of an element of the operands, and of the result.
+    wide
+        Whether sums need int64.
     counted
         Whether overflows are counted.
     """
-    record = COMBINE
+    record, kind = COMBINE, SUMS[wide]
     left_size, _, result_size = sizes
     left_type, right_type, result_type = (INTEGERS[size] for size in sizes)
 
@@ -75,8 +79,8 @@ def combine_kernel(multiplies: bool, sizes: Sizes, counted: bool) -> Any:
         bases = carray(bases_at, 1 << 16)
         block = carray(pointer(command[BLOCK]), 1, record)[0]
         target, left = operand(command, bases, RESULT), operand(command, bases, INPUT)
-        rule = read_rule(block)
-        left_factor, right_factor = np.int32(block.left_factor), np.int32(block.right_factor)
+        rule = read_rule(block, kind)
+        left_factor, right_factor = kind(block.left_factor), kind(block.right_factor)
         length, tile = command[COLUMNS] * block.channels, block.tile
         right, right_pitch = block.repeated, 0
         if tile == 0:
@@ -103,9 +107,10 @@ def combine_kernel(multiplies: bool, sizes: Sizes, counted: bool) -> Any:
                 outside = np.int32(0)
                 for i in range(count):
                     if multiplies:
-                        total = multiply(a[i], b[i])
+                        total = multiply(kind(a[i]), kind(b[i]))
                     else:
-                        total = add(multiply(a[i], left_factor), multiply(b[i], right_factor))
+                        total = multiply(kind(a[i]), left_factor)
+                        total = add(total, multiply(kind(b[i]), right_factor))
                     rounded = round_sum(total, rule)
                     result[i] = clamp(rounded, rule)
                     if counted:
@@ -117,9 +122,9 @@ def combine_kernel(multiplies: bool, sizes: Sizes, counted: bool) -> Any:
 
 
 @cache
-def clip_kernel(sizes: Sizes, counted: bool) -> Any:
-    """Return the kernel that clips an operand; `sizes` are the bytes of operand and result."""
-    record = CLIP
+def clip_kernel(sizes: Sizes, wide: bool, counted: bool) -> Any:
+    """Return the kernel that clips an operand; parameters as those of `prelu_kernel`."""
+    record, kind = CLIP, SUMS[wide]
     source_type, result_type = (INTEGERS[size] for size in sizes)
 
     @kernel
@@ -128,8 +133,8 @@ def clip_kernel(sizes: Sizes, counted: bool) -> Any:
         bases = carray(bases_at, 1 << 16)
         block = carray(pointer(command[BLOCK]), 1, record)[0]
         target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
-        rule = read_rule(block)
-        low, high = np.int32(block.smallest), np.int32(block.largest)
+        rule = read_rule(block, kind)
+        low, high = kind(block.smallest), kind(block.largest)
         length = command[COLUMNS] * block.channels
         clipped = 0
         for y in range(command[ROWS]):
@@ -137,7 +142,7 @@ def clip_kernel(sizes: Sizes, counted: bool) -> Any:
             values = carray(pointer(source + y * command[INPUT + 2]), length, source_type)
             outside = np.int32(0)
             for i in range(length):
-                rounded = round_sum(min(max(np.int32(values[i]), low), high), rule)
+                rounded = round_sum(min(max(kind(values[i]), low), high), rule)
                 result[i] = clamp(rounded, rule)
                 if counted:
                     outside = add(outside, overflows(rounded, rule))
@@ -148,12 +153,19 @@ def clip_kernel(sizes: Sizes, counted: bool) -> Any:
 
 
 @cache
-def prelu_kernel(sizes: Sizes, counted: bool) -> Any:
+def prelu_kernel(sizes: Sizes, wide: bool, counted: bool) -> Any:
     """Return the kernel that multiplies negative elements by the slope of their channel.
 
-    `sizes` are the bytes of an element of the operand and of the result.
+    Parameters
+    ----------
+    sizes
+        Bytes of an element of the operand, and of the result.
+    wide
+        Whether sums need int64.
+    counted
+        Whether overflows are counted.
     """
-    record = PRELU
+    record, kind = PRELU, SUMS[wide]
     source_size, result_size = sizes
     source_type, result_type = (INTEGERS[size] for size in sizes)
 
@@ -163,8 +175,8 @@ def prelu_kernel(sizes: Sizes, counted: bool) -> Any:
         bases = carray(bases_at, 1 << 16)
         block = carray(pointer(command[BLOCK]), 1, record)[0]
         target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
-        rule = read_rule(block)
-        one = np.int32(block.one)
+        rule = read_rule(block, kind)
+        one = kind(block.one)
         length, tile = command[COLUMNS] * block.channels, block.tile
         slopes = carray(pointer(block.slopes), tile, np.int32)
         clipped = 0
@@ -177,9 +189,9 @@ def prelu_kernel(sizes: Sizes, counted: bool) -> Any:
                 values = carray(pointer(place), count, source_type)
                 outside = np.int32(0)
                 for i in range(count):
-                    value = np.int32(values[i])
+                    value = kind(values[i])
                     # Loaded whatever the sign, as vectors are.
-                    slope = slopes[i]
+                    slope = kind(slopes[i])
                     total = multiply(value, one if value >= 0 else slope)
                     rounded = round_sum(total, rule)
                     result[i] = clamp(rounded, rule)
@@ -192,12 +204,12 @@ def prelu_kernel(sizes: Sizes, counted: bool) -> Any:
 
 
 @cache
-def soft_threshold_kernel(sizes: Sizes, counted: bool) -> Any:
+def soft_threshold_kernel(sizes: Sizes, wide: bool, counted: bool) -> Any:
     """Return the kernel that moves elements toward zero by the threshold of their channel.
 
-    `sizes` are the bytes of an element of the operand and of the result.
+    Parameters as those of `prelu_kernel`.
     """
-    record = SOFT_THRESHOLD
+    record, kind = SOFT_THRESHOLD, SUMS[wide]
     source_size, result_size = sizes
     source_type, result_type = (INTEGERS[size] for size in sizes)
 
@@ -207,10 +219,10 @@ def soft_threshold_kernel(sizes: Sizes, counted: bool) -> Any:
         bases = carray(bases_at, 1 << 16)
         block = carray(pointer(command[BLOCK]), 1, record)[0]
         target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
-        rule = read_rule(block)
-        factor, zero = np.int32(block.factor), np.int32(0)
+        rule = read_rule(block, kind)
+        factor, zero = kind(block.factor), kind(0)
         length, tile = command[COLUMNS] * block.channels, block.tile
-        thresholds = carray(pointer(block.thresholds), tile, np.int32)
+        thresholds = carray(pointer(block.thresholds), tile, np.int64)
         clipped = 0
         for y in range(command[ROWS]):
             for first in range(0, length, tile):
@@ -221,8 +233,8 @@ def soft_threshold_kernel(sizes: Sizes, counted: bool) -> Any:
                 values = carray(pointer(place), count, source_type)
                 outside = np.int32(0)
                 for i in range(count):
-                    value = multiply(np.int32(values[i]), factor)
-                    threshold = thresholds[i]
+                    value = multiply(kind(values[i]), factor)
+                    threshold = kind(thresholds[i])
                     above = max(subtract(value, threshold), zero)
                     below = max(subtract(subtract(zero, value), threshold), zero)
                     rounded = round_sum(subtract(above, below), rule)

@@ -152,7 +152,7 @@ SOFT_THRESHOLD: Final = _record(
     "factor",  # that aligns the operand with the thresholds
     "channels",
     "tile",  # elements of the tile of thresholds
-    "thresholds",  # address of the tile of int32 thresholds
+    "thresholds",  # address of the tile of int64 thresholds
 )
 """Of `fxp.kernels.pointwise.soft_threshold_kernel`."""
 

@@ -3,7 +3,7 @@
 All of the engine's rounding is defined here, in four forms for four kinds of sums:
 
 * `requantize_band`: int64 sums, every mode (the portable kernels);
-* `round_sum`, `clamp`, `overflows`: int32 sums of a row, one rule for all channels;
+* `round_sum`, `clamp`, `overflows`: int32 or int64 sums of a row, one rule for all channels;
 * `finish_one`: an int32 sum with a shift of its channel. `fxp.kernels.pair_mac.Store` is the same
   over vectors, in the code of the register tiles;
 * `quantize_half_up`: real values.
@@ -178,54 +178,65 @@ def half_step(shift: int, rounding: Rounding) -> int:
     return 1 << (shift - 1) if shift > 0 and rounding is Rounding.HALF_UP else 0
 
 
-Rule = tuple[np.int32, np.int32, np.int32, np.int32, np.int32, np.int32]
+Rule = tuple[np.signedinteger, ...]
 
 
-def _int32_operation(name: str) -> Any:
+def _operation(name: str) -> Any:
     @code_generator
     def operation(typingctx, left, right):  # type: ignore[no-untyped-def]
+        kind = types.int64 if left == types.int64 else types.int32
+
         def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
             return getattr(builder, name)(*arguments)
 
-        return types.int32(types.int32, types.int32), codegen
+        return kind(kind, kind), codegen
 
     return operation
 
 
-# Numba's own operators widen to 64 bits, which halves the lanes of a vector and more.
-add = _int32_operation("add")
-subtract = _int32_operation("sub")
-multiply = _int32_operation("mul")
-_shift_int32 = _int32_operation("ashr")
+# Numba's own operators widen to 64 bits, which halves the lanes of a vector and more. These widen
+# only if the first operand is an int64.
+add = _operation("add")
+subtract = _operation("sub")
+multiply = _operation("mul")
+_shift = _operation("ashr")
 
 
 @njit(cache=True, nogil=True, inline="always")
-def read_rule(block: Any) -> Rule:
-    """Return the fields of a record that begins with `fxp.kernels.records.RULE_FIELDS`."""
+def read_rule(block: Any, kind: Any) -> Rule:
+    """Return the fields of a record that begins with `fxp.kernels.records.RULE_FIELDS`.
+
+    Parameters
+    ----------
+    block
+        The record.
+    kind
+        np.int32 or np.int64, the type of sums.
+    """
     return (
-        np.int32(block.start),
-        np.int32(block.shift),
-        np.int32(block.low),
-        np.int32(block.high),
-        np.int32(block.count_low),
-        np.int32(block.count_high),
+        kind(block.start),
+        kind(block.shift),
+        kind(block.low),
+        kind(block.high),
+        kind(block.count_low),
+        kind(block.count_high),
     )
 
 
 @njit(cache=True, nogil=True, inline="always")
-def round_sum(total: np.int32, rule: Rule) -> np.int32:
-    """Return a sum shifted to the binary point of the result."""
-    return _shift_int32(add(total, rule[0]), rule[1])
+def round_sum(total: np.signedinteger, rule: Rule) -> np.signedinteger:
+    """Return a sum, int32 or int64, shifted to the binary point of the result."""
+    return _shift(add(total, rule[0]), rule[1])
 
 
 @njit(cache=True, nogil=True, inline="always")
-def clamp(value: np.int32, rule: Rule) -> np.int32:
+def clamp(value: np.signedinteger, rule: Rule) -> np.int32:
     """Return the result of a rounded sum; where it is stored, it is narrowed."""
     return np.int32(min(max(value, rule[2]), rule[3]))
 
 
 @njit(cache=True, nogil=True, inline="always")
-def overflows(value: np.int32, rule: Rule) -> np.int32:
+def overflows(value: np.signedinteger, rule: Rule) -> np.int32:
     """Return 1 if a rounded sum overflows, else 0."""
     return np.int32((value < rule[4]) | (value > rule[5]))
 

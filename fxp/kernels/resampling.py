@@ -77,7 +77,7 @@ def pool_kernel(maximum: bool, channels: int, counted: bool) -> Any:
         bases = carray(bases_at, 1 << 16)
         block = carray(pointer(command[BLOCK]), 1, record)[0]
         target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
-        rule = read_rule(block)
+        rule = read_rule(block, np.int32)
         factor, columns = np.int32(block.factor), command[COLUMNS]
         width, step = block.window_columns, block.column_stride
         top = command[FIRST_ROW] * block.row_stride - block.padding_rows
@@ -194,7 +194,7 @@ def upsample_kernel(radius: int, channels: int, border: int, counted: bool) -> A
         bases = carray(bases_at, 1 << 16)
         block = carray(pointer(command[BLOCK]), 1, record)[0]
         target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
-        rule = read_rule(block)
+        rule = read_rule(block, np.int32)
         weights = (
             np.int32(block.tap_0),
             np.int32(block.tap_1),

@@ -78,9 +78,11 @@ def append(network: Network, step: str, name: str, to: Quantization | None = Non
         scale = 2.0**-operand.format.frac
         return network.node(Clamp(-700.4 * scale, 900.5 * scale), name, to=to)
     if step == "add":
-        other = other_value(network, name)
+        coarser = int(network.generator.integers(-1, 4))
+        other = other_value(network, name, coarser=coarser)
         names = (name, other) if network.generator.integers(2) else (other, name)
-        return network.node(Add(), *names, to=to)
+        op = Subtract() if network.generator.integers(3) == 0 else Add()
+        return network.node(op, *names, to=to)
     if step == "shuffle":
         return network.node(PixelShuffle(2), name, to=to)
     exact = Format(operand.format.width + 3, operand.format.frac + 2, operand.format.signed)
