@@ -8,7 +8,7 @@ Between the first and the last node of a chain nothing is rounded, so that the w
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final
 
@@ -63,6 +63,8 @@ class Chain:
     other: str | None = None
     factor: int = 1
     finish: Finish | None = field(default=None, compare=False)
+    counted: str | None = None
+    """Name of the node that rounds, whose overflows are counted, if that is not the last one."""
 
     @property
     def head(self) -> Node:
@@ -109,7 +111,7 @@ def chains(graph: Graph, *, heads: frozenset[str], fuse: bool = True) -> list[Ch
                 nodes.append(follower)
                 if (longer := _chain(graph, tuple(nodes))) is not None:
                     best = longer
-                if not _may_continue(graph, nodes):
+                if not _may_continue(nodes):
                     break
         taken.update(member.name for member in best.nodes)
         found.append(best)
@@ -121,10 +123,11 @@ def single(graph: Graph, node: Node) -> Chain:
     return _chain(graph, (node,)) or Chain((node,))
 
 
-def _may_continue(graph: Graph, nodes: list[Node]) -> bool:
-    return isinstance(
-        nodes[-1].op, Add | Subtract | Relu | Clamp | Requantize | PixelShuffle
-    ) and _is_exact(nodes[-1])
+def _may_continue(nodes: list[Node]) -> bool:
+    return (
+        isinstance(nodes[-1].op, Add | Subtract | Relu | Clamp | Requantize | PixelShuffle)
+        and sum(not _is_exact(node) for node in nodes) <= 1
+    )
 
 
 def _is_exact(node: Node) -> bool:
@@ -190,12 +193,22 @@ class _Steps:
 
 def _chain(graph: Graph, nodes: tuple[Node, ...]) -> Chain | None:
     """Make the chain of these nodes, or None if its finish cannot be proved."""
-    head, last = nodes[0], nodes[-1]
-    accumulator, target = head.accumulator, last.quantization
+    head, result = nodes[0], _format(nodes[-1]).dtype
+    inexact = [index for index, node in enumerate(nodes) if not _is_exact(node)]
+    # What follows the node that rounds may only clip, at the same binary point.
+    count = inexact[0] + 1 if inexact else len(nodes)
+    nodes, clipping = nodes[:count], nodes[count:]
+    accumulator, target = head.accumulator, nodes[-1].quantization
     assert accumulator is not None
     assert target is not None
-    if target.format.dtype.itemsize not in INTEGERS or not all(
-        _is_exact(node) for node in nodes[:-1]
+    if (
+        len(inexact) > 1
+        or not all(
+            isinstance(node.op, Relu | Clamp | Requantize)
+            and _format(node).frac == target.format.frac
+            for node in clipping
+        )
+        or result.itemsize not in INTEGERS
     ):
         return None
     if isinstance(head.op, ELEMENTWISE) and any(
@@ -207,10 +220,37 @@ def _chain(graph: Graph, nodes: tuple[Node, ...]) -> Chain | None:
         return None
     if steps.operand is not None and steps.operand.format.dtype.itemsize not in INTEGERS:
         return None
-    finish = _finish(accumulator, steps, target)
+    finish = _clipped(graph, clipping, _finish(accumulator, steps, target), result)
     if finish is None or (not isinstance(head.op, CONVOLUTION) and finish.scaled):
         return None
-    return Chain(nodes, steps.other, steps.factor, finish)
+    counted = nodes[-1].name if clipping else None
+    return Chain((*nodes, *clipping), steps.other, steps.factor, finish, counted)
+
+
+def _clipped(
+    graph: Graph, nodes: tuple[Node, ...], finish: Finish | None, result: np.dtype
+) -> Finish | None:
+    """Finish whose rounded results are clipped by nodes that keep their binary point.
+
+    Parameters
+    ----------
+    graph
+        The graph.
+    nodes
+        The nodes.
+    finish
+        How sums are rounded; None where that is not proved.
+    result
+        Dtype of the last node's result.
+    """
+    if finish is None:
+        return None
+    low, high = finish.low, finish.high
+    for node in nodes:
+        if isinstance(node.op, Relu | Clamp):
+            least, most = node.op.limits(graph.operands[node.name][0])
+            low, high = max(low, least), min(high, most)
+    return replace(finish, low=low, high=high, result=result) if low <= high else None
 
 
 def _finish(accumulator: Accumulator, steps: _Steps, target: Quantization) -> Finish | None:

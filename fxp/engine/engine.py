@@ -218,11 +218,12 @@ class Engine:
         self._workers.share(run_band, -(-height // rows), plan.threads)
 
     def _counts(self, plan: Plan, overflows: NDArray[np.int64]) -> dict[str, int]:
-        # The values inside a chain are exact: nothing overflows.
+        # All nodes of a chain but one are exact: nothing overflows there.
         counts = {node.name: 0 for node in self.graph.nodes}
         for stage, count in zip(plan.program.stages, overflows.tolist(), strict=True):
-            if stage.result in counts:
-                counts[stage.result] = count
+            name = stage.chain.counted or stage.result
+            if name in counts:
+                counts[name] = count
         return counts
 
 

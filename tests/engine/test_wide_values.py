@@ -283,6 +283,29 @@ def test_modes_do_not_matter_where_nothing_is_rounded_or_clipped() -> None:
         check(graph, inputs, {"host": OPTIONS["host"]}, FEW_RUNS)
 
 
+def test_clips_behind_the_node_that_rounds() -> None:
+    """They belong to its stage, and its overflows stay its own."""
+    network = Network()
+    source = network.image(8, Format(8, 0))
+    weight = network.constant(EYE * 3, Format(4, 1))
+    conv = network.node(Conv2d(), source, weight, to=rounded(Format(8, 0)))
+    clipped = network.node(Relu(), conv, to=Format(7, 0, signed=False))
+    network.node(Clamp(None, 100.0), clipped, to=Format(16, 0))
+    graph = network.graph()
+    arrays = (np.clip(np.arange(-72, 72).reshape(8, 2, 9) * 2, -128, 127),)
+    assert len(plan_of(graph, arrays).program.stages) == 1
+    result = Engine(graph).run(arrays, threads=1)
+    values = np.floor(arrays[0] * 1.5 + 0.5)
+    assert np.array_equal(result.outputs[0], np.clip(values, 0, 100))
+    assert result.clipped == {
+        conv: int(((values < -128) | (values > 127)).sum()),
+        clipped: 0,
+        graph.outputs[0]: 0,
+    }
+    assert result.clipped[conv] > 0
+    check(graph, arrays, KERNELS)
+
+
 def random_graph(generator: np.random.Generator) -> Graph:
     """Convolutions with formats per channel, summed, clipped and rounded here or there."""
     network = Network(generator)
