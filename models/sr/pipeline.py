@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fxp import FixedModel, Graph
 from fxp.imaging.colour import real_rgb_to_ycbcr, real_ycbcr_to_rgb
 from fxp.imaging.quality import to_codes
 from fxp.imaging.resize import imresize
 from fxp.imaging.video import VideoFormat
+from fxp.models.common.measure import FloatPixels
 from fxp.models.common.pixels import (
     ImagePipeline,
     Pixels,
@@ -164,16 +165,12 @@ def upscale_float(image: ArrayLike, network: torch.nn.Module) -> Pixels:
     image
         As for `Upscaler`.
     network
-        Maps luma in [0, 1] to luma upscaled by ``network.scale``, ``(N, 1, H, W)``.
+        Maps luma in [0, 1] to luma upscaled by ``network.scale``, ``(N, 1, H, W)``; its
+        ``network.margin`` tells how many rows and columns of context it has on each side.
     """
     pixels = eight_bits(image)
     scale = int(network.scale)  # type: ignore[arg-type]
-
-    def luma(plane: NDArray) -> NDArray[np.float64]:
-        with torch.inference_mode():
-            tensor = torch.from_numpy(np.asarray(plane / 255.0, np.float32))[None, None]
-            return network(tensor)[0, 0].double().numpy() * 255.0
-
+    luma = FloatPixels(network, border=network.margin)  # type: ignore[arg-type]
     if pixels.ndim == 2:
         return to_codes(luma(pixels))
     count = pixels.shape[2]
