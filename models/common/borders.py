@@ -1,8 +1,9 @@
-"""What a network sees beyond the border of a picture: the picture, continued.
+"""What a network sees where a picture has nothing: beyond its border, and where it is transparent.
 
 A network that pads with zeros takes what lies outside for black, and darkens the border of a light
 picture. `extended` continues a picture as far as the network looks, so that a picture of one colour
-stays one; the result is cropped afterwards.
+stays one; the result is cropped afterwards. In the same way the colours of cut-outs go on under
+their transparent pixels, where files usually hold black (`coloured`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from fxp.graph.strips import margins
 MOST: Final = 64
 """Pixels by which a picture is extended at most. Farther zeros have hardly an influence, and a
 network of that reach would cost much more on small pictures."""
+STEPS_BEYOND: Final = 3
+"""Pixels by which colours spread farther than a network looks; the bicubic of the chroma needs
+two."""
 
 
 def border_of(graph: Graph) -> tuple[int, int]:
@@ -62,6 +66,47 @@ def extended(planes: NDArray, border: tuple[int, int]) -> NDArray:
             sides.append(outside.astype(planes.dtype).repeat(count, axis))
         planes = np.concatenate([sides[0], planes, sides[1]], axis)
     return planes
+
+
+def coloured(planes: NDArray, alpha: NDArray, reach: int) -> NDArray:
+    """Spread colours under transparent pixels, so that they do not mix with what is hidden there.
+
+    Parameters
+    ----------
+    planes
+        ``(C, H, W)`` uint8.
+    alpha
+        ``(H, W)`` uint8; 0 is wholly transparent.
+    reach
+        How far a network looks, pixels. Colours go a little farther; what lies beyond is hidden
+        from it and stays.
+
+    Returns
+    -------
+    numpy.ndarray
+        The planes, with other values only where alpha is 0. In each step outwards a pixel becomes
+        the mean of its neighbours, of eight at most, that have a colour already, rounded half up.
+    """
+    known = alpha > 0
+    if known.all() or not known.any():
+        return planes
+    result = planes.copy()
+    for _ in range(reach + STEPS_BEYOND):
+        padded = np.pad(known, 1)
+        counts = np.zeros(known.shape, np.int64)
+        sums = np.zeros(planes.shape, np.int64)
+        masked = np.pad(result * known, ((0, 0), (1, 1), (1, 1)))
+        height, width = known.shape
+        for row in range(3):
+            for column in range(3):
+                counts += padded[row : row + height, column : column + width]
+                sums += masked[:, row : row + height, column : column + width]
+        new = ~known & (counts > 0)
+        if not new.any():
+            break
+        result[:, new] = (2 * sums[:, new] + counts[new]) // (2 * counts[new])
+        known |= new
+    return result
 
 
 def cropped(planes: NDArray, border: tuple[int, int], scale: int = 1) -> NDArray:

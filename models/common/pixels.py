@@ -21,7 +21,7 @@ from fxp.filters.colour import FRAC, OFFSETS, TO_RGB, TO_YCBCR
 from fxp.graph.ops import BicubicUpsample, Concat, Conv2d, PixelShuffle, Requantize
 from fxp.graph.strips import in_strips
 from fxp.imaging.sixteen_bits import sixteen_to_eight_bits
-from fxp.models.common.borders import border_of, cropped, extended
+from fxp.models.common.borders import border_of, coloured, cropped, extended
 from fxp.support.errors import ArgumentError, ArgumentTypeError
 
 PIXEL: Final = Format(8, 8, signed=False)
@@ -95,7 +95,7 @@ class ImagePipeline:
             return self._network("luma", pixels[None], run)[0]
         planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))
         opaque = len(planes) % 2
-        shown = planes if opaque else planes[:-1]
+        shown = planes if opaque else coloured(planes[:-1], planes[-1], max(self.borders["colour"]))
         result = self._network("luma" if len(shown) == 1 else "colour", shown, run)
         if not opaque:
             result = np.concatenate([result, run(self.plane, planes[-1:])])
