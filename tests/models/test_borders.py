@@ -10,6 +10,7 @@ from fxp.graph.ops import GlobalAveragePool, MaxPool, Nearest
 from fxp.graph.strips import margins
 from fxp.models import sr
 from fxp.models.common.borders import border_of, coloured, cropped, extended
+from fxp.models.sr.fixed import SHIPPED
 
 PIXEL = Format(8, 8, signed=False)
 
@@ -57,7 +58,7 @@ def test_nothing_is_changed_where_nothing_or_everything_is_transparent():
         assert np.array_equal(coloured(colours, np.full((5, 6), value, np.uint8), 3), colours)
 
 
-@pytest.mark.parametrize("name", sr.fixed.SHIPPED)
+@pytest.mark.parametrize("name", SHIPPED)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (3, 2), (40, 40), (5, 6, 3)])
 def test_a_picture_of_one_colour_stays_one(name: str, shape: tuple[int, ...]):
     upscaler = sr.Upscaler(sr.load(name))
