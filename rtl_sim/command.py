@@ -17,9 +17,9 @@ import fxp
 from fxp import hls, rtl_sim
 from fxp.cli.console import JsonOption, note, print_json, progress_bar
 from fxp.cli.messages import printable, without_folder
+from fxp.cli.pixel_values import scale_of_model
 from fxp.cli.sources import (
     check_target,
-    divisor_of,
     image_channels,
     middle,
     planes,
@@ -169,5 +169,6 @@ def _read(path: Path, model: fxp.FixedModel, crop: int | None) -> list[NDArray[n
                 f"such images as (N, {channels}, H, W)"
             )
     else:
-        frames = [planes(read_image(path), channels, path) / divisor_of(model, None)]
+        pixels = planes(read_image(path), channels, path)
+        frames = [scale_of_model(model).values(pixels)]
     return [middle(frame, crop) for frame in frames]

@@ -13,6 +13,7 @@ from fxp.formats import Format
 from fxp.graph import Graph
 from fxp.imaging.resize import imresize
 from fxp.models import sr
+from fxp.models.common.borders import border_of
 from fxp.models.common.compare import ComparedMethod
 from fxp.models.common.measure import FixedPixels, FloatPixels
 from fxp.models.sr.fixed import SHIPPED, quantize_shipped
@@ -29,8 +30,8 @@ def bicubic(low: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def fixed_pixels(model: fxp.FixedModel) -> FixedPixels:
-    """Return what a model does to pixels, on one thread: the workers are the parallelism."""
-    return FixedPixels(model, threads=1)
+    """Return what the pipeline does to luma, on one thread: the workers are the parallelism."""
+    return FixedPixels(model, threads=1, border=border_of(model.graph))
 
 
 def with_real_input(graph: Graph, form: Format = REAL_INPUT) -> Graph:
@@ -75,8 +76,11 @@ def shipped_methods(name: str) -> list[ComparedMethod]:
         If any of them cannot be loaded.
     """
     quantized = quantize_shipped(name, weight_bits=WEIGHT_BITS, activation_bits=ACTIVATION_BITS)
+    network = sr.load_float(name)
     return [
-        ComparedMethod(f"{name}, float", name, "float", FloatPixels(sr.load_float(name))),
+        ComparedMethod(
+            f"{name}, float", name, "float", FloatPixels(network, border=network.margin)
+        ),
         ComparedMethod(
             f"{name}, quantized after training",
             name,

@@ -34,7 +34,8 @@ from fxp.cli.console import (
 )
 from fxp.cli.figures import json_text
 from fxp.cli.networks import load_network
-from fxp.cli.sources import check_target, divisor_of, image_channels, planes
+from fxp.cli.pixel_values import DivideByOption, PixelScale, scale_of_model
+from fxp.cli.sources import check_target, image_channels, planes
 from fxp.graph.extents import Dimension, evaluate_shape
 from fxp.imaging.files import ImageError, image_paths, read_image
 from fxp.imaging.quality import Quality, compare, mean_quality, to_codes
@@ -60,12 +61,12 @@ class Measurement:
         The fixed-point model.
     scale
         Its upscaling factor.
-    divisor
-        Pixel values are divided by it before the model.
+    pixels
+        How pixels become the model's values.
     network
         The float network; None for none.
-    float_divisor
-        Pixel values are divided by it before the float network.
+    float_pixels
+        How they become the float network's.
     border
         Pixels left out on every side.
     degraded
@@ -78,9 +79,9 @@ class Measurement:
 
     model: fxp.FixedModel
     scale: int
-    divisor: float
+    pixels: PixelScale
     network: torch.nn.Module | None
-    float_divisor: float
+    float_pixels: PixelScale
     border: int
     degraded: Path | None
     round_input: bool
@@ -108,8 +109,9 @@ class Measurement:
             return imresize(image.transpose(1, 2, 0), self.scale).transpose(2, 0, 1)
         if name == "float":
             assert self.network is not None
-            return _run_float(self.network, image, self.float_divisor)
-        return self.model(image / self.divisor, threads=self.threads) * self.divisor
+            return _run_float(self.network, image, self.float_pixels)
+        result = self.model(self.pixels.values(image), threads=self.threads)
+        return self.pixels.pixels(result)
 
     def _pair(self, path: Path) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
         """Return a true image and the input that is to become it, ``(C, H, W)`` each."""
@@ -145,9 +147,7 @@ def psnr(
     float_divide_by: Annotated[
         float, typer.Option(min=1e-9, help="Pixel divisor of the float network.")
     ] = 255.0,
-    divide_by: Annotated[
-        float | None, typer.Option(min=1e-9, help="Pixel divisor of the fixed-point model.")
-    ] = None,
+    divide_by: DivideByOption = None,
     border: Annotated[
         int | None, typer.Option(min=0, help="Pixels left out; default the upscaling.")
     ] = None,
@@ -180,12 +180,13 @@ def psnr(
     scale = _scale(loaded)
     if degraded is not None and not degraded.is_dir():
         raise ArgumentError(f"--input {degraded} is no folder")
+    pixels = scale_of_model(loaded, divide_by)
     measured = Measurement(
         loaded,
         scale,
-        divisor_of(loaded, divide_by),
+        pixels,
         None if float_source is None else load_network(float_source, arg or [], weights),
-        float_divide_by,
+        replace(pixels, divide_by=float_divide_by),
         (scale if scale > 1 else 0) if border is None else border,
         degraded,
         round_input,
@@ -285,10 +286,10 @@ def _downscaled(truth: NDArray[np.uint8], scale: int, round_input: bool) -> NDAr
     return to_codes(small).astype(np.float64) if round_input else small
 
 
-def _run_float(network: torch.nn.Module, image: NDArray, divisor: float) -> NDArray:
+def _run_float(network: torch.nn.Module, image: NDArray, pixels: PixelScale) -> NDArray:
     with torch.inference_mode():
-        tensor = torch.from_numpy((image[None] / divisor).astype(np.float32))
-        return network(tensor)[0].numpy() * divisor
+        tensor = torch.from_numpy(pixels.values(image[None]).astype(np.float32))
+        return pixels.pixels(network(tensor)[0].numpy())
 
 
 def _image(values: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -12,7 +12,8 @@ import fxp
 from fxp.cli.console import JsonOption, note, print_json, progress_bar
 from fxp.cli.figures import model_figures
 from fxp.cli.networks import load_network
-from fxp.cli.sources import DEFAULT_DIVISOR, DIVIDE_BY, check_target, read_calibration
+from fxp.cli.pixel_values import DEFAULT_DIVISOR, MeanOption, StdOption, pixel_scale
+from fxp.cli.sources import check_target, read_calibration
 from fxp.formats import Overflow, Rounding
 from fxp.quantization.options import ACTIVATION_BITS, WEIGHT_BITS
 
@@ -94,6 +95,8 @@ def quantize(
     divide_by: Annotated[
         float, typer.Option(min=1e-9, help="Pixel values are divided by this.")
     ] = DEFAULT_DIVISOR,
+    mean: MeanOption = None,
+    std: StdOption = None,
     channels: Annotated[
         int | None,
         typer.Option(
@@ -119,8 +122,9 @@ def quantize(
     """
     read = [*calibration, *([weights] if weights is not None else [])]
     check_target(out, reads=read, suffixes=(".fxp",))
+    scale = pixel_scale(divide_by, mean, std)
     network = load_network(source, arg or [], weights)
-    inputs = read_calibration(calibration, network, channels, divide_by, crop, limit)
+    inputs = read_calibration(calibration, network, channels, scale, crop, limit)
     with progress_bar("quantizing") as progress:
         model = fxp.quantize(
             network,
@@ -139,7 +143,7 @@ def quantize(
             weight_rounding=weight_rounding.value,
             progress=progress,
         )
-    model.metadata[DIVIDE_BY] = f"{divide_by:.17g}"
+    model.metadata |= scale.metadata()
     model.save(out)
     if as_json:
         print_json(model_figures(model, out))

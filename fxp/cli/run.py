@@ -27,16 +27,15 @@ from fxp.cli.batch import (
 )
 from fxp.cli.console import JsonOption, ThreadsOption, print_json
 from fxp.cli.messages import CommandError
+from fxp.cli.pixel_values import DivideByOption, PixelScale, scale_of_model
 from fxp.cli.sources import (
     check_target,
-    divisor_of,
     folder_targets,
     image_channels,
     planes,
     read_array,
 )
-from fxp.imaging.files import ImageError, check_image_path, image_paths, read_image, write_image
-from fxp.imaging.quality import to_codes
+from fxp.imaging.files import check_image_path, image_paths, read_image, write_image
 from fxp.support.errors import ArgumentError, FxpError
 from fxp.support.files import replace_file
 from fxp.support.parallel import check_workers, workers
@@ -46,13 +45,7 @@ def run(
     model: Annotated[Path, typer.Argument(help="A .fxp file.")],
     source: Annotated[Path, typer.Argument(help="Image, .npy of real values, or folder.")],
     target: Annotated[Path, typer.Argument(help="Image, .npy or folder to write.")],
-    luma: Annotated[
-        bool, typer.Option("--luma", help="Let a one-channel model take the luma of colour.")
-    ] = False,
-    divide_by: Annotated[
-        float | None,
-        typer.Option(min=1e-9, help="Pixel divisor; default the model's, or 255."),
-    ] = None,
+    divide_by: DivideByOption = None,
     threads: ThreadsOption = None,
     jobs: JobsOption = JOBS,
     backend: BackendOption = BACKEND,
@@ -62,15 +55,16 @@ def run(
     """Run a fixed-point model on real data through the integer engine.
 
     The images of a folder are written as PNG files, which lose nothing, under their own names. One
-    that fails does not stop the others; the failures are listed at the end.
+    that fails does not stop the others; the failures are listed at the end. A one-channel model
+    takes the luma of colour, one for colour takes grey as three equal channels.
 
-    Example: fxp run kimsr_x2.fxp photo.png enlarged.png --luma
+    Example: fxp run kimsr_x2.fxp photo.png enlarged.png
     """
     check_workers(backend, jobs, scheduler)
     loaded = fxp.load(model)
     if len(loaded.graph.outputs) > 1:
         raise ArgumentError(f"{model} has {len(loaded.graph.outputs)} outputs; use it from Python")
-    divisor = divisor_of(loaded, divide_by)
+    scale = scale_of_model(loaded, divide_by)
     sources = image_paths(source)
     targets = folder_targets(sources, target) if source.is_dir() else [target]
     if source.is_dir():
@@ -79,7 +73,7 @@ def run(
         check_target(goal, reads=[model, *sources])
         if goal.suffix != ".npy":
             check_image_path(goal)
-    work = FileRun(loaded, luma, divisor, threads)
+    work = FileRun(loaded, scale, threads)
     tasks = [
         (item, partial(work, item.absolute(), goal.absolute()))
         for item, goal in zip(sources, targets, strict=True)
@@ -108,7 +102,7 @@ def run(
             for item in outcomes
             if item.error is not None
         ]
-        print_json({"model": model, "divide_by": divisor, "images": made, "failed": failed})
+        print_json({"model": model, "divide_by": scale.divide_by, "images": made, "failed": failed})
     refuse_failures(outcomes, "run")
 
 
@@ -142,22 +136,19 @@ class FileRun:
     ----------
     model
         The model.
-    luma
-        Whether a one-channel model takes the luma of colour.
-    divisor
-        Pixel values are divided by it.
+    scale
+        How pixels become real values.
     threads
         Threads of the engine.
     """
 
     model: fxp.FixedModel
-    luma: bool
-    divisor: float
+    scale: PixelScale
     threads: int | None
 
     def __call__(self, source: Path, target: Path) -> RunFigures:
         """Read a file, run the model on it, and write the result."""
-        values = _read(source, self.model, self.luma, self.divisor)
+        values = _read(source, self.model, self.scale)
         started = time.perf_counter()
         try:
             result = self.model(values, threads=self.threads)
@@ -165,28 +156,24 @@ class FileRun:
             raise CommandError(f"{source}: {error}") from error
         seconds = time.perf_counter() - started
         assert not isinstance(result, tuple)
-        _write(target, result, self.divisor)
+        _write(target, result, self.scale)
         clipped = max(self.model.clipped(values).values())
         return RunFigures(result.shape, seconds, clipped)
 
 
-def _read(path: Path, model: fxp.FixedModel, luma: bool, divisor: float) -> NDArray[np.float64]:
+def _read(path: Path, model: fxp.FixedModel, scale: PixelScale) -> NDArray[np.float64]:
     if path.suffix == ".npy":
         return read_array(path)
-    image = read_image(path)
-    channels = image_channels(model)
-    if channels == 1 and image.ndim == 3 and not luma:
-        raise ImageError(f"the model takes one channel and {path} is in colour; pass --luma")
-    return planes(image, channels, path) / divisor
+    return scale.values(planes(read_image(path), image_channels(model), path))
 
 
-def _write(path: Path, result: NDArray, divisor: float) -> None:
+def _write(path: Path, result: NDArray, scale: PixelScale) -> None:
     if path.suffix == ".npy":
         stream = io.BytesIO()
         np.save(stream, result)
         replace_file(path, stream.getvalue())
         return
-    codes = to_codes(np.asarray(result, np.float64) * divisor)
+    codes = scale.codes(result)
     if codes.ndim == 3:
         codes = codes[0] if len(codes) == 1 else codes.transpose(1, 2, 0)
     write_image(path, np.ascontiguousarray(codes))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fxp
+from fxp.cli.pixel_values import PixelScale
 from fxp.imaging.colour import luma
 from fxp.imaging.files import ImageError, image_paths, read_image
 from fxp.support.errors import ArgumentError
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
     import torch
 else:
     torch = lazy_import("torch", "torch")
-
-DIVIDE_BY = "divide_by"
-"""Metadata key: pixel values are divided by this number before the network."""
-DEFAULT_DIVISOR = 255.0
 
 
 def input_channels(network: torch.nn.Module) -> int:
@@ -37,6 +34,8 @@ def input_channels(network: torch.nn.Module) -> int:
 def planes(image: NDArray[np.uint8], channels: int, name: object) -> NDArray[np.uint8]:
     """Return an image as ``(C, H, W)``: luma for one channel, RGB for three.
 
+    A grey image gives three equal planes, and a coloured one its BT.601 luma.
+
     Parameters
     ----------
     image
@@ -49,14 +48,14 @@ def planes(image: NDArray[np.uint8], channels: int, name: object) -> NDArray[np.
     Raises
     ------
     ImageError
-        If the network takes another number of channels, or three of a grey image.
+        If the network takes another number of channels.
     """
     if channels == 1:
         return luma(image)[None]
     if channels != 3:
         raise ImageError(f"the network takes {channels} channels; give .npy arrays, not {name}")
     if image.ndim == 2:
-        raise ImageError(f"the network takes colour, but {name} is grey")
+        return np.repeat(image[None], 3, axis=0)
     return np.ascontiguousarray(image.transpose(2, 0, 1))
 
 
@@ -64,7 +63,7 @@ def read_calibration(
     paths: Sequence[Path],
     network: torch.nn.Module,
     channels: int | None,
-    divisor: float,
+    scale: PixelScale,
     crop: int | None,
     limit: int | None,
 ) -> list[NDArray[np.float64]]:
@@ -78,8 +77,8 @@ def read_calibration(
         Its first convolution says how many channels images must have.
     channels
         Says so instead, if given.
-    divisor
-        Pixel values are divided by it.
+    scale
+        How pixels become real values.
     crop
         Largest side; the middle of larger images is taken.
     limit
@@ -103,7 +102,7 @@ def read_calibration(
         if count is None:
             count = channels or input_channels(network)
         image = middle(planes(read_image(path), count, path), crop)
-        inputs.append(image[None] / divisor)
+        inputs.append(scale.values(image[None]))
     return inputs
 
 
@@ -202,20 +201,6 @@ def folder_targets(sources: list[Path], folder: Path) -> list[Path]:
         if count > 1:
             raise ImageError(f"{count} images of {sources[0].parent} would be written to {name}")
     return targets
-
-
-def divisor_of(model: fxp.FixedModel, given: float | None) -> float:
-    """Return the divisor of pixel values: as given, as the model says, or 255."""
-    if given is not None:
-        return given
-    text = model.metadata.get(DIVIDE_BY, str(DEFAULT_DIVISOR))
-    try:
-        divisor = float(text)
-    except ValueError:
-        divisor = 0.0
-    if not 0 < divisor < float("inf"):
-        raise ArgumentError(f"the model's {DIVIDE_BY} is {text!r}; give --divide-by")
-    return divisor
 
 
 def image_channels(model: fxp.FixedModel) -> int:

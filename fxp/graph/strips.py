@@ -13,6 +13,8 @@ from fxp.graph.graph import Graph
 
 STRIP_PIXELS: Final = 1 << 22
 """Input pixels of a strip; smaller images run as a whole."""
+MOST_REACH: Final = 4096
+"""Images up to this size are tried to find how far a graph looks."""
 MIN_ROWS: Final = 64
 """Fewest rows of a strip, since its neighbours' rows are computed again."""
 
@@ -59,13 +61,49 @@ def in_strips(
     return result
 
 
-def _is_local(graph: Graph) -> bool:
+def margins(graph: Graph) -> tuple[int, int] | None:
+    """Return how many rows and columns around a pixel of the input its results depend on.
+
+    Parameters
+    ----------
+    graph
+        From one image of any size to one.
+
+    Returns
+    -------
+    tuple of int, or None
+        Of the farther side; None if the graph reduces an image or takes part of it, so that more
+        rows around it would change the rest.
+    """
+    found = []
+    for axis in (0, 1):
+        if not _is_local(graph, axis):
+            return None
+        size = 1
+        while True:
+            # Results at the border of a small image depend on fewer pixels than those inside.
+            size *= 4
+            shape = (int(graph.inputs[0].shape[0]), size, size)
+            shapes = graph.concrete_shapes(graph.bind([shape]))
+            scale = shapes[graph.outputs[0]][1 + axis] // size
+            middle = size // 2
+            low, high = _reach(graph, shapes, middle * scale, (middle + 1) * scale, axis)
+            if low > 0 and high < size:
+                found.append(max(middle - low, high - middle - 1))
+                break
+            if size >= MOST_REACH:
+                return None
+    return found[0], found[1]
+
+
+def _is_local(graph: Graph, axis: int = 0) -> bool:
     """Whether every value keeps or multiplies the rows, so that a strip is only a moved image."""
-    rows = graph.inputs[0].shape[1]
+    rows = graph.inputs[0].shape[1 + axis]
     if graph.states or not isinstance(rows, Extent) or rows != Extent(rows.symbol):
         return False
     return all(
-        len(value.shape) == 3 and _is_multiple(value.shape[1]) for value in graph.values.values()
+        len(value.shape) == 3 and _is_multiple(value.shape[1 + axis])
+        for value in graph.values.values()
     )
 
 
@@ -76,15 +114,15 @@ def _is_multiple(rows: int | Extent) -> bool:
 
 
 def _reach(
-    graph: Graph, shapes: dict[str, tuple[int, ...]], first: int, last: int
+    graph: Graph, shapes: dict[str, tuple[int, ...]], first: int, last: int, axis: int = 0
 ) -> tuple[int, int]:
-    """Rows of the input that rows `first` to `last` - 1 of the output depend on."""
+    """Rows or columns of the input that `first` to `last` - 1 of the output depend on."""
     needed = {graph.outputs[0]: (first, last)}
     for node in reversed(graph.nodes):
         for position, name in enumerate(node.inputs):
             if name in shapes:
-                size, operands = shapes[name][1], graph.operands[node.name]
-                low, high = node.op.reach(operands, 0, position, *needed[node.name], size)
+                size, operands = shapes[name][1 + axis], graph.operands[node.name]
+                low, high = node.op.reach(operands, axis, position, *needed[node.name], size)
                 earlier = needed.get(name, (size, 0))
                 needed[name] = min(max(low, 0), earlier[0]), max(min(high, size), earlier[1])
     return needed[graph.inputs[0].name]

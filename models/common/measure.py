@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fxp.imaging.quality import Quality, compare, mean_quality, to_codes
 from fxp.model import FixedModel
+from fxp.models.common.borders import cropped, extended
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -39,16 +40,22 @@ class FloatPixels:
         On the CPU in eval mode; takes and returns ``(N, 1, H, W)``.
     divide_by
         Pixel values are divided by it before the network.
+    border
+        Rows and columns by which the plane is extended on each side for the network, see
+        `fxp.models.common.borders.extended`; what they become is cropped.
     """
 
     network: torch.nn.Module
     divide_by: float = 255.0
+    border: tuple[int, int] = (0, 0)
 
     def __call__(self, plane: NDArray[np.float64]) -> NDArray:
         """Run one plane ``(H, W)`` of pixel values."""
+        larger = extended(plane, self.border)
         with torch.inference_mode():
-            image = torch.from_numpy((plane / self.divide_by).astype(np.float32))[None, None]
-            return self.network(image)[0, 0].numpy() * self.divide_by
+            image = torch.from_numpy((larger / self.divide_by).astype(np.float32))[None, None]
+            result = self.network(image)[0, 0].numpy() * self.divide_by
+        return cropped(result, self.border, result.shape[0] // larger.shape[0])
 
 
 @dataclass(frozen=True)
@@ -63,20 +70,29 @@ class FixedPixels:
         Pixel values are divided by it before the model.
     threads
         Threads of the engine, all processors by default; 1 where each worker has its own task.
+    border
+        As for `FloatPixels`.
     """
 
     model: FixedModel
     divide_by: float = 256.0
     threads: int | None = None
+    border: tuple[int, int] = (0, 0)
 
     def __call__(self, plane: NDArray[np.float64]) -> NDArray:
         """Run one plane ``(H, W)`` of pixel values."""
-        return self.model(plane / self.divide_by, threads=self.threads) * self.divide_by
+        larger = extended(plane, self.border)
+        result = self.model(larger / self.divide_by, threads=self.threads) * self.divide_by
+        return cropped(result, self.border, result.shape[0] // larger.shape[0])
 
 
-def pixel_function(model: torch.nn.Module | FixedModel) -> PixelFunction:
+def pixel_function(
+    model: torch.nn.Module | FixedModel, border: tuple[int, int] = (0, 0)
+) -> PixelFunction:
     """Return a float or fixed-point model as a function of pixel values, by the usual divisors."""
-    return FixedPixels(model) if isinstance(model, FixedModel) else FloatPixels(model)
+    if isinstance(model, FixedModel):
+        return FixedPixels(model, border=border)
+    return FloatPixels(model, border=border)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from fxp.imaging.files import (
     ImageError,
     check_image_path,
     image_paths,
-    read_image,
+    read_picture,
     write_image,
 )
 from fxp.imaging.video import Frame, Layout, VideoError, VideoFormat
@@ -186,7 +186,8 @@ def image_task(work: PixelWork, source: Path, target: Path, threads: int | None)
     threads
         Threads of the engine.
     """
-    write_image(target, work(read_image(source, alpha=True), threads=threads), alpha=True)
+    image, attachments = read_picture(source, alpha=True)
+    write_image(target, work(image, threads=threads), alpha=True, attachments=attachments)
 
 
 def _raw_format(size: str, layout: Layout) -> VideoFormat:

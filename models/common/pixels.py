@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -20,6 +21,7 @@ from fxp.filters.colour import FRAC, OFFSETS, TO_RGB, TO_YCBCR
 from fxp.graph.ops import BicubicUpsample, Concat, Conv2d, PixelShuffle, Requantize
 from fxp.graph.strips import in_strips
 from fxp.imaging.sixteen_bits import sixteen_to_eight_bits
+from fxp.models.common.borders import border_of, coloured, cropped, extended
 from fxp.support.errors import ArgumentError, ArgumentTypeError
 
 PIXEL: Final = Format(8, 8, signed=False)
@@ -64,6 +66,9 @@ def on_oracle(model: FixedModel, planes: NDArray) -> Pixels:
 class ImagePipeline:
     """Models for the parts of an image; threads may share it.
 
+    What goes through a network is continued beyond its border first, and cropped afterwards, see
+    `fxp.models.common.borders.extended`.
+
     Attributes
     ----------
     luma
@@ -78,23 +83,36 @@ class ImagePipeline:
     colour: FixedModel
     plane: FixedModel
 
+    @cached_property
+    def borders(self) -> dict[str, tuple[int, int]]:
+        """Rows and columns by which planes for `luma` and `colour` are extended on each side."""
+        return {name: border_of(getattr(self, name).graph) for name in ("luma", "colour")}
+
     def image(self, image: ArrayLike, run: Run) -> Pixels:
         """Run an image of any kind, ``(H, W)`` or ``(H, W, C)``, 8 or 16 bits; see `eight_bits`."""
         pixels = eight_bits(image)
         if pixels.ndim == 2:
-            return run(self.luma, pixels[None])[0]
+            return self._network("luma", pixels[None], run)[0]
         planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))
         opaque = len(planes) % 2
-        shown = planes if opaque else planes[:-1]
-        result = run(self.luma if len(shown) == 1 else self.colour, shown)
+        shown = planes if opaque else coloured(planes[:-1], planes[-1], max(self.borders["colour"]))
+        result = self._network("luma" if len(shown) == 1 else "colour", shown, run)
         if not opaque:
             result = np.concatenate([result, run(self.plane, planes[-1:])])
         return np.ascontiguousarray(result.transpose(1, 2, 0))
 
     def frame(self, planes: Sequence[Pixels], run: Run) -> list[Pixels]:
         """Run a video frame of separate planes: Y, or Y, Cb and Cr, each of its own size."""
-        models = [self.luma, *[self.plane] * (len(planes) - 1)]
-        return [run(model, plane[None])[0] for model, plane in zip(models, planes, strict=True)]
+        luma, *chroma = planes
+        upscaled = self._network("luma", luma[None], run)[0]
+        return [upscaled, *(run(self.plane, plane[None])[0] for plane in chroma)]
+
+    def _network(self, name: str, planes: NDArray, run: Run) -> Pixels:
+        """Run planes ``(C, H, W)`` through `luma` or `colour`, with a border around them."""
+        border = self.borders[name]
+        larger = extended(planes, border)
+        result = run(getattr(self, name), larger)
+        return cropped(result, border, result.shape[1] // larger.shape[1])
 
 
 def for_pixels(model: FixedModel) -> FixedModel:

@@ -25,6 +25,9 @@ class SRCNN(nn.Module):
     Super-Resolution", ECCV 2014.
     """
 
+    #: Rows and columns of input on each side that an output pixel depends on.
+    margin: tuple[int, int] = (6, 6)
+
     def __init__(self) -> None:
         super().__init__()
         self.patches = nn.Conv2d(1, 64, 9, padding=4)
@@ -56,6 +59,9 @@ class ESPCN(nn.Module):
     W. Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel
     Convolutional Neural Network", CVPR 2016.
     """
+
+    #: Rows and columns of input on each side that an output pixel depends on.
+    margin: tuple[int, int] = (4, 4)
 
     def __init__(self, scale: int = 2) -> None:
         super().__init__()
@@ -111,6 +117,8 @@ class FSRCNN(nn.Module):
             nn.init.zeros_(_bias(layer))
             layers += [layer, nn.PReLU(outputs)]
         self.features = nn.Sequential(*layers)
+        # Two pixels of the 5x5 kernel, one of every 3x3, and those under a 9x9 kernel of stride s.
+        self.margin = (2 + depth + 4 // scale + 1,) * 2
         self.upscale = nn.ConvTranspose2d(
             channels, 1, 9, stride=scale, padding=4, output_padding=scale - 1
         )
@@ -142,6 +150,7 @@ class VDSR(nn.Module):
 
     def __init__(self, channels: int = 64, depth: int = 20) -> None:
         super().__init__()
+        self.margin = (depth, depth)
         widths = [1, *[channels] * (depth - 1), 1]
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(widths):

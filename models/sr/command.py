@@ -50,11 +50,13 @@ def upscale(
     """Upscale images or video by a super-resolution network in integers.
 
     The network upscales the luma; chroma and transparency are upscaled
-    bicubically. PNG, JPEG, BMP and TIFF are read, 16 bits a channel rounded
-    to 8; the images of a folder are written as PNG, and one that fails does
-    not stop the others. Video is 8-bit YUV4MPEG2 (.y4m, also - without
-    --size) or raw, and is read, upscaled and written at the same time. A file
-    is written as a whole or not at all.
+    bicubically. PNG, JPEG, JPEG 2000, WebP, BMP, TIFF, PPM and still GIF are
+    read, 16 bits a channel rounded to 8; colour profile, resolution and EXIF
+    are kept. The images of a folder are written as PNG, and one that fails
+    does not stop the others. Video is YUV4MPEG2 (.y4m, also - without --size)
+    or raw, and is read, upscaled and written at the same time; a film in
+    another format comes through a pipe from ffmpeg. A file is written as a
+    whole or not at all.
 
     A model from a file takes and returns one plane; one whose formats are not
     unsigned 8-bit pixels is adapted where that is exact. One that keeps the

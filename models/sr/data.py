@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fxp.imaging.colour import luma
 from fxp.imaging.quality import to_codes
 from fxp.imaging.resize import imresize
+from fxp.models.common.borders import extended
 from fxp.models.common.data import DataError, dihedral, modcrop, patch_start
 from fxp.models.common.measure import Pair
 from fxp.support.lazy import lazy_import
@@ -93,7 +94,7 @@ class Batch:
         ``(N, 1, scale*P, scale*P)`` target.
     mask
         ``(N, 1, scale*P, scale*P)``: one where the network sees all the context that it would see
-        in the whole image, zero near patch edges that are not image edges.
+        in the whole image, zero near patch edges.
     """
 
     low: NDArray[np.float32]
@@ -105,7 +106,8 @@ class TrainingSet:
     """Random pairs of patches from images held in memory.
 
     Batches are a function of the seed and the batch number alone, so an interrupted training
-    continues exactly where it stopped.
+    continues exactly where it stopped. Beyond their border images are continued as the pipeline
+    continues them, see `fxp.models.common.borders.extended`.
 
     Parameters
     ----------
@@ -166,6 +168,10 @@ class TrainingSet:
                 _mixed(high, taught(teacher, low), teacher_share)
                 for high, low in zip(self.high, self.low, strict=True)
             ]
+        # As wide on every side, since images are turned.
+        around = max(margin)
+        self.low = [extended(low, (around, around)) for low in self.low]
+        self.high = [np.pad(high, around * scale) for high in self.high]
         areas = np.array([image.size for image in self.high], dtype=np.float64)
         self._cumulative = np.cumsum(areas) / areas.sum()
 
@@ -191,14 +197,8 @@ class TrainingSet:
             high[item, 0] = target[
                 tuple(slice(start * scale, (start + patch) * scale) for start in corner)
             ]
-            inside = tuple(
-                slice(
-                    0 if start == 0 else margin * scale,
-                    (patch if start + patch == length else patch - margin) * scale,
-                )
-                for start, margin, length in zip(corner, self.margin, source.shape, strict=True)
-            )
-            mask[item, 0][inside] = 1.0
+        lost = max(self.margin) * scale
+        mask[:, :, lost : patch * scale - lost, lost : patch * scale - lost] = 1.0
         low /= 255.0
         high /= 255.0
         return Batch(low, high, mask)

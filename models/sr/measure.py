@@ -64,12 +64,14 @@ def scores(
     Parameters
     ----------
     model
-        Maps luma in [0, 1], ``(N, 1, H, W)``, to luma upscaled.
+        Maps luma in [0, 1], ``(N, 1, H, W)``, to luma upscaled; ``model.margin`` is its context in
+        rows and columns, by which images are continued beyond their border.
     images, scale, round_input
         As for `luma_scores`.
     """
     with evaluating(model):
-        return luma_scores(images, FloatPixels(model), scale, round_input=round_input)
+        upscale = FloatPixels(model, border=model.margin)  # type: ignore[arg-type]
+        return luma_scores(images, upscale, scale, round_input=round_input)
 
 
 def bicubic_scores(

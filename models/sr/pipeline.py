@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fxp import FixedModel, Graph
 from fxp.imaging.colour import real_rgb_to_ycbcr, real_ycbcr_to_rgb
 from fxp.imaging.quality import to_codes
 from fxp.imaging.resize import imresize
 from fxp.imaging.video import VideoFormat
+from fxp.models.common.borders import coloured, cropped, extended
+from fxp.models.common.measure import FloatPixels
 from fxp.models.common.pixels import (
     ImagePipeline,
     Pixels,
@@ -164,26 +166,24 @@ def upscale_float(image: ArrayLike, network: torch.nn.Module) -> Pixels:
     image
         As for `Upscaler`.
     network
-        Maps luma in [0, 1] to luma upscaled by ``network.scale``, ``(N, 1, H, W)``.
+        Maps luma in [0, 1] to luma upscaled by ``network.scale``, ``(N, 1, H, W)``;
+        ``network.margin`` tells how many rows and columns it looks at on each side.
     """
     pixels = eight_bits(image)
-    scale = int(network.scale)  # type: ignore[arg-type]
-
-    def luma(plane: NDArray) -> NDArray[np.float64]:
-        with torch.inference_mode():
-            tensor = torch.from_numpy(np.asarray(plane / 255.0, np.float32))[None, None]
-            return network(tensor)[0, 0].double().numpy() * 255.0
-
-    if pixels.ndim == 2:
-        return to_codes(luma(pixels))
-    count = pixels.shape[2]
-    shown = pixels[..., : count - 1 + count % 2]
-    if shown.shape[2] == 1:
-        upscaled = luma(shown[..., 0])[..., None]
+    scale, border = int(network.scale), network.margin  # type: ignore[arg-type]
+    luma = FloatPixels(network)
+    planes = np.atleast_3d(pixels).transpose(2, 0, 1)
+    shown, alpha = (planes, None) if len(planes) % 2 else (planes[:-1], planes[-1])
+    if alpha is not None:
+        shown = coloured(shown, alpha, max(border))
+    shown = extended(shown.astype(np.float64), border)
+    if len(shown) == 1:
+        upscaled = luma(shown[0])[None]
     else:
-        ycbcr = real_rgb_to_ycbcr(shown)
-        chroma = imresize(ycbcr[..., 1:], scale)
-        upscaled = real_ycbcr_to_rgb(np.dstack([luma(ycbcr[..., 0]), chroma]))
-    if count % 2 == 0:
-        upscaled = np.dstack([upscaled, imresize(pixels[..., -1], scale)])
-    return to_codes(upscaled)
+        ycbcr = real_rgb_to_ycbcr(shown.transpose(1, 2, 0))
+        enlarged = np.dstack([luma(ycbcr[..., 0]), imresize(ycbcr[..., 1:], scale)])
+        upscaled = real_ycbcr_to_rgb(enlarged).transpose(2, 0, 1)
+    upscaled = cropped(upscaled, border, scale)
+    if alpha is not None:
+        upscaled = np.concatenate([upscaled, imresize(alpha, scale)[None]])
+    return to_codes(upscaled[0] if pixels.ndim == 2 else upscaled.transpose(1, 2, 0))

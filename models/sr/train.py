@@ -165,7 +165,7 @@ class KimSRRecipe(Recipe[KimSRSettings]):
 
     def scores(self, model: Model) -> dict[str, float]:
         """Return the mean PSNR on the held-out images and on Set5."""
-        upscale = pixel_function(model)
+        upscale = pixel_function(model, KimSR.margin)
         return {
             name: pair_scores(pairs, upscale, self.settings.scale).psnr
             for name, pairs in self.pairs.items()

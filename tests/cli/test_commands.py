@@ -209,14 +209,13 @@ def test_run_image(model: Path, home: Path, capsys: pytest.CaptureFixture[str]):
     loaded = fxp.load(model)
     expected = to_codes(loaded(read_image(home / "grey.png") / 256.0) * 256.0)
     assert np.array_equal(read_image(home / "out.png"), expected)
-    fails(capsys, "pass --luma", "run", model, "photos/one.png", "never.png")
     fails(capsys, "must end in", "run", model, "grey.png", "never.xyz")
     fails(capsys, "no folder", "run", model, "grey.png", "none/never.png")
     assert not list(home.glob("**/never*"))
 
 
 def test_run_keeps_names_apart(model: Path, home: Path, capsys: pytest.CaptureFixture[str]):
-    fails(capsys, "would overwrite the images", "run", model, "photos", "photos", "--luma")
+    fails(capsys, "would overwrite the images", "run", model, "photos", "photos")
     fails(capsys, "is a folder", "run", model, "grey.png", "photos")
     folder = home / "mixed"
     folder.mkdir()
@@ -232,7 +231,7 @@ def test_run_keeps_names_apart(model: Path, home: Path, capsys: pytest.CaptureFi
 
 
 def test_run_folder_and_array(model: Path, home: Path, capsys: pytest.CaptureFixture[str]):
-    assert main(["run", str(model), "photos", "enlarged", "--luma", "--threads", "1"]) == 0
+    assert main(["run", str(model), "photos", "enlarged", "--threads", "1"]) == 0
     assert sorted(path.name for path in (home / "enlarged").iterdir()) == ["one.png", "two.png"]
     np.save(home / "values.npy", np.full((5, 6), 0.5))
     assert main(["run", str(model), "values.npy", "result.npy"]) == 0

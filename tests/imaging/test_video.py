@@ -22,6 +22,7 @@ from fxp.imaging.video import (
 
 COLOUR_TAGS = {
     Layout.GRAY: "Cmono",
+    Layout.YUV411: "C411",
     Layout.YUV420: "C420jpeg",
     Layout.YUV422: "C422",
     Layout.YUV444: "C444",
@@ -101,7 +102,8 @@ def test_header_as_other_programs_write_it():
         (b"YUV4MPEG2 W2 H\xb2\n", "wrong size"),
         (b"YUV4MPEG2 W0 H2\n", "empty or too large"),
         (b"YUV4MPEG2 W99999 H99999\n", "empty or too large"),
-        (b"YUV4MPEG2 W2 H2 C420p10\n", "'420p10' is not supported"),
+        (b"YUV4MPEG2 W2 H2 C420p11\n", "'420p11' is not supported"),
+        (b"YUV4MPEG2 W2 H2 C444alpha\n", "'444alpha' is not supported"),
         (b"YUV4MPEG2 W2 H2 It\n", "interlaced"),
         (b"YUV4MPEG2 W2 H2 Cmono\nFRAME\nabc", "ends within frame 1"),
         (b"YUV4MPEG2 W2 H2 Cmono\nFRAME\n", "ends within frame 1"),
@@ -154,3 +156,37 @@ def test_any_bytes_are_frames_or_an_error(data: bytes):
             continue
         total = sum(plane.size for frame in frames for plane in frame)
         assert total == len(frames) * form.frame_bytes <= len(start + data)
+
+
+@pytest.mark.parametrize(
+    ("bits", "samples", "expected"),
+    [
+        (10, [0, 1, 2, 64, 940, 941, 942, 1021, 1023], [0, 0, 1, 16, 235, 235, 236, 255, 255]),
+        (12, [0, 7, 8, 256, 3760, 4095], [0, 0, 1, 16, 235, 255]),
+        (16, [127, 128, 65535], [0, 1, 255]),
+    ],
+)
+def test_deep_samples_are_rounded_to_eight_bits(bits: int, samples: list[int], expected: list[int]):
+    name = f"mono{bits}" if bits < 16 else "mono16"
+    head = f"YUV4MPEG2 W{len(samples)} H1 F25:1 C{name}\n".encode()
+    form, frames = read(head + b"FRAME\n" + np.array(samples, "<u2").tobytes())
+    assert form.bits == bits
+    assert [frame[0].tolist() for frame in frames] == [[expected]]
+
+
+def test_a_deep_video_becomes_one_of_eight_bits():
+    """The sizes are those of 3x2 luma and 2x1 chroma; the header names the new samples."""
+    head = b"YUV4MPEG2 W3 H2 F25:1 Ip C420p10 XYSCSS=420P10 XCOLORRANGE=LIMITED\n"
+    data = np.arange(10, dtype="<u2") * 4
+    form, frames = read(head + (b"FRAME\n" + data.tobytes()) * 2)
+    assert form.layout is Layout.YUV420
+    assert form.frame_count(len(head) + 2 * (6 + 20)) == 2
+    assert [plane.tolist() for plane in frames[1]] == [[[0, 1, 2], [3, 4, 5]], [[6, 7]], [[8, 9]]]
+    assert header(form.upscaled(2)) == (b"YUV4MPEG2 W6 H4 C420 F25:1 Ip XCOLORRANGE=LIMITED\n")
+    assert form.upscaled(2).frame_bytes == 24 + 2 * 6
+
+
+def test_quarter_width_chroma():
+    form, frames = read(b"YUV4MPEG2 W5 H2 C411\nFRAME\n" + bytes(range(18)))
+    shapes = [plane.shape for plane in frames[0]]
+    assert shapes == form.plane_shapes == [(2, 5), (2, 2), (2, 2)]
