@@ -151,6 +151,7 @@ def choose_settings(
         activation_bits=activations[0],
         method="mse" if options.method == "search" else options.method,
         percentile=options.percentile,
+        headroom=options.headroom,
         per_channel=options.per_channel,
         rounding=Rounding(options.rounding),
         overflow=Overflow(options.overflow),
