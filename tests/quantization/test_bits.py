@@ -148,5 +148,5 @@ def test_the_front_door_and_training_take_them():
     model = fxp.quantize(network, images, bits=bits)
     assert model.graph.constants_by_name["0.weight"].formats[0].width == 4
     assert model.graph.constants_by_name["2.weight"].formats[0].width == 6
-    assert model.graph.values["1"].format.width == 7
+    assert format_of(model.graph, "1").width == 7
     assert fxp.convert(fxp.prepare_qat(network, images, bits=bits)).graph == model.graph
