@@ -165,16 +165,18 @@ class QuantizeOptions:
         converted = {
             "weight_bits": _widths("weight_bits", self.weight_bits),
             "activation_bits": _widths("activation_bits", self.activation_bits),
-            "wide_bits": _whole("wide_bits", self.wide_bits),
+            "wide_bits": whole_number("wide_bits", self.wide_bits),
             "rounding": Rounding(self.rounding),
             "overflow": Overflow(self.overflow),
             "input_format": _formats(self.input_format),
             "output_format": _formats(self.output_format),
             "bits": {
-                key: check_width(f"bits[{key!r}]", _whole(f"bits[{key!r}]", width))
+                key: check_width(f"bits[{key!r}]", whole_number(f"bits[{key!r}]", width))
                 for key, width in _named("bits", self.bits)
             },
-            "fracs": {key: _whole(f"fracs[{key!r}]", n) for key, n in (self.fracs or {}).items()},
+            "fracs": {
+                key: whole_number(f"fracs[{key!r}]", n) for key, n in (self.fracs or {}).items()
+            },
             "states": _states(self.states),
             "initial_states": tuple(self.initial_states),
         }
@@ -268,7 +270,7 @@ def _named(name: str, given: Any) -> Iterable[tuple[str, Any]]:
     return given.items()
 
 
-def _whole(name: str, value: Any) -> int:
+def whole_number(name: str, value: Any) -> int:
     """Return a whole number as int, also of NumPy."""
     try:
         if isinstance(value, bool):
@@ -280,8 +282,8 @@ def _whole(name: str, value: Any) -> int:
 
 def _widths(name: str, given: Any) -> int | tuple[int, ...]:
     if isinstance(given, Iterable) and not isinstance(given, str | bytes):
-        return tuple(_whole(name, bits) for bits in given)
-    return _whole(name, given)
+        return tuple(whole_number(name, bits) for bits in given)
+    return whole_number(name, given)
 
 
 def _states(given: Any) -> tuple[tuple[int, int], ...]:
@@ -289,7 +291,9 @@ def _states(given: Any) -> tuple[tuple[int, int], ...]:
     try:
         if isinstance(given, Mapping | str | bytes):
             raise TypeError
-        pairs = tuple((_whole("states", source), _whole("states", fed)) for source, fed in given)
+        pairs = tuple(
+            (whole_number("states", source), whole_number("states", fed)) for source, fed in given
+        )
         if any(position < 0 for pair in pairs for position in pair):
             raise ValueError
     except (TypeError, ValueError):
