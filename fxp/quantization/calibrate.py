@@ -259,39 +259,6 @@ def covering_frac(low: float, high: float, width: int, signed: bool) -> int:
     return frac
 
 
-def constant_fracs(rows: NDArray[np.float64], width: int, method: Method) -> NDArray[np.int64]:
-    """Return the fraction bits of signed `width`-bit formats, one for each row of constants.
-
-    Constants are known to the last bit: the errors are those of the numbers themselves, and nothing
-    else will come.
-
-    Parameters
-    ----------
-    rows
-        ``(R, K)``, finite.
-    width
-        Of the formats.
-    method
-        As for `choose_frac`; ``percentile`` is that of values, here it is ``mse``.
-    """
-    lows, highs = rows.min(axis=1), rows.max(axis=1)
-    smallest = np.array(
-        [covering_frac(low, high, width, True) for low, high in zip(lows, highs, strict=True)]
-    )
-    if method == "minmax":
-        return smallest
-    limit = 2 ** (width - 1)
-    offsets = (*range(EXTRA_FRACS), -1)
-    errors = np.full((len(offsets), len(rows)), np.inf)
-    for offset, error in zip(offsets, errors, strict=True):
-        scaled = np.ldexp(rows, (smallest + offset)[:, None])
-        raw = np.clip(np.floor(scaled + 0.5), -limit, limit - 1)
-        squares = ((raw - scaled) ** 2).mean(axis=1) * 4.0**-offset
-        allowed = np.abs(smallest + offset) <= MAX_FRAC_MAGNITUDE
-        error[allowed] = squares[allowed]
-    return smallest + np.array(offsets)[errors.argmin(axis=0)]
-
-
 def _stretches(extremes: Sequence[float]) -> tuple[NDArray[np.float64], float]:
     """How far an image to come reaches if it passes the others, in equally likely ways.
 

@@ -6,7 +6,6 @@ addition keeps all its bits until the result of that op, so that each path round
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -26,18 +25,19 @@ from fxp.formats import (
 from fxp.graph import Constant, Graph, Node, State
 from fxp.graph.ops import GraphError, Op, Operand, Requantize
 from fxp.graph.ops.base import Accumulator, Role
-from fxp.quantization.calibrate import choose_frac, constant_fracs, covering_frac
-from fxp.quantization.options import Method
+from fxp.quantization.calibrate import choose_frac, covering_frac
+from fxp.quantization.constants import (
+    BIAS_BITS,
+    bias_magnitudes,
+    channel_fracs,
+    constant_fracs,
+    most_frac,
+)
+from fxp.quantization.options import Method, check_width
 from fxp.quantization.ranges import known_ranges
 from fxp.quantization.statistics import Statistics
+from fxp.quantization.widths import Widths
 
-GUARD_BITS: Final = 4
-"""The errors of a channel's weights, added up, may be this many bits below a step of the result."""
-FAST_BITS: Final = 32
-"""Weights of a channel have no bits that matter little if its accumulator then fits this width."""
-BIAS_BITS: Final = 50
-"""Weights get no more fraction bits than let the bias, which has those of the products, fit this
-width; an almost dead layer would pass 63 bits otherwise, and the 52 bits of float64."""
 MAX_HEADROOM: Final = 16
 """More bits of headroom leave nothing of the values."""
 TABLE_BITS: Final = 2
@@ -55,6 +55,10 @@ class LoweringSettings:
     ----------
     weight_bits, activation_bits
         Widths of weights and of rounded values.
+    bits
+        Widths by value or weight name that override them. A value named here is rounded to its
+        width where its exact result is wider, also where that could flow on. A state has the width
+        of its own name, or else that of its source, and gives a source without one its own.
     method, percentile
         Rule for fraction bits, see `fxp.quantization.calibrate.choose_frac`.
     headroom
@@ -79,6 +83,7 @@ class LoweringSettings:
 
     weight_bits: int = 10
     activation_bits: int = 14
+    bits: Mapping[str, int] = field(default_factory=dict)
     method: Method = "mse"
     percentile: float = 99.99
     headroom: float | None = None
@@ -93,9 +98,9 @@ class LoweringSettings:
 
     def __post_init__(self) -> None:
         for name in ("weight_bits", "activation_bits"):
-            bits = getattr(self, name)
-            if isinstance(bits, bool) or not isinstance(bits, int) or not 2 <= bits <= 32:
-                raise FormatError(f"{name} must be an integer from 2 to 32, got {bits!r}")
+            check_width(name, getattr(self, name))
+        for name, width in self.bits.items():
+            check_width(f"bits[{name!r}]", width)
         bits = self.wide_bits
         if isinstance(bits, bool) or not isinstance(bits, int) or not 0 <= bits <= MAX_WIDTH:
             raise FormatError(f"wide_bits must be an integer from 0 to {MAX_WIDTH}, got {bits!r}")
@@ -160,13 +165,14 @@ class _Lowering:
         self._statistics = statistics
         self._settings = settings
         self._unsigned = unsigned
+        self._widths = Widths(graph, settings.weight_bits, settings.activation_bits, settings.bits)
         self._nodes: list[Node] = []
         self._constants: dict[tuple[str, tuple[Format, ...]], Constant] = {}
         self._formats: dict[str, Format] = {}
         self._names = set(graph.values) | set(graph.constants_by_name)
         self._requantized: dict[tuple[str, Format], str] = {}
         self._ranges = known_ranges(graph, statistics, settings.input_formats)
-        self._fracs: dict[tuple[str, bool], int] = {}
+        self._fracs: dict[tuple[str, bool, int], int] = {}
         self._check_names()
         self._forced = self._output_formats()
 
@@ -194,10 +200,12 @@ class _Lowering:
              {value.name for value in graph.inputs}),
             ("a format is given for output", settings.output_formats, set(graph.outputs)),
             ("fraction bits are given for", settings.fracs, self._names),
+            ("bits are given for", settings.bits, self._names),
         ):  # fmt: skip
             for name in given:
                 if name not in known:
                     raise GraphError(f"{what} {name!r}; graph {graph.name!r} has {sorted(known)}")
+        self._widths.check({*settings.input_formats, *self._output_formats()})
 
     def _output_formats(self) -> dict[str, Format]:
         """Return the formats of nodes whose only reader is the outside."""
@@ -225,9 +233,9 @@ class _Lowering:
         ops = {node.name: node.op for node in self._graph.nodes}
         source = ops.get(state.source)
         if source is not None and _is_within_one(source):
-            form = self._format_within_one(source)
+            form = _format_within_one(source, self._widths.state(state))
         else:
-            form = self._rounded_format(state.source, signed)
+            form = self._rounded_format(state.source, signed, self._widths.state(state))
         raw = int(quantize(state.reset, form))
         return State(replace(state.value, format=form), state.source, raw)
 
@@ -253,12 +261,12 @@ class _Lowering:
             self._nodes.append(Node(name, Requantize(), (source,), quantization))
         return self._requantized[source, form]
 
-    def _rounded_format(self, name: str, signed: bool) -> Format:
+    def _rounded_format(self, name: str, signed: bool, width: int | None = None) -> Format:
         settings = self._settings
-        width = settings.activation_bits
-        frac = settings.fracs.get(name, self._fracs.get((name, signed)))
+        width = width or self._widths.value(name)
+        frac = settings.fracs.get(name, self._fracs.get((name, signed, width)))
         if frac is None:
-            frac = self._fracs[name, signed] = choose_frac(
+            frac = self._fracs[name, signed, width] = choose_frac(
                 self._statistics[name],
                 width,
                 signed,
@@ -314,9 +322,9 @@ class _Lowering:
             case "weight":
                 formats = self._weight_formats(constant, node, operands[0].format)
             case _:
-                width = self._settings.weight_bits
+                width = self._widths.weight(constant.name)
                 if role == "offset":
-                    width = self._settings.activation_bits
+                    width = self._widths.value(constant.name)
                 (frac,) = constant_fracs(values.reshape(1, -1), width, "mse").tolist()
                 if role == "offset" and operands:
                     # The value before it is shifted to its binary point, within `BIAS_BITS`.
@@ -337,51 +345,29 @@ class _Lowering:
             self._constants[key] = given
         return self._constants[key]
 
-    def _biases(self, node: Node) -> NDArray[np.float64]:
-        """Magnitudes of a node's biases, or one zero."""
-        for position, name in enumerate(node.inputs):
-            if node.op.constant_roles.get(position) == "bias":
-                return np.abs(self._graph.constants_by_name[name].data)
-        return np.zeros(1)
-
     def _weight_formats(self, constant: Constant, node: Node, source: Format) -> tuple[Format, ...]:
         settings = self._settings
-        width = settings.weight_bits
-        biases = self._biases(node)
+        width = self._widths.weight(constant.name)
         given = settings.fracs.get(constant.name)
-        frac = given
-        if frac is None:
-            whole = constant.data.reshape(1, -1)
-            (frac,) = constant_fracs(whole, width, settings.method).tolist()
-        if biases.any():
-            frac = min(frac, BIAS_BITS - 1 - math.frexp(float(biases.max()))[1] - source.frac)
+        whole = given
+        if whole is None:
+            flat = constant.data.reshape(1, -1)
+            (whole,) = constant_fracs(flat, width, settings.method).tolist()
+        biases = bias_magnitudes(self._graph, node)
+        whole = min(whole, most_frac(biases, source))
         if given is not None or not settings.per_channel:
-            return (Format(width, frac),)
-        rows = constant.data.reshape(len(constant.data), -1)
-        own = constant_fracs(rows, width, settings.method)
-        most = self._most_channel_fracs(node, rows, biases, source)
-        fracs = np.where(rows.any(axis=1), np.minimum(own, np.maximum(most, frac)), frac)
-        return tuple(Format(width, row_frac) for row_frac in fracs.tolist())
-
-    def _most_channel_fracs(
-        self, node: Node, rows: NDArray[np.float64], biases: NDArray[np.float64], source: Format
-    ) -> NDArray[np.int64]:
-        """Most fraction bits of each channel's weights that make a difference.
-
-        The errors of `K` weights add up to `sqrt(K)` of one as a rule. If together they are well
-        below a step of the result, finer weights change nothing but the width of the accumulator.
-        """
-        largest = math.frexp(max(abs(source.min), abs(source.max)))[1]
-        terms = math.ceil(math.log2(rows.shape[1]) / 2)
-        useful = self._finest_frac(node.name) + largest + terms
-        # The proved range of every channel, which has to fit once the fractions are aligned.
-        bounds = np.abs(rows).sum(axis=1) * 2.0**largest + biases
-        width = FAST_BITS
-        if self._flows_on(node.name):
-            bounds = np.full(len(rows), bounds.max())
-            width = self._settings.wide_bits
-        fitting = width - 1 - np.frexp(bounds * (1 + 2.0**-8))[1] - source.frac
-        return np.minimum(useful + GUARD_BITS, np.maximum(fitting, useful))
+            return (Format(width, whole),)
+        fracs = channel_fracs(
+            constant.data.reshape(len(constant.data), -1),
+            biases,
+            width,
+            settings.method,
+            whole=whole,
+            source=source,
+            result_frac=self._finest_frac(node.name),
+            aligned_bits=settings.wide_bits if self._flows_on(node.name) else None,
+        )
+        return tuple(Format(width, frac) for frac in fracs)
 
     def _finest_frac(self, name: str) -> int:
         """Most fraction bits of a node's result, or of what its exact accumulator flows into."""
@@ -400,7 +386,7 @@ class _Lowering:
 
     def _table(self, node: Node, source: Operand) -> Constant:
         """Enter the table of a node that reads `source`."""
-        bits = self._settings.activation_bits
+        bits = self._widths.value(node.name)
         if node.op.table_use == "factor":
             bits += TABLE_BITS
         try:
@@ -426,20 +412,16 @@ class _Lowering:
         """Format and raw integers of a table that holds the results of a node."""
         forced = self._forced.get(node.name)
         if _is_within_one(node.op):
-            form = forced or self._format_within_one(node.op)
+            form = forced or _format_within_one(node.op, self._widths.value(node.name))
             return form, quantize(values, form)
+        # No operand gives more than the table holds.
+        low, high = self._ranges[node.name]
+        self._ranges[node.name] = max(low, float(values.min())), min(high, float(values.max()))
         # The fraction bits are those of the result, but no entry is clipped: what the calibration
         # data did not reach overflows in the result, where it is counted.
         form = forced or self._rounded_format(node.name, signed=bool(values.min() < 0))
         data = quantize(values, Format(MAX_WIDTH, form.frac))
         return Format.for_range(int(data.min()), max(int(data.max()), 0), form.frac), data
-
-    def _format_within_one(self, op: Op) -> Format:
-        # The range (0, 1) needs no integer bit and (-1, 1) only the sign.
-        assert op.output_range is not None
-        signed = op.output_range[0] < 0
-        bits = self._settings.activation_bits
-        return Format(bits, bits - signed, signed)
 
     def _quantization(self, node: Node, accumulator: Accumulator) -> Quantization:
         """Keep the exact result where it is narrow or flows on; round it otherwise."""
@@ -456,9 +438,10 @@ class _Lowering:
             exact = None
         overridden = node.name in settings.fracs
         if exact is not None and not overridden:
-            if exact.width <= settings.activation_bits:
+            if exact.width <= self._widths.value(node.name):
                 return Quantization(exact, *modes)
-            if exact.width <= settings.wide_bits and self._flows_on(node.name):
+            flows_on = node.name not in settings.bits and self._flows_on(node.name)
+            if exact.width <= settings.wide_bits and flows_on:
                 return Quantization(exact, *modes)
         signed = min(accumulator.low) < 0
         return Quantization(self._rounded_format(node.name, signed), *modes)
@@ -482,6 +465,13 @@ def _is_within_one(op: Op) -> bool:
         return False
     low, high = op.output_range
     return low >= -1 and high <= 1
+
+
+def _format_within_one(op: Op, bits: int) -> Format:
+    # The range (0, 1) needs no integer bit and (-1, 1) only the sign.
+    assert op.output_range is not None
+    signed = op.output_range[0] < 0
+    return Format(bits, bits - signed, signed)
 
 
 def _quantized(values: np.ndarray, formats: tuple[Format, ...]) -> np.ndarray:

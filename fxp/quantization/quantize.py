@@ -149,6 +149,7 @@ def choose_settings(
     settings = LoweringSettings(
         weight_bits=weights[0],
         activation_bits=activations[0],
+        bits=dict(options.bits or {}),
         method="mse" if options.method == "search" else options.method,
         percentile=options.percentile,
         headroom=options.headroom,
@@ -164,7 +165,7 @@ def choose_settings(
     )
     statistics = observe(graph, calls)
     searched = options.method == "search" or options.min_sqnr is not None
-    inputs, references = _references(graph, calls) if searched else ([], [])
+    inputs, references = references_of(graph, calls) if searched else ([], [])
     if options.min_sqnr is not None:
         settings, _ = search_bits(
             graph,
@@ -221,7 +222,7 @@ def _example_inputs(call: Sequence[torch.Tensor], options: QuantizeOptions) -> l
     return [by_position[i] if i in by_position else next(rest) for i in range(count)]
 
 
-def _references(graph: Graph, calls: Calls) -> tuple[list[list[NDArray]], list[list[NDArray]]]:
+def references_of(graph: Graph, calls: Calls) -> tuple[list[list[NDArray]], list[list[NDArray]]]:
     """Return inputs and float outputs of every calibration image, without batch axis."""
     inputs: list[list[NDArray]] = []
     references: list[list[NDArray]] = []

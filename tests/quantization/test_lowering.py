@@ -45,7 +45,8 @@ from fxp.graph.ops import (
     Tanh,
 )
 from fxp.quantization.calibrate import observe
-from fxp.quantization.lowering import GUARD_BITS, LoweringSettings, lower, rounded_names
+from fxp.quantization.constants import GUARD_BITS
+from fxp.quantization.lowering import LoweringSettings, lower, rounded_names
 
 SAME = (1, 1, 1, 1)
 GENERATOR = np.random.default_rng(3)
