@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp.formats import MAX_FRAC_MAGNITUDE, Format
+from fxp.formats import MAX_FRAC_MAGNITUDE, Format, IntArray, quantize
 from fxp.graph import Graph, Node
 from fxp.quantization.calibrate import EXTRA_FRACS, covering_frac
 from fxp.quantization.options import Method
@@ -77,6 +78,13 @@ def most_frac(biases: NDArray[np.float64], source: Format) -> int:
     if largest == 0:
         return MAX_FRAC_MAGNITUDE
     return BIAS_BITS - 1 - math.frexp(largest)[1] - source.frac
+
+
+def quantized_rows(values: NDArray[np.float64], formats: Sequence[Format]) -> IntArray:
+    """Return the raw integers of constants in one format, or in one for each row."""
+    if len(formats) == 1:
+        return quantize(values, formats[0])
+    return np.stack([quantize(row, form) for row, form in zip(values, formats, strict=True)])
 
 
 def channel_fracs(

@@ -32,6 +32,7 @@ from fxp.quantization.constants import (
     channel_fracs,
     constant_fracs,
     most_frac,
+    quantized_rows,
 )
 from fxp.quantization.options import Method, check_width
 from fxp.quantization.ranges import known_ranges
@@ -334,28 +335,28 @@ class _Lowering:
                     # One has the same fraction bits, which needs frac >= 0.
                     width, frac = width - min(frac, 0), min(max(frac, 0), SLOPE_FRAC)
                 formats = (Format(width, frac),)
-        key = (constant.name, formats)
+        key = constant.name, formats
         if key not in self._constants:
             # Only the first copy has the float constant's own name.
             copied = any(name == constant.name for name, _ in self._constants)
             name = self._new_name(f"{constant.name}.{node.name}") if copied else constant.name
             given = self._settings.weights.get(name)
             if given is None or given.formats != formats:
-                given = Constant(name, _quantized(values, formats), formats)
+                given = Constant(name, quantized_rows(values, formats), formats)
             self._constants[key] = given
         return self._constants[key]
 
     def _weight_formats(self, constant: Constant, node: Node, source: Format) -> tuple[Format, ...]:
         settings = self._settings
         width = self._widths.weight(constant.name)
-        given = settings.fracs.get(constant.name)
-        whole = given
+        biases = bias_magnitudes(self._graph, node)
+        whole = settings.fracs.get(constant.name)
+        per_channel = settings.per_channel and whole is None
         if whole is None:
             flat = constant.data.reshape(1, -1)
             (whole,) = constant_fracs(flat, width, settings.method).tolist()
-        biases = bias_magnitudes(self._graph, node)
         whole = min(whole, most_frac(biases, source))
-        if given is not None or not settings.per_channel:
+        if not per_channel:
             return (Format(width, whole),)
         fracs = channel_fracs(
             constant.data.reshape(len(constant.data), -1),
@@ -380,7 +381,7 @@ class _Lowering:
     def _bias_formats(self, values: np.ndarray, operands: list[Operand]) -> tuple[Format, ...]:
         source, weight = operands
         fracs = [form.frac + source.format.frac for form in weight.formats]
-        raws = _quantized(values, tuple(Format(MAX_WIDTH, frac) for frac in fracs))
+        raws = quantized_rows(values, tuple(Format(MAX_WIDTH, frac) for frac in fracs))
         width = Format.for_range(min(int(raws.min()), -1), int(raws.max()), 0).width
         return tuple(Format(width, frac) for frac in fracs)
 
@@ -472,12 +473,6 @@ def _format_within_one(op: Op, bits: int) -> Format:
     assert op.output_range is not None
     signed = op.output_range[0] < 0
     return Format(bits, bits - signed, signed)
-
-
-def _quantized(values: np.ndarray, formats: tuple[Format, ...]) -> np.ndarray:
-    if len(formats) == 1:
-        return quantize(values, formats[0])
-    return np.stack([quantize(row, form) for row, form in zip(values, formats, strict=True)])
 
 
 def rounded_names(graph: Graph, settings: LoweringSettings) -> tuple[str, ...]:
