@@ -108,22 +108,22 @@ class Statistics:
         near = (self._keys.view(np.uint64) << _SHIFT).view(np.float64)
         far = ((self._keys + 1).view(np.uint64) << _SHIFT).view(np.float64)
         # Negative numbers have larger keys the further they are from zero.
-        order = np.argsort(near, kind="stable")
-        lower = np.minimum(near, far)[order]
-        upper = np.maximum(near, far)[order]
-        return np.maximum(lower, self.low), np.minimum(upper, self.high), self._counts[order]
+        lower, upper = np.minimum(near, far), np.maximum(near, far)
+        order = np.argsort(lower)
+        lower, upper = np.maximum(lower, self.low), np.minimum(upper, self.high)
+        return lower[order], upper[order], self._counts[order]
 
     @property
     def exponents(self) -> dict[int, int]:
         """How many elements have a magnitude in ``[2**(e-1), 2**e)``, by ``e``; zeros left out.
 
-        Subnormal numbers count as the smallest normal ones.
+        Subnormal numbers count as the smallest normal ones, or below a 64th of these as zeros.
         """
         result: dict[int, int] = {}
-        biased = (self._keys >> BIN_BITS) & 0x7FF
-        for key, exponent, count in zip(self._keys, biased, self._counts, strict=True):
-            if key:
-                place = max(int(exponent), 1) - 1022
+        magnitudes = self._keys & ((1 << (BIN_BITS + 11)) - 1)
+        for magnitude, count in zip(magnitudes.tolist(), self._counts, strict=True):
+            if magnitude:
+                place = max(magnitude >> BIN_BITS, 1) - 1022
                 result[place] = result.get(place, 0) + int(count)
         return result
 
