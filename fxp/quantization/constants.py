@@ -65,7 +65,7 @@ def bias_magnitudes(graph: Graph, node: Node) -> NDArray[np.float64]:
 
 
 def most_frac(biases: NDArray[np.float64], source: Format) -> int:
-    """Return the most fraction bits of weights with which biases fit `BIAS_BITS`.
+    """Return the most fraction bits of weights with which biases are formats of `BIAS_BITS`.
 
     Parameters
     ----------
@@ -75,9 +75,21 @@ def most_frac(biases: NDArray[np.float64], source: Format) -> int:
         Format of what the weights are multiplied by.
     """
     largest = float(biases.max())
-    if largest == 0:
-        return MAX_FRAC_MAGNITUDE
-    return BIAS_BITS - 1 - math.frexp(largest)[1] - source.frac
+    most = MAX_FRAC_MAGNITUDE - max(source.frac, 0)
+    return min(most, BIAS_BITS - 1 - math.frexp(largest)[1] - source.frac) if largest else most
+
+
+def bias_frac(result_frac: int, source: Format) -> int:
+    """Return the fraction bits of zero weights with which a bias is as fine as the result needs.
+
+    Parameters
+    ----------
+    result_frac
+        Most fraction bits with which the result is rounded.
+    source
+        Format of what the weights are multiplied by.
+    """
+    return result_frac + GUARD_BITS - source.frac
 
 
 def quantized_rows(values: NDArray[np.float64], formats: Sequence[Format]) -> IntArray:
@@ -117,7 +129,7 @@ def channel_fracs(
         As for `constant_fracs`.
     whole
         Fraction bits that suit the whole tensor: channels may always have so many, and a channel of
-        zeros has them.
+        zeros has them, or more if its bias needs them.
     source
         Format of what the weights are multiplied by.
     result_frac
@@ -137,5 +149,7 @@ def channel_fracs(
         bounds, bits = np.full(len(rows), bounds.max()), aligned_bits
     fitting = bits - 1 - np.frexp(bounds)[1] - source.frac
     most = np.minimum(useful + GUARD_BITS, np.maximum(fitting, useful))
-    fracs = np.minimum(own, np.maximum(np.minimum(most, most_frac(biases, source)), whole))
-    return np.where(rows.any(axis=1), fracs, whole).tolist()
+    limit = most_frac(biases, source)
+    fracs = np.minimum(own, np.maximum(np.minimum(most, limit), whole))
+    dead = max(whole, min(bias_frac(result_frac, source), limit))
+    return np.where(rows.any(axis=1), fracs, dead).tolist()

@@ -28,6 +28,7 @@ from fxp.graph.ops.base import Accumulator, Role
 from fxp.quantization.calibrate import choose_frac, covering_frac
 from fxp.quantization.constants import (
     BIAS_BITS,
+    bias_frac,
     bias_magnitudes,
     channel_fracs,
     constant_fracs,
@@ -352,7 +353,9 @@ class _Lowering:
         biases = bias_magnitudes(self._graph, node)
         whole = settings.fracs.get(constant.name)
         per_channel = settings.per_channel and whole is None
-        if whole is None:
+        if whole is None and not constant.data.any():
+            whole = bias_frac(self._finest_frac(node.name), source)
+        elif whole is None:
             flat = constant.data.reshape(1, -1)
             (whole,) = constant_fracs(flat, width, settings.method).tolist()
         whole = min(whole, most_frac(biases, source))
