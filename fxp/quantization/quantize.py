@@ -15,6 +15,7 @@ from fxp.frontend.model_import import TRACING
 from fxp.graph import Graph
 from fxp.model import FixedModel
 from fxp.quantization.calibrate import Statistics, observe
+from fxp.quantization.concatenations import warn_of_narrowed_parts
 from fxp.quantization.data import Calls, calibration_calls, one_by_one
 from fxp.quantization.lowering import LoweringSettings, lower
 from fxp.quantization.options import QuantizeKeywords, QuantizeOptions, merged
@@ -187,6 +188,7 @@ def choose_settings(
 
 def calibrated(graph: Graph, calls: Calls) -> FixedModel:
     """Return the model of an integer graph, with what it clips on the calibration data."""
+    warn_of_narrowed_parts(graph)
     fixed = FixedModel(graph)
     fixed.record_clipped(
         [tensor[index].double().cpu().numpy() for tensor in call]
