@@ -262,7 +262,9 @@ def test_the_spread_of_extremes_by_hand(extremes, spread):
 def test_a_sample_of_exponential_extremes_has_their_scale():
     """The largest of 100 numbers 20 + Exp(1) is 25.2 on average, of which 1 is a share of 1/25."""
     generator = np.random.default_rng(1)
-    spreads = [spread_of_extremes(20 + generator.exponential(size=100)) for _ in range(300)]
+    spreads = [
+        spread_of_extremes((20 + generator.exponential(size=100)).tolist()) for _ in range(300)
+    ]
     assert np.mean(spreads) == pytest.approx(1 / 25.2 + 0.0025, rel=0.05)
 
 
