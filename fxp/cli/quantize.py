@@ -58,9 +58,21 @@ def quantize(
     method: Annotated[MethodChoice, typer.Option(help="Rule for fraction bits.")] = (
         MethodChoice.MSE
     ),
+    headroom: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=16,
+            help="Bits further than the calibration images that values may reach; default: by how "
+            "many images there are and how much they differ.",
+        ),
+    ] = None,
     per_channel: Annotated[
-        bool, typer.Option("--per-channel", help="Weight fraction bits per output channel.")
-    ] = False,
+        bool,
+        typer.Option(
+            "--per-channel/--per-layer", help="Weight fraction bits per output channel or layer."
+        ),
+    ] = True,
     input_format: Annotated[
         str | None,
         typer.Option(help="Format of the input, such as 'ap_ufixed<8,0>'; default: by the data."),
@@ -132,6 +144,7 @@ def quantize(
             weight_bits=weight_bits,
             activation_bits=activation_bits,
             method=method.value,
+            headroom=headroom,
             per_channel=per_channel,
             input_format=input_format or None,
             output_format=output_format or None,

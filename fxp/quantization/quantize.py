@@ -15,6 +15,7 @@ from fxp.frontend.model_import import TRACING
 from fxp.graph import Graph
 from fxp.model import FixedModel
 from fxp.quantization.calibrate import Statistics, observe
+from fxp.quantization.concatenations import warn_of_narrowed_parts
 from fxp.quantization.data import Calls, calibration_calls, one_by_one
 from fxp.quantization.lowering import LoweringSettings, lower
 from fxp.quantization.options import QuantizeKeywords, QuantizeOptions, merged
@@ -149,8 +150,10 @@ def choose_settings(
     settings = LoweringSettings(
         weight_bits=weights[0],
         activation_bits=activations[0],
+        bits=dict(options.bits or {}),
         method="mse" if options.method == "search" else options.method,
         percentile=options.percentile,
+        headroom=options.headroom,
         per_channel=options.per_channel,
         rounding=Rounding(options.rounding),
         overflow=Overflow(options.overflow),
@@ -163,7 +166,7 @@ def choose_settings(
     )
     statistics = observe(graph, calls)
     searched = options.method == "search" or options.min_sqnr is not None
-    inputs, references = _references(graph, calls) if searched else ([], [])
+    inputs, references = references_of(graph, calls) if searched else ([], [])
     if options.min_sqnr is not None:
         settings, _ = search_bits(
             graph,
@@ -185,6 +188,7 @@ def choose_settings(
 
 def calibrated(graph: Graph, calls: Calls) -> FixedModel:
     """Return the model of an integer graph, with what it clips on the calibration data."""
+    warn_of_narrowed_parts(graph)
     fixed = FixedModel(graph)
     fixed.record_clipped(
         [tensor[index].double().cpu().numpy() for tensor in call]
@@ -220,7 +224,7 @@ def _example_inputs(call: Sequence[torch.Tensor], options: QuantizeOptions) -> l
     return [by_position[i] if i in by_position else next(rest) for i in range(count)]
 
 
-def _references(graph: Graph, calls: Calls) -> tuple[list[list[NDArray]], list[list[NDArray]]]:
+def references_of(graph: Graph, calls: Calls) -> tuple[list[list[NDArray]], list[list[NDArray]]]:
     """Return inputs and float outputs of every calibration image, without batch axis."""
     inputs: list[list[NDArray]] = []
     references: list[list[NDArray]] = []
