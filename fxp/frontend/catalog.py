@@ -29,6 +29,8 @@ SECTIONS: Final[dict[str, Mapping[str, Converter]]] = {
 }
 SPELLINGS: Final[dict[str, tuple[str, ...]]] = {
     "conv2d": ("nn.Conv2d",),
+    "conv1d": ("nn.Conv1d",),
+    "conv1d.padding": ('nn.Conv1d(padding="same")', 'F.conv1d(padding="same")'),
     "conv2d.padding": ('nn.Conv2d(padding="same")', 'F.conv2d(padding="same")'),
     "conv_transpose2d": ("nn.ConvTranspose2d",),
     "linear": ("nn.Linear",),
@@ -72,6 +74,11 @@ SPELLINGS: Final[dict[str, tuple[str, ...]]] = {
     "neg": ("-x",),
     "pow": ("x ** 2",),
     "slice": ("x[:, 1:3, ::2]",),
+    "select": ("x[:, 0]",),
+    "index": ("x[:, [2, 0, 1]]",),
+    "permute": ("torch.movedim",),
+    "channel_shuffle": ("nn.ChannelShuffle",),
+    "unflatten": ("nn.Unflatten",),
     "pad": ("nn.ZeroPad2d", "nn.ReflectionPad2d", "nn.ReplicationPad2d"),
     "flatten": ("nn.Flatten",),
     "pixel_shuffle": ("nn.PixelShuffle",),

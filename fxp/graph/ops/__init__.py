@@ -1,5 +1,13 @@
 """The ops: one frozen dataclass per op, one file per family, all faces in one place."""
 
+from fxp.graph.ops.arrangement import (
+    Flip,
+    GatherChannels,
+    Part,
+    SpatialConcat,
+    Transpose,
+    Unflatten,
+)
 from fxp.graph.ops.base import (
     REGISTRY,
     Accumulator,
@@ -55,7 +63,9 @@ __all__ = [
     "ConvTranspose2d",
     "Elu",
     "Flatten",
+    "Flip",
     "FunctionTable",
+    "GatherChannels",
     "Gelu",
     "GlobalAveragePool",
     "GlobalMaxPool",
@@ -75,6 +85,7 @@ __all__ = [
     "Op",
     "Operand",
     "Pad",
+    "Part",
     "PixelShuffle",
     "PixelUnshuffle",
     "Prelu",
@@ -86,9 +97,12 @@ __all__ = [
     "SoftThreshold",
     "Softmax",
     "Softplus",
+    "SpatialConcat",
     "StoredTable",
     "Subtract",
     "Table",
     "Tanh",
+    "Transpose",
+    "Unflatten",
     "register",
 ]
