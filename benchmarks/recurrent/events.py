@@ -48,9 +48,7 @@ def _grid(
     grid = np.zeros((BINS, size, size))
     np.add.at(grid, (first, y, x), polarity * (1 - (tau - first)))
     inside = first + 1 < BINS
-    np.add.at(
-        grid, (first[inside] + 1, y[inside], x[inside]), (polarity * (tau - first))[inside]
-    )
+    np.add.at(grid, (first[inside] + 1, y[inside], x[inside]), (polarity * (tau - first))[inside])
     used = grid != 0
     grid[used] = (grid[used] - grid[used].mean()) / (grid[used].std() + 1e-8)
     return grid

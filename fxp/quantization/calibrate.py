@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fxp.executors.torch_forward import run
 from fxp.formats import MAX_FRAC_MAGNITUDE, Format, dequantize, quantize
 from fxp.graph import Graph
+from fxp.quantization.data import float_results
 from fxp.quantization.options import METHODS, Method
 from fxp.support.errors import ArgumentError
 
@@ -94,7 +94,7 @@ def observe(graph: Graph, calibration: Iterable[Sequence[torch.Tensor]]) -> dict
         A float graph.
     calibration
         For each call, one ``(N, C, H, W)`` or ``(N, F)`` tensor per input. States carry over from
-        one call to the next.
+        one call to the next, and are reset by a `fxp.quantization.data.FirstStep`.
 
     Raises
     ------
@@ -102,20 +102,16 @@ def observe(graph: Graph, calibration: Iterable[Sequence[torch.Tensor]]) -> dict
         If there is no data, or a value becomes NaN or infinite; the message names both.
     """
     statistics = {name: Statistics() for name in graph.values}
-    states: dict[str, torch.Tensor] = {}
     calls = 0
-    with torch.no_grad():
-        for inputs in calibration:
-            result = run(graph, inputs, states)
-            states = result.states
-            for name, tensor in result.values.items():
-                try:
-                    statistics[name].update(tensor.cpu().numpy())
-                except ValueError as error:
-                    raise ArgumentError(
-                        f"calibration item {calls}: value {name!r} holds {error}"
-                    ) from None
-            calls += 1
+    for result in float_results(graph, calibration):
+        for name, tensor in result.values.items():
+            try:
+                statistics[name].update(tensor.cpu().numpy())
+            except ValueError as error:
+                raise ArgumentError(
+                    f"calibration item {calls}: value {name!r} holds {error}"
+                ) from None
+        calls += 1
     if calls == 0:
         raise ArgumentError("the calibration data is empty; give at least one input")
     return statistics
