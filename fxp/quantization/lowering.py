@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.formats import (
-    MAX_FRAC_MAGNITUDE,
     MAX_WIDTH,
     Format,
     FormatError,
@@ -27,16 +26,21 @@ from fxp.formats import (
 from fxp.graph import Constant, Graph, Node, State
 from fxp.graph.ops import GraphError, Op, Operand, Requantize
 from fxp.graph.ops.base import Accumulator, Role
-from fxp.quantization.calibrate import Statistics, choose_frac
+from fxp.quantization.calibrate import choose_frac, constant_fracs, covering_frac
 from fxp.quantization.options import Method, check_width
+from fxp.quantization.ranges import known_ranges
+from fxp.quantization.statistics import Statistics
 from fxp.quantization.widths import Widths
 
-CHANNEL_SPREAD: Final = 8
-"""A channel's fraction bits exceed the tensor's by at most this, so that an almost dead channel
-does not widen the accumulator and the bias."""
+GUARD_BITS: Final = 4
+"""The errors of a channel's weights, added up, may be this many bits below a step of the result."""
+FAST_BITS: Final = 32
+"""Weights of a channel have no bits that matter little if its accumulator then fits this width."""
 BIAS_BITS: Final = 50
 """Weights get no more fraction bits than let the bias, which has those of the products, fit this
 width; an almost dead layer would pass 63 bits otherwise, and the 52 bits of float64."""
+MAX_HEADROOM: Final = 16
+"""More bits of headroom leave nothing of the values."""
 TABLE_BITS: Final = 2
 """The table of a normalization has so many bits more than activations: its entries are multiplied
 and added before anything is rounded."""
@@ -58,6 +62,9 @@ class LoweringSettings:
         of its own name, or else that of its source, and gives a source without one its own.
     method, percentile
         Rule for fraction bits, see `fxp.quantization.calibrate.choose_frac`.
+    headroom
+        How many bits further than on the calibration data values may reach, see `choose_frac`; None
+        estimates it. Values whose range is known get none (`fxp.quantization.ranges`).
     per_channel
         Whether weights get fraction bits per output channel instead of per tensor.
     rounding, overflow
@@ -68,7 +75,8 @@ class LoweringSettings:
     input_formats, output_formats
         Formats by input or output name; those left out are chosen.
     fracs
-        Fraction bits by value or weight name that override the rule (the format search sets them).
+        Fraction bits by value or weight name that override the rule (the format search sets them);
+        weights that are named here get one format for all channels.
     weights
         Rounded weights by their name in the integer graph, which replace the nearest integers where
         the format is theirs (learned rounding sets them).
@@ -79,7 +87,8 @@ class LoweringSettings:
     bits: Mapping[str, int] = field(default_factory=dict)
     method: Method = "mse"
     percentile: float = 99.99
-    per_channel: bool = False
+    headroom: float | None = None
+    per_channel: bool = True
     rounding: Rounding = Rounding.HALF_UP
     overflow: Overflow = Overflow.SATURATE
     wide_bits: int = 32
@@ -98,6 +107,11 @@ class LoweringSettings:
             raise FormatError(f"wide_bits must be an integer from 0 to {MAX_WIDTH}, got {bits!r}")
         if not 50 < self.percentile <= 100:
             raise FormatError(f"percentile must be above 50, at most 100: {self.percentile}")
+        if self.headroom is not None and not 0 <= self.headroom <= MAX_HEADROOM:
+            raise FormatError(
+                f"headroom must be from 0 to {MAX_HEADROOM} bits, or None for the automatic one, "
+                f"got {self.headroom!r}"
+            )
 
 
 def lower(graph: Graph, statistics: Mapping[str, Statistics], settings: LoweringSettings) -> Graph:
@@ -158,6 +172,8 @@ class _Lowering:
         self._formats: dict[str, Format] = {}
         self._names = set(graph.values) | set(graph.constants_by_name)
         self._requantized: dict[tuple[str, Format], str] = {}
+        self._ranges = known_ranges(graph, statistics, settings.input_formats)
+        self._fracs: dict[tuple[str, bool, int], int] = {}
         self._check_names()
         self._forced = self._output_formats()
 
@@ -249,10 +265,16 @@ class _Lowering:
     def _rounded_format(self, name: str, signed: bool, width: int | None = None) -> Format:
         settings = self._settings
         width = width or self._widths.value(name)
-        frac = settings.fracs.get(name)
+        frac = settings.fracs.get(name, self._fracs.get((name, signed, width)))
         if frac is None:
-            frac = choose_frac(
-                self._statistics[name], width, signed, settings.method, settings.percentile
+            frac = self._fracs[name, signed, width] = choose_frac(
+                self._statistics[name],
+                width,
+                signed,
+                settings.method,
+                settings.percentile,
+                headroom=settings.headroom,
+                known=self._ranges[name],
             )
         return Format(width, frac, signed)
 
@@ -299,13 +321,12 @@ class _Lowering:
             case "bias":
                 formats = self._bias_formats(values, operands)
             case "weight":
-                most = self._most_weight_frac(node, operands[0].format)
-                formats = self._weight_formats(constant, most)
+                formats = self._weight_formats(constant, node, operands[0].format)
             case _:
                 width = self._widths.weight(constant.name)
                 if role == "offset":
                     width = self._widths.value(constant.name)
-                frac = choose_frac(Statistics.of(values), width, True, "mse")
+                (frac,) = constant_fracs(values.reshape(1, -1), width, "mse").tolist()
                 if role == "offset" and operands:
                     # The value before it is shifted to its binary point, within `BIAS_BITS`.
                     source = operands[0].format
@@ -325,34 +346,59 @@ class _Lowering:
             self._constants[key] = given
         return self._constants[key]
 
-    def _most_weight_frac(self, node: Node, source: Format) -> int:
-        """Most fraction bits of weights whose products a bias can be added to."""
-        biases = [
-            self._graph.constants_by_name[name].data
-            for position, name in enumerate(node.inputs)
-            if node.op.constant_roles.get(position) == "bias"
-        ]
-        largest = max((float(np.abs(bias).max()) for bias in biases), default=0.0)
-        if largest == 0:
-            return MAX_FRAC_MAGNITUDE
-        return BIAS_BITS - 1 - math.frexp(largest)[1] - source.frac
+    def _biases(self, node: Node) -> NDArray[np.float64]:
+        """Magnitudes of a node's biases, or one zero."""
+        for position, name in enumerate(node.inputs):
+            if node.op.constant_roles.get(position) == "bias":
+                return np.abs(self._graph.constants_by_name[name].data)
+        return np.zeros(1)
 
-    def _weight_formats(self, constant: Constant, most: int) -> tuple[Format, ...]:
+    def _weight_formats(self, constant: Constant, node: Node, source: Format) -> tuple[Format, ...]:
         settings = self._settings
-        method = "mse" if settings.method == "percentile" else settings.method
         width = self._widths.weight(constant.name)
-        frac = settings.fracs.get(constant.name)
+        biases = self._biases(node)
+        given = settings.fracs.get(constant.name)
+        frac = given
         if frac is None:
-            frac = choose_frac(Statistics.of(constant.data), width, True, method)
-        frac = min(frac, most)
-        if not settings.per_channel:
+            whole = constant.data.reshape(1, -1)
+            (frac,) = constant_fracs(whole, width, settings.method).tolist()
+        if biases.any():
+            frac = min(frac, BIAS_BITS - 1 - math.frexp(float(biases.max()))[1] - source.frac)
+        if given is not None or not settings.per_channel:
             return (Format(width, frac),)
-        most = min(most, frac + CHANNEL_SPREAD)
-        fracs = (
-            min(choose_frac(Statistics.of(row), width, True, method), most) if row.any() else frac
-            for row in constant.data
-        )
-        return tuple(Format(width, row_frac) for row_frac in fracs)
+        rows = constant.data.reshape(len(constant.data), -1)
+        own = constant_fracs(rows, width, settings.method)
+        most = self._most_channel_fracs(node, rows, biases, source)
+        fracs = np.where(rows.any(axis=1), np.minimum(own, np.maximum(most, frac)), frac)
+        return tuple(Format(width, row_frac) for row_frac in fracs.tolist())
+
+    def _most_channel_fracs(
+        self, node: Node, rows: NDArray[np.float64], biases: NDArray[np.float64], source: Format
+    ) -> NDArray[np.int64]:
+        """Most fraction bits of each channel's weights that make a difference.
+
+        The errors of `K` weights add up to `sqrt(K)` of one as a rule. If together they are well
+        below a step of the result, finer weights change nothing but the width of the accumulator.
+        """
+        largest = math.frexp(max(abs(source.min), abs(source.max)))[1]
+        terms = math.ceil(math.log2(rows.shape[1]) / 2)
+        useful = self._finest_frac(node.name) + largest + terms
+        # The proved range of every channel, which has to fit once the fractions are aligned.
+        bounds = np.abs(rows).sum(axis=1) * 2.0**largest + biases
+        width = FAST_BITS
+        if self._flows_on(node.name):
+            bounds = np.full(len(rows), bounds.max())
+            width = self._settings.wide_bits
+        fitting = width - 1 - np.frexp(bounds * (1 + 2.0**-8))[1] - source.frac
+        return np.minimum(useful + GUARD_BITS, np.maximum(fitting, useful))
+
+    def _finest_frac(self, name: str) -> int:
+        """Most fraction bits of a node's result, or of what its exact accumulator flows into."""
+        form = self._forced.get(name) or self._rounded_format(name, self._statistics[name].low < 0)
+        if not self._flows_on(name):
+            return form.frac
+        readers = (reader.name for reader in self._graph.consumers[name])
+        return max(form.frac, *map(self._finest_frac, readers))
 
     def _bias_formats(self, values: np.ndarray, operands: list[Operand]) -> tuple[Format, ...]:
         source, weight = operands
@@ -376,7 +422,8 @@ class _Lowering:
                 f"operands in {source.format}; change the function's parameters"
             )
         if node.op.table_use == "factor":
-            form = Format(bits, choose_frac(Statistics.of(values), bits, False, "minmax"), False)
+            frac = covering_frac(float(values.min()), float(values.max()), bits, False)
+            form = Format(bits, frac, False)
             data = quantize(values, form)
         else:
             form, data = self._results(node, values)

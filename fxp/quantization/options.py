@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
+from numbers import Real
 from operator import index
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, get_args
 
@@ -41,6 +42,7 @@ class QuantizeKeywords(TypedDict, total=False):
     min_sqnr: float | None
     method: SearchMethod
     percentile: float
+    headroom: float | None
     per_channel: bool
     rounding: Rounding | str
     overflow: Overflow | str
@@ -83,8 +85,15 @@ class QuantizeOptions:
         every fraction greedily by the network's output (`fxp.quantization.search.search_fracs`).
     percentile
         For the method of that name: percentage of values to cover, above 50, at most 100.
+    headroom
+        How many bits further than on the calibration data the values may reach before they are
+        clipped: 0 if no further, 1 if twice as far. None, the default, estimates it from the number
+        of calibration images and from how much their extremes differ, and weighs it against
+        rounding. Values of known range, such as those of a sigmoid, a clamp or pictures in 0…1,
+        get none.
     per_channel
-        Whether weights get fraction bits per output channel.
+        Whether weights get fraction bits per output channel, which costs no multiplier bit; False
+        for one format per layer.
     rounding, overflow
         Modes wherever a value is rounded.
     wide_bits
@@ -136,7 +145,8 @@ class QuantizeOptions:
     min_sqnr: float | None = None
     method: SearchMethod = "mse"
     percentile: float = 99.99
-    per_channel: bool = False
+    headroom: float | None = None
+    per_channel: bool = True
     rounding: Rounding | str = Rounding.HALF_UP
     overflow: Overflow | str = Overflow.SATURATE
     wide_bits: int = 32
@@ -165,6 +175,7 @@ class QuantizeOptions:
         converted = {
             "weight_bits": _widths("weight_bits", self.weight_bits),
             "activation_bits": _widths("activation_bits", self.activation_bits),
+            "headroom": _headroom(self.headroom),
             "wide_bits": _whole("wide_bits", self.wide_bits),
             "rounding": Rounding(self.rounding),
             "overflow": Overflow(self.overflow),
@@ -276,6 +287,15 @@ def _whole(name: str, value: Any) -> int:
         return index(value)
     except TypeError:
         raise ArgumentTypeError(f"{name} must be a whole number, got {value!r}") from None
+
+
+def _headroom(value: Any) -> float | None:
+    """Return a number of bits as float."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ArgumentTypeError(f"headroom must be a number of bits or None, got {value!r}")
+    return float(value)
 
 
 def _widths(name: str, given: Any) -> int | tuple[int, ...]:

@@ -160,6 +160,7 @@ def choose_settings(
         bits=dict(options.bits or {}),
         method="mse" if options.method == "search" else options.method,
         percentile=options.percentile,
+        headroom=options.headroom,
         per_channel=options.per_channel,
         rounding=Rounding(options.rounding),
         overflow=Overflow(options.overflow),
