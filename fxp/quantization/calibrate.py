@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fxp.executors.torch_forward import TorchResult
 from fxp.formats import MAX_FRAC_MAGNITUDE, Format
 from fxp.graph import Graph
 from fxp.graph.ops.base import UNBOUNDED, Range
@@ -37,7 +38,11 @@ QUANTILES: Final = 16
 """In how many equally likely ways an image to come may pass the extremes."""
 
 
-def observe(graph: Graph, calibration: Iterable[Sequence[torch.Tensor]]) -> dict[str, Statistics]:
+def observe(
+    graph: Graph,
+    calibration: Iterable[Sequence[torch.Tensor]],
+    results: Iterable[TorchResult] | None = None,
+) -> dict[str, Statistics]:
     """Run a float graph over calibration data and gather the statistics of every value.
 
     Parameters
@@ -47,6 +52,8 @@ def observe(graph: Graph, calibration: Iterable[Sequence[torch.Tensor]]) -> dict
     calibration
         For each call, one ``(N, C, H, W)`` or ``(N, F)`` tensor per input. States carry over from
         one call to the next, and are reset by a `fxp.quantization.data.FirstStep`.
+    results
+        What the calls give, where that is computed already or read by another as well.
 
     Raises
     ------
@@ -56,7 +63,8 @@ def observe(graph: Graph, calibration: Iterable[Sequence[torch.Tensor]]) -> dict
     statistics = {name: Statistics() for name in graph.values}
     calls = 0
     calibration = list(calibration)
-    for call, result in zip(calibration, float_results(graph, calibration), strict=True):
+    results = results or float_results(graph, calibration)
+    for call, result in zip(calibration, results, strict=True):
         continues = bool(graph.states) and not isinstance(call, FirstStep)
         for name, tensor in result.values.items():
             try:

@@ -29,8 +29,9 @@ from fxp.graph.ops.base import Accumulator, Role
 from fxp.quantization.calibrate import choose_frac, constant_fracs, covering_frac
 from fxp.quantization.options import Method, check_width
 from fxp.quantization.ranges import known_ranges
+from fxp.quantization.saturation import saturation_exponents
 from fxp.quantization.statistics import Statistics
-from fxp.quantization.widths import Widths
+from fxp.quantization.widths import Widths, format_within_one
 
 GUARD_BITS: Final = 4
 """The errors of a channel's weights, added up, may be this many bits below a step of the result."""
@@ -60,6 +61,8 @@ class LoweringSettings:
         Widths by value or weight name that override them. A value named here is rounded to its
         width where its exact result is wider, also where that could flow on. A state has the width
         of its own name, or else that of its source, and gives a source without one its own.
+    extra_bits
+        What other values and weights get beyond `weight_bits` and `activation_bits`, by name.
     method, percentile
         Rule for fraction bits, see `fxp.quantization.calibrate.choose_frac`.
     headroom
@@ -85,6 +88,7 @@ class LoweringSettings:
     weight_bits: int = 10
     activation_bits: int = 14
     bits: Mapping[str, int] = field(default_factory=dict)
+    extra_bits: Mapping[str, int] = field(default_factory=dict)
     method: Method = "mse"
     percentile: float = 99.99
     headroom: float | None = None
@@ -166,7 +170,14 @@ class _Lowering:
         self._statistics = statistics
         self._settings = settings
         self._unsigned = unsigned
-        self._widths = Widths(graph, settings.weight_bits, settings.activation_bits, settings.bits)
+        self._widths = Widths(
+            graph,
+            settings.weight_bits,
+            settings.activation_bits,
+            settings.bits,
+            settings.extra_bits,
+        )
+        self._saturated = saturation_exponents(graph, self._widths)
         self._nodes: list[Node] = []
         self._constants: dict[tuple[str, tuple[Format, ...]], Constant] = {}
         self._formats: dict[str, Format] = {}
@@ -234,7 +245,7 @@ class _Lowering:
         ops = {node.name: node.op for node in self._graph.nodes}
         source = ops.get(state.source)
         if source is not None and _is_within_one(source):
-            form = _format_within_one(source, self._widths.state(state))
+            form = format_within_one(source, self._widths.state(state))
         else:
             form = self._rounded_format(state.source, signed, self._widths.state(state))
         raw = int(quantize(state.reset, form))
@@ -276,6 +287,9 @@ class _Lowering:
                 headroom=settings.headroom,
                 known=self._ranges[name],
             )
+            if name in self._saturated:
+                frac = max(frac, width - signed - self._saturated[name])
+                self._fracs[name, signed, width] = frac
         return Format(width, frac, signed)
 
     def _lower_node(self, node: Node) -> None:
@@ -435,7 +449,7 @@ class _Lowering:
         """Format and raw integers of a table that holds the results of a node."""
         forced = self._forced.get(node.name)
         if _is_within_one(node.op):
-            form = forced or _format_within_one(node.op, self._widths.value(node.name))
+            form = forced or format_within_one(node.op, self._widths.value(node.name))
             return form, quantize(values, form)
         # The fraction bits are those of the result, but no entry is clipped: what the calibration
         # data did not reach overflows in the result, where it is counted.
@@ -485,13 +499,6 @@ def _is_within_one(op: Op) -> bool:
         return False
     low, high = op.output_range
     return low >= -1 and high <= 1
-
-
-def _format_within_one(op: Op, bits: int) -> Format:
-    # The range (0, 1) needs no integer bit and (-1, 1) only the sign.
-    assert op.output_range is not None
-    signed = op.output_range[0] < 0
-    return Format(bits, bits - signed, signed)
 
 
 def _quantized(values: np.ndarray, formats: tuple[Format, ...]) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Unpack
 
 import torch
@@ -27,6 +28,7 @@ from fxp.quantization.lowering import LoweringSettings, lower
 from fxp.quantization.options import QuantizeKeywords, QuantizeOptions, merged
 from fxp.quantization.refinement import equalize, refine
 from fxp.quantization.search import search_bits, search_fracs
+from fxp.quantization.states import extra_bits, observe_on
 from fxp.support.errors import ArgumentError, ArgumentTypeError
 from fxp.support.progress import Progress
 
@@ -171,7 +173,11 @@ def choose_settings(
         output_formats=options.formats_by_name("output_format", graph.outputs),
         fracs=dict(options.fracs or {}),
     )
-    statistics = observe(graph, calls)
+    if graph.states and options.hold_states:
+        statistics = observe_on(graph, calls)
+        settings = replace(settings, extra_bits=extra_bits(graph, calls))
+    else:
+        statistics = observe(graph, calls)
     searched = options.method == "search" or options.min_sqnr is not None
     inputs, references = _references(graph, calls) if searched else ([], [])
     if options.min_sqnr is not None:

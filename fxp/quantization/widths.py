@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final
 
+from fxp.formats import Format
 from fxp.graph import Graph, State
-from fxp.graph.ops import GraphError
+from fxp.graph.ops import Add, GraphError, Multiply, Op, Subtract
+
+FAST_BITS: Final = 16
+"""Widest values that the engine stores in 16 bits, and that tables can read."""
+MOST_BITS: Final = 24
+"""Widest states that are only added and scaled."""
 
 
 @dataclass(frozen=True)
@@ -21,16 +29,19 @@ class Widths:
         Widths of all weights and of all values.
     bits
         Widths by value or weight name that override them.
+    extra_bits
+        What is added to them, by value, state or weight name; see `fxp.quantization.states`.
     """
 
     graph: Graph
     weight_bits: int
     activation_bits: int
     bits: Mapping[str, int]
+    extra_bits: Mapping[str, int] = field(default_factory=dict)
 
     def weight(self, name: str) -> int:
         """Width of a weight."""
-        return self.bits.get(name, self.weight_bits)
+        return self.bits.get(name, self._more(name, self.weight_bits))
 
     def value(self, name: str) -> int:
         """Width of a value; that of the widest state it is fed back to, if only these have one."""
@@ -39,11 +50,30 @@ class Widths:
             for state in self.graph.states
             if state.source == name and state.value.name in self.bits
         ]
-        return self.bits.get(name, max(fed, default=self.activation_bits))
+        return self.bits.get(name, max(fed, default=self._more(name, self.activation_bits)))
 
     def state(self, state: State) -> int:
         """Width of a state; that of its source, if it has none."""
         return self.bits.get(state.value.name, self.value(state.source))
+
+    def _more(self, name: str, width: int) -> int:
+        """Width of what is named nowhere, with its extra bits as far as these are fast."""
+        wide = width + self.extra_bits.get(name, 0)
+        return max(width, min(wide, MOST_BITS if self._added.get(name) else FAST_BITS))
+
+    @cached_property
+    def _added(self) -> Mapping[str, bool]:
+        """For every value that is fed back, whether it and its state are only added and scaled."""
+        added: dict[str, bool] = {}
+        for state in self.graph.states:
+            readers = [
+                reader
+                for name in (state.source, state.value.name)
+                for reader in self.graph.consumers.get(name, ())
+            ]
+            simple = all(isinstance(reader.op, Add | Multiply | Subtract) for reader in readers)
+            added[state.source] = added.get(state.source, True) and simple
+        return added
 
     def check(self, formatted: Iterable[str]) -> None:
         """Raise GraphError if a width is given where there is no choice.
@@ -63,3 +93,11 @@ class Widths:
         for name in self.bits:
             if name in settled:
                 raise GraphError(f"bits are given for {name!r}, {settled[name]}")
+
+
+def format_within_one(op: Op, bits: int) -> Format:
+    """Return the format of a table whose results never pass ±1, of so many bits."""
+    # The range (0, 1) needs no integer bit and (-1, 1) only the sign.
+    assert op.output_range is not None
+    signed = op.output_range[0] < 0
+    return Format(bits, bits - signed, signed)

@@ -1,0 +1,55 @@
+"""Values that only a saturating function reads, such as a sigmoid: far out, all give the same."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+
+from fxp.formats import quantize
+from fxp.graph import Graph, Node
+from fxp.graph.ops.functions import FunctionTable
+from fxp.quantization.widths import Widths, format_within_one
+
+FARTHEST: Final = 8
+"""A function that is not flat beyond two to this power does not count as saturating."""
+
+
+def saturation_exponents(graph: Graph, widths: Widths) -> dict[str, int]:
+    """Return the powers of two beyond which a value may be clipped and no result changes.
+
+    Parameters
+    ----------
+    graph
+        A float graph.
+    widths
+        Of the tables' results.
+
+    Returns
+    -------
+    dict
+        Exponents by value, of those values that only such functions read.
+    """
+    kept = {*graph.outputs, *(state.source for state in graph.states)}
+    found: dict[str, int] = {}
+    for name, readers in graph.consumers.items():
+        ends = [_saturated(reader, widths) for reader in readers]
+        if name in graph.values and name not in kept and all(end is not None for end in ends):
+            found[name] = max(end for end in ends if end is not None)
+    return found
+
+
+def _saturated(node: Node, widths: Widths) -> int | None:
+    """Exponent of the point beyond which a function is flat, to half a step of its table."""
+    op = node.op
+    if not isinstance(op, FunctionTable) or op.output_range not in ((0.0, 1.0), (-1.0, 1.0)):
+        return None
+    form = format_within_one(op, widths.value(node.name))
+    for exponent in range(FARTHEST + 1):
+        near, far = math.ldexp(1.0, exponent), math.ldexp(1.0, FARTHEST)
+        # Every function of such a range is monotone.
+        low, lowest, high, highest = quantize(op.evaluate(np.array([-near, -far, near, far])), form)
+        if low == lowest and high == highest:
+            return exponent
+    return None
