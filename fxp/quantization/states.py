@@ -29,12 +29,16 @@ from numpy.typing import NDArray
 
 from fxp.executors.torch_forward import TorchResult, run
 from fxp.graph import Graph
+from fxp.graph.ops import Add, Multiply, Subtract
 from fxp.quantization.calibrate import observe
 from fxp.quantization.data import Calls, FirstStep, float_results, in_sequences
 from fxp.quantization.statistics import Statistics
 
 PLAYED_STEPS: Final = 40
-"""Steps that the float network runs of each sequence, by repetition if there are fewer."""
+"""Steps that the float network runs of each sequence, by repetition if there are fewer. A sequence
+of so many at most is run `ROUNDS` times at least."""
+ROUNDS: Final = 3
+"""So many rounds show how growth changes from one to the next."""
 DISTURBED_STEPS: Final = 24
 """Steps at most by which `error_gains` measures."""
 PLAYED_PRODUCTS: Final = 2e11
@@ -86,9 +90,11 @@ def _played(
                 pixels = math.prod(shapes[node.name][1:])
                 products += graph.constants_by_name[name].data.size * pixels
     affordable = PLAYED_PRODUCTS / max(products, 1) / sequences
-    rounds = max(int(min(steps, affordable)) // len(sequence), 1)
+    rounds = steps // len(sequence)
+    if rounds:
+        rounds = max(min(max(rounds, ROUNDS), int(affordable) // len(sequence)), 1)
     again = [list(call) for call in sequence]
-    return [FirstStep(sequence[0]), *sequence[1:], *(again * (rounds - 1))]
+    return [FirstStep(sequence[0]), *sequence[1:], *(again * max(rounds - 1, 0))]
 
 
 class _Extremes:
@@ -114,7 +120,7 @@ class _Extremes:
         """By how much the values of steps `first` to `last` in rounds of `length` will grow yet."""
         found: dict[str, float] = {}
         rounds = range(first, last, length)
-        if len(rounds) < 3:
+        if len(rounds) < ROUNDS:
             return found
         remaining = max(HELD_STEPS - (last - first), 0) / length
         for name in self.low[first]:
@@ -132,14 +138,26 @@ class _Extremes:
 
 
 def _reach(sizes: Sequence[float], remaining: float) -> float:
-    """How many times as large a value becomes, after so many further rounds."""
+    """Return how many times as large a value becomes, after so many further rounds."""
     before, then, now = sizes[-3:]
-    gain, last_gain = then - before, now - then
-    if last_gain <= SETTLED * now or gain <= 0:
-        return 1.0
-    ratio = min(last_gain / gain, 1.0)
+    return _carried_on(before, then, now, remaining) / now if now > 0 else 1.0
+
+
+def _carried_on(before: float, then: float, now: float, remaining: float) -> float:
+    """Carry three sizes at equal distances on, whose growth changes by equal factors.
+
+    Parameters
+    ----------
+    before, then, now
+        The sizes.
+    remaining
+        How many such distances follow.
+    """
+    last, ratio = now - then, 0.0
+    if last > SETTLED * now and then > before:
+        ratio = min(last / (then - before), 1.0)
     rounds = remaining if ratio == 1 else ratio * (1 - ratio**remaining) / (1 - ratio)
-    return 1 + rounds * last_gain / now
+    return now + rounds * last
 
 
 @torch.no_grad()
@@ -177,26 +195,18 @@ def error_gains(graph: Graph, calls: Calls) -> dict[str, float]:
             if name not in errors:
                 signs = random.choice([-1.0, 1.0], tensor.shape[1:])
                 errors[name] = torch.from_numpy(signs * DISTURBANCE * (sizes[name] or 1.0))
-            found = (tensor[1] + errors[name] - tensor[0]) / errors[name].abs()
+            grown = (tensor[1] + errors[name] - tensor[0]) / errors[name].abs()
             states[name] = torch.stack([tensor[0], tensor[1] + errors[name]])
-            growing[name].append(float((found**2).mean() ** 0.5))
-    return {name: _carried_on(gains) for name, gains in growing.items()}
-
-
-def _carried_on(gains: Sequence[float]) -> float:
-    """Return what a gain becomes after `HELD_STEPS`, if it goes on growing as it did last."""
-    half, remaining = len(gains) // 2, HELD_STEPS - len(gains)
-    now = max(gains[-1], 1.0)
-    if half < 2 or remaining <= 0:
-        return now
-    early, late = (b - a for a, b in ((gains[0], gains[half]), (gains[half], gains[-1])))
-    if early <= 0 or late <= SETTLED * now:
-        return now
-    ratio = min((late / early) ** (1 / half), 1.0)
-    growth = late / (len(gains) - 1 - half)
-    return now + growth * (
-        remaining if ratio == 1 else ratio * (1 - ratio**remaining) / (1 - ratio)
-    )
+            growing[name].append(float((grown**2).mean() ** 0.5))
+    found = {}
+    for name, gains in growing.items():
+        now, half = max(gains[-1], 1.0), (len(gains) - 1) // 2
+        remaining = HELD_STEPS - len(gains)
+        if half and remaining > 0:
+            before, then = gains[-1 - 2 * half], gains[-1 - half]
+            now = max(_carried_on(before, then, gains[-1], remaining / half), 1.0)
+        found[name] = now
+    return found
 
 
 def feeding(graph: Graph) -> frozenset[str]:
@@ -221,4 +231,10 @@ def extra_bits(graph: Graph, calls: Calls) -> dict[str, int]:
     for state in graph.states:
         bits = math.ceil(math.log2(gains[state.value.name]))
         extra[state.source] = max(extra[state.source], bits)
+    # What a state is the sum of needs steps as fine as those of the state.
+    values = {node.name for node in graph.nodes}
+    for node in reversed(graph.nodes):
+        if node.name in extra and isinstance(node.op, Add | Subtract | Multiply):
+            for name in values.intersection(node.inputs):
+                extra[name] = max(extra[name], extra[node.name])
     return extra

@@ -59,21 +59,21 @@ class Widths:
     def _more(self, name: str, width: int) -> int:
         """Width of what is named nowhere, with its extra bits as far as these are fast."""
         wide = width + self.extra_bits.get(name, 0)
-        return max(width, min(wide, MOST_BITS if self._added.get(name) else FAST_BITS))
+        return max(width, min(wide, MOST_BITS if name in self._added else FAST_BITS))
 
     @cached_property
-    def _added(self) -> Mapping[str, bool]:
-        """For every value that is fed back, whether it and its state are only added and scaled."""
-        added: dict[str, bool] = {}
+    def _added(self) -> frozenset[str]:
+        """Names of values, no inputs, that are nothing but added and scaled, also when fed back."""
+        readers = {name: list(nodes) for name, nodes in self.graph.consumers.items()}
         for state in self.graph.states:
-            readers = [
-                reader
-                for name in (state.source, state.value.name)
-                for reader in self.graph.consumers.get(name, ())
-            ]
-            simple = all(isinstance(reader.op, Add | Multiply | Subtract) for reader in readers)
-            added[state.source] = added.get(state.source, True) and simple
-        return added
+            fed = self.graph.consumers.get(state.value.name, ())
+            readers.setdefault(state.source, []).extend(fed)
+        inputs = {value.name for value in self.graph.inputs}
+        return frozenset(
+            name
+            for name in self.graph.values.keys() - inputs
+            if all(isinstance(node.op, Add | Multiply | Subtract) for node in readers.get(name, ()))
+        )
 
     def check(self, formatted: Iterable[str]) -> None:
         """Raise GraphError if a width is given where there is no choice.
