@@ -26,10 +26,11 @@ from fxp.formats import (
 from fxp.graph import Constant, Graph, Node, State
 from fxp.graph.ops import GraphError, Op, Operand, Requantize
 from fxp.graph.ops.base import Accumulator, Role
+from fxp.graph.ops.tables import MAX_TABLE_BITS
 from fxp.quantization.calibrate import choose_frac, constant_fracs, covering_frac
 from fxp.quantization.options import Method, check_width
 from fxp.quantization.ranges import known_ranges
-from fxp.quantization.saturation import saturation_exponents
+from fxp.quantization.saturation import saturation_exponent, saturation_exponents
 from fxp.quantization.statistics import Statistics
 from fxp.quantization.widths import Widths, format_within_one
 
@@ -271,6 +272,7 @@ class _Lowering:
             name = self._requantized[source, form] = self._new_name(wanted)
             quantization = Quantization(form, self._settings.rounding, self._settings.overflow)
             self._nodes.append(Node(name, Requantize(), (source,), quantization))
+            self._formats[name] = form
         return self._requantized[source, form]
 
     def _rounded_format(self, name: str, signed: bool, width: int | None = None) -> Format:
@@ -316,6 +318,7 @@ class _Lowering:
             constant = self._graph.constants_by_name.get(name)
             if constant is None:
                 shape = self._graph.values[name].shape
+                name = self._narrow_for_table(node, name)
                 operand = Operand(shape, (self._formats[name],))
             else:
                 role = node.op.constant_roles.get(position) or node.op.other_constants
@@ -326,6 +329,17 @@ class _Lowering:
             names.append(name)
             operands.append(operand)
         return names, operands
+
+    def _narrow_for_table(self, node: Node, name: str) -> str:
+        """Name of a value as a table can read it: a copy of fewer bits, if it has extra bits."""
+        form = self._formats[name]
+        extra = form.width > MAX_TABLE_BITS and name in self._settings.extra_bits
+        if node.op.table_use is None or not extra or name in self._settings.bits:
+            return name
+        fewest = MAX_TABLE_BITS - form.signed - saturation_exponent(node, self._widths)
+        frac = max(form.frac - form.width + MAX_TABLE_BITS, fewest)
+        narrow = Format(MAX_TABLE_BITS, frac, form.signed)
+        return self._add_requantize(name, f"{name}.narrow", narrow)
 
     def _lower_constant(
         self, constant: Constant, role: Role, node: Node, operands: list[Operand]

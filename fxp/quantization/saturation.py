@@ -13,7 +13,9 @@ from fxp.graph.ops.functions import FunctionTable
 from fxp.quantization.widths import Widths, format_within_one
 
 FARTHEST: Final = 8
-"""A function that is not flat beyond two to this power does not count as saturating."""
+"""A function that is not flat before two to this power does not count as saturating."""
+NEVER: Final = 1 << 20
+"""Exponent of a function that does not saturate."""
 
 
 def saturation_exponents(graph: Graph, widths: Widths) -> dict[str, int]:
@@ -33,23 +35,36 @@ def saturation_exponents(graph: Graph, widths: Widths) -> dict[str, int]:
     """
     kept = {*graph.outputs, *(state.source for state in graph.states)}
     found: dict[str, int] = {}
-    for name, readers in graph.consumers.items():
-        ends = [_saturated(reader, widths) for reader in readers]
-        if name in graph.values and name not in kept and all(end is not None for end in ends):
-            found[name] = max(end for end in ends if end is not None)
+    for name in graph.values.keys() - kept:
+        ends = [saturation_exponent(node, widths) for node in graph.consumers.get(name, ())]
+        if ends and max(ends) < NEVER:
+            found[name] = max(ends)
     return found
 
 
-def _saturated(node: Node, widths: Widths) -> int | None:
-    """Exponent of the point beyond which a function is flat, to half a step of its table."""
+def saturation_exponent(node: Node, widths: Widths) -> int:
+    """Return the power of two beyond which a function is flat, to half a step of its table.
+
+    Parameters
+    ----------
+    node
+        Any node of a float graph.
+    widths
+        Of the tables' results.
+
+    Returns
+    -------
+    int
+        `NEVER` if the node is no such function.
+    """
     op = node.op
     if not isinstance(op, FunctionTable) or op.output_range not in ((0.0, 1.0), (-1.0, 1.0)):
-        return None
+        return NEVER
     form = format_within_one(op, widths.value(node.name))
-    for exponent in range(FARTHEST + 1):
+    for exponent in range(FARTHEST):
         near, far = math.ldexp(1.0, exponent), math.ldexp(1.0, FARTHEST)
         # Every function of such a range is monotone.
         low, lowest, high, highest = quantize(op.evaluate(np.array([-near, -far, near, far])), form)
         if low == lowest and high == highest:
             return exponent
-    return None
+    return NEVER

@@ -10,9 +10,10 @@ from typing import Final
 from fxp.formats import Format
 from fxp.graph import Graph, State
 from fxp.graph.ops import Add, GraphError, Multiply, Op, Subtract
+from fxp.graph.ops.functions import FunctionTable
 
 FAST_BITS: Final = 16
-"""Widest values that the engine stores in 16 bits, and that tables can read."""
+"""Widest values that the engine stores in 16 bits and layers read at full speed."""
 MOST_BITS: Final = 24
 """Widest states that are only added and scaled."""
 
@@ -63,7 +64,10 @@ class Widths:
 
     @cached_property
     def _added(self) -> frozenset[str]:
-        """Names of values, no inputs, that are nothing but added and scaled, also when fed back."""
+        """Names of values, no inputs, that are nothing but added and scaled, also when fed back.
+
+        Tables read a narrow copy.
+        """
         readers = {name: list(nodes) for name, nodes in self.graph.consumers.items()}
         for state in self.graph.states:
             fed = self.graph.consumers.get(state.value.name, ())
@@ -72,7 +76,10 @@ class Widths:
         return frozenset(
             name
             for name in self.graph.values.keys() - inputs
-            if all(isinstance(node.op, Add | Multiply | Subtract) for node in readers.get(name, ()))
+            if all(
+                isinstance(node.op, Add | Multiply | Subtract | FunctionTable)
+                for node in readers.get(name, ())
+            )
         )
 
     def check(self, formatted: Iterable[str]) -> None:
