@@ -18,7 +18,13 @@ from fxp.graph import Graph
 from fxp.graph.ops.base import GraphError
 from fxp.imaging.metrics import sqnr
 from fxp.model import FixedModel
-from fxp.quantization.data import calibration_calls, float_results, in_sequences, one_by_one
+from fxp.quantization.data import (
+    Sequences,
+    calibration_calls,
+    float_results,
+    in_sequences,
+    one_by_one,
+)
 from fxp.support.errors import ArgumentError
 
 ALLOWED_LOSS = 6.0
@@ -108,7 +114,7 @@ def _loss(levels: Sequence[float]) -> float:
 
 
 def error_growth(
-    model: FixedModel | Graph, reference: Graph, sequence: Iterable[Any]
+    model: FixedModel | Graph, reference: Graph, sequence: Iterable[Any] | Sequences
 ) -> ErrorGrowth:
     """Measure how the error grows over the steps of a sequence, from the reset state.
 
