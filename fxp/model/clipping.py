@@ -81,10 +81,11 @@ class RunningClipped:
 
     def after(self, counts: Mapping[str, int], sizes: Mapping[str, int]) -> RunningClipped:
         """Return the sums with another step."""
+        names = dict.fromkeys((*sizes, *self.sizes))
         return RunningClipped(
             self.steps + 1,
-            {name: self.counts.get(name, 0) + counts.get(name, 0) for name in sizes | self.sizes},
-            {name: self.sizes.get(name, 0) + sizes.get(name, 0) for name in sizes | self.sizes},
+            {name: self.counts.get(name, 0) + counts.get(name, 0) for name in names},
+            {name: self.sizes.get(name, 0) + sizes.get(name, 0) for name in names},
         )
 
     def warning(self, expected: Mapping[str, float], harmless: frozenset[str]) -> str | None:
