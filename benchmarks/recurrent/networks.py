@@ -59,7 +59,15 @@ class FireNet(nn.Module):
     def forward(
         self, events: torch.Tensor, first: torch.Tensor, second: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
-        """Return the picture and both states."""
+        """Return the picture and both states.
+
+        Parameters
+        ----------
+        events
+            Bins of events.
+        first, second
+            The states that the last call has returned.
+        """
         first = self.recurrent[0](torch.relu(self.head(events)), first)
         second = self.recurrent[1](self.blocks[0](first), second)
         return self.pred(self.blocks[1](second)), first, second
@@ -113,7 +121,15 @@ class CistaTC(nn.Module):
         h: torch.Tensor,
         c: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
-        """Return the picture, and the four states: the picture, the code, h and c."""
+        """Return the picture, and the four states: the picture, the code, h and c.
+
+        Parameters
+        ----------
+        events
+            Bins of events.
+        last, old, h, c
+            The states that the last call has returned.
+        """
         x = self.start(torch.cat([self.events(events), self.image(last)], 1))
         code, before = self.code(x), self.before(old)
         for _ in range(self.iterations):
