@@ -27,12 +27,15 @@ if TYPE_CHECKING:
     from fxp.graph.extents import Extent
     from fxp.graph.ops.base import GraphError
     from fxp.model import FixedModel, load
+    from fxp.model.clipping import ClippingWarning
+    from fxp.quantization.data import Sequences
     from fxp.quantization.mixed import MixedPrecision, quantize_mixed
     from fxp.quantization.options import QuantizeOptions
     from fxp.quantization.qat import QatModel, convert, prepare_qat
     from fxp.quantization.quantize import quantize
 
 _HOMES = {
+    "ClippingWarning": "fxp.model.clipping",
     "Constant": "fxp.graph",
     "Extent": "fxp.graph.extents",
     "FixedModel": "fxp.model",
@@ -42,6 +45,7 @@ _HOMES = {
     "Node": "fxp.graph",
     "QatModel": "fxp.quantization.qat",
     "QuantizeOptions": "fxp.quantization.options",
+    "Sequences": "fxp.quantization.data",
     "State": "fxp.graph",
     "Value": "fxp.graph",
     "convert": "fxp.quantization.qat",
@@ -63,6 +67,7 @@ _ROOMS = frozenset(
 __all__ = [
     "ArgumentError",
     "ArgumentTypeError",
+    "ClippingWarning",
     "Constant",
     "Extent",
     "FixedModel",
@@ -78,6 +83,7 @@ __all__ = [
     "Quantization",
     "QuantizeOptions",
     "Rounding",
+    "Sequences",
     "State",
     "Value",
     "convert",

@@ -16,7 +16,12 @@ from fxp.executors.execution import Result
 from fxp.formats import FormatError, IntArray
 from fxp.graph import Graph
 from fxp.model.arguments import Arguments, input_shapes
-from fxp.model.clipping import ClippedCounter, ClippedShares, proved_by_one_step
+from fxp.model.clipping import (
+    ClippedCounter,
+    ClippedShares,
+    RunningClipped,
+    proved_by_one_step,
+)
 from fxp.model.stream import RecurrentStream
 from fxp.model.summary import SummaryRow, as_html, as_text, count_parameters, summary_rows
 from fxp.store import load_graph, save_graph
@@ -53,7 +58,7 @@ class FixedModel:
         calibration_clipped_by_one_step: Mapping[str, float] | None = None,
     ) -> None:
         self._engine = Engine(graph)
-        self._stream = RecurrentStream(self._engine)
+        self._stream = self.stream()
         self.metadata = dict(metadata or {})
         self.calibration_clipped = dict(calibration_clipped or {})
         self.calibration_clipped_by_one_step = {
@@ -135,9 +140,24 @@ class FixedModel:
         execute = partial(self._engine.run, threads=threads, count_clipped=False, narrow=True)
         return arguments.raw_results(_in_order(arguments.images, execute))
 
-    def stream(self) -> RecurrentStream:
-        """Return a new sequence of a recurrent network, which runs step by step by itself."""
-        return RecurrentStream(self._engine)
+    def stream(self, *, count_clipped: bool = True) -> RecurrentStream:
+        """Return a new sequence of a recurrent network, which runs step by step by itself.
+
+        Parameters
+        ----------
+        count_clipped
+            Whether to count clipped values, for `RecurrentStream.running_clipped` and for the
+            `fxp.ClippingWarning`. It costs some time.
+        """
+
+        def expected() -> dict[str, float]:
+            one_step = self.calibration_clipped_by_one_step
+            return {
+                name: share - one_step.get(name, 0)
+                for name, share in self.calibration_clipped.items()
+            }
+
+        return RecurrentStream(self._engine, expected, count_clipped=count_clipped)
 
     def step(self, *inputs: Any, threads: int | None = None) -> Any:
         """Run one time step of a recurrent network, from the state that the last one left.
@@ -163,8 +183,13 @@ class FixedModel:
         return self._stream.step_raw(*inputs, threads=threads)
 
     def reset_state(self) -> None:
-        """Begin a new sequence with the next `step`."""
+        """Begin a new sequence with the next `step`, and the count of clipped values."""
         self._stream.reset_state()
+
+    @property
+    def running_clipped(self) -> RunningClipped:
+        """How many elements of every input and node `step` has clipped since the sequence began."""
+        return self._stream.running_clipped
 
     @property
     def state(self) -> dict[str, IntArray]:
@@ -257,15 +282,16 @@ class FixedModel:
         """
         return dict(self._clipped(Arguments(self.graph, inputs).images).by_one_step)
 
-    def record_clipped(self, calls: Iterable[Sequence[NDArray]]) -> None:
+    def record_clipped(self, *sequences: Iterable[Sequence[NDArray]]) -> None:
         """Set `calibration_clipped` and `calibration_clipped_by_one_step` by calibration data.
 
         Parameters
         ----------
-        calls
-            Real values, one ``(C, H, W)`` or ``(F,)`` array per input; run in order.
+        sequences
+            For every call, real values, one ``(C, H, W)`` or ``(F,)`` array per input; run in
+            order. Each sequence starts from the reset state.
         """
-        found = self._clipped(calls)
+        found = self._clipped(*sequences)
         self.calibration_clipped = dict(found.total)
         self.calibration_clipped_by_one_step = dict(found.by_one_step)
 
@@ -329,8 +355,8 @@ class FixedModel:
         )
         return _restored, arguments
 
-    def _clipped(self, calls: Iterable[Sequence[NDArray]]) -> ClippedShares:
-        """Count what is clipped over several calls, run in order."""
+    def _clipped(self, *sequences: Iterable[Sequence[NDArray]]) -> ClippedShares:
+        """Count what is clipped over sequences of calls, run in order."""
         counter = ClippedCounter(self.graph)
 
         def execute(call: Sequence[NDArray], states: Mapping[str, IntArray] | None) -> Result:
@@ -338,8 +364,9 @@ class FixedModel:
             counter.add_inputs(call)
             return self._engine.run(raws, states)
 
-        for result in _in_order(calls, execute):
-            counter.add_nodes(result.clipped, result.sizes)
+        for calls in sequences:
+            for result in _in_order(calls, execute):
+                counter.add_nodes(result.clipped, result.sizes)
         return counter.shares()
 
     def _real(self, inputs: tuple[Any, ...], execute: Execute) -> Any:

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fxp.executors.torch_forward import run
+from fxp.executors.torch_forward import TorchResult
 from fxp.formats import MAX_FRAC_MAGNITUDE, Format
 from fxp.graph import Graph
 from fxp.graph.ops.base import UNBOUNDED, Range
+from fxp.quantization.data import FirstStep, float_results
 from fxp.quantization.options import METHODS, Method
 from fxp.quantization.statistics import Statistics
 from fxp.support.errors import ArgumentError
@@ -37,7 +38,11 @@ QUANTILES: Final = 16
 """In how many equally likely ways an image to come may pass the extremes."""
 
 
-def observe(graph: Graph, calibration: Iterable[Sequence[torch.Tensor]]) -> dict[str, Statistics]:
+def observe(
+    graph: Graph,
+    calibration: Iterable[Sequence[torch.Tensor]],
+    results: Iterable[TorchResult] | None = None,
+) -> dict[str, Statistics]:
     """Run a float graph over calibration data and gather the statistics of every value.
 
     Parameters
@@ -46,7 +51,9 @@ def observe(graph: Graph, calibration: Iterable[Sequence[torch.Tensor]]) -> dict
         A float graph. If it has states, all calls are one sequence, which counts as one image.
     calibration
         For each call, one ``(N, C, H, W)`` or ``(N, F)`` tensor per input. States carry over from
-        one call to the next.
+        one call to the next, and are reset by a `fxp.quantization.data.FirstStep`.
+    results
+        What the calls give, where that is computed already or read by another as well.
 
     Raises
     ------
@@ -54,20 +61,19 @@ def observe(graph: Graph, calibration: Iterable[Sequence[torch.Tensor]]) -> dict
         If there is no data, or a value becomes NaN or infinite; the message names both.
     """
     statistics = {name: Statistics() for name in graph.values}
-    states: dict[str, torch.Tensor] = {}
     calls = 0
-    with torch.no_grad():
-        for inputs in calibration:
-            result = run(graph, inputs, states)
-            states = result.states
-            for name, tensor in result.values.items():
-                try:
-                    statistics[name].update(tensor.cpu().numpy(), continues=bool(graph.states))
-                except ValueError as error:
-                    raise ArgumentError(
-                        f"calibration item {calls}: value {name!r} holds {error}"
-                    ) from None
-            calls += 1
+    calibration = list(calibration)
+    results = results or float_results(graph, calibration)
+    for call, result in zip(calibration, results, strict=True):
+        continues = bool(graph.states) and not isinstance(call, FirstStep)
+        for name, tensor in result.values.items():
+            try:
+                statistics[name].update(tensor.cpu().numpy(), continues=continues)
+            except ValueError as error:
+                raise ArgumentError(
+                    f"calibration item {calls}: value {name!r} holds {error}"
+                ) from None
+        calls += 1
     if calls == 0:
         raise ArgumentError("the calibration data is empty; give at least one input")
     return statistics

@@ -7,7 +7,7 @@ addition keeps all its bits until the result of that op, so that each path round
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -17,14 +17,13 @@ from fxp.formats import (
     MAX_WIDTH,
     Format,
     FormatError,
-    Overflow,
     Quantization,
-    Rounding,
     quantize,
 )
 from fxp.graph import Constant, Graph, Node, State
 from fxp.graph.ops import Concat, GraphError, Operand, Requantize
 from fxp.graph.ops.base import Accumulator, Role
+from fxp.graph.ops.tables import MAX_TABLE_BITS
 from fxp.quantization.calibrate import choose_frac, covering_frac
 from fxp.quantization.concatenations import is_uneven
 from fxp.quantization.constants import (
@@ -36,85 +35,17 @@ from fxp.quantization.constants import (
     most_frac,
     quantized_rows,
 )
-from fxp.quantization.options import Method, check_width
 from fxp.quantization.ranges import format_within_one, is_within_one, known_ranges
+from fxp.quantization.saturation import saturation_exponent, saturation_exponents
+from fxp.quantization.settings import LoweringSettings
 from fxp.quantization.statistics import Statistics
 from fxp.quantization.widths import Widths
 
-MAX_HEADROOM: Final = 16
-"""More bits of headroom leave nothing of the values."""
 TABLE_BITS: Final = 2
 """The table of a normalization has so many bits more than activations: its entries are multiplied
 and added before anything is rounded."""
 SLOPE_FRAC: Final = 30
 """A PReLU's slopes have at most this many fraction bits, because it multiplies by one as well."""
-
-
-@dataclass(frozen=True)
-class LoweringSettings:
-    """How a float graph is quantized.
-
-    Attributes
-    ----------
-    weight_bits, activation_bits
-        Widths of weights and of rounded values.
-    bits
-        Widths by value or weight name that override them. A value named here is rounded to its
-        width where its exact result is wider, also where that could flow on. A state has the width
-        of its own name, or else that of its source, and gives a source without one its own.
-    method, percentile
-        Rule for fraction bits, see `fxp.quantization.calibrate.choose_frac`.
-    headroom
-        How many bits further than on the calibration data values may reach, see `choose_frac`; None
-        estimates it. Values whose range is known get none (`fxp.quantization.ranges`).
-    per_channel
-        Whether weights get fraction bits per output channel instead of per tensor.
-    rounding, overflow
-        Modes of every rounded value.
-    wide_bits
-        Exact accumulators up to this width flow unrounded into a ReLU, an addition and the like
-        that is their only reader; what two nodes read is stored, and has `activation_bits`. An
-        output that concatenates parts of very different ranges is as wide as keeps them all.
-    input_formats, output_formats
-        Formats by input or output name; those left out are chosen.
-    fracs
-        Fraction bits by value or weight name that override the rule (the format search sets them);
-        weights that are named here get one format for all channels.
-    weights
-        Rounded weights by their name in the integer graph, which replace the nearest integers where
-        the format is theirs (learned rounding sets them).
-    """
-
-    weight_bits: int = 10
-    activation_bits: int = 14
-    bits: Mapping[str, int] = field(default_factory=dict)
-    method: Method = "mse"
-    percentile: float = 99.99
-    headroom: float | None = None
-    per_channel: bool = True
-    rounding: Rounding = Rounding.HALF_UP
-    overflow: Overflow = Overflow.SATURATE
-    wide_bits: int = 32
-    input_formats: Mapping[str, Format] = field(default_factory=dict)
-    output_formats: Mapping[str, Format] = field(default_factory=dict)
-    fracs: Mapping[str, int] = field(default_factory=dict)
-    weights: Mapping[str, Constant] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for name in ("weight_bits", "activation_bits"):
-            check_width(name, getattr(self, name))
-        for name, width in self.bits.items():
-            check_width(f"bits[{name!r}]", width)
-        bits = self.wide_bits
-        if isinstance(bits, bool) or not isinstance(bits, int) or not 0 <= bits <= MAX_WIDTH:
-            raise FormatError(f"wide_bits must be an integer from 0 to {MAX_WIDTH}, got {bits!r}")
-        if not 50 < self.percentile <= 100:
-            raise FormatError(f"percentile must be above 50, at most 100: {self.percentile}")
-        if self.headroom is not None and not 0 <= self.headroom <= MAX_HEADROOM:
-            raise FormatError(
-                f"headroom must be from 0 to {MAX_HEADROOM} bits, or None for the automatic one, "
-                f"got {self.headroom!r}"
-            )
 
 
 def lower(graph: Graph, statistics: Mapping[str, Statistics], settings: LoweringSettings) -> Graph:
@@ -169,7 +100,14 @@ class _Lowering:
         self._statistics = statistics
         self._settings = settings
         self._unsigned = unsigned
-        self._widths = Widths(graph, settings.weight_bits, settings.activation_bits, settings.bits)
+        self._widths = Widths(
+            graph,
+            settings.weight_bits,
+            settings.activation_bits,
+            settings.bits,
+            settings.extra_bits,
+        )
+        self._saturated = saturation_exponents(graph, self._widths)
         self._nodes: list[Node] = []
         self._constants: dict[tuple[str, tuple[Format, ...]], Constant] = {}
         self._formats: dict[str, Format] = {}
@@ -263,6 +201,7 @@ class _Lowering:
             name = self._requantized[source, form] = self._new_name(wanted)
             quantization = Quantization(form, self._settings.rounding, self._settings.overflow)
             self._nodes.append(Node(name, Requantize(), (source,), quantization))
+            self._formats[name] = form
         return self._requantized[source, form]
 
     def _rounded_format(self, name: str, signed: bool, width: int | None = None) -> Format:
@@ -279,6 +218,9 @@ class _Lowering:
                 headroom=settings.headroom,
                 known=self._ranges[name],
             )
+            if name in self._saturated:
+                frac = max(frac, width - signed - self._saturated[name])
+                self._fracs[name, signed, width] = frac
         return Format(width, frac, signed)
 
     def _lower_node(self, node: Node) -> None:
@@ -305,6 +247,7 @@ class _Lowering:
             constant = self._graph.constants_by_name.get(name)
             if constant is None:
                 shape = self._graph.values[name].shape
+                name = self._narrow_for_table(node, name)
                 operand = Operand(shape, (self._formats[name],))
             else:
                 role = node.op.constant_roles.get(position) or node.op.other_constants
@@ -315,6 +258,17 @@ class _Lowering:
             names.append(name)
             operands.append(operand)
         return names, operands
+
+    def _narrow_for_table(self, node: Node, name: str) -> str:
+        """Name of a value as a table can read it: a copy of fewer bits, if it has extra bits."""
+        form = self._formats[name]
+        extra = form.width > MAX_TABLE_BITS and name in self._settings.extra_bits
+        if node.op.table_use is None or not extra or name in self._settings.bits:
+            return name
+        fewest = MAX_TABLE_BITS - form.signed - saturation_exponent(node, self._widths)
+        frac = max(form.frac - form.width + MAX_TABLE_BITS, fewest)
+        narrow = Format(MAX_TABLE_BITS, frac, form.signed)
+        return self._add_requantize(name, f"{name}.narrow", narrow)
 
     def _lower_constant(
         self, constant: Constant, role: Role, node: Node, operands: list[Operand]

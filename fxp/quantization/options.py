@@ -56,6 +56,7 @@ class QuantizeKeywords(TypedDict, total=False):
     weight_rounding: WeightRounding
     states: Sequence[tuple[int, int]]
     initial_states: Sequence[torch.Tensor]
+    hold_states: bool
     name: str | None
 
 
@@ -119,6 +120,10 @@ class QuantizeOptions:
     initial_states
         For each of `states` a tensor of zeros with batch, of the size that fits the first
         calibration input.
+    hold_states
+        Whether a recurrent network gets what holds its accuracy over many steps: calibration that
+        goes on beyond the steps given, and more bits where errors accumulate
+        (`fxp.quantization.states`).
     name
         Name of the graph; the module's class name by default.
 
@@ -159,6 +164,7 @@ class QuantizeOptions:
     weight_rounding: WeightRounding = "nearest"
     states: Sequence[tuple[int, int]] = ()
     initial_states: Sequence[torch.Tensor] = field(default=(), repr=False, compare=False)
+    hold_states: bool = True
     name: str | None = None
 
     def __post_init__(self) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Unpack
 
 import torch
 from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
-from fxp.executors.torch_forward import run
 from fxp.formats import Overflow, Rounding
 from fxp.frontend import from_torch, unwrapped
 from fxp.frontend.model_import import TRACING
@@ -17,18 +17,28 @@ from fxp.graph import Graph
 from fxp.model import FixedModel
 from fxp.quantization.calibrate import Statistics, observe
 from fxp.quantization.concatenations import warn_of_narrowed_parts
-from fxp.quantization.data import Calls, calibration_calls, one_by_one
-from fxp.quantization.lowering import LoweringSettings, lower
+from fxp.quantization.data import (
+    Calls,
+    FirstStep,
+    Sequences,
+    calibration_calls,
+    float_results,
+    in_sequences,
+    one_by_one,
+)
+from fxp.quantization.lowering import lower
 from fxp.quantization.options import QuantizeKeywords, QuantizeOptions, merged
 from fxp.quantization.refinement import equalize, refine
 from fxp.quantization.search import search_bits, search_fracs
+from fxp.quantization.settings import LoweringSettings
+from fxp.quantization.states import extra_bits, observe_on
 from fxp.support.errors import ArgumentError, ArgumentTypeError
 from fxp.support.progress import Progress
 
 
 def quantize(
     model: torch.nn.Module | ExportedProgram | Graph,
-    calibration: Iterable[Any],
+    calibration: Iterable[Any] | Sequences,
     options: QuantizeOptions | None = None,
     *,
     progress: Progress | None = None,
@@ -50,7 +60,8 @@ def quantize(
         ``(N, C, H, W)`` or ``(N, F)`` (``(C, H, W)`` is taken as a batch of one), or of tuples or
         dictionaries of them for several inputs. Labels, as in ``(image, label)``, are left out;
         `fxp.quantization.data.calibration_calls` says what counts as one. For a recurrent network
-        the data is one sequence, in order, and the batch axis is time.
+        the data is one sequence, in order, and the batch axis is time; several are given as
+        `fxp.Sequences`.
     options
         How to quantize; all defaults if not given.
     progress
@@ -166,7 +177,11 @@ def choose_settings(
         output_formats=options.formats_by_name("output_format", graph.outputs),
         fracs=dict(options.fracs or {}),
     )
-    statistics = observe(graph, calls)
+    if graph.states and options.hold_states:
+        statistics = observe_on(graph, calls)
+        settings = replace(settings, extra_bits=extra_bits(graph, calls))
+    else:
+        statistics = observe(graph, calls)
     searched = options.method == "search" or options.min_sqnr is not None
     inputs, references = references_of(graph, calls) if searched else ([], [])
     if options.min_sqnr is not None:
@@ -193,9 +208,14 @@ def calibrated(graph: Graph, calls: Calls) -> FixedModel:
     warn_of_narrowed_parts(graph)
     fixed = FixedModel(graph)
     fixed.record_clipped(
-        [tensor[index].double().cpu().numpy() for tensor in call]
-        for call in calls
-        for index in range(len(call[0]))
+        *(
+            (
+                [tensor[index].double().cpu().numpy() for tensor in call]
+                for call in sequence
+                for index in range(len(call[0]))
+            )
+            for sequence in in_sequences(calls)
+        )
     )
     return fixed
 
@@ -230,12 +250,9 @@ def references_of(graph: Graph, calls: Calls) -> tuple[list[list[NDArray]], list
     """Return inputs and float outputs of every calibration image, without batch axis."""
     inputs: list[list[NDArray]] = []
     references: list[list[NDArray]] = []
-    states: dict[str, torch.Tensor] = {}
-    with torch.no_grad():
-        for call in calls:
-            result = run(graph, call, states)
-            states = result.states
-            for index in range(call[0].shape[0]):
-                inputs.append([tensor[index].double().cpu().numpy() for tensor in call])
-                references.append([tensor[index].cpu().numpy() for tensor in result.outputs])
+    for call, result in zip(calls, float_results(graph, calls), strict=True):
+        for index in range(call[0].shape[0]):
+            kind = FirstStep if isinstance(call, FirstStep) and index == 0 else list
+            inputs.append(kind(tensor[index].double().cpu().numpy() for tensor in call))
+            references.append([tensor[index].cpu().numpy() for tensor in result.outputs])
     return inputs, references

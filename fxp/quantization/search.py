@@ -21,7 +21,9 @@ from fxp.formats import FormatError, dequantize, quantize
 from fxp.graph import Graph
 from fxp.graph.ops.base import GraphError
 from fxp.quantization.calibrate import Statistics
-from fxp.quantization.lowering import LoweringSettings, lower, rounded_names
+from fxp.quantization.data import FirstStep
+from fxp.quantization.lowering import lower, rounded_names
+from fxp.quantization.settings import LoweringSettings
 from fxp.support.errors import ArgumentError
 from fxp.support.progress import Progress
 
@@ -77,8 +79,8 @@ def output_error(
     graph
         An integer graph.
     inputs
-        Real values of each call's inputs, ``(C, H, W)`` or ``(F,)``; states carry over from one
-        call to the next.
+        Real values of each call's inputs, ``(C, H, W)`` or ``(F,)``; a
+        `fxp.quantization.data.FirstStep` of them starts from the reset state.
     references
         What the outputs should be; the float network's, or the ground truth.
     """
@@ -91,7 +93,7 @@ def output_error(
             quantize(array, value.format)  # type: ignore[arg-type]
             for array, value in zip(arrays, graph.inputs, strict=True)
         ]
-        result = engine.run(raws, states)
+        result = engine.run(raws, {} if isinstance(arrays, FirstStep) else states)
         states = result.states
         for raw, name, reference in zip(result.outputs, graph.outputs, wanted, strict=True):
             form = graph.values[name].format

@@ -16,7 +16,8 @@ from fxp.formats import Format, dequantize, quantize
 from fxp.graph import Graph
 from fxp.graph.ops import Linear, Relu
 from fxp.quantization.calibrate import COARSER_FRACS, observe
-from fxp.quantization.lowering import LoweringSettings, lower
+from fxp.quantization.lowering import lower
+from fxp.quantization.settings import LoweringSettings
 
 FEATURES = 4
 SPECIAL = st.sampled_from([0.0, 5e-324, 2.0**-1022, 1e-9, 1e-3, 1.0, 10.7, 1e3, 1e6])

@@ -15,7 +15,7 @@ from fxp.formats import Format, FormatError
 from fxp.graph import State, Value
 from fxp.graph.extents import Extent
 from fxp.graph.ops import Add, Conv2d, GraphError, MaxPool, Multiply, Relu, Requantize, Sigmoid
-from fxp.quantization.lowering import LoweringSettings
+from fxp.quantization.settings import LoweringSettings
 
 GENERATOR = np.random.default_rng(5)
 WEIGHT = constant("weight", GENERATOR.uniform(-1, 1, size=(2, 1, 3, 3)))

@@ -46,7 +46,8 @@ from fxp.graph.ops import (
 )
 from fxp.quantization.calibrate import observe
 from fxp.quantization.constants import GUARD_BITS
-from fxp.quantization.lowering import LoweringSettings, lower, rounded_names
+from fxp.quantization.lowering import lower, rounded_names
+from fxp.quantization.settings import LoweringSettings
 
 SAME = (1, 1, 1, 1)
 GENERATOR = np.random.default_rng(3)

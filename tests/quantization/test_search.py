@@ -15,8 +15,9 @@ from fxp.graph import Graph, State, Value
 from fxp.graph.extents import Extent
 from fxp.graph.ops import Add, Conv2d, Multiply, Relu
 from fxp.quantization.calibrate import observe
-from fxp.quantization.lowering import LoweringSettings, lower, rounded_names
+from fxp.quantization.lowering import lower, rounded_names
 from fxp.quantization.search import output_sqnr, search_fracs
+from fxp.quantization.settings import LoweringSettings
 
 GENERATOR = np.random.default_rng(2)
 SAME = (1, 1, 1, 1)

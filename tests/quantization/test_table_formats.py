@@ -25,7 +25,8 @@ from fxp.graph.ops import (
     Softplus,
 )
 from fxp.quantization.calibrate import observe
-from fxp.quantization.lowering import LoweringSettings, rounded_names
+from fxp.quantization.lowering import rounded_names
+from fxp.quantization.settings import LoweringSettings
 
 
 def ramp(low: float, high: float) -> torch.Tensor:

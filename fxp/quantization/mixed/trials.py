@@ -10,8 +10,9 @@ from fxp.formats import FormatError
 from fxp.graph import Graph, Node
 from fxp.model import FixedModel
 from fxp.quantization.calibrate import Statistics
-from fxp.quantization.lowering import LoweringSettings, lower
+from fxp.quantization.lowering import lower
 from fxp.quantization.mixed.costs import Cost
+from fxp.quantization.settings import LoweringSettings
 from fxp.support.errors import FxpError
 from fxp.support.progress import Progress
 

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from fxp.engine import Engine
-from fxp.executors.torch_forward import run
 from fxp.formats import dequantize, quantize
 from fxp.graph import Graph, Node
 from fxp.graph.ops import Conv2d, ConvTranspose2d, Linear, Op
 from fxp.graph.ops.padding import pad_torch
+from fxp.quantization.data import FirstStep, float_results
 
 Calls = Sequence[Sequence[torch.Tensor]]
 """Calibration data: for every call a tensor with batch per input."""
@@ -75,20 +75,16 @@ def float_targets(graph: Graph, calls: Calls) -> dict[str, Target]:
     images = sum(len(call[0]) for call in calls)
     sums: dict[str, NDArray[np.float64]] = {}
     samples: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
-    states: dict[str, torch.Tensor] = {}
     image = 0
-    with torch.no_grad():
-        for call in calls:
-            result = run(graph, call, states)
-            states = result.states
-            for index in range(len(call[0])):
-                for name in names:
-                    values = result.values[name][index].cpu().numpy()
-                    sums[name] = sums.get(name, 0.0) + channel_means(values)
-                    rows, columns = sample_positions(values.shape[1:], image, images)
-                    values = values.reshape(len(values), *values.shape[1:] or (1, 1))
-                    samples[name].append(values[:, rows, columns].T)
-                image += 1
+    for result in float_results(graph, calls):
+        for index in range(len(result.outputs[0])):
+            for name in names:
+                values = result.values[name][index].cpu().numpy()
+                sums[name] = sums.get(name, 0.0) + channel_means(values)
+                rows, columns = sample_positions(values.shape[1:], image, images)
+                values = values.reshape(len(values), *values.shape[1:] or (1, 1))
+                samples[name].append(values[:, rows, columns].T)
+            image += 1
     return {name: Target(sums[name] / images, tuple(samples[name])) for name in names}
 
 
@@ -121,6 +117,8 @@ def fixed_values(
     formats = {name: value.format for name, value in graph.values.items()}
     states: Mapping[str, NDArray] = {}
     for call in calls:
+        if isinstance(call, FirstStep):
+            states = {}
         for index in range(len(call[0])):
             raws = [
                 quantize(tensor[index].double().cpu().numpy(), value.format)  # type: ignore[arg-type]

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from fxp.graph import Graph
 from fxp.quantization.calibrate import Statistics
-from fxp.quantization.lowering import LoweringSettings, lower
+from fxp.quantization.lowering import lower
 from fxp.quantization.options import QuantizeOptions
 from fxp.quantization.refinement.biases import mean_error, with_bias_less
 from fxp.quantization.refinement.layers import Calls, float_targets, linear_nodes
 from fxp.quantization.refinement.rounding import learned_rounding
+from fxp.quantization.settings import LoweringSettings
 from fxp.support.progress import Progress
 
 
