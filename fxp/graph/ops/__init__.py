@@ -20,23 +20,35 @@ from fxp.graph.ops.elementwise import (
 )
 from fxp.graph.ops.functions import (
     Elu,
+    Exp,
     FunctionTable,
     Gelu,
     HardSigmoid,
     HardSwish,
+    Log,
     LogSigmoid,
     Mish,
+    Power,
     Sigmoid,
     Silu,
     Softplus,
     Tanh,
 )
+from fxp.graph.ops.group_norm import GroupNorm
 from fxp.graph.ops.line_codec import LineCodec
 from fxp.graph.ops.movement import Concat, Flatten, Pad, Slice
 from fxp.graph.ops.normalization import LocalResponseNorm, Softmax
-from fxp.graph.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
+from fxp.graph.ops.pooling import AveragePool, MaxPool
 from fxp.graph.ops.rearrangement import Nearest, PixelShuffle, PixelUnshuffle
+from fxp.graph.ops.reduction import (
+    GlobalAveragePool,
+    GlobalMaxPool,
+    ReduceMax,
+    ReduceMean,
+    ReduceSum,
+)
 from fxp.graph.ops.resampling import BicubicUpsample, BilinearUpsample
+from fxp.graph.ops.spread import L2Norm, StandardDeviation, Variance
 from fxp.graph.ops.tables import StoredTable, Table
 from fxp.graph.ops.thresholding import SoftThreshold
 from fxp.graph.ops.transposed import ConvTranspose2d
@@ -54,17 +66,21 @@ __all__ = [
     "Conv2d",
     "ConvTranspose2d",
     "Elu",
+    "Exp",
     "Flatten",
     "FunctionTable",
     "Gelu",
     "GlobalAveragePool",
     "GlobalMaxPool",
     "GraphError",
+    "GroupNorm",
     "HardSigmoid",
     "HardSwish",
+    "L2Norm",
     "LineCodec",
     "Linear",
     "LocalResponseNorm",
+    "Log",
     "LogSigmoid",
     "MaxPool",
     "MaxPoolIndices",
@@ -77,7 +93,11 @@ __all__ = [
     "Pad",
     "PixelShuffle",
     "PixelUnshuffle",
+    "Power",
     "Prelu",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceSum",
     "Relu",
     "Requantize",
     "Sigmoid",
@@ -86,9 +106,11 @@ __all__ = [
     "SoftThreshold",
     "Softmax",
     "Softplus",
+    "StandardDeviation",
     "StoredTable",
     "Subtract",
     "Table",
     "Tanh",
+    "Variance",
     "register",
 ]
