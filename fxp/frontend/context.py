@@ -167,11 +167,11 @@ class Context:
         return self.standard(value)
 
     def standard(self, term: Term) -> Term:
-        """Return the term as the image or vector its torch shape says."""
+        """Return the term as the image or vector its torch shape says; one number stays."""
         ranks = len(term.torch_shape), len(term.shape)
         if ranks == (2, 3):
             return self.builder.flattened(term, self.module.path)
-        if ranks not in ((4, 3), (2, 1)):
+        if term.torch_shape and ranks not in ((4, 3), (2, 1)):
             self.refuse(
                 f"it reads a tensor of shape {shape_of(term)}",
                 "keep images (1, C, H, W) and vectors (1, F), batch axis included",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 _SELECT = "keep the axis: x[:, i:i+1], or x.narrow(1, i, 1)"
-_NORM = "use nn.BatchNorm2d, which folds into the layer before it"
 _CONTROL = "use a model without branches and loops on values"
 _NUMBER = "compute with the tensor itself, or keep the number as a Python number"
 _1D = "use nn.Conv2d with a 1 x n kernel on images (N, C, 1, W)"
@@ -29,19 +28,10 @@ ADVICE: Final[dict[str, str]] = {
     "aten.upsample_linear1d": "use images (N, C, H, W)",
     "aten.log_softmax": "use softmax, or return the logits; their order is the same",
     "aten._native_batch_norm_legit_functional": "call batch_norm with training=False",
-    "aten.instance_norm": _NORM,
-    "aten.group_norm": _NORM,
-    "aten.layer_norm": _NORM,
-    "aten.native_layer_norm": _NORM,
-    "aten.native_group_norm": _NORM,
     "aten.hardshrink": "use nn.Softshrink",
     "aten.threshold": "use nn.ReLU, or torch.clamp",
     "aten.rrelu": "use nn.LeakyReLU with the mean of its slopes, which is what eval mode computes",
     "aten.glu": "write a, b = x.chunk(2, 1) and a * torch.sigmoid(b)",
-    "aten.minimum": "write a - torch.relu(a - b)",
-    "aten.maximum": "write a + torch.relu(b - a)",
-    "aten.max": "use amax over rows and columns, or nn.MaxPool2d",
-    "aten.sum": "use mean over rows and columns, times a constant",
     "aten.repeat": "use nn.Upsample, or torch.cat of the same value",
     "aten.item": _NUMBER,
     "aten._local_scalar_dense": _NUMBER,
