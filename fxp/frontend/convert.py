@@ -19,11 +19,13 @@ from fxp.frontend.builder import (
     Term,
     UnifySizesError,
 )
+from fxp.frontend.constants import filled_operand, filled_result
 from fxp.frontend.context import Context, Converter, module_of, op_name, refusal
 from fxp.frontend.derivation import Derivation, Overload, Parameter
+from fxp.frontend.elementwise import on_views
 from fxp.frontend.errors import FrontendError
 from fxp.frontend.layers import LAYERS, max_unpool
-from fxp.frontend.movement import MOVEMENT, identity
+from fxp.frontend.movement import FILLS, MOVEMENT, identity
 from fxp.frontend.normalization import NORMALIZATION
 from fxp.frontend.patterns import find_patterns
 from fxp.frontend.refusals import ADVICE, DEFAULT
@@ -208,7 +210,11 @@ class _Conversion:
                 )
             return items[index]
         if isinstance(node.target, torch._ops.OpOverload) and not _holds_term(arguments):
-            return self._constant(node, arguments)
+            made = filled_result(node, arguments, MOVEMENT)
+            if made is not None:
+                return made
+            if str(node.target) not in FILLS or not _has_free_size(arguments):
+                return self._constant(node, arguments)
         converter = CONVERTERS.get(str(node.target))
         if converter is None:
             advice = ADVICE.get(op_name(node), DEFAULT)
@@ -220,17 +226,20 @@ class _Conversion:
     def _converted(self, node: FxNode, converter: Converter, arguments: dict[str, Any]) -> Any:
         """Return what a converter makes of a node."""
         context = Context(self._builder, node, arguments, node in self._whole_layers)
+        if str(node.target) not in MOVEMENT:
+            arguments.update(filled_operand(context))
         leaves = _flat(list(arguments.values()))
         if converter is not max_unpool and any(isinstance(leaf, PoolIndices) for leaf in leaves):
             context.refuse("it reads the indices of a pooling", "only max_unpool2d takes them")
         try:
-            result = converter(context)
+            result = on_views(context, converter)
         except GraphError as error:
             raise refusal(
                 node, str(error), "change the model, or give inputs that fit", size_dependent=True
             ) from error
         for term in result if isinstance(result, tuple) else (result,):
-            self._check_shape(node, term)
+            if isinstance(term, Term) and term.view is None:
+                self._check_shape(node, term)
         return result
 
     def _arguments(self, node: FxNode) -> dict[str, Any]:
@@ -267,7 +276,7 @@ class _Conversion:
             raise refusal(
                 node, "it draws random numbers", "make them an input", size_dependent=False
             )
-        if any(isinstance(item, SCALARS[:3]) for item in _flat(list(arguments.values()))):
+        if _has_free_size(arguments):
             raise refusal(
                 node,
                 "it makes a constant whose size or value depends on the image size",
@@ -309,7 +318,7 @@ class _Conversion:
                 f"output {position} of the model is {output!r}; return tensors alone"
             )
         term = self._environment[output]
-        if not isinstance(term, Term):
+        if not isinstance(term, Term):  # a constant, of one number or of many
             raise FrontendError(
                 f"output {position} of the model is constant; return computed values alone"
             )
@@ -318,7 +327,7 @@ class _Conversion:
                 f"output {position} of the model holds the indices of a pooling; only max_unpool2d "
                 "takes them"
             )
-        if any(term.name == source.name for source in self._sources):
+        if term.view is None and any(term.name == source.name for source in self._sources):
             # An output must be the result of a node, which gives it a format.
             if term.name not in self._copies:
                 copy = self._builder.emit(
@@ -383,6 +392,10 @@ def _flat(item: Any) -> list[Any]:
     if isinstance(item, list | tuple):
         return [leaf for element in item for leaf in _flat(element)]
     return [item]
+
+
+def _has_free_size(arguments: dict[str, Any]) -> bool:
+    return any(isinstance(item, SCALARS[:3]) for item in _flat(list(arguments.values())))
 
 
 def _holds_term(arguments: dict[str, Any]) -> bool:

@@ -94,8 +94,7 @@ class _Fusion:
         return found if node and found and found[1] == node.inputs[0] else None
 
     def _grouping(self, axes: Axes, source: str) -> tuple | None:
-        shape = self._graph.values[source].shape
-        return grouping(axes, int(shape[0]), len(shape))  # type: ignore[arg-type]
+        return grouping(axes, self._graph.values[source])
 
     def _padded(self, name: str) -> tuple[str, float]:
         """``value`` and ``epsilon`` of ``value + epsilon``."""

@@ -7,6 +7,7 @@ computes for each image alone.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ import torch
 from fxp.frontend.builder import KnownTensor, Term
 from fxp.frontend.context import Context, Converter, shape_of
 from fxp.frontend.fold_batch_norm import BatchNorm
+from fxp.frontend.statistics import CHANNELS, grouping, reading
 from fxp.graph.ops import (
     Add,
     Conv2d,
@@ -154,11 +156,13 @@ def native_group_norm(context: Context) -> tuple[Term]:
 
 def _over_last_axes(context: Context, divisor: Divisor, epsilon: Any) -> Term:
     """Normalize over the last axes, as many as the normalized shape has."""
-    term = context.term("input")
     wanted = [int(size) for size in context["normalized_shape"]]
-    scopes: dict[tuple[int, int], Scope] = {(1, 1): "pixel", (3, 3): "image"}
-    scope = scopes.get((len(term.shape), len(wanted)))
-    if scope is None:
+    read = reading(context, "input", range(-len(wanted), 0))
+    term = read.term
+    # The weights are in the order of the view.
+    in_order = read.axes == CHANNELS or term.view is None
+    found = grouping(read.axes, read.value) if in_order else None
+    if found is None or found[0] != 1:
         context.refuse(
             f"it normalizes the last {len(wanted)} axes of {shape_of(term)}",
             "normalize channels, with x.permute(0, 2, 3, 1) before and permute(0, 3, 1, 2) after, "
@@ -166,16 +170,17 @@ def _over_last_axes(context: Context, divisor: Divisor, epsilon: Any) -> Term:
         )
     if epsilon is None:
         epsilon = torch.finfo(torch.float32).eps
-    op = GroupNorm(1, scope, divisor, float(epsilon))
-    if scope == "pixel":
-        return _normalized(context, term, op)
-    normalized = context.emit(op, term, part="normalized")
+    op = GroupNorm(*found, divisor, float(epsilon))
+    normalized = context.emit(op, read.value, part="normalized", torch_shape=read.value.torch_shape)
+    if read.axes == CHANNELS:
+        scaled = replace(_affine(context, normalized), torch_shape=read.value.torch_shape)
+        return scaled.viewed(term.axes, context.result_shape)
     for combine, name in ((Multiply(), "weight"), (Add(), "bias")):
         tensor = context.weights(name) if name in context.arguments else None
         if tensor is not None:
             constant = context.constant(tensor, wanted, name)
             normalized = context.emit(combine, normalized, constant, part=f"{name}ed")
-    return normalized
+    return context.reshaped(normalized)
 
 
 def layer_norm(context: Context) -> Term:

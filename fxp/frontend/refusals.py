@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-_SELECT = "keep the axis: x[:, i:i+1], or x.narrow(1, i, 1)"
+_ATTENTION = (
+    "attention is not supported, as it multiplies computed values with each other; use a network "
+    "of convolutions"
+)
+_CELL = (
+    "write one step with nn.Conv2d or nn.Linear and gates, take its state as an input and return "
+    "it as an output, and name the pair in `states`"
+)
 _CONTROL = "use a model without branches and loops on values"
 _NUMBER = "compute with the tensor itself, or keep the number as a Python number"
 _1D = "use nn.Conv2d with a 1 x n kernel on images (N, C, 1, W)"
@@ -13,16 +20,22 @@ ADVICE: Final[dict[str, str]] = {
     "aten.conv1d": _1D,
     "aten.conv3d": "use nn.Conv2d on single frames, and states for what is kept between them",
     "aten.conv_transpose1d": _1D,
-    "aten.select": _SELECT,
-    "aten.unbind": _SELECT,
-    "aten.index": _SELECT,
+    "aten.bmm": _ATTENTION,
+    "aten.baddbmm": _ATTENTION,
+    "aten.einsum": _ATTENTION,
+    "aten.scaled_dot_product_attention": _ATTENTION,
+    "aten._native_multi_head_attention": _ATTENTION,
+    "aten._transformer_encoder_layer_fwd": _ATTENTION,
+    "aten.lstm": _CELL,
+    "aten.gru": _CELL,
+    "aten.rnn_tanh": _CELL,
+    "aten.rnn_relu": _CELL,
+    "aten.lstm_cell": _CELL,
+    "aten.gru_cell": _CELL,
     "aten.select_scatter": "build the result with torch.cat",
     "aten.slice_scatter": "build the result with torch.cat instead of writing into a part",
     "aten.fill": "build the result with torch.cat instead of writing into a part",
     "aten.copy": "build the result with torch.cat instead of writing into a part",
-    "aten.stack": "join along channels with torch.cat",
-    "aten.permute": "use pixel_shuffle, pixel_unshuffle or flatten, which keep the axis order",
-    "aten.transpose": "use pixel_shuffle, pixel_unshuffle or flatten, which keep the axis order",
     "aten._upsample_bilinear2d_aa": "set antialias=False",
     "aten._upsample_bicubic2d_aa": "set antialias=False",
     "aten.upsample_linear1d": "use images (N, C, H, W)",
@@ -32,7 +45,6 @@ ADVICE: Final[dict[str, str]] = {
     "aten.threshold": "use nn.ReLU, or torch.clamp",
     "aten.rrelu": "use nn.LeakyReLU with the mean of its slopes, which is what eval mode computes",
     "aten.glu": "write a, b = x.chunk(2, 1) and a * torch.sigmoid(b)",
-    "aten.repeat": "use nn.Upsample, or torch.cat of the same value",
     "aten.item": _NUMBER,
     "aten._local_scalar_dense": _NUMBER,
     "cond": _CONTROL,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch.fx import Node as FxNode
 from fxp.frontend.builder import Term
 from fxp.frontend.context import Context, Converter, shape_of
 from fxp.frontend.trace import Size, difference, sizes_of
-from fxp.graph import Node
+from fxp.graph import Node, Value
 from fxp.graph.ops import (
     GlobalAveragePool,
     GlobalMaxPool,
@@ -55,18 +56,9 @@ def reduced(op: Op) -> tuple[type[Op], Axes] | None:
     return None
 
 
-def grouping(axes: Axes, channels: int, rank: int) -> tuple[int, Scope] | None:
-    """Return groups and scope of statistics over axes; None if no op has them.
-
-    Parameters
-    ----------
-    axes
-        The axes.
-    channels
-        Channels of the value.
-    rank
-        Number of its axes.
-    """
+def grouping(axes: Axes, value: Term | Value) -> tuple[int, Scope] | None:
+    """Return groups and scope of statistics over axes of a value; None if no op has them."""
+    channels, rank = int(value.shape[0]), len(value.shape)  # type: ignore[arg-type]
     if axes == CHANNELS:
         return 1, "pixel"
     if rank == 3 and axes == IMAGE:
@@ -80,28 +72,112 @@ def _producer(context: Context, term: Term) -> Node | None:
     return next((node for node in context.builder.nodes if node.name == term.name), None)
 
 
-def _axes(context: Context, term: Term, dims: Any) -> Axes:
-    """Axes of the graph that the named axes of torch are; all of them for None or an empty list."""
+@dataclass(frozen=True)
+class Reading:
+    """What a reduction reads, a value of the graph, however the model views it.
+
+    Attributes
+    ----------
+    term
+        The view.
+    dims
+        Axes of the view that are reduced.
+    value
+        The value itself.
+    axes
+        Its axes that are reduced.
+    """
+
+    term: Term
+    dims: frozenset[int]
+    value: Term
+    axes: Axes
+
+    def result(self, context: Context, op: Op, part: str = "") -> Term:
+        """Emit an op that leaves one entry of each reduced axis.
+
+        Parameters
+        ----------
+        context
+            The aten op.
+        op
+            The op of the graph.
+        part
+            Tells nodes of one aten op apart.
+        """
+        return self.of(context, context.emit(op, self.value, part=part, torch_shape=()))
+
+    def of(self, context: Context, made: Term) -> Term:
+        """Return a reduced value as torch gives it, with or without its reduced axes."""
+        shape = self.value.torch_shape
+        own = tuple(
+            1 if axis - 1 in self.axes or (axis and made.shape[axis - 1] == 1) else shape[axis]
+            for axis in range(len(shape))
+        )
+        made = replace(made, torch_shape=own)
+        wanted = context.result_shape
+        kept = len(wanted) == len(self.term.axes)
+        axes = tuple(
+            () if dim in self.dims else axis
+            for dim, axis in enumerate(self.term.axes)
+            if kept or dim not in self.dims
+        )
+        return made.viewed(axes, wanted)
+
+
+def reading(context: Context, name: str, dims: Any) -> Reading:
+    """Return what an op over some axes of torch reads; over all axes for None or an empty list.
+
+    Parameters
+    ----------
+    context
+        The aten op.
+    name
+        The argument.
+    dims
+        Axes of torch: one, several or None.
+    """
     if context.arguments.get("dtype") is not None:
         context.refuse("it changes the type", "keep one floating-point type in the whole model")
-    rank = len(term.torch_shape)
-    named = [dims] if isinstance(dims, int) else list(dims or range(1, rank))
-    axes = {dim % rank for dim in named} - ({0} if len(named) >= rank else set())
-    if 0 in axes:
+    term = context[name]
+    if not isinstance(term, Term):
+        term = context.term(name)
+    rank = max(len(term.torch_shape), 1)
+    named = [dims] if isinstance(dims, int) else list(dims or range(rank))
+    chosen = frozenset(dim % rank for dim in named)
+    if 0 in chosen and len(chosen) < rank:
         context.refuse("it reduces the batch axis", "reduce channels, rows or columns alone")
-    return frozenset(axis - 1 for axis in axes)
+    axes = _axes_of_value(term, chosen)
+    if axes is None:
+        term = context.standard(term)
+        axes = frozenset(dim - 1 for dim in chosen if dim)
+    return Reading(term, chosen, term.base, axes)
+
+
+def _axes_of_value(term: Term, dims: frozenset[int]) -> Axes | None:
+    """Axes of the value that axes of its view are; None if these are parts of an axis."""
+    inside = [atom for dim, axis in enumerate(term.axes) if dim in dims for atom in axis]
+    outside = [atom for dim, axis in enumerate(term.axes) if dim not in dims for atom in axis]
+    sources = {atom.source for atom in inside}
+    if None in sources or sources & {atom.source for atom in outside}:
+        return None
+    if len(term.base.torch_shape) != len(term.shape) + 1 and term.base.torch_shape:
+        return None
+    return frozenset(source for source in sources if source is not None)
 
 
 def _reduce(context: Context, kind: type[ReduceSum | ReduceMean | ReduceMax]) -> Term:
-    term = context.term("self")
-    axes = _axes(context, term, context.arguments.get("dim"))
-    before = _producer(context, term)
+    read = reading(context, "self", context.arguments.get("dim"))
+    if not read.axes:
+        return read.of(context, read.value)
+    before = _producer(context, read.value)
     found = before and reduced(before.op)
     if before is not None and found is not None and found[0] is kind:
         # One after the other is both at once.
         source = context.builder.terms[before.inputs[0]]
-        return context.emit(reduction(kind, axes | found[1]), source)
-    return context.emit(reduction(kind, axes), term)
+        both = context.emit(reduction(kind, read.axes | found[1]), source, torch_shape=())
+        return read.of(context, both)
+    return read.result(context, reduction(kind, read.axes))
 
 
 def total(context: Context) -> Term:
@@ -126,10 +202,12 @@ def _negative(context: Context, term: Term, part: str = "") -> Term:
 
 def minimum(context: Context) -> Term:
     """Minimum over channels, rows, columns, or several of them, as a maximum of the negative."""
-    term = context.term("self")
-    axes = _axes(context, term, context.arguments.get("dim"))
-    negative = _negative(context, term, "negative")
-    return _negative(context, context.emit(reduction(ReduceMax, axes), negative, part="largest"))
+    read = reading(context, "self", context.arguments.get("dim"))
+    negative = _negative(context, read.value, "negative")
+    largest = context.emit(
+        reduction(ReduceMax, read.axes), negative, part="largest", torch_shape=()
+    )
+    return read.of(context, _negative(context, largest))
 
 
 def maximum_of_axis(context: Context) -> tuple[Term]:
@@ -156,16 +234,16 @@ def _correction(context: Context) -> int:
 
 def _spread(context: Context, *, root: bool, part: str = "") -> Term:
     """Emit a variance, or its root."""
-    term = context.term("self")
-    axes = _axes(context, term, context.arguments.get("dim"))
-    found = grouping(axes, int(term.shape[0]), len(term.shape))  # type: ignore[arg-type]
+    read = reading(context, "self", context.arguments.get("dim"))
+    found = grouping(read.axes, read.value)
     if found is None:
         context.refuse(
-            f"it takes the deviation over axes {context.arguments.get('dim')} of {shape_of(term)}",
+            f"it takes the deviation over axes {context.arguments.get('dim')} of "
+            f"{shape_of(read.term)}",
             "take it over channels, dim=1, over rows and columns, dim=(2, 3), or over all three",
         )
     op = (StandardDeviation if root else Variance)(*found, _correction(context))
-    return context.emit(op, term, part=part)
+    return read.result(context, op, part)
 
 
 def deviation(context: Context) -> Term:
@@ -180,9 +258,8 @@ def variance(context: Context) -> Term:
 
 def _with_mean(context: Context, *, root: bool) -> tuple[Term, Term]:
     spread = _spread(context, root=root, part="deviation" if root else "variance")
-    term = context.term("self")
-    op = reduction(ReduceMean, _axes(context, term, context.arguments.get("dim")))
-    return spread, context.emit(op, term, part="mean")
+    read = reading(context, "self", context.arguments.get("dim"))
+    return spread, read.result(context, reduction(ReduceMean, read.axes), "mean")
 
 
 def deviation_and_mean(context: Context) -> tuple[Term, Term]:
@@ -198,24 +275,24 @@ def variance_and_mean(context: Context) -> tuple[Term, Term]:
 def vector_norm(context: Context) -> Term:
     """L2 norm over channels, over the image, or over both; L1 and maximum norm over any axes."""
     arguments = context.arguments
-    term = context.term("self")
     order = arguments.get("ord", arguments.get("p", 2))
     order = 2.0 if order is None else float(order)
-    axes = _axes(context, term, arguments.get("dim"))
+    read = reading(context, "self", arguments.get("dim"))
     if order in (1.0, math.inf):
         slope = context.scalar(-1.0, 1, "slope")
         magnitude = context.emit(
-            Prelu(), term, slope, part="magnitude", torch_shape=term.torch_shape
+            Prelu(), read.value, slope, part="magnitude", torch_shape=read.value.torch_shape
         )
-        return context.emit(reduction(ReduceSum if order == 1 else ReduceMax, axes), magnitude)
-    found = grouping(axes, int(term.shape[0]), len(term.shape))  # type: ignore[arg-type]
+        op = reduction(ReduceSum if order == 1 else ReduceMax, read.axes)
+        return read.of(context, context.emit(op, magnitude, torch_shape=()))
+    found = grouping(read.axes, read.value)
     if order != 2 or found is None:
         context.refuse(
             f"it takes the norm of order {order:g} over axes {arguments.get('dim')}",
             "take the norm of order 2 over channels, dim=1, over rows and columns, dim=(2, 3), or "
             "over all three",
         )
-    return context.emit(L2Norm(*found), term)
+    return read.result(context, L2Norm(*found))
 
 
 def matrix_or_vector_norm(context: Context) -> Term:
@@ -247,7 +324,9 @@ def counted_sum(context: Context, divisor: int | float | torch.SymInt) -> Term |
     if not isinstance(divisor, int | torch.SymInt) or difference(count, divisor) != 0:
         return None
     axes = frozenset(axis for axis, flag in enumerate(flags) if flag)
-    return context.emit(reduction(ReduceMean, axes), context.builder.terms[before.inputs[0]])
+    source = context.builder.terms[before.inputs[0]]
+    mean = context.emit(reduction(ReduceMean, axes), source, torch_shape=())
+    return replace(term, name=mean.name)
 
 
 STATISTICS: dict[str, Converter] = {

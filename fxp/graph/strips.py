@@ -64,6 +64,8 @@ def _is_local(graph: Graph) -> bool:
     rows = graph.inputs[0].shape[1]
     if graph.states or not isinstance(rows, Extent) or rows != Extent(rows.symbol):
         return False
+    if not all(node.op.keeps_place for node in graph.nodes):
+        return False
     return all(
         len(value.shape) == 3 and _is_multiple(value.shape[1]) for value in graph.values.values()
     )

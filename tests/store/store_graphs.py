@@ -21,7 +21,9 @@ from fxp.graph.ops import (
     Conv2d,
     ConvTranspose2d,
     Flatten,
+    Flip,
     FunctionTable,
+    GatherChannels,
     GlobalAveragePool,
     GlobalMaxPool,
     Linear,
@@ -34,6 +36,7 @@ from fxp.graph.ops import (
     Nearest,
     Op,
     Pad,
+    Part,
     PixelShuffle,
     PixelUnshuffle,
     Prelu,
@@ -43,9 +46,12 @@ from fxp.graph.ops import (
     Slice,
     Softmax,
     SoftThreshold,
+    SpatialConcat,
     StoredTable,
     Subtract,
     Tanh,
+    Transpose,
+    Unflatten,
 )
 from fxp.graph.ops.base import Operand
 from fxp.store import FORMAT_VERSION, graph_file
@@ -104,6 +110,12 @@ def every_op() -> Graph:
     put("response", LocalResponseNorm(3, k=2.0), "shrunk", "response.table")
     put("enlarged", ConvTranspose2d((2, 2), (1, 0), (1, 1), groups=2), "response", "up.w", "up.b")
     put("shares", Softmax(), "flat", "shares.table", kind=Quantization(Format(12, 11, False)))
+    put("half", Part("column", 1, 2, 2), "x")
+    put("halves", SpatialConcat("column"), "half", "half")
+    put("mirrored", Flip("column"), "halves")
+    put("turned", Transpose(), "mirrored")
+    put("mixed", GatherChannels((3, -1, 0)), "turned")
+    put("square", Unflatten(2, 2), "flat")
     put("next", Requantize(), "tanh", kind=Quantization(Format(9, 3)))
     rest = [
         op_class()
@@ -149,6 +161,8 @@ def every_op() -> Graph:
             "enlarged",
             "shares",
             "unpooled",
+            "mixed",
+            "square",
             *(op.name for op in rest),
         ),
         constants,

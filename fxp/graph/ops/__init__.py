@@ -1,5 +1,13 @@
 """The ops: one frozen dataclass per op, one file per family, all faces in one place."""
 
+from fxp.graph.ops.arrangement import (
+    Flip,
+    GatherChannels,
+    Part,
+    SpatialConcat,
+    Transpose,
+    Unflatten,
+)
 from fxp.graph.ops.base import (
     REGISTRY,
     Accumulator,
@@ -68,7 +76,9 @@ __all__ = [
     "Elu",
     "Exp",
     "Flatten",
+    "Flip",
     "FunctionTable",
+    "GatherChannels",
     "Gelu",
     "GlobalAveragePool",
     "GlobalMaxPool",
@@ -91,6 +101,7 @@ __all__ = [
     "Op",
     "Operand",
     "Pad",
+    "Part",
     "PixelShuffle",
     "PixelUnshuffle",
     "Power",
@@ -106,11 +117,14 @@ __all__ = [
     "SoftThreshold",
     "Softmax",
     "Softplus",
+    "SpatialConcat",
     "StandardDeviation",
     "StoredTable",
     "Subtract",
     "Table",
     "Tanh",
+    "Transpose",
+    "Unflatten",
     "Variance",
     "register",
 ]

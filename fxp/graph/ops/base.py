@@ -282,6 +282,8 @@ class Op(ABC):
     """Whether quantization must keep the result exact, such as the numbers of pixels."""
     reads_part: ClassVar[bool] = False
     """Whether the op reads a part of its operand: several such readers share a wide value."""
+    keeps_place: ClassVar[bool] = True
+    """Whether results lie where their operands do, so that strips of rows can be computed."""
     table_use: ClassVar[TableUse | None] = None
     """What the table holds that quantization computes for the op; None if there is none."""
     output_range: ClassVar[Range | None] = None
