@@ -10,6 +10,7 @@ import torch
 
 from fxp.frontend.builder import KnownTensor, PoolIndices, Term
 from fxp.frontend.context import Context, Converter
+from fxp.frontend.statistics import CHANNELS, Reading, reading
 from fxp.frontend.trace import example_size
 from fxp.graph.ops import (
     AveragePool,
@@ -111,9 +112,27 @@ def conv_transpose(context: Context) -> Term:
 
 
 def linear(context: Context) -> Term:
-    """Linear layer."""
+    """Linear layer; on the channels of an image, wherever they stand, a 1x1 convolution."""
+    term = context["input"]
+    if isinstance(term, Term) and len(term.shape) == 3 and len(term.torch_shape) > 2:
+        read = reading(context, "input", -1)
+        if read.axes == CHANNELS and read.in_order:
+            return _linear_of_pixels(context, read)
     return _linear(context, context.term("input"), context.weights("weight"),
                    context.weights("bias"))  # fmt: skip
+
+
+def _linear_of_pixels(context: Context, read: Reading) -> Term:
+    """1x1 convolution of the viewed image; its result is viewed alike."""
+    weight, bias = context.weights("weight"), context.weights("bias")
+    assert weight is not None
+    operands = [context.constant(weight, (*weight.tensor.shape, 1, 1), "weight")]
+    if bias is not None:
+        operands.append(context.constant(bias, bias.tensor.shape, "bias"))
+    count = int(weight.tensor.shape[0])
+    batch, _, *sizes = read.value.torch_shape
+    made = context.emit(Conv2d(), read.value, *operands, torch_shape=(batch, count, *sizes))
+    return made.viewed((*read.term.axes[:-1], made.axes[1]), context.result_shape)
 
 
 def _linear(

@@ -160,8 +160,7 @@ def _over_last_axes(context: Context, divisor: Divisor, epsilon: Any) -> Term:
     read = reading(context, "input", range(-len(wanted), 0))
     term = read.term
     # The weights are in the order of the view.
-    in_order = read.axes == CHANNELS or term.view is None
-    found = grouping(read.axes, read.value) if in_order else None
+    found = grouping(read.axes, read.value) if read.in_order else None
     if found is None or found[0] != 1:
         context.refuse(
             f"it normalizes the last {len(wanted)} axes of {shape_of(term)}",
