@@ -29,6 +29,8 @@ SECTIONS: Final[dict[str, Mapping[str, Converter]]] = {
 }
 SPELLINGS: Final[dict[str, tuple[str, ...]]] = {
     "conv2d": ("nn.Conv2d",),
+    "conv1d": ("nn.Conv1d",),
+    "conv1d.padding": ('nn.Conv1d(padding="same")', 'F.conv1d(padding="same")'),
     "conv2d.padding": ('nn.Conv2d(padding="same")', 'F.conv2d(padding="same")'),
     "conv_transpose2d": ("nn.ConvTranspose2d",),
     "linear": ("nn.Linear",),

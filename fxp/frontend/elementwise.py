@@ -13,6 +13,11 @@ from fxp.frontend.views import Axes, count, fingerprints
 
 ELEMENTWISE: Final = frozenset({*ACTIVATIONS, *ARITHMETIC}) - {"aten.prelu.default"}
 """Ops that treat all entries alike; a PReLU has a slope for every channel."""
+CHANNELWISE: Final = frozenset(
+    ("aten.prelu.default", "aten.batch_norm.default",
+     "aten._native_batch_norm_legit_no_training.default")
+)  # fmt: skip
+"""Ops that treat all entries of a channel alike."""
 
 
 def on_views(context: Context, converter: Converter) -> Any:
@@ -26,6 +31,8 @@ def on_views(context: Context, converter: Converter) -> Any:
         Writes its nodes.
     """
     terms = {name: item for name, item in context.arguments.items() if isinstance(item, Term)}
+    if str(context.node.target) in CHANNELWISE:
+        return _channelwise(context, converter, terms)
     if (
         str(context.node.target) not in ELEMENTWISE
         or "dim" in context.arguments
@@ -52,6 +59,18 @@ def on_views(context: Context, converter: Converter) -> Any:
         )
     result = converter(context.with_arguments(arguments, frame.base.torch_shape))
     return result.viewed(frame.axes, context.result_shape)
+
+
+def _channelwise(context: Context, converter: Converter, terms: dict[str, Term]) -> Any:
+    """Run a converter on the image of a tensor whose second axis holds its channels."""
+    (name, term), *others = terms.items()
+    base = term.base
+    if others or term.view is None or len(base.shape) != 3 or term.axes[1] != base.axes[1]:
+        return converter(context)
+    result = converter(context.with_arguments({name: base}, base.torch_shape))
+    if isinstance(result, tuple):
+        return tuple(item.viewed(term.axes, context.result_shape) for item in result)
+    return result.viewed(term.axes, context.result_shape)
 
 
 def _without_repetitions(terms: dict[str, Term]) -> dict[str, Term]:

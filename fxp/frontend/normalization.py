@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from fxp.frontend.builder import KnownTensor, Term
+from fxp.frontend.channels_last import last_axis_as_channels
 from fxp.frontend.context import Context, Converter, shape_of
 from fxp.frontend.fold_batch_norm import BatchNorm
-from fxp.frontend.statistics import CHANNELS, grouping, reading
 from fxp.graph.ops import (
     Add,
     Conv2d,
@@ -116,7 +116,12 @@ def _by_instance(context: Context) -> Term:
 
 def batch_norm(context: Context) -> Term:
     """Batch normalization; without running statistics, instance normalization."""
-    if context.arguments.get("running_mean") is not None and not context["training"]:
+    if context.arguments.get("running_mean") is not None:
+        if context["training"]:
+            context.refuse(
+                "it normalizes by the statistics of the batch",
+                "call batch_norm with training=False",
+            )
         return _stored_statistics(context, context.term("input"))
     return _by_instance(context)
 
@@ -157,29 +162,33 @@ def native_group_norm(context: Context) -> tuple[Term]:
 def _over_last_axes(context: Context, divisor: Divisor, epsilon: Any) -> Term:
     """Normalize over the last axes, as many as the normalized shape has."""
     wanted = [int(size) for size in context["normalized_shape"]]
-    read = reading(context, "input", range(-len(wanted), 0))
-    term = read.term
-    # The weights are in the order of the view.
-    found = grouping(read.axes, read.value) if read.in_order else None
-    if found is None or found[0] != 1:
+    epsilon = torch.finfo(torch.float32).eps if epsilon is None else float(epsilon)
+    if len(wanted) == 1:
+        return _over_last_axis(context, GroupNorm(1, "pixel", divisor, epsilon))
+    term = context.term("input")
+    if len(term.shape) != len(wanted):
         context.refuse(
             f"it normalizes the last {len(wanted)} axes of {shape_of(term)}",
-            "normalize channels, with x.permute(0, 2, 3, 1) before and permute(0, 3, 1, 2) after, "
-            "or whole images (C, H, W)",
+            "normalize the last axis, or whole images (C, H, W)",
         )
-    if epsilon is None:
-        epsilon = torch.finfo(torch.float32).eps
-    op = GroupNorm(*found, divisor, float(epsilon))
-    normalized = context.emit(op, read.value, part="normalized", torch_shape=read.value.torch_shape)
-    if read.axes == CHANNELS:
-        scaled = replace(_affine(context, normalized), torch_shape=read.value.torch_shape)
-        return scaled.viewed(term.axes, context.result_shape)
+    normalized = context.emit(GroupNorm(1, "image", divisor, epsilon), term, part="normalized")
     for combine, name in ((Multiply(), "weight"), (Add(), "bias")):
         tensor = context.weights(name) if name in context.arguments else None
         if tensor is not None:
             constant = context.constant(tensor, wanted, name)
             normalized = context.emit(combine, normalized, constant, part=f"{name}ed")
-    return context.reshaped(normalized)
+    return normalized
+
+
+def _over_last_axis(context: Context, op: GroupNorm) -> Term:
+    """Normalize the channels of an image that is viewed with its channels last, or a vector."""
+    term = context["input"]
+    if not isinstance(term, Term) or len(term.torch_shape) < 3:
+        return _normalized(context, context.term("input"), op)
+    image, restore = last_axis_as_channels(context, term)
+    shape = image.torch_shape
+    normalized = context.emit(op, image, part="normalized", torch_shape=shape)
+    return restore(replace(_affine(context, normalized), torch_shape=shape))
 
 
 def layer_norm(context: Context) -> Term:

@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Final
 
-_ATTENTION = (
-    "attention is not supported, as it multiplies computed values with each other; use a network "
-    "of convolutions"
+from torch.fx import Node as FxNode
+
+from fxp.frontend.context import op_name
+from fxp.frontend.trace import Trace
+
+ATTENTION: Final = (
+    "attention is not supported, as the graph has no products of two computed matrices; use a "
+    "network of convolutions"
 )
+"""Advice for products of matrices that are both computed."""
+_PRODUCTS: Final = frozenset(
+    ("aten.bmm", "aten.baddbmm", "aten.matmul", "aten.mm", "aten.einsum",
+     "aten.scaled_dot_product_attention", "aten._native_multi_head_attention")
+)  # fmt: skip
 _CELL = (
     "write one step with nn.Conv2d or nn.Linear and gates, take its state as an input and return "
     "it as an output, and name the pair in `states`"
 )
 _CONTROL = "use a model without branches and loops on values"
 _NUMBER = "compute with the tensor itself, or keep the number as a Python number"
-_1D = "use nn.Conv2d with a 1 x n kernel on images (N, C, 1, W)"
+_1D = "use the layer for images, with 1 x n windows on images (N, C, 1, L)"
 
 ADVICE: Final[dict[str, str]] = {
-    "aten.conv1d": _1D,
     "aten.conv3d": "use nn.Conv2d on single frames, and states for what is kept between them",
     "aten.conv_transpose1d": _1D,
-    "aten.bmm": _ATTENTION,
-    "aten.baddbmm": _ATTENTION,
-    "aten.einsum": _ATTENTION,
-    "aten.scaled_dot_product_attention": _ATTENTION,
-    "aten._native_multi_head_attention": _ATTENTION,
-    "aten._transformer_encoder_layer_fwd": _ATTENTION,
+    "aten.max_pool1d": _1D,
+    "aten.avg_pool1d": _1D,
+    "aten.adaptive_avg_pool1d": _1D,
+    "aten.adaptive_max_pool1d": _1D,
     "aten.lstm": _CELL,
     "aten.gru": _CELL,
     "aten.rnn_tanh": _CELL,
@@ -54,3 +62,26 @@ ADVICE: Final[dict[str, str]] = {
 """What to do instead, by op."""
 
 DEFAULT: Final = "rewrite the module with ops that are, or leave it outside of the converted model"
+
+
+def products_of_values(trace: Trace) -> list[FxNode]:
+    """Return the nodes that multiply matrices which are both computed from the input."""
+    computed = set(trace.inputs)
+    found = []
+    for node in trace.nodes:
+        sources = [source for source in node.all_input_nodes if source in computed]
+        if sources:
+            computed.add(node)
+        # The same value twice is two factors, too.
+        factors = [item for item in _leaves(node.args) if item in computed]
+        if len(factors) > 1 and op_name(node) in _PRODUCTS:
+            found.append(node)
+    return found
+
+
+def _leaves(arguments: Iterable[object]) -> Iterator[object]:
+    for item in arguments:
+        if isinstance(item, list | tuple):
+            yield from _leaves(item)
+        elif isinstance(item, FxNode):
+            yield item

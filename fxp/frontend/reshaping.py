@@ -28,7 +28,7 @@ def reshape(context: Context) -> Term:
     if wanted[0] != 1 and fingerprints(wanted[:1]) != (1,):
         context.refuse(
             f"it makes shape {tuple(wanted)} of {shape_of(term)}, which moves values to the batch "
-            "axis", "keep the batch axis, and give it the size 1 or x.shape[0]",
+            "axis", "keep images (1, C, H, W) and vectors (1, F), batch axis included",
         )  # fmt: skip
     sizes = fingerprints(wanted)
     axes = reshaped(term.axes, sizes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -346,8 +347,11 @@ def index(context: Context) -> Term:
 
 def flip(context: Context) -> Term:
     """Reverse order of one or more axes."""
-    term: Term = context["self"]
-    for dim in sorted({dim % len(term.torch_shape) for dim in context["dims"]}):
+    return _flipped(context, context["self"], context["dims"])
+
+
+def _flipped(context: Context, term: Term, dims: Sequence[int]) -> Term:
+    for dim in sorted({dim % len(term.torch_shape) for dim in dims}):
         source = on_image_axis(term, dim)
         if dim == 0 or not term.axes[dim]:
             continue
@@ -366,6 +370,21 @@ def flip(context: Context) -> Term:
     return term
 
 
+def rot90(context: Context) -> Term:
+    """Rotate the image by quarter turns."""
+    term: Term = context["self"]
+    rank = len(term.torch_shape)
+    turns = context["k"] % 4
+    first, second = (dim % rank for dim in context["dims"])
+    mirrored = {0: (), 1: (second,), 2: (first, second), 3: (first,)}[turns]
+    term = _flipped(context, term, mirrored)
+    if turns % 2 == 0:
+        return term
+    order = list(range(rank))
+    order[first], order[second] = second, first
+    return term.viewed(tuple(term.axes[axis] for axis in order), context.result_shape)
+
+
 SELECTION: dict[str, Converter] = {
     "aten.slice.Tensor": slice_,
     "aten.narrow.default": narrow,
@@ -377,5 +396,6 @@ SELECTION: dict[str, Converter] = {
     "aten.index.Tensor": index,
     "aten.index_select.default": index,
     "aten.flip.default": flip,
+    "aten.rot90.default": rot90,
 }
 """Converters by aten op and overload."""

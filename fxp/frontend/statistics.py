@@ -12,7 +12,6 @@ from torch.fx import Node as FxNode
 from fxp.frontend.builder import Term
 from fxp.frontend.context import Context, Converter, shape_of
 from fxp.frontend.trace import Size, difference, sizes_of
-from fxp.frontend.views import merged
 from fxp.graph import Node, Value
 from fxp.graph.ops import (
     GlobalAveragePool,
@@ -93,13 +92,6 @@ class Reading:
     dims: frozenset[int]
     value: Term
     axes: Axes
-
-    @property
-    def in_order(self) -> bool:
-        """Whether the reduced axes of the view run over those of the value in their own order."""
-        atoms = merged(atom for dim in sorted(self.dims) for atom in self.term.axes[dim])
-        own = merged(atom for axis in sorted(self.axes) for atom in self.value.axes[axis + 1])
-        return atoms == own
 
     def result(self, context: Context, op: Op, part: str = "") -> Term:
         """Emit an op that leaves one entry of each reduced axis.

@@ -77,7 +77,10 @@ def fingerprints(sizes: Iterable[Size]) -> tuple[int, ...]:
 
 def is_free(size: Size) -> bool:
     """Whether a size depends on the size of the image."""
-    return isinstance(size, torch.SymInt) and not size.node.expr.is_Integer
+    if not isinstance(size, torch.SymInt) or size.node.expr.is_Integer:
+        return False
+    # Torch writes some numbers as formulas, such as s // (s // 2).
+    return fingerprint(size) >= DIVISIBLE
 
 
 def count(axis: Axis) -> int:
