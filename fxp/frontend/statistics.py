@@ -247,7 +247,7 @@ def _spread(context: Context, *, root: bool, part: str = "") -> Term:
 
 
 def deviation(context: Context) -> Term:
-    """Return the standard deviation over channels, over the image, or over both."""
+    """Root of the variance over channels, over the image, or over both."""
     return _spread(context, root=True)
 
 
@@ -263,7 +263,7 @@ def _with_mean(context: Context, *, root: bool) -> tuple[Term, Term]:
 
 
 def deviation_and_mean(context: Context) -> tuple[Term, Term]:
-    """Return standard deviation and mean over channels, over the image, or over both."""
+    """Root of the variance, and mean, over channels, over the image, or over both."""
     return _with_mean(context, root=True)
 
 

@@ -46,7 +46,10 @@ def test_spellings_exist(spelling: str) -> None:
 
 def test_every_table_function_is_on_the_page() -> None:
     names = {name for name, op in REGISTRY.items() if issubclass(op, FunctionTable)}
-    assert names <= {*re.findall(r"`(\w+)` \|$", catalog.page(), re.MULTILINE)}
+    # PyTorch writes powers in four ways, none of them with the name of the op.
+    assert (names - {"power"}) | {"pow", "rsqrt"} <= {
+        *re.findall(r"`(\w+)` \|$", catalog.page(), re.MULTILINE)
+    }
 
 
 def test_every_refusal_is_on_the_page() -> None:
