@@ -10,9 +10,9 @@ With raw integers ``r`` of ``f`` fraction bits, over ``n`` values of a group:
   deviation of 0 counts as 1, so that a constant group becomes 0.
 
 `Precision` says how many bits ``m`` and ``p`` are; 14-bit images have ``m = 5``, ``p = 22``. With
-a deviation of ``s`` steps of the operand, epsilon included, a normalized value ``y`` differs from
-that of real arithmetic by at most ``2**-(m+1) / s + abs(y) * (2**-17 + 2**-(m+p/2) / s)``, and by
-what rounding epsilon and, for ``s`` below one step, the mean add to ``v``.
+a deviation of ``s`` steps of the operand, epsilon as it is rounded included, a normalized value
+``y`` differs from that of real arithmetic by at most about
+``2**-(m+1) / s + abs(y) * (2**-17 + 2**-(m + p/2 - 1) / s + 2**-(2*m + 3) / s**2)``.
 """
 
 from __future__ import annotations
