@@ -28,6 +28,7 @@ from fxp.graph.ops import (
     Subtract,
     Variance,
 )
+from fxp.graph.ops.statistics import Scope
 
 Found = tuple[Op, str]
 """An op, and the value that it reads."""
@@ -93,7 +94,7 @@ class _Fusion:
         found = node and self._reduction(node.inputs[1], ReduceMean)
         return found if node and found and found[1] == node.inputs[0] else None
 
-    def _grouping(self, axes: Axes, source: str) -> tuple | None:
+    def _grouping(self, axes: Axes, source: str) -> tuple[int, Scope] | None:
         return grouping(axes, self._graph.values[source])
 
     def _padded(self, name: str) -> tuple[str, float]:

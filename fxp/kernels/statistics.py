@@ -113,7 +113,7 @@ def scale_deviations(
 
 
 @njit(cache=True, nogil=True)
-def floor_sqrt(value: int) -> int:
+def floor_sqrt(value: int) -> np.int64:
     """Largest integer whose square does not exceed a value below ``2**62``."""
     root = np.int64(math.sqrt(np.float64(value)))
     if root * root > value:
@@ -151,7 +151,7 @@ def spread(total: int, count: int, shift: int, epsilon: int, floor: bool) -> int
 @njit(cache=True, nogil=True)
 def pixel_moments(
     image: NDArray, row: int, column: int, group: int, members: int, shift: int, centered: bool
-) -> tuple[int, int]:
+) -> tuple[np.int64, np.int64]:
     """Mean, with `shift` fraction bits more, and sum of squared deviations of a pixel's group.
 
     Parameters

@@ -26,6 +26,7 @@ from fxp.graph.ops import (
     Variance,
 )
 from fxp.graph.ops.base import Op, Operand
+from fxp.graph.strips import in_strips
 from fxp.kernels import statistics
 
 H, W = Extent("H"), Extent("W")
@@ -177,3 +178,19 @@ def test_threads_share_a_large_image(op: Op) -> None:
     wanted = oracle.run(graph, [image]).outputs[0]
     for threads in (1, 2, 5):
         assert np.array_equal(Engine(graph).run([image], threads=threads).outputs[0], wanted)
+
+
+def test_an_image_is_not_normalized_by_strips() -> None:
+    """Strips of a large image have other statistics than the whole."""
+    node = Node("y", GroupNorm(), ("x",), Quantization(Format(14, 8)))
+    graph = Graph("g", (Value("x", (1, H, W), Format(8, 0)),), (node,), ("y",))
+    image = np.arange(-120, 120).reshape(1, 40, 6)
+    calls = []
+
+    def run(part: np.ndarray) -> np.ndarray:
+        calls.append(part.shape)
+        return oracle.run(graph, [part]).outputs[0]
+
+    found = in_strips(graph, image, run, strip_pixels=60, min_rows=1)
+    assert calls == [(1, 40, 6)]
+    assert np.array_equal(found, oracle.run(graph, [image]).outputs[0])

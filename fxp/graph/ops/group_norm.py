@@ -70,6 +70,11 @@ class GroupNorm(Statistic):
         return shapes[0]
 
     @property
+    def keeps_place(self) -> bool:  # type: ignore[reportIncompatibleVariableOverride]
+        """Whether a strip of the image is enough for a strip of the result."""
+        return self.scope == "pixel"
+
+    @property
     def centered(self) -> bool:
         """Whether the mean is subtracted."""
         return self.divisor == "deviation"

@@ -291,9 +291,9 @@ class ReduceMax(_Max):
 class _Global(Reduction):
     """Over rows and columns; the result is ``(C, 1, 1)``."""
 
-    channels: ClassVar[bool] = False
-    rows: ClassVar[bool] = True
-    columns: ClassVar[bool] = True
+    channels: ClassVar[bool] = False  # type: ignore[reportIncompatibleVariableOverride]
+    rows: ClassVar[bool] = True  # type: ignore[reportIncompatibleVariableOverride]
+    columns: ClassVar[bool] = True  # type: ignore[reportIncompatibleVariableOverride]
 
     def __post_init__(self) -> None:
         """There is nothing to check."""
