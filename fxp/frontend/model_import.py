@@ -84,21 +84,21 @@ def from_torch(
         If the sizes are fixed, because a conversion with free sizes failed or the model's own code
         compares them; the message says where.
     """
-    model = unwrapped(model)
-    check_model(model)
+    module: torch.nn.Module = unwrapped(model)
+    check_model(module)
     examples = check_examples(example_inputs)
-    graph_name = clean_name(name or ("exported" if is_exported(model) else type(model).__name__))
+    graph_name = clean_name(name or ("exported" if is_exported(module) else type(module).__name__))
 
     branches: dict[str, None] = {}
 
     def attempt(free_sizes: bool) -> Graph:
-        traced = trace(model, examples, free_sizes=free_sizes, known=CONVERTERS)
+        traced = trace(module, examples, free_sizes=free_sizes, known=CONVERTERS)
         branches.update(dict.fromkeys(branch.place for branch in traced.size_branches))
         graph, lowest, extents = convert(traced, graph_name, states)
         graph = fuse_statistics(remove_identities(graph))
         graph = fold_padding(fold_batch_norm(graph))
         compare_sizes(
-            graph, model, examples, states, lowest,
+            graph, module, examples, states, lowest,
             lambda sizes: other_paths(traced.size_branches, extents, sizes),
         )  # fmt: skip
         fed = {result for _, result in states}
