@@ -113,11 +113,6 @@ def test_function(function, message):
         from_torch(OneInput(function).eval(), [torch.randn(IMAGE)])
 
 
-class NormalizesEachBatch(nn.BatchNorm2d):
-    def __init__(self):
-        super().__init__(4, track_running_stats=False)
-
-
 LAYERS = {
     "circular": (nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"), r"mode is 'circular'"),
     "threshold": (nn.Threshold(0.1, 0.0), r"aten\.threshold .*torch\.clamp"),
