@@ -124,7 +124,7 @@ def floor_sqrt(value: int | np.int64) -> np.int64:
 
 
 @njit(cache=True, nogil=True)
-def spread(total: np.int64, count: int, shift: int, epsilon: int, floor: bool) -> int:
+def spread(total: np.int64, count: int, shift: int, epsilon: int, floor: bool) -> np.int64 | int:
     """``total / count`` with `shift` fraction bits more, plus epsilon, or at least epsilon.
 
     Parameters
