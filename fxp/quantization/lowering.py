@@ -28,7 +28,8 @@ from fxp.graph import Constant, Graph, Node, State
 from fxp.graph.ops import GraphError, Op, Operand, Requantize
 from fxp.graph.ops.base import Accumulator, Role
 from fxp.quantization.calibrate import Statistics, choose_frac
-from fxp.quantization.options import Method
+from fxp.quantization.options import Method, check_width
+from fxp.quantization.widths import Widths
 
 CHANNEL_SPREAD: Final = 8
 """A channel's fraction bits exceed the tensor's by at most this, so that an almost dead channel
@@ -51,6 +52,10 @@ class LoweringSettings:
     ----------
     weight_bits, activation_bits
         Widths of weights and of rounded values.
+    bits
+        Widths by value or weight name that override them. A value named here is rounded to its
+        width where its exact result is wider, also where that could flow on. A state has the width
+        of its own name, or else that of its source, and gives a source without one its own.
     method, percentile
         Rule for fraction bits, see `fxp.quantization.calibrate.choose_frac`.
     per_channel
@@ -71,6 +76,7 @@ class LoweringSettings:
 
     weight_bits: int = 10
     activation_bits: int = 14
+    bits: Mapping[str, int] = field(default_factory=dict)
     method: Method = "mse"
     percentile: float = 99.99
     per_channel: bool = False
@@ -84,9 +90,9 @@ class LoweringSettings:
 
     def __post_init__(self) -> None:
         for name in ("weight_bits", "activation_bits"):
-            bits = getattr(self, name)
-            if isinstance(bits, bool) or not isinstance(bits, int) or not 2 <= bits <= 32:
-                raise FormatError(f"{name} must be an integer from 2 to 32, got {bits!r}")
+            check_width(name, getattr(self, name))
+        for name, width in self.bits.items():
+            check_width(f"bits[{name!r}]", width)
         bits = self.wide_bits
         if isinstance(bits, bool) or not isinstance(bits, int) or not 0 <= bits <= MAX_WIDTH:
             raise FormatError(f"wide_bits must be an integer from 0 to {MAX_WIDTH}, got {bits!r}")
@@ -146,6 +152,7 @@ class _Lowering:
         self._statistics = statistics
         self._settings = settings
         self._unsigned = unsigned
+        self._widths = Widths(graph, settings.weight_bits, settings.activation_bits, settings.bits)
         self._nodes: list[Node] = []
         self._constants: dict[tuple[str, tuple[Format, ...]], Constant] = {}
         self._formats: dict[str, Format] = {}
@@ -178,10 +185,12 @@ class _Lowering:
              {value.name for value in graph.inputs}),
             ("a format is given for output", settings.output_formats, set(graph.outputs)),
             ("fraction bits are given for", settings.fracs, self._names),
+            ("bits are given for", settings.bits, self._names),
         ):  # fmt: skip
             for name in given:
                 if name not in known:
                     raise GraphError(f"{what} {name!r}; graph {graph.name!r} has {sorted(known)}")
+        self._widths.check({*settings.input_formats, *self._output_formats()})
 
     def _output_formats(self) -> dict[str, Format]:
         """Return the formats of nodes whose only reader is the outside."""
@@ -209,9 +218,9 @@ class _Lowering:
         ops = {node.name: node.op for node in self._graph.nodes}
         source = ops.get(state.source)
         if source is not None and _is_within_one(source):
-            form = self._format_within_one(source)
+            form = _format_within_one(source, self._widths.state(state))
         else:
-            form = self._rounded_format(state.source, signed)
+            form = self._rounded_format(state.source, signed, self._widths.state(state))
         raw = int(quantize(state.reset, form))
         return State(replace(state.value, format=form), state.source, raw)
 
@@ -237,9 +246,9 @@ class _Lowering:
             self._nodes.append(Node(name, Requantize(), (source,), quantization))
         return self._requantized[source, form]
 
-    def _rounded_format(self, name: str, signed: bool) -> Format:
+    def _rounded_format(self, name: str, signed: bool, width: int | None = None) -> Format:
         settings = self._settings
-        width = settings.activation_bits
+        width = width or self._widths.value(name)
         frac = settings.fracs.get(name)
         if frac is None:
             frac = choose_frac(
@@ -293,9 +302,9 @@ class _Lowering:
                 most = self._most_weight_frac(node, operands[0].format)
                 formats = self._weight_formats(constant, most)
             case _:
-                width = self._settings.weight_bits
+                width = self._widths.weight(constant.name)
                 if role == "offset":
-                    width = self._settings.activation_bits
+                    width = self._widths.value(constant.name)
                 frac = choose_frac(Statistics.of(values), width, True, "mse")
                 if role == "offset" and operands:
                     # The value before it is shifted to its binary point, within `BIAS_BITS`.
@@ -331,7 +340,7 @@ class _Lowering:
     def _weight_formats(self, constant: Constant, most: int) -> tuple[Format, ...]:
         settings = self._settings
         method = "mse" if settings.method == "percentile" else settings.method
-        width = settings.weight_bits
+        width = self._widths.weight(constant.name)
         frac = settings.fracs.get(constant.name)
         if frac is None:
             frac = choose_frac(Statistics.of(constant.data), width, True, method)
@@ -354,7 +363,7 @@ class _Lowering:
 
     def _table(self, node: Node, source: Operand) -> Constant:
         """Enter the table of a node that reads `source`."""
-        bits = self._settings.activation_bits
+        bits = self._widths.value(node.name)
         if node.op.table_use == "factor":
             bits += TABLE_BITS
         try:
@@ -379,20 +388,13 @@ class _Lowering:
         """Format and raw integers of a table that holds the results of a node."""
         forced = self._forced.get(node.name)
         if _is_within_one(node.op):
-            form = forced or self._format_within_one(node.op)
+            form = forced or _format_within_one(node.op, self._widths.value(node.name))
             return form, quantize(values, form)
         # The fraction bits are those of the result, but no entry is clipped: what the calibration
         # data did not reach overflows in the result, where it is counted.
         form = forced or self._rounded_format(node.name, signed=bool(values.min() < 0))
         data = quantize(values, Format(MAX_WIDTH, form.frac))
         return Format.for_range(int(data.min()), max(int(data.max()), 0), form.frac), data
-
-    def _format_within_one(self, op: Op) -> Format:
-        # The range (0, 1) needs no integer bit and (-1, 1) only the sign.
-        assert op.output_range is not None
-        signed = op.output_range[0] < 0
-        bits = self._settings.activation_bits
-        return Format(bits, bits - signed, signed)
 
     def _quantization(self, node: Node, accumulator: Accumulator) -> Quantization:
         """Keep the exact result where it is narrow or flows on; round it otherwise."""
@@ -409,9 +411,10 @@ class _Lowering:
             exact = None
         overridden = node.name in settings.fracs
         if exact is not None and not overridden:
-            if exact.width <= settings.activation_bits:
+            if exact.width <= self._widths.value(node.name):
                 return Quantization(exact, *modes)
-            if exact.width <= settings.wide_bits and self._flows_on(node.name):
+            flows_on = node.name not in settings.bits and self._flows_on(node.name)
+            if exact.width <= settings.wide_bits and flows_on:
                 return Quantization(exact, *modes)
         signed = min(accumulator.low) < 0
         return Quantization(self._rounded_format(node.name, signed), *modes)
@@ -435,6 +438,13 @@ def _is_within_one(op: Op) -> bool:
         return False
     low, high = op.output_range
     return low >= -1 and high <= 1
+
+
+def _format_within_one(op: Op, bits: int) -> Format:
+    # The range (0, 1) needs no integer bit and (-1, 1) only the sign.
+    assert op.output_range is not None
+    signed = op.output_range[0] < 0
+    return Format(bits, bits - signed, signed)
 
 
 def _quantized(values: np.ndarray, formats: tuple[Format, ...]) -> np.ndarray:

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from operator import index
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, get_args
 
-from fxp.formats import Format, Overflow, Rounding
+from fxp.formats import Format, FormatError, Overflow, Rounding
 from fxp.support.errors import ArgumentError, ArgumentTypeError
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 WEIGHT_BITS: Final = 10
 ACTIVATION_BITS: Final = 14
+FEWEST_BITS, MOST_BITS = 2, 32
+"""Narrowest and widest weights and activations."""
 
 Method = Literal["minmax", "percentile", "mse"]
 """How fraction bits follow from the values of one tensor."""
@@ -35,6 +37,7 @@ class QuantizeKeywords(TypedDict, total=False):
 
     weight_bits: int | Iterable[int]
     activation_bits: int | Iterable[int]
+    bits: Mapping[str, int] | None
     min_sqnr: float | None
     method: SearchMethod
     percentile: float
@@ -66,6 +69,11 @@ class QuantizeOptions:
     weight_bits, activation_bits
         Widths of weights and activations, 2 to 32; several, such as ``range(4, 13)``, to search for
         the smallest that reach `min_sqnr` (`fxp.quantization.search.search_bits`).
+    bits
+        Widths by name of a weight, or of a value: an input, a state, or what a node computes, an
+        output for example. They replace `weight_bits` and `activation_bits` there, and the value
+        is rounded to that width even where its exact sum could flow on. A state has the width of
+        its own name, or else that of the value which is fed back.
     min_sqnr
         SQNR in dB of the output on the calibration data, against the float network, that several
         widths are searched for.
@@ -124,6 +132,7 @@ class QuantizeOptions:
 
     weight_bits: int | Iterable[int] = WEIGHT_BITS
     activation_bits: int | Iterable[int] = ACTIVATION_BITS
+    bits: Mapping[str, int] | None = None
     min_sqnr: float | None = None
     method: SearchMethod = "mse"
     percentile: float = 99.99
@@ -161,6 +170,10 @@ class QuantizeOptions:
             "overflow": Overflow(self.overflow),
             "input_format": _formats(self.input_format),
             "output_format": _formats(self.output_format),
+            "bits": {
+                key: check_width(f"bits[{key!r}]", _whole(f"bits[{key!r}]", width))
+                for key, width in _named("bits", self.bits)
+            },
             "fracs": {key: _whole(f"fracs[{key!r}]", n) for key, n in (self.fracs or {}).items()},
             "states": _states(self.states),
             "initial_states": tuple(self.initial_states),
@@ -223,6 +236,36 @@ def merged(
             "options by keyword"
         )
     return replace(options or QuantizeOptions(), **keywords)
+
+
+def check_width(name: str, bits: Any) -> int:
+    """Return a width of weights or activations; raise FormatError unless it is an allowed one.
+
+    Parameters
+    ----------
+    name
+        Option that the width was given for, for the message.
+    bits
+        The width.
+    """
+    whole = isinstance(bits, int) and not isinstance(bits, bool)
+    if not whole or not FEWEST_BITS <= bits <= MOST_BITS:
+        raise FormatError(
+            f"{name} must be an integer from {FEWEST_BITS} to {MOST_BITS}, got {bits!r}"
+        )
+    return bits
+
+
+def _named(name: str, given: Any) -> Iterable[tuple[str, Any]]:
+    """Return the items of a mapping whose keys are names."""
+    if given is None:
+        return ()
+    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+        raise ArgumentTypeError(
+            f"{name} must be a mapping from names of values and weights to whole numbers, such as "
+            f"{{'conv1.weight': 8}}; got {given!r}"
+        )
+    return given.items()
 
 
 def _whole(name: str, value: Any) -> int:

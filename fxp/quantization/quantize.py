@@ -149,6 +149,7 @@ def choose_settings(
     settings = LoweringSettings(
         weight_bits=weights[0],
         activation_bits=activations[0],
+        bits=dict(options.bits or {}),
         method="mse" if options.method == "search" else options.method,
         percentile=options.percentile,
         per_channel=options.per_channel,
