@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Unpack
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Unpack
 
 import torch
-from numpy.typing import NDArray
 
-from fxp.executors.torch_forward import run
 from fxp.formats import Overflow, Rounding
 from fxp.frontend import from_torch
 from fxp.frontend.model_import import TRACING
 from fxp.graph import Graph
 from fxp.model import FixedModel
 from fxp.quantization.calibrate import Statistics, observe
-from fxp.quantization.data import Calls, calibration_calls, one_by_one
+from fxp.quantization.data import Calls, calibration_calls, one_by_one, rebatched
 from fxp.quantization.lowering import LoweringSettings, lower
 from fxp.quantization.options import QuantizeKeywords, QuantizeOptions, merged
-from fxp.quantization.refinement import equalize, refine
+from fxp.quantization.refinement import choose, equalize
+from fxp.quantization.refinement.judgement import outputs_of
 from fxp.quantization.search import search_bits, search_fracs
 from fxp.support.errors import ArgumentError, ArgumentTypeError
 from fxp.support.progress import Progress
+
+CHOICE: Final = "fxp.refinements"
+"""Name under which a model's metadata tell, as JSON, which refinements were tried and kept."""
 
 
 def quantize(
@@ -52,7 +55,8 @@ def quantize(
     options
         How to quantize; all defaults if not given.
     progress
-        ``progress(done, total, text)`` during search and refinement.
+        ``progress(done, total, text)``, through all phases; `total` is 0 where the number of steps
+        is not known.
     keywords
         Fields of `QuantizeOptions`, which replace those of `options`: ``weight_bits=8`` and so on.
 
@@ -87,14 +91,20 @@ def quantize(
     # thread traces.
     with TRACING:
         calls = calibration_calls(calibration, model, options.states)
+        if progress is not None:
+            progress(0, 0, "reading the network")
         graph = model if isinstance(model, Graph) else float_graph(model, calls[0], options)
-        if graph.states:
-            calls = one_by_one(calls)
+        calls = one_by_one(calls) if graph.states else rebatched(calls)
         if options.equalization:
             graph = equalize(graph)
         statistics, settings = choose_settings(graph, calls, options, progress)
-        lowered = refine(graph, statistics, settings, calls, options, progress)
-        return calibrated(lowered, calls)
+        chosen = choose(
+            graph, statistics, settings, calls, options,
+            lambda changed: _observe(changed, calls, progress), progress,
+        )  # fmt: skip
+        fixed = calibrated(chosen.lowered, calls, progress)
+        fixed.metadata[CHOICE] = json.dumps(chosen.as_data(options))
+        return fixed
 
 
 def float_graph(
@@ -150,7 +160,7 @@ def choose_settings(
         weight_bits=weights[0],
         activation_bits=activations[0],
         bits=dict(options.bits or {}),
-        method="mse" if options.method == "search" else options.method,
+        method="mse" if options.method in ("search", None) else options.method,
         percentile=options.percentile,
         per_channel=options.per_channel,
         rounding=Rounding(options.rounding),
@@ -162,9 +172,9 @@ def choose_settings(
         output_formats=options.formats_by_name("output_format", graph.outputs),
         fracs=dict(options.fracs or {}),
     )
-    statistics = observe(graph, calls)
+    statistics = _observe(graph, calls, progress)
     searched = options.method == "search" or options.min_sqnr is not None
-    inputs, references = _references(graph, calls) if searched else ([], [])
+    inputs, references = outputs_of(graph, calls) if searched else ([], [])
     if options.min_sqnr is not None:
         settings, _ = search_bits(
             graph,
@@ -184,15 +194,37 @@ def choose_settings(
     return statistics, settings
 
 
-def calibrated(graph: Graph, calls: Calls) -> FixedModel:
-    """Return the model of an integer graph, with what it clips on the calibration data."""
+def calibrated(graph: Graph, calls: Calls, progress: Progress | None = None) -> FixedModel:
+    """Return the model of an integer graph, with what it clips on the calibration data.
+
+    Parameters
+    ----------
+    graph
+        An integer graph.
+    calls
+        Calibration data.
+    progress
+        Called before every call.
+    """
     fixed = FixedModel(graph)
     fixed.record_clipped(
         [tensor[index].double().cpu().numpy() for tensor in call]
-        for call in calls
+        for call in _told(calls, progress, "counting clipped values")
         for index in range(len(call[0]))
     )
     return fixed
+
+
+def _observe(graph: Graph, calls: Calls, progress: Progress | None) -> Mapping[str, Statistics]:
+    return observe(graph, _told(calls, progress, "calibrating"))
+
+
+def _told(calls: Calls, progress: Progress | None, text: str) -> Iterator[Sequence[torch.Tensor]]:
+    """Give the calls one by one, and tell before each how many are done."""
+    for number, call in enumerate(calls):
+        if progress is not None:
+            progress(number, len(calls), text)
+        yield call
 
 
 def _example_inputs(call: Sequence[torch.Tensor], options: QuantizeOptions) -> list[torch.Tensor]:
@@ -219,18 +251,3 @@ def _example_inputs(call: Sequence[torch.Tensor], options: QuantizeOptions) -> l
         )
     rest = iter(call)
     return [by_position[i] if i in by_position else next(rest) for i in range(count)]
-
-
-def _references(graph: Graph, calls: Calls) -> tuple[list[list[NDArray]], list[list[NDArray]]]:
-    """Return inputs and float outputs of every calibration image, without batch axis."""
-    inputs: list[list[NDArray]] = []
-    references: list[list[NDArray]] = []
-    states: dict[str, torch.Tensor] = {}
-    with torch.no_grad():
-        for call in calls:
-            result = run(graph, call, states)
-            states = result.states
-            for index in range(call[0].shape[0]):
-                inputs.append([tensor[index].double().cpu().numpy() for tensor in call])
-                references.append([tensor[index].cpu().numpy() for tensor in result.outputs])
-    return inputs, references
