@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fxp.graph.extents import Extent
     from fxp.graph.ops.base import GraphError
     from fxp.model import FixedModel, load
+    from fxp.quantization.mixed import MixedPrecision, quantize_mixed
     from fxp.quantization.options import QuantizeOptions
     from fxp.quantization.qat import QatModel, convert, prepare_qat
     from fxp.quantization.quantize import quantize
@@ -37,6 +38,7 @@ _HOMES = {
     "FixedModel": "fxp.model",
     "Graph": "fxp.graph",
     "GraphError": "fxp.graph.ops.base",
+    "MixedPrecision": "fxp.quantization.mixed",
     "Node": "fxp.graph",
     "QatModel": "fxp.quantization.qat",
     "QuantizeOptions": "fxp.quantization.options",
@@ -50,6 +52,7 @@ _HOMES = {
     "load": "fxp.model",
     "prepare_qat": "fxp.quantization.qat",
     "quantize": "fxp.quantization.quantize",
+    "quantize_mixed": "fxp.quantization.mixed",
 }
 
 _ROOMS = frozenset(
@@ -68,6 +71,7 @@ __all__ = [
     "FxpError",
     "Graph",
     "GraphError",
+    "MixedPrecision",
     "Node",
     "Overflow",
     "QatModel",
@@ -85,6 +89,7 @@ __all__ = [
     "load",
     "prepare_qat",
     "quantize",
+    "quantize_mixed",
     "requantize",
 ]
 

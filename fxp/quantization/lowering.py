@@ -6,7 +6,6 @@ addition keeps all its bits until the result of that op, so that each path round
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -15,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.formats import (
-    MAX_FRAC_MAGNITUDE,
     MAX_WIDTH,
     Format,
     FormatError,
@@ -27,16 +25,23 @@ from fxp.formats import (
 from fxp.graph import Constant, Graph, Node, State
 from fxp.graph.ops import GraphError, Op, Operand, Requantize
 from fxp.graph.ops.base import Accumulator, Role
-from fxp.quantization.calibrate import Statistics, choose_frac
+from fxp.quantization.calibrate import choose_frac, covering_frac
+from fxp.quantization.constants import (
+    BIAS_BITS,
+    bias_frac,
+    bias_magnitudes,
+    channel_fracs,
+    constant_fracs,
+    most_frac,
+    quantized_rows,
+)
 from fxp.quantization.options import Method, check_width
+from fxp.quantization.ranges import known_ranges
+from fxp.quantization.statistics import Statistics
 from fxp.quantization.widths import Widths
 
-CHANNEL_SPREAD: Final = 8
-"""A channel's fraction bits exceed the tensor's by at most this, so that an almost dead channel
-does not widen the accumulator and the bias."""
-BIAS_BITS: Final = 50
-"""Weights get no more fraction bits than let the bias, which has those of the products, fit this
-width; an almost dead layer would pass 63 bits otherwise, and the 52 bits of float64."""
+MAX_HEADROOM: Final = 16
+"""More bits of headroom leave nothing of the values."""
 TABLE_BITS: Final = 2
 """The table of a normalization has so many bits more than activations: its entries are multiplied
 and added before anything is rounded."""
@@ -58,6 +63,9 @@ class LoweringSettings:
         of its own name, or else that of its source, and gives a source without one its own.
     method, percentile
         Rule for fraction bits, see `fxp.quantization.calibrate.choose_frac`.
+    headroom
+        How many bits further than on the calibration data values may reach, see `choose_frac`; None
+        estimates it. Values whose range is known get none (`fxp.quantization.ranges`).
     per_channel
         Whether weights get fraction bits per output channel instead of per tensor.
     rounding, overflow
@@ -68,7 +76,8 @@ class LoweringSettings:
     input_formats, output_formats
         Formats by input or output name; those left out are chosen.
     fracs
-        Fraction bits by value or weight name that override the rule (the format search sets them).
+        Fraction bits by value or weight name that override the rule (the format search sets them);
+        weights that are named here get one format for all channels.
     weights
         Rounded weights by their name in the integer graph, which replace the nearest integers where
         the format is theirs (learned rounding sets them).
@@ -79,7 +88,8 @@ class LoweringSettings:
     bits: Mapping[str, int] = field(default_factory=dict)
     method: Method = "mse"
     percentile: float = 99.99
-    per_channel: bool = False
+    headroom: float | None = None
+    per_channel: bool = True
     rounding: Rounding = Rounding.HALF_UP
     overflow: Overflow = Overflow.SATURATE
     wide_bits: int = 32
@@ -98,6 +108,11 @@ class LoweringSettings:
             raise FormatError(f"wide_bits must be an integer from 0 to {MAX_WIDTH}, got {bits!r}")
         if not 50 < self.percentile <= 100:
             raise FormatError(f"percentile must be above 50, at most 100: {self.percentile}")
+        if self.headroom is not None and not 0 <= self.headroom <= MAX_HEADROOM:
+            raise FormatError(
+                f"headroom must be from 0 to {MAX_HEADROOM} bits, or None for the automatic one, "
+                f"got {self.headroom!r}"
+            )
 
 
 def lower(graph: Graph, statistics: Mapping[str, Statistics], settings: LoweringSettings) -> Graph:
@@ -158,6 +173,8 @@ class _Lowering:
         self._formats: dict[str, Format] = {}
         self._names = set(graph.values) | set(graph.constants_by_name)
         self._requantized: dict[tuple[str, Format], str] = {}
+        self._ranges = known_ranges(graph, statistics, settings.input_formats)
+        self._fracs: dict[tuple[str, bool, int], int] = {}
         self._check_names()
         self._forced = self._output_formats()
 
@@ -249,10 +266,16 @@ class _Lowering:
     def _rounded_format(self, name: str, signed: bool, width: int | None = None) -> Format:
         settings = self._settings
         width = width or self._widths.value(name)
-        frac = settings.fracs.get(name)
+        frac = settings.fracs.get(name, self._fracs.get((name, signed, width)))
         if frac is None:
-            frac = choose_frac(
-                self._statistics[name], width, signed, settings.method, settings.percentile
+            frac = self._fracs[name, signed, width] = choose_frac(
+                self._statistics[name],
+                width,
+                signed,
+                settings.method,
+                settings.percentile,
+                headroom=settings.headroom,
+                known=self._ranges[name],
             )
         return Format(width, frac, signed)
 
@@ -299,13 +322,12 @@ class _Lowering:
             case "bias":
                 formats = self._bias_formats(values, operands)
             case "weight":
-                most = self._most_weight_frac(node, operands[0].format)
-                formats = self._weight_formats(constant, most)
+                formats = self._weight_formats(constant, node, operands[0].format)
             case _:
                 width = self._widths.weight(constant.name)
                 if role == "offset":
                     width = self._widths.value(constant.name)
-                frac = choose_frac(Statistics.of(values), width, True, "mse")
+                (frac,) = constant_fracs(values.reshape(1, -1), width, "mse").tolist()
                 if role == "offset" and operands:
                     # The value before it is shifted to its binary point, within `BIAS_BITS`.
                     source = operands[0].format
@@ -314,50 +336,55 @@ class _Lowering:
                     # One has the same fraction bits, which needs frac >= 0.
                     width, frac = width - min(frac, 0), min(max(frac, 0), SLOPE_FRAC)
                 formats = (Format(width, frac),)
-        key = (constant.name, formats)
+        key = constant.name, formats
         if key not in self._constants:
             # Only the first copy has the float constant's own name.
             copied = any(name == constant.name for name, _ in self._constants)
             name = self._new_name(f"{constant.name}.{node.name}") if copied else constant.name
             given = self._settings.weights.get(name)
             if given is None or given.formats != formats:
-                given = Constant(name, _quantized(values, formats), formats)
+                given = Constant(name, quantized_rows(values, formats), formats)
             self._constants[key] = given
         return self._constants[key]
 
-    def _most_weight_frac(self, node: Node, source: Format) -> int:
-        """Most fraction bits of weights whose products a bias can be added to."""
-        biases = [
-            self._graph.constants_by_name[name].data
-            for position, name in enumerate(node.inputs)
-            if node.op.constant_roles.get(position) == "bias"
-        ]
-        largest = max((float(np.abs(bias).max()) for bias in biases), default=0.0)
-        if largest == 0:
-            return MAX_FRAC_MAGNITUDE
-        return BIAS_BITS - 1 - math.frexp(largest)[1] - source.frac
-
-    def _weight_formats(self, constant: Constant, most: int) -> tuple[Format, ...]:
+    def _weight_formats(self, constant: Constant, node: Node, source: Format) -> tuple[Format, ...]:
         settings = self._settings
-        method = "mse" if settings.method == "percentile" else settings.method
         width = self._widths.weight(constant.name)
-        frac = settings.fracs.get(constant.name)
-        if frac is None:
-            frac = choose_frac(Statistics.of(constant.data), width, True, method)
-        frac = min(frac, most)
-        if not settings.per_channel:
-            return (Format(width, frac),)
-        most = min(most, frac + CHANNEL_SPREAD)
-        fracs = (
-            min(choose_frac(Statistics.of(row), width, True, method), most) if row.any() else frac
-            for row in constant.data
+        biases = bias_magnitudes(self._graph, node)
+        whole = settings.fracs.get(constant.name)
+        per_channel = settings.per_channel and whole is None
+        if whole is None and not constant.data.any():
+            whole = bias_frac(self._finest_frac(node.name), source)
+        elif whole is None:
+            flat = constant.data.reshape(1, -1)
+            (whole,) = constant_fracs(flat, width, settings.method).tolist()
+        whole = min(whole, most_frac(biases, source))
+        if not per_channel:
+            return (Format(width, whole),)
+        fracs = channel_fracs(
+            constant.data.reshape(len(constant.data), -1),
+            biases,
+            width,
+            settings.method,
+            whole=whole,
+            source=source,
+            result_frac=self._finest_frac(node.name),
+            aligned_bits=settings.wide_bits if self._flows_on(node.name) else None,
         )
-        return tuple(Format(width, row_frac) for row_frac in fracs)
+        return tuple(Format(width, frac) for frac in fracs)
+
+    def _finest_frac(self, name: str) -> int:
+        """Most fraction bits of a node's result, or of what its exact accumulator flows into."""
+        form = self._forced.get(name) or self._rounded_format(name, self._statistics[name].low < 0)
+        if not self._flows_on(name):
+            return form.frac
+        readers = (reader.name for reader in self._graph.consumers[name])
+        return max(form.frac, *map(self._finest_frac, readers))
 
     def _bias_formats(self, values: np.ndarray, operands: list[Operand]) -> tuple[Format, ...]:
         source, weight = operands
         fracs = [form.frac + source.format.frac for form in weight.formats]
-        raws = _quantized(values, tuple(Format(MAX_WIDTH, frac) for frac in fracs))
+        raws = quantized_rows(values, tuple(Format(MAX_WIDTH, frac) for frac in fracs))
         width = Format.for_range(min(int(raws.min()), -1), int(raws.max()), 0).width
         return tuple(Format(width, frac) for frac in fracs)
 
@@ -376,7 +403,8 @@ class _Lowering:
                 f"operands in {source.format}; change the function's parameters"
             )
         if node.op.table_use == "factor":
-            form = Format(bits, choose_frac(Statistics.of(values), bits, False, "minmax"), False)
+            frac = covering_frac(float(values.min()), float(values.max()), bits, False)
+            form = Format(bits, frac, False)
             data = quantize(values, form)
         else:
             form, data = self._results(node, values)
@@ -390,6 +418,9 @@ class _Lowering:
         if _is_within_one(node.op):
             form = forced or _format_within_one(node.op, self._widths.value(node.name))
             return form, quantize(values, form)
+        # No operand gives more than the table holds.
+        low, high = self._ranges[node.name]
+        self._ranges[node.name] = max(low, float(values.min())), min(high, float(values.max()))
         # The fraction bits are those of the result, but no entry is clipped: what the calibration
         # data did not reach overflows in the result, where it is counted.
         form = forced or self._rounded_format(node.name, signed=bool(values.min() < 0))
@@ -445,12 +476,6 @@ def _format_within_one(op: Op, bits: int) -> Format:
     assert op.output_range is not None
     signed = op.output_range[0] < 0
     return Format(bits, bits - signed, signed)
-
-
-def _quantized(values: np.ndarray, formats: tuple[Format, ...]) -> np.ndarray:
-    if len(formats) == 1:
-        return quantize(values, formats[0])
-    return np.stack([quantize(row, form) for row, form in zip(values, formats, strict=True)])
 
 
 def rounded_names(graph: Graph, settings: LoweringSettings) -> tuple[str, ...]:

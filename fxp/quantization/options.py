@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
+from numbers import Real
 from operator import index
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, get_args
 
@@ -44,6 +45,7 @@ class QuantizeKeywords(TypedDict, total=False):
     effort: Effort
     method: SearchMethod | None
     percentile: float
+    headroom: float | None
     per_channel: bool
     rounding: Rounding | str
     overflow: Overflow | str
@@ -92,8 +94,15 @@ class QuantizeOptions:
         If not given, ``mse``, or ``minmax`` where `effort` finds that better.
     percentile
         For the method of that name: percentage of values to cover, above 50, at most 100.
+    headroom
+        How many bits further than on the calibration data the values may reach before they are
+        clipped: 0 if no further, 1 if twice as far. None, the default, estimates it from the number
+        of calibration images and from how much their extremes differ, and weighs it against
+        rounding. Values of known range, such as those of a sigmoid, a clamp or pictures in 0…1,
+        get none.
     per_channel
-        Whether weights get fraction bits per output channel.
+        Whether weights get fraction bits per output channel, which costs no multiplier bit; False
+        for one format per layer.
     rounding, overflow
         Modes wherever a value is rounded.
     wide_bits
@@ -148,7 +157,8 @@ class QuantizeOptions:
     effort: Effort = "balanced"
     method: SearchMethod | None = None
     percentile: float = 99.99
-    per_channel: bool = False
+    headroom: float | None = None
+    per_channel: bool = True
     rounding: Rounding | str = Rounding.HALF_UP
     overflow: Overflow | str = Overflow.SATURATE
     wide_bits: int = 32
@@ -183,16 +193,19 @@ class QuantizeOptions:
         converted = {
             "weight_bits": _widths("weight_bits", self.weight_bits),
             "activation_bits": _widths("activation_bits", self.activation_bits),
-            "wide_bits": _whole("wide_bits", self.wide_bits),
+            "headroom": _headroom(self.headroom),
+            "wide_bits": whole_number("wide_bits", self.wide_bits),
             "rounding": Rounding(self.rounding),
             "overflow": Overflow(self.overflow),
             "input_format": _formats(self.input_format),
             "output_format": _formats(self.output_format),
             "bits": {
-                key: check_width(f"bits[{key!r}]", _whole(f"bits[{key!r}]", width))
+                key: check_width(f"bits[{key!r}]", whole_number(f"bits[{key!r}]", width))
                 for key, width in _named("bits", self.bits)
             },
-            "fracs": {key: _whole(f"fracs[{key!r}]", n) for key, n in (self.fracs or {}).items()},
+            "fracs": {
+                key: whole_number(f"fracs[{key!r}]", n) for key, n in (self.fracs or {}).items()
+            },
             "states": _states(self.states),
             "initial_states": tuple(self.initial_states),
         }
@@ -286,7 +299,7 @@ def _named(name: str, given: Any) -> Iterable[tuple[str, Any]]:
     return given.items()
 
 
-def _whole(name: str, value: Any) -> int:
+def whole_number(name: str, value: Any) -> int:
     """Return a whole number as int, also of NumPy."""
     try:
         if isinstance(value, bool):
@@ -296,10 +309,19 @@ def _whole(name: str, value: Any) -> int:
         raise ArgumentTypeError(f"{name} must be a whole number, got {value!r}") from None
 
 
+def _headroom(value: Any) -> float | None:
+    """Return a number of bits as float."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ArgumentTypeError(f"headroom must be a number of bits or None, got {value!r}")
+    return float(value)
+
+
 def _widths(name: str, given: Any) -> int | tuple[int, ...]:
     if isinstance(given, Iterable) and not isinstance(given, str | bytes):
-        return tuple(_whole(name, bits) for bits in given)
-    return _whole(name, given)
+        return tuple(whole_number(name, bits) for bits in given)
+    return whole_number(name, given)
 
 
 def _states(given: Any) -> tuple[tuple[int, int], ...]:
@@ -307,7 +329,9 @@ def _states(given: Any) -> tuple[tuple[int, int], ...]:
     try:
         if isinstance(given, Mapping | str | bytes):
             raise TypeError
-        pairs = tuple((_whole("states", source), _whole("states", fed)) for source, fed in given)
+        pairs = tuple(
+            (whole_number("states", source), whole_number("states", fed)) for source, fed in given
+        )
         if any(position < 0 for pair in pairs for position in pair):
             raise ValueError
     except (TypeError, ValueError):

@@ -18,7 +18,7 @@ from fxp.quantization.data import Calls, calibration_calls, one_by_one, rebatche
 from fxp.quantization.lowering import LoweringSettings, lower
 from fxp.quantization.options import QuantizeKeywords, QuantizeOptions, merged
 from fxp.quantization.refinement import choose, equalize
-from fxp.quantization.refinement.judgement import outputs_of
+from fxp.quantization.refinement.judgement import references_of
 from fxp.quantization.search import search_bits, search_fracs
 from fxp.support.errors import ArgumentError, ArgumentTypeError
 from fxp.support.progress import Progress
@@ -162,6 +162,7 @@ def choose_settings(
         bits=dict(options.bits or {}),
         method="mse" if options.method in ("search", None) else options.method,
         percentile=options.percentile,
+        headroom=options.headroom,
         per_channel=options.per_channel,
         rounding=Rounding(options.rounding),
         overflow=Overflow(options.overflow),
@@ -174,7 +175,7 @@ def choose_settings(
     )
     statistics = _observe(graph, calls, progress)
     searched = options.method == "search" or options.min_sqnr is not None
-    inputs, references = outputs_of(graph, calls) if searched else ([], [])
+    inputs, references = references_of(graph, calls) if searched else ([], [])
     if options.min_sqnr is not None:
         settings, _ = search_bits(
             graph,

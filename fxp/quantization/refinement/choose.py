@@ -15,7 +15,7 @@ from fxp.quantization.data import Calls
 from fxp.quantization.lowering import LoweringSettings, lower
 from fxp.quantization.options import QuantizeOptions
 from fxp.quantization.refinement.equalization import equalize
-from fxp.quantization.refinement.judgement import Judge, Quality, outputs_of
+from fxp.quantization.refinement.judgement import Judge, Quality, references_of
 from fxp.quantization.refinement.parts import Parts, divide
 from fxp.quantization.refinement.refine import Refinement, refine
 from fxp.quantization.search import search_fracs
@@ -237,7 +237,7 @@ class _Choice:
 
     def _searched(self) -> Chosen:
         best, fitted = self._best, self._parts.fitted
-        inputs, references = outputs_of(best.reference, fitted)
+        inputs, references = references_of(best.reference, fitted)
         settings, _ = search_fracs(
             best.graph, best.statistics, best.settings, inputs, references,
             rounds=1, progress=self._progress,

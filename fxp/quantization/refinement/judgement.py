@@ -78,7 +78,7 @@ class Judge:
     def __init__(self, graph: Graph, parts: Parts) -> None:
         self._before = parts.fitted if graph.states else []
         self._calls = parts.held_out
-        _, wanted = outputs_of(graph, [*self._before, *self._calls])
+        _, wanted = references_of(graph, [*self._before, *self._calls])
         self._wanted = wanted[len(self._before) :]
 
     def quality(self, lowered: Graph) -> Quality:
@@ -101,7 +101,7 @@ class Judge:
         return Quality(noise, power)
 
 
-def outputs_of(
+def references_of(
     graph: Graph, calls: Calls
 ) -> tuple[list[list[NDArray[np.float64]]], list[list[NDArray[np.float64]]]]:
     """Return inputs and outputs of a float graph for every image, without batch axis.
