@@ -116,7 +116,7 @@ def test_shared_constants():
     assert first.inputs[1] == second.inputs[1]
     assert first.inputs[2] != second.inputs[2]
     errors = mean_errors(model, network, data)
-    plain = mean_errors(fast(network, [data], weight_bits=4, activation_bits=8), network, data)
+    plain = mean_errors(as_asked(network, [data], weight_bits=4, activation_bits=8), network, data)
     assert all(np.abs(errors[name]).max() < np.abs(plain[name]).max() for name in errors)
     agree(model, data[0].numpy())
 
