@@ -20,6 +20,7 @@ from fxp.quantization.refinement import parts as parts_module
 from fxp.quantization.refinement.judgement import Quality
 from fxp.quantization.refinement.parts import divide
 
+EFFORTS: tuple[Any, Any] = ("fast", "balanced")
 LOSS = 0.3
 """Decibels by which data that nobody has measured may differ."""
 
@@ -33,9 +34,9 @@ def trials(model: fxp.FixedModel) -> dict[str, bool]:
     return {trial["name"]: trial["kept"] for trial in json.loads(model.metadata[CHOICE])["trials"]}
 
 
-def decades() -> nn.Module:
+def decades() -> Any:
     """Depthwise channels whose ranges differ by decades, as after folding a batch normalization."""
-    network = nn.Sequential(
+    network: Any = nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1, groups=8),
         nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 3, 1),
     )  # fmt: skip
@@ -44,15 +45,15 @@ def decades() -> nn.Module:
     return network
 
 
-def outliers() -> nn.Module:
-    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 3, 3))
+def outliers() -> Any:
+    network: Any = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 3, 3))
     network[2].weight.data[0, 0, 0, 0] = 20
     network[0].weight.data[1, 1, 1, 1] = -9
     return network
 
 
-def dead() -> nn.Module:
-    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 3, 3))
+def dead() -> Any:
+    network: Any = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 3, 3))
     network[0].weight.data[2:5] = 0
     network[0].bias.data[2:5] = -1
     return network
@@ -67,7 +68,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 }  # fmt: skip
 
 
-def made(kind: str) -> nn.Module:
+def made(kind: str) -> Any:
     torch.manual_seed(4)
     return NETWORKS[kind]().eval()
 
@@ -82,11 +83,10 @@ def level(model: fxp.FixedModel, network: nn.Module, data: torch.Tensor) -> floa
 @pytest.mark.parametrize("bits", [(5, 9), (10, 14)])
 def test_balanced_is_not_worse_than_fast(kind: str, bits: tuple[int, int]):
     network = made(kind)
-    options = {"weight_bits": bits[0], "activation_bits": bits[1]}
+    options: Any = {"weight_bits": bits[0], "activation_bits": bits[1]}
     calibration, unseen = [draw(4, 3, 20, 20)], draw(3, 3, 24, 20, seed=9)
     fast, balanced = (
-        fxp.quantize(network, calibration, effort=effort, **options)
-        for effort in ("fast", "balanced")
+        fxp.quantize(network, calibration, effort=effort, **options) for effort in EFFORTS
     )
     assert level(balanced, network, unseen) > level(fast, network, unseen) - LOSS
 
@@ -120,7 +120,7 @@ def test_recurrent_networks_gain_on_later_steps():
             steps(fxp.quantize(network, frames[:8], effort=effort, **options), frames)[20:],
             np.array(wanted)[20:],
         )
-        for effort in ("fast", "balanced")
+        for effort in EFFORTS
     ]
     assert levels[1] > levels[0] - LOSS
 
@@ -142,7 +142,7 @@ def test_the_users_word_is_kept(option: str, refused: Any, asked: Any):
                               "weight_rounding": "nearest", "method": "mse"}  # fmt: skip
     del others[option]
     for word in (refused, asked):
-        options = {**others, option: word}
+        options: Any = {**others, option: word}
         model = fxp.quantize(network, data, weight_bits=6, **options)
         assert names[option] not in trials(model)
         assert model.graph == fxp.quantize(network, data, weight_bits=6, effort="fast",
@@ -231,7 +231,7 @@ def test_vectors(count: int):
     data = draw(count, 6)
     levels = [
         level(fxp.quantize(network, [data], effort=effort, weight_bits=5), network, draw(99, 6))
-        for effort in ("fast", "balanced", "best")
+        for effort in (*EFFORTS, "best")
     ]
     assert levels[1] > levels[0] - LOSS
     assert levels[2] > levels[0] - LOSS
@@ -257,7 +257,7 @@ def test_the_worst_of_several_outputs_counts():
     with torch.no_grad():
         wanted = [output.numpy() for output in network(unseen)]
     worst = []
-    for effort in ("fast", "balanced"):
+    for effort in EFFORTS:
         found = fxp.quantize(network, [draw(4, 1, 14, 14)], weight_bits=5, effort=effort)(unseen)
         worst.append(min(sqnr(w, np.asarray(f)) for f, w in zip(found, wanted, strict=True)))
     assert worst[1] > worst[0] - LOSS
