@@ -46,11 +46,15 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("10/14, minmax", {"method": "minmax"}),
     ("10/14, percentile", {"method": "percentile"}),
     ("10/14, search", {"method": "search"}),
-    ("10/14, mse, per channel", {"per_channel": True}),
+    ("10/14, mse, one weight format per layer", {"per_channel": False}),
+    ("10/14, mse, no headroom", {"headroom": 0}),
     ("10/14, mse, rounded after every op", {"wide_bits": 0}),
     ("8/12, mse", {"weight_bits": 8, "activation_bits": 12}),
     ("6/10, mse", {"weight_bits": 6, "activation_bits": 10}),
-    ("6/10, mse, per channel", {"weight_bits": 6, "activation_bits": 10, "per_channel": True}),
+    (
+        "6/10, mse, one weight format per layer",
+        {"weight_bits": 6, "activation_bits": 10, "per_channel": False},
+    ),
     ("6/10, mse, refined", {"weight_bits": 6, "activation_bits": 10, **REFINEMENTS[-1][1]}),
     ("6/10, search", {"weight_bits": 6, "activation_bits": 10, "method": "search"}),
 )

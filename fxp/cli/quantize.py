@@ -62,15 +62,32 @@ def quantize(
     activation_bits: Annotated[
         int, typer.Option(min=2, max=32, help="Bits of every activation.")
     ] = ACTIVATION_BITS,
+<<<<<<< HEAD
     effort: Annotated[
         EffortChoice, typer.Option(help="How much is tried for a better result.")
     ] = EffortChoice.BALANCED,
     method: Annotated[
         MethodChoice | None, typer.Option(help="Rule for fraction bits; default: mse or minmax.")
+=======
+    method: Annotated[MethodChoice, typer.Option(help="Rule for fraction bits.")] = (
+        MethodChoice.MSE
+    ),
+    headroom: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=16,
+            help="Bits further than the calibration images that values may reach; default: by how "
+            "many images there are and how much they differ.",
+        ),
+>>>>>>> defaults
     ] = None,
     per_channel: Annotated[
-        bool, typer.Option("--per-channel", help="Weight fraction bits per output channel.")
-    ] = False,
+        bool,
+        typer.Option(
+            "--per-channel/--per-layer", help="Weight fraction bits per output channel or layer."
+        ),
+    ] = True,
     input_format: Annotated[
         str | None,
         typer.Option(help="Format of the input, such as 'ap_ufixed<8,0>'; default: by the data."),
@@ -141,8 +158,13 @@ def quantize(
             inputs,
             weight_bits=weight_bits,
             activation_bits=activation_bits,
+<<<<<<< HEAD
             effort=effort.value,
             method=None if method is None else method.value,
+=======
+            method=method.value,
+            headroom=headroom,
+>>>>>>> defaults
             per_channel=per_channel,
             input_format=input_format or None,
             output_format=output_format or None,

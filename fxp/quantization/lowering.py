@@ -23,9 +23,10 @@ from fxp.formats import (
     quantize,
 )
 from fxp.graph import Constant, Graph, Node, State
-from fxp.graph.ops import GraphError, Op, Operand, Requantize
+from fxp.graph.ops import Concat, GraphError, Operand, Requantize
 from fxp.graph.ops.base import Accumulator, Role
 from fxp.quantization.calibrate import choose_frac, covering_frac
+from fxp.quantization.concatenations import is_uneven
 from fxp.quantization.constants import (
     BIAS_BITS,
     bias_frac,
@@ -36,7 +37,7 @@ from fxp.quantization.constants import (
     quantized_rows,
 )
 from fxp.quantization.options import Method, check_width
-from fxp.quantization.ranges import known_ranges
+from fxp.quantization.ranges import format_within_one, is_within_one, known_ranges
 from fxp.quantization.statistics import Statistics
 from fxp.quantization.widths import Widths
 
@@ -72,7 +73,8 @@ class LoweringSettings:
         Modes of every rounded value.
     wide_bits
         Exact accumulators up to this width flow unrounded into a ReLU, an addition and the like
-        that is their only reader; what two nodes read is stored, and has `activation_bits`.
+        that is their only reader; what two nodes read is stored, and has `activation_bits`. An
+        output that concatenates parts of very different ranges is as wide as keeps them all.
     input_formats, output_formats
         Formats by input or output name; those left out are chosen.
     fracs
@@ -234,8 +236,8 @@ class _Lowering:
         signed = state.value.name not in self._unsigned
         ops = {node.name: node.op for node in self._graph.nodes}
         source = ops.get(state.source)
-        if source is not None and _is_within_one(source):
-            form = _format_within_one(source, self._widths.state(state))
+        if source is not None and is_within_one(source):
+            form = format_within_one(source, self._widths.state(state))
         else:
             form = self._rounded_format(state.source, signed, self._widths.state(state))
         raw = int(quantize(state.reset, form))
@@ -415,8 +417,8 @@ class _Lowering:
     def _results(self, node: Node, values: NDArray[np.float64]) -> tuple[Format, NDArray[np.int64]]:
         """Format and raw integers of a table that holds the results of a node."""
         forced = self._forced.get(node.name)
-        if _is_within_one(node.op):
-            form = forced or _format_within_one(node.op, self._widths.value(node.name))
+        if is_within_one(node.op):
+            form = forced or format_within_one(node.op, self._widths.value(node.name))
             return form, quantize(values, form)
         # No operand gives more than the table holds.
         low, high = self._ranges[node.name]
@@ -447,8 +449,18 @@ class _Lowering:
             flows_on = node.name not in settings.bits and self._flows_on(node.name)
             if exact.width <= settings.wide_bits and flows_on:
                 return Quantization(exact, *modes)
-        signed = min(accumulator.low) < 0
-        return Quantization(self._rounded_format(node.name, signed), *modes)
+        form = self._rounded_format(node.name, signed=min(accumulator.low) < 0)
+        if exact is not None and exact.width <= settings.wide_bits and self._leaves(node):
+            parts = [self._formats.get(name, form) for name in node.inputs]
+            if not overridden and is_uneven(parts, form):
+                form = exact
+        return Quantization(form, *modes)
+
+    def _leaves(self, node: Node) -> bool:
+        """Whether a node concatenates what the network gives and nothing in it reads."""
+        inside = set(self._graph.consumers) | {state.source for state in self._graph.states}
+        free = node.name not in self._settings.bits and node.name not in inside
+        return free and isinstance(node.op, Concat)
 
     def _flows_on(self, name: str) -> bool:
         """Whether a value, or each slice of it, has one reader that can take an accumulator."""
@@ -463,21 +475,6 @@ class _Lowering:
         )
 
 
-def _is_within_one(op: Op) -> bool:
-    """Whether the op alone says that no result passes ±1, which then decides its format."""
-    if op.output_range is None:
-        return False
-    low, high = op.output_range
-    return low >= -1 and high <= 1
-
-
-def _format_within_one(op: Op, bits: int) -> Format:
-    # The range (0, 1) needs no integer bit and (-1, 1) only the sign.
-    assert op.output_range is not None
-    signed = op.output_range[0] < 0
-    return Format(bits, bits - signed, signed)
-
-
 def rounded_names(graph: Graph, settings: LoweringSettings) -> tuple[str, ...]:
     """Names of a lowered graph's values and weights whose fraction bits are a choice.
 
@@ -490,7 +487,7 @@ def rounded_names(graph: Graph, settings: LoweringSettings) -> tuple[str, ...]:
         exact = node.quantization.format.frac >= node.accumulator.frac
         if node.op.table_use == "result":
             # Its entries have the fraction bits of the result.
-            exact = _is_within_one(node.op)
+            exact = is_within_one(node.op)
         if not (exact or node.op.format_is_given or node.name in settings.output_formats):
             names.append(node.name)
         for position, name in enumerate(node.inputs):

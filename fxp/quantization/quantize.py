@@ -14,7 +14,12 @@ from fxp.frontend.model_import import TRACING
 from fxp.graph import Graph
 from fxp.model import FixedModel
 from fxp.quantization.calibrate import Statistics, observe
+<<<<<<< HEAD
 from fxp.quantization.data import Calls, calibration_calls, one_by_one, rebatched
+=======
+from fxp.quantization.concatenations import warn_of_narrowed_parts
+from fxp.quantization.data import Calls, calibration_calls, one_by_one
+>>>>>>> defaults
 from fxp.quantization.lowering import LoweringSettings, lower
 from fxp.quantization.options import QuantizeKeywords, QuantizeOptions, merged
 from fxp.quantization.refinement import choose, equalize
@@ -195,6 +200,7 @@ def choose_settings(
     return statistics, settings
 
 
+<<<<<<< HEAD
 def calibrated(graph: Graph, calls: Calls, progress: Progress | None = None) -> FixedModel:
     """Return the model of an integer graph, with what it clips on the calibration data.
 
@@ -207,6 +213,11 @@ def calibrated(graph: Graph, calls: Calls, progress: Progress | None = None) -> 
     progress
         Called before every call.
     """
+=======
+def calibrated(graph: Graph, calls: Calls) -> FixedModel:
+    """Return the model of an integer graph, with what it clips on the calibration data."""
+    warn_of_narrowed_parts(graph)
+>>>>>>> defaults
     fixed = FixedModel(graph)
     fixed.record_clipped(
         [tensor[index].double().cpu().numpy() for tensor in call]

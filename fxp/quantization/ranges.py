@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from fxp.formats import Format
 from fxp.graph import Graph
-from fxp.graph.ops.base import UNBOUNDED, Range
+from fxp.graph.ops.base import UNBOUNDED, Op, Range
 from fxp.quantization.statistics import Statistics
 
-PICTURE_SHARE = 0.5
+PICTURE_SHARE: Final = 0.5
 """An input that fills at least this share of 0…1 or of -1…1, and never leaves it, is a picture."""
 
 
@@ -41,6 +42,30 @@ def known_ranges(
     for node in graph.nodes:
         ranges[node.name] = node.op.real_range(*(ranges[name] for name in node.inputs))
     return ranges
+
+
+def is_within_one(op: Op) -> bool:
+    """Return whether the op alone says that no result passes ±1, which then decides its format."""
+    if op.output_range is None:
+        return False
+    low, high = op.output_range
+    return low >= -1 and high <= 1
+
+
+def format_within_one(op: Op, bits: int) -> Format:
+    """Return the format of such an op's results.
+
+    Parameters
+    ----------
+    op
+        One that `is_within_one`.
+    bits
+        Width of the format.
+    """
+    # The range (0, 1) needs no integer bit and (-1, 1) only the sign.
+    assert op.output_range is not None
+    signed = op.output_range[0] < 0
+    return Format(bits, bits - signed, signed)
 
 
 def _input_range(statistics: Statistics) -> Range:

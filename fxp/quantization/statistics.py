@@ -85,7 +85,8 @@ class Statistics:
         self.count += rows.size
         self._add_extremes(lows.tolist(), highs.tolist(), continues)
         # Zero has two representations; adding zero leaves the positive one.
-        keys = ((rows.reshape(-1) + 0.0).view(np.uint64) >> _SHIFT).view(np.int64)
+        bits = (rows.reshape(-1) + 0.0).view(np.uint64)
+        keys = np.right_shift(bits, _SHIFT, out=bits).view(np.int64)
         if keys.size > _SORTED_SIZE:
             dense = np.bincount(keys)
             (found,) = np.nonzero(dense)
