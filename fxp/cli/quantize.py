@@ -62,16 +62,12 @@ def quantize(
     activation_bits: Annotated[
         int, typer.Option(min=2, max=32, help="Bits of every activation.")
     ] = ACTIVATION_BITS,
-<<<<<<< HEAD
     effort: Annotated[
         EffortChoice, typer.Option(help="How much is tried for a better result.")
     ] = EffortChoice.BALANCED,
     method: Annotated[
         MethodChoice | None, typer.Option(help="Rule for fraction bits; default: mse or minmax.")
-=======
-    method: Annotated[MethodChoice, typer.Option(help="Rule for fraction bits.")] = (
-        MethodChoice.MSE
-    ),
+    ] = None,
     headroom: Annotated[
         float | None,
         typer.Option(
@@ -80,7 +76,6 @@ def quantize(
             help="Bits further than the calibration images that values may reach; default: by how "
             "many images there are and how much they differ.",
         ),
->>>>>>> defaults
     ] = None,
     per_channel: Annotated[
         bool,
@@ -158,13 +153,9 @@ def quantize(
             inputs,
             weight_bits=weight_bits,
             activation_bits=activation_bits,
-<<<<<<< HEAD
             effort=effort.value,
             method=None if method is None else method.value,
-=======
-            method=method.value,
             headroom=headroom,
->>>>>>> defaults
             per_channel=per_channel,
             input_format=input_format or None,
             output_format=output_format or None,

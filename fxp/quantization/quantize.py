@@ -14,12 +14,8 @@ from fxp.frontend.model_import import TRACING
 from fxp.graph import Graph
 from fxp.model import FixedModel
 from fxp.quantization.calibrate import Statistics, observe
-<<<<<<< HEAD
-from fxp.quantization.data import Calls, calibration_calls, one_by_one, rebatched
-=======
 from fxp.quantization.concatenations import warn_of_narrowed_parts
-from fxp.quantization.data import Calls, calibration_calls, one_by_one
->>>>>>> defaults
+from fxp.quantization.data import Calls, calibration_calls, one_by_one, rebatched
 from fxp.quantization.lowering import LoweringSettings, lower
 from fxp.quantization.options import QuantizeKeywords, QuantizeOptions, merged
 from fxp.quantization.refinement import choose, equalize
@@ -200,7 +196,6 @@ def choose_settings(
     return statistics, settings
 
 
-<<<<<<< HEAD
 def calibrated(graph: Graph, calls: Calls, progress: Progress | None = None) -> FixedModel:
     """Return the model of an integer graph, with what it clips on the calibration data.
 
@@ -213,11 +208,7 @@ def calibrated(graph: Graph, calls: Calls, progress: Progress | None = None) -> 
     progress
         Called before every call.
     """
-=======
-def calibrated(graph: Graph, calls: Calls) -> FixedModel:
-    """Return the model of an integer graph, with what it clips on the calibration data."""
     warn_of_narrowed_parts(graph)
->>>>>>> defaults
     fixed = FixedModel(graph)
     fixed.record_clipped(
         [tensor[index].double().cpu().numpy() for tensor in call]
