@@ -46,13 +46,16 @@ class Quality:
         """Whether this is better than another by more than chance.
 
         The SQNR of the worst output must rise by `MARGIN`, and half of the images must gain at
-        that output.
+        what is their worst output.
         """
         if not self.sqnr >= other.sqnr + MARGIN:
             return False
-        worst = int(np.argmin(self._levels()))
-        gains = np.count_nonzero(self.noise[:, worst] < other.noise[:, worst])
+        gains = np.count_nonzero(self._worst_of_images() < other._worst_of_images())
         return bool(2 * gains >= len(self.noise))
+
+    def _worst_of_images(self) -> NDArray[np.float64]:
+        """Largest share of noise in an output of every image."""
+        return (self.noise / np.maximum(self.power, np.finfo(float).tiny)).max(axis=1)
 
     def _levels(self) -> NDArray[np.float64]:
         noise = self.noise.sum(axis=0)
