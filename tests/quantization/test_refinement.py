@@ -62,10 +62,13 @@ def mean_errors(model: fxp.FixedModel, network: nn.Module, data: torch.Tensor) -
     names = [node.name for node in model.graph.nodes if isinstance(node.op, Conv2d)]
     sums = {name: np.zeros(()) for name in names}
     for image in data.numpy():
-        raw = [quantize(image, model.graph.inputs[0].format)]
-        values = model.run(*raw, keep_values=True).values
+        form = model.graph.inputs[0].format
+        assert form is not None
+        values = model.run(quantize(image, form), keep_values=True).values
         for name in names:
-            real = dequantize(values[name], model.graph.values[name].format)
+            form = model.graph.values[name].format
+            assert form is not None
+            real = dequantize(values[name], form)
             sums[name] = sums[name] + channel_means(real) / len(data)
     return {name: sums[name] - wanted[name].mean(axis=(0, 2, 3)) for name in names}
 

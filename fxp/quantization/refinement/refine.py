@@ -84,8 +84,8 @@ def refine(
         if node.name in layers:
             if progress is not None:
                 progress(layers.index(node.name), len(layers), f"refining {node.name}")
-            has_bias = refinement.biases and (len(node.inputs) > 2 or refinement.add_biases)
             weight = lowered.constants_by_name[node.inputs[1]]
+            has_bias = refinement.biases and (len(node.inputs) > 2 or refinement.add_biases)
             if refinement.rounding and _may_learn(lowered, weight, refinement):
                 learned = learned_rounding(graph, node, weight, values, free_bias=has_bias)
                 if learned is not None:
