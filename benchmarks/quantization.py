@@ -37,6 +37,10 @@ REFINEMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
         {"equalization": True, "bias_correction": True, "weight_rounding": "learned"},
     ),
 )
+EFFORTS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("effort balanced", {"effort": "balanced"}),
+    ("effort best", {"effort": "best"}),
+)
 VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("10/14, mse", {}),
     ("10/14, minmax", {"method": "minmax"}),
@@ -59,9 +63,9 @@ WIDTHS = ((10, 14), (6, 10), (4, 8))
 REFINED: tuple[tuple[str, dict[str, Any]], ...] = tuple(
     (f"{weights}/{values}, {name}", {"weight_bits": weights, "activation_bits": values, **options})
     for weights, values in WIDTHS
-    for name, options in (("nothing", {}), *REFINEMENTS)
+    for name, options in (("nothing", {}), *REFINEMENTS, *EFFORTS)
 )
-"""All by the rule mse; see docs/quantization-refinements.md."""
+"""By the rule mse, unless the effort chooses; see docs/quantization-refinements.md."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,11 @@ def main() -> None:
         found = []
         for name, options in track(variants, "quantizing"):
             model = fxp.quantize(
-                network, calibration, input_format=sr.PIXEL, output_format=sr.PIXEL, **options
+                network,
+                calibration,
+                input_format=sr.PIXEL,
+                output_format=sr.PIXEL,
+                **{"effort": "fast", **options},
             )
             images = [model.run_raw(picture.small).astype(np.uint8) for picture in pictures]
             rates = [max(model.clipped(picture.small / 256).values()) for picture in pictures]

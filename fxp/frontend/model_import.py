@@ -19,7 +19,7 @@ from fxp.frontend.fold_padding import fold_padding
 from fxp.frontend.fuse_statistics import fuse_statistics
 from fxp.frontend.name_outputs import name_outputs
 from fxp.frontend.remove_identities import remove_identities
-from fxp.frontend.size_branches import other_paths
+from fxp.frontend.size_branches import other_paths, same_path
 from fxp.frontend.trace import check_examples, trace
 from fxp.frontend.unwrap import check_model, is_exported, unwrapped
 from fxp.graph import Graph
@@ -46,7 +46,7 @@ def from_torch(
     ``W``, those of further images ``H2``, ``W2`` and so on. If the model needs fixed sizes, the
     sizes of the examples are fixed. Outputs that the model returns in a dictionary have its keys as
     names. The graph is run against the model on random inputs, at the
-    sizes of the examples and at some others.
+    sizes of the examples, or at smaller ones where these are large, and at some others.
 
     Threads may call this; they wait for each other. Other threads must not call or copy any torch
     module meanwhile: torch.export changes torch for the whole process.
@@ -100,6 +100,7 @@ def from_torch(
         compare_sizes(
             graph, module, examples, states, lowest,
             lambda sizes: other_paths(traced.size_branches, extents, sizes),
+            lambda sizes: same_path(traced.size_branches, extents, sizes),
         )  # fmt: skip
         fed = {result for _, result in states}
         names = [name for place, name in enumerate(traced.output_names) if place not in fed]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import prod
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +17,10 @@ from fxp.support.errors import ArgumentError
 
 Calls = Sequence[Sequence[torch.Tensor]]
 """For every call of the network, one tensor with batch per input."""
+
+BATCH_PIXELS: Final = 1 << 16
+BATCH_IMAGES: Final = 256
+"""Bounds of a batch for calibration."""
 
 _UNDERSTOOD = (
     "give tensors or arrays (N, C, H, W), (C, H, W) or (N, F), tuples or dictionaries of them, or "
@@ -149,6 +154,31 @@ def one_by_one(calls: Iterable[Sequence[torch.Tensor]]) -> list[list[torch.Tenso
         )
         for call in calls
         for index in range(len(call[0]))
+    ]
+
+
+def rebatched(calls: Iterable[Sequence[torch.Tensor]]) -> list[list[torch.Tensor]]:
+    """Return the same images in batches of bounded size, however they were divided before.
+
+    Images of one size that follow one another share a batch of up to `BATCH_PIXELS` pixels and
+    `BATCH_IMAGES` images. Memory and results then do not depend on the batches that were given.
+    """
+    batches: list[list[list[torch.Tensor]]] = []
+    for image in one_by_one(calls):
+        pixels = sum(prod(tensor.shape[2:]) for tensor in image)
+        last = batches[-1] if batches else []
+        most = max(min(BATCH_PIXELS // max(pixels, 1), BATCH_IMAGES), 1)
+        alike = last and all(
+            one.shape == other.shape and one.dtype == other.dtype and one.device == other.device
+            for one, other in zip(last[0], image, strict=True)
+        )
+        if alike and len(last) < most:
+            last.append(image)
+        else:
+            batches.append([image])
+    return [
+        [torch.cat(parts) for parts in zip(*batch, strict=True)] if len(batch) > 1 else batch[0]
+        for batch in batches
     ]
 
 

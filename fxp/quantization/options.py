@@ -26,6 +26,8 @@ METHODS: Final = get_args(Method)
 SearchMethod = Literal["minmax", "percentile", "mse", "search"]
 """The same, or by what the whole network gives."""
 WeightRounding = Literal["nearest", "learned"]
+Effort = Literal["fast", "balanced", "best"]
+"""How much is tried to make the integer network better."""
 REFINEMENTS: Final = ("equalization", "bias_correction", "add_biases", "weight_rounding")
 """Options that change weights and biases of a trained network before they are rounded."""
 
@@ -40,7 +42,8 @@ class QuantizeKeywords(TypedDict, total=False):
     activation_bits: int | Iterable[int]
     bits: Mapping[str, int] | None
     min_sqnr: float | None
-    method: SearchMethod
+    effort: Effort
+    method: SearchMethod | None
     percentile: float
     headroom: float | None
     per_channel: bool
@@ -50,10 +53,10 @@ class QuantizeKeywords(TypedDict, total=False):
     input_format: Formats | None
     output_format: Formats | None
     fracs: Mapping[str, int] | None
-    equalization: bool
-    bias_correction: bool
-    add_biases: bool
-    weight_rounding: WeightRounding
+    equalization: bool | None
+    bias_correction: bool | None
+    add_biases: bool | None
+    weight_rounding: WeightRounding | None
     states: Sequence[tuple[int, int]]
     initial_states: Sequence[torch.Tensor]
     hold_states: bool
@@ -80,10 +83,16 @@ class QuantizeOptions:
     min_sqnr
         SQNR in dB of the output on the calibration data, against the float network, that several
         widths are searched for.
+    effort
+        How much is tried for a better result: ``fast`` makes the refinements that are asked for,
+        and no others; ``balanced`` tries those that are neither asked for nor refused, and keeps
+        what helps on calibration data that was left out (`fxp.quantization.refinement.choose`);
+        ``best`` also searches fraction bits, refines large layers, and refines twice.
     method
         How fraction bits are chosen: ``minmax``, ``percentile`` or ``mse`` per tensor
         (`fxp.quantization.calibrate.choose_frac`); ``search`` starts from ``mse`` and improves
         every fraction greedily by the network's output (`fxp.quantization.search.search_fracs`).
+        If not given, ``mse``, or ``minmax`` where `effort` finds that better.
     percentile
         For the method of that name: percentage of values to cover, above 50, at most 100.
     headroom
@@ -106,11 +115,13 @@ class QuantizeOptions:
         Fraction bits by value or weight name that override the method; the search keeps them.
     equalization
         Whether channels are scaled first so that weights before and after them have similar ranges
-        (`fxp.quantization.refinement.equalize`); the float network computes the same.
+        (`fxp.quantization.refinement.equalize`); the float network computes the same. This and the
+        next refinements are chosen by `effort` where they are None.
     bias_correction
         Whether biases take off the mean errors of their layers on the calibration data.
     add_biases
-        Whether layers that have no bias get one for that.
+        Whether layers that have no bias get one for that; if not given, where `bias_correction` is
+        asked for.
     weight_rounding
         Rounding of weights: ``nearest``, or ``learned``, up or down for the least error of each
         layer's outputs on the calibration data.
@@ -148,7 +159,8 @@ class QuantizeOptions:
     activation_bits: int | Iterable[int] = ACTIVATION_BITS
     bits: Mapping[str, int] | None = None
     min_sqnr: float | None = None
-    method: SearchMethod = "mse"
+    effort: Effort = "balanced"
+    method: SearchMethod | None = None
     percentile: float = 99.99
     headroom: float | None = None
     per_channel: bool = True
@@ -158,22 +170,28 @@ class QuantizeOptions:
     input_format: Formats | None = None
     output_format: Formats | None = None
     fracs: Mapping[str, int] | None = None
-    equalization: bool = False
-    bias_correction: bool = False
-    add_biases: bool = True
-    weight_rounding: WeightRounding = "nearest"
+    equalization: bool | None = None
+    bias_correction: bool | None = None
+    add_biases: bool | None = None
+    weight_rounding: WeightRounding | None = None
     states: Sequence[tuple[int, int]] = ()
     initial_states: Sequence[torch.Tensor] = field(default=(), repr=False, compare=False)
     hold_states: bool = True
     name: str | None = None
 
     def __post_init__(self) -> None:
-        if self.method not in get_args(SearchMethod):
+        if self.effort not in get_args(Effort):
+            raise ArgumentError(
+                f"unknown effort {self.effort!r}; choose one of {', '.join(get_args(Effort))}"
+            )
+        if self.method is not None and self.method not in get_args(SearchMethod):
             raise ArgumentError(
                 f"unknown calibration method {self.method!r}; choose one of "
                 f"{', '.join(get_args(SearchMethod))}"
             )
-        if self.weight_rounding not in get_args(WeightRounding):
+        if self.weight_rounding is not None and self.weight_rounding not in get_args(
+            WeightRounding
+        ):
             raise ArgumentError(
                 f"unknown weight rounding {self.weight_rounding!r}; choose one of "
                 f"{', '.join(get_args(WeightRounding))}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Unpack
+from typing import Any, Final, Unpack
 
 import torch
-from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
 from fxp.formats import Overflow, Rounding
@@ -19,21 +19,24 @@ from fxp.quantization.calibrate import Statistics, observe
 from fxp.quantization.concatenations import warn_of_narrowed_parts
 from fxp.quantization.data import (
     Calls,
-    FirstStep,
     Sequences,
     calibration_calls,
-    float_results,
     in_sequences,
     one_by_one,
+    rebatched,
 )
 from fxp.quantization.lowering import lower
 from fxp.quantization.options import QuantizeKeywords, QuantizeOptions, merged
-from fxp.quantization.refinement import equalize, refine
+from fxp.quantization.refinement import choose, equalize
+from fxp.quantization.refinement.judgement import references_of
 from fxp.quantization.search import search_bits, search_fracs
 from fxp.quantization.settings import LoweringSettings
 from fxp.quantization.states import extra_bits, observe_on
 from fxp.support.errors import ArgumentError, ArgumentTypeError
 from fxp.support.progress import Progress
+
+CHOICE: Final = "fxp.refinements"
+"""Name under which a model's metadata tell, as JSON, which refinements were tried and kept."""
 
 
 def quantize(
@@ -65,7 +68,8 @@ def quantize(
     options
         How to quantize; all defaults if not given.
     progress
-        ``progress(done, total, text)`` during search and refinement.
+        ``progress(done, total, text)``, through all phases; `total` is 0 where the number of steps
+        is not known.
     keywords
         Fields of `QuantizeOptions`, which replace those of `options`: ``weight_bits=8`` and so on.
 
@@ -101,14 +105,20 @@ def quantize(
     # thread traces.
     with TRACING:
         calls = calibration_calls(calibration, model, options.states)
+        if progress is not None:
+            progress(0, 0, "reading the network")
         graph = model if isinstance(model, Graph) else float_graph(model, calls[0], options)
-        if graph.states:
-            calls = one_by_one(calls)
+        calls = one_by_one(calls) if graph.states else rebatched(calls)
         if options.equalization:
             graph = equalize(graph)
         statistics, settings = choose_settings(graph, calls, options, progress)
-        lowered = refine(graph, statistics, settings, calls, options, progress)
-        return calibrated(lowered, calls)
+        chosen = choose(
+            graph, statistics, settings, calls, options,
+            lambda changed: _observe(changed, calls, options, progress), progress,
+        )  # fmt: skip
+        fixed = calibrated(chosen.lowered, calls, progress)
+        fixed.metadata[CHOICE] = json.dumps(chosen.as_data(options))
+        return fixed
 
 
 def float_graph(
@@ -164,7 +174,7 @@ def choose_settings(
         weight_bits=weights[0],
         activation_bits=activations[0],
         bits=dict(options.bits or {}),
-        method="mse" if options.method == "search" else options.method,
+        method="mse" if options.method in ("search", None) else options.method,
         percentile=options.percentile,
         headroom=options.headroom,
         per_channel=options.per_channel,
@@ -177,11 +187,9 @@ def choose_settings(
         output_formats=options.formats_by_name("output_format", graph.outputs),
         fracs=dict(options.fracs or {}),
     )
+    statistics = _observe(graph, calls, options, progress)
     if graph.states and options.hold_states:
-        statistics = observe_on(graph, calls)
         settings = replace(settings, extra_bits=extra_bits(graph, calls))
-    else:
-        statistics = observe(graph, calls)
     searched = options.method == "search" or options.min_sqnr is not None
     inputs, references = references_of(graph, calls) if searched else ([], [])
     if options.min_sqnr is not None:
@@ -203,21 +211,49 @@ def choose_settings(
     return statistics, settings
 
 
-def calibrated(graph: Graph, calls: Calls) -> FixedModel:
-    """Return the model of an integer graph, with what it clips on the calibration data."""
+def calibrated(graph: Graph, calls: Calls, progress: Progress | None = None) -> FixedModel:
+    """Return the model of an integer graph, with what it clips on the calibration data.
+
+    Parameters
+    ----------
+    graph
+        An integer graph.
+    calls
+        Calibration data.
+    progress
+        Called before every call.
+    """
     warn_of_narrowed_parts(graph)
     fixed = FixedModel(graph)
     fixed.record_clipped(
         *(
             (
                 [tensor[index].double().cpu().numpy() for tensor in call]
-                for call in sequence
+                for call in _told(sequence, progress, "counting clipped values")
                 for index in range(len(call[0]))
             )
             for sequence in in_sequences(calls)
         )
     )
     return fixed
+
+
+def _observe(
+    graph: Graph, calls: Calls, options: QuantizeOptions, progress: Progress | None
+) -> Mapping[str, Statistics]:
+    if graph.states and options.hold_states:
+        if progress is not None:
+            progress(0, 0, "calibrating on a longer sequence")
+        return observe_on(graph, calls)
+    return observe(graph, _told(calls, progress, "calibrating"))
+
+
+def _told(calls: Calls, progress: Progress | None, text: str) -> Iterator[Sequence[torch.Tensor]]:
+    """Give the calls one by one, and tell before each how many are done."""
+    for number, call in enumerate(calls):
+        if progress is not None:
+            progress(number, len(calls), text)
+        yield call
 
 
 def _example_inputs(call: Sequence[torch.Tensor], options: QuantizeOptions) -> list[torch.Tensor]:
@@ -244,15 +280,3 @@ def _example_inputs(call: Sequence[torch.Tensor], options: QuantizeOptions) -> l
         )
     rest = iter(call)
     return [by_position[i] if i in by_position else next(rest) for i in range(count)]
-
-
-def references_of(graph: Graph, calls: Calls) -> tuple[list[list[NDArray]], list[list[NDArray]]]:
-    """Return inputs and float outputs of every calibration image, without batch axis."""
-    inputs: list[list[NDArray]] = []
-    references: list[list[NDArray]] = []
-    for call, result in zip(calls, float_results(graph, calls), strict=True):
-        for index in range(call[0].shape[0]):
-            kind = FirstStep if isinstance(call, FirstStep) and index == 0 else list
-            inputs.append(kind(tensor[index].double().cpu().numpy() for tensor in call))
-            references.append([tensor[index].cpu().numpy() for tensor in result.outputs])
-    return inputs, references

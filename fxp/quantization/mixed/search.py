@@ -27,8 +27,9 @@ from fxp.quantization.options import (
     check_width,
     merged,
 )
-from fxp.quantization.quantize import calibrated, choose_settings, float_graph, references_of
-from fxp.quantization.refinement import equalize, refine
+from fxp.quantization.quantize import calibrated, choose_settings, float_graph
+from fxp.quantization.refinement import choose, equalize
+from fxp.quantization.refinement.judgement import references_of
 from fxp.quantization.search import Arrays
 from fxp.support.errors import ArgumentError, ArgumentTypeError
 from fxp.support.progress import Progress
@@ -272,7 +273,16 @@ def _finished(
     """Refine the best model if that helps, and return it."""
     settings = trials.using(best.bits)
     graph, reached = trials.lowered(best.bits), best.quality
-    refined = refine(trials.graph, trials.statistics, settings, calls, options, trials.progress)
+    # Only what is asked for: the model is judged here, by its quality and its cost.
+    refined = choose(
+        trials.graph,
+        trials.statistics,
+        settings,
+        calls,
+        replace(options, effort="fast"),
+        lambda _: trials.statistics,
+        trials.progress,
+    ).lowered
     if refined != graph:
         better = float(trials.quality(FixedModel(refined)))
         if better >= reached and sum(trials.cost.parts(refined).values()) <= best.cost:
