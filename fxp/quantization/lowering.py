@@ -100,7 +100,16 @@ class LoweringSettings:
             raise FormatError(f"percentile must be above 50, at most 100: {self.percentile}")
 
 
-def lower(graph: Graph, statistics: Mapping[str, Statistics], settings: LoweringSettings) -> Graph:
+Remembered = dict[tuple[str, int, bool], int]
+"""Fraction bits of values by name, width and sign."""
+
+
+def lower(
+    graph: Graph,
+    statistics: Mapping[str, Statistics],
+    settings: LoweringSettings,
+    remembered: Remembered | None = None,
+) -> Graph:
     """Turn a float graph into an integer graph.
 
     Parameters
@@ -111,6 +120,9 @@ def lower(graph: Graph, statistics: Mapping[str, Statistics], settings: Lowering
         Of every value, from `fxp.quantization.calibrate.observe`.
     settings
         Widths, rules and overrides.
+    remembered
+        Fraction bits found before by the same rule for the same statistics, which need not be found
+        again; new ones are added.
 
     Raises
     ------
@@ -126,7 +138,7 @@ def lower(graph: Graph, statistics: Mapping[str, Statistics], settings: Lowering
         if min(statistics[state.source].low, state.reset) >= 0
     }
     while True:
-        lowered = _Lowering(graph, statistics, settings, frozenset(unsigned)).result()
+        lowered = _Lowering(graph, statistics, settings, frozenset(unsigned), remembered).result()
         lows = {node.name: min(node.accumulator.low) for node in lowered.nodes if node.accumulator}
         refuted = {
             state.value.name for state in lowered.states if lows.get(state.source, 0) < 0
@@ -145,6 +157,7 @@ class _Lowering:
         statistics: Mapping[str, Statistics],
         settings: LoweringSettings,
         unsigned: frozenset[str],
+        remembered: Remembered | None,
     ) -> None:
         if graph.is_integer:
             raise GraphError(f"graph {graph.name!r} is an integer graph already")
@@ -152,6 +165,7 @@ class _Lowering:
         self._statistics = statistics
         self._settings = settings
         self._unsigned = unsigned
+        self._remembered = {} if remembered is None else remembered
         self._widths = Widths(graph, settings.weight_bits, settings.activation_bits, settings.bits)
         self._nodes: list[Node] = []
         self._constants: dict[tuple[str, tuple[Format, ...]], Constant] = {}
@@ -251,9 +265,12 @@ class _Lowering:
         width = width or self._widths.value(name)
         frac = settings.fracs.get(name)
         if frac is None:
-            frac = choose_frac(
-                self._statistics[name], width, signed, settings.method, settings.percentile
-            )
+            key = name, width, signed
+            if key not in self._remembered:
+                self._remembered[key] = choose_frac(
+                    self._statistics[name], width, signed, settings.method, settings.percentile
+                )
+            frac = self._remembered[key]
         return Format(width, frac, signed)
 
     def _lower_node(self, node: Node) -> None:
