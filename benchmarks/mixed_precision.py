@@ -49,10 +49,10 @@ COSTS: tuple[tuple[str, Any], ...] = (
     ("LUTs of shared adders", hls.ShiftAddCost()),
 )
 HEADER = ("cost, strategy", "uniform", "mixed", "saved", "dB SQNR", "models measured", "s")
-DIGIT_STEPS = 500
-DIGIT_FACTOR = 2e-6
-DIGIT_BITS = 9
-DIGIT_RATE = 8e-4
+DIGIT_STEPS = 250
+DIGIT_FACTOR = 8e-6
+DIGIT_BITS = 10
+DIGIT_RATE = 5e-4
 PAGE = "mixed_precision"
 
 Table = dict[str, Any]
@@ -283,7 +283,6 @@ def digits(data: Path) -> Table:
     qat = fxp.prepare_qat(
         sr.load_float("kimsr_x2_bicubic_fixed"), **formats(2), weight_bits=DIGIT_BITS
     )
-    measure(f"rounded to {DIGIT_BITS} bits", fxp.convert(qat))
     optimizer = torch.optim.Adam(qat.parameters(), DIGIT_RATE)
     for step in range(DIGIT_STEPS):
         for group in optimizer.param_groups:
