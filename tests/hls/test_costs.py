@@ -14,6 +14,7 @@ from fxp.graph import Constant, Graph, Node, Value
 from fxp.graph.extents import Extent
 from fxp.graph.ops import Add, Conv2d, ConvTranspose2d, Linear
 from fxp.hls.rtl.emit import plan_graph
+from fxp.hls.rtl.planning import ModuleInstance
 
 BYTE = Format(8, 0, signed=False)
 WIDE = Quantization(Format(24, 0))
@@ -93,7 +94,9 @@ def test_the_counts_are_those_of_the_core(groups: int, transposed: bool):
     graph = Graph("layer", graph.inputs, (narrow,), graph.outputs, graph.constants)
     plan, _ = plan_graph(graph, max_width=8, multipliers="shift_add")
     matrix = next(
-        item.cost for item in plan.items if getattr(item, "module", "").endswith("_matrix")
+        item.cost
+        for item in plan.items
+        if isinstance(item, ModuleInstance) and item.module.endswith("_matrix")
     )
     assert hls.ShiftAddCost("adders").parts(graph) == {"y": matrix.adders}
     assert hls.ShiftAddCost("registers").parts(graph) == {"y": matrix.registers}
@@ -127,6 +130,8 @@ def test_line_memories_are_those_of_the_data_sheet():
     model = fxp.models.sr.load("kimsr_x2")
     plan, _ = plan_graph(model.graph, max_width=640)
     windows = sum(
-        item.cost.memory_bits for item in plan.items if getattr(item, "module", "") == "fxp_window"
+        item.cost.memory_bits
+        for item in plan.items
+        if isinstance(item, ModuleInstance) and item.module == "fxp_window"
     )
     assert sum(hls.LineMemoryCost(640).parts(model.graph).values()) == windows
