@@ -325,7 +325,11 @@ def main(names: Sequence[str]) -> None:
     measured = {name: makers[name]() for name in names or makers}
     known = ROOT / "docs" / "benchmarks" / f"{PAGE}.json"
     tables = (json.loads(known.read_text()) if known.exists() else {}) | measured
-    tables = {name: tables[name] for name in makers if name in tables}
+    print(f"wrote {publish_tables({name: tables[name] for name in makers if name in tables})}")
+
+
+def publish_tables(tables: dict[str, Table]) -> Path:
+    """Write the page of these tables, and return its path."""
     parts = [
         part
         for table in tables.values()
@@ -333,8 +337,7 @@ def main(names: Sequence[str]) -> None:
     ]
     summary: Summary = [row for table in tables.values() for row in table["summary"]]
     body = "\n\n".join([*parts, environment("fxp", "torch", "numpy", "scipy")])
-    page = publish(PAGE, "Mixed precision", body, summary=summary, data=tables)
-    print(f"wrote {page}")
+    return publish(PAGE, "Mixed precision", body, summary=summary, data=tables)
 
 
 if __name__ == "__main__":
