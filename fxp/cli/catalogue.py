@@ -18,7 +18,13 @@ BUILT_IN = tuple(
     EntryPoint(name, f"fxp.cli.{name}:{name}", PLUGIN_GROUP)
     for name in ("quantize", "info", "run", "psnr")
 )
-_EXTRAS = {"quantize": "torch,cli", "demo": "models", "cosim": "rtl", "synth": "synth"}
+_EXTRAS = {
+    "quantize": "torch,cli",
+    "search": "search,cli",
+    "demo": "models",
+    "cosim": "rtl",
+    "synth": "synth",
+}
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from fxp.formats import (
 )
 from fxp.graph import Constant, Graph, Node, State
 from fxp.graph.ops import Concat, GraphError, Operand, Requantize
-from fxp.graph.ops.base import Accumulator, Role
+from fxp.graph.ops.base import Accumulator, Range, Role
 from fxp.graph.ops.tables import MAX_TABLE_BITS
 from fxp.quantization.calibrate import choose_frac, covering_frac
 from fxp.quantization.concatenations import is_uneven
@@ -48,7 +48,16 @@ SLOPE_FRAC: Final = 30
 """A PReLU's slopes have at most this many fraction bits, because it multiplies by one as well."""
 
 
-def lower(graph: Graph, statistics: Mapping[str, Statistics], settings: LoweringSettings) -> Graph:
+Remembered = dict[tuple[str, int, bool, Range], int]
+"""Fraction bits of values by name, width, sign and known range."""
+
+
+def lower(
+    graph: Graph,
+    statistics: Mapping[str, Statistics],
+    settings: LoweringSettings,
+    remembered: Remembered | None = None,
+) -> Graph:
     """Turn a float graph into an integer graph.
 
     Parameters
@@ -59,6 +68,9 @@ def lower(graph: Graph, statistics: Mapping[str, Statistics], settings: Lowering
         Of every value, from `fxp.quantization.calibrate.observe`.
     settings
         Widths, rules and overrides.
+    remembered
+        Fraction bits found before by the same rule for the same statistics, which need not be found
+        again; new ones are added.
 
     Raises
     ------
@@ -74,7 +86,7 @@ def lower(graph: Graph, statistics: Mapping[str, Statistics], settings: Lowering
         if min(statistics[state.source].low, state.reset) >= 0
     }
     while True:
-        lowered = _Lowering(graph, statistics, settings, frozenset(unsigned)).result()
+        lowered = _Lowering(graph, statistics, settings, frozenset(unsigned), remembered).result()
         lows = {node.name: min(node.accumulator.low) for node in lowered.nodes if node.accumulator}
         refuted = {
             state.value.name for state in lowered.states if lows.get(state.source, 0) < 0
@@ -93,6 +105,7 @@ class _Lowering:
         statistics: Mapping[str, Statistics],
         settings: LoweringSettings,
         unsigned: frozenset[str],
+        remembered: Remembered | None,
     ) -> None:
         if graph.is_integer:
             raise GraphError(f"graph {graph.name!r} is an integer graph already")
@@ -100,6 +113,7 @@ class _Lowering:
         self._statistics = statistics
         self._settings = settings
         self._unsigned = unsigned
+        self._remembered = {} if remembered is None else remembered
         self._widths = Widths(
             graph,
             settings.weight_bits,
@@ -114,7 +128,6 @@ class _Lowering:
         self._names = set(graph.values) | set(graph.constants_by_name)
         self._requantized: dict[tuple[str, Format], str] = {}
         self._ranges = known_ranges(graph, statistics, settings.input_formats)
-        self._fracs: dict[tuple[str, bool, int], int] = {}
         self._check_names()
         self._forced = self._output_formats()
 
@@ -207,20 +220,22 @@ class _Lowering:
     def _rounded_format(self, name: str, signed: bool, width: int | None = None) -> Format:
         settings = self._settings
         width = width or self._widths.value(name)
-        frac = settings.fracs.get(name, self._fracs.get((name, signed, width)))
+        frac = settings.fracs.get(name)
         if frac is None:
-            frac = self._fracs[name, signed, width] = choose_frac(
-                self._statistics[name],
-                width,
-                signed,
-                settings.method,
-                settings.percentile,
-                headroom=settings.headroom,
-                known=self._ranges[name],
-            )
+            key = name, width, signed, self._ranges[name]
+            if key not in self._remembered:
+                self._remembered[key] = choose_frac(
+                    self._statistics[name],
+                    width,
+                    signed,
+                    settings.method,
+                    settings.percentile,
+                    headroom=settings.headroom,
+                    known=self._ranges[name],
+                )
+            frac = self._remembered[key]
             if name in self._saturated:
                 frac = max(frac, width - signed - self._saturated[name])
-                self._fracs[name, signed, width] = frac
         return Format(width, frac, signed)
 
     def _lower_node(self, node: Node) -> None:

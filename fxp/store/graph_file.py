@@ -138,14 +138,13 @@ def _to_bytes(
     }
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
     tensors = {
-        constant.name: constant.data.astype(stored_dtype(constant.formats))
+        constant.name: constant.data.astype(_stored_dtype(constant.formats))
         for constant in graph.constants
     }
     return container.encode(tensors, {_KEY: text})
 
 
-def stored_dtype(formats: Sequence[Format]) -> np.dtype:
-    """Return the type in which a file holds the integers of these formats."""
+def _stored_dtype(formats: Sequence[Format]) -> np.dtype:
     return max((form.dtype for form in formats), key=lambda dtype: dtype.itemsize)
 
 
@@ -368,7 +367,7 @@ def _constant(item: Any, where: str, tensors: dict[str, NDArray]) -> Constant:
         raise FileError(f"{where}: {len(indices)} channels are given for shape {data.shape}")
     if len(indices) == 1:
         raise FileError(f"{where}, channels: must be left empty for one channel")
-    expected = stored_dtype(chosen)
+    expected = _stored_dtype(chosen)
     if data.dtype != expected:
         raise FileError(f"{where}: its formats are stored as {expected}, not as {data.dtype}")
     return Constant(name, data.astype(np.int64), chosen)

@@ -11,7 +11,6 @@ from typing import Protocol, runtime_checkable
 
 from fxp.graph import Graph, Node
 from fxp.graph.ops import Conv2d, ConvTranspose2d, Linear, Multiply
-from fxp.store.graph_file import stored_dtype
 
 
 @runtime_checkable
@@ -87,11 +86,11 @@ def multiplications(graph: Graph, node: Node, shapes: Mapping[str, tuple[int, ..
     return graph.constants_by_name[node.inputs[1]].data.size * prod(pixels)
 
 
-class FileSize:
-    """Bytes of the constants in a ``.fxp`` file: weights, biases and tables.
+class PackedSize:
+    """Bytes of all weights, biases and tables, packed at their widths.
 
-    A constant takes 1, 2, 4 or 8 bytes for each number, by its width. The description of the graph
-    beside them does not depend on widths.
+    So much a memory or a compressed file needs. A ``.fxp`` file is fast to map instead: it takes
+    two bytes for every number of up to 16 bits.
     """
 
     name = "bytes"
@@ -99,6 +98,6 @@ class FileSize:
     def parts(self, graph: Graph) -> dict[str, float]:
         """Return the bytes of every constant."""
         return {
-            constant.name: float(constant.data.size * stored_dtype(constant.formats).itemsize)
+            constant.name: constant.data.size * max(form.width for form in constant.formats) / 8
             for constant in graph.constants
         }

@@ -42,6 +42,10 @@ class CostTables:
     single: Mapping[str, NDArray[np.float64]]
     pairs: Mapping[tuple[str, str], NDArray[np.float64]]
 
+    def depends_on(self, name: str) -> bool:
+        """Whether the width of a choice changes the cost."""
+        return bool(self.single[name].any()) or any(name in pair for pair in self.pairs)
+
 
 def cost_tables(trials: Trials) -> CostTables:
     """Try every width alone, and pairs of widths where a part of the cost depends on two.
@@ -167,9 +171,10 @@ def solve(
     )
     if result.x is None:
         return None
-    return {
-        choice.name: choice.widths[
-            int(np.argmax(result.x[starts[choice.name] :][: counts[choice.name]]))
-        ]
-        for choice in choices
-    }
+    found: dict[str, int] = {}
+    for choice in choices:
+        chosen = result.x[starts[choice.name] :][: counts[choice.name]]
+        # What no cost depends on stays as wide as it was.
+        free = not tables.depends_on(choice.name)
+        found[choice.name] = choice.widths[-1 if free else int(np.argmax(chosen))]
+    return found

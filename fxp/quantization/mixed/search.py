@@ -14,7 +14,7 @@ from fxp.graph import Graph
 from fxp.model import FixedModel
 from fxp.quantization.data import Calls, calibration_calls, one_by_one
 from fxp.quantization.lowering import lower
-from fxp.quantization.mixed.costs import Cost, FileSize, MultiplierBits
+from fxp.quantization.mixed.costs import Cost, MultiplierBits, PackedSize
 from fxp.quantization.mixed.greedy import descend
 from fxp.quantization.mixed.program import cost_tables, solve
 from fxp.quantization.mixed.quality import AgainstReferences, Measure, Quality
@@ -34,7 +34,7 @@ from fxp.quantization.search import Arrays
 from fxp.support.errors import ArgumentError, ArgumentTypeError
 from fxp.support.progress import Progress
 
-CostName = Literal["multiplier_bits", "file_size"]
+CostName = Literal["multiplier_bits", "packed_size"]
 SearchStrategy = Literal["integer_program", "greedy"]
 Sensitivity = Literal["measured", "curvature"]
 
@@ -83,7 +83,7 @@ def quantize_mixed(
     floor
         Least quality of the model.
     cost
-        What to save: ``multiplier_bits`` for the first calibration input, ``file_size``, or an
+        What to save: ``multiplier_bits`` for the first calibration input, ``packed_size``, or an
         object with the methods of `fxp.quantization.mixed.Cost`, such as
         ``fxp.hls.ShiftAddCost()`` and ``fxp.hls.LineMemoryCost(width)``.
     quality
@@ -304,8 +304,8 @@ def _finished(
 def _cost(cost: Any, calls: Calls) -> Cost:
     if isinstance(cost, str):
         _check("cost", cost, get_args(CostName))
-        if cost == "file_size":
-            return FileSize()
+        if cost == "packed_size":
+            return PackedSize()
         return MultiplierBits([tuple(tensor.shape[1:]) for tensor in calls[0]])
     if not isinstance(cost, Cost) or isinstance(cost, type):
         raise ArgumentTypeError(

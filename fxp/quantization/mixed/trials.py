@@ -10,7 +10,7 @@ from fxp.formats import FormatError
 from fxp.graph import Graph, Node
 from fxp.model import FixedModel
 from fxp.quantization.calibrate import Statistics
-from fxp.quantization.lowering import lower
+from fxp.quantization.lowering import Remembered, lower
 from fxp.quantization.mixed.costs import Cost
 from fxp.quantization.settings import LoweringSettings
 from fxp.support.errors import FxpError
@@ -128,6 +128,7 @@ class Trials:
     quality: Callable[[FixedModel], float]
     limit: int
     progress: Progress | None = None
+    _remembered: Remembered = field(default_factory=dict)
     _points: dict[tuple[int, ...], Point] = field(default_factory=dict)
     _parts: dict[tuple[int, ...], Mapping[str, float]] = field(default_factory=dict)
 
@@ -146,14 +147,18 @@ class Trials:
         return replace(self.settings, bits={**self.settings.bits, **bits})
 
     def lowered(self, bits: Bits) -> Graph:
-        """Return the integer graph of these widths."""
-        return lower(self.graph, self.statistics, self.using(bits))
+        """Return the integer graph of these widths; its cost is kept."""
+        graph = lower(self.graph, self.statistics, self.using(bits), self._remembered)
+        key = self._key(bits)
+        if key not in self._parts:
+            self._parts[key] = self.cost.parts(graph)
+        return graph
 
     def parts(self, bits: Bits) -> Mapping[str, float]:
         """Return the parts of the cost."""
         key = self._key(bits)
         if key not in self._parts:
-            self._parts[key] = self.cost.parts(self.lowered(bits))
+            self.lowered(bits)
         return self._parts[key]
 
     def total(self, bits: Bits) -> float:
@@ -175,7 +180,6 @@ class Trials:
             if self.progress is not None:
                 self.progress(len(self._points), self.limit, "measuring models, at most")
             graph = self.lowered(bits)
-            self._parts.setdefault(key, self.cost.parts(graph))
             quality = float(self.quality(FixedModel(graph)))
             self._points[key] = Point(dict(bits), self.total(bits), quality)
         return self._points[key]
