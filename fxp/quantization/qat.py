@@ -18,7 +18,7 @@ from fxp.frontend.derivation import Source, evaluate
 from fxp.frontend.model_import import TRACING
 from fxp.graph import Constant, Graph
 from fxp.model import FixedModel
-from fxp.quantization.data import Calls, calibration_calls, one_by_one
+from fxp.executors.calls import Calls, calibration_calls, one_by_one
 from fxp.quantization.options import REFINEMENTS, QuantizeKeywords, QuantizeOptions, merged
 from fxp.quantization.quantize import calibrated, choose_formats, float_graph
 from fxp.support.errors import ArgumentTypeError

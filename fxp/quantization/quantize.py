@@ -15,7 +15,7 @@ from fxp.frontend.model_import import TRACING
 from fxp.graph import Graph
 from fxp.model import FixedModel
 from fxp.quantization.calibrate import Statistics, observe
-from fxp.quantization.data import Calls, calibration_calls, one_by_one
+from fxp.executors.calls import Calls, calibration_calls, one_by_one
 from fxp.quantization.lowering import LoweringSettings, lower
 from fxp.quantization.options import QuantizeKeywords, QuantizeOptions, merged
 from fxp.quantization.refinement import equalize, refine
@@ -47,7 +47,7 @@ def quantize(
         Typical inputs: a list, generator or DataLoader of tensors or arrays with batch,
         ``(N, C, H, W)`` or ``(N, F)`` (``(C, H, W)`` is taken as a batch of one), or of tuples or
         dictionaries of them for several inputs. Labels, as in ``(image, label)``, are left out;
-        `fxp.quantization.data.calibration_calls` says what counts as one. For a recurrent network
+        `fxp.executors.calls.calibration_calls` says what counts as one. For a recurrent network
         the data is one sequence, in order, and the batch axis is time.
     options
         How to quantize; all defaults if not given.
