@@ -8,6 +8,7 @@ from typing import Any, Unpack
 import torch
 from numpy.typing import NDArray
 
+from fxp.executors.calls import Calls, calibration_calls, one_by_one
 from fxp.executors.torch_forward import run
 from fxp.formats import Overflow, Rounding
 from fxp.frontend import from_torch
@@ -15,7 +16,6 @@ from fxp.frontend.model_import import TRACING
 from fxp.graph import Graph
 from fxp.model import FixedModel
 from fxp.quantization.calibrate import Statistics, observe
-from fxp.executors.calls import Calls, calibration_calls, one_by_one
 from fxp.quantization.lowering import LoweringSettings, lower
 from fxp.quantization.options import QuantizeKeywords, QuantizeOptions, merged
 from fxp.quantization.refinement import equalize, refine
