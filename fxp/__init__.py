@@ -18,10 +18,11 @@ from fxp.formats import (
     dequantize,
     requantize,
 )
-from fxp.support.errors import ArgumentError, ArgumentTypeError, FxpError
+from fxp.support.errors import ArgumentError, ArgumentTypeError, FxpError, PrecisionWarning
 from fxp.support.lazy import naming_extra
 
 if TYPE_CHECKING:
+    from fxp.diagnosis.report import Report
     from fxp.filters import filter2d, filter_graph, gamma_table, gaussian_pyramid
     from fxp.graph import Constant, Graph, Node, State, Value
     from fxp.graph.extents import Extent
@@ -40,6 +41,7 @@ _HOMES = {
     "Node": "fxp.graph",
     "QatModel": "fxp.quantization.qat",
     "QuantizeOptions": "fxp.quantization.options",
+    "Report": "fxp.diagnosis.report",
     "State": "fxp.graph",
     "Value": "fxp.graph",
     "convert": "fxp.quantization.qat",
@@ -53,7 +55,18 @@ _HOMES = {
 }
 
 _ROOMS = frozenset(
-    {"engine", "executors", "export", "filters", "frontend", "graph", "hls", "imaging", "model"}
+    {
+        "diagnosis",
+        "engine",
+        "executors",
+        "export",
+        "filters",
+        "frontend",
+        "graph",
+        "hls",
+        "imaging",
+        "model",
+    }
     | {"models", "quantization", "rtl_sim", "store"}
 )
 
@@ -70,9 +83,11 @@ __all__ = [
     "GraphError",
     "Node",
     "Overflow",
+    "PrecisionWarning",
     "QatModel",
     "Quantization",
     "QuantizeOptions",
+    "Report",
     "Rounding",
     "State",
     "Value",

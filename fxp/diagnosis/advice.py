@@ -19,7 +19,7 @@ from fxp.diagnosis.measure import Measured
 from fxp.diagnosis.pair import Pair
 from fxp.diagnosis.sums import ValueSums, decibels
 from fxp.formats import Format, quantize
-from fxp.graph import Constant, Node
+from fxp.graph import Constant, Graph, Node
 
 LEAST_GAIN: Final = 0.3
 """Changes that gain less than this, in dB, are not listed."""
@@ -30,6 +30,8 @@ SPREAD: Final = 8.0
 """Ranges of channels that differ by more than this factor are worth equalizing."""
 POOR: Final = 40.0
 """SQNR in dB below which a result is called poor."""
+POOR_PART: Final = 50.0
+"""The same for a part of a concatenation, of which other parts have more."""
 DROP: Final = 20.0
 """Loss of SQNR in dB from what a value reads to the value that is called a drop."""
 _FLOOR: Final = 1e-9
@@ -187,7 +189,7 @@ def _of_format(pair: Pair, name: str, sums: ValueSums, whole: float) -> Iterator
     rounded = node is None or (node.accumulator is not None and form.frac < node.accumulator.frac)
     if rounded and sums.by_rounding > 0.3 * whole:
         after = sums.by_weights + sums.by_clipping + sums.by_rounding / 4.0**MORE_BITS
-        width = activation_width(pair)
+        width = rounded_width(pair.fixed)
         own = f"{form.width} bits" if form.width != width else "the activations"
         yield _Saving(
             "more_bits",
@@ -213,16 +215,16 @@ def _bits(count: int, kind: str) -> str:
     return f"{count} {kind} bit{'s' if count > 1 else ''}"
 
 
-def activation_width(pair: Pair) -> int:
-    """Bits that most rounded values have."""
+def rounded_width(graph: Graph) -> int:
+    """Bits that most rounded values of an integer graph have."""
     widths = [
         node.quantization.format.width
-        for node in pair.fixed.nodes
+        for node in graph.nodes
         if node.quantization is not None
         and node.accumulator is not None
         and node.quantization.format.frac < node.accumulator.frac
     ]
-    widths = widths or [value.format.width for value in pair.fixed.inputs if value.format]
+    widths = widths or [value.format.width for value in graph.inputs if value.format]
     return max(set(widths), key=lambda width: (widths.count(width), width))
 
 
@@ -376,7 +378,7 @@ def concatenations(pair: Pair, values: Mapping[str, ValueSums]) -> Iterator[Chan
         widest = max(parts, key=lambda part: part[4])
         for source, begin, end, level, largest in parts:
             own = min(values[source].sqnr, 200.0)
-            if level < POOR and own - level > DROP and largest > 0:
+            if level < POOR_PART and own - level > DROP and largest > 0:
                 form = pair.fixed.values[node.name].format
                 yield Change(
                     "split_concatenation",

@@ -90,7 +90,7 @@ def analyse(
     checked(calls, fixed)
     if fixed.states:
         calls = one_by_one(calls)
-    graph = _float_graph(network, fixed, calls[0], states)
+    graph = network_graph(network, fixed, calls[0], states)
     pair = Pair(graph, fixed)
     part = bounded(calls, fixed, images or (MAX_STEPS if fixed.states else MAX_IMAGES))
     whole = sum(len(call[0]) for call in calls)
@@ -101,12 +101,26 @@ def analyse(
     return _report(measured, changes)
 
 
-def _float_graph(
+def network_graph(
     network: torch.nn.Module | Graph,
     fixed: Graph,
     call: Sequence[torch.Tensor],
-    states: Sequence[tuple[int, int]],
+    states: Sequence[tuple[int, int]] = (),
 ) -> Graph:
+    """Return the float graph of a network that a model was made from.
+
+    Parameters
+    ----------
+    network, fixed, states
+        As for `analyse`.
+    call
+        One call of the data, the example that a module is traced with.
+
+    Raises
+    ------
+    ArgumentError, ArgumentTypeError
+        As `analyse`.
+    """
     if isinstance(network, Graph):
         return network
     if not isinstance(network, torch.nn.Module):
@@ -115,8 +129,8 @@ def _float_graph(
         )
     if len(states) != len(fixed.states):
         raise ArgumentError(
-            f"the model has {len(fixed.states)} states, but states names {len(states)}; give a pair "
-            "(input position, output position) for each, as to fxp.quantize"
+            f"the model has {len(fixed.states)} states, but states names {len(states)}; give a "
+            "pair (input position, output position) for each, as to fxp.quantize"
         )
     dtype = next((weight.dtype for weight in network.parameters()), torch.get_default_dtype())
     shapes = fixed.concrete_shapes(fixed.bind([tuple(tensor.shape[1:]) for tensor in call]))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
 from fxp.diagnosis import charts
-from fxp.diagnosis.findings import HEADER, Findings, ValueReport, cells, gain_text, level_text
+from fxp.diagnosis.findings import HEADER, Findings, cells, gain_text, level_text
+from fxp.diagnosis.panels import HEIGHT, WIDTH, panels, sparkline
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 else:
     jinja2 = lazy_import("jinja2", "report")
 
-MAX_CHARTS: Final = 6_000_000
-"""Bytes of charts of single values; what is beyond keeps its figures and its small histogram."""
+MAX_PANELS: Final = 400
+"""Values with charts, those that lose most; others have their figures and a histogram of text."""
 
 
 def page(findings: Findings) -> str:
@@ -37,22 +37,12 @@ def page(findings: Findings) -> str:
         cells=cells,
         level=level_text,
         gain=gain_text,
-        sparkline=charts.sparkline,
+        sparkline=sparkline,
         levels_chart=charts.levels_chart(findings.values),
         steps_chart=charts.steps_chart(findings.steps_db) if findings.steps_db else None,
         crops=charts.crop_images(findings.crop) if findings.crop is not None else {},
-        charts=_value_charts(findings.by_loss),
+        panels={item.name: panels(item) for item in findings.by_loss[:MAX_PANELS]},
+        width=WIDTH,
+        height=HEIGHT,
         totals=findings.to_dict()["totals"],
     )
-
-
-def _value_charts(values: Iterable[ValueReport]) -> dict[str, str]:
-    """Draw the values that lose most first, as long as the page stays small."""
-    drawn: dict[str, str] = {}
-    size = 0
-    for item in values:
-        if size > MAX_CHARTS:
-            break
-        drawn[item.name] = charts.value_chart(item)
-        size += len(drawn[item.name])
-    return drawn

@@ -69,6 +69,10 @@ class Local:
     kept: torch.Tensor
 
 
+class ScaledChannelsError(ArgumentError):
+    """The model's channels are those of the float network times powers of two."""
+
+
 class Pair:
     """A float graph and the integer graph that it became, matched by name.
 
@@ -364,7 +368,7 @@ def _check_weights(network: Graph, fixed: Graph, advice: str) -> None:
             if _is_scaled(own, given):
                 scaled = scaled or node.name
     if scaled:
-        raise ArgumentError(
+        raise ScaledChannelsError(
             f"the channels of {scaled!r} are scaled in the model, as equalization does; give the "
             "equalized graph as network: fxp.quantization.refinement.equalize(graph)"
         )

@@ -1,4 +1,4 @@
-"""The inputs of a network, of any usual kind, as tensors with batch: calibration data and the like."""
+"""Inputs of a network, of any usual kind, as tensors with batch: calibration data and the like."""
 
 from __future__ import annotations
 

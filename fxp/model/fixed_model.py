@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from os import PathLike
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from numpy.typing import ArrayLike, NDArray
 
@@ -17,9 +18,22 @@ from fxp.formats import FormatError, IntArray
 from fxp.graph import Graph
 from fxp.model.arguments import Arguments, input_shapes
 from fxp.model.clipping import ClippedCounter, ClippedShares, proved_by_one_step
+from fxp.model.origin import Origin
 from fxp.model.stream import RecurrentStream
 from fxp.model.summary import SummaryRow, as_html, as_text, count_parameters, summary_rows
 from fxp.store import load_graph, save_graph
+from fxp.support.errors import ArgumentError
+from fxp.support.lazy import lazy_import
+from fxp.support.progress import Progress
+
+if TYPE_CHECKING:
+    import torch
+
+    from fxp.diagnosis import analysis
+    from fxp.diagnosis.report import Report
+else:
+    # A saved model runs without the front end and PyTorch, which the room below needs.
+    analysis = lazy_import("fxp.diagnosis.analysis", "report")
 
 Execute = Callable[[Sequence[NDArray], Mapping[str, IntArray] | None], Result]
 
@@ -37,6 +51,15 @@ class FixedModel:
         Share of clipped values on the calibration data, 0 to 1, by name, as `clipped` returns it.
     calibration_clipped_by_one_step
         Share that was clipped by one step at most, as `clipped_by_one_step` returns it.
+    calibration_sqnr
+        SQNR in dB of every value on the calibration data against the float network, infinite where
+        it is exact; everything up to the value is quantized.
+
+    Attributes
+    ----------
+    origin
+        What the model was made from, for `report`; `fxp.quantize` sets it. Neither files nor copies
+        have it.
 
     Examples
     --------
@@ -51,6 +74,7 @@ class FixedModel:
         metadata: Mapping[str, str] | None = None,
         calibration_clipped: Mapping[str, float] | None = None,
         calibration_clipped_by_one_step: Mapping[str, float] | None = None,
+        calibration_sqnr: Mapping[str, float] | None = None,
     ) -> None:
         self._engine = Engine(graph)
         self._stream = RecurrentStream(self._engine)
@@ -60,6 +84,8 @@ class FixedModel:
             **dict(calibration_clipped_by_one_step or {}),
             **proved_by_one_step(graph, self.calibration_clipped),
         }
+        self.calibration_sqnr = dict(calibration_sqnr or {})
+        self.origin: Origin | None = None
 
     @property
     def graph(self) -> Graph:
@@ -272,15 +298,80 @@ class FixedModel:
     def summary_rows(self) -> list[SummaryRow]:
         """Return what `summary` shows as data that `json.dumps` takes, one row for every value."""
         shares = ClippedShares(self.calibration_clipped, self.calibration_clipped_by_one_step)
-        return summary_rows(self.graph, shares)
+        return summary_rows(self.graph, shares, self.calibration_sqnr)
 
     def summary(self) -> str:
-        """Table of every value's effective format, accumulator bits, parameters and clipped share.
+        """Table of every value's effective format, accumulator bits, parameters and precision.
 
-        The share of clipped values is that of the calibration data; `summary_rows` gives the same
-        as data.
+        The share of clipped values and the SQNR are those of the calibration data. Below the table
+        stands the SQNR of the outputs, and a warning where it is below 40 dB, or where a value is
+        more than 20 dB worse than all that it reads. `summary_rows` gives the same as data.
         """
         return as_text(self.graph, self.summary_rows())
+
+    def report(
+        self,
+        calibration: Iterable[Any],
+        *,
+        network: torch.nn.Module | Graph | None = None,
+        states: Sequence[tuple[int, int]] = (),
+        images: int | None = None,
+        measure: bool = False,
+        progress: Progress | None = None,
+    ) -> Report:
+        """Find out where this model loses precision, why, and what to change.
+
+        Needs the extra ``report``.
+
+        Parameters
+        ----------
+        calibration
+            Typical inputs, of any kind that `fxp.quantize` takes; one sequence, in order, for a
+            recurrent network.
+        network
+            The float network that the model was made from, a module in eval mode or a float graph.
+            May be left out right after `fxp.quantize`; a file does not hold it.
+        states
+            Pairs of input and output position of a recurrent module, as for `fxp.quantize`.
+        images
+            Most images or steps to measure; by default 16 images, or 64 steps.
+        measure
+            Whether to quantize again with every change that is proposed, and measure its gain; only
+            right after `fxp.quantize`, which knows the options.
+        progress
+            ``progress(done, total, text)``.
+
+        Returns
+        -------
+        fxp.Report
+            `print` shows a table, ``save("report.html")`` writes a page.
+
+        Raises
+        ------
+        ArgumentError
+            A `ValueError`: there is no float network, it is not the one that the model was made
+            from, or the data is empty, does not fit or holds NaN.
+        """
+        origin = self.origin
+        if measure and origin is None:
+            raise ArgumentError(
+                "measure=True quantizes again, with the options that only a model right from "
+                "fxp.quantize knows; quantize the network, or leave measure out"
+            )
+        if network is None and origin is None:
+            raise ArgumentError(
+                "the float network is needed, and this model does not have it, as its file or copy "
+                "does not hold it; pass network=..., the module or graph that it was made from"
+            )
+        return analysis.analyse(
+            self.graph,
+            calibration,
+            origin.network if network is None and origin is not None else network,
+            states=states,
+            images=images,
+            requantize=origin.requantize if measure and origin is not None else None,
+            progress=progress,
+        )
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write a ``.fxp`` file; an existing file is replaced only when the new one is complete."""
@@ -294,6 +385,13 @@ class FixedModel:
         }
         if one_step:
             metadata[_ONE_STEP_KEY] = json.dumps(one_step, sort_keys=True)
+        if self.calibration_sqnr:
+            # JSON has no infinity: null stands for values without noise.
+            levels = {
+                name: round(level, 2) if math.isfinite(level) else None
+                for name, level in self.calibration_sqnr.items()
+            }
+            metadata[_SQNR_KEY] = json.dumps(levels, sort_keys=True)
         save_graph(self.graph, path, metadata=metadata)
 
     def __repr__(self) -> str:
@@ -326,6 +424,7 @@ class FixedModel:
             self.calibration_clipped,
             self.calibration_clipped_by_one_step,
             self.state,
+            self.calibration_sqnr,
         )
         return _restored, arguments
 
@@ -362,6 +461,7 @@ def _restored(
     clipped: Mapping[str, float],
     clipped_by_one_step: Mapping[str, float],
     state: Mapping[str, IntArray],
+    sqnr: Mapping[str, float],
 ) -> FixedModel:
     """Return a copy that was pickled or deep-copied."""
     model = FixedModel(
@@ -369,6 +469,7 @@ def _restored(
         metadata=metadata,
         calibration_clipped=clipped,
         calibration_clipped_by_one_step=clipped_by_one_step,
+        calibration_sqnr=sqnr,
     )
     model.load_state(state)
     return model
@@ -377,6 +478,7 @@ def _restored(
 # The names in a file stay, whatever the attributes are called.
 _CLIPPED_KEY: Final = "fxp.calibration_clipping"
 _ONE_STEP_KEY: Final = "fxp.calibration_clipped_by_one_step"
+_SQNR_KEY: Final = "fxp.calibration_sqnr"
 
 
 def load(path: str | PathLike[str]) -> FixedModel:
@@ -404,7 +506,25 @@ def load(path: str | PathLike[str]) -> FixedModel:
         metadata=metadata,
         calibration_clipped=shares[_CLIPPED_KEY],
         calibration_clipped_by_one_step=shares[_ONE_STEP_KEY],
+        calibration_sqnr=_levels(metadata.pop(_SQNR_KEY, "{}"), path),
     )
+
+
+def _levels(text: str, path: str | PathLike[str]) -> dict[str, float]:
+    """Read the SQNR of every value from a file's text."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not all(map(_is_level, found.values())):
+        raise FormatError(f"{path}: the SQNR of the values is damaged")
+    return {name: math.inf if level is None else float(level) for name, level in found.items()}
+
+
+def _is_level(level: object) -> bool:
+    if isinstance(level, int | float) and not isinstance(level, bool):
+        return abs(level) < 1e6
+    return level is None
 
 
 def _is_share(rate: object) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Unpack
 
 import torch
 from numpy.typing import NDArray
 
+from fxp.diagnosis.fidelity import fidelity
 from fxp.executors.calls import Calls, calibration_calls, one_by_one
 from fxp.executors.torch_forward import run
 from fxp.formats import Overflow, Rounding
@@ -15,12 +18,13 @@ from fxp.frontend import from_torch
 from fxp.frontend.model_import import TRACING
 from fxp.graph import Graph
 from fxp.model import FixedModel
+from fxp.model.origin import Origin
 from fxp.quantization.calibrate import Statistics, observe
 from fxp.quantization.lowering import LoweringSettings, lower
 from fxp.quantization.options import QuantizeKeywords, QuantizeOptions, merged
 from fxp.quantization.refinement import equalize, refine
 from fxp.quantization.search import search_bits, search_fracs
-from fxp.support.errors import ArgumentError, ArgumentTypeError
+from fxp.support.errors import ArgumentError, ArgumentTypeError, PrecisionWarning
 from fxp.support.progress import Progress
 
 
@@ -60,6 +64,12 @@ def quantize(
     -------
     FixedModel
 
+    Warns
+    -----
+    PrecisionWarning
+        If an output has an SQNR below 40 dB against the float network on a part of the calibration
+        data, or a concatenation drowns one of its parts; the message says where and what to do.
+
     Raises
     ------
     fxp.frontend.FrontendError
@@ -90,11 +100,45 @@ def quantize(
         graph = model if isinstance(model, Graph) else float_graph(model, calls[0], options)
         if graph.states:
             calls = one_by_one(calls)
-        if options.equalization:
-            graph = equalize(graph)
-        statistics, settings = choose_settings(graph, calls, options, progress)
-        lowered = refine(graph, statistics, settings, calls, options, progress)
-        return calibrated(lowered, calls)
+        compared, lowered = _lowered(graph, calls, options, progress)
+        fixed = calibrated(lowered, calls)
+        found = fidelity(compared, lowered, calls)
+    fixed.calibration_sqnr = dict(found.sqnr)
+    fixed.origin = Origin(compared, partial(_requantized, graph, options))
+    for text in found.warnings:
+        warnings.warn(text, PrecisionWarning, stacklevel=2)
+    return fixed
+
+
+def _lowered(
+    graph: Graph, calls: Calls, options: QuantizeOptions, progress: Progress | None = None
+) -> tuple[Graph, Graph]:
+    """Return the float graph that is lowered, equalized perhaps, and the integer graph."""
+    if options.equalization:
+        graph = equalize(graph)
+    statistics, settings = choose_settings(graph, calls, options, progress)
+    return graph, refine(graph, statistics, settings, calls, options, progress)
+
+
+def _requantized(
+    graph: Graph, options: QuantizeOptions, calls: Calls, changes: Mapping[str, Any]
+) -> Graph:
+    """Quantize a float graph again with some options changed; those by name are added."""
+    added = {
+        name: {**(getattr(options, name) or {}), **value}
+        if isinstance(value, Mapping) and isinstance(getattr(options, name), Mapping | None)
+        else value
+        for name, value in changes.items()
+    }
+    if added.keys() & {"weight_bits", "activation_bits"}:
+        added = {"min_sqnr": None, **_widths_of(options), **added}
+    with TRACING:
+        return _lowered(graph, calls, merged(options, added, "fxp.quantize"))[1]
+
+
+def _widths_of(options: QuantizeOptions) -> dict[str, int]:
+    """Return the largest widths of options, in place of several to search."""
+    return {name: max(options.widths(name)) for name in ("weight_bits", "activation_bits")}
 
 
 def float_graph(
