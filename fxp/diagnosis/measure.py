@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Final
 
 import numpy as np
@@ -25,8 +26,11 @@ MAX_STEPS: Final = 64
 """Steps of a sequence that are measured, at most, unless more are asked for."""
 SIDE: Final = 256
 """Height and width of what is measured of larger images; a multiple of what networks halve."""
-WORK: Final = 2e11
-"""Multiplications that may be spent on quantizing every value by itself; a minute, about."""
+WORK: Final = 6e10
+"""Multiplications that may be spent on quantizing every value by itself: some ten seconds."""
+LARGE: Final = 3e7
+"""Multiplications per image from which on values are quantized by themselves in float32: it is
+several times as fast, and losses below 110 dB or so are all that is asked for."""
 CROP: Final = 48
 """Side of the crop that is shown, pixels."""
 
@@ -241,7 +245,8 @@ def measure(pair: Pair, calls: Calls, *, whole: int, progress: Progress | None =
     float_states: dict[str, torch.Tensor] = {}
     fixed_states: dict[str, torch.Tensor] = {}
     changed: dict[str, dict[str, torch.Tensor]] = {}
-    total = len(calls) * len(pair.roundable)
+    total = alone * len(pair.roundable)
+    large = work_of(pair.fixed, shapes) > LARGE
     with torch.no_grad():
         for index, call in enumerate(calls):
             wanted = pair.run_float(call, float_states)
@@ -251,23 +256,28 @@ def measure(pair: Pair, calls: Calls, *, whole: int, progress: Progress | None =
             _add_values(pair, found.values, wanted, step)
             _add_outputs(found, index, wanted, step)
             del step
+            if index >= alone:
+                continue
+            if large:
+                wanted = {name: tensor.to(torch.float32) for name, tensor in wanted.items()}
             for place, name in enumerate(pair.roundable):
                 if progress is not None:
                     progress(index * len(pair.roundable) + place, total, name)
                 local = pair.local(name, wanted)
                 found.values[name].add_local(local)
-                if index < alone:
-                    same = torch.equal(local.found, local.wanted)
-                    states = changed.get(name, {})
-                    if not same or states:
-                        changed[name] = _add_alone(
-                            found, name, wanted, states, None if states else local.found
-                        )
-            if index < alone:
-                found.alone_power += [
-                    float((wanted[name] ** 2).sum()) for name in pair.network.outputs
-                ]
+                states = changed.get(name, {})
+                if states or not torch.equal(local.found, local.wanted):
+                    value = None if states else local.found
+                    changed[name] = _add_alone(found, name, wanted, states, value)
+            found.alone_power += [
+                float((wanted[name].double() ** 2).sum()) for name in pair.network.outputs
+            ]
     return found
+
+
+def work_of(graph: Graph, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """Multiplications of one image."""
+    return sum(multiplications(graph, node, shapes) for node in graph.nodes)
 
 
 def _affordable(pair: Pair, shapes: Mapping[str, tuple[int, ...]], calls: int) -> int:
@@ -275,7 +285,7 @@ def _affordable(pair: Pair, shapes: Mapping[str, tuple[int, ...]], calls: int) -
     after = 0
     work = 0
     for node in reversed(pair.fixed.nodes):
-        after += multiplications(pair.fixed, node, shapes) + np.prod(shapes[node.name]) * 4
+        after += multiplications(pair.fixed, node, shapes) + 4 * prod(shapes[node.name])
         work += after
     return int(min(max(WORK // max(work, 1), 1), calls))
 
@@ -292,7 +302,7 @@ def _add_alone(
     assert result is not None
     outputs, following = result
     errors = [
-        float(((output - wanted[given]) ** 2).sum())
+        float(((output - wanted[given]).double() ** 2).sum())
         for output, given in zip(outputs, found.pair.network.outputs, strict=True)
     ]
     found.alone[name] = found.alone.get(name, np.zeros(len(errors))) + errors

@@ -76,8 +76,9 @@ class ScaledChannelsError(ArgumentError):
 class Pair:
     """A float graph and the integer graph that it became, matched by name.
 
-    Values that only the integer graph has are copies in another format, which stand for the value
-    that they copy.
+    Values are float64; where they are given as float32, as large networks need it for their speed,
+    so are the results. Values that only the integer graph has are copies in another format, which
+    stand for the value that they copy.
 
     Parameters
     ----------
@@ -106,8 +107,7 @@ class Pair:
         for node in fixed.nodes:
             if node.name not in self._float_nodes:
                 self.source[node.name] = self.source[node.inputs[0]]
-        self._float_constants = constant_values(network)
-        self._fixed_constants = constant_values(fixed)
+        self._constants: dict[tuple[bool, torch.dtype], dict[str, torch.Tensor]] = {}
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -130,7 +130,7 @@ class Pair:
     ) -> dict[str, torch.Tensor]:
         """Return all values of the float graph; arguments as for `torch_forward.run`."""
         values = start_values(self.network, inputs, states)
-        evaluate(self.network, values, self._float_constants)
+        evaluate(self.network, values, self._constants_of(self.network, torch.float64))
         return values
 
     def run_fixed(self, inputs: Sequence[torch.Tensor], states: Tensors | None = None) -> FixedStep:
@@ -260,10 +260,19 @@ class Pair:
                 following[state.value.name] = changed[own.source]
         return outputs, following
 
+    def _constants_of(self, graph: Graph, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+        """Return the real values of a graph's constants in some type, made once."""
+        key = graph.is_integer, dtype
+        if key not in self._constants:
+            self._constants[key] = {
+                name: tensor.to(dtype) for name, tensor in constant_values(graph).items()
+            }
+        return self._constants[key]
+
     def _rounded_operands(self, node: Node, values: Tensors) -> dict[str, torch.Tensor]:
         found = {}
         for operand in node.inputs:
-            if operand in self._fixed_constants:
+            if operand in self.fixed.constants_by_name:
                 continue
             form = self.fixed.values[operand].format
             assert form is not None
@@ -273,16 +282,18 @@ class Pair:
     def _integer_op(
         self, node: Node, values: Tensors, constants: Tensors | None = None
     ) -> torch.Tensor:
-        given = (
-            {**self._fixed_constants, **(constants or {})} if constants else (self._fixed_constants)
-        )
-        tensors = [given[key] if key in given else values[key] for key in node.inputs]
-        return node.op.torch(self.fixed.operands[node.name], *tensors).to(torch.float64)
+        return self._op(self.fixed, node, values, constants or {})
 
     def _float_op(self, node: Node, values: Tensors) -> torch.Tensor:
-        constants = self._float_constants
-        tensors = [constants[key] if key in constants else values[key] for key in node.inputs]
-        return node.op.torch(self.network.operands[node.name], *tensors).to(torch.float64)
+        return self._op(self.network, node, values, {})
+
+    def _op(self, graph: Graph, node: Node, values: Tensors, constants: Tensors) -> torch.Tensor:
+        dtype = values[
+            next(name for name in node.inputs if name not in graph.constants_by_name)
+        ].dtype
+        own = {**self._constants_of(graph, dtype), **constants}
+        tensors = [own[key].to(dtype) if key in own else values[key] for key in node.inputs]
+        return node.op.torch(graph.operands[node.name], *tensors).to(dtype)
 
 
 class _Overlay(Mapping[str, torch.Tensor]):

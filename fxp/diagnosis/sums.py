@@ -113,10 +113,11 @@ class ValueSums:
 
     def add_local(self, local: Local) -> None:
         """Take in what the value becomes if it alone is quantized."""
-        error = local.found - local.wanted
-        by_op = local.computed - local.wanted
+        wanted = local.wanted.double()
+        error = local.found.double() - wanted
+        by_op = local.computed.double() - wanted
         kept = local.kept
-        self.local_power += float((local.wanted**2).sum())
+        self.local_power += float((wanted**2).sum())
         self.local_noise += float((error**2).sum())
         self.by_clipping += float((error[~kept] ** 2).sum())
         self.by_weights += float((by_op[kept] ** 2).sum())
