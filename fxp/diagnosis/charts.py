@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,13 +25,13 @@ else:
 SETTINGS: Final = {"svg.fonttype": "none", "svg.hashsalt": "fxp", "font.size": 8,
                    "axes.spines.top": False, "axes.spines.right": False,
                    "font.family": "sans-serif"}  # fmt: skip
-BLUE, ORANGE, GREEN, GREY = "#1f5a99", "#c2410c", "#15803d", "#9ca3af"
+BLUE, ORANGE, GREEN = "#1f5a99", "#c2410c", "#15803d"
 CEILING: Final = 120.0
 """Level in dB at which charts show what is exact or better."""
 DIFFERENCE: Final = 16
 
 
-def levels_chart(values: Sequence[ValueReport]) -> str:
+def levels_figure(values: Sequence[ValueReport]) -> figures.Figure:
     """Draw the SQNR of every value in order: cumulative, local, and of the output."""
     drawn = [item for item in values if not item.op.startswith("state")]
     with matplotlib.rc_context(SETTINGS):
@@ -47,13 +47,13 @@ def levels_chart(values: Sequence[ValueReport]) -> str:
             axes.plot(places, heights, ".-", color=colour, label=label, linewidth=1, markersize=4)
         axes.set_ylabel("SQNR, dB")
         if len(drawn) <= 60:
-            axes.set_xticks(list(places), [_plain(item.name) for item in drawn], rotation=90)
+            axes.set_xticks(list(places), [item.name for item in drawn], rotation=90)
         axes.grid(axis="y", color="0.9")
         axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))
-        return _svg(figure)
+        return figure
 
 
-def steps_chart(steps: Sequence[float | None]) -> str:
+def steps_figure(steps: Sequence[float | None]) -> figures.Figure:
     """Draw the output SQNR of every step."""
     with matplotlib.rc_context(SETTINGS):
         figure = figures.Figure(figsize=(10, 2))
@@ -62,7 +62,7 @@ def steps_chart(steps: Sequence[float | None]) -> str:
         axes.set_xlabel("step")
         axes.set_ylabel("output SQNR, dB")
         axes.grid(axis="y", color="0.9")
-        return _svg(figure)
+        return figure
 
 
 def crop_images(crop: CropReport) -> Mapping[str, str]:
@@ -90,21 +90,14 @@ def _png(planes: NDArray) -> str:
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
-def _svg(figure: Any) -> str:
+def svg(figure: figures.Figure) -> str:
+    """Return a figure as an address that holds it."""
     stream = io.BytesIO()
-    figure.savefig(
-        stream,
-        format="svg",
-        bbox_inches="tight",
-        metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")),
-    )
+    facts = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with matplotlib.rc_context(SETTINGS):
+        figure.savefig(stream, format="svg", bbox_inches="tight", metadata=facts)
     return f"data:image/svg+xml;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
 def _shown(level: float | None) -> float:
     return CEILING if level is None else min(level, CEILING)
-
-
-def _plain(name: str) -> str:
-    """Return a name without the marks that Matplotlib takes for mathematics."""
-    return name.replace("$", r"\$").replace("_", r"_")

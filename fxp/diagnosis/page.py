@@ -27,6 +27,7 @@ def page(findings: Findings) -> str:
     findings
         What was found.
     """
+    steps = findings.steps_db
     source = files(__package__).joinpath("page.html.jinja").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
@@ -38,8 +39,8 @@ def page(findings: Findings) -> str:
         level=level_text,
         gain=gain_text,
         sparkline=sparkline,
-        levels_chart=charts.levels_chart(findings.values),
-        steps_chart=charts.steps_chart(findings.steps_db) if findings.steps_db else None,
+        levels_chart=charts.svg(charts.levels_figure(findings.values)),
+        steps_chart=charts.svg(charts.steps_figure(steps)) if steps else None,
         crops=charts.crop_images(findings.crop) if findings.crop is not None else {},
         panels={item.name: panels(item) for item in findings.by_loss[:MAX_PANELS]},
         width=WIDTH,
