@@ -10,7 +10,7 @@ from typing import Final
 import torch
 
 from fxp.diagnosis.advice import POOR, concatenations, weight_constant
-from fxp.diagnosis.measure import bounded, compare_values, work_of
+from fxp.diagnosis.measure import LARGE, bounded, compare_values, work_of
 from fxp.diagnosis.pair import Pair
 from fxp.diagnosis.sums import ValueSums
 from fxp.executors.calls import Calls
@@ -19,7 +19,7 @@ from fxp.graph import Graph
 IMAGES: Final = 4
 STEPS: Final = 8
 SIDE: Final = 128
-WORK: Final = 2e9
+WORK: Final = 1e9
 """How much of the calibration data is compared at most: images, steps, pixels of a side, and
 multiplications in all; a small part of what quantization itself takes."""
 
@@ -55,8 +55,11 @@ def fidelity(network: Graph, fixed: Graph, calls: Calls) -> Fidelity:
     pair = Pair(network, fixed, same_weights=True)
     part = bounded(calls, network, STEPS if network.states else IMAGES, SIDE)
     shapes = fixed.concrete_shapes(fixed.bind([tuple(tensor.shape[1:]) for tensor in part[0]]))
-    part = part[: max(int(WORK / max(work_of(fixed, shapes), 1)), 1)]
-    values = compare_values(pair, part)
+    work = work_of(fixed, shapes)
+    part = part[: max(int(WORK / max(work, 1)), 1)]
+    # The errors of float32 are far below those that count here.
+    dtype = torch.float32 if work > LARGE else torch.float64
+    values = compare_values(pair, part, dtype)
     sqnr = {name: sums.sqnr for name, sums in values.items()}
     texts = [change.reason for change in concatenations(pair, values)]
     worst = min(fixed.outputs, key=lambda name: sqnr[name])

@@ -183,7 +183,9 @@ def checked(calls: Calls, graph: Graph) -> None:
             raise ArgumentError(f"calibration item {position}: {error}") from None
 
 
-def compare_values(pair: Pair, calls: Calls) -> dict[str, ValueSums]:
+def compare_values(
+    pair: Pair, calls: Calls, dtype: torch.dtype = torch.float64
+) -> dict[str, ValueSums]:
     """Run both graphs and compare all values; nothing is quantized by itself.
 
     Parameters
@@ -192,13 +194,15 @@ def compare_values(pair: Pair, calls: Calls) -> dict[str, ValueSums]:
         The two graphs.
     calls
         Real values, with a batch axis; states go on from call to call.
+    dtype
+        Type that the float graph runs in; the integer graph runs in float64.
     """
-    values = {name: ValueSums() for name in pair.names}
+    values = {name: ValueSums(with_histogram=False) for name in pair.names}
     float_states: dict[str, torch.Tensor] = {}
     fixed_states: dict[str, torch.Tensor] = {}
     with torch.no_grad():
         for call in calls:
-            wanted = pair.run_float(call, float_states)
+            wanted = pair.run_float(call, float_states, dtype)
             step = pair.run_fixed(call, fixed_states)
             float_states = pair.next_states(pair.network, wanted)
             fixed_states = pair.next_states(pair.fixed, step.values)

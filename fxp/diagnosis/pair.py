@@ -126,11 +126,23 @@ class Pair:
         return {node.name: node for node in self.fixed.nodes}
 
     def run_float(
-        self, inputs: Sequence[torch.Tensor], states: Tensors | None = None
+        self,
+        inputs: Sequence[torch.Tensor],
+        states: Tensors | None = None,
+        dtype: torch.dtype = torch.float64,
     ) -> dict[str, torch.Tensor]:
-        """Return all values of the float graph; arguments as for `torch_forward.run`."""
-        values = start_values(self.network, inputs, states)
-        evaluate(self.network, values, self._constants_of(self.network, torch.float64))
+        """Return all values of the float graph, in some type.
+
+        Parameters
+        ----------
+        inputs, states
+            As for `torch_forward.run`.
+        dtype
+            float64, or float32 for speed.
+        """
+        started = start_values(self.network, inputs, states)
+        values = {name: tensor.to(dtype) for name, tensor in started.items()}
+        evaluate(self.network, values, self._constants_of(self.network, dtype))
         return values
 
     def run_fixed(self, inputs: Sequence[torch.Tensor], states: Tensors | None = None) -> FixedStep:

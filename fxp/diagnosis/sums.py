@@ -60,6 +60,8 @@ class ValueSums:
     by_weights, by_rounding, by_clipping
         Parts of that error: of the op's rounded constants, of the rounding of the result, and of
         its clipping.
+    with_histogram
+        Whether exponents and zeros are counted.
     mean_error
         Sum of the op's errors of every channel; a constant error is what a bias takes off.
     """
@@ -81,9 +83,11 @@ class ValueSums:
     by_clipping: float = 0.0
     mean_error: Floats = field(default_factory=lambda: np.zeros(0))
     local_count: int = 0
+    with_histogram: bool = True
 
     def add(self, wanted: torch.Tensor, found: torch.Tensor, kept: torch.Tensor | None) -> None:
         """Take in the float value, the fixed-point value, and where that is not clipped."""
+        wanted = wanted.double()
         if not torch.isfinite(wanted).all():
             raise ValueError("NaN or infinity")
         axes = [axis for axis in range(wanted.ndim) if axis != 1]
@@ -94,13 +98,14 @@ class ValueSums:
         self.noise = error if first else self.noise + error
         self.low = low if first else np.minimum(self.low, low)
         self.high = high if first else np.maximum(self.high, high)
-        _, exponents = torch.frexp(wanted)
-        nonzero = exponents[wanted != 0]
-        self.exponents += torch.bincount(nonzero + _OFFSET, minlength=_EXPONENTS).numpy()
-        self.zeros += wanted.numel() - nonzero.numel()
         self.count += wanted.numel()
         if kept is not None:
             self.clipped += int((~kept).sum())
+        if self.with_histogram:
+            _, exponents = torch.frexp(wanted)
+            nonzero = exponents[wanted != 0]
+            self.exponents += torch.bincount(nonzero + _OFFSET, minlength=_EXPONENTS).numpy()
+            self.zeros += wanted.numel() - nonzero.numel()
 
     def add_accumulator(self, low: float, high: float) -> None:
         """Take in the ends of the accumulators of one run."""
