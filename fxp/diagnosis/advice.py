@@ -152,7 +152,7 @@ def _savings(measured: Measured, name: str, probe: Mapping[str, torch.Tensor]) -
     yield from _of_format(pair, name, sums, whole)
     node = pair.fixed_nodes.get(name)
     if node is not None and sums.by_weights > 0.1 * whole:
-        yield from _of_weights(pair, node, sums, whole, probe)
+        yield from _of_weights(measured, node, sums, whole, probe)
     if sums.by_rounding > 0.1 * whole and name not in pair.fixed.outputs:
         yield from _of_ranges(measured, name, sums, probe)
 
@@ -240,23 +240,23 @@ def weight_constant(pair: Pair, node: Node) -> tuple[Constant, Constant] | None:
 
 
 def _of_weights(
-    pair: Pair,
+    measured: Measured,
     node: Node,
     sums: ValueSums,
     whole: float,
     probe: Mapping[str, torch.Tensor],
 ) -> Iterator[_Saving]:
+    pair = measured.pair
     found = weight_constant(pair, node)
     if found is None:
         return
     own, wanted = found
     width = own.formats[0].width
     if len(set(own.formats)) == 1 and len(own.data) > 1:
-        after = _with_channel_formats(pair, node, own, wanted, width, probe)
         yield _Saving(
             "per_channel",
             node.name,
-            sums.by_weights * (1 - after) / whole,
+            1 - _with_channel_formats(measured, node, own, wanted, probe),
             f"The weights of {node.name!r} share {own.formats[0]}, though the largest of a channel "
             f"is from {_sizes(wanted).min():.3g} to {_sizes(wanted).max():.3g}: give every "
             "output channel fraction bits of its own.",
@@ -287,14 +287,14 @@ def _sizes(constant: Constant) -> np.ndarray:
 
 
 def _with_channel_formats(
-    pair: Pair,
+    measured: Measured,
     node: Node,
     own: Constant,
     wanted: Constant,
-    width: int,
     probe: Mapping[str, torch.Tensor],
 ) -> float:
-    """Energy of the op's error with weight formats per channel, in parts of what it is."""
+    """Loss at the output with weight formats per channel, in parts of what it is."""
+    pair, width = measured.pair, own.formats[0].width
     rows = []
     for row, size in zip(wanted.data, _sizes(wanted), strict=True):
         if size == 0:
@@ -302,10 +302,12 @@ def _with_channel_formats(
             continue
         form = Format(width, width - 1 - math.frexp(size)[1])
         rows.append(np.ldexp(quantize(row, form).astype(np.float64), -form.frac))
-    operands = pair.operands_of(node.name, probe)
     given = {own.name: torch.tensor(np.stack(rows))}
-    before = float((pair.op_error(node, operands) ** 2).sum())
-    after = float((pair.op_error(node, operands, given) ** 2).sum())
+    error = pair.op_error(node, pair.operands_of(node.name, probe), given)
+    local = pair.local(node.name, probe)
+    rounding = local.found - local.computed
+    before = _loss_at_output(measured, node.name, probe, local.found)
+    after = _loss_at_output(measured, node.name, probe, local.wanted + error + rounding)
     return min(after / before, 1.0) if before else 1.0
 
 

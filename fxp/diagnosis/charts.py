@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ else:
     figures = lazy_import("matplotlib.figure", "report")
     images = lazy_import("matplotlib.image", "report")
 
-SETTINGS: Final = {"svg.fonttype": "none", "svg.hashsalt": "fxp", "font.size": 8,
+SETTINGS: Final[dict[Any, Any]] = {"svg.fonttype": "none", "svg.hashsalt": "fxp", "font.size": 8,
                    "axes.spines.top": False, "axes.spines.right": False,
                    "font.family": "sans-serif"}  # fmt: skip
 BLUE, ORANGE, GREEN = "#1f5a99", "#c2410c", "#15803d"
@@ -93,7 +93,7 @@ def _png(planes: NDArray) -> str:
 def svg(figure: figures.Figure) -> str:
     """Return a figure as an address that holds it."""
     stream = io.BytesIO()
-    facts = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    facts: dict[str, Any] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with matplotlib.rc_context(SETTINGS):
         figure.savefig(stream, format="svg", bbox_inches="tight", metadata=facts)
     return f"data:image/svg+xml;base64,{base64.b64encode(stream.getvalue()).decode()}"

@@ -28,7 +28,7 @@ def page(findings: Findings) -> str:
         What was found.
     """
     steps = findings.steps_db
-    source = files(__package__).joinpath("page.html.jinja").read_text(encoding="utf-8")
+    source = files("fxp.diagnosis").joinpath("page.html.jinja").read_text(encoding="utf-8")
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )

@@ -358,7 +358,9 @@ class FixedModel:
                 "measure=True quantizes again, with the options that only a model right from "
                 "fxp.quantize knows; quantize the network, or leave measure out"
             )
-        if network is None and origin is None:
+        if network is None and origin is not None:
+            network = origin.network
+        if network is None:
             raise ArgumentError(
                 "the float network is needed, and this model does not have it, as its file or copy "
                 "does not hold it; pass network=..., the module or graph that it was made from"
@@ -366,7 +368,7 @@ class FixedModel:
         return analysis.analyse(
             self.graph,
             calibration,
-            origin.network if network is None and origin is not None else network,
+            network,
             states=states,
             images=images,
             requantize=origin.requantize if measure and origin is not None else None,
