@@ -48,7 +48,7 @@ Requantize = Callable[[Calls, Mapping[str, Any]], Graph]
 def analyse(
     fixed: Graph,
     calibration: Iterable[Any],
-    network: torch.nn.Module | Graph,
+    network: torch.nn.Module | Graph | None,
     *,
     states: Sequence[tuple[int, int]] = (),
     images: int | None = None,
@@ -102,7 +102,7 @@ def analyse(
 
 
 def network_graph(
-    network: torch.nn.Module | Graph,
+    network: torch.nn.Module | Graph | None,
     fixed: Graph,
     call: Sequence[torch.Tensor],
     states: Sequence[tuple[int, int]] = (),

@@ -85,8 +85,8 @@ def _png(planes: NDArray) -> str:
     pixels = (np.clip(planes, 0, 1) * 255).round().astype(np.uint8)
     pixels = np.repeat(pixels, 3, axis=0) if len(pixels) == 1 else pixels
     stream = io.BytesIO()
-    images.imsave(stream, np.ascontiguousarray(pixels.transpose(1, 2, 0)), format="png",
-                  metadata={"Software": None})  # fmt: skip
+    images.imsave(stream, np.ascontiguousarray(pixels.transpose(1, 2, 0)), format="png")
+
     return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from os import PathLike
@@ -18,6 +17,7 @@ from fxp.formats import FormatError, IntArray
 from fxp.graph import Graph
 from fxp.model.arguments import Arguments, input_shapes
 from fxp.model.clipping import ClippedCounter, ClippedShares, proved_by_one_step
+from fxp.model.levels import read_levels, written_levels
 from fxp.model.origin import Origin
 from fxp.model.stream import RecurrentStream
 from fxp.model.summary import SummaryRow, as_html, as_text, count_parameters, summary_rows
@@ -353,22 +353,15 @@ class FixedModel:
             from, or the data is empty, does not fit or holds NaN.
         """
         origin = self.origin
-        if measure and origin is None:
+        if origin is None and (measure or network is None):
             raise ArgumentError(
-                "measure=True quantizes again, with the options that only a model right from "
-                "fxp.quantize knows; quantize the network, or leave measure out"
-            )
-        if network is None and origin is not None:
-            network = origin.network
-        if network is None:
-            raise ArgumentError(
-                "the float network is needed, and this model does not have it, as its file or copy "
-                "does not hold it; pass network=..., the module or graph that it was made from"
+                "a model from a file or a copy has neither its float network nor its options: pass "
+                "network=..., the module or graph that it was made from, and no measure=True"
             )
         return analysis.analyse(
             self.graph,
             calibration,
-            network,
+            origin.network if network is None and origin is not None else network,
             states=states,
             images=images,
             requantize=origin.requantize if measure and origin is not None else None,
@@ -388,12 +381,7 @@ class FixedModel:
         if one_step:
             metadata[_ONE_STEP_KEY] = json.dumps(one_step, sort_keys=True)
         if self.calibration_sqnr:
-            # JSON has no infinity: null stands for values without noise.
-            levels = {
-                name: round(level, 2) if math.isfinite(level) else None
-                for name, level in self.calibration_sqnr.items()
-            }
-            metadata[_SQNR_KEY] = json.dumps(levels, sort_keys=True)
+            metadata[_SQNR_KEY] = written_levels(self.calibration_sqnr)
         save_graph(self.graph, path, metadata=metadata)
 
     def __repr__(self) -> str:
@@ -508,25 +496,8 @@ def load(path: str | PathLike[str]) -> FixedModel:
         metadata=metadata,
         calibration_clipped=shares[_CLIPPED_KEY],
         calibration_clipped_by_one_step=shares[_ONE_STEP_KEY],
-        calibration_sqnr=_levels(metadata.pop(_SQNR_KEY, "{}"), path),
+        calibration_sqnr=read_levels(metadata.pop(_SQNR_KEY, "{}"), path),
     )
-
-
-def _levels(text: str, path: str | PathLike[str]) -> dict[str, float]:
-    """Read the SQNR of every value from a file's text."""
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict) or not all(map(_is_level, found.values())):
-        raise FormatError(f"{path}: the SQNR of the values is damaged")
-    return {name: math.inf if level is None else float(level) for name, level in found.items()}
-
-
-def _is_level(level: object) -> bool:
-    if isinstance(level, int | float) and not isinstance(level, bool):
-        return abs(level) < 1e6
-    return level is None
 
 
 def _is_share(rate: object) -> bool:

@@ -1,0 +1,35 @@
+"""SQNR of every value, as the text that a file holds."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from os import PathLike
+
+from fxp.formats import FormatError
+
+
+def written_levels(levels: Mapping[str, float]) -> str:
+    """Return the text of levels in dB; JSON has no infinity, so null stands for no noise."""
+    finite = {
+        name: round(level, 2) if math.isfinite(level) else None for name, level in levels.items()
+    }
+    return json.dumps(finite, sort_keys=True)
+
+
+def read_levels(text: str, path: str | PathLike[str]) -> dict[str, float]:
+    """Read them from a file's text; raises FormatError, naming the file, if it is damaged."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not all(map(_is_level, found.values())):
+        raise FormatError(f"{path}: the SQNR of the values is damaged")
+    return {name: math.inf if level is None else float(level) for name, level in found.items()}
+
+
+def _is_level(level: object) -> bool:
+    if isinstance(level, int | float) and not isinstance(level, bool):
+        return abs(level) < 1e6
+    return level is None
