@@ -13,11 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from fxp.engine import Engine, Plan
 from fxp.executors import oracle
 from fxp.executors.execution import Result
-from fxp.formats import FormatError, IntArray
+from fxp.formats import IntArray
 from fxp.graph import Graph
 from fxp.model.arguments import Arguments, input_shapes
 from fxp.model.clipping import ClippedCounter, ClippedShares, proved_by_one_step
-from fxp.model.levels import read_levels, written_levels
+from fxp.model.levels import read_levels, read_shares, written_levels
 from fxp.model.origin import Origin
 from fxp.model.stream import RecurrentStream
 from fxp.model.summary import SummaryRow, as_html, as_text, count_parameters, summary_rows
@@ -482,15 +482,9 @@ def load(path: str | PathLike[str]) -> FixedModel:
         If it cannot be read.
     """
     graph, metadata = load_graph(path)
-    shares = {}
-    for key in (_CLIPPED_KEY, _ONE_STEP_KEY):
-        text = metadata.pop(key, "{}")
-        try:
-            shares[key] = json.loads(text)
-        except (ValueError, RecursionError):
-            shares[key] = None
-        if not isinstance(shares[key], dict) or not all(map(_is_share, shares[key].values())):
-            raise FormatError(f"{path}: the shares of clipped values are damaged")
+    shares = {
+        key: read_shares(metadata.pop(key, "{}"), path) for key in (_CLIPPED_KEY, _ONE_STEP_KEY)
+    }
     return FixedModel(
         graph,
         metadata=metadata,
@@ -498,7 +492,3 @@ def load(path: str | PathLike[str]) -> FixedModel:
         calibration_clipped_by_one_step=shares[_ONE_STEP_KEY],
         calibration_sqnr=read_levels(metadata.pop(_SQNR_KEY, "{}"), path),
     )
-
-
-def _is_share(rate: object) -> bool:
-    return isinstance(rate, int | float) and not isinstance(rate, bool) and 0 <= rate <= 1

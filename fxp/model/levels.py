@@ -1,4 +1,4 @@
-"""SQNR of every value, as the text that a file holds."""
+"""SQNR and clipped shares of every value, as the text that a file holds."""
 
 from __future__ import annotations
 
@@ -33,3 +33,18 @@ def _is_level(level: object) -> bool:
     if isinstance(level, int | float) and not isinstance(level, bool):
         return abs(level) < 1e6
     return level is None
+
+
+def read_shares(text: str, path: str | PathLike[str]) -> dict[str, float]:
+    """Read shares of clipped values, 0 to 1; raises FormatError if they are damaged."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not all(map(_is_share, found.values())):
+        raise FormatError(f"{path}: the shares of clipped values are damaged")
+    return found
+
+
+def _is_share(rate: object) -> bool:
+    return isinstance(rate, int | float) and not isinstance(rate, bool) and 0 <= rate <= 1

@@ -83,7 +83,7 @@ def test_measured_gains_are_those_of_doing_it_by_hand():
         model = fxp.quantize(network, data, **options)
         report = model.report(data, measure=True)
         tried = [change for change in report.changes if change.measured_gain_db is not None]
-        assert {"per_channel", "more_weight_bits"} <= {change.kind for change in tried}
+        assert {"bias_correction", "more_weight_bits"} <= {change.kind for change in tried}
         for change in tried:
             other = fxp.quantize(network, data, **{**options, **change.options})
             gain = _level(other, network, data) - _level(model, network, data)
