@@ -134,12 +134,9 @@ def main() -> None:
     def measure(variants: tuple[tuple[str, dict[str, Any]], ...]) -> list[list[str]]:
         found = []
         for name, options in track(variants, "quantizing"):
+            named: dict[str, Any] = {"effort": "fast", **options}
             model = fxp.quantize(
-                network,
-                calibration,
-                input_format=sr.PIXEL,
-                output_format=sr.PIXEL,
-                **{"effort": "fast", **options},
+                network, calibration, input_format=sr.PIXEL, output_format=sr.PIXEL, **named
             )
             images = [model.run_raw(picture.small).astype(np.uint8) for picture in pictures]
             rates = [max(model.clipped(picture.small / 256).values()) for picture in pictures]

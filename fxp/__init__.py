@@ -18,17 +18,18 @@ from fxp.formats import (
     dequantize,
     requantize,
 )
-from fxp.support.errors import ArgumentError, ArgumentTypeError, FxpError
+from fxp.support.errors import ArgumentError, ArgumentTypeError, FxpError, PrecisionWarning
 from fxp.support.lazy import naming_extra
 
 if TYPE_CHECKING:
+    from fxp.diagnosis.report import Report
+    from fxp.executors.calls import Sequences
     from fxp.filters import filter2d, filter_graph, gamma_table, gaussian_pyramid
     from fxp.graph import Constant, Graph, Node, State, Value
     from fxp.graph.extents import Extent
     from fxp.graph.ops.base import GraphError
     from fxp.model import FixedModel, load
     from fxp.model.clipping import ClippingWarning
-    from fxp.quantization.data import Sequences
     from fxp.quantization.mixed import MixedPrecision, quantize_mixed
     from fxp.quantization.options import QuantizeOptions
     from fxp.quantization.qat import QatModel, convert, prepare_qat
@@ -45,7 +46,8 @@ _HOMES = {
     "Node": "fxp.graph",
     "QatModel": "fxp.quantization.qat",
     "QuantizeOptions": "fxp.quantization.options",
-    "Sequences": "fxp.quantization.data",
+    "Sequences": "fxp.executors.calls",
+    "Report": "fxp.diagnosis.report",
     "State": "fxp.graph",
     "Value": "fxp.graph",
     "convert": "fxp.quantization.qat",
@@ -60,7 +62,18 @@ _HOMES = {
 }
 
 _ROOMS = frozenset(
-    {"engine", "executors", "export", "filters", "frontend", "graph", "hls", "imaging", "model"}
+    {
+        "diagnosis",
+        "engine",
+        "executors",
+        "export",
+        "filters",
+        "frontend",
+        "graph",
+        "hls",
+        "imaging",
+        "model",
+    }
     | {"models", "quantization", "rtl_sim", "store"}
 )
 
@@ -79,9 +92,11 @@ __all__ = [
     "MixedPrecision",
     "Node",
     "Overflow",
+    "PrecisionWarning",
     "QatModel",
     "Quantization",
     "QuantizeOptions",
+    "Report",
     "Rounding",
     "Sequences",
     "State",

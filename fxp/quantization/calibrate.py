@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fxp.executors.calls import FirstStep, float_results
 from fxp.executors.torch_forward import TorchResult
 from fxp.formats import MAX_FRAC_MAGNITUDE, Format
 from fxp.graph import Graph
 from fxp.graph.ops.base import UNBOUNDED, Range
-from fxp.quantization.data import FirstStep, float_results
 from fxp.quantization.options import METHODS, Method
 from fxp.quantization.statistics import Statistics
 from fxp.support.errors import ArgumentError
@@ -51,7 +51,7 @@ def observe(
         A float graph. If it has states, all calls are one sequence, which counts as one image.
     calibration
         For each call, one ``(N, C, H, W)`` or ``(N, F)`` tensor per input. States carry over from
-        one call to the next, and are reset by a `fxp.quantization.data.FirstStep`.
+        one call to the next, and are reset by a `fxp.executors.calls.FirstStep`.
     results
         What the calls give, where that is computed already or read by another as well.
 

@@ -12,19 +12,19 @@ import torch
 from numpy.typing import NDArray
 
 from fxp.engine import Engine
-from fxp.executors.torch_forward import evaluate
-from fxp.formats import dequantize, quantize
-from fxp.graph import Graph
-from fxp.graph.ops.base import GraphError
-from fxp.imaging.metrics import sqnr
-from fxp.model import FixedModel
-from fxp.quantization.data import (
+from fxp.executors.calls import (
     Sequences,
     calibration_calls,
     float_results,
     in_sequences,
     one_by_one,
 )
+from fxp.executors.torch_forward import evaluate
+from fxp.formats import dequantize, quantize
+from fxp.graph import Graph
+from fxp.graph.ops.base import GraphError
+from fxp.imaging.metrics import sqnr
+from fxp.model import FixedModel
 from fxp.support.errors import ArgumentError
 
 ALLOWED_LOSS = 6.0

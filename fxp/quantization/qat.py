@@ -11,6 +11,7 @@ from typing import Any, Unpack
 import numpy as np
 import torch
 
+from fxp.executors.calls import Calls, calibration_calls, one_by_one
 from fxp.executors.torch_forward import evaluate as evaluate_graph
 from fxp.executors.torch_forward import fake_quantize
 from fxp.formats import MAX_WIDTH, Format, Quantization
@@ -19,7 +20,6 @@ from fxp.frontend.model_import import TRACING
 from fxp.frontend.unwrap import unwrapped
 from fxp.graph import Constant, Graph
 from fxp.model import FixedModel
-from fxp.quantization.data import Calls, calibration_calls, one_by_one
 from fxp.quantization.mixed import MixedPrecision
 from fxp.quantization.options import REFINEMENTS, QuantizeKeywords, QuantizeOptions, merged
 from fxp.quantization.quantize import calibrated, choose_formats, float_graph

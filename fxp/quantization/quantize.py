@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final, Unpack
 
 import torch
 from torch.export import ExportedProgram
 
-from fxp.formats import Overflow, Rounding
-from fxp.frontend import from_torch, unwrapped
-from fxp.frontend.model_import import TRACING
-from fxp.graph import Graph
-from fxp.model import FixedModel
-from fxp.quantization.calibrate import Statistics, observe
-from fxp.quantization.concatenations import warn_of_narrowed_parts
-from fxp.quantization.data import (
+from fxp.diagnosis.fidelity import fidelity
+from fxp.executors.calls import (
     Calls,
     Sequences,
     calibration_calls,
@@ -25,14 +21,22 @@ from fxp.quantization.data import (
     one_by_one,
     rebatched,
 )
+from fxp.formats import Overflow, Rounding
+from fxp.frontend import from_torch, unwrapped
+from fxp.frontend.model_import import TRACING
+from fxp.graph import Graph
+from fxp.model import FixedModel
+from fxp.model.origin import Origin
+from fxp.quantization.calibrate import Statistics, observe
+from fxp.quantization.concatenations import warn_of_narrowed_parts
 from fxp.quantization.lowering import lower
 from fxp.quantization.options import QuantizeKeywords, QuantizeOptions, merged
-from fxp.quantization.refinement import choose, equalize
+from fxp.quantization.refinement import Chosen, choose, equalize
 from fxp.quantization.refinement.judgement import references_of
 from fxp.quantization.search import search_bits, search_fracs
 from fxp.quantization.settings import LoweringSettings
 from fxp.quantization.states import extra_bits, observe_on
-from fxp.support.errors import ArgumentError, ArgumentTypeError
+from fxp.support.errors import ArgumentError, ArgumentTypeError, PrecisionWarning
 from fxp.support.progress import Progress
 
 CHOICE: Final = "fxp.refinements"
@@ -62,7 +66,7 @@ def quantize(
         Typical inputs: a list, generator or DataLoader of tensors or arrays with batch,
         ``(N, C, H, W)`` or ``(N, F)`` (``(C, H, W)`` is taken as a batch of one), or of tuples or
         dictionaries of them for several inputs. Labels, as in ``(image, label)``, are left out;
-        `fxp.quantization.data.calibration_calls` says what counts as one. For a recurrent network
+        `fxp.executors.calls.calibration_calls` says what counts as one. For a recurrent network
         the data is one sequence, in order, and the batch axis is time; several are given as
         `fxp.Sequences`.
     options
@@ -76,6 +80,12 @@ def quantize(
     Returns
     -------
     FixedModel
+
+    Warns
+    -----
+    PrecisionWarning
+        If an output has an SQNR below 40 dB against the float network on a part of the calibration
+        data, or a concatenation drowns one of its parts; the message says where and what to do.
 
     Raises
     ------
@@ -109,16 +119,49 @@ def quantize(
             progress(0, 0, "reading the network")
         graph = model if isinstance(model, Graph) else float_graph(model, calls[0], options)
         calls = one_by_one(calls) if graph.states else rebatched(calls)
-        if options.equalization:
-            graph = equalize(graph)
-        statistics, settings = choose_settings(graph, calls, options, progress)
-        chosen = choose(
-            graph, statistics, settings, calls, options,
-            lambda changed: _observe(changed, calls, options, progress), progress,
-        )  # fmt: skip
+        chosen = _chosen(graph, calls, options, progress)
         fixed = calibrated(chosen.lowered, calls, progress)
-        fixed.metadata[CHOICE] = json.dumps(chosen.as_data(options))
-        return fixed
+        found = fidelity(chosen.reference, chosen.lowered, calls)
+    fixed.metadata[CHOICE] = json.dumps(chosen.as_data(options))
+    fixed.calibration_sqnr = dict(found.sqnr)
+    fixed.origin = Origin(chosen.reference, partial(_requantized, graph, options))
+    for text in found.warnings:
+        warnings.warn(text, PrecisionWarning, stacklevel=2)
+    return fixed
+
+
+def _chosen(
+    graph: Graph, calls: Calls, options: QuantizeOptions, progress: Progress | None = None
+) -> Chosen:
+    """Lower a float graph with the refinements that help."""
+    if options.equalization:
+        graph = equalize(graph)
+    statistics, settings = choose_settings(graph, calls, options, progress)
+    return choose(
+        graph, statistics, settings, calls, options,
+        lambda changed: _observe(changed, calls, options, progress), progress,
+    )  # fmt: skip
+
+
+def _requantized(
+    graph: Graph, options: QuantizeOptions, calls: Calls, changes: Mapping[str, Any]
+) -> Graph:
+    """Quantize a float graph again with some options changed; those by name are added."""
+    added = {
+        name: {**(getattr(options, name) or {}), **value}
+        if isinstance(value, Mapping) and isinstance(getattr(options, name), Mapping | None)
+        else value
+        for name, value in changes.items()
+    }
+    if added.keys() & {"weight_bits", "activation_bits"}:
+        added = {"min_sqnr": None, **_widths_of(options), **added}
+    with TRACING:
+        return _chosen(graph, calls, merged(options, added, "fxp.quantize")).lowered
+
+
+def _widths_of(options: QuantizeOptions) -> dict[str, int]:
+    """Return the largest widths of options, in place of several to search."""
+    return {name: max(options.widths(name)) for name in ("weight_bits", "activation_bits")}
 
 
 def float_graph(

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.engine import Engine
+from fxp.executors.calls import FirstStep
 from fxp.formats import FormatError, dequantize, quantize
 from fxp.graph import Graph
 from fxp.graph.ops.base import GraphError
 from fxp.quantization.calibrate import Statistics
-from fxp.quantization.data import FirstStep
 from fxp.quantization.lowering import lower, rounded_names
 from fxp.quantization.settings import LoweringSettings
 from fxp.support.errors import ArgumentError
@@ -80,7 +80,7 @@ def output_error(
         An integer graph.
     inputs
         Real values of each call's inputs, ``(C, H, W)`` or ``(F,)``; a
-        `fxp.quantization.data.FirstStep` of them starts from the reset state.
+        `fxp.executors.calls.FirstStep` of them starts from the reset state.
     references
         What the outputs should be; the float network's, or the ground truth.
     """

@@ -27,11 +27,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fxp.executors.calls import Calls, FirstStep, float_results, in_sequences
 from fxp.executors.torch_forward import TorchResult, run
 from fxp.graph import Graph
 from fxp.graph.ops import Add, Multiply, Subtract
 from fxp.quantization.calibrate import observe
-from fxp.quantization.data import Calls, FirstStep, float_results, in_sequences
 from fxp.quantization.statistics import Statistics
 
 PLAYED_STEPS: Final = 40

@@ -11,10 +11,10 @@ from small_graphs import constant, node
 from test_recurrent import NETWORKS, fixed, floats
 
 import fxp
+from fxp.executors.calls import calibration_calls, one_by_one
 from fxp.formats import Format
 from fxp.graph.ops import Add, Conv2d, HardSigmoid, Multiply, Sigmoid, Subtract, Tanh
 from fxp.model.clipping import harmless_clipping
-from fxp.quantization.data import calibration_calls, one_by_one
 from fxp.quantization.error_growth import ErrorGrowth, error_growth
 from fxp.quantization.saturation import saturation_exponents
 from fxp.quantization.states import error_gains, extra_bits, feeding, observe_on

@@ -8,9 +8,9 @@ import torch
 from small_graphs import constant, node
 
 import fxp
+from fxp.executors.calls import FirstStep, calibration_calls, in_sequences, one_by_one
 from fxp.graph.ops import Add, Multiply
 from fxp.quantization.calibrate import observe
-from fxp.quantization.data import FirstStep, calibration_calls, in_sequences, one_by_one
 from fxp.quantization.refinement.layers import fixed_values
 from fxp.quantization.search import output_sqnr
 

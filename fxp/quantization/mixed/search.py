@@ -9,10 +9,10 @@ from typing import Any, Final, Literal, Unpack, get_args
 
 import torch
 
+from fxp.executors.calls import Calls, calibration_calls, one_by_one
 from fxp.frontend.model_import import TRACING
 from fxp.graph import Graph
 from fxp.model import FixedModel
-from fxp.quantization.data import Calls, calibration_calls, one_by_one
 from fxp.quantization.lowering import lower
 from fxp.quantization.mixed.costs import Cost, MultiplierBits, PackedSize
 from fxp.quantization.mixed.greedy import descend

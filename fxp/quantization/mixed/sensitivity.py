@@ -12,10 +12,10 @@ from typing import Final
 import numpy as np
 import torch
 
+from fxp.executors.calls import Calls
 from fxp.executors.torch_forward import evaluate
 from fxp.formats import dequantize, quantize
 from fxp.graph import Constant, Graph
-from fxp.quantization.data import Calls
 from fxp.quantization.mixed.trials import Trials
 from fxp.quantization.search import Arrays, output_error
 from fxp.support.errors import ArgumentError

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from fxp.executors.calls import Calls
 from fxp.formats import FormatError
 from fxp.graph import Graph
 from fxp.graph.ops import GraphError
 from fxp.quantization.calibrate import Statistics
-from fxp.quantization.data import Calls
 from fxp.quantization.lowering import lower
 from fxp.quantization.options import QuantizeOptions
 from fxp.quantization.refinement.equalization import equalize

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from fxp.engine import Engine
+from fxp.executors.calls import Calls, FirstStep, float_results
 from fxp.formats import dequantize, quantize
 from fxp.graph import Graph
-from fxp.quantization.data import Calls, FirstStep, float_results
 from fxp.quantization.refinement.parts import Parts
 
 MARGIN: Final = 0.1

@@ -14,10 +14,10 @@ from typing import Final
 import numpy as np
 import torch
 
+from fxp.executors.calls import Calls, one_by_one
 from fxp.graph import Graph
 from fxp.graph.extents import Extent, evaluate_shape
 from fxp.graph.ops import GraphError
-from fxp.quantization.data import Calls, one_by_one
 from fxp.quantization.refinement.layers import linear_nodes
 
 MAX_PIXELS: Final = 1 << 17

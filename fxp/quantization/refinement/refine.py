@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from fxp.executors.calls import Calls
 from fxp.graph import Constant, Graph, Node
-from fxp.quantization.data import Calls
 from fxp.quantization.refinement.biases import mean_error, rounded_bias, with_bias_less
 from fxp.quantization.refinement.layers import linear_nodes
 from fxp.quantization.refinement.rounding import learned_rounding

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from fxp.engine import Engine
+from fxp.executors.calls import Calls, FirstStep
 from fxp.executors.torch_forward import evaluate, run
 from fxp.formats import dequantize, quantize
 from fxp.graph import Constant, Graph, Node, Value
-from fxp.quantization.data import Calls, FirstStep
 
 
 def states_before(graph: Graph, calls: Calls) -> list[dict[str, torch.Tensor]]:

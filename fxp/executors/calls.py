@@ -1,4 +1,4 @@
-"""Calibration data of any usual kind, as tensors with batch."""
+"""Inputs of a network, of any usual kind, as tensors with batch: calibration data and the like."""
 
 from __future__ import annotations
 
