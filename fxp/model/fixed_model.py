@@ -299,6 +299,10 @@ class FixedModel:
         """
         return dict(self._clipped(Arguments(self.graph, inputs).images).total)
 
+    def saturation(self, *inputs: Any) -> dict[str, float]:
+        """Return `clipped`, by its earlier name."""
+        return self.clipped(*inputs)
+
     def clipped_by_one_step(self, *inputs: Any) -> dict[str, float]:
         """Return the share of values that saturation changes by one step at most, 0 to 1.
 
