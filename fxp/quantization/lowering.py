@@ -21,7 +21,7 @@ from fxp.formats import (
     quantize,
 )
 from fxp.graph import Constant, Graph, Node, State
-from fxp.graph.ops import Concat, GraphError, Operand, Requantize
+from fxp.graph.ops import Concat, GraphError, Multiply, Operand, Requantize
 from fxp.graph.ops.base import Accumulator, Range, Role
 from fxp.graph.ops.tables import MAX_TABLE_BITS
 from fxp.quantization.calibrate import choose_frac, covering_frac
@@ -262,7 +262,7 @@ class _Lowering:
             constant = self._graph.constants_by_name.get(name)
             if constant is None:
                 shape = self._graph.values[name].shape
-                name = self._narrow_for_table(node, name)
+                name = self._as_read(node, name)
                 operand = Operand(shape, (self._formats[name],))
             else:
                 role = node.op.constant_roles.get(position) or node.op.other_constants
@@ -274,16 +274,19 @@ class _Lowering:
             operands.append(operand)
         return names, operands
 
-    def _narrow_for_table(self, node: Node, name: str) -> str:
-        """Name of a value as a table can read it: a copy of fewer bits, if it has extra bits."""
+    def _as_read(self, node: Node, name: str) -> str:
+        """Name of a value as an op reads it: a copy without extra bits, where they are needless."""
         form = self._formats[name]
-        extra = form.width > MAX_TABLE_BITS and name in self._settings.extra_bits
-        if node.op.table_use is None or not extra or name in self._settings.bits:
-            return name
-        fewest = MAX_TABLE_BITS - form.signed - saturation_exponent(node, self._widths)
-        frac = max(form.frac - form.width + MAX_TABLE_BITS, fewest)
-        narrow = Format(MAX_TABLE_BITS, frac, form.signed)
-        return self._add_requantize(name, f"{name}.narrow", narrow)
+        narrow = form
+        if node.op.table_use is not None:
+            extra = form.width > MAX_TABLE_BITS and name in self._settings.extra_bits
+            if extra and name not in self._settings.bits:
+                fewest = MAX_TABLE_BITS - form.signed - saturation_exponent(node, self._widths)
+                frac = max(form.frac - form.width + MAX_TABLE_BITS, fewest)
+                narrow = Format(MAX_TABLE_BITS, frac, form.signed)
+        elif not (node.op.takes_accumulators or isinstance(node.op, Multiply)):
+            narrow = self._widths.read_by_layers(name, form)
+        return name if narrow == form else self._add_requantize(name, f"{name}.narrow", narrow)
 
     def _lower_constant(
         self, constant: Constant, role: Role, node: Node, operands: list[Operand]

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
+from fxp.formats import Format
 from fxp.graph import Graph, State
 from fxp.graph.ops import Add, GraphError, Multiply, Subtract
-from fxp.graph.ops.functions import FunctionTable
 
 FAST_BITS: Final = 16
 """Widest values that the engine stores in 16 bits and layers read at full speed."""
 MOST_BITS: Final = 24
-"""Widest states that are only added and scaled."""
+"""Widest states that are added or scaled; layers read a copy of `FAST_BITS`."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,27 @@ class Widths:
         wide = width + self.extra_bits.get(name, 0)
         return max(width, min(wide, MOST_BITS if name in self._added else FAST_BITS))
 
+    def read_by_layers(self, name: str, form: Format) -> Format:
+        """Format in which layers read a value: of fewer bits, if it has extra bits they need not.
+
+        Parameters
+        ----------
+        name
+            Of a value or state.
+        form
+            Its own format.
+        """
+        most = max(FAST_BITS, self.activation_bits)
+        rounded = name in self.extra_bits and name in self._added and name not in self.bits
+        if not rounded or form.width <= most:
+            return form
+        return Format(most, form.frac - form.width + most, form.signed)
+
     @cached_property
     def _added(self) -> frozenset[str]:
-        """Names of values, no inputs, that are nothing but added and scaled, also when fed back.
+        """Names of values, no inputs, that are added or scaled, also when fed back.
 
-        Tables read a narrow copy.
+        Layers and tables read a narrow copy.
         """
         readers = {name: list(nodes) for name, nodes in self.graph.consumers.items()}
         for state in self.graph.states:
@@ -75,10 +91,7 @@ class Widths:
         return frozenset(
             name
             for name in self.graph.values.keys() - inputs
-            if all(
-                isinstance(node.op, Add | Multiply | Subtract | FunctionTable)
-                for node in readers.get(name, ())
-            )
+            if any(isinstance(node.op, Add | Multiply | Subtract) for node in readers.get(name, ()))
         )
 
     def check(self, formatted: Iterable[str]) -> None:

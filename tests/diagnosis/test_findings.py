@@ -200,8 +200,8 @@ def test_an_equalized_model_takes_the_equalized_graph():
         network.middle.weight[:, 0] /= 1000
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", fxp.PrecisionWarning)
-        model = fxp.quantize(network, images(), equalization=True)
-        plainly = fxp.quantize(network, images())
+        model = fxp.quantize(network, images(), equalization=True, effort="fast")
+        plainly = fxp.quantize(network, images(), effort="fast")
     assert plainly.origin is not None
     graph = plainly.origin.network
     with pytest.raises(fxp.ArgumentError, match="equalize"):

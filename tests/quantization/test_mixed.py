@@ -96,7 +96,7 @@ SMALL: dict[str, Any] = {"weight_widths": (3, 5, 8), "activation_widths": (4, 7,
 @pytest.fixture(scope="module")
 def all_choices() -> list[tuple[float, float]]:
     """Cost and SQNR of all choices of widths, for two weights and three values."""
-    source = fxp.quantize(network(), IMAGES).graph
+    source = fxp.quantize(network(), IMAGES, effort="fast").graph
     assert [value.name for value in source.inputs] == ["input"]
     options = fxp.QuantizeOptions(weight_bits=8, activation_bits=10)
     real = float_graph(network(), IMAGES, options)

@@ -28,7 +28,7 @@ def test_keywords_are_the_fields():
     assert QuantizeKeywords.__annotations__.keys() == annotations.keys()
     for name, kind in annotations.items():
         assert QuantizeKeywords.__annotations__[name].__forward_arg__ == kind, name
-    assert len(fields(fxp.QuantizeOptions)) == 22
+    assert len(fields(fxp.QuantizeOptions)) == 23
 
 
 def test_texts_and_numpy_integers_mean_the_same():
@@ -74,8 +74,9 @@ def test_initial_states_are_tensors():
 
 
 def test_an_object_and_keywords_give_one_model():
-    options = fxp.QuantizeOptions(weight_bits=6, input_format="ap_ufixed<8,0>")
-    wanted = fxp.quantize(network(), IMAGES, weight_bits=7, input_format=Format(8, 8, signed=False))
+    options = fxp.QuantizeOptions(weight_bits=6, input_format="ap_ufixed<8,0>", effort="fast")
+    bits = Format(8, 8, signed=False)
+    wanted = fxp.quantize(network(), IMAGES, weight_bits=7, input_format=bits, effort="fast")
     assert fxp.quantize(network(), IMAGES, options, weight_bits=np.int64(7)) == wanted
     trained = fxp.prepare_qat(network(), IMAGES, options, weight_bits=7)
     assert fxp.convert(trained) == wanted

@@ -140,7 +140,7 @@ def test_forward_is_the_engine_while_training(options):
 
 
 def test_untrained_equals_quantize():
-    wanted = fxp.quantize(network(), [data()], weight_bits=8, activation_bits=10)
+    wanted = fxp.quantize(network(), [data()], weight_bits=8, activation_bits=10, effort="fast")
     model = fxp.prepare_qat(network(), [data()], weight_bits=8, activation_bits=10)
     found = fxp.convert(model)
     assert found.graph == wanted.graph
@@ -153,7 +153,7 @@ def test_requantize_equals_quantize_of_the_trained_model():
     trained = network(5)
     trained.load_state_dict(model.state_dict())
     model.requantize([data(4)])
-    settings = {"weight_bits": 8, "activation_bits": 10, "per_channel": True}
+    settings = {"weight_bits": 8, "activation_bits": 10, "per_channel": True, "effort": "fast"}
     assert fxp.convert(model).graph == fxp.quantize(trained, [data(4)], **settings).graph
 
 

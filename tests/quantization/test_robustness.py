@@ -36,7 +36,7 @@ def model() -> fxp.FixedModel:
             return nn.functional.pixel_shuffle(self.tail(x), 2)
 
     torch.manual_seed(0)
-    return fxp.quantize(Network().eval(), [torch.rand(2, 3, 9, 8)])
+    return fxp.quantize(Network().eval(), [torch.rand(2, 3, 9, 8)], effort="fast")
 
 
 @pytest.fixture(scope="module")

@@ -67,6 +67,7 @@ def test_every_accepted_change_improves_the_output(per_channel, method):
 def test_quantize_gives_what_the_search_finds():
     inputs, references = arrays(NETWORK, CALLS)
     options = {"weight_bits": 4, "activation_bits": 5, "wide_bits": 0, "per_channel": False}
+    options["effort"] = "fast"
     quality = {
         method: output_sqnr(
             fxp.quantize(NETWORK, [call[0] for call in CALLS], method=method, **options).graph,

@@ -68,14 +68,34 @@ def test_states_get_the_bits_of_their_gain():
     assert set(widths(plain).values()) == {14}
 
 
-def test_what_layers_read_stays_within_16_bits():
+@pytest.mark.parametrize(("bits", "copied"), [(14, 16), (18, 18)])
+def test_layers_read_a_copy_without_the_extra_bits(bits: int, copied: int):
     weights = constant("weights", np.ones((1, 1, 1, 1)))
     graph = leaky(0.99, node("z", Conv2d(), "y", "weights"), constants=(weights,))
-    model = fxp.quantize(graph, ones(6), wide_bits=0)
-    assert widths(model)["y"] == 16
+    options = {"wide_bits": 0, "activation_bits": bits, "bits": {"pole": 20}, "effort": "fast"}
+    model = fxp.quantize(graph, ones(6), **options)
+    state, copy = formats(model)["y"], formats(model)["y.narrow"]
+    # 7 bits more for the state, 24 at most; both hold the 100 that it reaches.
+    assert (state.width, copy.width) == (min(bits + 7, 24), copied)
+    assert copy.width - copy.frac == state.width - state.frac
+    assert model.graph.node("z").inputs[0] == "y.narrow"
+    assert model.graph.states[0].source == "y"
     # What only reads the state is no part of the loop.
-    assert widths(model)["z"] == 14
+    assert widths(model)["z"] == bits
     assert feeding(graph) == {"x", "s", "pole", "kept", "y"}
+    # 1, 1.99, ...; the coarsest steps, of 14 bits, are 2**-6.
+    for _ in range(40):
+        found = model.step(np.ones(SHAPE))
+    assert np.abs(found - 100 * (1 - 0.99**40)).max() < 0.1
+
+
+def test_layers_behind_copies_are_refined():
+    """The float network has no copies: what they read is kept for the layer."""
+    weights = constant("weights", np.full((1, 1, 1, 1), 0.3))
+    graph = leaky(0.99, node("z", Conv2d(), "y", "weights"), constants=(weights,))
+    model = fxp.quantize(graph, ones(6), weight_rounding="learned", bias_correction=True)
+    assert "y.narrow" in model.graph.values
+    assert model.calibration_sqnr["z"] > 40
 
 
 def test_tables_read_a_narrow_copy():

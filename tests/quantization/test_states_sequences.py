@@ -8,10 +8,15 @@ import torch
 from small_graphs import constant, node
 
 import fxp
-from fxp.executors.calls import FirstStep, calibration_calls, in_sequences, one_by_one
+from fxp.executors.calls import (
+    FirstStep,
+    calibration_calls,
+    float_results,
+    in_sequences,
+    one_by_one,
+)
 from fxp.graph.ops import Add, Multiply
 from fxp.quantization.calibrate import observe
-from fxp.quantization.refinement.layers import fixed_values
 from fxp.quantization.search import output_sqnr
 
 SHAPE = (1, 1, 2)
@@ -64,7 +69,7 @@ def test_everything_that_reads_calibration_data_resets():
     assert model.calibration_clipped["y.output"] == 0
     wanted = [1, 1.5, 1.5, 0.75]
     calls = one_by_one(calibration_calls(sequences, HALVING))
-    found = [values["y"][0, 0, 0] for values in fixed_values(model.graph, calls, ["y"])]
+    found = [result.values["y"][0, 0, 0, 0] for result in float_results(model.graph, calls)]
     assert found == wanted
     arrays = [type(call)(call[0].numpy()) for call in calls]
     references = [[np.full(SHAPE, level)] for level in wanted]

@@ -37,7 +37,7 @@ def model() -> fxp.FixedModel:
     torch.manual_seed(1)
     return fxp.quantize(
         Cell().eval(), [torch.randn(6, 1, 8, 10)], states=[(1, 2), (2, 3)],
-        initial_states=[torch.zeros(1, 1, 8, 10), torch.zeros(1, 1, 4, 5)],
+        initial_states=[torch.zeros(1, 1, 8, 10), torch.zeros(1, 1, 4, 5)], effort="fast",
     )  # fmt: skip
 
 
@@ -310,7 +310,7 @@ def test_the_state_of_another_model_is_refused(model, frames: np.ndarray, tmp_pa
     # Same shapes and formats, other weights.
     other = fxp.quantize(
         Cell().eval(), [torch.randn(6, 1, 8, 10)], states=[(1, 2), (2, 3)],
-        initial_states=[torch.zeros(1, 1, 8, 10), torch.zeros(1, 1, 4, 5)],
+        initial_states=[torch.zeros(1, 1, 8, 10), torch.zeros(1, 1, 4, 5)], effort="fast",
     )  # fmt: skip
     assert refused(other, path).endswith("it is the state of another model, 'Cell'")
 

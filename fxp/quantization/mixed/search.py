@@ -274,12 +274,13 @@ def _finished(
     settings = trials.using(best.bits)
     graph, reached = trials.lowered(best.bits), best.quality
     # Only what is asked for: the model is judged here, by its quality and its cost.
+    options = replace(options, effort="fast")
     refined = choose(
         trials.graph,
         trials.statistics,
         settings,
         calls,
-        replace(options, effort="fast"),
+        options,
         lambda _: trials.statistics,
         trials.progress,
     ).lowered

@@ -62,8 +62,12 @@ class LiveValues:
                     for name, tensor in real.items()
                 }
             )
-        # Of several readers the last one stays.
-        self._last = {name: node.name for node in lowered.nodes for name in node.inputs}
+        # Of several readers the last one stays. Where the integer graph has a copy in another
+        # format, they are not the same in both.
+        self._last_real, self._last_fixed = (
+            {name: node.name for node in one.nodes for name in node.inputs}
+            for one in (graph, lowered)
+        )
 
     @property
     def count(self) -> int:
@@ -117,9 +121,10 @@ class LiveValues:
 
     def drop_after(self, name: str) -> None:
         """Drop what no node after this one reads."""
-        for values in (*self._real, *self._fixed):
-            for old in [n for n in values if self._last.get(n, name) == name]:
-                del values[old]
+        for every, last in ((self._real, self._last_real), (self._fixed, self._last_fixed)):
+            for values in every:
+                for old in [n for n in values if last.get(n, name) == name]:
+                    del values[old]
 
 
 def _part(
