@@ -63,6 +63,38 @@ ROOMS: Final[dict[str, Room]] = {
             "tests/quantization/test_interfaces.py",
         ),
     ),
+    "calibration": Room(
+        (
+            "fxp/quantization/statistics.py",
+            "fxp/quantization/calibrate.py",
+            "fxp/quantization/constants.py",
+            "fxp/quantization/ranges.py",
+            "fxp/quantization/concatenations.py",
+        ),
+        (
+            "tests/quantization/test_calibrate.py",
+            "tests/quantization/test_ranges.py",
+            "tests/quantization/test_concatenations.py",
+            "tests/quantization/test_lowering.py",
+            "tests/quantization/test_adversarial.py",
+        ),
+    ),
+    "states": Room(
+        ("fxp/quantization/states.py", "fxp/quantization/widths.py"),
+        (
+            "tests/quantization/test_states.py",
+            "tests/quantization/test_states_sequences.py",
+            "tests/quantization/test_bits.py",
+        ),
+    ),
+    "choice": Room(
+        (
+            "fxp/quantization/refinement/judgement.py",
+            "fxp/quantization/refinement/parts.py",
+            "fxp/quantization/refinement/choose.py",
+        ),
+        ("tests/quantization/test_effort.py",),
+    ),
     "trainer": Room(
         ("models/*/trainer.py", "models/common/train*.py"),
         (

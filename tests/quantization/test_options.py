@@ -79,7 +79,10 @@ def test_an_object_and_keywords_give_one_model():
     wanted = fxp.quantize(network(), IMAGES, weight_bits=7, input_format=bits, effort="fast")
     assert fxp.quantize(network(), IMAGES, options, weight_bits=np.int64(7)) == wanted
     trained = fxp.prepare_qat(network(), IMAGES, options, weight_bits=7)
-    assert fxp.convert(trained) == wanted
+    found = fxp.convert(trained)
+    # Only fxp.quantize tries refinements, and notes which.
+    assert found.graph == wanted.graph
+    assert found.calibration_clipped == wanted.calibration_clipped
 
 
 @pytest.mark.parametrize(
