@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,14 @@ from test_quantize import Cell
 from torch import nn
 
 import fxp
+from fxp.formats import Format, Quantization
 from fxp.frontend import from_torch
+from fxp.graph.ops import Add
 from fxp.imaging.metrics import sqnr
 from fxp.quantization.quantize import CHOICE
 from fxp.quantization.refinement import parts as parts_module
-from fxp.quantization.refinement.judgement import Quality
-from fxp.quantization.refinement.parts import divide
+from fxp.quantization.refinement.judgement import Judge, Quality
+from fxp.quantization.refinement.parts import Parts, divide
 
 EFFORTS: tuple[Any, Any] = ("fast", "balanced")
 LOSS = 0.3
@@ -280,6 +283,41 @@ def test_what_counts_as_better():
     three = quality((0, 4), (0, 4), (0, 4))
     assert not quality((0, 0), (0, 4.1), (0, 4.1)).improves(three)
     assert quality((0, 0), (0, 0), (0, 4.1)).improves(three)
+
+
+def test_steps_from_the_reset_state_must_not_lose():
+    gained, same = quality((1, 1), (1, 1)), quality((1, 4), (1, 4))
+    # 10 * log10(100 / 8) dB, and 0.09 and 0.15 dB less.
+    before = replace(same, run_in=same)
+    assert replace(gained, run_in=quality((1, 4.085), (1, 4.085))).improves(before)
+    assert not replace(gained, run_in=quality((1, 4.14), (1, 4.14))).improves(before)
+    assert not replace(same, run_in=gained).improves(before)
+    exact = quality((0, 0))
+    assert replace(gained, run_in=exact).improves(replace(same, run_in=exact))
+
+
+def test_a_recurrent_network_is_judged_from_the_reset_state_on():
+    """Y = s + x, rounded to halves: of 0.3, 0.4 and 0.1 nothing is left but 0.5, 1 and 1."""
+    real = fxp.Graph(
+        "sums", (fxp.Value("x", (1, 1, 1)),), (fxp.Node("y", Add(), ("s", "x")),), ("y",), (),
+        (fxp.State(fxp.Value("s", (1, 1, 1)), "y"),),
+    )  # fmt: skip
+    half = Format(8, 1)
+    integer = fxp.Graph(
+        "sums", (fxp.Value("x", (1, 1, 1), half),),
+        (fxp.Node("y", Add(), ("s", "x"), Quantization(half)),), ("y",), (),
+        (fxp.State(fxp.Value("s", (1, 1, 1), half), "y"),),
+    )  # fmt: skip
+    frames = [[torch.full((1, 1, 1, 1), level)] for level in (0.3, 0.4, 0.1)]
+    found = Judge(real, Parts(frames[:2], frames[2:])).quality(integer)
+    # The float network gives 0.3, 0.7 and 0.8.
+    assert found.noise == pytest.approx(np.array([[0.2**2]]))
+    assert found.power == pytest.approx(np.array([0.8**2]))
+    assert found.run_in is not None
+    assert found.run_in.noise == pytest.approx(np.array([[0.2**2], [0.3**2]]))
+    assert found.run_in.power == pytest.approx(np.array([0.3**2 + 0.7**2]))
+    plain = Judge(real, Parts([], frames)).quality(integer)
+    assert plain.run_in is None
 
 
 def test_unknown_effort():

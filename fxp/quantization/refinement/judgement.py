@@ -31,10 +31,13 @@ class Quality:
         Sum of squared errors of every image and output, ``(images, outputs)``.
     power
         Sum of squares of the float network's outputs, ``(outputs,)``.
+    run_in
+        The same of the steps before, from the reset state on; None without states.
     """
 
     noise: NDArray[np.float64]
     power: NDArray[np.float64]
+    run_in: Quality | None = None
 
     @property
     def sqnr(self) -> float:
@@ -45,8 +48,13 @@ class Quality:
         """Whether this is better than another by more than chance.
 
         The SQNR of the worst output must rise by `MARGIN`, and half of the images must gain at
-        what is their worst output.
+        what is their worst output. Of a recurrent network the steps from the reset state on must
+        not lose by as much: what the few steps that follow gain may be chance, where states amplify
+        every difference.
         """
+        pair = self.run_in, other.run_in
+        if pair[0] is not None and pair[1] is not None and pair[0].sqnr < pair[1].sqnr - MARGIN:
+            return False
         if not self.sqnr >= other.sqnr + MARGIN:
             return False
         gains = np.count_nonzero(self._worst_of_images() < other._worst_of_images())
@@ -80,29 +88,28 @@ class Judge:
     def __init__(self, graph: Graph, parts: Parts) -> None:
         self._before = parts.fitted if graph.states else []
         self._calls = parts.held_out
-        _, wanted = references_of(graph, [*self._before, *self._calls])
-        self._wanted = wanted[len(self._before) :]
+        _, self._wanted = references_of(graph, [*self._before, *self._calls])
 
     def quality(self, lowered: Graph) -> Quality:
         """Run an integer graph."""
         engine = Engine(lowered)
         states: Mapping[str, NDArray] = {}
         noise = np.zeros((len(self._wanted), len(lowered.outputs)))
-        power = np.zeros(len(lowered.outputs))
-        for number, call in enumerate([*self._before, *self._calls], -len(self._before)):
+        powers = np.zeros_like(noise)
+        for number, call in enumerate([*self._before, *self._calls]):
             if isinstance(call, FirstStep):
                 states = {}
             result = engine.run(raw_inputs(lowered, call), states, count_clipped=False, narrow=True)
             states = result.states
-            if number < 0:
-                continue
             for place, (name, raw) in enumerate(zip(lowered.outputs, result.outputs, strict=True)):
                 form = lowered.values[name].format
                 assert form is not None
                 wanted = self._wanted[number][place]
                 noise[number, place] = np.sum((dequantize(raw, form) - wanted) ** 2)
-                power[place] += np.sum(wanted**2)
-        return Quality(noise, power)
+                powers[number, place] = np.sum(wanted**2)
+        count = len(self._before)
+        run_in = Quality(noise[:count], powers[:count].sum(axis=0)) if count else None
+        return Quality(noise[count:], powers[count:].sum(axis=0), run_in)
 
 
 def references_of(
