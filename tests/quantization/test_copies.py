@@ -42,7 +42,7 @@ def network(seed: int = 0) -> nn.Module:
 
 @pytest.fixture(scope="module")
 def model() -> fxp.FixedModel:
-    return fxp.quantize(network(), [IMAGES])
+    return fxp.quantize(network(), [IMAGES], effort="fast")
 
 
 @pytest.mark.parametrize("how", COPIES)
@@ -105,7 +105,9 @@ def test_a_copy_keeps_the_state_of_a_recurrent_network():
 
     zeros = torch.zeros(1, 1, 2, 3)
     frames = torch.rand(4, 1, 2, 3)
-    model = fxp.quantize(Sum().eval(), [frames], states=[(1, 0)], initial_states=[zeros])
+    model = fxp.quantize(
+        Sum().eval(), [frames], states=[(1, 0)], initial_states=[zeros], effort="fast"
+    )
     model.step(frames[0])
     found = copy.deepcopy(model)
     assert torch.equal(found.step(frames[1]), model.step(frames[1]))
@@ -144,7 +146,7 @@ def test_plans_for_inputs_of_different_sizes():
     other = Value("y", (1, Extent("H2"), Extent("W2")))
     source = graph([image("x"), other], nodes, outputs=("large", "small"))
     data = (torch.rand(1, 1, 8, 10), torch.rand(1, 1, 4, 5))
-    model = fxp.quantize(source, [data])
+    model = fxp.quantize(source, [data], effort="fast")
     plan = model.plan((8, 10), (1, 4, 5))
     assert (plan.shapes["x"], plan.shapes["y"]) == ((8, 10, 1), (4, 5, 1))
     assert model.plan(8, 10).shapes["y"] == (8, 10, 1)
@@ -156,7 +158,7 @@ def test_four_threads_quantize_at_once():
     networks = [network(seed) for seed in range(4)]
 
     def make(item: nn.Module) -> fxp.FixedModel:
-        return fxp.quantize(item, [IMAGES])
+        return fxp.quantize(item, [IMAGES], effort="fast")
 
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(make, networks))

@@ -67,7 +67,7 @@ def changed(before: fxp.Graph, after: fxp.Graph) -> set[str]:
             if after.constants_by_name[name] != item}  # fmt: skip
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(seed=st.integers(0, 1000))
 def test_the_float_function_is_the_same_bit_for_bit(seed: int):
     before = float_graph(Everything(seed), 2, 12, 12)

@@ -144,9 +144,9 @@ def test_an_image_and_a_vector():
     torch.manual_seed(1)
     calls = [(torch.randn(3, 2, 6, 7), torch.randn(3, 4)) for _ in range(2)]
     network = Mixed().eval()
-    model = fxp.quantize(network, calls)
+    model = fxp.quantize(network, calls, effort="fast")
     arrays = [tuple(tensor.numpy() for tensor in call) for call in calls]
-    assert fxp.quantize(network, arrays).graph == model.graph
+    assert fxp.quantize(network, arrays, effort="fast").graph == model.graph
     x, y = calls[0]
     with torch.no_grad():
         wanted = network(x, y)
@@ -197,7 +197,12 @@ def test_quality_grows_with_the_bits(per_channel):
     quality = []
     for bits in (6, 8, 12, 16, 20, 24):
         model = fxp.quantize(
-            network, [image_batch], weight_bits=bits, activation_bits=bits, per_channel=per_channel
+            network,
+            [image_batch],
+            weight_bits=bits,
+            activation_bits=bits,
+            per_channel=per_channel,
+            effort="fast",
         )
         quality.append(sqnr(wanted, model(image_batch.double().numpy())))
         assert np.array_equal(model(image_batch.numpy()), model.oracle(image_batch.numpy()))
@@ -210,21 +215,21 @@ def test_calibration_bytes_are_numbers():
     torch.manual_seed(2)
     network = nn.Conv2d(1, 2, 3).eval()
     values = np.random.default_rng(0).integers(0, 256, (1, 1, 8, 10)).astype(np.uint8)
-    wanted = fxp.quantize(network, [values.astype(np.float32)]).graph
-    assert fxp.quantize(network, [values]).graph == wanted
+    wanted = fxp.quantize(network, [values.astype(np.float32)], effort="fast").graph
+    assert fxp.quantize(network, [values], effort="fast").graph == wanted
 
 
 def test_calibration_arrays_of_any_layout():
     torch.manual_seed(2)
     network = nn.Conv2d(1, 2, 3).eval()
     values = np.random.default_rng(0).random((1, 1, 8, 10))
-    wanted = fxp.quantize(network, [values]).graph
+    wanted = fxp.quantize(network, [values], effort="fast").graph
     mirrored = np.ascontiguousarray(values[..., ::-1])[..., ::-1]
     frozen = np.asfortranarray(values)
     frozen.setflags(write=False)
     needs_gradient = torch.from_numpy(values.copy()).requires_grad_()
     for data in (mirrored, frozen, needs_gradient):
-        assert fxp.quantize(network, [data]).graph == wanted
+        assert fxp.quantize(network, [data], effort="fast").graph == wanted
 
 
 class GatedUnit(nn.Module):
@@ -248,7 +253,7 @@ def test_a_gated_recurrent_unit():
     network = GatedUnit().eval()
     frames = torch.rand(6, 1, 7, 6)
     start = torch.zeros(1, 2, 7, 6)
-    model = fxp.quantize(network, [frames], states=[(1, 1)], initial_states=[start])
+    model = fxp.quantize(network, [frames], states=[(1, 1)], initial_states=[start], effort="fast")
     (state,) = model.graph.states
     assert state.value.format == model.graph.values[state.source].format
     hidden, wanted = start, []
@@ -297,7 +302,7 @@ def test_states_start_from_zero():
 
 def test_float_graphs_are_taken_and_integer_graphs_refused():
     source = graph(image(), [node("sum", Add(), "x", "x")])
-    model = fxp.quantize(source, [random_image()])
+    model = fxp.quantize(source, [random_image()], effort="fast")
     assert model(np.full((2, 2), 0.25)).tolist() == [[0.5, 0.5], [0.5, 0.5]]
     with pytest.raises(fxp.GraphError, match="integer graph already"):
         fxp.quantize(model.graph, [random_image()])

@@ -99,7 +99,7 @@ def test_executors_agree_on_random_networks(seed, **options):
     network = RandomNetwork(seed).eval()
     draw = np.random.default_rng(seed)
     images = draw.normal(0, 1, (2, network.channels, 12, 12))
-    model = fxp.quantize(network, [images], **options)
+    model = fxp.quantize(network, [images], effort="fast", **options)
     for node in model.graph.nodes:
         narrow = node.quantization.format.width <= options["activation_bits"]
         assert narrow or node.quantization.format.width <= options["wide_bits"]
@@ -112,10 +112,11 @@ def test_more_bits_come_closer_to_the_float_network(seed: int):
     image = np.random.default_rng(seed).normal(0, 1, (1, network.channels, 12, 12))
     wanted = network.double()(torch.from_numpy(image)).detach().numpy()
     network.float()
-    noise = [
-        sqnr(wanted, fxp.quantize(network, [image], weight_bits=w, activation_bits=a)(image))
+    models = [
+        fxp.quantize(network, [image], weight_bits=w, activation_bits=a, effort="fast")
         for w, a in ((4, 6), (8, 10), (14, 16))
     ]
+    noise = [sqnr(wanted, model(image)) for model in models]
     assert noise[0] < noise[1] < noise[2]
     assert noise[2] > 45
 
@@ -151,6 +152,7 @@ def test_search_is_never_worse_than_its_start():
     for method in ("mse", "search"):
         model = fxp.quantize(
             network, [image], weight_bits=5, activation_bits=7, method=method, per_channel=False,
+            effort="fast",
             progress=lambda done, total, name: calls.append((done, total)),
         )  # fmt: skip
         quality[method] = sqnr(wanted, model(image))
@@ -175,7 +177,11 @@ def test_states_are_fed_back():
     torch.manual_seed(0)
     frames = torch.randn(5, 1, 1, 8, 9)
     model = fxp.quantize(
-        Cell().eval(), list(frames), states=[(1, 1)], initial_states=[torch.zeros(1, 1, 8, 9)]
+        Cell().eval(),
+        list(frames),
+        states=[(1, 1)],
+        initial_states=[torch.zeros(1, 1, 8, 9)],
+        effort="fast",
     )
     (state,) = model.graph.states
     assert state.value.format == model.graph.values[state.source].format
@@ -206,8 +212,8 @@ def test_kinds_of_calibration_data_give_one_model(kind: str):
     torch.manual_seed(0)
     data = [torch.rand(1, 1, 6, 7) for _ in range(3)]
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()).eval()
-    wanted = fxp.quantize(network, data).graph
-    assert fxp.quantize(network, CALIBRATIONS[kind](data)).graph == wanted
+    wanted = fxp.quantize(network, data, effort="fast").graph
+    assert fxp.quantize(network, CALIBRATIONS[kind](data), effort="fast").graph == wanted
 
 
 def test_errors_say_what_to_do():
@@ -251,11 +257,16 @@ def test_the_smallest_widths_that_reach_a_quality():
     network.float()
 
     def quality(weights: int, activations: int) -> float:
-        options = {"weight_bits": weights, "activation_bits": activations}
+        options = {"weight_bits": weights, "activation_bits": activations, "effort": "fast"}
         return sqnr(wanted, fxp.quantize(network, [image], **options)(image.double().numpy()))
 
     model = fxp.quantize(
-        network, [image], weight_bits=range(3, 9), activation_bits=[6, 8, 10], min_sqnr=30
+        network,
+        [image],
+        weight_bits=range(3, 9),
+        activation_bits=[6, 8, 10],
+        min_sqnr=30,
+        effort="fast",
     )
     weights = model.graph.constants_by_name["0.weight"].formats[0].width
     activations = model.graph.inputs[0].format.width

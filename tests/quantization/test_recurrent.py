@@ -129,6 +129,7 @@ def fixed(network: Any, frames: torch.Tensor, **options: Any) -> fxp.FixedModel:
     """Quantize a network whose outputs from the second on are its inputs from the second on."""
     pairs = [(index + 1, index + 1) for index in range(len(network.shapes))]
     zeros = [torch.zeros(shape) for shape in network.shapes]
+    options = {"effort": "fast", **options}
     return fxp.quantize(network, [frames], states=pairs, initial_states=zeros, **options)
 
 
