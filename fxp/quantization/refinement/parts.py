@@ -29,7 +29,7 @@ MAX_IMAGES: Final = 128
 SMALLEST_CROP: Final = 8
 """Images are cut into parts no lower or narrower than this."""
 STEPS: Final = 24
-"""Time steps by which a recurrent network is judged, at least."""
+"""Time steps by which a recurrent network is judged, at least; with fewer it is not judged."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Parts:
     fitted
         Calls with a batch of one.
     held_out
-        The same; none if the data is a single image that cannot be cut, or a single vector or step.
+        The same; none if the data is a single image that cannot be cut, a single vector, or a
+        sequence that is too short to judge by.
     """
 
     fitted: Calls
@@ -61,8 +62,9 @@ def divide(graph: Graph, calls: Calls) -> Parts:
     the upper or left half and the lower or right half are taken. Each part is thinned evenly, and
     its images are cut, until it keeps to the bounds of this module.
 
-    Of a sequence the first steps are for fitting. The network is judged by the others, which
-    are played forth and back until there are `STEPS`, as errors of states grow with time.
+    Of a sequence the first steps are for fitting, and the network is judged by the others. These
+    must be `STEPS`, or all are for fitting: errors of states grow with time, in ways that fewer
+    steps do not show, nor do these when they are played again.
 
     Parameters
     ----------
@@ -90,13 +92,9 @@ def _divide_steps(graph: Graph, steps: Calls) -> Parts:
     most = min(_images_within(cutter, steps[0]), MAX_IMAGES)
     steps = steps[: max(2 * most, 2)]
     middle = (len(steps) + 1) // 2
-    fitted, later = list(steps[:middle]), list(steps[middle:])
-    held_out: list[Sequence[torch.Tensor]] = []
-    while later and len(held_out) < min(STEPS, max(most, len(later))):
-        held_out += later
-        # Played backwards, a sequence goes on from where it is, and does not begin again.
-        later = [list(step) for step in later[::-1]]
-    return Parts(fitted, held_out)
+    if len(steps) - middle < STEPS:
+        return Parts(steps, [])
+    return Parts(steps[:middle], steps[middle:])
 
 
 def _thinned(cutter: _Cutter, images: Calls) -> Calls:
