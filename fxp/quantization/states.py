@@ -13,7 +13,8 @@ the next adds up to ``1 / (1 - L**2)`` times its power if errors are independent
 ``1 / (1 - L)`` times its size if they are equal in all steps (L. B. Jackson, "An analysis of limit
 cycles due to multiplication rounding in recursive digital filters", Allerton 1969; A. V. Oppenheim
 and R. W. Schafer, "Discrete-time signal processing", 6.10). They are equal wherever a picture does
-not change, so that the second holds. `error_gains` measures it; a state has log2 of it more bits.
+not change, so that the second holds. `error_gains` measures it; a state has log2 of it more bits,
+of which layers read a narrow copy (`fxp.quantization.widths`).
 What feeds states has `FEEDING_BITS` more: its errors enter the sum in every step too.
 """
 

@@ -13,7 +13,7 @@ import fxp
 from fxp.executors import oracle
 from fxp.formats import Format, dequantize, quantize
 from fxp.graph.ops import Clamp, Concat, Conv2d, Multiply, Sigmoid
-from fxp.quantization.concatenations import NarrowedPart, bits_left, narrowed_parts
+from fxp.quantization.concatenations import NarrowedPart, bits_left, is_uneven, narrowed_parts
 
 SCALE = constant("scale", [[[1000.0]]])
 BRANCHES = [
@@ -35,6 +35,21 @@ BRANCHES = [
 )
 def test_bits_left(part, whole, left):
     assert bits_left(part, whole) == left
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "uneven"),
+    # 8 bits are enough, or all that there were.
+    [
+        (Format(14, 4), Format(14, -2), False),
+        (Format(14, 4), Format(14, -3), True),
+        (Format(6, 4), Format(14, 4), False),
+        (Format(6, 4), Format(14, 3), True),
+    ],
+)
+def test_uneven_parts(part, whole, uneven):
+    assert is_uneven([Format(14, 2), part], whole) == uneven
+    assert is_uneven([part, Format(14, -3)], whole) == uneven
 
 
 def test_an_output_keeps_all_bits_of_its_parts():

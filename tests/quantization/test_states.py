@@ -17,7 +17,7 @@ from fxp.graph.ops import Add, Conv2d, HardSigmoid, Multiply, Sigmoid, Subtract,
 from fxp.model.clipping import harmless_clipping
 from fxp.quantization.error_growth import ErrorGrowth, error_growth
 from fxp.quantization.saturation import saturation_exponents
-from fxp.quantization.states import error_gains, extra_bits, feeding, observe_on
+from fxp.quantization.states import _carried_on, error_gains, extra_bits, feeding, observe_on
 from fxp.quantization.widths import Widths
 
 SHAPE = (1, 2, 3)
@@ -84,8 +84,7 @@ def test_layers_read_a_copy_without_the_extra_bits(bits: int, copied: int):
     assert widths(model)["z"] == bits
     assert feeding(graph) == {"x", "s", "pole", "kept", "y"}
     # 1, 1.99, ...; the coarsest steps, of 14 bits, are 2**-6.
-    for _ in range(40):
-        found = model.step(np.ones(SHAPE))
+    found = [model.step(np.ones(SHAPE)) for _ in range(40)][-1]
     assert np.abs(found - 100 * (1 - 0.99**40)).max() < 0.1
 
 
@@ -136,6 +135,22 @@ def test_extremes_are_carried_on_to_a_thousand_steps(pole: float, level: float):
     for _ in range(950):
         model.step(np.ones(SHAPE))
     assert model.running_clipped.counts["y"] == 0
+
+
+@pytest.mark.parametrize(
+    ("sizes", "remaining", "wanted"),
+    [
+        ((1.0, 2.0, 2.5), 2, 2.875),  # 1/4 and 1/8 more
+        ((1.0, 2.0, 3.0), 4, 7.0),
+        ((1.0, 2.0, 4.0), 3, 10.0),  # growth itself is not taken to grow
+        ((1.0, 1.5, 1.51), 9, 1.51),  # settled
+        ((2.0, 2.0, 3.0), 5, 3.0),  # once is no trend
+        ((1.0, 2.0, 1.5), 5, 1.5),
+        ((1.0, 2.0, 3.0), 0, 3.0),
+    ],
+)
+def test_growth_is_carried_on(sizes: tuple, remaining: float, wanted: float):
+    assert _carried_on(*sizes, remaining) == wanted
 
 
 def test_a_long_sequence_is_taken_as_it_is():
