@@ -216,7 +216,9 @@ class Pair:
             Real values of constants in place of the node's own.
         """
         exact = self._integer_op(node, operands, constants)
-        return exact - self._float_op(self._float_nodes[node.name], operands)
+        # Where the integer op reads a copy in another format, the float op reads what was copied.
+        real = {self.source.get(name, name): tensor for name, tensor in operands.items()}
+        return exact - self._float_op(self._float_nodes[node.name], real)
 
     def operands_of(self, name: str, values: Tensors) -> dict[str, torch.Tensor]:
         """Return the operands of a node of the integer graph, rounded to their formats."""
