@@ -35,8 +35,14 @@ def refined(network: Network, calibration: Any, **options: Any) -> Network:
     calibration, options
         Of `fxp.quantize`.
     """
+    # No refinements but these two: a bias that another one adds could not be read back.
     model = fxp.quantize(
-        network, calibration, **options, equalization=True, weight_rounding="learned"
+        network,
+        calibration,
+        **options,
+        effort="fast",
+        equalization=True,
+        weight_rounding="learned",
     )
     constants = model.graph.constants_by_name
     state = network.state_dict()

@@ -192,11 +192,15 @@ class Trainer:
         return network.eval()
 
     def trained(self) -> Model:
-        """Return what is measured: the averaged network, quantized if the run has roundings."""
+        """Return what is measured: the averaged network, quantized if the run has roundings.
+
+        Its weights are rounded to nearest, as in training: refinements would measure other ones.
+        """
         network = self.averaged()
         if not self.settings.fixed:
             return network
-        return fxp.quantize(network, **self.recipe.quantize_options(), **self.settings.widths())
+        options = self.recipe.quantize_options() | self.settings.widths()
+        return fxp.quantize(network, **options, effort="fast")
 
     def run_epoch(self, progress: Progress | None = None) -> Report:
         """Train to the next multiple of the epoch length or the end, then measure.
