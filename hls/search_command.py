@@ -92,8 +92,11 @@ def search(
         typer.Option(help="State dict, .safetensors or .pt; also one within a checkpoint."),
     ] = None,
     per_channel: Annotated[
-        bool, typer.Option("--per-channel", help="Weight fraction bits per output channel.")
-    ] = False,
+        bool,
+        typer.Option(
+            "--per-channel/--per-layer", help="Weight fraction bits per output channel or layer."
+        ),
+    ] = True,
     input_format: Annotated[
         str | None, typer.Option(help="Format of the input; default: width and point by the data.")
     ] = None,
