@@ -15,7 +15,6 @@ from graphs import SIZE, case_graphs, random_graph, small_network, union
 from fxp.formats import Format, Overflow, Quantization
 from fxp.graph import Constant, Graph, Node, State, Value
 from fxp.graph.ops import (
-    REGISTRY,
     AveragePool,
     Conv2d,
     GlobalMaxPool,
@@ -37,8 +36,6 @@ pytest.importorskip("hls4ml")
 from fxp import hls
 from fxp.hls.hls4ml_export import ExportError
 from fxp.hls.hls4ml_export.lowering import SUPPORTED
-from fxp.hls.refusals import ADVICE
-from fxp.hls.rtl.layers import RULES
 from fxp.models import sr
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no g++")
@@ -146,10 +143,6 @@ class TestRefusals:
             hls.export(single(op, target=Quantization(Format(30, 0))), tmp_path / "p")
         assert "emit_rtl" not in str(caught.value)
         assert [*tmp_path.iterdir()] == []
-
-    def test_there_is_advice_for_every_op_that_no_hardware_takes(self):
-        taken = {*SUPPORTED, *(op.name for op in RULES)}
-        assert {*ADVICE} == {*REGISTRY} - taken
 
     def test_sign_magnitude(self, tmp_path):
         target = Quantization(Format(6, 0), overflow=Overflow.WRAP_SIGN_MAGNITUDE)
