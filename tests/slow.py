@@ -24,6 +24,8 @@ SLOW = (
     "rtl_sim/test_per_channel.py",
     "rtl_sim/test_whole_frames.py",
     # Networks that are trained, quantized and measured.
+    "models/test_demo.py::test_demo_on_the_shipped_photograph",
+    "models/test_ship.py::test_the_shipped_models_are_made_again_byte_for_byte",
     "models/test_sr.py",
     "models/test_sr_pipeline.py",
     "quantization/test_qat.py",
