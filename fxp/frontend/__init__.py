@@ -6,6 +6,7 @@ from fxp.frontend.fold_padding import fold_padding
 from fxp.frontend.model_import import from_torch
 from fxp.frontend.remove_dead_code import remove_dead_code
 from fxp.frontend.remove_identities import remove_identities
+from fxp.frontend.unwrap import unwrapped
 
 __all__ = [
     "FrontendError",
@@ -14,4 +15,5 @@ __all__ = [
     "from_torch",
     "remove_dead_code",
     "remove_identities",
+    "unwrapped",
 ]

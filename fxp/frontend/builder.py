@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
 from fxp.frontend.derivation import Derivation, Source
-from fxp.frontend.trace import substituted
+from fxp.frontend.trace import Size, substituted
+from fxp.frontend.views import Axes, fingerprint, whole
 from fxp.graph import Constant, Node
 from fxp.graph.extents import Extent, Shape
 from fxp.graph.ops import Flatten, MaxPoolIndices, Op
@@ -34,11 +35,48 @@ class Term:
     torch_shape
         Shape in the model, with the batch axis. A ``(C, 1, 1)`` image whose torch shape is
         ``(1, C)`` is flattened only when an op wants the vector.
+    view
+        What each axis of the tensor runs over if the tensor is not the value itself.
+    base_shape
+        If it is a view, the torch shape of the value itself.
     """
 
     name: str
     shape: Shape
-    torch_shape: tuple[int | torch.SymInt, ...]
+    torch_shape: tuple[Size, ...]
+    view: Axes | None = field(default=None, kw_only=True)
+    base_shape: tuple[Size, ...] = field(default=(), kw_only=True)
+
+    @property
+    def axes(self) -> Axes:
+        """What each axis of the tensor runs over."""
+        return self.own_axes(self.torch_shape) if self.view is None else self.view
+
+    @property
+    def base(self) -> Term:
+        """The value itself."""
+        return self if self.view is None else Term(self.name, self.shape, self.base_shape)
+
+    def own_axes(self, torch_shape: Sequence[Size]) -> Axes:
+        """Return the axes of the value itself, in as many axes as its torch shape has."""
+        sizes = [fingerprint(size) for size in torch_shape[1:]]
+        return ((), *(whole(source, size) for source, size in enumerate(sizes)))
+
+    def viewed(self, axes: Axes, torch_shape: Sequence[Size]) -> Term:
+        """Return another view of the value.
+
+        Parameters
+        ----------
+        axes
+            What each axis runs over.
+        torch_shape
+            Shape of the tensor.
+        """
+        base, torch_shape = self.base, tuple(torch_shape)
+        standard = len(torch_shape) == len(base.shape) + 1 and axes == base.own_axes(torch_shape)
+        if standard:
+            return Term(self.name, self.shape, torch_shape)
+        return Term(self.name, self.shape, torch_shape, view=axes, base_shape=base.torch_shape)
 
 
 @dataclass(frozen=True)
@@ -84,6 +122,22 @@ class KnownTensor:
         )
 
 
+@dataclass(frozen=True)
+class FilledTensor:
+    """A tensor that holds one number everywhere, and whose size may be free.
+
+    Attributes
+    ----------
+    value
+        The number.
+    torch_shape
+        Shape in the model.
+    """
+
+    value: float
+    torch_shape: tuple[Size, ...]
+
+
 class UnifySizesError(Exception):
     """Two sizes that the model needs to be equal are not, but can be made so.
 
@@ -116,12 +170,16 @@ class Builder:
     def __init__(self, reserved: Sequence[str], symbol_order: Sequence[str]) -> None:
         self.nodes: list[Node] = []
         self.constants: dict[str, Constant] = {}
+        self.terms: dict[str, Term] = {}
+        """Every value by name, those of the model's inputs included."""
         self._taken: set[str] = set()
         # A key that is a valid name keeps it, whatever other keys are cleaned to.
         in_order = sorted(reserved, key=lambda key: clean_name(key) != key)
         self._names_of_keys = {key: self.unique(key) for key in dict.fromkeys(in_order)}
         self._keyed: dict[tuple[str, str, tuple[int, ...]], str] = {}
         self._flattened: dict[str, Term] = {}
+        self.arranged: dict[tuple[str, Axes], Term] = {}
+        """Values that hold the entries of views, by the viewed value and the axes."""
         self._order = list(symbol_order)
 
     def unique(self, wanted: str) -> str:
@@ -203,7 +261,8 @@ class Builder:
         shape = op.shape(*shapes)
         name = self.unique(wanted)
         self.nodes.append(Node(name, op, names, origin=origin))
-        return Term(name, shape, torch_shape)
+        self.terms[name] = Term(name, shape, torch_shape)
+        return self.terms[name]
 
     def flattened(self, term: Term, origin: str) -> Term:
         """Return a ``(C, 1, 1)`` image as a vector; one node however often it is asked for."""

@@ -58,19 +58,29 @@ def compare_sizes(
         try:
             graph.concrete_shapes(sizes)
         except GraphError:
+            if sizes == example:
+                raise
             continue
         values = [*graph.inputs, *(state.value for state in graph.states)]
         inputs = [
             torch.randn((1, *evaluate_shape(value.shape, sizes)), generator=generator)
             for value in values
         ]
-        arguments = [torch.empty(0)] * len(order)
-        for position, tensor in zip(order, inputs, strict=True):
-            arguments[position] = tensor.to(examples[position])
-        try:
-            with torch.no_grad():
-                returned = _pytree.tree_leaves(model(*[tensor.clone() for tensor in arguments]))
-        except Exception:
+        returned = _returned(model, inputs, examples, order)
+        if isinstance(returned, Exception):
+            # The model may refuse random numbers, which says nothing about this size.
+            inputs = [
+                _tiled(examples[position], tensor.shape)
+                for position, tensor in zip(order, inputs, strict=True)
+            ]
+            returned = _returned(model, inputs, examples, order)
+        if isinstance(returned, Exception):
+            if sizes == example:
+                summary = str(returned).strip().partition("\n")[0]
+                raise FrontendError(
+                    "the graph cannot be checked, as the model fails on the example inputs "
+                    f"({type(returned).__name__}: {summary}); call the model on them first"
+                ) from returned
             # The model itself does not take this size, so there is nothing to equal.
             continue
         held = {
@@ -89,6 +99,32 @@ def compare_sizes(
         for position, (ours, theirs) in enumerate(zip(found, returned, strict=True)):
             if not _close(ours, theirs):
                 raise _difference(position, sizes, sizes != example)
+
+
+def _returned(
+    model: torch.nn.Module,
+    inputs: Sequence[torch.Tensor],
+    examples: Sequence[torch.Tensor],
+    order: Sequence[int],
+) -> list[torch.Tensor] | Exception:
+    """Return the model's results for inputs in the graph's order, or the error that it raises."""
+    arguments = [torch.empty(0)] * len(order)
+    for position, tensor in zip(order, inputs, strict=True):
+        arguments[position] = tensor.to(examples[position])
+    try:
+        with torch.no_grad():
+            return _pytree.tree_leaves(model(*[tensor.clone() for tensor in arguments]))
+    except Exception as error:
+        # A model may raise anything; the caller decides whether that is an error here.
+        return error
+
+
+def _tiled(example: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """Repeat the example until it has the shape."""
+    result = example.detach().cpu().float()
+    for axis, size in enumerate(shape):
+        result = result.index_select(axis, torch.arange(size) % result.shape[axis])
+    return result
 
 
 def _difference(position: int, sizes: dict[str, int], other: bool) -> FrontendError:

@@ -10,9 +10,10 @@ from typing import Any, NoReturn
 import torch
 from torch.fx import Node as FxNode
 
+from fxp.frontend.arrange import ArrangementError, arranged
 from fxp.frontend.builder import Builder, KnownTensor, Term
 from fxp.frontend.errors import FrontendError
-from fxp.frontend.trace import sizes_of
+from fxp.frontend.trace import Size, sizes_of
 from fxp.graph.ops import Op
 
 FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in [^\n]*\n\s*(?P<code>[^\n]*)')
@@ -92,22 +93,47 @@ class Context:
     """One aten op: its arguments by name, and the builder to write to."""
 
     def __init__(
-        self, builder: Builder, node: FxNode, arguments: Mapping[str, Any], whole_layer: bool
+        self,
+        builder: Builder,
+        node: FxNode,
+        arguments: Mapping[str, Any],
+        whole_layer: bool,
+        result_shape: tuple[Size, ...] | None = None,
     ) -> None:
         self.builder = builder
         self.node = node
         self.arguments = arguments
         self.module = module_of(node)
         self._whole_layer = whole_layer
+        self._result_shape = result_shape
 
     def __getitem__(self, name: str) -> Any:
         return self.arguments[name]
 
     @property
     def result_shape(self) -> tuple[int | torch.SymInt, ...]:
-        """Shape of the (first) result in torch."""
+        """Shape of the (first) result in torch, or of the value that the result is a view of."""
+        if self._result_shape is not None:
+            return self._result_shape
         value = self.node.meta["val"]
         return sizes_of(value[0] if isinstance(value, tuple | list) else value)
+
+    def with_arguments(
+        self, arguments: Mapping[str, Any], result_shape: tuple[Size, ...] | None = None
+    ) -> Context:
+        """Return the same op with other arguments in place of some.
+
+        Parameters
+        ----------
+        arguments
+            The new ones, by name.
+        result_shape
+            Shape of its result, if that changes too.
+        """
+        return Context(
+            self.builder, self.node, {**self.arguments, **arguments}, self._whole_layer,
+            result_shape or self._result_shape,
+        )  # fmt: skip
 
     def refuse(self, rule: str, instead: str, *, size_dependent: bool = False) -> NoReturn:
         """Raise the `FrontendError` of this op.
@@ -153,7 +179,7 @@ class Context:
             operands,
             self.name(op.name, part),
             self.module.path,
-            torch_shape or self.result_shape,
+            self.result_shape if torch_shape is None else torch_shape,
         )
 
     def term(self, name: str) -> Term:
@@ -167,16 +193,37 @@ class Context:
         return self.standard(value)
 
     def standard(self, term: Term) -> Term:
-        """Return the term as the image or vector its torch shape says."""
-        ranks = len(term.torch_shape), len(term.shape)
-        if ranks == (2, 3):
-            return self.builder.flattened(term, self.module.path)
-        if ranks not in ((4, 3), (2, 1)):
+        """Return the term as the image or vector its torch shape says; one number stays."""
+        rank = len(term.torch_shape)
+        if term.view is None and rank == len(term.shape) + 1:
+            return term
+        if rank == 0:
+            return term
+        if rank not in (2, 4):
             self.refuse(
                 f"it reads a tensor of shape {shape_of(term)}",
                 "keep images (1, C, H, W) and vectors (1, F), batch axis included",
             )
-        return term
+        if rank == 2 and term.shape[1:] == (1, 1) and term.axes == term.own_axes(term.torch_shape):
+            return self.builder.flattened(term, self.module.path)
+        key = term.name, term.axes
+        if key not in self.builder.arranged:
+            try:
+                made = arranged(self.helper, term.base, term.axes)
+            except ArrangementError as error:
+                self.refuse(
+                    f"it reads a tensor of shape {shape_of(term)}: {error}",
+                    "keep images (1, C, H, W) and vectors (1, F)",
+                    size_dependent=error.size_dependent,
+                )
+            self.builder.arranged[key] = made
+        made = self.builder.arranged[key]
+        return Term(made.name, made.shape, term.torch_shape)
+
+    def helper(self, op: Op, *operands: Term) -> Term:
+        """Append a node that moves values for this op, named after what it reads."""
+        name = f"{operands[0].name}.{op.name}"
+        return self.builder.emit(op, operands, name, self.module.path, ())
 
     def weights(self, name: str) -> KnownTensor | None:
         """Return an argument that must be constant or None."""

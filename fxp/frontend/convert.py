@@ -19,15 +19,18 @@ from fxp.frontend.builder import (
     Term,
     UnifySizesError,
 )
+from fxp.frontend.constants import filled_operand, filled_result
 from fxp.frontend.context import Context, Converter, module_of, op_name, refusal
 from fxp.frontend.derivation import Derivation, Overload, Parameter
+from fxp.frontend.elementwise import on_views
 from fxp.frontend.errors import FrontendError
 from fxp.frontend.layers import LAYERS, max_unpool
-from fxp.frontend.movement import MOVEMENT, identity
+from fxp.frontend.movement import FILLS, MOVEMENT, identity
 from fxp.frontend.normalization import NORMALIZATION
 from fxp.frontend.patterns import find_patterns
-from fxp.frontend.refusals import ADVICE, DEFAULT
+from fxp.frontend.refusals import ADVICE, ATTENTION, DEFAULT, products_of_values
 from fxp.frontend.remove_dead_code import remove_dead_code
+from fxp.frontend.statistics import STATISTICS
 from fxp.frontend.trace import Symbols, Trace, example_size, sizes_of
 from fxp.graph import Graph, State, Value
 from fxp.graph.extents import Extent, evaluate_shape
@@ -37,6 +40,7 @@ CONVERTERS: dict[str, Converter] = {
     **LAYERS,
     **ACTIVATIONS,
     **NORMALIZATION,
+    **STATISTICS,
     **ARITHMETIC,
     **MOVEMENT,
 }
@@ -129,6 +133,7 @@ class _Conversion:
                 self._builder.unique(node.name), shapes[position], sizes_of(node.meta["val"])
             )
             self._environment[node] = term
+            self._builder.terms[term.name] = term
             self._sources.append(Value(term.name, term.shape))
             for size, extent in zip(term.torch_shape[1:], term.shape, strict=True):
                 if isinstance(extent, Extent) and extent.symbol not in self._sizes:
@@ -149,6 +154,12 @@ class _Conversion:
 
     def run(self) -> Graph:
         """Convert all nodes and close the graph."""
+        products = products_of_values(self._trace)
+        if products:
+            raise refusal(
+                products[0], "it multiplies matrices that are both computed from the input",
+                ATTENTION, size_dependent=False,
+            )  # fmt: skip
         for node in self._trace.nodes:
             # First, since what comes before it, such as the parts of a list, needs no other advice.
             if node.users and op_name(node) in VALUE_READS:
@@ -205,7 +216,11 @@ class _Conversion:
                 )
             return items[index]
         if isinstance(node.target, torch._ops.OpOverload) and not _holds_term(arguments):
-            return self._constant(node, arguments)
+            made = filled_result(node, arguments, MOVEMENT)
+            if made is not None:
+                return made
+            if str(node.target) not in FILLS or not _has_free_size(arguments):
+                return self._constant(node, arguments)
         converter = CONVERTERS.get(str(node.target))
         if converter is None:
             advice = ADVICE.get(op_name(node), DEFAULT)
@@ -217,17 +232,20 @@ class _Conversion:
     def _converted(self, node: FxNode, converter: Converter, arguments: dict[str, Any]) -> Any:
         """Return what a converter makes of a node."""
         context = Context(self._builder, node, arguments, node in self._whole_layers)
+        if str(node.target) not in MOVEMENT:
+            arguments.update(filled_operand(context))
         leaves = _flat(list(arguments.values()))
         if converter is not max_unpool and any(isinstance(leaf, PoolIndices) for leaf in leaves):
             context.refuse("it reads the indices of a pooling", "only max_unpool2d takes them")
         try:
-            result = converter(context)
+            result = on_views(context, converter)
         except GraphError as error:
             raise refusal(
                 node, str(error), "change the model, or give inputs that fit", size_dependent=True
             ) from error
         for term in result if isinstance(result, tuple) else (result,):
-            self._check_shape(node, term)
+            if isinstance(term, Term) and term.view is None:
+                self._check_shape(node, term)
         return result
 
     def _arguments(self, node: FxNode) -> dict[str, Any]:
@@ -264,7 +282,7 @@ class _Conversion:
             raise refusal(
                 node, "it draws random numbers", "make them an input", size_dependent=False
             )
-        if any(isinstance(item, SCALARS[:3]) for item in _flat(list(arguments.values()))):
+        if _has_free_size(arguments):
             raise refusal(
                 node,
                 "it makes a constant whose size or value depends on the image size",
@@ -306,7 +324,7 @@ class _Conversion:
                 f"output {position} of the model is {output!r}; return tensors alone"
             )
         term = self._environment[output]
-        if not isinstance(term, Term):
+        if not isinstance(term, Term):  # a constant, of one number or of many
             raise FrontendError(
                 f"output {position} of the model is constant; return computed values alone"
             )
@@ -315,7 +333,7 @@ class _Conversion:
                 f"output {position} of the model holds the indices of a pooling; only max_unpool2d "
                 "takes them"
             )
-        if any(term.name == source.name for source in self._sources):
+        if term.view is None and any(term.name == source.name for source in self._sources):
             # An output must be the result of a node, which gives it a format.
             if term.name not in self._copies:
                 copy = self._builder.emit(
@@ -380,6 +398,10 @@ def _flat(item: Any) -> list[Any]:
     if isinstance(item, list | tuple):
         return [leaf for element in item for leaf in _flat(element)]
     return [item]
+
+
+def _has_free_size(arguments: dict[str, Any]) -> bool:
+    return any(isinstance(item, SCALARS[:3]) for item in _flat(list(arguments.values())))
 
 
 def _holds_term(arguments: dict[str, Any]) -> bool:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from fxp.frontend.builder import KnownTensor, PoolIndices, Term
+from fxp.frontend.channels_last import last_axis_as_channels
 from fxp.frontend.context import Context, Converter
-from fxp.frontend.fold_batch_norm import BatchNorm
 from fxp.frontend.trace import example_size
 from fxp.graph.ops import (
     AveragePool,
@@ -75,10 +75,41 @@ def _weighted(context: Context, op: Op, weight: KnownTensor | None) -> Term:
 
 def conv2d(context: Context) -> Term:
     """Convolution with padding in pixels."""
+    if len(context.result_shape) == 3:
+        return conv1d(context)
     if context.arguments.get("transposed"):
         return conv_transpose(context)
     rows, columns = pair(context, "padding")
     return _convolution(context, (rows, rows, columns, columns))
+
+
+def conv1d(context: Context) -> Term:
+    """Convolution of a sequence ``(1, C, L)``, an image of one row."""
+    weight, term = context.weights("weight"), context["input"]
+    assert weight is not None
+    if context.arguments.get("transposed") or not isinstance(term, Term):
+        context.refuse("a transposed convolution of a sequence is not supported",
+                       "use nn.ConvTranspose2d on images (N, C, 1, L)")  # fmt: skip
+    stride, dilation = (pair(context, name)[1] for name in ("stride", "dilation"))
+    sides = context["padding"]
+    left = right = 0
+    if sides == "same":
+        total = dilation * (int(weight.tensor.shape[2]) - 1)
+        left, right = total // 2, total - total // 2
+    elif sides != "valid":
+        left = right = pair(context, "padding")[1]
+    channels, length = term.axes[1:]
+    row = term.viewed(((), channels, (), length), (*term.torch_shape[:2], 1, term.torch_shape[2]))
+    op = Conv2d((1, stride), (0, 0, left, right), dilation=(1, dilation), groups=context["groups"])
+    image = context.standard(row)
+    lifted = replace(weight.derived(torch.unsqueeze, 2), key=weight.key, order="one row")
+    operands = [context.constant(lifted, lifted.tensor.shape, "weight")]
+    bias = context.weights("bias")
+    if bias is not None:
+        operands.append(context.constant(bias, bias.tensor.shape, "bias"))
+    batch, filters, after = context.result_shape
+    result = context.emit(op, image, *operands, torch_shape=(batch, filters, 1, after))
+    return result.viewed(((), result.axes[1], result.axes[3]), context.result_shape)
 
 
 def conv2d_named_padding(context: Context) -> Term:
@@ -112,24 +143,35 @@ def conv_transpose(context: Context) -> Term:
 
 
 def linear(context: Context) -> Term:
-    """Linear layer."""
-    return _linear(context, context.term("input"), context.weights("weight"),
-                   context.weights("bias"))  # fmt: skip
+    """Linear layer of a vector, or along the last axis of any tensor."""
+    return _linear(context, "input", context.weights("weight"), context.weights("bias"))
 
 
 def _linear(
-    context: Context, vector: Term, weight: KnownTensor | None, bias: KnownTensor | None
+    context: Context, name: str, weight: KnownTensor | None, bias: KnownTensor | None
 ) -> Term:
-    if len(vector.shape) != 1:
-        context.refuse(
-            "a linear layer on an image mixes its columns",
-            "flatten the image first, or use a 1x1 nn.Conv2d to mix channels",
-        )
     assert weight is not None
+    given = context[name]
+    if isinstance(given, Term) and len(given.torch_shape) > 2:
+        return _linear_along_last_axis(context, given, weight, bias)
+    vector = context.term(name)
     operands = [context.constant(weight, weight.tensor.shape, "weight")]
     if bias is not None:
         operands.append(context.constant(bias, bias.tensor.shape, "bias"))
     return context.emit(Linear(), vector, *operands)
+
+
+def _linear_along_last_axis(
+    context: Context, term: Term, weight: KnownTensor, bias: KnownTensor | None
+) -> Term:
+    """Emit a 1x1 convolution of the image whose channels are the last axis."""
+    image, restore = last_axis_as_channels(context, term)
+    kernel = (*weight.tensor.shape, 1, 1)
+    operands = [context.constant(weight, kernel, "weight")]
+    if bias is not None:
+        operands.append(context.constant(bias, bias.tensor.shape, "bias"))
+    shape = (1, kernel[0], *image.torch_shape[2:])
+    return restore(context.emit(Conv2d(), image, *operands, torch_shape=shape))
 
 
 def matrix_product(context: Context) -> Term:
@@ -144,35 +186,7 @@ def matrix_product(context: Context) -> Term:
     assert matrix is not None
     if matrix.tensor.ndim != 2 or (bias is not None and bias.tensor.ndim != 1):
         context.refuse(f"the matrix has shape {tuple(matrix.tensor.shape)}", "use nn.Linear")
-    return _linear(context, context.term(names[0]), matrix.derived(torch.t), bias)
-
-
-def batch_norm(context: Context) -> Term:
-    """Batch normalization with stored statistics."""
-    arguments = context.arguments
-    if arguments.get("running_mean") is None:
-        context.refuse(
-            "it has no running statistics, and takes those of the batch",
-            "build the module with track_running_stats=True before training",
-        )
-    image = context.term("input")
-    statistics = [context.weights(name) for name in ("running_mean", "running_var")]
-    channels = int(image.shape[0])  # type: ignore[arg-type]
-    names = []
-    for name, default in (("weight", 1.0), ("bias", 0.0)):
-        given = context.weights(name) or KnownTensor(
-            torch.full((channels,), default, dtype=torch.float64)
-        )
-        names.append(context.constant(given, (channels,), name))
-    for name, given in zip(("running_mean", "running_var"), statistics, strict=True):
-        assert given is not None
-        names.append(context.constant(given, (channels,), name))
-    return context.emit(BatchNorm(arguments["eps"]), image, *names)
-
-
-def batch_norm_with_statistics(context: Context) -> tuple[Term]:
-    """Batch normalization whose further results belong to training."""
-    return (batch_norm(context),)
+    return _linear(context, names[0], matrix.derived(torch.t), bias)
 
 
 def _window(context: Context) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
@@ -305,26 +319,6 @@ def adaptive_max_pool(context: Context) -> tuple[Term]:
     return (_adaptive(context, GlobalMaxPool(), MaxPool),)
 
 
-def _whole_image(context: Context, op: Op) -> Term:
-    image = _image(context, "self")
-    axes = context["dim"] or ()
-    if sorted(axis % 4 for axis in axes) != [2, 3] or context.arguments.get("dtype") is not None:
-        context.refuse(
-            f"it reduces axes {list(axes)}", "only rows and columns together, dim=(2, 3)"
-        )
-    return context.emit(op, image)
-
-
-def mean(context: Context) -> Term:
-    """Mean over rows and columns."""
-    return _whole_image(context, GlobalAveragePool())
-
-
-def amax(context: Context) -> Term:
-    """Maximum over rows and columns."""
-    return _whole_image(context, GlobalMaxPool())
-
-
 def _factor(context: Context, image: Term) -> int:
     """Whole upsampling factor, from the factor itself or from the wanted size."""
     scales = context.arguments.get("scale_factors")
@@ -384,6 +378,8 @@ def bicubic(context: Context) -> Term:
 
 
 LAYERS: dict[str, Converter] = {
+    "aten.conv1d.default": conv1d,
+    "aten.conv1d.padding": conv1d,
     "aten.conv2d.default": conv2d,
     "aten.conv2d.padding": conv2d_named_padding,
     "aten.convolution.default": conv2d,
@@ -392,16 +388,12 @@ LAYERS: dict[str, Converter] = {
     "aten.addmm.default": matrix_product,
     "aten.mm.default": matrix_product,
     "aten.matmul.default": matrix_product,
-    "aten.batch_norm.default": batch_norm,
-    "aten._native_batch_norm_legit_no_training.default": batch_norm_with_statistics,
     "aten.max_pool2d.default": max_pool,
     "aten.max_pool2d_with_indices.default": max_pool_with_indices,
     "aten.max_unpool2d.default": max_unpool,
     "aten.avg_pool2d.default": average_pool,
     "aten.adaptive_avg_pool2d.default": adaptive_average_pool,
     "aten.adaptive_max_pool2d.default": adaptive_max_pool,
-    "aten.mean.dim": mean,
-    "aten.amax.default": amax,
     "aten.upsample_nearest2d.vec": nearest,
     "aten.upsample_bilinear2d.vec": bilinear,
     "aten.upsample_bicubic2d.vec": bicubic,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import torch
+from torch.export import ExportedProgram
 
 from fxp.frontend.builder import clean_name
 from fxp.frontend.compare_sizes import compare_sizes
@@ -15,10 +16,12 @@ from fxp.frontend.convert import CONVERTERS, convert
 from fxp.frontend.errors import FrontendError
 from fxp.frontend.fold_batch_norm import fold_batch_norm
 from fxp.frontend.fold_padding import fold_padding
+from fxp.frontend.fuse_statistics import fuse_statistics
 from fxp.frontend.name_outputs import name_outputs
 from fxp.frontend.remove_identities import remove_identities
 from fxp.frontend.size_branches import other_paths
-from fxp.frontend.trace import check_examples, check_model, trace
+from fxp.frontend.trace import check_examples, trace
+from fxp.frontend.unwrap import check_model, is_exported, unwrapped
 from fxp.graph import Graph
 
 TRACING: Final = threading.RLock()
@@ -31,7 +34,7 @@ compiled and a model that another thread calls meanwhile would go through the fi
 
 
 def from_torch(
-    model: torch.nn.Module,
+    model: torch.nn.Module | ExportedProgram,
     example_inputs: Sequence[torch.Tensor],
     *,
     name: str | None = None,
@@ -51,12 +54,13 @@ def from_torch(
     Parameters
     ----------
     model
-        In eval mode; it is not modified.
+        A module in eval mode, or a program that was exported from one; it is not modified.
+        Wrappers such as ``torch.compile`` and ``DataParallel`` are taken off.
     example_inputs
         One tensor per argument of ``forward``: images ``(N, C, H, W)`` or vectors ``(N, F)``. Use
         sizes well above 1, small ones where the model allows it; the values do not matter.
     name
-        Name of the graph; by default the class of the model.
+        Name of the graph; by default the class of the model, ``exported`` for a program.
     states
         Pairs (input position, output position): the output of one call is that input of the next.
         Before the first call it is zero. Such inputs and outputs are states of the graph, and no
@@ -80,9 +84,10 @@ def from_torch(
         If the sizes are fixed, because a conversion with free sizes failed or the model's own code
         compares them; the message says where.
     """
+    model = unwrapped(model)
     check_model(model)
     examples = check_examples(example_inputs)
-    graph_name = clean_name(name or type(model).__name__)
+    graph_name = clean_name(name or ("exported" if is_exported(model) else type(model).__name__))
 
     branches: dict[str, None] = {}
 
@@ -90,7 +95,8 @@ def from_torch(
         traced = trace(model, examples, free_sizes=free_sizes, known=CONVERTERS)
         branches.update(dict.fromkeys(branch.place for branch in traced.size_branches))
         graph, lowest, extents = convert(traced, graph_name, states)
-        graph = fold_padding(fold_batch_norm(remove_identities(graph)))
+        graph = fuse_statistics(remove_identities(graph))
+        graph = fold_padding(fold_batch_norm(graph))
         compare_sizes(
             graph, model, examples, states, lowest,
             lambda sizes: other_paths(traced.size_branches, extents, sizes),

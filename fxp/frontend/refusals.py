@@ -2,47 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Final
 
-_SELECT = "keep the axis: x[:, i:i+1], or x.narrow(1, i, 1)"
-_NORM = "use nn.BatchNorm2d, which folds into the layer before it"
+from torch.fx import Node as FxNode
+
+from fxp.frontend.context import op_name
+from fxp.frontend.trace import Trace
+
+ATTENTION: Final = (
+    "attention is not supported, as the graph has no products of two computed matrices; use a "
+    "network of convolutions"
+)
+"""Advice for products of matrices that are both computed."""
+_PRODUCTS: Final = frozenset(
+    ("aten.bmm", "aten.baddbmm", "aten.matmul", "aten.mm", "aten.einsum",
+     "aten.scaled_dot_product_attention", "aten._native_multi_head_attention")
+)  # fmt: skip
+_CELL = (
+    "write one step with nn.Conv2d or nn.Linear and gates, take its state as an input and return "
+    "it as an output, and name the pair in `states`"
+)
 _CONTROL = "use a model without branches and loops on values"
 _NUMBER = "compute with the tensor itself, or keep the number as a Python number"
-_1D = "use nn.Conv2d with a 1 x n kernel on images (N, C, 1, W)"
+_1D = "use the layer for images, with 1 x n windows on images (N, C, 1, L)"
 
 ADVICE: Final[dict[str, str]] = {
-    "aten.conv1d": _1D,
     "aten.conv3d": "use nn.Conv2d on single frames, and states for what is kept between them",
     "aten.conv_transpose1d": _1D,
-    "aten.select": _SELECT,
-    "aten.unbind": _SELECT,
-    "aten.index": _SELECT,
+    "aten.max_pool1d": _1D,
+    "aten.avg_pool1d": _1D,
+    "aten.adaptive_avg_pool1d": _1D,
+    "aten.adaptive_max_pool1d": _1D,
+    "aten.lstm": _CELL,
+    "aten.gru": _CELL,
+    "aten.rnn_tanh": _CELL,
+    "aten.rnn_relu": _CELL,
+    "aten.lstm_cell": _CELL,
+    "aten.gru_cell": _CELL,
     "aten.select_scatter": "build the result with torch.cat",
     "aten.slice_scatter": "build the result with torch.cat instead of writing into a part",
     "aten.fill": "build the result with torch.cat instead of writing into a part",
     "aten.copy": "build the result with torch.cat instead of writing into a part",
-    "aten.stack": "join along channels with torch.cat",
-    "aten.permute": "use pixel_shuffle, pixel_unshuffle or flatten, which keep the axis order",
-    "aten.transpose": "use pixel_shuffle, pixel_unshuffle or flatten, which keep the axis order",
     "aten._upsample_bilinear2d_aa": "set antialias=False",
     "aten._upsample_bicubic2d_aa": "set antialias=False",
     "aten.upsample_linear1d": "use images (N, C, H, W)",
     "aten.log_softmax": "use softmax, or return the logits; their order is the same",
     "aten._native_batch_norm_legit_functional": "call batch_norm with training=False",
-    "aten.instance_norm": _NORM,
-    "aten.group_norm": _NORM,
-    "aten.layer_norm": _NORM,
-    "aten.native_layer_norm": _NORM,
-    "aten.native_group_norm": _NORM,
     "aten.hardshrink": "use nn.Softshrink",
     "aten.threshold": "use nn.ReLU, or torch.clamp",
     "aten.rrelu": "use nn.LeakyReLU with the mean of its slopes, which is what eval mode computes",
     "aten.glu": "write a, b = x.chunk(2, 1) and a * torch.sigmoid(b)",
-    "aten.minimum": "write a - torch.relu(a - b)",
-    "aten.maximum": "write a + torch.relu(b - a)",
-    "aten.max": "use amax over rows and columns, or nn.MaxPool2d",
-    "aten.sum": "use mean over rows and columns, times a constant",
-    "aten.repeat": "use nn.Upsample, or torch.cat of the same value",
     "aten.item": _NUMBER,
     "aten._local_scalar_dense": _NUMBER,
     "cond": _CONTROL,
@@ -52,3 +62,26 @@ ADVICE: Final[dict[str, str]] = {
 """What to do instead, by op."""
 
 DEFAULT: Final = "rewrite the module with ops that are, or leave it outside of the converted model"
+
+
+def products_of_values(trace: Trace) -> list[FxNode]:
+    """Return the nodes that multiply matrices which are both computed from the input."""
+    computed = set(trace.inputs)
+    found = []
+    for node in trace.nodes:
+        sources = [source for source in node.all_input_nodes if source in computed]
+        if sources:
+            computed.add(node)
+        # The same value twice is two factors, too.
+        factors = [item for item in _leaves(node.args) if item in computed]
+        if len(factors) > 1 and op_name(node) in _PRODUCTS:
+            found.append(node)
+    return found
+
+
+def _leaves(arguments: Iterable[object]) -> Iterator[object]:
+    for item in arguments:
+        if isinstance(item, list | tuple):
+            yield from _leaves(item)
+        elif isinstance(item, FxNode):
+            yield item

@@ -16,13 +16,13 @@ from torch.fx import Node as FxNode
 from torch.utils import _pytree
 
 from fxp.frontend.errors import FrontendError
+from fxp.frontend.unwrap import is_exported, sequence_advice
 from fxp.graph.extents import Dimension, Extent
 
 Size = int | torch.SymInt
 _TORCH: Final = Path(torch.__file__).parent
 _DRAWING: Final = frozenset({"rich", "tqdm"})
 """Libraries whose threads redraw progress bars, and call no torch module."""
-_GIVE_ORIGINAL: Final = "give the module that it was made from, after calling eval() on it"
 
 
 @dataclass(frozen=True)
@@ -76,30 +76,6 @@ class Trace:
     size_branches: tuple[SizeBranch, ...]
 
 
-def check_model(model: torch.nn.Module) -> None:
-    """Raise `FrontendError` unless this is a module, and all its modules are in eval mode."""
-    if isinstance(model, ExportedProgram | torch.jit.ScriptModule):
-        kind = type(model).__name__
-        raise FrontendError(f"a model of type {kind} cannot be converted; {_GIVE_ORIGINAL}")
-    if not isinstance(model, torch.nn.Module):
-        raise FrontendError(
-            f"the model is a {type(model).__name__}; it must be a torch.nn.Module in eval mode"
-        )
-    for path, module in model.named_modules():
-        where = f"its module {path!r} is" if path else "it is"
-        # Whatever it was exported from, it says that it is in training mode, and refuses eval().
-        if isinstance(module, torch.fx.GraphModule) and module.training and "eval" in vars(module):
-            raise FrontendError(
-                f"the model cannot be converted, as {where} the module of an exported program; "
-                f"{_GIVE_ORIGINAL}"
-            )
-        if module.training:
-            raise FrontendError(
-                f"the model must be converted as it runs, but {where} in training mode; "
-                "call model.eval() first"
-            )
-
-
 def check_examples(examples: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
     """Return the examples with batch 1.
 
@@ -114,6 +90,13 @@ def check_examples(examples: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]
             raise FrontendError(
                 f"example input {position} is a {type(example).__name__}; every input must be a "
                 "tensor, so wrap the model in a module that takes tensors alone"
+            )
+        if example.ndim == 3:
+            raise FrontendError(
+                f"example input {position} has shape {tuple(example.shape)}; it must be a batch of "
+                "images (N, C, H, W) or of vectors (N, F): give one image as image[None], and "
+                "sequences (N, C, L) as images of one row, (N, C, 1, L), to a module around the "
+                "model whose forward(x) returns network(x.squeeze(2)).unsqueeze(2)"
             )
         if example.ndim not in (2, 4) or 0 in example.shape:
             raise FrontendError(
@@ -167,6 +150,16 @@ def trace(
     except Exception as error:
         # torch.export raises many unrelated types, and a model's own forward may raise anything.
         summary = str(error).strip().partition("\n")[0]
+        advice = sequence_advice(model)
+        if advice and all(example.ndim == 4 for example in examples):
+            raise FrontendError(f"{advice} ({type(error).__name__}: {summary})") from error
+        if is_exported(model):
+            raise FrontendError(
+                "the exported program does not take one image of the examples' size "
+                f"({type(error).__name__}: {summary}); export it "
+                "for one such image, torch.export.export(model, (images[:1],)), or with dynamic "
+                "shapes"
+            ) from error
         raise FrontendError(
             f"torch.export cannot trace the model ({type(error).__name__}: {summary}); usual "
             "causes are branches on pixel values, calls to NumPy, .item() or float(), and examples "

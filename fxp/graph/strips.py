@@ -101,6 +101,8 @@ def _is_local(graph: Graph, axis: int = 0) -> bool:
     rows = graph.inputs[0].shape[1 + axis]
     if graph.states or not isinstance(rows, Extent) or rows != Extent(rows.symbol):
         return False
+    if not all(node.op.keeps_place for node in graph.nodes):
+        return False
     return all(
         len(value.shape) == 3 and _is_multiple(value.shape[1 + axis])
         for value in graph.values.values()

@@ -67,6 +67,30 @@ def slice_channels(
 
 
 @njit(cache=True, nogil=True)
+def gather_channels(
+    band: NDArray, image: NDArray, row: int, column: int, channels: NDArray[np.int64]
+) -> None:
+    """Copy listed channels; where the list has -1 the result is zero.
+
+    Parameters
+    ----------
+    band
+        Results of a band of rows, ``(rows, W, C)``; written.
+    image
+        The operand, ``(H, W, C)``.
+    row, column
+        Row and column of the image at which the band begins.
+    channels
+        Channel of the image that each channel of the result reads, or -1.
+    """
+    for y in range(band.shape[0]):
+        for x in range(band.shape[1]):
+            out, pixel = band[y, x], image[row + y, column + x]
+            for c in range(out.size):
+                out[c] = pixel[channels[c]] if channels[c] >= 0 else 0
+
+
+@njit(cache=True, nogil=True)
 def pixel_shuffle(
     band: NDArray, first_row: int, first_column: int, image: NDArray, row: int, column: int,
     factor: int,

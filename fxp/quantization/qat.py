@@ -16,6 +16,7 @@ from fxp.executors.torch_forward import fake_quantize
 from fxp.formats import MAX_WIDTH, Format, Quantization
 from fxp.frontend.derivation import Source, evaluate
 from fxp.frontend.model_import import TRACING
+from fxp.frontend.unwrap import unwrapped
 from fxp.graph import Constant, Graph
 from fxp.model import FixedModel
 from fxp.quantization.data import Calls, calibration_calls, one_by_one
@@ -297,6 +298,7 @@ def prepare_qat(
     >>> training = fxp.prepare_qat(model.eval(), batches, weight_bits=8)   # doctest: +SKIP
     >>> optimizer = torch.optim.Adam(training.parameters(), lr=1e-4)       # doctest: +SKIP
     """
+    model = unwrapped(model)
     if not isinstance(model, torch.nn.Module):
         raise ArgumentTypeError(
             f"fxp.prepare_qat takes a torch.nn.Module, got {type(model).__name__}"

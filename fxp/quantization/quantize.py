@@ -7,10 +7,11 @@ from typing import Any, Unpack
 
 import torch
 from numpy.typing import NDArray
+from torch.export import ExportedProgram
 
 from fxp.executors.torch_forward import run
 from fxp.formats import Overflow, Rounding
-from fxp.frontend import from_torch
+from fxp.frontend import from_torch, unwrapped
 from fxp.frontend.model_import import TRACING
 from fxp.graph import Graph
 from fxp.model import FixedModel
@@ -25,7 +26,7 @@ from fxp.support.progress import Progress
 
 
 def quantize(
-    model: torch.nn.Module | Graph,
+    model: torch.nn.Module | ExportedProgram | Graph,
     calibration: Iterable[Any],
     options: QuantizeOptions | None = None,
     *,
@@ -77,6 +78,7 @@ def quantize(
     >>> model = fxp.quantize(network, images, weight_bits=8, input_format="ap_ufixed<8,0>")
     ... # doctest: +SKIP
     """
+    model = unwrapped(model)
     if not isinstance(model, torch.nn.Module | Graph):
         raise ArgumentTypeError(
             f"fxp.quantize takes a torch.nn.Module or a float Graph, got {type(model).__name__}; "

@@ -411,6 +411,8 @@ def _attribute(value: Any, hint: Any, where: str) -> Any:
     if get_origin(hint) is tuple:
         kinds = get_args(hint)
         items = items_of(value, where)
+        if kinds[1:] == (Ellipsis,):
+            kinds = kinds[:1] * len(items)
         if len(items) != len(kinds):
             raise FileError(f"{where}: must be {len(kinds)} numbers, got {shortened(value)}")
         return tuple(

@@ -21,10 +21,13 @@ from fxp.graph.ops import (
     Conv2d,
     ConvTranspose2d,
     Flatten,
+    Flip,
+    GatherChannels,
     Linear,
     Multiply,
     Nearest,
     Pad,
+    Part,
     PixelShuffle,
     PixelUnshuffle,
     Prelu,
@@ -32,8 +35,11 @@ from fxp.graph.ops import (
     Requantize,
     Slice,
     SoftThreshold,
+    SpatialConcat,
     Subtract,
     Table,
+    Transpose,
+    Unflatten,
 )
 from fxp.graph.ops.base import Op
 from fxp.hls.hls4ml_export import convolutions, movements, pixels
@@ -120,7 +126,7 @@ def _check_rounding(made: Lowering, node: Node) -> None:
     assert accumulator is not None
     exact = accumulator.exact_format
     sources = [(exact.width, exact.frac)]
-    if isinstance(node.op, Concat | Prelu | SoftThreshold):
+    if isinstance(node.op, Concat | SpatialConcat | Prelu | SoftThreshold):
         # Some of their results are operands as they are, with fewer bits.
         forms = [made.format(name) for name in node.inputs if name in made.names]
         sources += [(form.width, form.frac) for form in forms]
@@ -157,10 +163,13 @@ _WRITERS: Final[dict[type[Op], Callable[[Lowering, Node, str], str]]] = {
     Conv2d: convolutions.conv2d,
     ConvTranspose2d: convolutions.conv_transpose2d,
     Flatten: movements.flatten,
+    Flip: movements.flip,
+    GatherChannels: movements.gather_channels,
     Linear: convolutions.linear,
     Multiply: pixels.combine,
     Nearest: movements.nearest,
     Pad: movements.pad,
+    Part: movements.part,
     PixelShuffle: movements.pixel_shuffle,
     PixelUnshuffle: movements.pixel_unshuffle,
     Prelu: pixels.prelu,
@@ -169,7 +178,10 @@ _WRITERS: Final[dict[type[Op], Callable[[Lowering, Node, str], str]]] = {
     Slice: movements.slice_,
     SoftThreshold: pixels.soft_threshold,
     Subtract: pixels.combine,
+    SpatialConcat: movements.spatial_concat,
     Table: pixels.table,
+    Transpose: movements.transpose,
+    Unflatten: movements.unflatten,
 }
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from fxp.formats import Format
 from fxp.graph import Node
 from fxp.graph.ops import (
+    Flip,
+    GatherChannels,
     Nearest,
     Pad,
+    Part,
     PixelShuffle,
     PixelUnshuffle,
     Slice,
+    SpatialConcat,
+    Unflatten,
 )
 from fxp.hls.hls4ml_export.layers import (
     Axis,
@@ -19,6 +25,7 @@ from fxp.hls.hls4ml_export.layers import (
 )
 from fxp.hls.hls4ml_export.lowering_state import (
     Lowering,
+    exact_type,
     source_of,
 )
 
@@ -188,3 +195,191 @@ def flatten(made: Lowering, node: Node, result: str) -> str:
     return made.add(
         Hls4mlLayer(name, layer.kind, layer.inputs, (count_,), layer.types, layer.attributes)
     )
+
+
+def gather_channels(made: Lowering, node: Node, result: str) -> str:
+    """Channels by a table; zeros where it has -1.
+
+    Parameters
+    ----------
+    made
+        Layers made so far; the new ones are added to them.
+    node
+        The node of the graph.
+    result
+        C++ type of its result.
+
+    Returns
+    -------
+    str
+        Name of the layer that computes the node.
+    """
+    assert isinstance(node.op, GatherChannels)
+    target = made.shapes[node.name]
+    table = ", ".join(map(str, node.op.channels))
+    body = [f"static const int from[] = {{{table}}};"]
+    if -1 in node.op.channels:
+        body += each_channel(target[0], "if (from[c] < 0) res[c] = 0; else res[c] = a[from[c]];")
+    else:
+        body += each_channel(target[0], "res[c] = a[from[c]];")
+    name = made.new_name(node.name)
+    return made.add(pixel(name, [source_of(made, node)], target, result, body))
+
+
+def part(made: Lowering, node: Node, result: str) -> str:
+    """Rows or columns from some place on.
+
+    Parameters
+    ----------
+    made
+        Layers made so far; the new ones are added to them.
+    node
+        The node of the graph.
+    result
+        C++ type of its result.
+
+    Returns
+    -------
+    str
+        Name of the layer that computes the node.
+    """
+    op = node.op
+    assert isinstance(op, Part)
+    _, *sizes = made.image(node.inputs[0])
+    moved = ("row", "column").index(op.axis)
+    axes = [
+        Axis(size, start=size // op.parts * op.start if axis == moved else 0)
+        for axis, size in enumerate(sizes)
+    ]
+    return _moved(made, node, result, *axes)
+
+
+def flip(made: Lowering, node: Node, result: str) -> str:
+    """Rows or columns from the last to the first.
+
+    Parameters
+    ----------
+    made
+        Layers made so far; the new ones are added to them.
+    node
+        The node of the graph.
+    result
+        C++ type of its result.
+
+    Returns
+    -------
+    str
+        Name of the layer that computes the node.
+    """
+    assert isinstance(node.op, Flip)
+    _, *sizes = made.image(node.inputs[0])
+    moved = ("row", "column").index(node.op.axis)
+    axes = [
+        Axis(size, step=-1, start=size - 1) if axis == moved else Axis(size)
+        for axis, size in enumerate(sizes)
+    ]
+    return _moved(made, node, result, *axes)
+
+
+def unflatten(made: Lowering, node: Node, result: str) -> str:
+    """Spread the values of one pixel over an image.
+
+    Parameters
+    ----------
+    made
+        Layers made so far; the new ones are added to them.
+    node
+        The node of the graph.
+    result
+        C++ type of its result.
+
+    Returns
+    -------
+    str
+        Name of the layer that computes the node.
+    """
+    op = node.op
+    assert isinstance(op, Unflatten)
+    (features,) = made.shapes[node.inputs[0]]
+    shapes = (features, 1, 1), made.image(node.name)
+    channel = f"(c * {op.height} + y) * {op.width} + x"
+    only = Axis(1, step=0)
+    name = made.new_name(node.name)
+    return made.add(move(name, source_of(made, node), shapes, result, only, only, channel))
+
+
+def transpose(made: Lowering, node: Node, result: str) -> str:
+    """One pixel with all values, and an image of it with rows and columns exchanged.
+
+    Parameters
+    ----------
+    made
+        Layers made so far; the new ones are added to them.
+    node
+        The node of the graph.
+    result
+        C++ type of its result.
+
+    Returns
+    -------
+    str
+        Name of the layer that computes the node.
+    """
+    channels, height, width = shape = made.image(node.inputs[0])
+    count = channels * height * width
+    rows = Axis(height, phase=f"(c / {width}) % {height}", phases=height)
+    columns = Axis(width, phase=f"c % {width}", phases=width)
+    flat, kind = made.new_name(f"{node.name}.flat"), exact_type(made.format(node.inputs[0]))
+    shapes, channel = (shape, (count, 1, 1)), f"c / {height * width}"
+    made.add(move(flat, source_of(made, node), shapes, kind, rows, columns, channel))
+    only = Axis(1, step=0)
+    channel = f"(c * {height} + x) * {width} + y"
+    name = made.new_name(node.name)
+    return made.add(
+        move(name, flat, ((count, 1, 1), made.image(node.name)), result, only, only, channel)
+    )
+
+
+def spatial_concat(made: Lowering, node: Node, result: str) -> str:
+    """Every operand with zeros where the others are, two at a time added.
+
+    Parameters
+    ----------
+    made
+        Layers made so far; the new ones are added to them.
+    node
+        The node of the graph.
+    result
+        C++ type of its result.
+
+    Returns
+    -------
+    str
+        Name of the layer that computes the node.
+    """
+    assert isinstance(node.op, SpatialConcat)
+    moved = ("row", "column").index(node.op.axis)
+    target = made.image(node.name)
+    offset, source, common = 0, "", made.format(node.inputs[0])
+    for position, value in enumerate(node.inputs):
+        shape, form = made.image(value), made.format(value)
+        last = position == len(node.inputs) - 1
+        axes = [
+            Axis(size, start=-offset if axis == moved else 0) for axis, size in enumerate(shape[1:])
+        ]
+        offset += shape[1 + moved]
+        placed = made.new_name(f"{node.name}_placed")
+        kind = result if len(node.inputs) == 1 else exact_type(form)
+        made.add(move(placed, made.names[value], (shape, target), kind, *axes))
+        if position == 0:
+            source = placed
+            continue
+        frac = max(common.frac, form.frac)
+        low = min(item.min_raw << frac - item.frac for item in (common, form))
+        high = max(item.max_raw << frac - item.frac for item in (common, form))
+        common = Format.for_range(low, high, frac)
+        name = made.new_name(node.name if last else f"{node.name}_part")
+        kind = result if last else exact_type(common)
+        body = each_channel(target[0], "res[c] = a[c] + b[c];")
+        source = made.add(pixel(name, [source, placed], target, kind, body))
+    return source

@@ -407,6 +407,21 @@ def _slice(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operand]
     return plan.picked(source, indices, len(chosen), source.scale)
 
 
+def _gather_channels(
+    plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operand]
+) -> ValueBus:
+    source, op = _image(operands[0]), node.op
+    assert isinstance(op, ops.GatherChannels)
+    if -1 in op.channels:
+        raise StreamingError("it adds channels of zeros")
+    indices = [
+        pixel * source.channels + channel
+        for pixel in range(source.scale**2)
+        for channel in op.channels
+    ]
+    return plan.picked(source, indices, len(op.channels), source.scale)
+
+
 def _shuffle(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operand]) -> ValueBus:
     source, factor = _image(operands[0]), _factor(node.op)
     channels = source.channels // factor**2
@@ -464,6 +479,7 @@ RULES: Final[dict[type[ops.Op], Rule]] = {
     ops.Subtract: _sum,
     ops.Concat: _concat,
     ops.Slice: _slice,
+    ops.GatherChannels: _gather_channels,
     ops.PixelShuffle: _shuffle,
     ops.Nearest: _nearest,
     ops.Requantize: _same,

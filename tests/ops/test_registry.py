@@ -70,6 +70,7 @@ def undocumented(
         if get_origin(hint) is Literal:
             wanted += get_args(hint)
         length = len(get_args(hint)) if get_origin(hint) is tuple else 0
+        length = 0 if Ellipsis in get_args(hint) else length
         if length and f"`{name}` [{length}]" not in file_page[op_class.name]:
             found.append(f"docs/file-format.md does not say that {name} has {length} integers")
     if told != wanted:

@@ -21,9 +21,13 @@ from fxp.graph.ops import (
     Conv2d,
     ConvTranspose2d,
     Flatten,
+    Flip,
     FunctionTable,
+    GatherChannels,
     GlobalAveragePool,
     GlobalMaxPool,
+    GroupNorm,
+    L2Norm,
     Linear,
     LineCodec,
     LocalResponseNorm,
@@ -34,18 +38,27 @@ from fxp.graph.ops import (
     Nearest,
     Op,
     Pad,
+    Part,
     PixelShuffle,
     PixelUnshuffle,
     Prelu,
+    ReduceMax,
+    ReduceMean,
+    ReduceSum,
     Relu,
     Requantize,
     Sigmoid,
     Slice,
     Softmax,
     SoftThreshold,
+    SpatialConcat,
+    StandardDeviation,
     StoredTable,
     Subtract,
     Tanh,
+    Transpose,
+    Unflatten,
+    Variance,
 )
 from fxp.graph.ops.base import Operand
 from fxp.store import FORMAT_VERSION, graph_file
@@ -104,6 +117,21 @@ def every_op() -> Graph:
     put("response", LocalResponseNorm(3, k=2.0), "shrunk", "response.table")
     put("enlarged", ConvTranspose2d((2, 2), (1, 0), (1, 1), groups=2), "response", "up.w", "up.b")
     put("shares", Softmax(), "flat", "shares.table", kind=Quantization(Format(12, 11, False)))
+    put("half", Part("column", 1, 2, 2), "x")
+    put("halves", SpatialConcat("column"), "half", "half")
+    put("mirrored", Flip("column"), "halves")
+    put("turned", Transpose(), "mirrored")
+    put("mixed", GatherChannels((3, -1, 0)), "turned")
+    put("square", Unflatten(2, 2), "flat")
+    statistics = (
+        put("sums", ReduceSum(True, False, True), "shrunk"),
+        put("means", ReduceMean(columns=False), "shrunk"),
+        put("largest", ReduceMax(), "shrunk"),
+        put("normalized", GroupNorm(2, "pixel", "root_mean_square", 1e-3), "shrunk"),
+        put("spread", StandardDeviation(1, "image", 1, 0.25), "shrunk"),
+        put("variance", Variance(4, correction=1), "shrunk"),
+        put("length", L2Norm(2), "shrunk"),
+    )
     put("next", Requantize(), "tanh", kind=Quantization(Format(9, 3)))
     rest = [
         op_class()
@@ -149,6 +177,9 @@ def every_op() -> Graph:
             "enlarged",
             "shares",
             "unpooled",
+            "mixed",
+            "square",
+            *statistics,
             *(op.name for op in rest),
         ),
         constants,

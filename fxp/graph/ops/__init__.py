@@ -1,5 +1,13 @@
 """The ops: one frozen dataclass per op, one file per family, all faces in one place."""
 
+from fxp.graph.ops.arrangement import (
+    Flip,
+    GatherChannels,
+    Part,
+    SpatialConcat,
+    Transpose,
+    Unflatten,
+)
 from fxp.graph.ops.base import (
     REGISTRY,
     Accumulator,
@@ -20,23 +28,35 @@ from fxp.graph.ops.elementwise import (
 )
 from fxp.graph.ops.functions import (
     Elu,
+    Exp,
     FunctionTable,
     Gelu,
     HardSigmoid,
     HardSwish,
+    Log,
     LogSigmoid,
     Mish,
+    Power,
     Sigmoid,
     Silu,
     Softplus,
     Tanh,
 )
+from fxp.graph.ops.group_norm import GroupNorm
 from fxp.graph.ops.line_codec import LineCodec
 from fxp.graph.ops.movement import Concat, Flatten, Pad, Slice
 from fxp.graph.ops.normalization import LocalResponseNorm, Softmax
-from fxp.graph.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
+from fxp.graph.ops.pooling import AveragePool, MaxPool
 from fxp.graph.ops.rearrangement import Nearest, PixelShuffle, PixelUnshuffle
+from fxp.graph.ops.reduction import (
+    GlobalAveragePool,
+    GlobalMaxPool,
+    ReduceMax,
+    ReduceMean,
+    ReduceSum,
+)
 from fxp.graph.ops.resampling import BicubicUpsample, BilinearUpsample
+from fxp.graph.ops.spread import L2Norm, StandardDeviation, Variance
 from fxp.graph.ops.tables import StoredTable, Table
 from fxp.graph.ops.thresholding import SoftThreshold
 from fxp.graph.ops.transposed import ConvTranspose2d
@@ -54,17 +74,23 @@ __all__ = [
     "Conv2d",
     "ConvTranspose2d",
     "Elu",
+    "Exp",
     "Flatten",
+    "Flip",
     "FunctionTable",
+    "GatherChannels",
     "Gelu",
     "GlobalAveragePool",
     "GlobalMaxPool",
     "GraphError",
+    "GroupNorm",
     "HardSigmoid",
     "HardSwish",
+    "L2Norm",
     "LineCodec",
     "Linear",
     "LocalResponseNorm",
+    "Log",
     "LogSigmoid",
     "MaxPool",
     "MaxPoolIndices",
@@ -75,9 +101,14 @@ __all__ = [
     "Op",
     "Operand",
     "Pad",
+    "Part",
     "PixelShuffle",
     "PixelUnshuffle",
+    "Power",
     "Prelu",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceSum",
     "Relu",
     "Requantize",
     "Sigmoid",
@@ -86,9 +117,14 @@ __all__ = [
     "SoftThreshold",
     "Softmax",
     "Softplus",
+    "SpatialConcat",
+    "StandardDeviation",
     "StoredTable",
     "Subtract",
     "Table",
     "Tanh",
+    "Transpose",
+    "Unflatten",
+    "Variance",
     "register",
 ]

@@ -218,6 +218,25 @@ wrap on the way, as the final sum is proved to fit.
 """
 
 
+@dataclass(frozen=True)
+class Summary:
+    """What every result of an op needs to know of its whole first input.
+
+    An engine summarizes parts of the image on several threads, merges what they give, and hands the
+    kernel the result as a further window.
+
+    Attributes
+    ----------
+    part
+        Summarizes whole rows of the image, ``(rows, W, C)``.
+    merge
+        Makes one summary of an array of them, stacked along its first axis.
+    """
+
+    part: Callable[[NDArray], NDArray]
+    merge: Callable[[NDArray], NDArray]
+
+
 Role = Literal["weight", "factor", "slope", "bias", "offset", "table"]
 """What a constant does, which decides its format when a network is quantized.
 
@@ -263,6 +282,8 @@ class Op(ABC):
     """Whether quantization must keep the result exact, such as the numbers of pixels."""
     reads_part: ClassVar[bool] = False
     """Whether the op reads a part of its operand: several such readers share a wide value."""
+    keeps_place: ClassVar[bool] = True
+    """Whether results lie where their operands do, so that strips of rows can be computed."""
     table_use: ClassVar[TableUse | None] = None
     """What the table holds that quantization computes for the op; None if there is none."""
     output_range: ClassVar[Range | None] = None
@@ -318,6 +339,10 @@ class Op(ABC):
             If the op has no table, or the source is too wide for one.
         """
         raise GraphError(f"{self.name} has no table")
+
+    def summary(self, operands: Sequence[Operand]) -> Summary | None:
+        """Return how to summarize the first input, or None; kernels do without one as well."""
+        return None
 
     def reach(
         self,
@@ -416,6 +441,7 @@ __all__ = [
     "Op",
     "Operand",
     "Role",
+    "Summary",
     "Window",
     "channel_view",
     "moved",

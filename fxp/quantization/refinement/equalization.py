@@ -30,6 +30,8 @@ from fxp.graph.ops import (
     Conv2d,
     ConvTranspose2d,
     Flatten,
+    Flip,
+    GatherChannels,
     GlobalAveragePool,
     GlobalMaxPool,
     Linear,
@@ -37,13 +39,17 @@ from fxp.graph.ops import (
     Multiply,
     Nearest,
     Pad,
+    Part,
     PixelShuffle,
     PixelUnshuffle,
     Prelu,
     Relu,
     Requantize,
     Slice,
+    SpatialConcat,
     Subtract,
+    Transpose,
+    Unflatten,
 )
 from fxp.quantization.refinement.layers import input_channels
 
@@ -55,14 +61,17 @@ CHANNELWISE: Final = (
     AveragePool,
     BicubicUpsample,
     BilinearUpsample,
+    Flip,
     GlobalAveragePool,
     GlobalMaxPool,
     MaxPool,
     Nearest,
     Pad,
+    Part,
     Prelu,
     Relu,
     Requantize,
+    Transpose,
 )
 """Ops whose every result channel reads its own channel of the first input, homogeneously."""
 
@@ -247,7 +256,14 @@ def _links(graph: Graph, node: Node) -> Links | None:
         if op.axis != "channel":
             return [(results, results)]
         return [(results, np.arange(_channels(shapes[0]))[op.start : op.stop : op.step])]
+    if isinstance(op, SpatialConcat):
+        return [(results, results)] * len(shapes)
+    if isinstance(op, GatherChannels):
+        chosen = np.array(op.channels)
+        return [(results[chosen >= 0], chosen[chosen >= 0])]
     sources = np.arange(_channels(shapes[0]))
+    if isinstance(op, Unflatten):
+        return [(sources // (len(sources) // len(results)), sources)]
     if isinstance(op, Flatten):
         return [(results, results // (len(results) // len(sources)))]
     if isinstance(op, PixelShuffle):
