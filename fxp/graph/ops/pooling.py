@@ -281,3 +281,76 @@ class AveragePool(SlidingWindow):
         doubled = emit("Add", emit.constant(1 << (self._frac + 1)), counts)
         factor = emit("Div", doubled, emit("Mul", counts, emit.constant(2)))
         return emit("Mul", sums, factor)
+
+
+@register
+@dataclass(frozen=True)
+class SumPool(SlidingWindow):
+    """Sum of each window over a given divisor; the padding's zeros add nothing.
+
+    A divisor that is a power of two is exact; others are multiplied as a reciprocal.
+    """
+
+    name: ClassVar[str] = "sum_pool"
+
+    window: tuple[int, int] = (2, 2)
+    stride: tuple[int, int] = (2, 2)
+    padding: Sides = (0, 0, 0, 0)
+    divisor: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            1 <= self.divisor <= MAX_WINDOW,
+            f"divisor must be 1 to {MAX_WINDOW}, got {self.divisor}",
+        )
+
+    @property
+    def factor(self) -> tuple[int, int]:
+        """Multiplier of the sums, and its fraction bits."""
+        bits = (self.divisor - 1).bit_length()
+        if self.divisor == 1 << bits:
+            return 1, bits
+        return int(reciprocal(self.divisor, RECIPROCAL_BITS + bits)), RECIPROCAL_BITS + bits
+
+    def accumulator(self, *operands: Operand) -> Accumulator:
+        """Range of the sum of a whole window, times the multiplier."""
+        (source,), (multiplier, frac) = operands, self.factor
+        area = self.window[0] * self.window[1]
+        # Padding may take the place of any pixel.
+        low, high = source.limits
+        return Accumulator.uniform(
+            source.channels,
+            min(low, 0) * area * multiplier,
+            max(high, 0) * area * multiplier,
+            source.format.frac + frac,
+        )
+
+    def oracle(self, operands: Sequence[Operand], *arrays: IntArray) -> IntArray:
+        """Sum over sliding windows, times the multiplier."""
+        return self._windows(arrays[0], 0).sum(axis=(3, 4)) * self.factor[0]
+
+    def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
+        """Numba sum over gathered rows and columns."""
+        multiplier = np.int64(self.factor[0]).astype(dtype)
+
+        def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
+            (source,) = inputs
+            rows, columns = self._sources(band, first_row, first_column, source)
+            factors = np.full(band.shape[:2], multiplier)
+            windows.pool_sum(band, source.array, rows, columns, factors)
+
+        return run
+
+    def torch(self, operands: Sequence[Operand], *tensors: torch.Tensor) -> torch.Tensor:
+        """Sum with avg_pool2d, times the multiplier; in a float graph over the divisor."""
+        top, bottom, left, right = self.padding
+        padded = torch_functional.pad(tensors[0], (left, right, top, bottom))
+        sums = torch_functional.avg_pool2d(padded, self.window, self.stride, divisor_override=1)
+        multiplier, frac = self.factor
+        return sums * (multiplier * 2.0**-frac if operands[0].is_integer else 1 / self.divisor)
+
+    def onnx(self, emit: Emitter, operands: Sequence[Operand], *names: str) -> str:
+        """Sum of strided slices, times the multiplier."""
+        sums = reduce(lambda a, b: emit("Add", a, b), self._onnx_taps(emit, names[0], 0))
+        return emit.scaled(sums, self.factor[0])
