@@ -16,6 +16,7 @@ from fxp.graph.ops import (
     AveragePool,
     Conv2d,
     ConvTranspose2d,
+    DilatedMaxPool,
     Linear,
     MaxPool,
     MaxPoolIndices,
@@ -202,16 +203,15 @@ def _surplus(context: Context) -> list[int]:
     window, stride, padding = _window(context)
     if not context["ceil_mode"]:
         return [0, 0]
+    dilation = pair(context, "dilation") if "dilation" in context.arguments else (1, 1)
     return [
-        min(size - 1 - side, step - 1)
-        for size, step, side in zip(window, stride, padding, strict=True)
+        min(apart * (size - 1) - side, step - 1)
+        for size, step, side, apart in zip(window, stride, padding, dilation, strict=True)
     ]
 
 
 def _max_window(context: Context) -> dict[str, Any]:
     """Attributes of a max pooling."""
-    if pair(context, "dilation") != (1, 1):
-        context.refuse("a dilated max pooling is not supported", "set dilation=1")
     window, stride, (rows, columns) = _window(context)
     more_rows, more_columns = _surplus(context)
     sides = (rows, rows + more_rows, columns, columns + more_columns)
@@ -220,11 +220,16 @@ def _max_window(context: Context) -> dict[str, Any]:
 
 def max_pool(context: Context) -> Term:
     """Max pooling."""
-    return context.emit(MaxPool(**_max_window(context)), image_of(context, "self"))
+    attributes, dilation = _max_window(context), pair(context, "dilation")
+    plain = dilation == (1, 1)
+    op = MaxPool(**attributes) if plain else DilatedMaxPool(**attributes, dilation=dilation)
+    return context.emit(op, image_of(context, "self"))
 
 
-def max_pool_with_indices(context: Context) -> tuple[Term, PoolIndices]:
-    """Max pooling that also tells where the maxima lie."""
+def max_pool_with_indices(context: Context) -> tuple[Term, PoolIndices] | tuple[Term]:
+    """Max pooling that also tells where the maxima lie, without dilation."""
+    if pair(context, "dilation") != (1, 1):
+        return (max_pool(context),)
     image, attributes = image_of(context, "self"), _max_window(context)
     largest = context.emit(MaxPool(**attributes), image)
     op = MaxPoolIndices(**attributes)

@@ -9,6 +9,7 @@ from typing import Any, Final
 from torch.fx import Node as FxNode
 
 from fxp.frontend.context import Converter
+from fxp.frontend.movement import identity
 from fxp.frontend.normalization import local_response_norm, soft_shrink
 
 RESHAPES: Final = frozenset(
@@ -43,7 +44,7 @@ def find_patterns(nodes: Iterable[FxNode]) -> dict[FxNode, Pattern]:
     """Return every pattern by its last node."""
     found = {}
     for node in nodes:
-        pattern = _local_response_norm(node) or _soft_shrink(node)
+        pattern = _local_response_norm(node) or _soft_shrink(node) or _signed_magnitude(node)
         if pattern is not None:
             found[node] = pattern
     return found
@@ -135,3 +136,16 @@ def _soft_shrink(last: FxNode) -> Pattern | None:
     if not matches or not _numbers(threshold):
         return None
     return _pattern(soft_shrink, last, path, {"self": source, "lambd": threshold})
+
+
+def _signed_magnitude(last: FxNode) -> Pattern | None:
+    """``sign(x) * relu(abs(x))``, which is x, as torch.nn.functional writes it for LPPool2d."""
+    if not _calls(last, "aten.mul.Tensor"):
+        return None
+    path: list[FxNode] = []
+    sign = _descend(last.args[0], path, "aten.sign.default")
+    positive = sign and _descend(last.args[1], path, "aten.relu.default")
+    magnitude = positive and _descend(positive[0], path, "aten.abs.default")
+    if not sign or magnitude != sign:
+        return None
+    return _pattern(identity, last, path, {"self": sign[0]})

@@ -49,7 +49,7 @@ from fxp.graph.ops.interpolation import Interpolate
 from fxp.graph.ops.line_codec import LineCodec
 from fxp.graph.ops.movement import Concat, Flatten, Pad, Slice
 from fxp.graph.ops.normalization import LocalResponseNorm, Softmax
-from fxp.graph.ops.pooling import AveragePool, MaxPool, SumPool
+from fxp.graph.ops.pooling import AveragePool, DilatedMaxPool, MaxPool, SumPool
 from fxp.graph.ops.rearrangement import Nearest, PixelShuffle, PixelUnshuffle
 from fxp.graph.ops.reduction import (
     GlobalAveragePool,
@@ -79,6 +79,7 @@ __all__ = [
     "ConstantPad",
     "Conv2d",
     "ConvTranspose2d",
+    "DilatedMaxPool",
     "Elu",
     "Exp",
     "Flatten",
