@@ -125,6 +125,7 @@ This page is written by `python -m fxp.frontend.catalog`.
 PATTERNS: Final = (
     "| `nn.LocalResponseNorm`, `F.local_response_norm` | Local response normalization, found in "
     "the operations that PyTorch writes for it. | several |\n"
+    "| `nn.LPPool2d`, `F.lp_pool2d` | Power-average pooling, found in the same way. | several |\n"
     "| `(x - mean) / torch.sqrt(var + eps)`, `x / x.norm(dim=1, keepdim=True)` | Normalizations, "
     "variances and deviations by their formulas, computed as one operation. | several |"
 )

@@ -248,7 +248,7 @@ def pad(context: Context) -> Term:
         )
     value = float(arguments.get("value") or 0) if mode == "constant" else 0.0
     if not math.isfinite(value):
-        context.refuse(f"it pads with {value}", "give the pooling that follows the padding")
+        context.refuse(f"it pads with {value}", "pad with -inf right before a max pooling alone")
     if not all(isinstance(amount, int) for amount in amounts):
         context.refuse(
             "its amounts move with the image size",

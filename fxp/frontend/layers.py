@@ -215,6 +215,9 @@ def _max_window(context: Context) -> dict[str, Any]:
     window, stride, (rows, columns) = _window(context)
     more_rows, more_columns = _surplus(context)
     sides = (rows, rows + more_rows, columns, columns + more_columns)
+    # A padding with -inf in front of the pooling is one more of its own.
+    before = context.arguments.get("sides", (0, 0, 0, 0))
+    sides = tuple(own + added for own, added in zip(sides, before, strict=True))
     return {"window": window, "stride": stride, "padding": sides}
 
 
