@@ -125,13 +125,13 @@ def _by_ratio(
     rows, columns = ratios
     if rows == columns == 1:
         return context.reshaped(image)
+    if mode in _TORCH_MODES:
+        for ratio, source in zip(ratios, image.torch_shape[2:], strict=True):
+            _check_positions(context, mode, ratio, source)
     if not align_corners and rows == columns:
         op = _plain(mode, rows)
         if op is not None:
             return context.emit(op, image)
-    if mode in _TORCH_MODES:
-        for ratio, source in zip(ratios, image.torch_shape[2:], strict=True):
-            _check_positions(context, mode, ratio, source)
     numerators = (rows.numerator, columns.numerator)
     denominators = (rows.denominator, columns.denominator)
     op = Interpolate(mode, numerators, denominators, align_corners=align_corners)
