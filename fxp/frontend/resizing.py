@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import product
 from typing import Any, Final
 
 import torch
@@ -26,6 +27,7 @@ from fxp.graph.ops import (
     Op,
     ReduceMax,
     ReduceMean,
+    Slice,
 )
 from fxp.graph.ops.interpolation import Interpolation
 
@@ -33,6 +35,8 @@ MAX_DENOMINATOR: Final = 1024
 """A scale factor counts as a ratio of integers up to about this one."""
 MAX_NEAREST: Final = 64
 """Largest factor of `Nearest`."""
+_FACTORS: Final = (2, 3, 4, 8, 16, 32)
+"""Multiples and parts of known sizes that are recognized."""
 _PROBED: Final = 256
 """Periods of a ratio over which positions of a free size are compared with torch's."""
 _TORCH_MODES: Final[dict[Interpolation, str]] = {
@@ -44,10 +48,11 @@ _TORCH_MODES: Final[dict[Interpolation, str]] = {
 def _scales(context: Context) -> list[float] | None:
     """Scale factors for rows and columns, if they are given."""
     arguments = context.arguments
-    given = arguments.get("scale_factors") or [
-        arguments.get("scales_h"), arguments.get("scales_w")
-    ]  # fmt: skip
-    return None if None in given else [float(scale) for scale in given]
+    rows, columns = arguments.get("scale_factors") or (
+        arguments.get("scales_h"),
+        arguments.get("scales_w"),
+    )
+    return None if rows is None or columns is None else [float(rows), float(columns)]
 
 
 def _ratio(scale: float | None, source: Size, result: Size) -> Fraction | None:
@@ -105,14 +110,34 @@ def _interpolated(context: Context, mode: Interpolation, align_corners: bool = F
 
 
 def _of_size(context: Context, sizes: Sequence[Size]) -> Term | None:
-    """Return the last image computed that has so many rows and columns at every size."""
-    for term in reversed(context.builder.terms.values()):
-        if len(term.torch_shape) != 4 or len(term.shape) != 3 or term.view is not None:
-            continue
-        pairs = zip(term.torch_shape[2:], sizes, strict=True)
-        if all(difference(size, wanted) == 0 for size, wanted in pairs):
+    """Return an image that has so many rows and columns at every size, if there is one.
+
+    Where only a multiple or a part of an image's size is wanted, such as ``x.shape[2] // 2``, one
+    channel of that image is resized; nothing reads its values.
+    """
+    images = [
+        term
+        for term in reversed(context.builder.terms.values())
+        if len(term.torch_shape) == 4 and len(term.shape) == 3 and term.view is None
+    ]
+    for term in images:
+        if _all_equal(term.torch_shape[2:], sizes):
             return term
+    for term, factor in product(images, _FACTORS):
+        known = term.torch_shape[2:]
+        if _all_equal([size * factor for size in known], sizes):
+            op = Interpolate("nearest", (factor, factor))
+        elif _all_equal([size // factor for size in known], sizes):
+            op = Interpolate("nearest", (1, 1), (factor, factor))
+        else:
+            continue
+        return context.helper(op, context.helper(Slice("channel", 0, 1), term))
     return None
+
+
+def _all_equal(sizes: Sequence[Size], others: Sequence[Size]) -> bool:
+    """Whether sizes are equal whatever the free ones are."""
+    return all(difference(one, other) == 0 for one, other in zip(sizes, others, strict=True))
 
 
 def _by_ratio(

@@ -193,6 +193,19 @@ def test_a_size_that_nothing_has_is_refused_or_fixed():
     assert graph.nodes[0].op == ratio("nearest", (9, 1), (8, 1))
 
 
+@pytest.mark.parametrize("factor", [2, 4])
+def test_parts_and_multiples_of_a_size_stay_free(factor: int):
+    def function(m: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        small = functional.interpolate(
+            x, (x.shape[2] // factor, x.shape[3] // factor), mode="bilinear", align_corners=True
+        )
+        size = [factor * side for side in x.shape[2:]]
+        return functional.interpolate(small, size=size, mode="bilinear")
+
+    graph = converted(OneInput(function), (1, 3, 13, 18), tolerance=CLOSE)
+    assert [node.op.name for node in graph.nodes].count("slice") == 2
+
+
 def test_positions_that_float32_decides_are_refused():
     # float32(1/41) is below 1/41: torch puts result 41 at pixel 0, and not at 1.
     assert functional.interpolate(torch.arange(4.0)[None, None], scale_factor=41)[0, 0, 41] == 0

@@ -84,7 +84,9 @@ REACHED = [
     if case.op.name in ("add", "subtract", "concat", "relu", "clamp", "requantize", "slice",
                         "flatten", "pixel_shuffle", "pixel_unshuffle", "nearest", "max_pool",
                         "global_max_pool", "bilinear_upsample", "prelu", "multiply", "pad",
-                        "soft_threshold")
+                        "soft_threshold", "sum_pool", "dilated_max_pool", "adaptive_max_pool",
+                        "constant_pad")
+    or (isinstance(case.op, Interpolate) and case.op.mode != "bicubic")
     or (isinstance(case.op, AveragePool) and case.op.count_padding)
 ]  # fmt: skip
 

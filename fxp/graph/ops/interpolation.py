@@ -233,7 +233,7 @@ class Interpolate(Op):
                 np.take(result, indices[:, tap], axis=1 + axis) * weights[:, tap].reshape(shape)
                 for tap in range(indices.shape[1])
             ]
-            result = sum(terms, np.int64(0))
+            result = reduce(np.add, terms)
         return result
 
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:

@@ -243,7 +243,7 @@ class DilatedMaxPool(SlidingWindow):
         positions = self._taps(axis).positions(first, last)
         inside = (positions >= 0) & (positions < size)
         some = np.take_along_axis(positions, inside.argmax(axis=1)[:, None], axis=1)
-        empty = ~inside.any(axis=1)
+        empty = np.asarray(~inside.any(axis=1))
         # An empty window reads any pixel that is in memory; its result is replaced.
         some[empty] = np.clip(some[empty], 0, size - 1)
         return np.where(inside, positions, some), empty
