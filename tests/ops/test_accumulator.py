@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fxp.executors import oracle
 from fxp.formats import IntArray
 from fxp.graph import Graph
-from fxp.graph.ops import Accumulator, AveragePool, Conv2d, GraphError, Linear, Op
+from fxp.graph.ops import Accumulator, AveragePool, Conv2d, GraphError, Interpolate, Linear, Op
 
 BY_NAME = {case.name: case for case in CASES}
 
