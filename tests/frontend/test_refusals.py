@@ -58,7 +58,7 @@ FUNCTIONS = {
     "random": (lambda m, x: x + torch.rand(1), r"aten\.rand .*draws random numbers"),
     "dropout": (lambda m, x: functional.dropout(x), r"drops values at random|not supported"),
     "dilated_indices": (
-        lambda m, x: functional.max_pool2d(x, 2, dilation=2, return_indices=True)[1] * x,
+        lambda m, x: x.relu() + functional.max_pool2d(x, 1, dilation=2, return_indices=True)[1],
         r"its result 1 is not supported",
     ),
     "indices": (
@@ -88,9 +88,6 @@ FUNCTIONS = {
     "irrational_factor": (
         lambda m, x: functional.interpolate(x, scale_factor=3**0.5, mode="bilinear"),
         r"aten\.upsample_bilinear2d .*scale factors .*recompute_scale_factor=True",
-    ),
-    "adaptive_rows": (
-        lambda m, x: functional.adaptive_avg_pool2d(x, (x.shape[2] - 1, 3)), r"moves with the image"
     ),
     "bicubic_antialias": (
         lambda m, x: functional.interpolate(x, scale_factor=2, mode="bicubic", antialias=True),

@@ -8,7 +8,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from fxp.formats import Format
+from fxp.executors import oracle
+from fxp.formats import Format, Quantization
+from fxp.graph import Graph, Node, Value
+from fxp.graph.extents import Extent
 from fxp.graph.ops import (
     AdaptiveAveragePool,
     AdaptiveMaxPool,
@@ -21,6 +24,7 @@ from fxp.graph.ops import (
 )
 from fxp.graph.ops.base import Operand
 from fxp.graph.ops.interpolation import Interpolation
+from fxp.graph.strips import in_strips
 
 MODES: tuple[Interpolation, ...] = ("nearest", "nearest_exact", "bilinear", "bicubic")
 
@@ -172,6 +176,30 @@ def test_a_constant_border_is_rounded_half_up():
                 name) for name in ("low", "high")
     )  # fmt: skip
     assert (low, high) == (-8, 100)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_strips_of_an_enlarged_image_are_those_of_the_whole(mode: Interpolation):
+    kind, shape = Format(12, 0), (1, Extent("H"), Extent("W"))
+    node = Node("y", Interpolate(mode, (3, 2)), ("x",), Quantization(kind))
+    graph = Graph("g", (Value("x", shape, kind),), (node,), ("y",))
+    image = np.random.default_rng(4).integers(-2048, 2048, (1, 23, 9))
+    heights = []
+
+    def run(planes: np.ndarray) -> np.ndarray:
+        heights.append(planes.shape[1])
+        return oracle.run(graph, [planes]).outputs[0]
+
+    found = in_strips(graph, image, run, strip_pixels=9 * 4, min_rows=4)
+    assert np.array_equal(found, run(image))
+    assert max(heights[:-1]) <= 4 + 4
+
+
+def test_places_that_depend_on_the_size_are_told():
+    assert Interpolate("bilinear", (2, 1)).keeps_place
+    for op in (Interpolate(), Interpolate("nearest", (3, 3), (2, 2)), Interpolate(size=(3, 3)),
+               Interpolate("bicubic", (2, 2), align_corners=True)):  # fmt: skip
+        assert not op.keeps_place
 
 
 @pytest.mark.parametrize(

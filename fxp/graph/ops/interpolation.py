@@ -101,7 +101,8 @@ class Interpolate(Op):
     @property
     def keeps_place(self) -> bool:  # type: ignore[reportIncompatibleVariableOverride]
         """Whether a result's place does not depend on the size of the image."""
-        return not any(self.size) and not self.align_corners and self.denominators == (1, 1)
+        enlarges = self.numerators != (1, 1) and self.denominators == (1, 1)
+        return enlarges and not self.align_corners
 
     def shape(self, *shapes: Shape) -> Shape:
         """Shape rule: the size of the second input, the given one, or the ratio of the first's."""
