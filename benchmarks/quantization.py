@@ -37,16 +37,24 @@ REFINEMENTS: tuple[tuple[str, dict[str, Any]], ...] = (
         {"equalization": True, "bias_correction": True, "weight_rounding": "learned"},
     ),
 )
+EFFORTS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("effort balanced", {"effort": "balanced"}),
+    ("effort best", {"effort": "best"}),
+)
 VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("10/14, mse", {}),
     ("10/14, minmax", {"method": "minmax"}),
     ("10/14, percentile", {"method": "percentile"}),
     ("10/14, search", {"method": "search"}),
-    ("10/14, mse, per channel", {"per_channel": True}),
+    ("10/14, mse, one weight format per layer", {"per_channel": False}),
+    ("10/14, mse, no headroom", {"headroom": 0}),
     ("10/14, mse, rounded after every op", {"wide_bits": 0}),
     ("8/12, mse", {"weight_bits": 8, "activation_bits": 12}),
     ("6/10, mse", {"weight_bits": 6, "activation_bits": 10}),
-    ("6/10, mse, per channel", {"weight_bits": 6, "activation_bits": 10, "per_channel": True}),
+    (
+        "6/10, mse, one weight format per layer",
+        {"weight_bits": 6, "activation_bits": 10, "per_channel": False},
+    ),
     ("6/10, mse, refined", {"weight_bits": 6, "activation_bits": 10, **REFINEMENTS[-1][1]}),
     ("6/10, search", {"weight_bits": 6, "activation_bits": 10, "method": "search"}),
 )
@@ -55,9 +63,9 @@ WIDTHS = ((10, 14), (6, 10), (4, 8))
 REFINED: tuple[tuple[str, dict[str, Any]], ...] = tuple(
     (f"{weights}/{values}, {name}", {"weight_bits": weights, "activation_bits": values, **options})
     for weights, values in WIDTHS
-    for name, options in (("nothing", {}), *REFINEMENTS)
+    for name, options in (("nothing", {}), *REFINEMENTS, *EFFORTS)
 )
-"""All by the rule mse; see docs/quantization-refinements.md."""
+"""By the rule mse, unless the effort chooses; see docs/quantization-refinements.md."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +134,9 @@ def main() -> None:
     def measure(variants: tuple[tuple[str, dict[str, Any]], ...]) -> list[list[str]]:
         found = []
         for name, options in track(variants, "quantizing"):
+            named: dict[str, Any] = {"effort": "fast", **options}
             model = fxp.quantize(
-                network, calibration, input_format=sr.PIXEL, output_format=sr.PIXEL, **options
+                network, calibration, input_format=sr.PIXEL, output_format=sr.PIXEL, **named
             )
             images = [model.run_raw(picture.small).astype(np.uint8) for picture in pictures]
             rates = [max(model.clipped(picture.small / 256).values()) for picture in pictures]

@@ -18,28 +18,36 @@ from fxp.formats import (
     dequantize,
     requantize,
 )
-from fxp.support.errors import ArgumentError, ArgumentTypeError, FxpError
+from fxp.support.errors import ArgumentError, ArgumentTypeError, FxpError, PrecisionWarning
 from fxp.support.lazy import naming_extra
 
 if TYPE_CHECKING:
+    from fxp.diagnosis.report import Report
+    from fxp.executors.calls import Sequences
     from fxp.filters import filter2d, filter_graph, gamma_table, gaussian_pyramid
     from fxp.graph import Constant, Graph, Node, State, Value
     from fxp.graph.extents import Extent
     from fxp.graph.ops.base import GraphError
     from fxp.model import FixedModel, load
+    from fxp.model.clipping import ClippingWarning
+    from fxp.quantization.mixed import MixedPrecision, quantize_mixed
     from fxp.quantization.options import QuantizeOptions
     from fxp.quantization.qat import QatModel, convert, prepare_qat
     from fxp.quantization.quantize import quantize
 
 _HOMES = {
+    "ClippingWarning": "fxp.model.clipping",
     "Constant": "fxp.graph",
     "Extent": "fxp.graph.extents",
     "FixedModel": "fxp.model",
     "Graph": "fxp.graph",
     "GraphError": "fxp.graph.ops.base",
+    "MixedPrecision": "fxp.quantization.mixed",
     "Node": "fxp.graph",
     "QatModel": "fxp.quantization.qat",
     "QuantizeOptions": "fxp.quantization.options",
+    "Sequences": "fxp.executors.calls",
+    "Report": "fxp.diagnosis.report",
     "State": "fxp.graph",
     "Value": "fxp.graph",
     "convert": "fxp.quantization.qat",
@@ -50,16 +58,29 @@ _HOMES = {
     "load": "fxp.model",
     "prepare_qat": "fxp.quantization.qat",
     "quantize": "fxp.quantization.quantize",
+    "quantize_mixed": "fxp.quantization.mixed",
 }
 
 _ROOMS = frozenset(
-    {"engine", "executors", "export", "filters", "frontend", "graph", "hls", "imaging", "model"}
+    {
+        "diagnosis",
+        "engine",
+        "executors",
+        "export",
+        "filters",
+        "frontend",
+        "graph",
+        "hls",
+        "imaging",
+        "model",
+    }
     | {"models", "quantization", "rtl_sim", "store"}
 )
 
 __all__ = [
     "ArgumentError",
     "ArgumentTypeError",
+    "ClippingWarning",
     "Constant",
     "Extent",
     "FixedModel",
@@ -68,12 +89,16 @@ __all__ = [
     "FxpError",
     "Graph",
     "GraphError",
+    "MixedPrecision",
     "Node",
     "Overflow",
+    "PrecisionWarning",
     "QatModel",
     "Quantization",
     "QuantizeOptions",
+    "Report",
     "Rounding",
+    "Sequences",
     "State",
     "Value",
     "convert",
@@ -85,6 +110,7 @@ __all__ = [
     "load",
     "prepare_qat",
     "quantize",
+    "quantize_mixed",
     "requantize",
 ]
 

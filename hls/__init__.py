@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     )
     from fxp.hls.line_compression import compress_lines
     from fxp.hls.rtl.core import Core, StreamPort, Tap
+    from fxp.hls.rtl.costs import LineMemoryCost, ShiftAddCost
     from fxp.hls.rtl.emit import emit_rtl
     from fxp.hls.rtl.planning import StreamingError
 
@@ -29,6 +30,8 @@ _HOMES = {
     "ExportError": "fxp.hls.hls4ml_export",
     "HlsError": "fxp.hls.hls4ml_export",
     "HlsProject": "fxp.hls.hls4ml_export",
+    "LineMemoryCost": "fxp.hls.rtl.costs",
+    "ShiftAddCost": "fxp.hls.rtl.costs",
     "StreamPort": "fxp.hls.rtl.core",
     "StreamingError": "fxp.hls.rtl.planning",
     "Tap": "fxp.hls.rtl.core",
@@ -45,6 +48,8 @@ __all__ = [
     "ExportError",
     "HlsError",
     "HlsProject",
+    "LineMemoryCost",
+    "ShiftAddCost",
     "StreamPort",
     "StreamingError",
     "Tap",

@@ -16,10 +16,10 @@ from fxp.models import sr
 from fxp.models.common.borders import border_of
 from fxp.models.common.compare import ComparedMethod
 from fxp.models.common.measure import FixedPixels, FloatPixels
-from fxp.models.sr.fixed import SHIPPED, quantize_shipped
+from fxp.models.sr.fixed import SHIPPED
 
 WEIGHT_BITS, ACTIVATION_BITS = 10, 14
-SHIPPED_FILE = f"{WEIGHT_BITS}/{ACTIVATION_BITS} trained with roundings, shipped file"
+SHIPPED_FILE = f"{WEIGHT_BITS}/{ACTIVATION_BITS}, shipped file"
 REAL_INPUT = Format(ACTIVATION_BITS, ACTIVATION_BITS, signed=False)
 """Input of fixed-point models that get real numbers: pixels with as many bits as activations."""
 
@@ -68,24 +68,17 @@ def shipped_names() -> list[str]:
 
 
 def shipped_methods(name: str) -> list[ComparedMethod]:
-    """Return a shipped model in float, quantized after training, and as its file has it.
+    """Return a shipped model in float, and as its fixed-point file has it.
 
     Raises
     ------
     ValueError, OSError
         If any of them cannot be loaded.
     """
-    quantized = quantize_shipped(name, weight_bits=WEIGHT_BITS, activation_bits=ACTIVATION_BITS)
     network = sr.load_float(name)
     return [
         ComparedMethod(
             f"{name}, float", name, "float", FloatPixels(network, border=network.margin)
-        ),
-        ComparedMethod(
-            f"{name}, quantized after training",
-            name,
-            f"{WEIGHT_BITS}/{ACTIVATION_BITS} after training",
-            fixed_pixels(quantized),
         ),
         ComparedMethod(f"{name}, shipped file", name, SHIPPED_FILE, fixed_pixels(sr.load(name))),
     ]

@@ -42,7 +42,7 @@ class SweepPoint:
 def sweep_point(
     name: str, weight_bits: int, activation_bits: int, pictures: list[Picture]
 ) -> SweepPoint:
-    """Quantize a shipped network after training, and measure it on 8-bit inputs.
+    """Quantize a shipped network, and measure it on 8-bit inputs.
 
     Parameters
     ----------

@@ -16,9 +16,16 @@ from importlib.util import find_spec
 PLUGIN_GROUP = "fxp.commands"
 BUILT_IN = tuple(
     EntryPoint(name, f"fxp.cli.{name}:{name}", PLUGIN_GROUP)
-    for name in ("quantize", "info", "run", "psnr")
+    for name in ("quantize", "info", "report", "run", "psnr")
 )
-_EXTRAS = {"quantize": "torch,cli", "demo": "models", "cosim": "rtl", "synth": "synth"}
+_EXTRAS = {
+    "quantize": "torch,cli",
+    "search": "search,cli",
+    "report": "report,cli",
+    "demo": "models",
+    "cosim": "rtl",
+    "synth": "synth",
+}
 
 
 @dataclass(frozen=True)

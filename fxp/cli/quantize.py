@@ -27,6 +27,14 @@ class MethodChoice(StrEnum):
     SEARCH = "search"
 
 
+class EffortChoice(StrEnum):
+    """How much is tried for a better result; see fxp.quantize."""
+
+    FAST = "fast"
+    BALANCED = "balanced"
+    BEST = "best"
+
+
 class WeightRoundingChoice(StrEnum):
     """How weights are rounded; see fxp.quantize."""
 
@@ -55,12 +63,27 @@ def quantize(
     activation_bits: Annotated[
         int, typer.Option(min=2, max=32, help="Bits of every activation.")
     ] = ACTIVATION_BITS,
-    method: Annotated[MethodChoice, typer.Option(help="Rule for fraction bits.")] = (
-        MethodChoice.MSE
-    ),
+    effort: Annotated[
+        EffortChoice, typer.Option(help="How much is tried for a better result.")
+    ] = EffortChoice.BALANCED,
+    method: Annotated[
+        MethodChoice | None, typer.Option(help="Rule for fraction bits; default: mse or minmax.")
+    ] = None,
+    headroom: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=16,
+            help="Bits further than the calibration images that values may reach; default: by how "
+            "many images there are and how much they differ.",
+        ),
+    ] = None,
     per_channel: Annotated[
-        bool, typer.Option("--per-channel", help="Weight fraction bits per output channel.")
-    ] = False,
+        bool,
+        typer.Option(
+            "--per-channel/--per-layer", help="Weight fraction bits per output channel or layer."
+        ),
+    ] = True,
     input_format: Annotated[
         str | None,
         typer.Option(help="Format of the input, such as 'ap_ufixed<8,0>'; default: by the data."),
@@ -81,17 +104,18 @@ def quantize(
         ),
     ] = Overflow.SATURATE,
     equalization: Annotated[
-        bool, typer.Option("--equalization", help="Scale channels to weights of similar range.")
-    ] = False,
+        bool | None, typer.Option(help="Scale channels to weights of similar range.")
+    ] = None,
     bias_correction: Annotated[
-        bool, typer.Option("--bias-correction", help="Take mean errors off the biases.")
-    ] = False,
+        bool | None, typer.Option(help="Take mean errors off the biases.")
+    ] = None,
     add_biases: Annotated[
-        bool, typer.Option(help="Whether that gives biases to layers without one.")
-    ] = True,
+        bool | None, typer.Option(help="Whether that gives biases to layers without one.")
+    ] = None,
     weight_rounding: Annotated[
-        WeightRoundingChoice, typer.Option(help="Up or down by what layers give, if learned.")
-    ] = WeightRoundingChoice.NEAREST,
+        WeightRoundingChoice | None,
+        typer.Option(help="Nearest, or up or down by what layers give."),
+    ] = None,
     divide_by: Annotated[
         float, typer.Option(min=1e-9, help="Pixel values are divided by this.")
     ] = DEFAULT_DIVISOR,
@@ -110,6 +134,8 @@ def quantize(
     as_json: JsonOption = False,
 ) -> None:
     r"""Quantize a trained torch network to fixed point.
+
+    Refinements that are neither given nor refused are chosen by the effort.
 
     One-channel networks are calibrated on the BT.601 luma of colour images. The module of the
     network may lie in the working directory.
@@ -131,7 +157,9 @@ def quantize(
             inputs,
             weight_bits=weight_bits,
             activation_bits=activation_bits,
-            method=method.value,
+            effort=effort.value,
+            method=None if method is None else method.value,
+            headroom=headroom,
             per_channel=per_channel,
             input_format=input_format or None,
             output_format=output_format or None,
@@ -140,7 +168,7 @@ def quantize(
             equalization=equalization,
             bias_correction=bias_correction,
             add_biases=add_biases,
-            weight_rounding=weight_rounding.value,
+            weight_rounding=None if weight_rounding is None else weight_rounding.value,
             progress=progress,
         )
     model.metadata |= scale.metadata()

@@ -58,6 +58,35 @@ def run(
         If shapes do not fit, or float64 is too narrow for an integer graph: an accumulator is wider
         than 52 bits, a result wider than 53, or fraction bits are beyond ±900.
     """
+    values = start_values(graph, inputs, states)
+    constants = constant_values(graph, inputs[0].device)
+    for node in graph.nodes:
+        _check_exact(graph, node)
+    evaluate(graph, values, constants)
+    return TorchResult(
+        tuple(values[name] for name in graph.outputs),
+        values,
+        {state.value.name: values[state.source] for state in graph.states},
+    )
+
+
+def start_values(
+    graph: Graph,
+    inputs: Sequence[torch.Tensor],
+    states: Mapping[str, torch.Tensor] | None = None,
+) -> dict[str, torch.Tensor]:
+    """Return the values of inputs and states by name, in float64; takes what `run` does.
+
+    Parameters
+    ----------
+    graph, inputs, states
+        As for `run`.
+
+    Raises
+    ------
+    GraphError
+        If shapes do not fit.
+    """
     shapes = graph.concrete_shapes(graph.bind([tuple(x.shape[1:]) for x in inputs]))
     batch, device = inputs[0].shape[0], inputs[0].device
     values: dict[str, torch.Tensor] = {}
@@ -74,18 +103,15 @@ def run(
         step = 1.0 if state.value.format is None else state.value.format.step
         shape = (batch, *shapes[name])
         values[name] = torch.full(shape, state.reset * step, dtype=torch.float64, device=device)
-    constants = {
+    return values
+
+
+def constant_values(graph: Graph, device: torch.device | None = None) -> dict[str, torch.Tensor]:
+    """Return the real values of all constants by name, in float64."""
+    return {
         name: torch.tensor(constant.values, device=device)
         for name, constant in graph.constants_by_name.items()
     }
-    for node in graph.nodes:
-        _check_exact(graph, node)
-    evaluate(graph, values, constants)
-    return TorchResult(
-        tuple(values[name] for name in graph.outputs),
-        values,
-        {state.value.name: values[state.source] for state in graph.states},
-    )
 
 
 def evaluate(
@@ -133,7 +159,7 @@ class _StraightThrough(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: torch.Tensor, target: Quantization) -> torch.Tensor:
-        result, kept = _quantized(values, target)
+        result, kept = quantized_and_kept(values, target)
         ctx.save_for_backward(kept)
         return result
 
@@ -151,11 +177,13 @@ def fake_quantize(values: torch.Tensor, target: Quantization) -> torch.Tensor:
     """
     if torch.is_grad_enabled() and values.requires_grad:
         return _StraightThrough.apply(values, target)
-    return _quantized(values, target)[0]
+    return quantized_and_kept(values, target)[0]
 
 
-def _quantized(values: torch.Tensor, target: Quantization) -> tuple[torch.Tensor, torch.Tensor]:
-    """Values of the format, and where overflow changes none."""
+def quantized_and_kept(
+    values: torch.Tensor, target: Quantization
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return values of the format, and a mask of where overflow changes none."""
     scaled = torch.ldexp(values, torch.tensor(target.format.frac, device=values.device))
     rounded = _round(scaled, target.rounding)
     low, high = saturation_limits(target.format, target.overflow)

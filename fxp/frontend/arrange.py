@@ -26,7 +26,7 @@ from fxp.graph.ops import (
     Transpose,
     Unflatten,
 )
-from fxp.graph.ops.arrangement import IMAGE_AXES, MAX_GATHERED
+from fxp.graph.ops.arrangement import IMAGE_AXES, MAX_GATHERED, ImageAxis
 
 Emit = Callable[..., Term]
 """``emit(op, *terms)`` appends a node and returns its value."""
@@ -254,10 +254,10 @@ class _Arrangement:
                 self._channels = order
             if columns == 1 == rows:
                 self._order(order)
-        for place, axis in ((2, "column"), (1, "row")):
+        for place in (2, 1):
             groups = count(outer[place])
             if groups > 1:
-                self._join(groups, SpatialConcat(axis))
+                self._join(groups, SpatialConcat(IMAGE_AXES[place - 1]))
 
     def _order(self, order: Sequence[Atom]) -> None:
         own = renumbered(self._channels, 0)
@@ -265,9 +265,9 @@ class _Arrangement:
         self._value = gathered(self._emit, self._value, _indices(order, strides))
         self._channels = list(order)
 
-    def _shuffle_line(self, factor: int, axis: str) -> None:
+    def _shuffle_line(self, factor: int, axis: ImageAxis) -> None:
         shuffled = self._emit(PixelShuffle(factor), self._value)
-        self._value = self._emit(Slice(axis, 0, None, factor), shuffled)  # type: ignore[arg-type]
+        self._value = self._emit(Slice(axis, 0, None, factor), shuffled)
 
     def _join(self, groups: int, op: SpatialConcat) -> None:
         """Place groups of channels side by side."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
+from math import prod
 
 import torch
 from torch.utils import _pytree
@@ -18,6 +19,8 @@ from fxp.graph import Graph
 from fxp.graph.extents import Extent, evaluate_shape
 from fxp.graph.ops import GraphError
 
+CHECKED_PIXELS = 1 << 12
+"""Examples with more pixels are made smaller for the check, where the model allows it."""
 TOLERANCE = 1e-2
 """Relative to the largest output; the model runs in its own precision, a branch differs by more."""
 
@@ -29,8 +32,12 @@ def compare_sizes(
     states: Sequence[tuple[int, int]],
     lowest: dict[str, int],
     other_paths: Callable[[dict[str, int]], Iterable[dict[str, int]]],
+    same_path: Callable[[dict[str, int]], bool],
 ) -> None:
     """Run the model and its graph on random inputs of several sizes.
+
+    A graph has one definition for all sizes, so that small images check it as well as large ones,
+    in less time.
 
     Parameters
     ----------
@@ -44,6 +51,8 @@ def compare_sizes(
         Smallest size that the export allows, by symbol.
     other_paths
         Gives sizes at which the model may take another path, for those of the example.
+    same_path
+        Whether the model's own comparisons hold for some sizes as they do for the example.
 
     Raises
     ------
@@ -54,13 +63,15 @@ def compare_sizes(
     given = [tuple(examples[p].shape[1:]) for p in order][: len(graph.inputs)]
     generator = torch.Generator().manual_seed(0)
     example = graph.bind(given)
-    for sizes in chain(_probes(example, graph, lowest), other_paths(example)):
+
+    def agrees(sizes: dict[str, int]) -> bool:
+        """Compare at some sizes; tell whether graph and model take them."""
         try:
             graph.concrete_shapes(sizes)
         except GraphError:
             if sizes == example:
                 raise
-            continue
+            return False
         values = [*graph.inputs, *(state.value for state in graph.states)]
         inputs = [
             torch.randn((1, *evaluate_shape(value.shape, sizes)), generator=generator)
@@ -82,7 +93,7 @@ def compare_sizes(
                     f"({type(returned).__name__}: {summary}); call the model on them first"
                 ) from returned
             # The model itself does not take this size, so there is nothing to equal.
-            continue
+            return False
         held = {
             value.name: tensor.double()
             for value, tensor in zip(values, inputs, strict=True)
@@ -99,6 +110,15 @@ def compare_sizes(
         for position, (ours, theirs) in enumerate(zip(found, returned, strict=True)):
             if not _close(ours, theirs):
                 raise _difference(position, sizes, sizes != example)
+        return True
+
+    for start in _starts(example, graph, lowest, same_path):
+        if agrees(start):
+            break
+    else:
+        return
+    for sizes in chain(_probes(start, graph, lowest), other_paths(example)):
+        agrees(sizes)
 
 
 def _returned(
@@ -141,9 +161,30 @@ def _difference(position: int, sizes: dict[str, int], other: bool) -> FrontendEr
     )
 
 
+def _starts(
+    example: dict[str, int],
+    graph: Graph,
+    lowest: dict[str, int],
+    same_path: Callable[[dict[str, int]], bool],
+) -> Iterator[dict[str, int]]:
+    """Sizes of a smaller example where this one is large, then its own."""
+    sizes = example
+    while sum(prod(evaluate_shape(v.shape, sizes)[1:]) for v in graph.inputs) > CHECKED_PIXELS:
+        # Odd sizes stay odd.
+        halves = {
+            name: max(size // 2 + (size // 2 + size) % 2, lowest.get(name, 1))
+            for name, size in sizes.items()
+        }
+        if halves == sizes or not same_path(halves):
+            break
+        sizes = halves
+    yield sizes
+    if sizes != example:
+        yield example
+
+
 def _probes(example: dict[str, int], graph: Graph, lowest: dict[str, int]) -> Iterator[dict]:
-    """Sizes of the example, odd and even ones beside it, and those the export excludes."""
-    yield example
+    """Odd and even sizes beside those of the example, and those the export excludes."""
     names = {s.symbol for v in graph.inputs for s in v.shape if isinstance(s, Extent)}
     for name in sorted(names):
         yield {**example, name: example[name] + 1}

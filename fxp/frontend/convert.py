@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -84,10 +84,11 @@ def convert(
     """
     solved: dict[str, Extent] = {}
     factors: dict[str, int] = {}
+    reals = {node: _as_real(tensor) for node, (_, tensor) in trace.constants.items()}
     while True:
         try:
             symbols = Symbols(solved, factors)
-            conversion = _Conversion(trace, name, states, symbols)
+            conversion = _Conversion(trace, reals, name, states, symbols)
             return conversion.run(), conversion.lowest, symbols.extents
         except UnifySizesError as found:
             if found.factor == 1:
@@ -111,6 +112,7 @@ class _Conversion:
     def __init__(
         self,
         trace: Trace,
+        reals: Mapping[FxNode, torch.Tensor],
         name: str,
         states: Sequence[tuple[int, int]],
         symbols: Symbols,
@@ -120,8 +122,8 @@ class _Conversion:
         self._fed = _check_states(states, len(trace.inputs), len(trace.outputs))
         keys = [key for key, _ in trace.constants.values()]
         self._environment: dict[FxNode, Any] = {
-            node: KnownTensor(real := _as_real(tensor), key, source=Parameter(key, real))
-            for node, (key, tensor) in trace.constants.items()
+            node: KnownTensor(reals[node], key, source=Parameter(key, reals[node]))
+            for node, (key, _) in trace.constants.items()
         }
         self._sources: list[Value] = []
         self._copies: dict[str, str] = {}

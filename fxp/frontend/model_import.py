@@ -19,7 +19,7 @@ from fxp.frontend.fold_padding import fold_padding
 from fxp.frontend.fuse_statistics import fuse_statistics
 from fxp.frontend.name_outputs import name_outputs
 from fxp.frontend.remove_identities import remove_identities
-from fxp.frontend.size_branches import other_paths
+from fxp.frontend.size_branches import other_paths, same_path
 from fxp.frontend.trace import check_examples, trace
 from fxp.frontend.unwrap import check_model, is_exported, unwrapped
 from fxp.graph import Graph
@@ -46,7 +46,7 @@ def from_torch(
     ``W``, those of further images ``H2``, ``W2`` and so on. If the model needs fixed sizes, the
     sizes of the examples are fixed. Outputs that the model returns in a dictionary have its keys as
     names. The graph is run against the model on random inputs, at the
-    sizes of the examples and at some others.
+    sizes of the examples, or at smaller ones where these are large, and at some others.
 
     Threads may call this; they wait for each other. Other threads must not call or copy any torch
     module meanwhile: torch.export changes torch for the whole process.
@@ -84,22 +84,23 @@ def from_torch(
         If the sizes are fixed, because a conversion with free sizes failed or the model's own code
         compares them; the message says where.
     """
-    model = unwrapped(model)
-    check_model(model)
+    module: torch.nn.Module = unwrapped(model)
+    check_model(module)
     examples = check_examples(example_inputs)
-    graph_name = clean_name(name or ("exported" if is_exported(model) else type(model).__name__))
+    graph_name = clean_name(name or ("exported" if is_exported(module) else type(module).__name__))
 
     branches: dict[str, None] = {}
 
     def attempt(free_sizes: bool) -> Graph:
-        traced = trace(model, examples, free_sizes=free_sizes, known=CONVERTERS)
+        traced = trace(module, examples, free_sizes=free_sizes, known=CONVERTERS)
         branches.update(dict.fromkeys(branch.place for branch in traced.size_branches))
         graph, lowest, extents = convert(traced, graph_name, states)
         graph = fuse_statistics(remove_identities(graph))
         graph = fold_padding(fold_batch_norm(graph))
         compare_sizes(
-            graph, model, examples, states, lowest,
+            graph, module, examples, states, lowest,
             lambda sizes: other_paths(traced.size_branches, extents, sizes),
+            lambda sizes: same_path(traced.size_branches, extents, sizes),
         )  # fmt: skip
         fed = {result for _, result in states}
         names = [name for place, name in enumerate(traced.output_names) if place not in fed]

@@ -134,16 +134,16 @@ def chosen(
         return context.emit(op, value, part=part, torch_shape=())
 
     made = gathered(emit, base, strides)
-    stride, renamed = 1, {}
+    stride, renamed, placed = 1, {}, atom
     for item in reversed(order):
         new = Atom(0, item.size, stride)
         stride *= item.size
         if item is atom:
-            atom_now = new
+            placed = new
         else:
             renamed[item] = new
     axes = list(replaced(term.axes, renamed))
-    axes[dim] = merged((atom_now,))
+    axes[dim] = merged((placed,))
     sizes = list(base.torch_shape)
     sizes[1] = stride
     return Term(made.name, made.shape, tuple(sizes)).viewed(tuple(axes), shape)

@@ -70,6 +70,29 @@ def other_paths(
                     break
 
 
+def same_path(
+    branches: Sequence[SizeBranch], extents: Mapping[str, Extent], sizes: Mapping[str, int]
+) -> bool:
+    """Whether every comparison of the model is known to hold at some sizes.
+
+    Parameters
+    ----------
+    branches, extents
+        As for `other_paths`.
+    sizes
+        By symbol of the graph.
+    """
+    for branch in branches:
+        numbers = {
+            symbol: sympy.Integer(extents[str(symbol)].evaluate(sizes))
+            for symbol in branch.condition.free_symbols
+            if str(symbol) in extents
+        }
+        if branch.condition.xreplace(numbers) != sympy.true:
+            return False
+    return True
+
+
 def _choices(
     condition: sympy.Basic, formulas: Mapping[sympy.Basic, Extent], name: str, example: int
 ) -> list[int]:

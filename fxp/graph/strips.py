@@ -83,7 +83,9 @@ def margins(graph: Graph) -> tuple[int, int] | None:
         while True:
             # Results at the border of a small image depend on fewer pixels than those inside.
             size *= 4
-            shape = (int(graph.inputs[0].shape[0]), size, size)
+            channels = graph.inputs[0].shape[0]
+            assert isinstance(channels, int)
+            shape = (channels, size, size)
             shapes = graph.concrete_shapes(graph.bind([shape]))
             scale = shapes[graph.outputs[0]][1 + axis] // size
             middle = size // 2

@@ -113,7 +113,7 @@ def scale_deviations(
 
 
 @njit(cache=True, nogil=True)
-def floor_sqrt(value: int) -> np.int64:
+def floor_sqrt(value: int | np.int64) -> np.int64:
     """Largest integer whose square does not exceed a value below ``2**62``."""
     root = np.int64(math.sqrt(np.float64(value)))
     if root * root > value:
@@ -124,7 +124,7 @@ def floor_sqrt(value: int) -> np.int64:
 
 
 @njit(cache=True, nogil=True)
-def spread(total: int, count: int, shift: int, epsilon: int, floor: bool) -> int:
+def spread(total: np.int64, count: int, shift: int, epsilon: int, floor: bool) -> np.int64 | int:
     """``total / count`` with `shift` fraction bits more, plus epsilon, or at least epsilon.
 
     Parameters

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +21,20 @@ from fxp.formats import (
     requantize,
     saturation_limits,
 )
-from fxp.graph import Graph, Node
+from fxp.graph import Graph, Node, Value
+from fxp.graph.ops.functions import FunctionTable
+
+CLIPPED_MORE: Final = 0.001
+"""`ClippingWarning` comes where so much more of a value is clipped than on the calibration data."""
+CLIPPED_LEAST: Final = 10
+"""Fewer clipped elements of a value are no reason for a warning."""
+
+
+class ClippingWarning(UserWarning):
+    """Much more is clipped than calibration showed: results are no longer near the float network's.
+
+    The formats do not suit the data; quantize again with calibration data that is like it.
+    """
 
 
 @dataclass(frozen=True)
@@ -38,6 +53,64 @@ class ClippedShares:
 
     total: Mapping[str, float] = field(default_factory=dict)
     by_one_step: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunningClipped:
+    """What a stream has clipped since its sequence began.
+
+    Attributes
+    ----------
+    steps
+        Number of steps.
+    counts
+        For every node, how many elements its overflow mode changed. For every input, how many of
+        its real values its format clipped by more than one step; raw integers clip nothing.
+    sizes
+        For every input and node, how many elements it had.
+    """
+
+    steps: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of clipped elements, 0 to 1, of every input and node."""
+        return {name: self.counts[name] / size for name, size in self.sizes.items()}
+
+    def after(self, counts: Mapping[str, int], sizes: Mapping[str, int]) -> RunningClipped:
+        """Return the sums with another step."""
+        names = dict.fromkeys((*sizes, *self.sizes))
+        return RunningClipped(
+            self.steps + 1,
+            {name: self.counts.get(name, 0) + counts.get(name, 0) for name in names},
+            {name: self.sizes.get(name, 0) + sizes.get(name, 0) for name in names},
+        )
+
+    def warning(self, expected: Mapping[str, float], harmless: frozenset[str]) -> str | None:
+        """Say which value is clipped much more than expected, if any is.
+
+        Parameters
+        ----------
+        expected
+            Shares of clipped values on the calibration data; values without one are left out.
+        harmless
+            Values left out as well.
+        """
+        more = {
+            name: share - expected[name]
+            for name, share in self.shares.items()
+            if name in expected and name not in harmless and self.counts[name] >= CLIPPED_LEAST
+        }
+        worst = max(more, key=more.__getitem__, default="")
+        if not worst or more[worst] <= CLIPPED_MORE:
+            return None
+        return (
+            f"after {self.steps} steps, {self.shares[worst]:.2%} of {worst!r} was clipped, "
+            f"{expected[worst]:.2%} on the calibration data; calibrate on sequences that are like "
+            "this one, or give the value more bits"
+        )
 
 
 class ClippedCounter:
@@ -78,6 +151,78 @@ class ClippedCounter:
             if value.name in self._sizes
         }
         return ClippedShares(total, {**one, **proved_by_one_step(self._graph, total)})
+
+
+def harmless_clipping(graph: Graph) -> frozenset[str]:
+    """Return the values whose clipping changes no result by more than rounding does.
+
+    Those that cannot clip by more than one step, and those that only tables read which have reached
+    their limit where the format ends: a sigmoid, say, of what is beyond 16.
+
+    Parameters
+    ----------
+    graph
+        An integer graph.
+    """
+    kept = {*graph.outputs, *(state.source for state in graph.states)}
+    return frozenset(
+        node.name
+        for node in graph.nodes
+        if _clips_by_one_step(node)
+        or (
+            node.name not in kept
+            and all(_is_saturated(graph, node, reader) for reader in graph.consumers[node.name])
+        )
+    )
+
+
+def _is_saturated(graph: Graph, node: Node, reader: Node) -> bool:
+    """Whether a table gives the same for all that a node's format clips."""
+    if not isinstance(reader.op, FunctionTable) or reader.op.output_range is None:
+        return False
+    table, accumulator = graph.constants_by_name[reader.inputs[1]], node.accumulator
+    assert accumulator is not None
+    ends = zip(accumulator.low, accumulator.high, accumulator.fracs, strict=True)
+    low, high = zip(*((math.ldexp(a, -f), math.ldexp(b, -f)) for a, b, f in ends), strict=True)
+    entries = quantize(reader.op.evaluate(np.array([min(low), max(high)])), table.formats[0])
+    return bool((entries == table.data[[0, -1]]).all())
+
+
+def count_clipped_inputs(graph: Graph, arrays: Iterable[NDArray]) -> tuple[dict, dict]:
+    """Count the real values of every input that its format clips by more than one step.
+
+    Parameters
+    ----------
+    graph
+        An integer graph.
+    arrays
+        Real values of every input.
+
+    Returns
+    -------
+    tuple
+        Number of clipped elements, and number of elements, by input.
+    """
+    counts: dict[str, int] = {}
+    sizes: dict[str, int] = {}
+    for value, array in zip(graph.inputs, arrays, strict=True):
+        low, high = _ends(value)
+        counts[value.name] = int(np.count_nonzero((array < low) | (array >= high)))
+        sizes[value.name] = array.size
+    return counts, sizes
+
+
+def _ends(value: Value) -> tuple[float, float]:
+    """Return the ends, in real values, of what an input clips by one step at most.
+
+    Rounded half up, ``x`` becomes one step more than the largest if it is below that plus 1/2.
+    """
+    form = value.format
+    assert form is not None
+    return (
+        math.ldexp(form.min_raw - 1.5, -form.frac),
+        math.ldexp(form.max_raw + 1.5, -form.frac),
+    )
 
 
 def proved_by_one_step(graph: Graph, total: Mapping[str, float]) -> dict[str, float]:

@@ -6,20 +6,39 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from os import PathLike
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import ArrayLike, NDArray
 
 from fxp.engine import Engine, Plan
 from fxp.executors import oracle
 from fxp.executors.execution import Result
-from fxp.formats import FormatError, IntArray
+from fxp.formats import IntArray
 from fxp.graph import Graph
 from fxp.model.arguments import Arguments, input_shapes
-from fxp.model.clipping import ClippedCounter, ClippedShares, proved_by_one_step
+from fxp.model.clipping import (
+    ClippedCounter,
+    ClippedShares,
+    RunningClipped,
+    proved_by_one_step,
+)
+from fxp.model.levels import CLIPPED_KEY, ONE_STEP_KEY, SQNR_KEY, written_levels
+from fxp.model.origin import Origin
 from fxp.model.stream import RecurrentStream
 from fxp.model.summary import SummaryRow, as_html, as_text, count_parameters, summary_rows
-from fxp.store import load_graph, save_graph
+from fxp.store import save_graph
+from fxp.support.errors import ArgumentError
+from fxp.support.lazy import lazy_import
+from fxp.support.progress import Progress
+
+if TYPE_CHECKING:
+    import torch
+
+    from fxp.diagnosis import analysis
+    from fxp.diagnosis.report import Report
+else:
+    # A saved model runs without the front end and PyTorch, which the room below needs.
+    analysis = lazy_import("fxp.diagnosis.analysis", "report")
 
 Execute = Callable[[Sequence[NDArray], Mapping[str, IntArray] | None], Result]
 
@@ -37,6 +56,15 @@ class FixedModel:
         Share of clipped values on the calibration data, 0 to 1, by name, as `clipped` returns it.
     calibration_clipped_by_one_step
         Share that was clipped by one step at most, as `clipped_by_one_step` returns it.
+    calibration_sqnr
+        SQNR in dB of every value on the calibration data against the float network, infinite where
+        it is exact; everything up to the value is quantized.
+
+    Attributes
+    ----------
+    origin
+        What the model was made from, for `report`; `fxp.quantize` sets it. Neither files nor copies
+        have it.
 
     Examples
     --------
@@ -51,15 +79,18 @@ class FixedModel:
         metadata: Mapping[str, str] | None = None,
         calibration_clipped: Mapping[str, float] | None = None,
         calibration_clipped_by_one_step: Mapping[str, float] | None = None,
+        calibration_sqnr: Mapping[str, float] | None = None,
     ) -> None:
         self._engine = Engine(graph)
-        self._stream = RecurrentStream(self._engine)
+        self._stream = self.stream()
         self.metadata = dict(metadata or {})
         self.calibration_clipped = dict(calibration_clipped or {})
         self.calibration_clipped_by_one_step = {
             **dict(calibration_clipped_by_one_step or {}),
             **proved_by_one_step(graph, self.calibration_clipped),
         }
+        self.calibration_sqnr = dict(calibration_sqnr or {})
+        self.origin: Origin | None = None
 
     @property
     def graph(self) -> Graph:
@@ -135,9 +166,24 @@ class FixedModel:
         execute = partial(self._engine.run, threads=threads, count_clipped=False, narrow=True)
         return arguments.raw_results(_in_order(arguments.images, execute))
 
-    def stream(self) -> RecurrentStream:
-        """Return a new sequence of a recurrent network, which runs step by step by itself."""
-        return RecurrentStream(self._engine)
+    def stream(self, *, count_clipped: bool = True) -> RecurrentStream:
+        """Return a new sequence of a recurrent network, which runs step by step by itself.
+
+        Parameters
+        ----------
+        count_clipped
+            Whether to count clipped values, for `RecurrentStream.running_clipped` and for the
+            `fxp.ClippingWarning`. It costs some time.
+        """
+
+        def expected() -> dict[str, float]:
+            one_step = self.calibration_clipped_by_one_step
+            return {
+                name: share - one_step.get(name, 0)
+                for name, share in self.calibration_clipped.items()
+            }
+
+        return RecurrentStream(self._engine, expected, count_clipped=count_clipped)
 
     def step(self, *inputs: Any, threads: int | None = None) -> Any:
         """Run one time step of a recurrent network, from the state that the last one left.
@@ -163,8 +209,13 @@ class FixedModel:
         return self._stream.step_raw(*inputs, threads=threads)
 
     def reset_state(self) -> None:
-        """Begin a new sequence with the next `step`."""
+        """Begin a new sequence with the next `step`, and the count of clipped values."""
         self._stream.reset_state()
+
+    @property
+    def running_clipped(self) -> RunningClipped:
+        """How many elements of every input and node `step` has clipped since the sequence began."""
+        return self._stream.running_clipped
 
     @property
     def state(self) -> dict[str, IntArray]:
@@ -248,6 +299,10 @@ class FixedModel:
         """
         return dict(self._clipped(Arguments(self.graph, inputs).images).total)
 
+    def saturation(self, *inputs: Any) -> dict[str, float]:
+        """Return `clipped`, by its earlier name."""
+        return self.clipped(*inputs)
+
     def clipped_by_one_step(self, *inputs: Any) -> dict[str, float]:
         """Return the share of values that saturation changes by one step at most, 0 to 1.
 
@@ -257,35 +312,96 @@ class FixedModel:
         """
         return dict(self._clipped(Arguments(self.graph, inputs).images).by_one_step)
 
-    def record_clipped(self, calls: Iterable[Sequence[NDArray]]) -> None:
+    def record_clipped(self, *sequences: Iterable[Sequence[NDArray]]) -> None:
         """Set `calibration_clipped` and `calibration_clipped_by_one_step` by calibration data.
 
         Parameters
         ----------
-        calls
-            Real values, one ``(C, H, W)`` or ``(F,)`` array per input; run in order.
+        sequences
+            For every call, real values, one ``(C, H, W)`` or ``(F,)`` array per input; run in
+            order. Each sequence starts from the reset state.
         """
-        found = self._clipped(calls)
+        found = self._clipped(*sequences)
         self.calibration_clipped = dict(found.total)
         self.calibration_clipped_by_one_step = dict(found.by_one_step)
 
     def summary_rows(self) -> list[SummaryRow]:
         """Return what `summary` shows as data that `json.dumps` takes, one row for every value."""
         shares = ClippedShares(self.calibration_clipped, self.calibration_clipped_by_one_step)
-        return summary_rows(self.graph, shares)
+        return summary_rows(self.graph, shares, self.calibration_sqnr)
 
     def summary(self) -> str:
-        """Table of every value's effective format, accumulator bits, parameters and clipped share.
+        """Table of every value's effective format, accumulator bits, parameters and precision.
 
-        The share of clipped values is that of the calibration data; `summary_rows` gives the same
-        as data.
+        The share of clipped values and the SQNR are those of the calibration data. Below the table
+        stands the SQNR of the outputs, and a warning where it is below 40 dB, or where a value is
+        more than 20 dB worse than all that it reads. `summary_rows` gives the same as data.
         """
         return as_text(self.graph, self.summary_rows())
+
+    def report(
+        self,
+        calibration: Iterable[Any],
+        *,
+        network: torch.nn.Module | Graph | None = None,
+        states: Sequence[tuple[int, int]] = (),
+        images: int | None = None,
+        measure: bool = False,
+        progress: Progress | None = None,
+    ) -> Report:
+        """Find out where this model loses precision, why, and what to change.
+
+        Needs the extra ``report``.
+
+        Parameters
+        ----------
+        calibration
+            Typical inputs, of any kind that `fxp.quantize` takes; one sequence, in order, for a
+            recurrent network.
+        network
+            The float network that the model was made from, a module in eval mode or a float graph.
+            May be left out right after `fxp.quantize`; a file does not hold it.
+        states
+            Pairs of input and output position of a recurrent module, as for `fxp.quantize`.
+        images
+            Most images or steps to measure; by default 16 images, or 64 steps.
+        measure
+            Whether to quantize again with every change that is proposed, and measure its gain; only
+            right after `fxp.quantize`, which knows the options.
+        progress
+            ``progress(done, total, text)``.
+
+        Returns
+        -------
+        fxp.Report
+            `print` shows a table, ``save("report.html")`` writes a page.
+
+        Raises
+        ------
+        ArgumentError
+            A `ValueError`: there is no float network, it is not the one that the model was made
+            from, or the data is empty, does not fit or holds NaN.
+        """
+        origin = self.origin
+        if origin is None and (measure or network is None):
+            raise ArgumentError(
+                "a model from a file or a copy has neither its float network nor its options: pass "
+                "network=..., the module or graph that it was made from, and no measure=True"
+            )
+        return analysis.analyse(
+            self.graph,
+            calibration,
+            origin.network if network is None and origin is not None else network,
+            states=states,
+            images=images,
+            requantize=origin.requantize if measure and origin is not None else None,
+            progress=progress,
+        )
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write a ``.fxp`` file; an existing file is replaced only when the new one is complete."""
         metadata = dict(self.metadata)
-        metadata[_CLIPPED_KEY] = json.dumps(self.calibration_clipped, sort_keys=True)
+        metadata[CLIPPED_KEY] = json.dumps(self.calibration_clipped, sort_keys=True)
         inputs = {value.name for value in self.graph.inputs}
         one_step = {
             name: share
@@ -293,7 +409,9 @@ class FixedModel:
             if share and name in inputs
         }
         if one_step:
-            metadata[_ONE_STEP_KEY] = json.dumps(one_step, sort_keys=True)
+            metadata[ONE_STEP_KEY] = json.dumps(one_step, sort_keys=True)
+        if self.calibration_sqnr:
+            metadata[SQNR_KEY] = written_levels(self.calibration_sqnr)
         save_graph(self.graph, path, metadata=metadata)
 
     def __repr__(self) -> str:
@@ -326,11 +444,12 @@ class FixedModel:
             self.calibration_clipped,
             self.calibration_clipped_by_one_step,
             self.state,
+            self.calibration_sqnr,
         )
         return _restored, arguments
 
-    def _clipped(self, calls: Iterable[Sequence[NDArray]]) -> ClippedShares:
-        """Count what is clipped over several calls, run in order."""
+    def _clipped(self, *sequences: Iterable[Sequence[NDArray]]) -> ClippedShares:
+        """Count what is clipped over sequences of calls, run in order."""
         counter = ClippedCounter(self.graph)
 
         def execute(call: Sequence[NDArray], states: Mapping[str, IntArray] | None) -> Result:
@@ -338,8 +457,9 @@ class FixedModel:
             counter.add_inputs(call)
             return self._engine.run(raws, states)
 
-        for result in _in_order(calls, execute):
-            counter.add_nodes(result.clipped, result.sizes)
+        for calls in sequences:
+            for result in _in_order(calls, execute):
+                counter.add_nodes(result.clipped, result.sizes)
         return counter.shares()
 
     def _real(self, inputs: tuple[Any, ...], execute: Execute) -> Any:
@@ -362,6 +482,7 @@ def _restored(
     clipped: Mapping[str, float],
     clipped_by_one_step: Mapping[str, float],
     state: Mapping[str, IntArray],
+    sqnr: Mapping[str, float],
 ) -> FixedModel:
     """Return a copy that was pickled or deep-copied."""
     model = FixedModel(
@@ -369,43 +490,7 @@ def _restored(
         metadata=metadata,
         calibration_clipped=clipped,
         calibration_clipped_by_one_step=clipped_by_one_step,
+        calibration_sqnr=sqnr,
     )
     model.load_state(state)
     return model
-
-
-# The names in a file stay, whatever the attributes are called.
-_CLIPPED_KEY: Final = "fxp.calibration_clipping"
-_ONE_STEP_KEY: Final = "fxp.calibration_clipped_by_one_step"
-
-
-def load(path: str | PathLike[str]) -> FixedModel:
-    """Read a ``.fxp`` file; needs NumPy and Numba alone.
-
-    Raises
-    ------
-    FormatError
-        If the file is not a valid ``.fxp`` file; the message names the file and the fault.
-    OSError
-        If it cannot be read.
-    """
-    graph, metadata = load_graph(path)
-    shares = {}
-    for key in (_CLIPPED_KEY, _ONE_STEP_KEY):
-        text = metadata.pop(key, "{}")
-        try:
-            shares[key] = json.loads(text)
-        except (ValueError, RecursionError):
-            shares[key] = None
-        if not isinstance(shares[key], dict) or not all(map(_is_share, shares[key].values())):
-            raise FormatError(f"{path}: the shares of clipped values are damaged")
-    return FixedModel(
-        graph,
-        metadata=metadata,
-        calibration_clipped=shares[_CLIPPED_KEY],
-        calibration_clipped_by_one_step=shares[_ONE_STEP_KEY],
-    )
-
-
-def _is_share(rate: object) -> bool:
-    return isinstance(rate, int | float) and not isinstance(rate, bool) and 0 <= rate <= 1

@@ -7,7 +7,8 @@ from os import PathLike
 from typing import Any
 
 from fxp.graph import Graph
-from fxp.model.fixed_model import FixedModel, load
+from fxp.model.fixed_model import FixedModel
+from fxp.model.loading import load
 from fxp.support.errors import ArgumentTypeError
 
 ModelSource = FixedModel | Graph | str | PathLike[str]

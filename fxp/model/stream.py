@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from os import PathLike
 from reprlib import repr as shortened
 from typing import Any, Final
@@ -21,6 +22,12 @@ from fxp.graph import Graph
 from fxp.graph.extents import evaluate_shape, fit_sizes
 from fxp.graph.ops.base import GraphError
 from fxp.model.arguments import Arguments, format_of
+from fxp.model.clipping import (
+    ClippingWarning,
+    RunningClipped,
+    count_clipped_inputs,
+    harmless_clipping,
+)
 from fxp.store import container, graph_digest
 from fxp.store.container import FileError, object_values
 from fxp.support.errors import ArgumentTypeError
@@ -40,12 +47,28 @@ class RecurrentStream:
     ----------
     engine
         What runs the graph.
+    expected
+        Returns the share of clipped values on the calibration data, by name; a stream that clips
+        much more of a value gives one `fxp.ClippingWarning`. Values without a share give none.
+    count_clipped
+        Whether to count clipped values, which costs some time.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        expected: Callable[[], Mapping[str, float]] = dict,
+        *,
+        count_clipped: bool = True,
+    ) -> None:
         self._engine = engine
+        self._expected = expected
+        self._counts = count_clipped
+        self._harmless = harmless_clipping(engine.graph) if count_clipped else frozenset()
         self._lock = threading.Lock()
         self._states: dict[str, NDArray] = {}
+        self._clipped = RunningClipped()
+        self._warned = False
 
     def step(self, *inputs: Any, threads: int | None = None) -> Any:
         """Run one time step on real values, from the state that the last one left.
@@ -55,17 +78,26 @@ class RecurrentStream:
         """
         arguments = self._one_step(inputs)
         (image,) = arguments.quantized()
-        return arguments.real_results([self._run(image, threads)])
+        counted = ({}, {})
+        if self._counts:
+            counted = count_clipped_inputs(self._engine.graph, arguments.images[0])
+        return arguments.real_results([self._run(image, threads, *counted)])
 
     def step_raw(self, *inputs: Any, threads: int | None = None) -> Any:
         """Run one time step on raw integers, as `FixedModel.run_raw` with a batch of one."""
         arguments = self._one_step(inputs)
-        return arguments.raw_results([self._run(arguments.images[0], threads)])
+        return arguments.raw_results([self._run(arguments.images[0], threads, {}, {})])
 
     def reset_state(self) -> None:
-        """Begin a new sequence."""
+        """Begin a new sequence, and the count of clipped values."""
         with self._lock:
             self._states = {}
+            self._clipped = RunningClipped()
+
+    @property
+    def running_clipped(self) -> RunningClipped:
+        """How many elements of every input and node were clipped since the sequence began."""
+        return self._clipped
 
     @property
     def state(self) -> dict[str, IntArray]:
@@ -115,13 +147,30 @@ class RecurrentStream:
             )
         return arguments
 
-    def _run(self, image: list[NDArray], threads: int | None) -> Result:
+    def _run(
+        self,
+        image: list[NDArray],
+        threads: int | None,
+        counts: Mapping[str, int],
+        sizes: Mapping[str, int],
+    ) -> Result:
         with self._lock:
             result = self._engine.run(
-                image, self._states, threads=threads, count_clipped=False, narrow=True
+                image, self._states, threads=threads, count_clipped=self._counts, narrow=True
             )
-            self._states = result.states
+            clipped = self._clipped
+            if self._counts:
+                clipped = clipped.after({**counts, **result.clipped}, {**sizes, **result.sizes})
+                self._warn(clipped)
+            self._states, self._clipped = result.states, clipped
         return result
+
+    def _warn(self, clipped: RunningClipped) -> None:
+        """Warn once of values that are clipped much more than on the calibration data."""
+        text = None if self._warned else clipped.warning(self._expected(), self._harmless)
+        if text is not None:
+            self._warned = True
+            warnings.warn(f"{self._engine.graph.name}: {text}", ClippingWarning, stacklevel=4)
 
 
 def _checked(graph: Graph, given: Mapping[str, ArrayLike]) -> dict[str, NDArray]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TypedDict
+from typing import Final, Literal, TypedDict
 
 from fxp.graph import Graph, Node
 from fxp.graph.extents import Extent, shape_text
 from fxp.model.clipping import ClippedShares
+from fxp.support.text_table import text_table
 
 
 class SummaryRow(TypedDict):
@@ -18,8 +20,9 @@ class SummaryRow(TypedDict):
     given), ``shape`` its sizes without batch as text, ``format`` the format with its modes,
     ``accumulator_bits`` the proved width before rounding, ``weights`` the format of its weights,
     ``parameters`` how many weights and biases it has, ``clipped`` the share of its values that were
-    clipped on the calibration data, and ``clipped_by_one_step`` the share that was clipped by one
-    step at most. None stands for what does not apply or is not known.
+    clipped on the calibration data, ``clipped_by_one_step`` the share that was clipped by one step
+    at most, and ``sqnr`` the SQNR in dB against the float network on a part of the same data, or
+    ``exact``. None stands for what does not apply or is not known.
     """
 
     value: str
@@ -31,9 +34,12 @@ class SummaryRow(TypedDict):
     parameters: int
     clipped: float | None
     clipped_by_one_step: float | None
+    sqnr: float | Literal["exact"] | None
 
 
-def summary_rows(graph: Graph, clipped: ClippedShares) -> list[SummaryRow]:
+def summary_rows(
+    graph: Graph, clipped: ClippedShares, sqnr: Mapping[str, float]
+) -> list[SummaryRow]:
     """Return one row for every input, state and node, in the order they are computed.
 
     Parameters
@@ -42,6 +48,8 @@ def summary_rows(graph: Graph, clipped: ClippedShares) -> list[SummaryRow]:
         An integer graph.
     clipped
         Shares on the calibration data.
+    sqnr
+        SQNR in dB of every value on it, infinite where it is exact.
     """
 
     def row(
@@ -61,6 +69,7 @@ def summary_rows(graph: Graph, clipped: ClippedShares) -> list[SummaryRow]:
             ),
             clipped=clipped.total.get(name),
             clipped_by_one_step=clipped.by_one_step.get(name),
+            sqnr=_level(sqnr.get(name)),
         )
 
     rows = [row(value.name, "input", str(value.format)) for value in graph.inputs]
@@ -94,13 +103,7 @@ def count_parameters(graph: Graph) -> int:
 
 def as_text(graph: Graph, rows: Sequence[SummaryRow]) -> str:
     """Return a table of the rows, and in words what it does not show."""
-    cells = [_HEADER, *map(_cells, rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(_HEADER))]
-    cells.insert(1, tuple("-" * width for width in widths))
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    ]
+    lines = text_table(_HEADER, map(_cells, rows))
     return "\n".join([*lines, *_notes(graph, rows)])
 
 
@@ -117,7 +120,23 @@ def as_html(graph: Graph, rows: Sequence[SummaryRow]) -> str:
     )
 
 
-_HEADER = ("value", "op", "shape", "format", "accumulator", "weights", "parameters", "clipped")
+POOR: Final = 40.0
+"""SQNR in dB below which an output is called poor."""
+DROP: Final = 20.0
+"""How many dB a value may be worse than all that it reads."""
+GOOD: Final = 60.0
+"""SQNR in dB from which on it does not matter how much better a value is."""
+_HEADER = (
+    "value",
+    "op",
+    "shape",
+    "format",
+    "accumulator",
+    "weights",
+    "parameters",
+    "clipped",
+    "SQNR",
+)
 
 
 def _cells(row: SummaryRow) -> tuple[str, ...]:
@@ -131,7 +150,16 @@ def _cells(row: SummaryRow) -> tuple[str, ...]:
         row["weights"] or "",
         f"{row['parameters']:,}" if row["parameters"] else "",
         _clipped_text(row),
+        _level_text(row["sqnr"]),
     )
+
+
+def _level(level: float | None) -> float | Literal["exact"] | None:
+    return "exact" if level is not None and math.isinf(level) else level
+
+
+def _level_text(level: float | str | None) -> str:
+    return f"{level:.1f} dB" if isinstance(level, int | float) else level or ""
 
 
 def _clipped_text(row: Mapping) -> str:
@@ -158,8 +186,39 @@ def _notes(graph: Graph, rows: Sequence[SummaryRow]) -> list[str]:
             "By one step: the value is one step beyond its format, so that clipping changes it as "
             f"rounding does. {form} ends at {form.max:.10g}, and one step is {form.step:.3g}."
         )
+    notes += _precision(graph, rows)
     notes.append(f"{count_parameters(graph):,} parameters; outputs {', '.join(graph.outputs)}")
     return notes
+
+
+def _precision(graph: Graph, rows: Sequence[SummaryRow]) -> list[str]:
+    """Say how precise the outputs are, and where precision falls."""
+    levels = {row["value"]: _number(row["sqnr"]) for row in rows if row["sqnr"] is not None}
+    known = [name for name in graph.outputs if name in levels]
+    if not known:
+        return []
+    listed = ", ".join(
+        f"{name} {_level_text(_level(levels[name]))}" for name in dict.fromkeys(known)
+    )
+    notes = [f"SQNR of the outputs against the float network, on calibration data: {listed}."]
+    poor = [name for name in dict.fromkeys(known) if levels[name] < POOR]
+    if poor:
+        notes.append(
+            f"Warning: {', '.join(poor)} below {POOR:g} dB; model.report(images) says why, and "
+            "what to change."
+        )
+    for node in graph.nodes:
+        reads = [min(levels[name], GOOD) for name in node.inputs if name in levels]
+        if reads and node.name in levels and levels[node.name] < min(reads) - DROP:
+            notes.append(
+                f"Warning: {node.name} has {levels[node.name]:.1f} dB, more than {DROP:g} dB less "
+                "than what it reads."
+            )
+    return notes
+
+
+def _number(level: float | Literal["exact"] | None) -> float:
+    return float(level) if isinstance(level, int | float) else math.inf
 
 
 def _weights_text(graph: Graph, node: Node) -> str | None:

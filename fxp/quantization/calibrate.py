@@ -1,100 +1,59 @@
-"""What a network's values look like on calibration data, and the fraction bits that suit them."""
+"""The fraction bits that suit a network's values and weights.
+
+Of a value, the calibration data shows some images, and the format must hold for others. Three
+things are weighed against each other: rounding, clipping of what was seen, and clipping of what an
+image to come holds beyond it. docs/choosing-bits.md derives the rules.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fxp.executors.torch_forward import run
-from fxp.formats import MAX_FRAC_MAGNITUDE, Format, dequantize, quantize
+from fxp.executors.calls import FirstStep, float_results
+from fxp.executors.torch_forward import TorchResult
+from fxp.formats import MAX_FRAC_MAGNITUDE, Format
 from fxp.graph import Graph
+from fxp.graph.ops.base import UNBOUNDED, Range
 from fxp.quantization.options import METHODS, Method
+from fxp.quantization.statistics import Statistics
 from fxp.support.errors import ArgumentError
 
-SAMPLE_SIZE: Final = 1 << 16
-"""Values kept per tensor for the mean-squared-error rule, at least; at most twice as many."""
 EXTRA_FRACS: Final = 5
-"""How many finer formats than the min-max one the error rules consider."""
+"""How many finer formats than the min-max one the error rules consider, that one included."""
+COARSER_FRACS: Final = 4
+"""How many coarser formats they consider."""
+PRIOR_SPREAD: Final = 0.25
+"""Spread of the extremes of images before any is seen, as a share of the largest value.
+
+It counts as one image: of two it makes up a half, of a hundred a hundredth."""
+MINMAX_RISK: Final = 0.01
+"""With automatic headroom, ``minmax`` clips something in this share of the images to come."""
+QUANTILES: Final = 16
+"""In how many equally likely ways an image to come may pass the extremes."""
 
 
-@dataclass
-class Statistics:
-    """Range, sample and exponent histogram of one tensor, gathered batch by batch.
-
-    Because scales are powers of two, a histogram of binary exponents is all a percentile rule
-    needs, and it is exact however much data went in. Memory does not grow with the data.
-
-    Attributes
-    ----------
-    low, high
-        Smallest and largest value seen.
-    count
-        Number of values seen.
-    exponents
-        How many values have a magnitude in ``[2**(e-1), 2**e)``, by ``e``; zeros are left out.
-    sample
-        All values, or a random share of them, the same for every batch; equal in every run.
-    """
-
-    low: float = math.inf
-    high: float = -math.inf
-    count: int = 0
-    exponents: dict[int, int] = field(default_factory=dict)
-    sample: NDArray[np.float64] = field(
-        default_factory=lambda: np.empty(0), repr=False, compare=False
-    )
-    _share: float = field(default=1.0, repr=False, compare=False)
-    _random: np.random.Generator = field(
-        default_factory=lambda: np.random.default_rng(0), repr=False, compare=False
-    )
-
-    def update(self, values: NDArray[np.float64]) -> None:
-        """Take in another batch of any shape; raises ValueError for NaN, infinity or no values."""
-        flat = values.reshape(-1)
-        if flat.size == 0:
-            raise ArgumentError("no values")
-        if not np.isfinite(flat).all():
-            raise ArgumentError("NaN or infinity")
-        self.low = min(self.low, float(flat.min()))
-        self.high = max(self.high, float(flat.max()))
-        self.count += flat.size
-        _, exponents = np.frexp(flat[flat != 0])
-        for exponent, count in zip(*np.unique(exponents, return_counts=True), strict=True):
-            self.exponents[int(exponent)] = self.exponents.get(int(exponent), 0) + int(count)
-        sample = np.concatenate((self.sample, self._thinned(flat, self._share)))
-        while sample.size > 2 * SAMPLE_SIZE:
-            sample = self._thinned(sample, 0.5)
-            self._share /= 2
-        self.sample = sample
-
-    def _thinned(self, values: NDArray[np.float64], share: float) -> NDArray[np.float64]:
-        # A random choice does not lock on to rows, columns or channels as a stride would.
-        return values if share == 1 else values[self._random.random(values.size) < share]
-
-    @classmethod
-    def of(cls, values: NDArray[np.float64]) -> Statistics:
-        """Return the statistics of one array."""
-        statistics = cls()
-        statistics.update(np.asarray(values, dtype=np.float64))
-        return statistics
-
-
-def observe(graph: Graph, calibration: Iterable[Sequence[torch.Tensor]]) -> dict[str, Statistics]:
+def observe(
+    graph: Graph,
+    calibration: Iterable[Sequence[torch.Tensor]],
+    results: Iterable[TorchResult] | None = None,
+) -> dict[str, Statistics]:
     """Run a float graph over calibration data and gather the statistics of every value.
 
     Parameters
     ----------
     graph
-        A float graph.
+        A float graph. If it has states, all calls are one sequence, which counts as one image.
     calibration
         For each call, one ``(N, C, H, W)`` or ``(N, F)`` tensor per input. States carry over from
-        one call to the next.
+        one call to the next, and are reset by a `fxp.executors.calls.FirstStep`.
+    results
+        What the calls give, where that is computed already or read by another as well.
 
     Raises
     ------
@@ -102,29 +61,35 @@ def observe(graph: Graph, calibration: Iterable[Sequence[torch.Tensor]]) -> dict
         If there is no data, or a value becomes NaN or infinite; the message names both.
     """
     statistics = {name: Statistics() for name in graph.values}
-    states: dict[str, torch.Tensor] = {}
     calls = 0
-    with torch.no_grad():
-        for inputs in calibration:
-            result = run(graph, inputs, states)
-            states = result.states
-            for name, tensor in result.values.items():
-                try:
-                    statistics[name].update(tensor.cpu().numpy())
-                except ValueError as error:
-                    raise ArgumentError(
-                        f"calibration item {calls}: value {name!r} holds {error}"
-                    ) from None
-            calls += 1
+    calibration = list(calibration)
+    results = results or float_results(graph, calibration)
+    for call, result in zip(calibration, results, strict=True):
+        continues = bool(graph.states) and not isinstance(call, FirstStep)
+        for name, tensor in result.values.items():
+            try:
+                statistics[name].update(tensor.cpu().numpy(), continues=continues)
+            except ValueError as error:
+                raise ArgumentError(
+                    f"calibration item {calls}: value {name!r} holds {error}"
+                ) from None
+        calls += 1
     if calls == 0:
         raise ArgumentError("the calibration data is empty; give at least one input")
     return statistics
 
 
 def choose_frac(
-    statistics: Statistics, width: int, signed: bool, method: Method, percentile: float = 99.99
+    statistics: Statistics,
+    width: int,
+    signed: bool,
+    method: Method,
+    percentile: float = 99.99,
+    *,
+    headroom: float | None = 0,
+    known: Range = UNBOUNDED,
 ) -> int:
-    """Return the fraction bits of a `width`-bit format for these values.
+    """Return the fraction bits of a `width`-bit format for these values and those to come.
 
     Parameters
     ----------
@@ -136,10 +101,16 @@ def choose_frac(
         ``minmax``: the most fraction bits that clip nothing by more than one step.
         ``percentile``: the most that clip at most ``100 - percentile`` percent of the values by
         more than one step, where values are told apart by their binary exponents.
-        ``mse``: the least mean squared error on the sample, of one bit less than ``minmax`` up to
-        `EXTRA_FRACS` - 1 more.
+        ``mse``: the least mean squared error by `mean_squared_errors`, of `COARSER_FRACS` bits less
+        than ``minmax`` up to `EXTRA_FRACS` - 1 more.
     percentile
         For the method of that name.
+    headroom
+        How many bits further than those seen the values to come may reach: 0 if no further, 1 if
+        twice as far. None estimates it from the number of images seen and from the spread of their
+        extremes; then ``percentile``, which clips on purpose, adds none.
+    known
+        Limits that no value ever passes, however much headroom.
 
     Raises
     ------
@@ -149,48 +120,218 @@ def choose_frac(
     """
     if method not in METHODS:
         raise ArgumentError(f"unknown calibration method {method!r}; choose one of {METHODS}")
-    smallest = _covering_frac(statistics, width, signed)
-    if method == "minmax" or not statistics.exponents:
+    low, high = statistics.low, statistics.high
+    if method == "minmax" or headroom:
+        reach = _certain_reach(statistics, headroom, method)
+        low, high = _within(low * reach[0], low, known[0]), _within(high * reach[1], high, known[1])
+    smallest = covering_frac(low, high, width, signed)
+    exponents = statistics.exponents
+    if method == "minmax" or not exponents:
         return smallest
     if method == "percentile":
         allowed = statistics.count * (100 - percentile) / 100
         # Clip the largest exponents while that is allowed, but never the smallest one.
-        *larger, top = sorted(statistics.exponents, reverse=True)
+        *larger, top = sorted(exponents, reverse=True)
         clipped = 0
         for exponent in larger:
-            clipped += statistics.exponents[exponent]
+            clipped += exponents[exponent]
             if clipped > allowed:
                 top = exponent
                 break
+        top += math.ceil(headroom or 0)
         return min(max(smallest, width - signed - top), MAX_FRAC_MAGNITUDE)
-    sample = statistics.sample
-    # One bit less than min-max matters when the largest values lie on the last step; it comes last
-    # because the first of equal errors wins.
+    # The first of equal errors wins.
     fracs = [
         frac
-        for frac in (*range(smallest, smallest + EXTRA_FRACS), smallest - 1)
+        for frac in (
+            *range(smallest, smallest + EXTRA_FRACS),
+            *range(smallest - 1, smallest - 1 - COARSER_FRACS, -1),
+        )
         if abs(frac) <= MAX_FRAC_MAGNITUDE
     ]
     forms = [Format(width, frac, signed) for frac in fracs]
-    errors = [np.mean((dequantize(quantize(sample, form), form) - sample) ** 2) for form in forms]
+    errors = mean_squared_errors(statistics, forms, headroom=headroom, known=known)
     return fracs[int(np.argmin(errors))]
 
 
-def _covering_frac(statistics: Statistics, width: int, signed: bool) -> int:
-    """Most fraction bits with which no value is clipped by more than one step."""
-    largest = max(statistics.high, -statistics.low if signed else 0.0)
+def mean_squared_errors(
+    statistics: Statistics,
+    formats: Sequence[Format],
+    *,
+    headroom: float | None = 0,
+    known: Range = UNBOUNDED,
+) -> NDArray[np.float64]:
+    """Return the mean squared error of values in each of some formats.
+
+    Values are taken to be spread evenly within the bins of the histogram. That is exact to the
+    width of a bin, a 64th of an octave, for what is clipped and for what is smaller than 64 steps;
+    what is larger has the error of evenly spread values, a twelfth of the squared step. With
+    headroom 0 it is the error of what was seen. With a headroom in bits, clipping is that of the
+    values seen, stretched by so much. With None the error of clipping in an image to come is added:
+    it passes the largest value seen with the probability that `extremes_of_the_next` gives, and
+    then it holds what the image with the largest values holds, stretched.
+
+    Parameters
+    ----------
+    statistics
+        Of at least one element.
+    formats
+        With ``HALF_UP`` and ``SATURATE``.
+    headroom, known
+        As for `choose_frac`.
+
+    Returns
+    -------
+    NDArray
+        One error for each format, in the square of the values' unit.
+    """
+    lower, upper, counts = statistics.histogram()
+    largest = max(-statistics.low, statistics.high)
+    # The largest magnitude is near one, so that no square leaves the range of float64.
+    scale = math.frexp(largest)[1] if largest else 0
+    lower, upper = np.ldexp(lower, -scale), np.ldexp(upper, -scale)
+    shares = counts / statistics.count
+    steps = np.array([math.ldexp(1.0, -form.frac - scale) for form in formats])
+    tops = np.array([float(form.max_raw) for form in formats]) * steps
+    bottoms = np.array([float(form.min_raw) for form in formats]) * steps
+    errors = _rounding(lower, upper, shares, steps, bottoms, tops)
+    sides = (
+        (lower, upper, tops, math.ldexp(known[1], -scale), statistics.highs),
+        (-upper, -lower, -bottoms, math.ldexp(-known[0], -scale), [-x for x in statistics.lows]),
+    )
+    for near, far, limits, bound, extremes in sides:
+        seen = float(far.max())
+        if headroom:
+            stretches, weight = np.array([2.0**headroom]), 1.0
+        else:
+            errors += _clipping(near, far, shares, limits)
+            if headroom is None:
+                stretches, weight = _stretches(extremes)
+            else:
+                continue
+        if seen <= 0:
+            continue
+        stretches = np.minimum(stretches, max(bound / seen, 1.0))
+        passed = [_clipping(near, far, shares, limits / by) * by**2 for by in stretches]
+        errors += weight * np.mean(passed, axis=0)
+    return np.ldexp(errors, 2 * scale)
+
+
+def spread_of_extremes(extremes: Sequence[float]) -> float:
+    """Scale of the exponential tail of images' largest values, as a share of the largest.
+
+    Above a high threshold, what exceeds it is distributed exponentially for all usual
+    distributions (Pickands 1975, with shape 0). Of ``n`` exponential numbers of scale ``b`` the
+    largest exceeds the mean by ``b * (1/2 + ... + 1/n)`` on average (Rényi 1953), which gives
+    ``b``. `PRIOR_SPREAD` enters as one further image.
+
+    Parameters
+    ----------
+    extremes
+        The largest value of each image, at least one; the largest of all must be positive.
+    """
+    count = len(extremes)
+    if count == 1:
+        return PRIOR_SPREAD
+    largest = max(extremes)
+    mean = sum(max(extreme, 0.0) / largest for extreme in extremes) / count
+    harmonic = sum(1 / k for k in range(2, count + 1))
+    return (PRIOR_SPREAD + (count - 1) * (1 - mean) / harmonic) / count
+
+
+def covering_frac(low: float, high: float, width: int, signed: bool) -> int:
+    """Return the most fraction bits with which nothing is clipped by more than one step.
+
+    Parameters
+    ----------
+    low, high
+        Smallest and largest value; what is negative does not count without a sign.
+    width, signed
+        The format's other two properties.
+    """
+    largest = max(high, -low if signed else 0.0)
     if largest <= 0 or width == signed:
         return width - signed
+
+    def covers(form: Format) -> bool:
+        return math.ldexp(high, form.frac) <= form.max_raw + 1 and (
+            not signed or math.ldexp(low, form.frac) >= form.min_raw - 1
+        )
+
     # Start where 2**frac * largest is surely too large, then walk down.
     frac = min(width - math.frexp(largest)[1] + 1, MAX_FRAC_MAGNITUDE)
-    while not _covers(statistics, Format(width, frac, signed)):
+    while not covers(Format(width, frac, signed)):
         frac -= 1
     return frac
 
 
-def _covers(statistics: Statistics, form: Format) -> bool:
-    low = statistics.low if form.signed else 0.0
-    return (
-        math.ldexp(statistics.high, form.frac) <= form.max_raw + 1
-        and math.ldexp(low, form.frac) >= form.min_raw - 1
-    )
+def _stretches(extremes: Sequence[float]) -> tuple[NDArray[np.float64], float]:
+    """How far an image to come reaches if it passes the others, in equally likely ways.
+
+    Also the weight of its clipping: of the images seen and the one to come each is as likely as any
+    other to have the largest value, and the tail of that image is the tail of all seen times their
+    number.
+    """
+    count = len(extremes)
+    if max(extremes) <= 0:
+        return np.ones(1), 0.0
+    likely = -np.log1p(-(np.arange(QUANTILES) + 0.5) / QUANTILES)
+    return 1 + spread_of_extremes(extremes) * likely, count / (count + 1)
+
+
+def _certain_reach(
+    statistics: Statistics, headroom: float | None, method: Method
+) -> tuple[float, float]:
+    """Factors of the smallest and of the largest value that a format has to hold."""
+    if headroom is not None:
+        return 2.0**headroom, 2.0**headroom
+    assert method == "minmax"
+    sides = [-low for low in statistics.lows], statistics.highs
+    passes = 1 / ((len(statistics.highs) + 1) * MINMAX_RISK)
+    excess = max(math.log(passes), 0.0)
+    low, high = (1 + spread_of_extremes(side) * excess if max(side) > 0 else 1.0 for side in sides)
+    return low, high
+
+
+def _within(reached: float, seen: float, bound: float) -> float:
+    """Return what is reached, but not beyond a bound that is not passed by what was seen."""
+    return min(reached, max(bound, seen)) if reached >= seen else max(reached, min(bound, seen))
+
+
+def _rounding(
+    lower: NDArray,
+    upper: NDArray,
+    shares: NDArray,
+    steps: NDArray,
+    bottoms: NDArray,
+    tops: NDArray,
+) -> NDArray[np.float64]:
+    """Mean squared error of rounding of what lies between the limits, for each step."""
+    bins = np.stack((lower, upper))
+    widths = upper - lower
+    step = steps[:, None]
+    inside = shares * _inside(lower, upper, bottoms[:, None], tops[:, None])
+    # A bin that lies between two points where rounding jumps has one nearest point of the grid.
+    nearest = np.floor((lower + upper) / 2 / step + 0.5) * step
+    first, last = (edge - nearest for edge in bins)
+    exact = (first**2 + first * last + last**2) / 3
+    return np.sum(inside * np.where(widths <= step / 2, exact, step**2 / 12), axis=1)
+
+
+def _inside(lower: NDArray, upper: NDArray, bottom: NDArray, top: NDArray) -> NDArray[np.float64]:
+    """Share of each bin between the limits."""
+    widths = upper - lower
+    kept = np.minimum(upper, top) - np.maximum(lower, bottom)
+    points = (lower >= bottom) & (lower <= top)
+    return np.where(widths > 0, np.clip(kept, 0, None) / np.where(widths > 0, widths, 1), points)
+
+
+def _clipping(near: NDArray, far: NDArray, shares: NDArray, limits: NDArray) -> NDArray[np.float64]:
+    """Mean squared distance of bins from a limit, counting what lies beyond, for each limit."""
+    passing = far > limits.min()
+    near, far, shares = near[passing], far[passing], shares[passing]
+    limit = limits[:, None]
+    first, last = np.maximum(near - limit, 0), np.maximum(far - limit, 0)
+    widths = far - near
+    beyond = np.where(widths > 0, (last - first) / np.where(widths > 0, widths, 1), last > 0)
+    return np.sum(shares * beyond * (first**2 + first * last + last**2) / 3, axis=1)

@@ -6,36 +6,41 @@ addition keeps all its bits until the result of that op, so that each path round
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fxp.formats import (
-    MAX_FRAC_MAGNITUDE,
     MAX_WIDTH,
     Format,
     FormatError,
-    Overflow,
     Quantization,
-    Rounding,
     quantize,
 )
 from fxp.graph import Constant, Graph, Node, State
-from fxp.graph.ops import GraphError, Op, Operand, Requantize
-from fxp.graph.ops.base import Accumulator, Role
-from fxp.quantization.calibrate import Statistics, choose_frac
-from fxp.quantization.options import Method
+from fxp.graph.ops import Concat, GraphError, Operand, Requantize
+from fxp.graph.ops.base import Accumulator, Range, Role
+from fxp.graph.ops.tables import MAX_TABLE_BITS
+from fxp.quantization.calibrate import choose_frac, covering_frac
+from fxp.quantization.concatenations import is_uneven
+from fxp.quantization.constants import (
+    BIAS_BITS,
+    bias_frac,
+    bias_magnitudes,
+    channel_fracs,
+    constant_fracs,
+    most_frac,
+    quantized_rows,
+)
+from fxp.quantization.ranges import format_within_one, is_within_one, known_ranges
+from fxp.quantization.saturation import saturation_exponent, saturation_exponents
+from fxp.quantization.settings import LoweringSettings
+from fxp.quantization.statistics import Statistics
+from fxp.quantization.widths import Widths
 
-CHANNEL_SPREAD: Final = 8
-"""A channel's fraction bits exceed the tensor's by at most this, so that an almost dead channel
-does not widen the accumulator and the bias."""
-BIAS_BITS: Final = 50
-"""Weights get no more fraction bits than let the bias, which has those of the products, fit this
-width; an almost dead layer would pass 63 bits otherwise, and the 52 bits of float64."""
 TABLE_BITS: Final = 2
 """The table of a normalization has so many bits more than activations: its entries are multiplied
 and added before anything is rounded."""
@@ -43,58 +48,16 @@ SLOPE_FRAC: Final = 30
 """A PReLU's slopes have at most this many fraction bits, because it multiplies by one as well."""
 
 
-@dataclass(frozen=True)
-class LoweringSettings:
-    """How a float graph is quantized.
-
-    Attributes
-    ----------
-    weight_bits, activation_bits
-        Widths of weights and of rounded values.
-    method, percentile
-        Rule for fraction bits, see `fxp.quantization.calibrate.choose_frac`.
-    per_channel
-        Whether weights get fraction bits per output channel instead of per tensor.
-    rounding, overflow
-        Modes of every rounded value.
-    wide_bits
-        Exact accumulators up to this width flow unrounded into a ReLU, an addition and the like
-        that is their only reader; what two nodes read is stored, and has `activation_bits`.
-    input_formats, output_formats
-        Formats by input or output name; those left out are chosen.
-    fracs
-        Fraction bits by value or weight name that override the rule (the format search sets them).
-    weights
-        Rounded weights by their name in the integer graph, which replace the nearest integers where
-        the format is theirs (learned rounding sets them).
-    """
-
-    weight_bits: int = 10
-    activation_bits: int = 14
-    method: Method = "mse"
-    percentile: float = 99.99
-    per_channel: bool = False
-    rounding: Rounding = Rounding.HALF_UP
-    overflow: Overflow = Overflow.SATURATE
-    wide_bits: int = 32
-    input_formats: Mapping[str, Format] = field(default_factory=dict)
-    output_formats: Mapping[str, Format] = field(default_factory=dict)
-    fracs: Mapping[str, int] = field(default_factory=dict)
-    weights: Mapping[str, Constant] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for name in ("weight_bits", "activation_bits"):
-            bits = getattr(self, name)
-            if isinstance(bits, bool) or not isinstance(bits, int) or not 2 <= bits <= 32:
-                raise FormatError(f"{name} must be an integer from 2 to 32, got {bits!r}")
-        bits = self.wide_bits
-        if isinstance(bits, bool) or not isinstance(bits, int) or not 0 <= bits <= MAX_WIDTH:
-            raise FormatError(f"wide_bits must be an integer from 0 to {MAX_WIDTH}, got {bits!r}")
-        if not 50 < self.percentile <= 100:
-            raise FormatError(f"percentile must be above 50, at most 100: {self.percentile}")
+Remembered = dict[tuple[str, int, bool, Range], int]
+"""Fraction bits of values by name, width, sign and known range."""
 
 
-def lower(graph: Graph, statistics: Mapping[str, Statistics], settings: LoweringSettings) -> Graph:
+def lower(
+    graph: Graph,
+    statistics: Mapping[str, Statistics],
+    settings: LoweringSettings,
+    remembered: Remembered | None = None,
+) -> Graph:
     """Turn a float graph into an integer graph.
 
     Parameters
@@ -105,6 +68,9 @@ def lower(graph: Graph, statistics: Mapping[str, Statistics], settings: Lowering
         Of every value, from `fxp.quantization.calibrate.observe`.
     settings
         Widths, rules and overrides.
+    remembered
+        Fraction bits found before by the same rule for the same statistics, which need not be found
+        again; new ones are added.
 
     Raises
     ------
@@ -120,7 +86,7 @@ def lower(graph: Graph, statistics: Mapping[str, Statistics], settings: Lowering
         if min(statistics[state.source].low, state.reset) >= 0
     }
     while True:
-        lowered = _Lowering(graph, statistics, settings, frozenset(unsigned)).result()
+        lowered = _Lowering(graph, statistics, settings, frozenset(unsigned), remembered).result()
         lows = {node.name: min(node.accumulator.low) for node in lowered.nodes if node.accumulator}
         refuted = {
             state.value.name for state in lowered.states if lows.get(state.source, 0) < 0
@@ -139,6 +105,7 @@ class _Lowering:
         statistics: Mapping[str, Statistics],
         settings: LoweringSettings,
         unsigned: frozenset[str],
+        remembered: Remembered | None,
     ) -> None:
         if graph.is_integer:
             raise GraphError(f"graph {graph.name!r} is an integer graph already")
@@ -146,11 +113,21 @@ class _Lowering:
         self._statistics = statistics
         self._settings = settings
         self._unsigned = unsigned
+        self._remembered = {} if remembered is None else remembered
+        self._widths = Widths(
+            graph,
+            settings.weight_bits,
+            settings.activation_bits,
+            settings.bits,
+            settings.extra_bits,
+        )
+        self._saturated = saturation_exponents(graph, self._widths)
         self._nodes: list[Node] = []
         self._constants: dict[tuple[str, tuple[Format, ...]], Constant] = {}
         self._formats: dict[str, Format] = {}
         self._names = set(graph.values) | set(graph.constants_by_name)
         self._requantized: dict[tuple[str, Format], str] = {}
+        self._ranges = known_ranges(graph, statistics, settings.input_formats)
         self._check_names()
         self._forced = self._output_formats()
 
@@ -178,10 +155,12 @@ class _Lowering:
              {value.name for value in graph.inputs}),
             ("a format is given for output", settings.output_formats, set(graph.outputs)),
             ("fraction bits are given for", settings.fracs, self._names),
+            ("bits are given for", settings.bits, self._names),
         ):  # fmt: skip
             for name in given:
                 if name not in known:
                     raise GraphError(f"{what} {name!r}; graph {graph.name!r} has {sorted(known)}")
+        self._widths.check({*settings.input_formats, *self._output_formats()})
 
     def _output_formats(self) -> dict[str, Format]:
         """Return the formats of nodes whose only reader is the outside."""
@@ -208,10 +187,10 @@ class _Lowering:
         signed = state.value.name not in self._unsigned
         ops = {node.name: node.op for node in self._graph.nodes}
         source = ops.get(state.source)
-        if source is not None and _is_within_one(source):
-            form = self._format_within_one(source)
+        if source is not None and is_within_one(source):
+            form = format_within_one(source, self._widths.state(state))
         else:
-            form = self._rounded_format(state.source, signed)
+            form = self._rounded_format(state.source, signed, self._widths.state(state))
         raw = int(quantize(state.reset, form))
         return State(replace(state.value, format=form), state.source, raw)
 
@@ -235,16 +214,28 @@ class _Lowering:
             name = self._requantized[source, form] = self._new_name(wanted)
             quantization = Quantization(form, self._settings.rounding, self._settings.overflow)
             self._nodes.append(Node(name, Requantize(), (source,), quantization))
+            self._formats[name] = form
         return self._requantized[source, form]
 
-    def _rounded_format(self, name: str, signed: bool) -> Format:
+    def _rounded_format(self, name: str, signed: bool, width: int | None = None) -> Format:
         settings = self._settings
-        width = settings.activation_bits
+        width = width or self._widths.value(name)
         frac = settings.fracs.get(name)
         if frac is None:
-            frac = choose_frac(
-                self._statistics[name], width, signed, settings.method, settings.percentile
-            )
+            key = name, width, signed, self._ranges[name]
+            if key not in self._remembered:
+                self._remembered[key] = choose_frac(
+                    self._statistics[name],
+                    width,
+                    signed,
+                    settings.method,
+                    settings.percentile,
+                    headroom=settings.headroom,
+                    known=self._ranges[name],
+                )
+            frac = self._remembered[key]
+            if name in self._saturated:
+                frac = max(frac, width - signed - self._saturated[name])
         return Format(width, frac, signed)
 
     def _lower_node(self, node: Node) -> None:
@@ -271,6 +262,7 @@ class _Lowering:
             constant = self._graph.constants_by_name.get(name)
             if constant is None:
                 shape = self._graph.values[name].shape
+                name = self._narrow_for_table(node, name)
                 operand = Operand(shape, (self._formats[name],))
             else:
                 role = node.op.constant_roles.get(position) or node.op.other_constants
@@ -282,6 +274,17 @@ class _Lowering:
             operands.append(operand)
         return names, operands
 
+    def _narrow_for_table(self, node: Node, name: str) -> str:
+        """Name of a value as a table can read it: a copy of fewer bits, if it has extra bits."""
+        form = self._formats[name]
+        extra = form.width > MAX_TABLE_BITS and name in self._settings.extra_bits
+        if node.op.table_use is None or not extra or name in self._settings.bits:
+            return name
+        fewest = MAX_TABLE_BITS - form.signed - saturation_exponent(node, self._widths)
+        frac = max(form.frac - form.width + MAX_TABLE_BITS, fewest)
+        narrow = Format(MAX_TABLE_BITS, frac, form.signed)
+        return self._add_requantize(name, f"{name}.narrow", narrow)
+
     def _lower_constant(
         self, constant: Constant, role: Role, node: Node, operands: list[Operand]
     ) -> Constant:
@@ -290,13 +293,12 @@ class _Lowering:
             case "bias":
                 formats = self._bias_formats(values, operands)
             case "weight":
-                most = self._most_weight_frac(node, operands[0].format)
-                formats = self._weight_formats(constant, most)
+                formats = self._weight_formats(constant, node, operands[0].format)
             case _:
-                width = self._settings.weight_bits
+                width = self._widths.weight(constant.name)
                 if role == "offset":
-                    width = self._settings.activation_bits
-                frac = choose_frac(Statistics.of(values), width, True, "mse")
+                    width = self._widths.value(constant.name)
+                (frac,) = constant_fracs(values.reshape(1, -1), width, "mse").tolist()
                 if role == "offset" and operands:
                     # The value before it is shifted to its binary point, within `BIAS_BITS`.
                     source = operands[0].format
@@ -305,56 +307,61 @@ class _Lowering:
                     # One has the same fraction bits, which needs frac >= 0.
                     width, frac = width - min(frac, 0), min(max(frac, 0), SLOPE_FRAC)
                 formats = (Format(width, frac),)
-        key = (constant.name, formats)
+        key = constant.name, formats
         if key not in self._constants:
             # Only the first copy has the float constant's own name.
             copied = any(name == constant.name for name, _ in self._constants)
             name = self._new_name(f"{constant.name}.{node.name}") if copied else constant.name
             given = self._settings.weights.get(name)
             if given is None or given.formats != formats:
-                given = Constant(name, _quantized(values, formats), formats)
+                given = Constant(name, quantized_rows(values, formats), formats)
             self._constants[key] = given
         return self._constants[key]
 
-    def _most_weight_frac(self, node: Node, source: Format) -> int:
-        """Most fraction bits of weights whose products a bias can be added to."""
-        biases = [
-            self._graph.constants_by_name[name].data
-            for position, name in enumerate(node.inputs)
-            if node.op.constant_roles.get(position) == "bias"
-        ]
-        largest = max((float(np.abs(bias).max()) for bias in biases), default=0.0)
-        if largest == 0:
-            return MAX_FRAC_MAGNITUDE
-        return BIAS_BITS - 1 - math.frexp(largest)[1] - source.frac
-
-    def _weight_formats(self, constant: Constant, most: int) -> tuple[Format, ...]:
+    def _weight_formats(self, constant: Constant, node: Node, source: Format) -> tuple[Format, ...]:
         settings = self._settings
-        method = "mse" if settings.method == "percentile" else settings.method
-        width = settings.weight_bits
-        frac = settings.fracs.get(constant.name)
-        if frac is None:
-            frac = choose_frac(Statistics.of(constant.data), width, True, method)
-        frac = min(frac, most)
-        if not settings.per_channel:
-            return (Format(width, frac),)
-        most = min(most, frac + CHANNEL_SPREAD)
-        fracs = (
-            min(choose_frac(Statistics.of(row), width, True, method), most) if row.any() else frac
-            for row in constant.data
+        width = self._widths.weight(constant.name)
+        biases = bias_magnitudes(self._graph, node)
+        whole = settings.fracs.get(constant.name)
+        per_channel = settings.per_channel and whole is None
+        if whole is None and not constant.data.any():
+            whole = bias_frac(self._finest_frac(node.name), source)
+        elif whole is None:
+            flat = constant.data.reshape(1, -1)
+            (whole,) = constant_fracs(flat, width, settings.method).tolist()
+        whole = min(whole, most_frac(biases, source))
+        if not per_channel:
+            return (Format(width, whole),)
+        fracs = channel_fracs(
+            constant.data.reshape(len(constant.data), -1),
+            biases,
+            width,
+            settings.method,
+            whole=whole,
+            source=source,
+            result_frac=self._finest_frac(node.name),
+            aligned_bits=settings.wide_bits if self._flows_on(node.name) else None,
         )
-        return tuple(Format(width, row_frac) for row_frac in fracs)
+        return tuple(Format(width, frac) for frac in fracs)
+
+    def _finest_frac(self, name: str) -> int:
+        """Most fraction bits of a node's result, or of what its exact accumulator flows into."""
+        form = self._forced.get(name) or self._rounded_format(name, self._statistics[name].low < 0)
+        if not self._flows_on(name):
+            return form.frac
+        readers = (reader.name for reader in self._graph.consumers[name])
+        return max(form.frac, *map(self._finest_frac, readers))
 
     def _bias_formats(self, values: np.ndarray, operands: list[Operand]) -> tuple[Format, ...]:
         source, weight = operands
         fracs = [form.frac + source.format.frac for form in weight.formats]
-        raws = _quantized(values, tuple(Format(MAX_WIDTH, frac) for frac in fracs))
+        raws = quantized_rows(values, tuple(Format(MAX_WIDTH, frac) for frac in fracs))
         width = Format.for_range(min(int(raws.min()), -1), int(raws.max()), 0).width
         return tuple(Format(width, frac) for frac in fracs)
 
     def _table(self, node: Node, source: Operand) -> Constant:
         """Enter the table of a node that reads `source`."""
-        bits = self._settings.activation_bits
+        bits = self._widths.value(node.name)
         if node.op.table_use == "factor":
             bits += TABLE_BITS
         try:
@@ -367,7 +374,8 @@ class _Lowering:
                 f"operands in {source.format}; change the function's parameters"
             )
         if node.op.table_use == "factor":
-            form = Format(bits, choose_frac(Statistics.of(values), bits, False, "minmax"), False)
+            frac = covering_frac(float(values.min()), float(values.max()), bits, False)
+            form = Format(bits, frac, False)
             data = quantize(values, form)
         else:
             form, data = self._results(node, values)
@@ -378,21 +386,17 @@ class _Lowering:
     def _results(self, node: Node, values: NDArray[np.float64]) -> tuple[Format, NDArray[np.int64]]:
         """Format and raw integers of a table that holds the results of a node."""
         forced = self._forced.get(node.name)
-        if _is_within_one(node.op):
-            form = forced or self._format_within_one(node.op)
+        if is_within_one(node.op):
+            form = forced or format_within_one(node.op, self._widths.value(node.name))
             return form, quantize(values, form)
+        # No operand gives more than the table holds.
+        low, high = self._ranges[node.name]
+        self._ranges[node.name] = max(low, float(values.min())), min(high, float(values.max()))
         # The fraction bits are those of the result, but no entry is clipped: what the calibration
         # data did not reach overflows in the result, where it is counted.
         form = forced or self._rounded_format(node.name, signed=bool(values.min() < 0))
         data = quantize(values, Format(MAX_WIDTH, form.frac))
         return Format.for_range(int(data.min()), max(int(data.max()), 0), form.frac), data
-
-    def _format_within_one(self, op: Op) -> Format:
-        # The range (0, 1) needs no integer bit and (-1, 1) only the sign.
-        assert op.output_range is not None
-        signed = op.output_range[0] < 0
-        bits = self._settings.activation_bits
-        return Format(bits, bits - signed, signed)
 
     def _quantization(self, node: Node, accumulator: Accumulator) -> Quantization:
         """Keep the exact result where it is narrow or flows on; round it otherwise."""
@@ -409,12 +413,23 @@ class _Lowering:
             exact = None
         overridden = node.name in settings.fracs
         if exact is not None and not overridden:
-            if exact.width <= settings.activation_bits:
+            if exact.width <= self._widths.value(node.name):
                 return Quantization(exact, *modes)
-            if exact.width <= settings.wide_bits and self._flows_on(node.name):
+            flows_on = node.name not in settings.bits and self._flows_on(node.name)
+            if exact.width <= settings.wide_bits and flows_on:
                 return Quantization(exact, *modes)
-        signed = min(accumulator.low) < 0
-        return Quantization(self._rounded_format(node.name, signed), *modes)
+        form = self._rounded_format(node.name, signed=min(accumulator.low) < 0)
+        if exact is not None and exact.width <= settings.wide_bits and self._leaves(node):
+            parts = [self._formats.get(name, form) for name in node.inputs]
+            if not overridden and is_uneven(parts, form):
+                form = exact
+        return Quantization(form, *modes)
+
+    def _leaves(self, node: Node) -> bool:
+        """Whether a node concatenates what the network gives and nothing in it reads."""
+        inside = set(self._graph.consumers) | {state.source for state in self._graph.states}
+        free = node.name not in self._settings.bits and node.name not in inside
+        return free and isinstance(node.op, Concat)
 
     def _flows_on(self, name: str) -> bool:
         """Whether a value, or each slice of it, has one reader that can take an accumulator."""
@@ -429,20 +444,6 @@ class _Lowering:
         )
 
 
-def _is_within_one(op: Op) -> bool:
-    """Whether the op alone says that no result passes ±1, which then decides its format."""
-    if op.output_range is None:
-        return False
-    low, high = op.output_range
-    return low >= -1 and high <= 1
-
-
-def _quantized(values: np.ndarray, formats: tuple[Format, ...]) -> np.ndarray:
-    if len(formats) == 1:
-        return quantize(values, formats[0])
-    return np.stack([quantize(row, form) for row, form in zip(values, formats, strict=True)])
-
-
 def rounded_names(graph: Graph, settings: LoweringSettings) -> tuple[str, ...]:
     """Names of a lowered graph's values and weights whose fraction bits are a choice.
 
@@ -455,7 +456,7 @@ def rounded_names(graph: Graph, settings: LoweringSettings) -> tuple[str, ...]:
         exact = node.quantization.format.frac >= node.accumulator.frac
         if node.op.table_use == "result":
             # Its entries have the fraction bits of the result.
-            exact = _is_within_one(node.op)
+            exact = is_within_one(node.op)
         if not (exact or node.op.format_is_given or node.name in settings.output_formats):
             names.append(node.name)
         for position, name in enumerate(node.inputs):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
+from numbers import Real
 from operator import index
 from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, get_args
 
-from fxp.formats import Format, Overflow, Rounding
+from fxp.formats import Format, FormatError, Overflow, Rounding
 from fxp.support.errors import ArgumentError, ArgumentTypeError
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 WEIGHT_BITS: Final = 10
 ACTIVATION_BITS: Final = 14
+FEWEST_BITS, MOST_BITS = 2, 32
+"""Narrowest and widest weights and activations."""
 
 Method = Literal["minmax", "percentile", "mse"]
 """How fraction bits follow from the values of one tensor."""
@@ -23,6 +26,8 @@ METHODS: Final = get_args(Method)
 SearchMethod = Literal["minmax", "percentile", "mse", "search"]
 """The same, or by what the whole network gives."""
 WeightRounding = Literal["nearest", "learned"]
+Effort = Literal["fast", "balanced", "best"]
+"""How much is tried to make the integer network better."""
 REFINEMENTS: Final = ("equalization", "bias_correction", "add_biases", "weight_rounding")
 """Options that change weights and biases of a trained network before they are rounded."""
 
@@ -35,9 +40,12 @@ class QuantizeKeywords(TypedDict, total=False):
 
     weight_bits: int | Iterable[int]
     activation_bits: int | Iterable[int]
+    bits: Mapping[str, int] | None
     min_sqnr: float | None
-    method: SearchMethod
+    effort: Effort
+    method: SearchMethod | None
     percentile: float
+    headroom: float | None
     per_channel: bool
     rounding: Rounding | str
     overflow: Overflow | str
@@ -45,12 +53,13 @@ class QuantizeKeywords(TypedDict, total=False):
     input_format: Formats | None
     output_format: Formats | None
     fracs: Mapping[str, int] | None
-    equalization: bool
-    bias_correction: bool
-    add_biases: bool
-    weight_rounding: WeightRounding
+    equalization: bool | None
+    bias_correction: bool | None
+    add_biases: bool | None
+    weight_rounding: WeightRounding | None
     states: Sequence[tuple[int, int]]
     initial_states: Sequence[torch.Tensor]
+    hold_states: bool
     name: str | None
 
 
@@ -66,17 +75,35 @@ class QuantizeOptions:
     weight_bits, activation_bits
         Widths of weights and activations, 2 to 32; several, such as ``range(4, 13)``, to search for
         the smallest that reach `min_sqnr` (`fxp.quantization.search.search_bits`).
+    bits
+        Widths by name of a weight, or of a value: an input, a state, or what a node computes, an
+        output for example. They replace `weight_bits` and `activation_bits` there, and the value
+        is rounded to that width even where its exact sum could flow on. A state has the width of
+        its own name, or else that of the value which is fed back.
     min_sqnr
         SQNR in dB of the output on the calibration data, against the float network, that several
         widths are searched for.
+    effort
+        How much is tried for a better result: ``fast`` makes the refinements that are asked for,
+        and no others; ``balanced`` tries those that are neither asked for nor refused, and keeps
+        what helps on calibration data that was left out (`fxp.quantization.refinement.choose`);
+        ``best`` also searches fraction bits, refines large layers, and refines twice.
     method
         How fraction bits are chosen: ``minmax``, ``percentile`` or ``mse`` per tensor
         (`fxp.quantization.calibrate.choose_frac`); ``search`` starts from ``mse`` and improves
         every fraction greedily by the network's output (`fxp.quantization.search.search_fracs`).
+        If not given, ``mse``, or ``minmax`` where `effort` finds that better.
     percentile
         For the method of that name: percentage of values to cover, above 50, at most 100.
+    headroom
+        How many bits further than on the calibration data the values may reach before they are
+        clipped: 0 if no further, 1 if twice as far. None, the default, estimates it from the number
+        of calibration images and from how much their extremes differ, and weighs it against
+        rounding. Values of known range, such as those of a sigmoid, a clamp or pictures in 0…1,
+        get none.
     per_channel
-        Whether weights get fraction bits per output channel.
+        Whether weights get fraction bits per output channel, which costs no multiplier bit; False
+        for one format per layer.
     rounding, overflow
         Modes wherever a value is rounded.
     wide_bits
@@ -88,11 +115,13 @@ class QuantizeOptions:
         Fraction bits by value or weight name that override the method; the search keeps them.
     equalization
         Whether channels are scaled first so that weights before and after them have similar ranges
-        (`fxp.quantization.refinement.equalize`); the float network computes the same.
+        (`fxp.quantization.refinement.equalize`); the float network computes the same. This and the
+        next refinements are chosen by `effort` where they are None.
     bias_correction
         Whether biases take off the mean errors of their layers on the calibration data.
     add_biases
-        Whether layers that have no bias get one for that.
+        Whether layers that have no bias get one for that; if not given, where `bias_correction` is
+        asked for.
     weight_rounding
         Rounding of weights: ``nearest``, or ``learned``, up or down for the least error of each
         layer's outputs on the calibration data.
@@ -102,6 +131,10 @@ class QuantizeOptions:
     initial_states
         For each of `states` a tensor of zeros with batch, of the size that fits the first
         calibration input.
+    hold_states
+        Whether a recurrent network gets what holds its accuracy over many steps: calibration that
+        goes on beyond the steps given, and more bits where errors accumulate
+        (`fxp.quantization.states`).
     name
         Name of the graph; the module's class name by default.
 
@@ -124,31 +157,41 @@ class QuantizeOptions:
 
     weight_bits: int | Iterable[int] = WEIGHT_BITS
     activation_bits: int | Iterable[int] = ACTIVATION_BITS
+    bits: Mapping[str, int] | None = None
     min_sqnr: float | None = None
-    method: SearchMethod = "mse"
+    effort: Effort = "balanced"
+    method: SearchMethod | None = None
     percentile: float = 99.99
-    per_channel: bool = False
+    headroom: float | None = None
+    per_channel: bool = True
     rounding: Rounding | str = Rounding.HALF_UP
     overflow: Overflow | str = Overflow.SATURATE
     wide_bits: int = 32
     input_format: Formats | None = None
     output_format: Formats | None = None
     fracs: Mapping[str, int] | None = None
-    equalization: bool = False
-    bias_correction: bool = False
-    add_biases: bool = True
-    weight_rounding: WeightRounding = "nearest"
+    equalization: bool | None = None
+    bias_correction: bool | None = None
+    add_biases: bool | None = None
+    weight_rounding: WeightRounding | None = None
     states: Sequence[tuple[int, int]] = ()
     initial_states: Sequence[torch.Tensor] = field(default=(), repr=False, compare=False)
+    hold_states: bool = True
     name: str | None = None
 
     def __post_init__(self) -> None:
-        if self.method not in get_args(SearchMethod):
+        if self.effort not in get_args(Effort):
+            raise ArgumentError(
+                f"unknown effort {self.effort!r}; choose one of {', '.join(get_args(Effort))}"
+            )
+        if self.method is not None and self.method not in get_args(SearchMethod):
             raise ArgumentError(
                 f"unknown calibration method {self.method!r}; choose one of "
                 f"{', '.join(get_args(SearchMethod))}"
             )
-        if self.weight_rounding not in get_args(WeightRounding):
+        if self.weight_rounding is not None and self.weight_rounding not in get_args(
+            WeightRounding
+        ):
             raise ArgumentError(
                 f"unknown weight rounding {self.weight_rounding!r}; choose one of "
                 f"{', '.join(get_args(WeightRounding))}"
@@ -156,12 +199,19 @@ class QuantizeOptions:
         converted = {
             "weight_bits": _widths("weight_bits", self.weight_bits),
             "activation_bits": _widths("activation_bits", self.activation_bits),
-            "wide_bits": _whole("wide_bits", self.wide_bits),
+            "headroom": _headroom(self.headroom),
+            "wide_bits": whole_number("wide_bits", self.wide_bits),
             "rounding": Rounding(self.rounding),
             "overflow": Overflow(self.overflow),
             "input_format": _formats(self.input_format),
             "output_format": _formats(self.output_format),
-            "fracs": {key: _whole(f"fracs[{key!r}]", n) for key, n in (self.fracs or {}).items()},
+            "bits": {
+                key: check_width(f"bits[{key!r}]", whole_number(f"bits[{key!r}]", width))
+                for key, width in _named("bits", self.bits)
+            },
+            "fracs": {
+                key: whole_number(f"fracs[{key!r}]", n) for key, n in (self.fracs or {}).items()
+            },
             "states": _states(self.states),
             "initial_states": tuple(self.initial_states),
         }
@@ -225,7 +275,37 @@ def merged(
     return replace(options or QuantizeOptions(), **keywords)
 
 
-def _whole(name: str, value: Any) -> int:
+def check_width(name: str, bits: Any) -> int:
+    """Return a width of weights or activations; raise FormatError unless it is an allowed one.
+
+    Parameters
+    ----------
+    name
+        Option that the width was given for, for the message.
+    bits
+        The width.
+    """
+    whole = isinstance(bits, int) and not isinstance(bits, bool)
+    if not whole or not FEWEST_BITS <= bits <= MOST_BITS:
+        raise FormatError(
+            f"{name} must be an integer from {FEWEST_BITS} to {MOST_BITS}, got {bits!r}"
+        )
+    return bits
+
+
+def _named(name: str, given: Any) -> Iterable[tuple[str, Any]]:
+    """Return the items of a mapping whose keys are names."""
+    if given is None:
+        return ()
+    if not isinstance(given, Mapping) or not all(isinstance(key, str) for key in given):
+        raise ArgumentTypeError(
+            f"{name} must be a mapping from names of values and weights to whole numbers, such as "
+            f"{{'conv1.weight': 8}}; got {given!r}"
+        )
+    return given.items()
+
+
+def whole_number(name: str, value: Any) -> int:
     """Return a whole number as int, also of NumPy."""
     try:
         if isinstance(value, bool):
@@ -235,10 +315,19 @@ def _whole(name: str, value: Any) -> int:
         raise ArgumentTypeError(f"{name} must be a whole number, got {value!r}") from None
 
 
+def _headroom(value: Any) -> float | None:
+    """Return a number of bits as float."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ArgumentTypeError(f"headroom must be a number of bits or None, got {value!r}")
+    return float(value)
+
+
 def _widths(name: str, given: Any) -> int | tuple[int, ...]:
     if isinstance(given, Iterable) and not isinstance(given, str | bytes):
-        return tuple(_whole(name, bits) for bits in given)
-    return _whole(name, given)
+        return tuple(whole_number(name, bits) for bits in given)
+    return whole_number(name, given)
 
 
 def _states(given: Any) -> tuple[tuple[int, int], ...]:
@@ -246,7 +335,9 @@ def _states(given: Any) -> tuple[tuple[int, int], ...]:
     try:
         if isinstance(given, Mapping | str | bytes):
             raise TypeError
-        pairs = tuple((_whole("states", source), _whole("states", fed)) for source, fed in given)
+        pairs = tuple(
+            (whole_number("states", source), whole_number("states", fed)) for source, fed in given
+        )
         if any(position < 0 for pair in pairs for position in pair):
             raise ValueError
     except (TypeError, ValueError):

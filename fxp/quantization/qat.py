@@ -11,6 +11,7 @@ from typing import Any, Unpack
 import numpy as np
 import torch
 
+from fxp.executors.calls import Calls, calibration_calls, one_by_one
 from fxp.executors.torch_forward import evaluate as evaluate_graph
 from fxp.executors.torch_forward import fake_quantize
 from fxp.formats import MAX_WIDTH, Format, Quantization
@@ -19,10 +20,11 @@ from fxp.frontend.model_import import TRACING
 from fxp.frontend.unwrap import unwrapped
 from fxp.graph import Constant, Graph
 from fxp.model import FixedModel
-from fxp.quantization.data import Calls, calibration_calls, one_by_one
+from fxp.quantization.mixed import MixedPrecision
 from fxp.quantization.options import REFINEMENTS, QuantizeKeywords, QuantizeOptions, merged
 from fxp.quantization.quantize import calibrated, choose_formats, float_graph
-from fxp.support.errors import ArgumentTypeError
+from fxp.quantization.signed_digits import REACH, digit_penalty
+from fxp.support.errors import ArgumentError, ArgumentTypeError
 from fxp.support.progress import Progress
 
 
@@ -48,8 +50,11 @@ class LiveConstant:
         """Integers in float64, differentiable."""
         form = self.constant.formats[0]
         target = Format(MAX_WIDTH if self.is_bias else form.width, 0, form.signed)
-        values = evaluate(self.source, tensors, device).to(torch.float64)
-        return fake_quantize(values * self.scale(device), Quantization(target))
+        return fake_quantize(self.scaled(tensors, device), Quantization(target))
+
+    def scaled(self, tensors: Mapping[str, torch.Tensor], device: torch.device) -> torch.Tensor:
+        """Real values in units of the formats' steps, before they are rounded, in float64."""
+        return evaluate(self.source, tensors, device).to(torch.float64) * self.scale(device)
 
     def values(self, tensors: Mapping[str, torch.Tensor], device: torch.device) -> torch.Tensor:
         """Real values of those integers in float64."""
@@ -111,6 +116,17 @@ class Preparation:
                 lowered = self.lowered.constants_by_name[name]
                 found[name] = LiveConstant(lowered, constant.derivation, is_bias)
         return found
+
+    @cached_property
+    def weights(self) -> tuple[LiveConstant, ...]:
+        """The constants that multiply, each of which is as many products as it has numbers."""
+        names = {
+            node.inputs[position]: None
+            for node in self.lowered.nodes
+            for position, role in node.op.constant_roles.items()
+            if role == "weight" and position < len(node.inputs)
+        }
+        return tuple(self.live[name] for name in names if name in self.live)
 
     @cached_property
     def fixed(self) -> Mapping[str, torch.Tensor]:
@@ -189,6 +205,31 @@ class QatModel(torch.nn.Module):
         evaluate_graph(graph, values, constants)
         return values
 
+    def digit_penalty(self, reach: int = REACH) -> torch.Tensor:
+        """Return the mean number of signed digits of a weight, to add to a loss.
+
+        A weighted sum without multipliers takes an adder for nearly every digit. The gradient pulls
+        each weight to a cheaper one nearby, see
+        `fxp.quantization.signed_digits.digit_penalty`; the rest of the loss says how far it may go.
+
+        Parameters
+        ----------
+        reach
+            Steps within which a weight looks for a cheaper one.
+
+        Examples
+        --------
+        >>> loss = error(training(images), targets) + 1e-4 * training.digit_penalty()
+        ... # doctest: +SKIP
+        """
+        weights = self._preparation.weights
+        tensors = self._tensors()
+        device = next(self.parameters()).device
+        scaled = [weight.scaled(tensors, device) for weight in weights]
+        count = sum(values.numel() for values in scaled)
+        total = sum((digit_penalty(values, reach) for values in scaled), torch.zeros(()))
+        return (total / max(count, 1)).to(next(self.parameters()).dtype)
+
     @torch.no_grad()
     def requantize(self, calibration: Iterable[Any] | None = None) -> None:
         """Choose all formats anew for the present parameters, with the settings of `prepare_qat`.
@@ -211,9 +252,8 @@ class QatModel(torch.nn.Module):
     @torch.no_grad()
     def float_graph(self) -> Graph:
         """Return the float graph of the present parameters."""
-        tensors, graph = self._tensors(), self._preparation.source
+        tensors, graph = self._finite_tensors(), self._preparation.source
         cpu = torch.device("cpu")
-        tensors = {key: tensor.cpu() for key, tensor in tensors.items()}
         constants = tuple(
             constant
             if constant.derivation is None
@@ -226,7 +266,7 @@ class QatModel(torch.nn.Module):
     def integer_graph(self) -> Graph:
         """Return the integer graph of the present parameters, in the chosen formats."""
         graph, live = self._preparation.lowered, self._preparation.live
-        tensors = {key: tensor.cpu() for key, tensor in self._tensors().items()}
+        tensors = self._finite_tensors()
         constants = tuple(
             live[constant.name].fixed(tensors) if constant.name in live else constant
             for constant in graph.constants
@@ -236,6 +276,18 @@ class QatModel(torch.nn.Module):
     @property
     def _states(self) -> Sequence[tuple[int, int]]:
         return self._preparation.options.states
+
+    def _finite_tensors(self) -> dict[str, torch.Tensor]:
+        """Parameters and buffers on the CPU; raise ArgumentError if one cannot be quantized."""
+        tensors = {key: tensor.cpu() for key, tensor in self._tensors().items()}
+        for key, tensor in tensors.items():
+            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+                broken = "NaN" if tensor.isnan().any() else "infinity"
+                raise ArgumentError(
+                    f"{key} holds {broken}, so the training has diverged; go on from an earlier "
+                    "state, with a lower learning rate"
+                )
+        return tensors
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         """Parameters and buffers by state-dict key; floats in float64."""
@@ -252,7 +304,7 @@ class QatModel(torch.nn.Module):
 def prepare_qat(
     model: torch.nn.Module,
     calibration: Iterable[Any],
-    options: QuantizeOptions | None = None,
+    options: QuantizeOptions | MixedPrecision | None = None,
     *,
     progress: Progress | None = None,
     **keywords: Unpack[QuantizeKeywords],
@@ -275,8 +327,9 @@ def prepare_qat(
     calibration
         As for `fxp.quantize`.
     options
-        How to quantize; all defaults if not given. Refinements are refused, because training moves
-        weights and biases itself.
+        How to quantize; all defaults if not given. What `fxp.quantize_mixed` found stands for the
+        options it found, with the width of every weight and value. Refinements are refused, because
+        training moves weights and biases itself.
     progress
         ``progress(done, total, text)`` during a search.
     keywords
@@ -303,6 +356,8 @@ def prepare_qat(
         raise ArgumentTypeError(
             f"fxp.prepare_qat takes a torch.nn.Module, got {type(model).__name__}"
         )
+    if isinstance(options, MixedPrecision):
+        options = options.options
     defaults = QuantizeOptions()
     refused = [
         key
@@ -331,8 +386,10 @@ def convert(model: QatModel) -> FixedModel:
     ------
     GraphError
         If an accumulator would need more than 63 bits.
-    TypeError
-        If the model is another one.
+    ArgumentError
+        A `ValueError`: a parameter holds NaN or infinity; the message names it.
+    ArgumentTypeError
+        A `TypeError`: the model is another one.
     """
     if not isinstance(model, QatModel):
         raise ArgumentTypeError(

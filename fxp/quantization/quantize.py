@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Unpack
+import json
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, Final, Unpack
 
 import torch
-from numpy.typing import NDArray
 from torch.export import ExportedProgram
 
-from fxp.executors.torch_forward import run
+from fxp.diagnosis.fidelity import fidelity
+from fxp.executors.calls import (
+    Calls,
+    Sequences,
+    calibration_calls,
+    in_sequences,
+    one_by_one,
+    rebatched,
+)
 from fxp.formats import Overflow, Rounding
 from fxp.frontend import from_torch, unwrapped
 from fxp.frontend.model_import import TRACING
 from fxp.graph import Graph
 from fxp.model import FixedModel
+from fxp.model.origin import Origin
 from fxp.quantization.calibrate import Statistics, observe
-from fxp.quantization.data import Calls, calibration_calls, one_by_one
-from fxp.quantization.lowering import LoweringSettings, lower
+from fxp.quantization.concatenations import warn_of_narrowed_parts
+from fxp.quantization.lowering import lower
 from fxp.quantization.options import QuantizeKeywords, QuantizeOptions, merged
-from fxp.quantization.refinement import equalize, refine
+from fxp.quantization.refinement import Chosen, choose, equalize
+from fxp.quantization.refinement.judgement import references_of
 from fxp.quantization.search import search_bits, search_fracs
-from fxp.support.errors import ArgumentError, ArgumentTypeError
+from fxp.quantization.settings import LoweringSettings
+from fxp.quantization.states import extra_bits, observe_on
+from fxp.support.errors import ArgumentError, ArgumentTypeError, PrecisionWarning
 from fxp.support.progress import Progress
+
+CHOICE: Final = "fxp.refinements"
+"""Name under which a model's metadata tell, as JSON, which refinements were tried and kept."""
 
 
 def quantize(
     model: torch.nn.Module | ExportedProgram | Graph,
-    calibration: Iterable[Any],
+    calibration: Iterable[Any] | Sequences,
     options: QuantizeOptions | None = None,
     *,
     progress: Progress | None = None,
@@ -48,18 +66,26 @@ def quantize(
         Typical inputs: a list, generator or DataLoader of tensors or arrays with batch,
         ``(N, C, H, W)`` or ``(N, F)`` (``(C, H, W)`` is taken as a batch of one), or of tuples or
         dictionaries of them for several inputs. Labels, as in ``(image, label)``, are left out;
-        `fxp.quantization.data.calibration_calls` says what counts as one. For a recurrent network
-        the data is one sequence, in order, and the batch axis is time.
+        `fxp.executors.calls.calibration_calls` says what counts as one. For a recurrent network
+        the data is one sequence, in order, and the batch axis is time; several are given as
+        `fxp.Sequences`.
     options
         How to quantize; all defaults if not given.
     progress
-        ``progress(done, total, text)`` during search and refinement.
+        ``progress(done, total, text)``, through all phases; `total` is 0 where the number of steps
+        is not known.
     keywords
         Fields of `QuantizeOptions`, which replace those of `options`: ``weight_bits=8`` and so on.
 
     Returns
     -------
     FixedModel
+
+    Warns
+    -----
+    PrecisionWarning
+        If an output has an SQNR below 40 dB against the float network on a part of the calibration
+        data, or a concatenation drowns one of its parts; the message says where and what to do.
 
     Raises
     ------
@@ -89,14 +115,53 @@ def quantize(
     # thread traces.
     with TRACING:
         calls = calibration_calls(calibration, model, options.states)
+        if progress is not None:
+            progress(0, 0, "reading the network")
         graph = model if isinstance(model, Graph) else float_graph(model, calls[0], options)
-        if graph.states:
-            calls = one_by_one(calls)
-        if options.equalization:
-            graph = equalize(graph)
-        statistics, settings = choose_settings(graph, calls, options, progress)
-        lowered = refine(graph, statistics, settings, calls, options, progress)
-        return calibrated(lowered, calls)
+        calls = one_by_one(calls) if graph.states else rebatched(calls)
+        chosen = _chosen(graph, calls, options, progress)
+        fixed = calibrated(chosen.lowered, calls, progress)
+        found = fidelity(chosen.reference, chosen.lowered, calls)
+    fixed.metadata[CHOICE] = json.dumps(chosen.as_data(options))
+    fixed.calibration_sqnr = dict(found.sqnr)
+    fixed.origin = Origin(chosen.reference, partial(_requantized, graph, options))
+    for text in found.warnings:
+        warnings.warn(text, PrecisionWarning, stacklevel=2)
+    return fixed
+
+
+def _chosen(
+    graph: Graph, calls: Calls, options: QuantizeOptions, progress: Progress | None = None
+) -> Chosen:
+    """Lower a float graph with the refinements that help."""
+    if options.equalization:
+        graph = equalize(graph)
+    statistics, settings = choose_settings(graph, calls, options, progress)
+    return choose(
+        graph, statistics, settings, calls, options,
+        lambda changed: _observe(changed, calls, options, progress), progress,
+    )  # fmt: skip
+
+
+def _requantized(
+    graph: Graph, options: QuantizeOptions, calls: Calls, changes: Mapping[str, Any]
+) -> Graph:
+    """Quantize a float graph again with some options changed; those by name are added."""
+    added = {
+        name: {**(getattr(options, name) or {}), **value}
+        if isinstance(value, Mapping) and isinstance(getattr(options, name), Mapping | None)
+        else value
+        for name, value in changes.items()
+    }
+    if added.keys() & {"weight_bits", "activation_bits"}:
+        added = {"min_sqnr": None, **_widths_of(options), **added}
+    with TRACING:
+        return _chosen(graph, calls, merged(options, added, "fxp.quantize")).lowered
+
+
+def _widths_of(options: QuantizeOptions) -> dict[str, int]:
+    """Return the largest widths of options, in place of several to search."""
+    return {name: max(options.widths(name)) for name in ("weight_bits", "activation_bits")}
 
 
 def float_graph(
@@ -151,8 +216,10 @@ def choose_settings(
     settings = LoweringSettings(
         weight_bits=weights[0],
         activation_bits=activations[0],
-        method="mse" if options.method == "search" else options.method,
+        bits=dict(options.bits or {}),
+        method="mse" if options.method in ("search", None) else options.method,
         percentile=options.percentile,
+        headroom=options.headroom,
         per_channel=options.per_channel,
         rounding=Rounding(options.rounding),
         overflow=Overflow(options.overflow),
@@ -163,9 +230,11 @@ def choose_settings(
         output_formats=options.formats_by_name("output_format", graph.outputs),
         fracs=dict(options.fracs or {}),
     )
-    statistics = observe(graph, calls)
+    statistics = _observe(graph, calls, options, progress)
+    if graph.states and options.hold_states:
+        settings = replace(settings, extra_bits=extra_bits(graph, calls))
     searched = options.method == "search" or options.min_sqnr is not None
-    inputs, references = _references(graph, calls) if searched else ([], [])
+    inputs, references = references_of(graph, calls) if searched else ([], [])
     if options.min_sqnr is not None:
         settings, _ = search_bits(
             graph,
@@ -185,15 +254,49 @@ def choose_settings(
     return statistics, settings
 
 
-def calibrated(graph: Graph, calls: Calls) -> FixedModel:
-    """Return the model of an integer graph, with what it clips on the calibration data."""
+def calibrated(graph: Graph, calls: Calls, progress: Progress | None = None) -> FixedModel:
+    """Return the model of an integer graph, with what it clips on the calibration data.
+
+    Parameters
+    ----------
+    graph
+        An integer graph.
+    calls
+        Calibration data.
+    progress
+        Called before every call.
+    """
+    warn_of_narrowed_parts(graph)
     fixed = FixedModel(graph)
     fixed.record_clipped(
-        [tensor[index].double().cpu().numpy() for tensor in call]
-        for call in calls
-        for index in range(len(call[0]))
+        *(
+            (
+                [tensor[index].double().cpu().numpy() for tensor in call]
+                for call in _told(sequence, progress, "counting clipped values")
+                for index in range(len(call[0]))
+            )
+            for sequence in in_sequences(calls)
+        )
     )
     return fixed
+
+
+def _observe(
+    graph: Graph, calls: Calls, options: QuantizeOptions, progress: Progress | None
+) -> Mapping[str, Statistics]:
+    if graph.states and options.hold_states:
+        if progress is not None:
+            progress(0, 0, "calibrating on a longer sequence")
+        return observe_on(graph, calls)
+    return observe(graph, _told(calls, progress, "calibrating"))
+
+
+def _told(calls: Calls, progress: Progress | None, text: str) -> Iterator[Sequence[torch.Tensor]]:
+    """Give the calls one by one, and tell before each how many are done."""
+    for number, call in enumerate(calls):
+        if progress is not None:
+            progress(number, len(calls), text)
+        yield call
 
 
 def _example_inputs(call: Sequence[torch.Tensor], options: QuantizeOptions) -> list[torch.Tensor]:
@@ -220,18 +323,3 @@ def _example_inputs(call: Sequence[torch.Tensor], options: QuantizeOptions) -> l
         )
     rest = iter(call)
     return [by_position[i] if i in by_position else next(rest) for i in range(count)]
-
-
-def _references(graph: Graph, calls: Calls) -> tuple[list[list[NDArray]], list[list[NDArray]]]:
-    """Return inputs and float outputs of every calibration image, without batch axis."""
-    inputs: list[list[NDArray]] = []
-    references: list[list[NDArray]] = []
-    states: dict[str, torch.Tensor] = {}
-    with torch.no_grad():
-        for call in calls:
-            result = run(graph, call, states)
-            states = result.states
-            for index in range(call[0].shape[0]):
-                inputs.append([tensor[index].double().cpu().numpy() for tensor in call])
-                references.append([tensor[index].cpu().numpy() for tensor in result.outputs])
-    return inputs, references

@@ -17,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.engine import Engine
+from fxp.executors.calls import FirstStep
 from fxp.formats import FormatError, dequantize, quantize
 from fxp.graph import Graph
 from fxp.graph.ops.base import GraphError
 from fxp.quantization.calibrate import Statistics
-from fxp.quantization.lowering import LoweringSettings, lower, rounded_names
+from fxp.quantization.lowering import lower, rounded_names
+from fxp.quantization.settings import LoweringSettings
 from fxp.support.errors import ArgumentError
 from fxp.support.progress import Progress
 
@@ -37,36 +39,80 @@ class FractionTrial:
     sqnr: float
 
 
-def output_sqnr(graph: Graph, inputs: Iterable[Arrays], references: Iterable[Arrays]) -> float:
-    """SQNR in dB of an integer graph's outputs over all calls.
+@dataclass(frozen=True)
+class OutputError:
+    """How far outputs are from what they should be, over all calls.
+
+    Attributes
+    ----------
+    noise, power
+        Sums of the squared differences and of the squared references.
+    count
+        Number of values.
+    """
+
+    noise: float
+    power: float
+    count: int
+
+    @property
+    def sqnr(self) -> float:
+        """Signal-to-quantization-noise ratio in dB."""
+        if self.noise == 0:
+            return math.inf
+        return 10 * math.log10(self.power / self.noise) if self.power else -math.inf
+
+    def psnr(self, peak: float) -> float:
+        """Peak signal-to-noise ratio in dB, where values reach up to `peak`."""
+        if self.noise == 0:
+            return math.inf
+        return 10 * math.log10(peak**2 * self.count / self.noise)
+
+
+def output_error(
+    graph: Graph, inputs: Iterable[Arrays], references: Iterable[Arrays]
+) -> OutputError:
+    """Run an integer graph and compare its outputs.
 
     Parameters
     ----------
     graph
         An integer graph.
     inputs
-        Real values of each call's inputs, ``(C, H, W)`` or ``(F,)``.
+        Real values of each call's inputs, ``(C, H, W)`` or ``(F,)``; a
+        `fxp.executors.calls.FirstStep` of them starts from the reset state.
     references
         What the outputs should be; the float network's, or the ground truth.
     """
     engine = Engine(graph)
     noise = power = 0.0
+    count = 0
     states: Mapping[str, NDArray] = {}
     for arrays, wanted in zip(inputs, references, strict=True):
         raws = [
             quantize(array, value.format)  # type: ignore[arg-type]
             for array, value in zip(arrays, graph.inputs, strict=True)
         ]
-        result = engine.run(raws, states)
+        result = engine.run(raws, {} if isinstance(arrays, FirstStep) else states)
         states = result.states
         for raw, name, reference in zip(result.outputs, graph.outputs, wanted, strict=True):
             form = graph.values[name].format
             assert form is not None
             noise += float(((dequantize(raw, form) - reference) ** 2).sum())
             power += float((np.asarray(reference) ** 2).sum())
-    if noise == 0:
-        return math.inf
-    return 10 * math.log10(power / noise) if power else -math.inf
+            count += raw.size
+    return OutputError(noise, power, count)
+
+
+def output_sqnr(graph: Graph, inputs: Iterable[Arrays], references: Iterable[Arrays]) -> float:
+    """SQNR in dB of an integer graph's outputs over all calls.
+
+    Parameters
+    ----------
+    graph, inputs, references
+        As for `output_error`.
+    """
+    return output_error(graph, inputs, references).sqnr
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The root of every error that a user can cause."""
+"""The root of every error that a user can cause, and the warning of what quantization loses."""
 
 from __future__ import annotations
 
@@ -18,3 +18,7 @@ class ArgumentError(FxpError, ValueError):
 
 class ArgumentTypeError(FxpError, TypeError):
     """An argument is of a type that cannot be used."""
+
+
+class PrecisionWarning(UserWarning):
+    """A quantized network loses more precision than a user is likely to want."""

@@ -247,11 +247,11 @@ def part(made: Lowering, node: Node, result: str) -> str:
     assert isinstance(op, Part)
     _, *sizes = made.image(node.inputs[0])
     moved = ("row", "column").index(op.axis)
-    axes = [
+    rows, columns = (
         Axis(size, start=size // op.parts * op.start if axis == moved else 0)
         for axis, size in enumerate(sizes)
-    ]
-    return _moved(made, node, result, *axes)
+    )
+    return _moved(made, node, result, rows, columns)
 
 
 def flip(made: Lowering, node: Node, result: str) -> str:
@@ -274,11 +274,11 @@ def flip(made: Lowering, node: Node, result: str) -> str:
     assert isinstance(node.op, Flip)
     _, *sizes = made.image(node.inputs[0])
     moved = ("row", "column").index(node.op.axis)
-    axes = [
+    rows, columns = (
         Axis(size, step=-1, start=size - 1) if axis == moved else Axis(size)
         for axis, size in enumerate(sizes)
-    ]
-    return _moved(made, node, result, *axes)
+    )
+    return _moved(made, node, result, rows, columns)
 
 
 def unflatten(made: Lowering, node: Node, result: str) -> str:
@@ -364,13 +364,13 @@ def spatial_concat(made: Lowering, node: Node, result: str) -> str:
     for position, value in enumerate(node.inputs):
         shape, form = made.image(value), made.format(value)
         last = position == len(node.inputs) - 1
-        axes = [
+        rows, columns = (
             Axis(size, start=-offset if axis == moved else 0) for axis, size in enumerate(shape[1:])
-        ]
+        )
         offset += shape[1 + moved]
         placed = made.new_name(f"{node.name}_placed")
         kind = result if len(node.inputs) == 1 else exact_type(form)
-        made.add(move(placed, made.names[value], (shape, target), kind, *axes))
+        made.add(move(placed, made.names[value], (shape, target), kind, rows, columns))
         if position == 0:
             source = placed
             continue

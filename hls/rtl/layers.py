@@ -24,7 +24,6 @@ from fxp.formats import (
 )
 from fxp.graph import Graph, Node, ops
 from fxp.graph.ops.line_codec import CodeLayout
-from fxp.graph.ops.transposed import phases
 from fxp.hls.rtl.literals import packed, signed_literal, verilog_bit
 from fxp.hls.rtl.planning import (
     Accumulated,
@@ -36,6 +35,7 @@ from fxp.hls.rtl.planning import (
     per_field,
 )
 from fxp.hls.rtl.sums import check_multiplier, signed_bits, weighted_sums
+from fxp.hls.rtl.transposition import phase_matrix
 from fxp.hls.rtl.windows import line_codec, window
 
 ROUNDINGS: Final = (
@@ -199,32 +199,10 @@ def _transposed(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Ope
         raise StreamingError(
             "a transposed convolution streams if it enlarges both sides exactly by its stride"
         )
-    parts = phases(weight, op.stride, op.padding, op.dilation)
-    rows = [(p.first_row, p.first_row + p.row_step * (p.weight.shape[0] - 1)) for p in parts]
-    columns = [
-        (p.first_column, p.first_column + p.column_step * (p.weight.shape[1] - 1)) for p in parts
-    ]
-    top, bottom = -min(0, *(low for low, _ in rows)), max(0, *(high for _, high in rows))
-    left, right = -min(0, *(low for low, _ in columns)), max(0, *(high for _, high in columns))
-    kernel = (top + bottom + 1, left + right + 1)
-    channels, inputs = weight.shape[:2]
-    # Group by group, as the weighted sums need them; the pixels of the block vary before the
-    # channels of the group.
-    matrix = np.zeros((op.groups, factor, factor, channels // op.groups, *kernel, inputs), np.int64)
-    for part in parts:
-        for row, column in np.ndindex(part.weight.shape[:2]):
-            y = top + part.first_row + row * part.row_step
-            x = left + part.first_column + column * part.column_step
-            taps = part.weight[row, column].T.reshape(op.groups, -1, inputs)
-            matrix[:, part.row, part.column, :, y, x] = taps
-    bias = _bias(operands, channels)
-    block = factor**2
-    if bias is not None:
-        grouped = bias.reshape(op.groups, 1, -1)
-        bias = np.broadcast_to(grouped, (op.groups, block, grouped.shape[2])).reshape(-1)
-    taps = window(plan, source, kernel, (1, 1), (top, left))
-    flat = matrix.reshape(channels * block, -1)
-    sums = weighted_sums(plan, node, taps, source, flat, op.groups, bias)
+    channels, block = len(weight), factor**2
+    matrix, bias, kernel, before = phase_matrix(op, weight, _bias(operands, channels))
+    taps = window(plan, source, kernel, (1, 1), before)
+    sums = weighted_sums(plan, node, taps, source, matrix, op.groups, bias)
     # From (group, pixel, channel of the group) to (pixel, channel).
     order = np.arange(channels * block).reshape(op.groups, block, -1).transpose(1, 0, 2).reshape(-1)
     return plan.picked(sums, order.tolist(), channels, factor)

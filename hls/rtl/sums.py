@@ -169,10 +169,7 @@ class _Sums:
         outputs = len(self.matrix)
         inputs = self.source.channels // self.groups
         tap_count = self.taps.channels // self.source.channels
-        dense = np.zeros((outputs, tap_count, self.groups, inputs), np.int64)
-        for output, weights in enumerate(self.matrix):
-            group = output // (outputs // self.groups)
-            dense[output, :, group] = weights.reshape(tap_count, inputs)
+        dense = dense_matrix(self.matrix, self.groups, tap_count, inputs)
         if (width := signed_bits([int(dense.min()), int(dense.max())])) > MAX_WEIGHT_BITS:
             raise StreamingError(
                 f"has weights of {width} bits; shift_add takes at most {MAX_WEIGHT_BITS}: use a "
@@ -180,7 +177,7 @@ class _Sums:
             )
         name = f"{self.plan.name}_{self.plan.scope}_matrix"
         module = constant_matrix_module(
-            dense.reshape(outputs, -1),
+            dense,
             Format(self.source.width, 0, self.source.signed),
             name,
             bias=self.bias if self.bias.any() else None,
@@ -196,6 +193,28 @@ class _Sums:
             Cost(adders=module.counts.adders, registers=module.counts.registers),
         )
         return wire, module.latency
+
+
+def dense_matrix(
+    matrix: NDArray[np.int64], groups: int, taps: int, inputs: int
+) -> NDArray[np.int64]:
+    """Return the matrix of all groups, ``(outputs, taps * groups * inputs)``, zero between groups.
+
+    Parameters
+    ----------
+    matrix
+        ``(outputs, taps * inputs)``, tap by tap.
+    groups
+        Groups of outputs, each with inputs of its own.
+    taps, inputs
+        Taps, and inputs of a group in each.
+    """
+    outputs = len(matrix)
+    dense = np.zeros((outputs, taps, groups, inputs), np.int64)
+    for output, weights in enumerate(matrix):
+        group = output // (outputs // groups)
+        dense[output, :, group] = weights.reshape(taps, inputs)
+    return dense.reshape(outputs, -1)
 
 
 def check_multiplier(plan: CorePlan, first: int, second: int) -> None:

@@ -30,12 +30,18 @@ CALIBRATION: Final = ("chelsea", "coffee", "rocket")
 PAGE: Final = "page"
 """A scan of text shipped with scikit-image, made black and white: it has the contrast that
 photographs lack, without which formats saturate on drawings and captions."""
-SHIPPED: Final = ("kimsr_x2_bicubic", "kimsr_x2_compressed")
-"""Names of the shipped networks: float weights ``NAME``, and those of the fixed-point model
-``NAME_fixed``, trained on with its roundings."""
+SHIPPED: Final = (
+    "kimsr_x2_bicubic",
+    "kimsr_x2_compressed",
+    "kimsr_x3_bicubic",
+    "kimsr_x4_bicubic",
+)
+"""Names of the shipped networks: float weights, and the fixed-point model made from them."""
 
 
-MODELS: Final = ShippedModels(WEIGHTS_FOLDER, SHIPPED, {"kimsr_x2": "kimsr_x2_bicubic"})
+MODELS: Final = ShippedModels(
+    WEIGHTS_FOLDER, SHIPPED, {f"kimsr_x{scale}": f"kimsr_x{scale}_bicubic" for scale in (2, 3, 4)}
+)
 """A name without a degradation means the network trained on bicubic downscaling;
 ``"kimsr_x2_compressed"`` is for blurred, JPEG-compressed and noisy pictures."""
 
@@ -93,7 +99,7 @@ def main(folder: Path = WEIGHTS_FOLDER) -> None:
     """Write every shipped fixed-point model."""
     for name in SHIPPED:
         path = folder / f"{name}.fxp"
-        quantize_shipped(f"{name}_fixed").save(path)
+        quantize_shipped(name).save(path)
         print(f"wrote {path}")
 
 

@@ -55,6 +55,9 @@ class KimSRSettings(TrainingSettings):
         Weights of a larger network whose results are mixed into the targets; empty for none.
     teacher_share
         Share of the teacher in the targets.
+    digits
+        Factor of the mean number of signed digits of a weight in the loss, for runs with roundings:
+        hardware of shifts and additions becomes cheaper. See `fxp.QatModel.digit_penalty`.
     skip_from, relu_after_add, relu_between_depthwise_pointwise, width
         Options of `KimSR`.
     """
@@ -71,6 +74,7 @@ class KimSRSettings(TrainingSettings):
     teacher_share: float = option(
         0.5, "Share of the teacher in the targets.", minimum=0.0, maximum=1.0
     )
+    digits: float = option(0.0, "Penalty on signed digits of weights.", minimum=0.0)
     skip_from: Skip = option(Skip.POST_RELU, "Start of the skip.")
     relu_after_add: bool = option(True, "ReLU after the skip is added.")
     relu_between_depthwise_pointwise: bool = option(
@@ -82,6 +86,8 @@ class KimSRSettings(TrainingSettings):
         super().__post_init__()
         if self.fixed and self.branches:
             raise TrainingError("training with roundings needs --precision float32, no --branches")
+        if self.digits and not self.fixed:
+            raise TrainingError("--digits needs --weight-bits and --activation-bits")
 
     def network(self) -> KimSROptions:
         """Return the options of the network."""

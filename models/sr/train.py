@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+import fxp
 from fxp.imaging.colour import luma
 from fxp.imaging.quality import to_codes
 from fxp.imaging.resize import imresize
@@ -142,7 +143,7 @@ class KimSRRecipe(Recipe[KimSRSettings]):
         return low.contiguous(memory_format=torch.channels_last), high, mask
 
     def loss(self, network: nn.Module, batch: Sequence[Tensor], *, finishing: bool) -> Tensor:
-        """Return the pixel error where the network sees all its context.
+        """Return the pixel error where the network sees all its context, and the digits' penalty.
 
         Parameters
         ----------
@@ -157,7 +158,11 @@ class KimSRRecipe(Recipe[KimSRSettings]):
         difference = network(low) - high
         squared = finishing or self.settings.loss == Loss.MSE
         error = difference.square() if squared else difference.abs()
-        return (error * mask).sum() / mask.sum()
+        loss = (error * mask).sum() / mask.sum()
+        if self.settings.digits:
+            assert isinstance(network, fxp.QatModel)
+            loss = loss + self.settings.digits * network.digit_penalty()
+        return loss
 
     def quantize_options(self) -> dict[str, Any]:
         """Return calibration and formats of the shipped models."""

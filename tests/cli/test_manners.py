@@ -23,7 +23,10 @@ from fxp.cli.messages import in_options
 from fxp.graph.ops import Nearest
 from fxp.imaging.files import read_image, write_image
 
-COMMANDS = ("quantize", "info", "run", "psnr", "cosim", "demo", "export", "synth", "upscale")
+COMMANDS = (
+    *("quantize", "info", "run", "psnr"),
+    *("cosim", "demo", "export", "search", "synth", "upscale"),
+)
 
 
 def python(code: str, **options) -> subprocess.CompletedProcess[str]:
@@ -84,7 +87,13 @@ def test_a_base_installation_describes_models(model: Path):
 
 @pytest.mark.parametrize(
     ("command", "extras"),
-    [("run", "cli"), ("quantize", "torch,cli"), ("cosim", "rtl"), ("demo", "models")],
+    [
+        ("run", "cli"),
+        ("quantize", "torch,cli"),
+        ("search", "search,cli"),
+        ("cosim", "rtl"),
+        ("demo", "models"),
+    ],
 )
 def test_a_base_installation_names_the_extra_of_other_commands(command: str, extras: str):
     done = without_extras(command, "anything", "--option")

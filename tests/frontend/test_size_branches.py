@@ -54,3 +54,51 @@ def test_a_size_that_the_model_itself_refuses_is_no_branch() -> None:
 
     graph = from_torch(OneInput(function).eval(), [EXAMPLE])
     assert [str(size) for size in graph.inputs[0].shape] == ["1", "H", "W"]
+
+
+def real_sizes(model: torch.nn.Module, size: int, smallest: int = 1) -> list[tuple[int, int]]:
+    """Convert a model by a square example, and return the sizes that it was called with.
+
+    Parameters
+    ----------
+    model
+        Takes an image of one channel.
+    size
+        Of the example.
+    smallest
+        The model refuses smaller images, and torch.export does not see why.
+    """
+    found = []
+
+    def note(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        if type(inputs[0]) is torch.Tensor:
+            if inputs[0].shape[2] < smallest:
+                raise ValueError("too small")
+            found.append(tuple(inputs[0].shape[2:]))
+
+    model.register_forward_pre_hook(note)
+    from_torch(model, [torch.zeros(1, 1, size, size)])
+    return found
+
+
+def test_large_examples_are_checked_at_small_sizes() -> None:
+    found = real_sizes(torch.nn.Conv2d(1, 1, 3).eval(), 256)
+    # Halved until there are 64 x 64 pixels at most, and the odd sizes beside it.
+    assert sorted(found) == [(64, 64), (64, 65), (65, 64)]
+
+
+def test_small_examples_are_checked_as_they_are() -> None:
+    found = real_sizes(torch.nn.Conv2d(1, 1, 3).eval(), 33)
+    assert sorted(found) == [(33, 33), (33, 34), (34, 33)]
+
+
+def test_large_examples_stay_as_large_as_the_model_needs() -> None:
+    assert min(real_sizes(torch.nn.Conv2d(1, 1, 70).eval(), 128)) == (70, 70)
+    assert min(real_sizes(torch.nn.Conv2d(1, 1, 3).eval(), 128, smallest=100)) == (128, 128)
+
+
+@pytest.mark.parametrize("name", ["above a width", "of so many pixels", "of elements"])
+def test_large_examples_do_not_leave_their_path(name: str) -> None:
+    with pytest.warns(UserWarning, match=r"fixed .*compares a size at .*test_size_branches\.py"):
+        graph = from_torch(OneInput(DIFFERENT[name]).eval(), [torch.zeros(1, 1, 100, 100)])
+    assert graph.inputs[0].shape == (1, 100, 100)

@@ -200,6 +200,7 @@ def branches() -> Graph:
 def shuffled() -> Graph:
     """No window at all, so no lag; PReLU on the enlarged raster."""
     b = GraphBuilder("shuffled", 4, Format(9, 4), seed=5)
+    b.add(ops.GatherChannels((2, 0, 3, 1)))
     b.add(ops.PixelShuffle(2))
     slope = b.constant("slope", np.array([-11]), Format(6, 3))
     b.add(ops.Prelu(), b.last, slope)

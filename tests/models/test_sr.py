@@ -17,11 +17,12 @@ from PIL import Image
 from typer import Typer
 from typer.testing import CliRunner
 
+import fxp
 from fxp.imaging.colour import luma
 from fxp.imaging.files import ImageError, read_image
 from fxp.imaging.resize import imresize
 from fxp.models.common.data import dihedral
-from fxp.models.common.settings import TrainingError
+from fxp.models.common.settings import Precision, TrainingError
 from fxp.models.common.trainer import Trainer, update_average
 from fxp.models.sr import (
     DataError,
@@ -338,11 +339,32 @@ class TestTraining:
         assert np.array_equal(pairs.low, again.low)
 
     @pytest.mark.parametrize(
-        "bad", [{"weight_bits": 8}, {"weight_bits": 8, "activation_bits": 8, "branches": True}]
+        "bad",
+        [
+            {"weight_bits": 8},
+            {"weight_bits": 8, "activation_bits": 8, "branches": True},
+            {"digits": 1e-6},
+        ],
     )
     def test_settings_that_contradict(self, bad: dict[str, Any]) -> None:
         with pytest.raises(TrainingError, match="--"):
             KimSRSettings(**bad)
+
+    def test_digits_are_a_part_of_the_loss(self) -> None:
+        network = KimSR(relu_after_add=False).eval()
+        training = fxp.prepare_qat(network, [torch.rand(1, 1, 16, 16)])
+        pairs = TrainingSet([np.zeros((40, 40), np.uint8)], scale=2, patch=16)
+        batch = (torch.rand(1, 1, 16, 16), torch.rand(1, 1, 32, 32), torch.ones(1, 1, 32, 32))
+        options: dict[str, Any] = {
+            "weight_bits": 10, "activation_bits": 14, "precision": Precision.FLOAT32
+        }  # fmt: skip
+        plain, digits = (
+            KimSRRecipe(KimSRSettings(**options, digits=factor), pairs, [], [])
+            for factor in (0.0, 0.25)
+        )
+        losses = [recipe.loss(training, batch, finishing=False) for recipe in (plain, digits)]
+        wanted = 0.25 * training.digit_penalty().item()
+        assert (losses[1] - losses[0]).item() == pytest.approx(wanted, rel=1e-4)
 
     def test_command_names_no_folder(self) -> None:
         command = KimSRSettings(start="/home/somebody/first.safetensors").command()

@@ -243,7 +243,7 @@ def test_load(tmp_path: Path, kimsr: FixedModel):
     for name in ("kimsr_x2_bicubic", tmp_path / "copy.fxp"):
         assert sr.load(name).graph == kimsr.graph
     assert kimsr.parameters == 2560
-    assert kimsr.metadata["weights"] == "kimsr_x2_bicubic_fixed"
+    assert kimsr.metadata["weights"] == "kimsr_x2_bicubic"
     with pytest.raises(ValueError, match="kimsr_x2_bicubic"):
         sr.load("kimsr_x9")
     with pytest.raises(fxp.FormatError, match=r"none\.fxp"):
@@ -257,8 +257,9 @@ def test_shipped_model_is_made_from_the_shipped_weights(kimsr: FixedModel, tmp_p
         assert made.graph == shipped.graph
         assert made.metadata == shipped.metadata
         assert made.calibration_clipped == shipped.calibration_clipped
+        assert str(sr.Upscaler(shipped).scale) == shipped.metadata["weights"][7]
     made = sr.load(tmp_path / "kimsr_x2_bicubic.fxp")
-    network = torch.nn.Module.state_dict(sr.load_float("kimsr_x2_bicubic_fixed"))
+    network = torch.nn.Module.state_dict(sr.load_float("kimsr_x2_bicubic"))
     weight = made.graph.constants_by_name["head.weight"]
     assert (
         np.abs(weight.values - network["head.weight"].numpy()).max() < 2 ** -weight.formats[0].frac

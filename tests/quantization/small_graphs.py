@@ -13,7 +13,8 @@ from fxp.graph import Constant, Graph, Node, State, Value
 from fxp.graph.extents import Extent
 from fxp.graph.ops import Op
 from fxp.quantization.calibrate import observe
-from fxp.quantization.lowering import LoweringSettings, lower
+from fxp.quantization.lowering import lower
+from fxp.quantization.settings import LoweringSettings
 
 BYTE = Format(8, 8, signed=False)
 

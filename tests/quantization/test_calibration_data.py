@@ -13,8 +13,8 @@ from small_graphs import graph, image, node, vector
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
+from fxp.executors.calls import calibration_calls
 from fxp.graph.ops import Relu
-from fxp.quantization.data import calibration_calls
 from fxp.support.errors import ArgumentError
 
 IMAGES = torch.rand(4, 3, 5, 6, generator=torch.Generator().manual_seed(0))

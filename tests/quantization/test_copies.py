@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import pickle
 import threading
 from collections.abc import Callable
@@ -130,8 +131,10 @@ def test_rows_of_the_summary_are_data(model: fxp.FixedModel):
     assert rows[0] == {
         "value": "input", "op": "input", "shape": [1, "H", "W"], "format": "ap_ufixed<14,0>",
         "accumulator_bits": None, "weights": None, "parameters": 0, "clipped": 0.0,
-        "clipped_by_one_step": 0.0,
+        "clipped_by_one_step": 0.0, "sqnr": rows[0]["sqnr"],
     }  # fmt: skip
+    # A step of 2**-14 has a mean squared error of 2**-28 / 12, and numbers from 0 to 1 have 1 / 3.
+    assert rows[0]["sqnr"] == pytest.approx(10 * math.log10(4 * 2**28), abs=1)
     assert rows[1]["op"] == "conv2d"
     assert rows[1]["parameters"] == 4 * 9 + 4
 

@@ -45,7 +45,9 @@ from fxp.graph.ops import (
     Tanh,
 )
 from fxp.quantization.calibrate import observe
-from fxp.quantization.lowering import CHANNEL_SPREAD, LoweringSettings, lower, rounded_names
+from fxp.quantization.constants import GUARD_BITS
+from fxp.quantization.lowering import lower, rounded_names
+from fxp.quantization.settings import LoweringSettings
 
 SAME = (1, 1, 1, 1)
 GENERATOR = np.random.default_rng(3)
@@ -127,6 +129,8 @@ FLOWS = {
 def test_wide_accumulators_flow_to_the_last_op(nodes):
     source = graph(image(), nodes, constants=[MIXED])
     integer = lowered(source, random_image())
+    assert rounded_names(integer, LoweringSettings()) == ("x", nodes[-1].name)
+    integer = lowered(source, random_image(), per_channel=False)
     *inner, last = integer.nodes
     assert len(integer.nodes) == len(nodes)
     for item in inner:
@@ -135,7 +139,9 @@ def test_wide_accumulators_flow_to_the_last_op(nodes):
         assert item.quantization.format == item.accumulator.exact_format
     assert any(format_of(integer, item.name).width > 14 for item in inner)
     assert format_of(integer, last.name).width == 14
-    assert rounded_names(integer, LoweringSettings()) == ("x", "weight", last.name)
+    assert rounded_names(integer, LoweringSettings(per_channel=False)) == (
+        "x", "weight", last.name,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("nodes", FLOWS.values(), ids=FLOWS.keys())
@@ -202,10 +208,10 @@ def test_per_channel_weights_have_the_fraction_bits_of_their_rows():
     weight = constant("weight", pointwise([[0.9], [0.1], [0.01], [1e-9], [0]]))
     bias = constant("bias", [0.5, -0.25, 0.1, 0.3, 1.0])
     source = graph(image(), [convolution("conv", "x", "weight", "bias")], constants=[weight, bias])
-    integer = lowered(source, random_image(), per_channel=True, method="minmax",
+    integer = lowered(source, random_image(), per_channel=True, method="minmax", headroom=0,
                       input_formats={"x": BYTE})  # fmt: skip
     weights, biases = (integer.constants_by_name[name] for name in ("weight", "bias"))
-    assert [form.frac for form in weights.formats] == [9, 12, 15, 9 + CHANNEL_SPREAD, 9]
+    assert [form.frac for form in weights.formats] == [9, 12, 15, 12 + GUARD_BITS, 9]
     assert {form.width for form in weights.formats} == {10}
     assert [form.frac for form in biases.formats] == [form.frac + 8 for form in weights.formats]
     assert np.allclose(weights.values, weight.data, rtol=0, atol=2.0**-10)
@@ -437,7 +443,9 @@ def test_given_fraction_bits_override_the_rule():
     for name in ("x", "conv", "relu"):
         assert format_of(integer, name) == Format(14, given_fracs[name], name == "conv")
     assert integer.constants_by_name["weight"].formats == (Format(10, 5),)
-    assert rounded_names(integer, LoweringSettings(fracs=given_fracs)) == ()
+    for per_channel in (False, True):
+        settings = LoweringSettings(fracs=given_fracs, per_channel=per_channel)
+        assert rounded_names(integer, settings) == ()
 
 
 def test_modes_reach_every_node():

@@ -8,7 +8,7 @@ from small_graphs import constant, format_of, graph, image, lowered, node, rando
 
 from fxp.formats import Format
 from fxp.graph.ops import Conv2d, MaxPoolIndices
-from fxp.quantization.lowering import LoweringSettings
+from fxp.quantization.settings import LoweringSettings
 
 
 @pytest.mark.parametrize(("method", "frac"), [("minmax", 3), ("mse", 4), ("percentile", 4)])

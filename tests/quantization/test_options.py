@@ -28,7 +28,7 @@ def test_keywords_are_the_fields():
     assert QuantizeKeywords.__annotations__.keys() == annotations.keys()
     for name, kind in annotations.items():
         assert QuantizeKeywords.__annotations__[name].__forward_arg__ == kind, name
-    assert len(fields(fxp.QuantizeOptions)) == 19
+    assert len(fields(fxp.QuantizeOptions)) == 22
 
 
 def test_texts_and_numpy_integers_mean_the_same():

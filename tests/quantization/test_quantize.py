@@ -150,7 +150,7 @@ def test_search_is_never_worse_than_its_start():
     quality = {}
     for method in ("mse", "search"):
         model = fxp.quantize(
-            network, [image], weight_bits=5, activation_bits=7, method=method,
+            network, [image], weight_bits=5, activation_bits=7, method=method, per_channel=False,
             progress=lambda done, total, name: calls.append((done, total)),
         )  # fmt: skip
         quality[method] = sqnr(wanted, model(image))

@@ -44,7 +44,8 @@ from fxp.graph.ops import (
     Tanh,
 )
 from fxp.quantization.calibrate import METHODS, observe
-from fxp.quantization.lowering import LoweringSettings, lower
+from fxp.quantization.lowering import lower
+from fxp.quantization.settings import LoweringSettings
 
 SIZE = 8
 PLAIN: Sequence[Op] = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from torch import nn
 import fxp
 from fxp.engine import Engine
 from fxp.executors import oracle, torch_forward
-from fxp.formats import Rounding, quantize
+from fxp.formats import Rounding, dequantize, quantize
 from fxp.frontend import from_torch
 from fxp.graph.ops import Conv2d, ConvTranspose2d, Linear
 from fxp.quantization.options import QuantizeOptions
@@ -20,13 +22,17 @@ from fxp.quantization.refinement import rounding
 from fxp.quantization.refinement.layers import (
     SAMPLES,
     channel_means,
-    fixed_values,
     layer_inputs,
     sample_positions,
 )
 from fxp.quantization.refinement.rounding import best_choice
 
 ALL = {"equalization": True, "bias_correction": True, "weight_rounding": "learned"}
+
+
+def as_asked(*arguments: Any, **options: Any) -> fxp.FixedModel:
+    """Make the refinements that are asked for, and no others."""
+    return fxp.quantize(*arguments, effort="fast", **options)
 
 
 def small_network(bias: bool = True) -> nn.Sequential:
@@ -55,9 +61,15 @@ def mean_errors(model: fxp.FixedModel, network: nn.Module, data: torch.Tensor) -
     wanted = float_values(network, data)
     names = [node.name for node in model.graph.nodes if isinstance(node.op, Conv2d)]
     sums = {name: np.zeros(()) for name in names}
-    for values in fixed_values(model.graph, [[data]], names):
+    for image in data.numpy():
+        form = model.graph.inputs[0].format
+        assert form is not None
+        values = model.run(quantize(image, form), keep_values=True).values
         for name in names:
-            sums[name] = sums[name] + channel_means(values[name]) / len(data)
+            form = model.graph.values[name].format
+            assert form is not None
+            real = dequantize(values[name], form)
+            sums[name] = sums[name] + channel_means(real) / len(data)
     return {name: sums[name] - wanted[name].mean(axis=(0, 2, 3)) for name in names}
 
 
@@ -67,7 +79,7 @@ def test_bias_correction_takes_off_the_mean_error(bias: bool, mode: Rounding):
     network, data = small_network(bias), pictures(3, 0)
     options = {"weight_bits": 4, "activation_bits": 8, "rounding": mode}
     before, after = (
-        fxp.quantize(network, [data], bias_correction=given, **options) for given in (False, True)
+        as_asked(network, [data], bias_correction=given, **options) for given in (False, True)
     )
     errors = [mean_errors(model, network, data) for model in (before, after)]
     for name in errors[0]:
@@ -81,8 +93,8 @@ def test_bias_correction_takes_off_the_mean_error(bias: bool, mode: Rounding):
 
 def test_biases_are_added_only_where_that_is_wanted():
     network, data = small_network(bias=False), pictures(2, 0)
-    plain = fxp.quantize(network, [data], weight_bits=4)
-    assert fxp.quantize(
+    plain = as_asked(network, [data], weight_bits=4)
+    assert as_asked(
         network, [data], weight_bits=4, bias_correction=True, add_biases=False
     ).graph == plain.graph  # fmt: skip
 
@@ -102,14 +114,12 @@ class Tied(nn.Module):
 def test_shared_constants():
     data = pictures(2, 0)
     network = Tied().eval()
-    model = fxp.quantize(network, [data], weight_bits=4, activation_bits=8, **ALL)
+    model = as_asked(network, [data], weight_bits=4, activation_bits=8, **ALL)
     first, second = (node for node in model.graph.nodes if isinstance(node.op, Conv2d))
     assert first.inputs[1] == second.inputs[1]
     assert first.inputs[2] != second.inputs[2]
     errors = mean_errors(model, network, data)
-    plain = mean_errors(
-        fxp.quantize(network, [data], weight_bits=4, activation_bits=8), network, data
-    )
+    plain = mean_errors(as_asked(network, [data], weight_bits=4, activation_bits=8), network, data)
     assert all(np.abs(errors[name]).max() < np.abs(plain[name]).max() for name in errors)
     agree(model, data[0].numpy())
 
@@ -147,7 +157,7 @@ def test_learned_rounding_beats_nearest_on_unseen_data(bits: int):
     network = small_network()
     options = {"weight_bits": bits, "activation_bits": 16}
     nearest, learned = (
-        fxp.quantize(network, [pictures(4, 0)], weight_rounding=given, **options).graph
+        as_asked(network, [pictures(4, 0)], weight_rounding=given, **options).graph
         for given in ("nearest", "learned")
     )
     unseen = float_values(network, pictures(4, 9))
@@ -168,8 +178,8 @@ def test_learned_rounding_beats_nearest_on_unseen_data(bits: int):
 def test_learned_weights_are_the_float_ones_rounded_up_or_down(per_channel: bool):
     network, data = small_network(), [pictures(2, 0)]
     options = {"weight_bits": 4, "activation_bits": 10, "per_channel": per_channel}
-    nearest = fxp.quantize(network, data, **options).graph
-    learned = fxp.quantize(network, data, weight_rounding="learned", **options).graph
+    nearest = as_asked(network, data, **options).graph
+    learned = as_asked(network, data, weight_rounding="learned", **options).graph
     moved = 0
     for name in ("0.weight", "2.weight", "4.weight"):
         before, after = nearest.constants_by_name[name], learned.constants_by_name[name]
@@ -215,9 +225,9 @@ def test_no_flip_and_no_pair_is_better():
 
 def test_layers_too_large_for_moments_keep_the_nearest(monkeypatch: pytest.MonkeyPatch):
     network, data = small_network(), [pictures(1, 0)]
-    wanted = fxp.quantize(network, data, weight_bits=4).graph.constants_by_name
+    wanted = as_asked(network, data, weight_bits=4).graph.constants_by_name
     monkeypatch.setattr(rounding, "MAX_COLUMNS", 9)
-    found = fxp.quantize(network, data, weight_bits=4, weight_rounding="learned").graph
+    found = as_asked(network, data, weight_bits=4, weight_rounding="learned").graph
     assert found.constants_by_name["2.weight"] == wanted["2.weight"]
     assert found.constants_by_name["0.weight"] != wanted["0.weight"]
 
@@ -228,7 +238,7 @@ def test_executors_agree_on_refined_networks(seed: int, wide_bits: int):
     network = RandomNetwork(seed).eval()
     draw = np.random.default_rng(seed)
     data = draw.normal(0, 1, (2, network.channels, 12, 12))
-    model = fxp.quantize(
+    model = as_asked(
         network, [data], weight_bits=5, activation_bits=8, wide_bits=wide_bits,
         per_channel=seed % 2 == 0, **ALL,
     )  # fmt: skip
@@ -243,9 +253,9 @@ def test_recurrent_networks_are_refined_too():
     frames = torch.randn(6, 1, 8, 9)
     options = {"states": [(1, 1)], "initial_states": [torch.zeros(1, 1, 8, 9)],
                "weight_bits": 4, "activation_bits": 8}  # fmt: skip
-    plain = fxp.quantize(Cell().eval(), [frames], **options).graph
+    plain = as_asked(Cell().eval(), [frames], **options).graph
     torch.manual_seed(0)
-    model = fxp.quantize(Cell().eval(), [frames], **options, **ALL)
+    model = as_asked(Cell().eval(), [frames], **options, **ALL)
     assert model.graph != plain
     states = None
     for frame in frames.numpy():
@@ -262,8 +272,8 @@ def test_vectors_and_several_methods_of_choosing_formats():
     network = nn.Sequential(nn.Linear(6, 12), nn.ReLU(), nn.Linear(12, 3)).eval()
     data = [torch.rand(40, 6)]
     for method in ("minmax", "search"):
-        model = fxp.quantize(network, data, weight_bits=4, method=method, **ALL)
-        plain = fxp.quantize(network, data, weight_bits=4, method=method)
+        model = as_asked(network, data, weight_bits=4, method=method, **ALL)
+        plain = as_asked(network, data, weight_bits=4, method=method)
         assert {type(node.op) for node in model.graph.nodes} >= {Linear}
         wanted = network(data[0]).detach().numpy()
         losses = [np.mean((m(data[0].numpy()) - wanted) ** 2) for m in (model, plain)]
@@ -276,23 +286,23 @@ def test_results_repeat_and_global_generators_are_left_alone():
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
     numbers = np.random.get_state()[1].copy()
-    one = fxp.quantize(network, data, weight_bits=4, **ALL).graph
+    one = as_asked(network, data, weight_bits=4, **ALL).graph
     assert torch.equal(torch.random.get_rng_state(), before)
     assert np.array_equal(np.random.get_state()[1], numbers)
-    assert fxp.quantize(network, data, weight_bits=4, **ALL).graph == one
+    assert as_asked(network, data, weight_bits=4, **ALL).graph == one
 
 
 def test_without_refinements_nothing_changes():
     network, data = small_network(), pictures(2, 0)
     source = from_torch(network.double(), [data])
     plain = choose_formats(source, [[data]], QuantizeOptions(weight_bits=4))
-    assert fxp.quantize(source, [data], weight_bits=4, add_biases=False).graph == plain
+    assert as_asked(source, [data], weight_bits=4, add_biases=False).graph == plain
 
 
 def test_refusals():
     network, data = small_network(), [pictures(1, 0)]
     with pytest.raises(ValueError, match=r"unknown weight rounding 'up'.*learned"):
-        fxp.quantize(network, data, weight_rounding="up")  # type: ignore[arg-type]
+        as_asked(network, data, weight_rounding="up")  # type: ignore[arg-type]
     for option, value in {**ALL, "add_biases": False}.items():
         with pytest.raises(TypeError, match=f"prepare_qat takes no {option}"):
             fxp.prepare_qat(network, data, **{option: value})

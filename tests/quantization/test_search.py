@@ -15,8 +15,9 @@ from fxp.graph import Graph, State, Value
 from fxp.graph.extents import Extent
 from fxp.graph.ops import Add, Conv2d, Multiply, Relu
 from fxp.quantization.calibrate import observe
-from fxp.quantization.lowering import LoweringSettings, lower, rounded_names
+from fxp.quantization.lowering import lower, rounded_names
 from fxp.quantization.search import output_sqnr, search_fracs
+from fxp.quantization.settings import LoweringSettings
 
 GENERATOR = np.random.default_rng(2)
 SAME = (1, 1, 1, 1)
@@ -31,7 +32,7 @@ NODES = [
 ]
 NETWORK = graph(image(), NODES, constants=CONSTANTS)
 CALLS = [[random_image(seed=seed)] for seed in range(3)]
-COARSE = LoweringSettings(weight_bits=4, activation_bits=5, wide_bits=0)
+COARSE = LoweringSettings(weight_bits=4, activation_bits=5, wide_bits=0, per_channel=False)
 
 
 def arrays(network: Graph, calls) -> tuple[list[list[np.ndarray]], list[list[np.ndarray]]]:
@@ -48,7 +49,7 @@ def arrays(network: Graph, calls) -> tuple[list[list[np.ndarray]], list[list[np.
 @pytest.mark.parametrize("per_channel", [False, True])
 @pytest.mark.parametrize("method", ["mse", "minmax"])
 def test_every_accepted_change_improves_the_output(per_channel, method):
-    start = LoweringSettings(4, 5, method, per_channel=per_channel, wide_bits=0)
+    start = LoweringSettings(4, 5, method=method, per_channel=per_channel, wide_bits=0)
     statistics = observe(NETWORK, CALLS)
     inputs, references = arrays(NETWORK, CALLS)
     found, trials = search_fracs(NETWORK, statistics, start, inputs, references)
@@ -65,7 +66,7 @@ def test_every_accepted_change_improves_the_output(per_channel, method):
 
 def test_quantize_gives_what_the_search_finds():
     inputs, references = arrays(NETWORK, CALLS)
-    options = {"weight_bits": 4, "activation_bits": 5, "wide_bits": 0}
+    options = {"weight_bits": 4, "activation_bits": 5, "wide_bits": 0, "per_channel": False}
     quality = {
         method: output_sqnr(
             fxp.quantize(NETWORK, [call[0] for call in CALLS], method=method, **options).graph,
@@ -94,7 +95,9 @@ def test_given_fraction_bits_stay():
     statistics = observe(NETWORK, CALLS)
     inputs, references = arrays(NETWORK, CALLS)
     fixed = {"relu": 7, "w2": -1, "first": 40}
-    start = LoweringSettings(weight_bits=4, activation_bits=5, wide_bits=0, fracs=fixed)
+    start = LoweringSettings(
+        weight_bits=4, activation_bits=5, wide_bits=0, fracs=fixed, per_channel=False
+    )
     found, trials = search_fracs(NETWORK, statistics, start, inputs, references)
     assert {name: found.fracs[name] for name in fixed} == fixed
     assert not {trial.name for trial in trials} & fixed.keys()

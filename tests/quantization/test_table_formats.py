@@ -25,7 +25,8 @@ from fxp.graph.ops import (
     Softplus,
 )
 from fxp.quantization.calibrate import observe
-from fxp.quantization.lowering import LoweringSettings, rounded_names
+from fxp.quantization.lowering import rounded_names
+from fxp.quantization.settings import LoweringSettings
 
 
 def ramp(low: float, high: float) -> torch.Tensor:
@@ -45,7 +46,7 @@ def output(integer: Graph, data: torch.Tensor) -> tuple[np.ndarray, int]:
 def test_results_above_one_are_not_clipped() -> None:
     """SiLU of 4.9171 is 4.8814: a format for ±1 would be wrong by almost 4."""
     data = ramp(-5, 4.9171)
-    integer = lowered(graph(image(), [node("gate", Silu(), "x")]), data)
+    integer = lowered(graph(image(), [node("gate", Silu(), "x")]), data, headroom=0)
     assert format_of(integer, "gate") == Format(14, 10)
     found, clipped = output(integer, data)
     wanted = torch.nn.functional.silu(data[0]).numpy()
@@ -57,7 +58,7 @@ def test_results_above_one_are_not_clipped() -> None:
 
 def test_what_calibration_did_not_reach_is_clipped_and_counted() -> None:
     """Inputs reach -7.9, so that 7.9 fits; results were seen up to 3.86 alone."""
-    integer = lowered(graph(image(), [node("gate", Silu(), "x")]), ramp(-7.9, 3.94))
+    integer = lowered(graph(image(), [node("gate", Silu(), "x")]), ramp(-7.9, 3.94), headroom=0)
     assert format_of(integer, "x") == Format(14, 10)
     assert format_of(integer, "gate") == Format(14, 11)
     data = ramp(-7.9, 7.9)
@@ -68,6 +69,13 @@ def test_what_calibration_did_not_reach_is_clipped_and_counted() -> None:
     engine = Engine(integer)
     form = format_of(integer, "x")
     assert engine.run([quantize(data[0].numpy(), form)]).clipped["gate"] == clipped
+
+
+def test_headroom_of_a_result_ends_where_the_table_ends() -> None:
+    """Inputs reach from -4 to 4, where SiLU is 3.93: twice 3.2 cannot come, whatever is asked."""
+    source = graph(image(), [node("gate", Silu(), "x")])
+    integer = lowered(source, ramp(-3.3, 3.3), headroom=2, input_formats={"x": Format(14, 11)})
+    assert format_of(integer, "gate") == Format(14, 11)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +91,9 @@ def test_what_calibration_did_not_reach_is_clipped_and_counted() -> None:
     ids=str,
 )
 def test_formats(op, low: float, high: float, form: Format) -> None:
-    integer = lowered(graph(image(), [node("y", op, "x")]), ramp(low, high), method="minmax")
+    integer = lowered(
+        graph(image(), [node("y", op, "x")]), ramp(low, high), method="minmax", headroom=0
+    )
     assert format_of(integer, "y") == form
 
 
@@ -119,7 +129,7 @@ def test_the_search_may_change_the_bits_of_an_unbounded_table() -> None:
 def test_wide_entries_flow_into_a_sum() -> None:
     """As every exact result does that one addition reads."""
     nodes = [node("gate", Silu(), "x"), node("sum", Add(), "gate", "x")]
-    integer = lowered(graph(image(), nodes), ramp(-7.9, 3.94))
+    integer = lowered(graph(image(), nodes), ramp(-7.9, 3.94), headroom=0)
     assert format_of(integer, "gate") == Format(15, 11)
     assert output(integer, ramp(-7.9, 7.9))[0].shape == (1, 32, 32)
 

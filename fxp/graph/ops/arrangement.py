@@ -16,7 +16,9 @@ from fxp.graph.ops.base import (
     Kernel,
     Op,
     Operand,
+    Range,
     Window,
+    hull,
     register,
     require,
     require_image,
@@ -70,6 +72,10 @@ class GatherChannels(Movement):
         assert isinstance(count, int)
         require(highest < count, f"there is no channel {highest} among {count}")
         return (len(self.channels), *shape[1:])
+
+    def real_range(self, *ranges: Range) -> Range:
+        """Return the operand's, and zero where there are zeros."""
+        return hull(*ranges, (0.0, 0.0)) if -1 in self.channels else ranges[0]
 
     @property
     def _chosen(self) -> NDArray[np.int64]:
@@ -241,6 +247,10 @@ class SpatialConcat(Op):
             )
         total = sum_of_sizes([shape[index] for shape in shapes])
         return (*first[:index], total, *first[index + 1 :])
+
+    def real_range(self, *ranges: Range) -> Range:
+        """Return the range of all operands."""
+        return hull(*ranges)
 
     def _shifts(self, operands: Sequence[Operand]) -> list[int]:
         common = max(operand.format.frac for operand in operands)

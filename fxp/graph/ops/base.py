@@ -8,11 +8,12 @@ one requantize step of each executor.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -256,6 +257,12 @@ numbers that are multiplied and added before anything is rounded.
 
 Range = tuple[float, float]
 """Smallest and largest real number, infinite where there is none."""
+UNBOUNDED: Final[Range] = (-math.inf, math.inf)
+
+
+def hull(*ranges: Range) -> Range:
+    """Return the smallest range that holds others."""
+    return min(low for low, _ in ranges), max(high for _, high in ranges)
 
 
 class Op(ABC):
@@ -324,6 +331,16 @@ class Op(ABC):
     @abstractmethod
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
         """Bind constants and return the Numba kernel that accumulates in `dtype`."""
+
+    def real_range(self, *ranges: Range) -> Range:
+        """Return the range that no result of the float op leaves, whatever the data.
+
+        Parameters
+        ----------
+        ranges
+            Those of the operands.
+        """
+        return UNBOUNDED if self.output_range is None else self.output_range
 
     def table_values(self, source: Operand, bits: int) -> NDArray[np.float64]:
         """Real values of the op's table; only for ops with a `table_use`.
@@ -436,16 +453,19 @@ def moved(operand: Operand, channels: int) -> Accumulator:
 
 __all__ = [
     "REGISTRY",
+    "UNBOUNDED",
     "Accumulator",
     "FormatError",
     "GraphError",
     "Kernel",
     "Op",
     "Operand",
+    "Range",
     "Role",
     "Summary",
     "Window",
     "channel_view",
+    "hull",
     "moved",
     "register",
     "require",

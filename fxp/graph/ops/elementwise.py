@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from fxp.formats import IntArray
 from fxp.graph.extents import Dimension, Shape, shape_text
 from fxp.graph.ops.base import (
+    UNBOUNDED,
     Accumulator,
     GraphError,
     Kernel,
     Op,
     Operand,
+    Range,
     Role,
     Window,
     channel_view,
@@ -95,7 +97,14 @@ class _Combination(Elementwise):
     def _frac(self, left: int, right: int) -> int:
         return max(left, right)
 
-    def _interval(self, left: tuple[int, ...], right: tuple[int, ...]) -> list[int]:
+    def real_range(self, *ranges: Range) -> Range:
+        """Interval of the real operands; unbounded if one of them is."""
+        if not all(math.isfinite(limit) for limit in (*ranges[0], *ranges[1])):
+            return UNBOUNDED
+        bounds = self._interval(*ranges)
+        return min(bounds), max(bounds)
+
+    def _interval(self, left: tuple[Any, ...], right: tuple[Any, ...]) -> list[Any]:
         """Return the extreme results."""
         raise NotImplementedError
 
@@ -162,7 +171,7 @@ class Add(_Combination):
     other_constants: ClassVar[Role | None] = "offset"
     onnx_op: ClassVar[str] = "Add"
 
-    def _interval(self, left: tuple[int, ...], right: tuple[int, ...]) -> list[int]:
+    def _interval(self, left: tuple[Any, ...], right: tuple[Any, ...]) -> list[Any]:
         return [left[0] + right[0], left[1] + right[1]]
 
     def _combine(self, left: IntArray, right: IntArray) -> IntArray:
@@ -180,7 +189,7 @@ class Subtract(_Combination):
     right_sign: ClassVar[int] = -1
     onnx_op: ClassVar[str] = "Sub"
 
-    def _interval(self, left: tuple[int, ...], right: tuple[int, ...]) -> list[int]:
+    def _interval(self, left: tuple[Any, ...], right: tuple[Any, ...]) -> list[Any]:
         return [left[0] - right[1], left[1] - right[0]]
 
     def _combine(self, left: IntArray, right: IntArray) -> IntArray:
@@ -203,7 +212,7 @@ class Multiply(_Combination):
     def _frac(self, left: int, right: int) -> int:
         return left + right
 
-    def _interval(self, left: tuple[int, ...], right: tuple[int, ...]) -> list[int]:
+    def _interval(self, left: tuple[Any, ...], right: tuple[Any, ...]) -> list[Any]:
         return [a * b for a in left for b in right]
 
     def _combine(self, left: IntArray, right: IntArray) -> IntArray:
@@ -218,6 +227,10 @@ class _Identity(Elementwise):
         """Shape rule: unchanged."""
         return shapes[0]
 
+    def real_range(self, *ranges: Range) -> Range:
+        """Return the operand's."""
+        return ranges[0]
+
 
 class _Clamp(_Identity):
     """Clip between two bounds, either of which may be missing."""
@@ -225,6 +238,15 @@ class _Clamp(_Identity):
     def bounds(self) -> tuple[float | None, float | None]:
         """Lower and upper bound as real numbers."""
         raise NotImplementedError
+
+    def real_range(self, *ranges: Range) -> Range:
+        """Return the operand's, clipped."""
+        low, high = (
+            own if bound is None else bound
+            for bound, own in zip(self.bounds(), UNBOUNDED, strict=True)
+        )
+        first, last = (min(max(limit, low), high) for limit in ranges[0])
+        return first, last
 
     def limits(self, source: Operand) -> tuple[int, int]:
         """Bounds as raw integers of the source, rounded half up; its own range where missing."""

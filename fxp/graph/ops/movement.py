@@ -17,7 +17,9 @@ from fxp.graph.ops.base import (
     Kernel,
     Op,
     Operand,
+    Range,
     Window,
+    hull,
     moved,
     register,
     require,
@@ -69,6 +71,10 @@ class Concat(Op):
             )
         channels = sum(int(shape[0]) for shape in shapes)  # type: ignore[arg-type]
         return (channels, *first[1:])
+
+    def real_range(self, *ranges: Range) -> Range:
+        """Return the range of all operands."""
+        return hull(*ranges)
 
     def _shifts(self, operands: Sequence[Operand]) -> list[int]:
         common = max(operand.format.frac for operand in operands)
@@ -142,6 +148,10 @@ class Movement(Op):
     """One operand whose values are moved; range and fraction bits stay."""
 
     takes_accumulators: ClassVar[bool] = True
+
+    def real_range(self, *ranges: Range) -> Range:
+        """Return the operand's."""
+        return ranges[0]
 
     def accumulator(self, *operands: Operand) -> Accumulator:
         """Return the operand's range."""
@@ -285,6 +295,10 @@ class Pad(Movement):
 
     def __post_init__(self) -> None:
         check_sides(self.sides, self.mode)
+
+    def real_range(self, *ranges: Range) -> Range:
+        """Return the operand's, with the zeros that are put between."""
+        return hull(ranges[0], (0.0, 0.0))
 
     def shape(self, *shapes: Shape) -> Shape:
         """Shape rule."""

@@ -21,6 +21,7 @@ from fxp.graph.ops.base import (
     Accumulator,
     Kernel,
     Operand,
+    Range,
     Role,
     TableUse,
     Window,
@@ -89,6 +90,10 @@ class Softmax(ChannelNormalization):
     """
 
     name: ClassVar[str] = "softmax"
+
+    def real_range(self, *ranges: Range) -> Range:
+        """Zero to one."""
+        return 0.0, 1.0
 
     def table_values(self, source: Operand, bits: int) -> NDArray[np.float64]:
         """``exp(-d)`` for every distance, up to the first that rounds to zero."""

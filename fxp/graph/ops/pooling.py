@@ -21,7 +21,9 @@ from fxp.graph.ops.base import (
     Kernel,
     Op,
     Operand,
+    Range,
     Window,
+    hull,
     moved,
     register,
     require,
@@ -171,6 +173,10 @@ class MaxPool(SlidingWindow):
     stride: tuple[int, int] = (2, 2)
     padding: Sides = (0, 0, 0, 0)
 
+    def real_range(self, *ranges: Range) -> Range:
+        """Return the operand's."""
+        return ranges[0]
+
     def accumulator(self, *operands: Operand) -> Accumulator:
         """Return the operand's range."""
         return moved(operands[0], operands[0].channels)
@@ -291,6 +297,10 @@ class AveragePool(SlidingWindow):
     stride: tuple[int, int] = (2, 2)
     padding: Sides = (0, 0, 0, 0)
     count_padding: bool = True
+
+    def real_range(self, *ranges: Range) -> Range:
+        """Return the operand's, with the zeros that are put between."""
+        return hull(ranges[0], (0.0, 0.0))
 
     @property
     def _area(self) -> int:

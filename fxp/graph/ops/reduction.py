@@ -18,6 +18,7 @@ from fxp.graph.ops.base import (
     Kernel,
     Op,
     Operand,
+    Range,
     Summary,
     Window,
     moved,
@@ -199,6 +200,10 @@ class ReduceSum(_Sum):
 
 
 class _Mean(_Sum):
+    def real_range(self, *ranges: Range) -> Range:
+        """Return the operand's."""
+        return ranges[0]
+
     def accumulator(self, *operands: Operand) -> Accumulator:
         """Range of sum times reciprocal: ``n * reciprocal(n) <= 2**34 + n/2``."""
         source = operands[0]
@@ -249,6 +254,10 @@ class ReduceMean(_Mean):
 
 
 class _Max(Reduction):
+    def real_range(self, *ranges: Range) -> Range:
+        """Return the operand's."""
+        return ranges[0]
+
     def _reduce(self, image: NDArray, rows: int, dtype: np.dtype) -> NDArray:
         results = np.empty(self._reduced_shape(image, rows), image.dtype)
         statistics.reduce_maximum(results, image)

@@ -17,6 +17,7 @@ from fxp.graph.ops.base import (
     Kernel,
     Op,
     Operand,
+    Range,
     Window,
     register,
     require,
@@ -199,6 +200,10 @@ class BilinearUpsample(_UpsampleTwice):
     """Bilinear ×2 with taps 3/4 and 1/4; equals torch's ``align_corners=False``."""
 
     name: ClassVar[str] = "bilinear_upsample"
+
+    def real_range(self, *ranges: Range) -> Range:
+        """Return the operand's."""
+        return ranges[0]
 
     def taps(self) -> tuple[int, tuple[int, ...]]:
         """Two taps over four."""

@@ -19,7 +19,9 @@ from fxp.graph.ops.base import (
     Accumulator,
     Kernel,
     Operand,
+    Range,
     Window,
+    hull,
     moved,
     register,
     require,
@@ -117,6 +119,10 @@ class MaxUnpool(SlidingWindow):
     stride: tuple[int, int] = (2, 2)
     padding: Sides = (0, 0, 0, 0)
     output_padding: tuple[int, int] = (0, 0)
+
+    def real_range(self, *ranges: Range) -> Range:
+        """Return the operand's, with the zeros that are put between."""
+        return hull(ranges[0], (0.0, 0.0))
 
     def __post_init__(self) -> None:
         super().__post_init__()

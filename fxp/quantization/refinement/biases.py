@@ -12,28 +12,49 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from fxp.formats import Format
 from fxp.graph import Constant, Graph, Node
-from fxp.quantization.refinement.layers import Calls, channel_means, fixed_values
+from fxp.quantization.refinement.layers import channel_means
+from fxp.quantization.refinement.values import LiveValues
 
 
-def mean_error(
-    lowered: Graph, node: str, mean: NDArray[np.float64], calls: Calls
-) -> NDArray[np.float64]:
+def mean_error(values: LiveValues, node: str) -> NDArray[np.float64]:
     """How far the mean of each channel of a node lies above that of the float network.
 
     Parameters
     ----------
-    lowered
-        An integer graph.
+    values
+        Those of both networks.
     node
-        Name of the node.
-    mean
-        What its channels should be on average.
-    calls
-        Calibration data.
+        Name of the node, which was just computed.
     """
-    means = [channel_means(values[node]) for values in fixed_values(lowered, calls, [node])]
-    return np.mean(means, axis=0) - mean
+    errors = [
+        channel_means(values.fixed(node, image)) - channel_means(values.real(node, image))
+        for image in range(values.count)
+    ]
+    return np.mean(errors, axis=0)
+
+
+def rounded_bias(
+    name: str, real: NDArray[np.float64], weight: Constant, source: Format
+) -> Constant:
+    """Return a bias with the binary points of the products that it is added to.
+
+    Parameters
+    ----------
+    name
+        Name of the constant.
+    real
+        Real numbers ``(channels,)``.
+    weight
+        Integer weights of the layer.
+    source
+        Format of the layer's input.
+    """
+    fracs = np.array([form.frac for form in weight.formats]) + source.frac
+    raws = np.rint(np.ldexp(real, fracs)).astype(np.int64)
+    width = Format.for_range(min(int(raws.min()), -1), max(int(raws.max()), 0), 0).width
+    return Constant(name, raws, tuple(Format(width, int(frac)) for frac in fracs))
 
 
 def with_bias_less(graph: Graph, node: Node, error: NDArray[np.float64]) -> Graph:

@@ -1,25 +1,20 @@
-"""What the refinements know of layers: what they read, what they should give, what they do give."""
+"""What the refinements know of layers: their weights, and what these are multiplied with."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fxp.engine import Engine
-from fxp.executors.torch_forward import run
-from fxp.formats import dequantize, quantize
 from fxp.graph import Graph, Node
 from fxp.graph.ops import Conv2d, ConvTranspose2d, Linear, Op
 from fxp.graph.ops.padding import pad_torch
 
-Calls = Sequence[Sequence[torch.Tensor]]
-"""Calibration data: for every call a tensor with batch per input."""
-SAMPLES = 1 << 15
-"""Output positions, over all calibration data, at which layers are compared."""
+SAMPLES: Final = 1 << 15
+"""Output positions, over all images, at which layers are compared."""
 
 
 def linear_nodes(graph: Graph) -> list[Node]:
@@ -32,22 +27,6 @@ def input_channels(op: Op, shape: Sequence[int]) -> NDArray[np.int64]:
     rows, columns = shape[:2]
     groups = op.groups if isinstance(op, Conv2d | ConvTranspose2d) else 1
     return np.arange(rows)[:, None] // (rows // groups) * columns + np.arange(columns)
-
-
-@dataclass(frozen=True)
-class Target:
-    """What a layer gives in the float network.
-
-    Attributes
-    ----------
-    mean
-        Of every output channel, over all calibration data.
-    samples
-        For every image of the calibration data, outputs at `sample_positions`, ``(P, M)``.
-    """
-
-    mean: NDArray[np.float64]
-    samples: tuple[NDArray[np.float64], ...]
 
 
 def sample_positions(
@@ -69,86 +48,9 @@ def sample_positions(
     return rows, columns
 
 
-def float_targets(graph: Graph, calls: Calls) -> dict[str, Target]:
-    """Run a float graph once and return what every layer gives."""
-    names = [node.name for node in linear_nodes(graph)]
-    images = sum(len(call[0]) for call in calls)
-    sums: dict[str, NDArray[np.float64]] = {}
-    samples: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
-    states: dict[str, torch.Tensor] = {}
-    image = 0
-    with torch.no_grad():
-        for call in calls:
-            result = run(graph, call, states)
-            states = result.states
-            for index in range(len(call[0])):
-                for name in names:
-                    values = result.values[name][index].cpu().numpy()
-                    sums[name] = sums.get(name, 0.0) + channel_means(values)
-                    rows, columns = sample_positions(values.shape[1:], image, images)
-                    values = values.reshape(len(values), *values.shape[1:] or (1, 1))
-                    samples[name].append(values[:, rows, columns].T)
-                image += 1
-    return {name: Target(sums[name] / images, tuple(samples[name])) for name in names}
-
-
 def channel_means(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean of every channel of an image or vector."""
     return values.reshape(len(values), -1).mean(axis=1)
-
-
-def fixed_values(
-    graph: Graph, calls: Calls, names: Sequence[str]
-) -> Iterator[Mapping[str, NDArray[np.float64]]]:
-    """Run an integer graph, image by image, and give real values of some of its values.
-
-    Parameters
-    ----------
-    graph
-        An integer graph; its states go on from image to image.
-    calls
-        Calibration data, float tensors of real values with a batch axis.
-    names
-        Values wanted.
-
-    Yields
-    ------
-    Mapping[str, NDArray[np.float64]]
-        For every image the wanted values by name, ``(C, H, W)`` or ``(F,)``.
-    """
-    part = _part(graph, names)
-    engine = Engine(part)
-    formats = {name: value.format for name, value in graph.values.items()}
-    states: Mapping[str, NDArray] = {}
-    for call in calls:
-        for index in range(len(call[0])):
-            raws = [
-                quantize(tensor[index].double().cpu().numpy(), value.format)  # type: ignore[arg-type]
-                for tensor, value in zip(call, part.inputs, strict=True)
-            ]
-            result = engine.run(raws, states, count_clipped=False)
-            states = result.states
-            yield {
-                name: dequantize(raw, formats[name])  # type: ignore[arg-type]
-                for name, raw in zip(part.outputs, result.outputs, strict=True)
-            }
-
-
-def _part(graph: Graph, names: Sequence[str]) -> Graph:
-    """Return what of a graph computes these values and the states."""
-    outputs = tuple(dict.fromkeys(names))
-    wanted = {*outputs, *(state.source for state in graph.states)}
-    for node in reversed(graph.nodes):
-        if node.name in wanted:
-            wanted.update(node.inputs)
-    return Graph(
-        graph.name,
-        graph.inputs,
-        tuple(node for node in graph.nodes if node.name in wanted),
-        outputs,
-        tuple(constant for constant in graph.constants if constant.name in wanted),
-        graph.states,
-    )
 
 
 def layer_inputs(

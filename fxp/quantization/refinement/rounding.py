@@ -11,25 +11,22 @@ the integer network, outputs those of the float network, and layers follow one a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from fxp.graph import Constant, Graph, Node
 from fxp.graph.ops import Conv2d, ConvTranspose2d, Linear
-from fxp.quantization.refinement.layers import (
-    Calls,
-    Target,
-    fixed_values,
-    layer_inputs,
-    sample_positions,
-)
+from fxp.quantization.refinement.layers import layer_inputs, sample_positions
+from fxp.quantization.refinement.values import LiveValues
 
 MAX_COLUMNS: Final = 4096
 """Layers with more weights per output channel keep the nearest, because of the matrix' size."""
+MAX_ELEMENTS: Final = 1 << 24
+"""Numbers that are gathered from the inputs of a layer at once, at most."""
 MAX_PAIR_COLUMNS: Final = 1024
 """Pairs of flips are tried up to so many weights per output channel."""
 TOLERANCE: Final = 1e-12
@@ -54,26 +51,21 @@ class Moments:
 
 
 def learned_rounding(
-    graph: Graph,
-    lowered: Graph,
-    weight: Constant,
-    targets: dict[str, Target],
-    calls: Calls,
-    *,
-    free_bias: bool,
+    graph: Graph, node: Node, weight: Constant, values: LiveValues, *, free_bias: bool
 ) -> Constant | None:
-    """Round the weights of a layer, or of all that share them, for the least error.
+    """Round the weights of a layer for the least error of its outputs.
 
     Parameters
     ----------
-    graph, lowered
-        Float graph, and integer graph with the same nodes.
+    graph
+        The float graph.
+    node
+        The layer's node in the integer graph.
     weight
-        Weights in the integer graph.
-    targets
-        What the layers give in the float network.
-    calls
-        Calibration data.
+        Its integer weights.
+    values
+        Those of both networks: the integer network's up to the layer's input, the float network's
+        up to its output.
     free_bias
         Whether a bias will take off the mean error, so that it does not count here.
 
@@ -83,12 +75,11 @@ def learned_rounding(
         The integers, each the float weight rounded up or down; None for a layer of another kind or
         of more than `MAX_COLUMNS` weights per output channel.
     """
-    nodes = [node for node in lowered.nodes if node.inputs[1:2] == (weight.name,)]
-    known = all(isinstance(node.op, Conv2d | ConvTranspose2d | Linear) for node in nodes)
-    if not nodes or not known or weight.data[0].size > MAX_COLUMNS:
+    known = isinstance(node.op, Conv2d | ConvTranspose2d | Linear)
+    if not known or weight.data[0].size > MAX_COLUMNS:
         return None
-    exact = graph.constants_by_name[graph.node(nodes[0].name).inputs[1]].data
-    moments = _moments(graph, lowered, nodes, exact, targets, calls, free_bias)
+    exact = graph.constants_by_name[graph.node(node.name).inputs[1]].data
+    moments = _moments(graph, node, exact, values, free_bias)
     rows = exact.reshape(len(moments.inputs), -1, weight.data[0].size)
     steps = np.array([form.step for form in weight.formats])
     steps = np.broadcast_to(steps, len(exact)).reshape(*rows.shape[:2], 1)
@@ -133,70 +124,84 @@ def best_choice(
         Whether each change is made; no other single one, and up to `MAX_PAIR_COLUMNS` no pair,
         lowers the value.
     """
-    changes = changes.copy()
+    changes = np.array(changes, order="C")
     flipped = np.zeros(changes.shape, bool)
-    slopes = errors @ moments - residuals
-    diagonal = np.diag(moments)
-    for row in range(len(changes)):
-        change, slope = changes[row], slopes[row]
-        least = -TOLERANCE * float(diagonal @ change**2)
-        while True:
-            gains = change * (2 * slope + change * diagonal)
-            best = [int(np.argmin(gains))]
-            if gains[best[0]] >= least:
-                if len(change) > MAX_PAIR_COLUMNS:
-                    break
-                pairs = gains[:, None] + gains + 2 * change[:, None] * change * moments
-                np.fill_diagonal(pairs, 0.0)
-                # The second of a pair of which one cannot change is a single flip, tried before.
-                best = [int(i) for i in np.unravel_index(np.argmin(pairs), pairs.shape)]
-                if pairs[best[0], best[1]] >= least:
-                    break
-            for index in best:
-                slope += moments[index] * change[index]
-                change[index] = -change[index]
-                flipped[row, index] ^= True
+    moments = np.ascontiguousarray(moments)
+    _descend(moments, errors @ moments - residuals, changes, flipped)
     return flipped
 
 
+@njit(cache=True, nogil=True)
+def _descend(
+    moments: NDArray[np.float64],
+    slopes: NDArray[np.float64],
+    changes: NDArray[np.float64],
+    flipped: NDArray[np.bool_],
+) -> None:
+    """Make the best flip, or else the best pair of flips, of each row until none gains."""
+    rows, count = changes.shape
+    gains = np.empty(count)
+    for row in range(rows):
+        change, slope = changes[row], slopes[row]
+        least = 0.0
+        for i in range(count):
+            least -= TOLERANCE * moments[i, i] * change[i] ** 2
+        while True:
+            one, other, gain = -1, -1, least
+            for i in range(count):
+                gains[i] = change[i] * (2 * slope[i] + change[i] * moments[i, i])
+                if gains[i] < gain:
+                    one, gain = i, gains[i]
+            if one < 0 and count <= MAX_PAIR_COLUMNS:
+                for i in range(count):
+                    # A pair of which one cannot change is a single flip, tried before.
+                    if change[i] == 0:
+                        continue
+                    for j in range(i + 1, count):
+                        both = gains[i] + gains[j] + 2 * change[i] * change[j] * moments[i, j]
+                        if both < gain and change[j] != 0:
+                            one, other, gain = i, j, both
+            if one < 0:
+                break
+            for index in (one, other):
+                if index >= 0:
+                    for i in range(count):
+                        slope[i] += moments[index, i] * change[index]
+                    change[index] = -change[index]
+                    flipped[row, index] = not flipped[row, index]
+
+
 def _moments(
-    graph: Graph,
-    lowered: Graph,
-    nodes: Sequence[Node],
-    exact: NDArray[np.float64],
-    targets: dict[str, Target],
-    calls: Calls,
-    centered: bool,
+    graph: Graph, node: Node, exact: NDArray[np.float64], values: LiveValues, centered: bool
 ) -> Moments:
-    """Gather moments of inputs that nodes with the same weights read."""
-    images = sum(len(call[0]) for call in calls)
+    """Gather moments of what a node reads."""
+    bias = [graph.constants_by_name[name].data for name in graph.node(node.name).inputs[2:]]
+    groups = node.op.groups if isinstance(node.op, Conv2d | ConvTranspose2d) else 1
     total = Moments(np.zeros(()), np.zeros(()))
+    sums = [np.zeros(()), np.zeros(())]
     count = 0
-    for node in nodes:
-        bias = [graph.constants_by_name[name].data for name in graph.node(node.name).inputs[2:]]
-        sums = [np.zeros(()), np.zeros(())]
-        samples = 0
-        inputs = np.zeros(()), np.zeros(())
-        for image, values in enumerate(fixed_values(lowered, calls, [node.inputs[0]])):
-            wanted = targets[node.name].samples[image]
-            sizes = lowered_sizes(node, values[node.inputs[0]].shape, exact.shape)
-            positions = sample_positions(sizes, image, images)
-            read = layer_inputs(node.op, values[node.inputs[0]], exact.shape, positions)
-            rows = exact.reshape(len(read), -1, read.shape[2])
-            wanted = wanted - bias[0] if bias else wanted
-            wanted = wanted.reshape(len(wanted), len(read), -1).transpose(1, 0, 2)
-            left = wanted - read @ rows.transpose(0, 2, 1)
-            inputs = (
-                inputs[0] + read.transpose(0, 2, 1) @ read,
-                (inputs[1] + read.transpose(0, 2, 1) @ left),
-            )
+    for image in range(values.count):
+        wanted = values.real(node.name, image)
+        source = values.fixed(node.inputs[0], image)
+        places = sample_positions(wanted.shape[1:], image, values.count)
+        wanted = wanted.reshape(len(wanted), *wanted.shape[1:] or (1, 1))
+        at_once = max(MAX_ELEMENTS // (groups * exact[0].size), 1)
+        for start in range(0, len(places[0]), at_once):
+            rows, columns = (where[start : start + at_once] for where in places)
+            read = layer_inputs(node.op, source, exact.shape, (rows, columns))
+            weights = exact.reshape(len(read), -1, read.shape[2])
+            left = wanted[:, rows, columns].T - (bias[0] if bias else 0.0)
+            left = left.reshape(len(left), len(read), -1).transpose(1, 0, 2)
+            left = left - read @ weights.transpose(0, 2, 1)
+            turned = read.transpose(0, 2, 1)
+            total = Moments(total.inputs + turned @ read, total.residuals + turned @ left)
             sums = [sums[0] + read.sum(axis=1), sums[1] + left.sum(axis=1)]
-            samples += read.shape[1]
-        if centered:
-            mean = sums[0][:, :, None] / samples
-            inputs = inputs[0] - mean * sums[0][:, None], inputs[1] - mean * sums[1][:, None]
-        total = Moments(total.inputs + inputs[0], total.residuals + inputs[1])
-        count += samples
+            count += read.shape[1]
+    if centered:
+        mean = sums[0][:, :, None] / count
+        total = Moments(
+            total.inputs - mean * sums[0][:, None], total.residuals - mean * sums[1][:, None]
+        )
     # Few samples say little about n weights: the diagonal alone, that is the nearest rounding,
     # gets the weight of n samples.
     size = total.inputs.shape[1]
@@ -204,18 +209,3 @@ def _moments(
     scale = np.trace(total.inputs, axis1=1, axis2=2)[:, None, None] / size
     shrunk = share * total.inputs + (1 - share) * scale * np.eye(size)
     return Moments(shrunk / count, share * total.residuals / count)
-
-
-def lowered_sizes(node: Node, source: Sequence[int], weight: Sequence[int]) -> tuple[int, ...]:
-    """Height and width of what a layer gives for an input of that shape; none for a vector.
-
-    Parameters
-    ----------
-    node
-        The layer.
-    source
-        Shape of its input, ``(C, H, W)`` or ``(F,)``.
-    weight
-        Shape of its weights.
-    """
-    return tuple(int(size) for size in node.op.shape(tuple(source), tuple(weight))[1:])  # type: ignore[arg-type]

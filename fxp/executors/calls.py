@@ -1,25 +1,87 @@
-"""Calibration data of any usual kind, as tensors with batch."""
+"""Inputs of a network, of any usual kind, as tensors with batch: calibration data and the like."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import prod
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
 
+from fxp.executors.torch_forward import TorchResult, run
 from fxp.graph import Graph
 from fxp.support.errors import ArgumentError
 
 Calls = Sequence[Sequence[torch.Tensor]]
 """For every call of the network, one tensor with batch per input."""
 
+BATCH_PIXELS: Final = 1 << 16
+BATCH_IMAGES: Final = 256
+"""Bounds of a batch for calibration."""
+
 _UNDERSTOOD = (
     "give tensors or arrays (N, C, H, W), (C, H, W) or (N, F), tuples or dictionaries of them, or "
     "pairs (image, label)"
 )
+
+
+class Sequences:
+    """Several sequences as calibration data of a recurrent network, each from the reset state.
+
+    Parameters
+    ----------
+    sequences
+        Each is what a single sequence would be: an iterable of steps in order, or one array or
+        tensor whose first axis is time. They may differ in length. A network without states sees
+        the items of all, one after the other.
+
+    Examples
+    --------
+    >>> data = fxp.Sequences(torch.rand(12, 1, 16, 24), torch.rand(20, 1, 16, 24))
+    """
+
+    def __init__(self, *sequences: Iterable[Any]) -> None:
+        if not sequences:
+            raise ArgumentError("fxp.Sequences needs at least one sequence")
+        for number, sequence in enumerate(sequences):
+            if isinstance(sequence, Sequences):
+                raise ArgumentError(f"sequence {number} is fxp.Sequences; give its parts directly")
+        self.sequences = sequences
+
+
+class FirstStep(list):
+    """What a network takes in the first step of a sequence, where its states are reset."""
+
+
+def in_sequences(calls: Iterable[Any]) -> list[list[Any]]:
+    """Split steps into sequences: each `FirstStep` begins another one."""
+    sequences: list[list[Any]] = []
+    for call in calls:
+        if not sequences or isinstance(call, FirstStep):
+            sequences.append([])
+        sequences[-1].append(call)
+    return sequences
+
+
+@torch.no_grad()
+def float_results(graph: Graph, calls: Iterable[Sequence[torch.Tensor]]) -> Iterator[TorchResult]:
+    """Run a graph in float64 call by call, each from the states that the one before it left.
+
+    Parameters
+    ----------
+    graph
+        A float graph, usually.
+    calls
+        For each call, one tensor with batch per input; `FirstStep` starts from the reset state.
+    """
+    states: Mapping[str, torch.Tensor] = {}
+    for call in calls:
+        result = run(graph, call, {} if isinstance(call, FirstStep) else states)
+        states = result.states
+        yield result
 
 
 class _Inputs(NamedTuple):
@@ -30,7 +92,7 @@ class _Inputs(NamedTuple):
 
 
 def calibration_calls(
-    calibration: Iterable[Any],
+    calibration: Iterable[Any] | Sequences,
     model: torch.nn.Module | Graph | None = None,
     states: Iterable[tuple[int, int]] = (),
 ) -> list[list[torch.Tensor]]:
@@ -41,7 +103,7 @@ def calibration_calls(
     calibration
         An iterable, such as a list, a generator or a `torch.utils.data.DataLoader`, of items; or
         one array or tensor, ``(N, C, H, W)`` or ``(N, F)``, of which every element is an item, or
-        ``(C, H, W)``, which is the only item.
+        ``(C, H, W)``, which is the only item. Or `Sequences` of such, for a recurrent network.
 
         An item is a tensor or an array, ``(N, C, H, W)`` or ``(N, F)``; without the batch axis it
         is a batch of one. For several inputs it is a tuple or list of them in order, or a
@@ -60,6 +122,16 @@ def calibration_calls(
     ArgumentError
         If there is no item, or one cannot be understood; the message says which and why.
     """
+    states = tuple(states)
+    if isinstance(calibration, Sequences):
+        found: list[list[torch.Tensor]] = []
+        for number, sequence in enumerate(calibration.sequences):
+            try:
+                first, *rest = calibration_calls(sequence, model, states)
+            except ArgumentError as error:
+                raise ArgumentError(f"sequence {number}: {error}") from None
+            found += [FirstStep(first), *rest]
+        return found
     if isinstance(calibration, np.ndarray | torch.Tensor) and calibration.ndim == 3:
         calibration = [calibration]
     if isinstance(calibration, str | bytes | Mapping) or not isinstance(calibration, Iterable):
@@ -77,9 +149,36 @@ def calibration_calls(
 def one_by_one(calls: Iterable[Sequence[torch.Tensor]]) -> list[list[torch.Tensor]]:
     """Split calls whose batch axis is time into calls with a batch of one."""
     return [
-        [tensor[index : index + 1] for tensor in call]
+        (FirstStep if isinstance(call, FirstStep) and index == 0 else list)(
+            tensor[index : index + 1] for tensor in call
+        )
         for call in calls
         for index in range(len(call[0]))
+    ]
+
+
+def rebatched(calls: Iterable[Sequence[torch.Tensor]]) -> list[list[torch.Tensor]]:
+    """Return the same images in batches of bounded size, however they were divided before.
+
+    Images of one size that follow one another share a batch of up to `BATCH_PIXELS` pixels and
+    `BATCH_IMAGES` images. Memory and results then do not depend on the batches that were given.
+    """
+    batches: list[list[list[torch.Tensor]]] = []
+    for image in one_by_one(calls):
+        pixels = sum(prod(tensor.shape[2:]) for tensor in image)
+        last = batches[-1] if batches else []
+        most = max(min(BATCH_PIXELS // max(pixels, 1), BATCH_IMAGES), 1)
+        alike = last and all(
+            one.shape == other.shape and one.dtype == other.dtype and one.device == other.device
+            for one, other in zip(last[0], image, strict=True)
+        )
+        if alike and len(last) < most:
+            last.append(image)
+        else:
+            batches.append([image])
+    return [
+        [torch.cat(parts) for parts in zip(*batch, strict=True)] if len(batch) > 1 else batch[0]
+        for batch in batches
     ]
 
 

@@ -1,0 +1,1 @@
+"""How the error of recurrent networks grows over a sequence: released networks, real events."""

@@ -1,0 +1,1 @@
+"""Where a quantized network loses precision, why, and what to change."""

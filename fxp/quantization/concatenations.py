@@ -1,0 +1,92 @@
+"""Concatenations whose parts differ so much in range that one format serves some of them badly."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from fxp.formats import Format
+from fxp.graph import Graph
+from fxp.graph.ops import Concat
+
+PART_BITS: Final = 8
+"""A part that keeps fewer bits than this, and had more, is told."""
+
+
+@dataclass(frozen=True)
+class NarrowedPart:
+    """A part of a concatenation that the common format leaves few bits.
+
+    Attributes
+    ----------
+    node
+        The concatenation.
+    part
+        What it reads.
+    before, after
+        Formats of the part and of the concatenation.
+    bits
+        Bits of the part that are left.
+    """
+
+    node: str
+    part: str
+    before: Format
+    after: Format
+    bits: int
+
+    def __str__(self) -> str:
+        """Say what is lost, and what to do."""
+        return (
+            f"{self.node!r} concatenates values of very different ranges in one format, "
+            f"{self.after}: of the {self.before.width} bits of {self.part!r} "
+            f"({self.before}) {self.bits} are left. Return the parts as outputs of their own, "
+            "scale them to similar ranges in the network, or give more activation bits"
+        )
+
+
+def bits_left(part: Format, whole: Format) -> int:
+    """Return how many bits a value keeps in another format.
+
+    Parameters
+    ----------
+    part
+        Its own format.
+    whole
+        The other one.
+    """
+    return part.width - min(max(part.frac - whole.frac, 0), part.width)
+
+
+def narrowed_parts(graph: Graph) -> Iterator[NarrowedPart]:
+    """Yield the parts of concatenations that keep fewer than `PART_BITS` in an integer graph."""
+    for node in graph.nodes:
+        if not isinstance(node.op, Concat):
+            continue
+        whole = graph.operand(node.name).format
+        for part in dict.fromkeys(node.inputs):
+            form = graph.operand(part).format
+            left = bits_left(form, whole)
+            if left < min(PART_BITS, form.width):
+                yield NarrowedPart(node.name, part, form, whole, left)
+
+
+def is_uneven(parts: Sequence[Format], whole: Format) -> bool:
+    """Return whether a format leaves one of several parts fewer than `PART_BITS` of more bits.
+
+    Parameters
+    ----------
+    parts
+        Formats of the parts.
+    whole
+        The common format.
+    """
+    return any(bits_left(part, whole) < min(PART_BITS, part.width) for part in parts)
+
+
+def warn_of_narrowed_parts(graph: Graph) -> None:
+    """Warn of every part of a concatenation that keeps few bits in an integer graph."""
+    for part in narrowed_parts(graph):
+        warnings.warn(str(part), stacklevel=2)

@@ -1,0 +1,264 @@
+"""Refinements are tried one after the other, and kept where they help on data left out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from fxp.executors.calls import Calls
+from fxp.formats import FormatError
+from fxp.graph import Graph
+from fxp.graph.ops import GraphError
+from fxp.quantization.calibrate import Statistics
+from fxp.quantization.lowering import lower
+from fxp.quantization.options import QuantizeOptions
+from fxp.quantization.refinement.equalization import equalize
+from fxp.quantization.refinement.judgement import Judge, Quality, references_of
+from fxp.quantization.refinement.parts import Parts, divide
+from fxp.quantization.refinement.refine import Refinement, refine
+from fxp.quantization.search import search_fracs
+from fxp.quantization.settings import LoweringSettings
+from fxp.support.progress import Progress
+
+BALANCED_COLUMNS: Final = 1280
+"""With effort ``balanced``, layers with more weights per output channel keep nearest integers."""
+
+Observe = Callable[[Graph], Mapping[str, Statistics]]
+"""Gathers the statistics of a float graph on all calibration data."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A refinement that was tried.
+
+    Attributes
+    ----------
+    name
+        Which one.
+    sqnr
+        SQNR in dB of the worst output on the data that was left out; None if the refinement gives
+        no graph that could be run.
+    kept
+        Whether it stays.
+    """
+
+    name: str
+    sqnr: float | None
+    kept: bool
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What was chosen, and why.
+
+    Attributes
+    ----------
+    reference
+        The float graph, equalized as far as that was chosen.
+    graph
+        The same with refined biases.
+    statistics, settings
+        What `fxp.quantization.lowering.lower` made the integer graph with.
+    lowered
+        The integer graph.
+    trials
+        In order; the first is the network without automatic refinements.
+    """
+
+    reference: Graph
+    graph: Graph
+    statistics: Mapping[str, Statistics]
+    settings: LoweringSettings
+    lowered: Graph
+    trials: tuple[Trial, ...] = ()
+
+    def as_data(self, options: QuantizeOptions) -> dict[str, Any]:
+        """Return what was tried, as `json.dumps` takes it: what a model's metadata keep.
+
+        Parameters
+        ----------
+        options
+            Those that the choice was made with.
+        """
+        tried = [
+            {
+                "name": trial.name,
+                "sqnr": _rounded(trial.sqnr),
+                "kept": trial.kept,
+            }
+            for trial in self.trials
+        ]
+        return {"effort": options.effort, "trials": tried}
+
+
+def choose(
+    graph: Graph,
+    statistics: Mapping[str, Statistics],
+    settings: LoweringSettings,
+    calls: Calls,
+    options: QuantizeOptions,
+    observe: Observe,
+    progress: Progress | None = None,
+) -> Chosen:
+    """Turn a float graph into an integer graph, with the refinements that help.
+
+    Refinements that the options ask for are made, and those that they refuse are not. The others
+    are tried where `effort` allows it: a change is kept if it improves what the network gives on
+    calibration data that the change was not fitted to (`Quality.improves`). What was measured is
+    what the result is: nothing is fitted again afterwards.
+
+    Parameters
+    ----------
+    graph, statistics, settings
+        As for `fxp.quantization.lowering.lower`.
+    calls
+        Calibration data.
+    options
+        `effort`, and what the user wants of each refinement.
+    observe
+        Gives the statistics of an equalized graph.
+    progress
+        Called during every trial.
+    """
+    asked = Refinement(
+        rounding=options.weight_rounding == "learned",
+        biases=options.bias_correction is True,
+        add_biases=options.add_biases is not False,
+    )
+    trying = options.effort != "fast"
+    parts = divide(graph, calls) if trying or asked.rounding or asked.biases else Parts([], [])
+    trying = trying and bool(parts.held_out)
+    lowered = lower(graph, statistics, settings)
+    plain = Chosen(graph, graph, statistics, settings, lowered)
+    if not trying:
+        return _asked(plain, asked, parts, progress)
+    return _Choice(parts, options, asked, observe, progress).result(plain)
+
+
+def _rounded(sqnr: float | None) -> float | None:
+    """Return hundredths of a decibel; None for what JSON has no number for."""
+    return None if sqnr is None or not math.isfinite(sqnr) else round(sqnr, 2)
+
+
+def _asked(chosen: Chosen, asked: Refinement, parts: Parts, progress: Progress | None) -> Chosen:
+    """Make the refinements that the user asks for."""
+    if not asked.rounding and not asked.biases:
+        return chosen
+    return _refined(chosen, parts.everything, asked, progress)
+
+
+def _refined(
+    chosen: Chosen, calls: Calls, refinement: Refinement, progress: Progress | None
+) -> Chosen:
+    graph, settings = refine(
+        chosen.reference, chosen.graph, chosen.lowered, chosen.settings, calls, refinement, progress
+    )
+    lowered = lower(graph, chosen.statistics, settings)
+    return replace(chosen, graph=graph, settings=settings, lowered=lowered)
+
+
+class _Choice:
+    """One run of trials."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        options: QuantizeOptions,
+        asked: Refinement,
+        observe: Observe,
+        progress: Progress | None,
+    ) -> None:
+        self._parts, self._options, self._asked = parts, options, asked
+        self._observe, self._progress = observe, progress
+        self._trials: list[Trial] = []
+
+    def result(self, plain: Chosen) -> Chosen:
+        """Try everything in order."""
+        self._tell("measuring")
+        self._judge = Judge(plain.reference, self._parts)
+        self._best = plain
+        self._quality = self._judge.quality(self._best.lowered)
+        self._trials.append(Trial("none", self._quality.sqnr, kept=True))
+        options = self._options
+        if options.equalization is None:
+            self._try("equalization", self._equalized)
+        if options.method is None:
+            self._try("method minmax", self._with_minmax)
+        if self._asked.rounding or self._asked.biases:
+            self._best = _asked(self._best, self._asked, self._parts, self._progress)
+            self._quality = self._judge.quality(self._best.lowered)
+            self._trials.append(Trial("asked", self._quality.sqnr, kept=True))
+        self._fit()
+        # What `balanced` chooses is where `best` goes on from.
+        if options.effort == "best" and (self._try("search", self._searched) or self._fitted):
+            self._fit()
+        return replace(self._best, trials=tuple(self._trials))
+
+    def _fit(self) -> None:
+        """Try what is fitted to data."""
+        self._fitted = False
+        if self._options.weight_rounding is None:
+            self._fitted |= self._try("learned rounding", self._refined(rounding=True))
+        if self._options.bias_correction is None:
+            self._fitted |= self._try("bias correction", self._refined(biases=True))
+
+    def _try(self, name: str, change: Callable[[], Chosen | None]) -> bool:
+        """Make a change, and keep it if it helps."""
+        self._tell(name)
+        quality: Quality | None = None
+        try:
+            candidate = change()
+            if candidate is None or candidate.lowered == self._best.lowered:
+                return False
+            quality = self._judge.quality(candidate.lowered)
+        except (GraphError, FormatError):
+            # Scaled or changed numbers may need wider accumulators than there are.
+            candidate = None
+        kept = candidate is not None and quality is not None and quality.improves(self._quality)
+        self._trials.append(Trial(name, None if quality is None else quality.sqnr, kept))
+        if kept:
+            assert candidate is not None
+            assert quality is not None
+            self._best, self._quality = candidate, quality
+        return kept
+
+    def _equalized(self) -> Chosen | None:
+        best = self._best
+        graph = equalize(best.graph)
+        if graph == best.graph:
+            return None
+        statistics = self._observe(graph)
+        lowered = lower(graph, statistics, best.settings)
+        return Chosen(graph, graph, statistics, best.settings, lowered)
+
+    def _with_minmax(self) -> Chosen:
+        return self._with(replace(self._best.settings, method="minmax"))
+
+    def _searched(self) -> Chosen:
+        best, fitted = self._best, self._parts.fitted
+        inputs, references = references_of(best.reference, fitted)
+        settings, _ = search_fracs(
+            best.graph, best.statistics, best.settings, inputs, references,
+            rounds=1, progress=self._progress,
+        )  # fmt: skip
+        return self._with(settings)
+
+    def _refined(self, *, rounding: bool = False, biases: bool = False) -> Callable[[], Chosen]:
+        columns = 1 << 62 if self._options.effort == "best" else BALANCED_COLUMNS
+        wanted = Refinement(rounding, biases, add_biases=False, most_columns=columns)
+
+        def change() -> Chosen:
+            return _refined(self._best, self._parts.fitted, wanted, self._progress)
+
+        return change
+
+    def _with(self, settings: LoweringSettings) -> Chosen:
+        best = self._best
+        lowered = lower(best.graph, best.statistics, settings)
+        return replace(best, settings=settings, lowered=lowered)
+
+    def _tell(self, text: str) -> None:
+        if self._progress is not None:
+            self._progress(0, 0, text)

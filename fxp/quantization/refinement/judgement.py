@@ -1,0 +1,143 @@
+"""How well an integer graph does on calibration data that nothing was fitted to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fxp.engine import Engine
+from fxp.executors.calls import Calls, FirstStep, float_results
+from fxp.formats import dequantize, quantize
+from fxp.graph import Graph
+from fxp.quantization.refinement.parts import Parts
+
+MARGIN: Final = 0.1
+"""What a refinement must gain, in dB, to be kept."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Errors of the outputs on data that was left out.
+
+    Attributes
+    ----------
+    noise
+        Sum of squared errors of every image and output, ``(images, outputs)``.
+    power
+        Sum of squares of the float network's outputs, ``(outputs,)``.
+    """
+
+    noise: NDArray[np.float64]
+    power: NDArray[np.float64]
+
+    @property
+    def sqnr(self) -> float:
+        """SQNR in dB of the worst output."""
+        return float(np.min(self._levels()))
+
+    def improves(self, other: Quality) -> bool:
+        """Whether this is better than another by more than chance.
+
+        The SQNR of the worst output must rise by `MARGIN`, and half of the images must gain at
+        what is their worst output.
+        """
+        if not self.sqnr >= other.sqnr + MARGIN:
+            return False
+        gains = np.count_nonzero(self._worst_of_images() < other._worst_of_images())
+        return bool(2 * gains >= len(self.noise))
+
+    def _worst_of_images(self) -> NDArray[np.float64]:
+        """Largest share of noise in an output of every image."""
+        return (self.noise / np.maximum(self.power, np.finfo(float).tiny)).max(axis=1)
+
+    def _levels(self) -> NDArray[np.float64]:
+        noise = self.noise.sum(axis=0)
+        return np.array(
+            [
+                math.inf if n == 0 else 10 * math.log10(p / n) if p > 0 else -math.inf
+                for n, p in zip(noise, self.power, strict=True)
+            ]
+        )
+
+
+class Judge:
+    """Compares integer graphs with the float network on the part that was left out.
+
+    Parameters
+    ----------
+    graph
+        The float graph.
+    parts
+        Calibration data; a recurrent network runs over the fitted part first.
+    """
+
+    def __init__(self, graph: Graph, parts: Parts) -> None:
+        self._before = parts.fitted if graph.states else []
+        self._calls = parts.held_out
+        _, wanted = references_of(graph, [*self._before, *self._calls])
+        self._wanted = wanted[len(self._before) :]
+
+    def quality(self, lowered: Graph) -> Quality:
+        """Run an integer graph."""
+        engine = Engine(lowered)
+        states: Mapping[str, NDArray] = {}
+        noise = np.zeros((len(self._wanted), len(lowered.outputs)))
+        power = np.zeros(len(lowered.outputs))
+        for number, call in enumerate([*self._before, *self._calls], -len(self._before)):
+            if isinstance(call, FirstStep):
+                states = {}
+            result = engine.run(raw_inputs(lowered, call), states, count_clipped=False, narrow=True)
+            states = result.states
+            if number < 0:
+                continue
+            for place, (name, raw) in enumerate(zip(lowered.outputs, result.outputs, strict=True)):
+                form = lowered.values[name].format
+                assert form is not None
+                wanted = self._wanted[number][place]
+                noise[number, place] = np.sum((dequantize(raw, form) - wanted) ** 2)
+                power[place] += np.sum(wanted**2)
+        return Quality(noise, power)
+
+
+def references_of(
+    graph: Graph, calls: Calls
+) -> tuple[list[list[NDArray[np.float64]]], list[list[NDArray[np.float64]]]]:
+    """Return inputs and outputs of a float graph for every image, without batch axis.
+
+    Parameters
+    ----------
+    graph
+        A float graph; its states go on from call to call.
+    calls
+        Calibration data; `FirstStep` starts from the reset state.
+    """
+    inputs: list[list[NDArray[np.float64]]] = []
+    outputs: list[list[NDArray[np.float64]]] = []
+    for call, result in zip(calls, float_results(graph, calls), strict=True):
+        for index in range(len(call[0])):
+            kind = FirstStep if isinstance(call, FirstStep) and index == 0 else list
+            inputs.append(kind(tensor[index].double().cpu().numpy() for tensor in call))
+            outputs.append([tensor[index].cpu().numpy() for tensor in result.outputs])
+    return inputs, outputs
+
+
+def raw_inputs(lowered: Graph, call: Sequence[torch.Tensor]) -> list[NDArray[np.int64]]:
+    """Return the raw integers of the inputs, for a call with a batch of one.
+
+    Parameters
+    ----------
+    lowered
+        An integer graph.
+    call
+        Real values of every input, with batch.
+    """
+    return [
+        quantize(tensor[0].double().cpu().numpy(), value.format)  # type: ignore[arg-type]
+        for tensor, value in zip(call, lowered.inputs, strict=True)
+    ]

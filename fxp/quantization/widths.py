@@ -1,0 +1,101 @@
+"""How many bits each weight, value and state of a graph gets: those of all, or those of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final
+
+from fxp.graph import Graph, State
+from fxp.graph.ops import Add, GraphError, Multiply, Subtract
+from fxp.graph.ops.functions import FunctionTable
+
+FAST_BITS: Final = 16
+"""Widest values that the engine stores in 16 bits and layers read at full speed."""
+MOST_BITS: Final = 24
+"""Widest states that are only added and scaled."""
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Widths of a float graph's weights and values.
+
+    Attributes
+    ----------
+    graph
+        The float graph.
+    weight_bits, activation_bits
+        Widths of all weights and of all values.
+    bits
+        Widths by value or weight name that override them.
+    extra_bits
+        What is added to them, by value, state or weight name; see `fxp.quantization.states`.
+    """
+
+    graph: Graph
+    weight_bits: int
+    activation_bits: int
+    bits: Mapping[str, int]
+    extra_bits: Mapping[str, int] = field(default_factory=dict)
+
+    def weight(self, name: str) -> int:
+        """Width of a weight."""
+        return self.bits.get(name, self._more(name, self.weight_bits))
+
+    def value(self, name: str) -> int:
+        """Width of a value; that of the widest state it is fed back to, if only these have one."""
+        fed = [
+            self.bits[state.value.name]
+            for state in self.graph.states
+            if state.source == name and state.value.name in self.bits
+        ]
+        return self.bits.get(name, max(fed, default=self._more(name, self.activation_bits)))
+
+    def state(self, state: State) -> int:
+        """Width of a state; that of its source, if it has none."""
+        return self.bits.get(state.value.name, self.value(state.source))
+
+    def _more(self, name: str, width: int) -> int:
+        """Width of what is named nowhere, with its extra bits as far as these are fast."""
+        wide = width + self.extra_bits.get(name, 0)
+        return max(width, min(wide, MOST_BITS if name in self._added else FAST_BITS))
+
+    @cached_property
+    def _added(self) -> frozenset[str]:
+        """Names of values, no inputs, that are nothing but added and scaled, also when fed back.
+
+        Tables read a narrow copy.
+        """
+        readers = {name: list(nodes) for name, nodes in self.graph.consumers.items()}
+        for state in self.graph.states:
+            fed = self.graph.consumers.get(state.value.name, ())
+            readers.setdefault(state.source, []).extend(fed)
+        inputs = {value.name for value in self.graph.inputs}
+        return frozenset(
+            name
+            for name in self.graph.values.keys() - inputs
+            if all(
+                isinstance(node.op, Add | Multiply | Subtract | FunctionTable)
+                for node in readers.get(name, ())
+            )
+        )
+
+    def check(self, formatted: Iterable[str]) -> None:
+        """Raise GraphError if a width is given where there is no choice.
+
+        Parameters
+        ----------
+        formatted
+            Inputs and outputs whose formats are given.
+        """
+        settled = dict.fromkeys(formatted, "whose format is given too")
+        for node in self.graph.nodes:
+            if node.op.never_rounded:
+                settled[node.name] = f"but the results of {node.op.name} are never rounded"
+            for position, name in enumerate(node.inputs):
+                if node.op.constant_roles.get(position) == "bias":
+                    settled[name] = "a bias, whose width follows from its values"
+        for name in self.bits:
+            if name in settled:
+                raise GraphError(f"bits are given for {name!r}, {settled[name]}")
