@@ -280,9 +280,7 @@ def digits(data: Path) -> Table:
         return {"adders": adders, **psnr}
 
     first = measure("shipped, 10-bit weights", sr.load("kimsr_x2_bicubic"))
-    qat = fxp.prepare_qat(
-        sr.load_float("kimsr_x2_bicubic"), **formats(2), weight_bits=DIGIT_BITS
-    )
+    qat = fxp.prepare_qat(sr.load_float("kimsr_x2_bicubic"), **formats(2), weight_bits=DIGIT_BITS)
     optimizer = torch.optim.Adam(qat.parameters(), DIGIT_RATE)
     for step in range(DIGIT_STEPS):
         for group in optimizer.param_groups:

@@ -180,8 +180,7 @@ def _sweep(sweep: Record, pictures: str) -> str:
     return "\n\n".join(
         [
             "## Bit widths",
-            f"`{sweep['model']}` quantized to every pair of widths, "
-            f"{sweep['set']}, 8-bit inputs.",
+            f"`{sweep['model']}` quantized to every pair of widths, {sweep['set']}, 8-bit inputs.",
             f"![PSNR by bits of weights and activations]({pictures}{HEATMAP})",
             "*Multiplier bits* are weight bits times operand bits, summed over all multiplications "
             "for one input pixel: the area of a core that has a multiplier for each. The first "
