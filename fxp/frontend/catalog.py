@@ -19,10 +19,12 @@ from fxp.frontend.layers import LAYERS
 from fxp.frontend.movement import MOVEMENT
 from fxp.frontend.normalization import NORMALIZATION, refuse_volume
 from fxp.frontend.refusals import ADVICE
+from fxp.frontend.resizing import RESIZING
 from fxp.frontend.statistics import STATISTICS
 
 SECTIONS: Final[dict[str, Mapping[str, Converter]]] = {
-    "Layers, pooling and resampling": LAYERS,
+    "Layers and pooling": LAYERS,
+    "Interpolation and pooling to a given size": RESIZING,
     "Activation functions": ACTIVATIONS,
     "Normalization": NORMALIZATION,
     "Statistics over axes": STATISTICS,
@@ -46,9 +48,12 @@ SPELLINGS: Final[dict[str, tuple[str, ...]]] = {
     "max_pool2d_with_indices": ("nn.MaxPool2d(return_indices=True)",),
     "max_unpool2d": ("nn.MaxUnpool2d",),
     "avg_pool2d": ("nn.AvgPool2d",),
-    "adaptive_avg_pool2d": ("nn.AdaptiveAvgPool2d",),
+    "adaptive_avg_pool2d": ("nn.AdaptiveAvgPool2d", 'F.interpolate(mode="area")'),
     "adaptive_max_pool2d": ("nn.AdaptiveMaxPool2d",),
     "upsample_nearest2d": ("nn.Upsample", "F.interpolate"),
+    "_upsample_nearest_exact2d": (
+        'nn.Upsample(mode="nearest-exact")', 'F.interpolate(mode="nearest-exact")',
+    ),
     "upsample_bilinear2d": (
         'nn.Upsample(mode="bilinear")', 'F.interpolate(mode="bilinear")',
     ),
@@ -87,7 +92,7 @@ SPELLINGS: Final[dict[str, tuple[str, ...]]] = {
     "permute": ("torch.movedim",),
     "channel_shuffle": ("nn.ChannelShuffle",),
     "unflatten": ("nn.Unflatten",),
-    "pad": ("nn.ZeroPad2d", "nn.ReflectionPad2d", "nn.ReplicationPad2d"),
+    "pad": ("nn.ZeroPad2d", "nn.ConstantPad2d", "nn.ReflectionPad2d", "nn.ReplicationPad2d"),
     "flatten": ("nn.Flatten",),
     "pixel_shuffle": ("nn.PixelShuffle",),
     "pixel_unshuffle": ("nn.PixelUnshuffle",),
@@ -120,6 +125,7 @@ This page is written by `python -m fxp.frontend.catalog`.
 PATTERNS: Final = (
     "| `nn.LocalResponseNorm`, `F.local_response_norm` | Local response normalization, found in "
     "the operations that PyTorch writes for it. | several |\n"
+    "| `nn.LPPool2d`, `F.lp_pool2d` | Power-average pooling, found in the same way. | several |\n"
     "| `(x - mean) / torch.sqrt(var + eps)`, `x / x.norm(dim=1, keepdim=True)` | Normalizations, "
     "variances and deviations by their formulas, computed as one operation. | several |"
 )

@@ -30,6 +30,7 @@ from fxp.frontend.normalization import NORMALIZATION
 from fxp.frontend.patterns import find_patterns
 from fxp.frontend.refusals import ADVICE, ATTENTION, DEFAULT, products_of_values
 from fxp.frontend.remove_dead_code import remove_dead_code
+from fxp.frontend.resizing import RESIZING
 from fxp.frontend.statistics import STATISTICS
 from fxp.frontend.trace import Symbols, Trace, example_size, sizes_of
 from fxp.graph import Graph, State, Value
@@ -38,6 +39,7 @@ from fxp.graph.ops import GraphError, Requantize
 
 CONVERTERS: dict[str, Converter] = {
     **LAYERS,
+    **RESIZING,
     **ACTIVATIONS,
     **NORMALIZATION,
     **STATISTICS,
