@@ -17,7 +17,7 @@ from fxp.engine.stages import BandStage
 from fxp.engine.workers import Workers
 from fxp.executors.execution import Result, start
 from fxp.graph import Graph
-from fxp.graph.ops.base import GraphError
+from fxp.graph.ops.base import GraphError, Summary, Window
 from fxp.kernels.commands import run_commands
 from fxp.kernels.layout import pixels_to_planes, planes_to_pixels
 from fxp.support.errors import ArgumentError
@@ -172,12 +172,12 @@ class Engine:
             )
         return planes
 
-    def _in_rows(self, copy: Callable[[int, int], None], image: NDArray, threads: int) -> None:
-        """Copy the rows of an image, on several threads where that pays."""
+    def _in_rows(self, work: Callable[[int, int], None], image: NDArray, threads: int) -> None:
+        """Call ``work(first, last)`` for the rows of an image, on several threads if that pays."""
         height = len(image)
         rows = -(-height // threads) if image.size >= SHARED_ELEMENTS else height
         self._workers.share(
-            lambda _, number: copy(number * rows, min((number + 1) * rows, height)),
+            lambda _, number: work(number * rows, min((number + 1) * rows, height)),
             -(-height // rows),
             threads,
         )
@@ -210,12 +210,24 @@ class Engine:
         height, width, channels = result.shape
         windows = stage.windows([plan.array(memory, name) for name in stage.inputs], height, width)
         rows = stage.band_rows(height, width, channels, plan.threads)
+        if stage.summary is not None:
+            windows.append(Window.whole(self._summarize(stage.summary, windows[0], plan.threads)))
 
         def run_band(thread: int, number: int) -> None:
             first = number * rows
             overflows[thread, slot] += stage.run(windows, result, first, min(rows, height - first))
 
         self._workers.share(run_band, -(-height // rows), plan.threads)
+
+    def _summarize(self, summary: Summary, source: Window, threads: int) -> NDArray:
+        """Summarize an image by parts, which threads share."""
+        parts: dict[int, NDArray] = {}
+
+        def take(first: int, last: int) -> None:
+            parts[first] = summary.part(source.array[first:last])
+
+        self._in_rows(take, source.array, threads)
+        return summary.merge(np.stack([parts[first] for first in sorted(parts)]))
 
     def _counts(self, plan: Plan, overflows: NDArray[np.int64]) -> dict[str, int]:
         # All nodes of a chain but one are exact: nothing overflows there.

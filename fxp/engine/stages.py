@@ -191,6 +191,7 @@ class BandStage(Stage):
         self.node = node
         self.accumulator_dtype = dtype
         self.run_kernel = node.op.kernel(self.operands, dtype)
+        self.summary = node.op.summary(self.operands)
         self.constants = {
             position: _image(graph.constants_by_name[name].data, operand)
             for position, (name, operand) in enumerate(zip(node.inputs, self.operands, strict=True))

@@ -19,9 +19,11 @@ from fxp.formats.format import (
     check_modes,
     saturation_limits,
 )
+from fxp.formats.roots import MAX_SQUARE_BITS, floor_sqrt
 
 __all__ = [
     "MAX_FRAC_MAGNITUDE",
+    "MAX_SQUARE_BITS",
     "MAX_WIDTH",
     "Format",
     "FormatError",
@@ -32,6 +34,7 @@ __all__ = [
     "check_modes",
     "check_raw",
     "dequantize",
+    "floor_sqrt",
     "overflow_mask",
     "quantize",
     "requantize",

@@ -11,6 +11,7 @@ from fxp.graph.ops import (
     Clamp,
     Elu,
     FunctionTable,
+    Power,
     Prelu,
     Relu,
 )
@@ -106,7 +107,7 @@ ACTIVATIONS: dict[str, Converter] = {
     **{
         f"aten.{name}.default": _by_table(op_class)
         for name, op_class in REGISTRY.items()
-        if issubclass(op_class, FunctionTable)
+        if issubclass(op_class, FunctionTable) and op_class is not Power
     },
     "aten.selu.default": selu,
     "aten.celu.default": celu,

@@ -6,7 +6,8 @@ import torch
 
 from fxp.frontend.builder import KnownTensor, Term
 from fxp.frontend.context import Context, Converter, shape_of
-from fxp.graph.ops import Add, Multiply, Op, Subtract
+from fxp.frontend.statistics import counted_sum
+from fxp.graph.ops import Add, Clamp, Multiply, Op, Power, Relu, Subtract
 
 Operand = Term | KnownTensor
 
@@ -93,12 +94,35 @@ def negate(context: Context) -> Term:
     return _combine(context, Multiply(), _operand(context, "self"), minus_one)
 
 
+def power(context: Context) -> Term:
+    """``self ** exponent`` with a fixed exponent; a square is a product."""
+    exponent, value = context["exponent"], context.term("self")
+    if not isinstance(exponent, int | float):
+        context.refuse("its exponent is no fixed number", "use a number as exponent")
+    if exponent == 2:
+        return _combine(context, Multiply(), value, value)
+    return context.emit(Power(float(exponent)), value)
+
+
 def square(context: Context) -> Term:
     """``self * self``."""
-    if context.arguments.get("exponent", 2) != 2:
-        context.refuse(f"its exponent is {context['exponent']}", "only squares are supported")
     value = context.term("self")
     return _combine(context, Multiply(), value, value)
+
+
+def square_root(context: Context) -> Term:
+    """Square root."""
+    return context.emit(Power(0.5), context.term("self"))
+
+
+def reciprocal_root(context: Context) -> Term:
+    """Reciprocal of the square root."""
+    return context.emit(Power(-0.5), context.term("self"))
+
+
+def reciprocal(context: Context) -> Term:
+    """Reciprocal."""
+    return context.emit(Power(-1.0), context.term("self"))
 
 
 def _reciprocal(divisor: torch.Tensor) -> torch.Tensor:
@@ -106,18 +130,48 @@ def _reciprocal(divisor: torch.Tensor) -> torch.Tensor:
 
 
 def divide(context: Context) -> Term:
-    """``self / other`` as a product with the reciprocal of a constant."""
-    divisor = _operand(context, "other")
-    if isinstance(divisor, Term):
-        context.refuse(
-            "it divides by a computed value", "divide by a constant, or use a bounded function"
-        )
+    """``self / other``: a product with the reciprocal, or the mean that a sum over a count is."""
     if context.arguments.get("rounding_mode") is not None:
         context.refuse("it rounds the quotient", "leave rounding to the formats of the graph")
+    given = context["other"]
+    if not isinstance(given, Term | KnownTensor):
+        counted = counted_sum(context, given)
+        if counted is not None:
+            return counted
+    divisor = _operand(context, "other")
+    if isinstance(divisor, Term):
+        inverse = context.emit(
+            Power(-1.0), divisor, part="reciprocal", torch_shape=divisor.torch_shape
+        )
+        return _combine(context, Multiply(), _operand(context, "self"), inverse)
     if bool((divisor.tensor == 0).any()):
         context.refuse("it divides by zero", "check the divisor")
-    reciprocal = divisor.derived(_reciprocal)
-    return _combine(context, Multiply(), context.term("self"), reciprocal)
+    constant = divisor.derived(_reciprocal)
+    return _combine(context, Multiply(), context.term("self"), constant)
+
+
+def _larger(context: Context, sign: int) -> Term:
+    """``max(a, b)`` as ``a + relu(b - a)``, or ``min(a, b)`` as ``a - relu(a - b)``; both exact."""
+    left, right = _operand(context, "self"), _operand(context, "other")
+    if isinstance(left, KnownTensor):
+        left, right = right, left
+    if isinstance(right, KnownTensor) and right.tensor.numel() == 1:
+        bound = float(right.tensor)
+        return context.emit(Clamp(low=bound) if sign > 0 else Clamp(high=bound), left)  # type: ignore[arg-type]
+    first, second = (right, left) if sign > 0 else (left, right)
+    beyond = _combine(context, Subtract(), first, second, part="difference")
+    excess = context.emit(Relu(), beyond, part="excess")
+    return _combine(context, Add() if sign > 0 else Subtract(), left, excess)
+
+
+def maximum(context: Context) -> Term:
+    """Larger of two values."""
+    return _larger(context, 1)
+
+
+def minimum(context: Context) -> Term:
+    """Smaller of two values."""
+    return _larger(context, -1)
 
 
 ARITHMETIC: dict[str, Converter] = {
@@ -134,7 +188,14 @@ ARITHMETIC: dict[str, Converter] = {
     "aten.div.Tensor_mode": divide,
     "aten.div.Scalar_mode": divide,
     "aten.neg.default": negate,
-    "aten.pow.Tensor_Scalar": square,
+    "aten.maximum.default": maximum,
+    "aten.max.other": maximum,
+    "aten.minimum.default": minimum,
+    "aten.min.other": minimum,
+    "aten.pow.Tensor_Scalar": power,
     "aten.square.default": square,
+    "aten.sqrt.default": square_root,
+    "aten.rsqrt.default": reciprocal_root,
+    "aten.reciprocal.default": reciprocal,
 }
 """Converters by aten op and overload."""

@@ -170,6 +170,8 @@ class Builder:
     def __init__(self, reserved: Sequence[str], symbol_order: Sequence[str]) -> None:
         self.nodes: list[Node] = []
         self.constants: dict[str, Constant] = {}
+        self.terms: dict[str, Term] = {}
+        """Every value by name, those of the model's inputs included."""
         self._taken: set[str] = set()
         # A key that is a valid name keeps it, whatever other keys are cleaned to.
         in_order = sorted(reserved, key=lambda key: clean_name(key) != key)
@@ -259,7 +261,8 @@ class Builder:
         shape = op.shape(*shapes)
         name = self.unique(wanted)
         self.nodes.append(Node(name, op, names, origin=origin))
-        return Term(name, shape, torch_shape)
+        self.terms[name] = Term(name, shape, torch_shape)
+        return self.terms[name]
 
     def flattened(self, term: Term, origin: str) -> Term:
         """Return a ``(C, 1, 1)`` image as a vector; one node however often it is asked for."""

@@ -19,11 +19,13 @@ from fxp.frontend.layers import LAYERS
 from fxp.frontend.movement import MOVEMENT
 from fxp.frontend.normalization import NORMALIZATION, refuse_volume
 from fxp.frontend.refusals import ADVICE
+from fxp.frontend.statistics import STATISTICS
 
 SECTIONS: Final[dict[str, Mapping[str, Converter]]] = {
     "Layers, pooling and resampling": LAYERS,
     "Activation functions": ACTIVATIONS,
-    "Normalization over channels": NORMALIZATION,
+    "Normalization": NORMALIZATION,
+    "Statistics over axes": STATISTICS,
     "Arithmetic": ARITHMETIC,
     "Moving values": MOVEMENT,
 }
@@ -36,6 +38,10 @@ SPELLINGS: Final[dict[str, tuple[str, ...]]] = {
     "linear": ("nn.Linear",),
     "mm": ("x @ W",),
     "batch_norm": ("nn.BatchNorm1d", "nn.BatchNorm2d"),
+    "instance_norm": ("nn.InstanceNorm2d",),
+    "group_norm": ("nn.GroupNorm",),
+    "layer_norm": ("nn.LayerNorm",),
+    "rms_norm": ("nn.RMSNorm",),
     "max_pool2d": ("nn.MaxPool2d",),
     "max_pool2d_with_indices": ("nn.MaxPool2d(return_indices=True)",),
     "max_unpool2d": ("nn.MaxUnpool2d",),
@@ -72,7 +78,9 @@ SPELLINGS: Final[dict[str, tuple[str, ...]]] = {
     "mul": ("x * y",),
     "div": ("x / y",),
     "neg": ("-x",),
-    "pow": ("x ** 2",),
+    "pow": ("x ** 2", "x ** 0.5"),
+    "linalg_vector_norm": ("torch.linalg.vector_norm", "F.normalize"),
+    "linalg_norm": ("torch.linalg.norm",),
     "slice": ("x[:, 1:3, ::2]",),
     "select": ("x[:, 0]",),
     "index": ("x[:, [2, 0, 1]]",),
@@ -111,7 +119,9 @@ This page is written by `python -m fxp.frontend.catalog`.
 """
 PATTERNS: Final = (
     "| `nn.LocalResponseNorm`, `F.local_response_norm` | Local response normalization, found in "
-    "the operations that PyTorch writes for it. | several |"
+    "the operations that PyTorch writes for it. | several |\n"
+    "| `(x - mean) / torch.sqrt(var + eps)`, `x / x.norm(dim=1, keepdim=True)` | Normalizations, "
+    "variances and deviations by their formulas, computed as one operation. | several |"
 )
 
 

@@ -193,9 +193,11 @@ class Context:
         return self.standard(value)
 
     def standard(self, term: Term) -> Term:
-        """Return the term as the image or vector its torch shape says."""
+        """Return the term as the image or vector its torch shape says; one number stays."""
         rank = len(term.torch_shape)
         if term.view is None and rank == len(term.shape) + 1:
+            return term
+        if rank == 0:
             return term
         if rank not in (2, 4):
             self.refuse(

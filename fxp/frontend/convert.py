@@ -30,6 +30,7 @@ from fxp.frontend.normalization import NORMALIZATION
 from fxp.frontend.patterns import find_patterns
 from fxp.frontend.refusals import ADVICE, ATTENTION, DEFAULT, products_of_values
 from fxp.frontend.remove_dead_code import remove_dead_code
+from fxp.frontend.statistics import STATISTICS
 from fxp.frontend.trace import Symbols, Trace, example_size, sizes_of
 from fxp.graph import Graph, State, Value
 from fxp.graph.extents import Extent, evaluate_shape
@@ -39,6 +40,7 @@ CONVERTERS: dict[str, Converter] = {
     **LAYERS,
     **ACTIVATIONS,
     **NORMALIZATION,
+    **STATISTICS,
     **ARITHMETIC,
     **MOVEMENT,
 }
@@ -131,6 +133,7 @@ class _Conversion:
                 self._builder.unique(node.name), shapes[position], sizes_of(node.meta["val"])
             )
             self._environment[node] = term
+            self._builder.terms[term.name] = term
             self._sources.append(Value(term.name, term.shape))
             for size, extent in zip(term.torch_shape[1:], term.shape, strict=True):
                 if isinstance(extent, Extent) and extent.symbol not in self._sizes:

@@ -101,7 +101,7 @@ def _frame(terms: dict[str, Term], wanted: tuple[int, ...]) -> Term | None:
         for term in terms.values()
         if fingerprints(term.torch_shape) == wanted
         and all(atom.source is not None for axis in term.axes for atom in axis)
-        and not term.axes[0]
+        and not any(term.axes[:1])
     ]
     plain = [term for term in full if term.view is None]
     return None if plain else next(iter(full), None)

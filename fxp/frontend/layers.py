@@ -11,7 +11,6 @@ import torch
 from fxp.frontend.builder import KnownTensor, PoolIndices, Term
 from fxp.frontend.channels_last import last_axis_as_channels
 from fxp.frontend.context import Context, Converter
-from fxp.frontend.fold_batch_norm import BatchNorm
 from fxp.frontend.trace import example_size
 from fxp.graph.ops import (
     AveragePool,
@@ -190,38 +189,6 @@ def matrix_product(context: Context) -> Term:
     return _linear(context, names[0], matrix.derived(torch.t), bias)
 
 
-def batch_norm(context: Context) -> Term:
-    """Batch normalization with stored statistics."""
-    arguments = context.arguments
-    if arguments.get("running_mean") is None:
-        context.refuse(
-            "it has no running statistics, and takes those of the batch",
-            "build the module with track_running_stats=True before training",
-        )
-    if arguments.get("training"):
-        context.refuse(
-            "it normalizes by the statistics of the batch", "call batch_norm with training=False"
-        )
-    image = context.term("input")
-    statistics = [context.weights(name) for name in ("running_mean", "running_var")]
-    channels = int(image.shape[0])  # type: ignore[arg-type]
-    names = []
-    for name, default in (("weight", 1.0), ("bias", 0.0)):
-        given = context.weights(name) or KnownTensor(
-            torch.full((channels,), default, dtype=torch.float64)
-        )
-        names.append(context.constant(given, (channels,), name))
-    for name, given in zip(("running_mean", "running_var"), statistics, strict=True):
-        assert given is not None
-        names.append(context.constant(given, (channels,), name))
-    return context.emit(BatchNorm(arguments["eps"]), image, *names)
-
-
-def batch_norm_with_statistics(context: Context) -> tuple[Term]:
-    """Batch normalization whose further results belong to training."""
-    return (batch_norm(context),)
-
-
 def _window(context: Context) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
     """Window, stride and padding of a pooling."""
     window = pair(context, "kernel_size")
@@ -352,26 +319,6 @@ def adaptive_max_pool(context: Context) -> tuple[Term]:
     return (_adaptive(context, GlobalMaxPool(), MaxPool),)
 
 
-def _whole_image(context: Context, op: Op) -> Term:
-    image = _image(context, "self")
-    axes = context["dim"] or ()
-    if sorted(axis % 4 for axis in axes) != [2, 3] or context.arguments.get("dtype") is not None:
-        context.refuse(
-            f"it reduces axes {list(axes)}", "only rows and columns together, dim=(2, 3)"
-        )
-    return context.emit(op, image)
-
-
-def mean(context: Context) -> Term:
-    """Mean over rows and columns."""
-    return _whole_image(context, GlobalAveragePool())
-
-
-def amax(context: Context) -> Term:
-    """Maximum over rows and columns."""
-    return _whole_image(context, GlobalMaxPool())
-
-
 def _factor(context: Context, image: Term) -> int:
     """Whole upsampling factor, from the factor itself or from the wanted size."""
     scales = context.arguments.get("scale_factors")
@@ -441,16 +388,12 @@ LAYERS: dict[str, Converter] = {
     "aten.addmm.default": matrix_product,
     "aten.mm.default": matrix_product,
     "aten.matmul.default": matrix_product,
-    "aten.batch_norm.default": batch_norm,
-    "aten._native_batch_norm_legit_no_training.default": batch_norm_with_statistics,
     "aten.max_pool2d.default": max_pool,
     "aten.max_pool2d_with_indices.default": max_pool_with_indices,
     "aten.max_unpool2d.default": max_unpool,
     "aten.avg_pool2d.default": average_pool,
     "aten.adaptive_avg_pool2d.default": adaptive_average_pool,
     "aten.adaptive_max_pool2d.default": adaptive_max_pool,
-    "aten.mean.dim": mean,
-    "aten.amax.default": amax,
     "aten.upsample_nearest2d.vec": nearest,
     "aten.upsample_bilinear2d.vec": bilinear,
     "aten.upsample_bicubic2d.vec": bicubic,

@@ -16,6 +16,7 @@ from fxp.frontend.convert import CONVERTERS, convert
 from fxp.frontend.errors import FrontendError
 from fxp.frontend.fold_batch_norm import fold_batch_norm
 from fxp.frontend.fold_padding import fold_padding
+from fxp.frontend.fuse_statistics import fuse_statistics
 from fxp.frontend.name_outputs import name_outputs
 from fxp.frontend.remove_identities import remove_identities
 from fxp.frontend.size_branches import other_paths
@@ -94,7 +95,8 @@ def from_torch(
         traced = trace(module, examples, free_sizes=free_sizes, known=CONVERTERS)
         branches.update(dict.fromkeys(branch.place for branch in traced.size_branches))
         graph, lowest, extents = convert(traced, graph_name, states)
-        graph = fold_padding(fold_batch_norm(remove_identities(graph)))
+        graph = fuse_statistics(remove_identities(graph))
+        graph = fold_padding(fold_batch_norm(graph))
         compare_sizes(
             graph, module, examples, states, lowest,
             lambda sizes: other_paths(traced.size_branches, extents, sizes),

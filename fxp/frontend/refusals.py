@@ -23,7 +23,6 @@ _CELL = (
     "write one step with nn.Conv2d or nn.Linear and gates, take its state as an input and return "
     "it as an output, and name the pair in `states`"
 )
-_NORM = "use nn.BatchNorm2d, which folds into the layer before it"
 _CONTROL = "use a model without branches and loops on values"
 _NUMBER = "compute with the tensor itself, or keep the number as a Python number"
 _1D = "use the layer for images, with 1 x n windows on images (N, C, 1, L)"
@@ -50,19 +49,10 @@ ADVICE: Final[dict[str, str]] = {
     "aten.upsample_linear1d": "use images (N, C, H, W)",
     "aten.log_softmax": "use softmax, or return the logits; their order is the same",
     "aten._native_batch_norm_legit_functional": "call batch_norm with training=False",
-    "aten.instance_norm": _NORM,
-    "aten.group_norm": _NORM,
-    "aten.layer_norm": _NORM,
-    "aten.native_layer_norm": _NORM,
-    "aten.native_group_norm": _NORM,
     "aten.hardshrink": "use nn.Softshrink",
     "aten.threshold": "use nn.ReLU, or torch.clamp",
     "aten.rrelu": "use nn.LeakyReLU with the mean of its slopes, which is what eval mode computes",
     "aten.glu": "write a, b = x.chunk(2, 1) and a * torch.sigmoid(b)",
-    "aten.minimum": "write a - torch.relu(a - b)",
-    "aten.maximum": "write a + torch.relu(b - a)",
-    "aten.max": "use amax over rows and columns, or nn.MaxPool2d",
-    "aten.sum": "use mean over rows and columns, times a constant",
     "aten.item": _NUMBER,
     "aten._local_scalar_dense": _NUMBER,
     "cond": _CONTROL,

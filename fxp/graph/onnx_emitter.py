@@ -27,6 +27,8 @@ else:
     onnx_helper = lazy_import("onnx.helper", "onnx")
     onnx_numpy = lazy_import("onnx.numpy_helper", "onnx")
 
+DOUBLE, INT64 = 11, 7
+"""Numbers of float64 and int64 in ONNX."""
 TO_THE_END = np.iinfo(np.int64).max
 
 
@@ -194,18 +196,64 @@ class Emitter:
         """
         return self("Where", self("Less", left, right), left, right, output=output)
 
-    def largest_pixel(self, name: str, bits: int) -> str:
-        """Maximum over height and width of values of so many two's-complement bits."""
-        axes = self.constant([2, 3])
+    def largest(self, name: str, bits: int, axes: Sequence[int] = (2, 3)) -> str:
+        """Maximum over axes, which stay with size 1.
+
+        Parameters
+        ----------
+        name
+            Name of the tensor.
+        bits
+            Two's-complement bits of its values.
+        axes
+            The axes, from 0; height and width by default.
+        """
+        over = self.constant(axes)
         if bits <= 32:
-            return self("ReduceMax", name, axes, keepdims=1)
+            return self("ReduceMax", name, over, keepdims=1)
         # The largest upper part, then the largest lower part beside it.
         unit = self.constant(1 << 31)
         upper, lower = self.floor_divide(name, 1 << 31), self("Mod", name, unit)
-        largest = self("ReduceMax", upper, axes, keepdims=1)
+        largest = self("ReduceMax", upper, over, keepdims=1)
         beside = self("Where", self("Equal", upper, largest), lower, self.constant(-1))
-        lowest = self("ReduceMax", beside, axes, keepdims=1)
+        lowest = self("ReduceMax", beside, over, keepdims=1)
         return self("Add", self("Mul", largest, unit), lowest)
+
+    def sum(self, name: str, axes: Sequence[int], bits: int) -> str:
+        """Exact sum over axes, which stay with size 1.
+
+        Parameters
+        ----------
+        name
+            Name of the tensor; of at most 2**26 values for each result if it is wide.
+        axes
+            The axes, from 0.
+        bits
+            Bits of the largest magnitude that a sum can have.
+        """
+        over = self.constant(axes)
+        if bits <= 53:
+            return self("ReduceSum", name, over, keepdims=1)
+        # Sums of the upper and of the lower parts, each below 2**53.
+        unit = 1 << 26
+        upper = self("ReduceSum", self.floor_divide(name, unit), over, keepdims=1)
+        lower = self("ReduceSum", self("Mod", name, self.constant(unit)), over, keepdims=1)
+        return self("Add", self.scaled(upper, unit), lower)
+
+    def count(self, name: str, axes: Sequence[int]) -> str:
+        """Return the number of values along axes at run time, a scalar."""
+        sizes = self("Gather", self("Shape", name), self.constant(axes))
+        return self("ReduceProd", sizes, keepdims=0)
+
+    def floor_sqrt(self, name: str) -> str:
+        """Largest integers whose squares do not exceed values from 0 to ``2**62 - 1``."""
+        # As fxp.formats.floor_sqrt: the root in float64 is off by one at most.
+        root = self("Cast", self("Sqrt", self("Cast", name, to=DOUBLE)), to=INT64)
+        above = self("Greater", self("Mul", root, root), name)
+        root = self("Sub", root, self("Cast", above, to=INT64))
+        following = self("Add", root, self.constant(1))
+        above = self("Greater", self("Mul", following, following), name)
+        return self("Where", above, root, following)
 
     def floor_divide(self, name: str, divisor: ArrayLike) -> str:
         """Divide by positive integers, rounding down (ONNX Div rounds toward zero)."""

@@ -33,6 +33,7 @@ from cases.building import (
 from cases.comparison import COMPARISONS, assert_same
 from cases.convolutions import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 from cases.movement import MOVEMENT
+from cases.statistics import STATISTICS
 from cases.templates import Case, Template, constant, image, vector
 from cases.wide import WIDE_CASES, product
 
@@ -66,6 +67,7 @@ CASES: Final[tuple[Case, ...]] = (
     *CONVOLUTIONS,
     *ARITHMETIC,
     *MOVEMENT,
+    *STATISTICS,
     *TRANSPOSED_CONVOLUTIONS,
 )
 

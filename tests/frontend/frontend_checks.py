@@ -40,8 +40,9 @@ def prepared(model: nn.Module) -> nn.Module:
     generator = torch.Generator().manual_seed(5)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.running_mean.normal_(generator=generator)
-            module.running_var.uniform_(0.5, 2, generator=generator)
+            if module.track_running_stats:
+                module.running_mean.normal_(generator=generator)
+                module.running_var.uniform_(0.5, 2, generator=generator)
             if module.affine:
                 nn.init.normal_(module.weight, generator=generator)
                 nn.init.normal_(module.bias, generator=generator)

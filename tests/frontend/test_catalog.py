@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import reduce
 
 import documents
 import pytest
@@ -15,7 +16,7 @@ from fxp.frontend.refusals import ADVICE
 from fxp.graph.ops import REGISTRY, FunctionTable
 
 ROWS = [line for line in catalog.page().splitlines() if line.startswith("| `")]
-SPELLINGS = re.findall(r"`((?:nn|F|torch)\.\w+)", "\n".join(ROWS))
+SPELLINGS = re.findall(r"`((?:nn|F|torch)(?:\.\w+)+)", "\n".join(ROWS))
 
 
 def test_the_page_is_current() -> None:
@@ -40,13 +41,16 @@ def test_spellings_belong_to_operations() -> None:
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_spellings_exist(spelling: str) -> None:
-    owner = {"nn": nn, "F": nn.functional, "torch": torch}[spelling.split(".")[0]]
-    assert callable(getattr(owner, spelling.split(".")[1]))
+    owner, *names = spelling.split(".")
+    owners = {"nn": nn, "F": nn.functional, "torch": torch}
+    assert callable(reduce(getattr, names, owners[owner]))
 
 
 def test_every_table_function_is_on_the_page() -> None:
     names = {name for name, op in REGISTRY.items() if issubclass(op, FunctionTable)}
-    assert names <= {*re.findall(r"`(\w+)` \|$", catalog.page(), re.MULTILINE)}
+    # PyTorch writes powers in four ways, none of them with the name of the op.
+    wanted = (names - {"power"}) | {"pow", "rsqrt"}
+    assert wanted <= {*re.findall(r"`(\w+)` \|$", catalog.page(), re.MULTILINE)}
 
 
 def test_every_refusal_is_on_the_page() -> None:

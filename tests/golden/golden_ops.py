@@ -6,6 +6,7 @@ from typing import Final
 
 from golden_case import Golden
 from golden_images import MOVEMENT, POOLING, UPSAMPLING
+from golden_statistics import STATISTICS
 from golden_sums import ARITHMETIC, CONVOLUTIONS
 from golden_tables import TABLES
 
@@ -15,5 +16,6 @@ GOLDEN: Final[tuple[Golden, ...]] = (
     *TABLES,
     *MOVEMENT,
     *POOLING,
+    *STATISTICS,
     *UPSAMPLING,
 )

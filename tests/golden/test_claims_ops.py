@@ -30,6 +30,7 @@ from fxp.graph.ops import (
     Conv2d,
     ConvTranspose2d,
     GlobalAveragePool,
+    GroupNorm,
     Linear,
     LineCodec,
     LocalResponseNorm,
@@ -42,6 +43,7 @@ from fxp.graph.ops import (
     Sigmoid,
     Softmax,
     SoftThreshold,
+    StandardDeviation,
     StoredTable,
     Subtract,
     Tanh,
@@ -204,6 +206,17 @@ def test_global_averages_are_of_at_most_64_million_pixels() -> None:
     assert proved(GlobalAveragePool(), image(1, 8192, 8192, form=PIXEL)).fracs == (34,)
     with pytest.raises(GraphError, match="pixels"):
         graph(GlobalAveragePool(), image(1, 8192, 8193, form=PIXEL))
+
+
+@claim("Statistics and normalization", "14-bit images have m = 5, p = 22; 19 bits are the most.")
+def test_bits_of_statistics() -> None:
+    fourteen = proved(GroupNorm(1), image(1, 4, 4, form=Format(14, 10)))
+    assert fourteen.fracs == (47 - 22 // 2,)
+    root = proved(StandardDeviation(1), image(1, 4, 4, form=Format(14, 10)))
+    assert root.fracs == (10 + 5 + 22 // 2,)
+    assert proved(GroupNorm(1), image(1, 4, 4, form=Format(19, 0))).bits <= 63
+    with pytest.raises(GraphError, match="more than 62 bits"):
+        graph(GroupNorm(1), image(1, 4, 4, form=Format(20, 0)))
 
 
 @claim("Clamp and ReLU", "Bounds are floor(bound * 2^frac + 1/2), cut to the operand's range.")

@@ -14,13 +14,16 @@ from fxp.graph import Constant, Graph, Node, Value
 from fxp.graph.ops import (
     REGISTRY,
     Elu,
+    Exp,
     FunctionTable,
     Gelu,
     GraphError,
     HardSigmoid,
     HardSwish,
+    Log,
     LogSigmoid,
     Mish,
+    Power,
     Sigmoid,
     Silu,
     Softplus,
@@ -34,8 +37,17 @@ OPS = (
     Elu(1.5, 0.5, 2.0),
     Softplus(2.0, 10.0),
     Softplus(0.5, 0.0),
+    Power(-0.5),
+    Power(-1.0),
+    Power(3.0),
 )
 SWEEP = np.linspace(-30, 30, 12001)
+
+
+def sweep(op: FunctionTable) -> np.ndarray:
+    """Numbers for which the function has results."""
+    return SWEEP[op.has_result(SWEEP)] if isinstance(op, Log | Power) else SWEEP
+
 
 VALUES = [
     # Computed with 30 digits outside of NumPy and PyTorch.
@@ -61,6 +73,14 @@ VALUES = [
     (Softplus(2.0, 10.0), 5.5, 5.5),
     (LogSigmoid(), 0.0, -math.log(2)),
     (LogSigmoid(), -40.0, -40.0),
+    (Exp(), 1.0, 2.71828182845904524),
+    (Exp(), -3.0, 0.0497870683678639430),
+    (Log(), 2.0, 0.693147180559945309),
+    (Log(), 0.25, -1.38629436111989062),
+    (Power(), 2.0, 1.41421356237309505),
+    (Power(-0.5), 2.0, 0.707106781186547524),
+    (Power(-1.0), -8.0, -0.125),
+    (Power(3.0), -1.5, -3.375),
 ]
 
 
@@ -75,15 +95,16 @@ def test_every_function_has_values() -> None:
 
 @pytest.mark.parametrize("op", OPS, ids=str)
 def test_numpy_and_torch_agree(op: FunctionTable) -> None:
-    wanted = op.evaluate_torch(torch.from_numpy(SWEEP)).numpy()
-    np.testing.assert_allclose(op.evaluate(SWEEP), wanted, rtol=1e-11, atol=1e-14)
+    x = sweep(op)
+    wanted = op.evaluate_torch(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(op.evaluate(x), wanted, rtol=1e-11, atol=1e-14)
 
 
 @pytest.mark.parametrize("op", OPS, ids=str)
 def test_results_are_in_the_range(op: FunctionTable) -> None:
     assert op.output_range is not None
     low, high = op.output_range
-    found = op.evaluate(SWEEP)
+    found = op.evaluate(sweep(op))
     assert low <= found.min()
     assert found.max() <= high
     # A bound is no wider than it must be.
@@ -113,6 +134,16 @@ ENTRIES = [
     (Elu(), Format(3, 0), Format(6, 3), [-8, -8, -7, -5, 0, 8, 16, 24]),
     # Codes -4 to 3: (x + 3) / 6 in sixteenths is 0, 0, 2.67, 5.33, 8, 10.67, 13.33, 16.
     (HardSigmoid(), Format(3, 0), Format(4, 4, False), [0, 0, 3, 5, 8, 11, 13, 15]),
+    # Codes -4 to 3: below zero the root of 0, then 0, 1, 1.414, 1.732 in eighths.
+    (Power(), Format(3, 0), Format(6, 3), [0, 0, 0, 0, 0, 8, 11, 14]),
+    # Codes -4 to 3: 1/x in eighths; that of 0 is that of 1.
+    (Power(-1.0), Format(3, 0), Format(6, 3), [-2, -3, -4, -8, 8, 8, 4, 3]),
+    # Codes -4 to 3 of halves: below zero and at zero the result of one half, 1.414 in eighths.
+    (Power(-0.5), Format(3, 1), Format(6, 3), [11, 11, 11, 11, 11, 11, 8, 7]),
+    # Codes 0 to 3 of halves: log of 0.5 twice, of 1 and of 1.5, in eighths -5.5, -5.5, 0, 3.2.
+    (Log(), Format(2, 1, False), Format(6, 3), [-6, -6, 0, 3]),
+    # Codes -2 to 1: exp is 0.135, 0.368, 1, 2.718; in eighths 1.08, 2.94, 8, 21.7.
+    (Exp(), Format(2, 0), Format(6, 3), [1, 3, 8, 22]),
 ]  # fmt: skip
 
 
@@ -131,6 +162,7 @@ def test_entries_by_hand(
         (lambda: Elu(input_scale=-1.0), "input_scale from 0 on"),
         (lambda: Softplus(0.0), "a finite beta above 0"),
         (lambda: Softplus(1.0, -1.0), "a finite threshold from 0 on"),
+        (lambda: Power(17.0), "exponent must be from -16 to 16, got 17"),
     ],
 )
 def test_wrong_parameters_are_refused(make, message: str) -> None:
@@ -149,7 +181,8 @@ def test_training_has_the_gradient_of_the_function(op: FunctionTable) -> None:
     table = Constant("t", op.tabulate(source, result), (result,))
     node = Node("y", op, ("x", "t"), Quantization(result))
     graph = Graph("g", (Value("x", (1, 1, 4), source),), (node,), ("y",), (table,))
-    x = torch.tensor([[[[-1.75, -0.5, 0.25, 1.5]]]], dtype=torch.float64, requires_grad=True)
+    numbers = [0.25, 0.5, 1.0, 1.5] if isinstance(op, Log | Power) else [-1.75, -0.5, 0.25, 1.5]
+    x = torch.tensor([[[numbers]]], dtype=torch.float64, requires_grad=True)
     torch_forward.run(graph, [x]).outputs[0].sum().backward()
     step = 1e-6
     ends = (op.evaluate(x.detach().numpy() + side * step) for side in (1, -1))

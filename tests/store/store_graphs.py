@@ -26,6 +26,8 @@ from fxp.graph.ops import (
     GatherChannels,
     GlobalAveragePool,
     GlobalMaxPool,
+    GroupNorm,
+    L2Norm,
     Linear,
     LineCodec,
     LocalResponseNorm,
@@ -40,6 +42,9 @@ from fxp.graph.ops import (
     PixelShuffle,
     PixelUnshuffle,
     Prelu,
+    ReduceMax,
+    ReduceMean,
+    ReduceSum,
     Relu,
     Requantize,
     Sigmoid,
@@ -47,11 +52,13 @@ from fxp.graph.ops import (
     Softmax,
     SoftThreshold,
     SpatialConcat,
+    StandardDeviation,
     StoredTable,
     Subtract,
     Tanh,
     Transpose,
     Unflatten,
+    Variance,
 )
 from fxp.graph.ops.base import Operand
 from fxp.store import FORMAT_VERSION, graph_file
@@ -116,6 +123,15 @@ def every_op() -> Graph:
     put("turned", Transpose(), "mirrored")
     put("mixed", GatherChannels((3, -1, 0)), "turned")
     put("square", Unflatten(2, 2), "flat")
+    statistics = (
+        put("sums", ReduceSum(True, False, True), "shrunk"),
+        put("means", ReduceMean(columns=False), "shrunk"),
+        put("largest", ReduceMax(), "shrunk"),
+        put("normalized", GroupNorm(2, "pixel", "root_mean_square", 1e-3), "shrunk"),
+        put("spread", StandardDeviation(1, "image", 1, 0.25), "shrunk"),
+        put("variance", Variance(4, correction=1), "shrunk"),
+        put("length", L2Norm(2), "shrunk"),
+    )
     put("next", Requantize(), "tanh", kind=Quantization(Format(9, 3)))
     rest = [
         op_class()
@@ -163,6 +179,7 @@ def every_op() -> Graph:
             "unpooled",
             "mixed",
             "square",
+            *statistics,
             *(op.name for op in rest),
         ),
         constants,

@@ -28,23 +28,35 @@ from fxp.graph.ops.elementwise import (
 )
 from fxp.graph.ops.functions import (
     Elu,
+    Exp,
     FunctionTable,
     Gelu,
     HardSigmoid,
     HardSwish,
+    Log,
     LogSigmoid,
     Mish,
+    Power,
     Sigmoid,
     Silu,
     Softplus,
     Tanh,
 )
+from fxp.graph.ops.group_norm import GroupNorm
 from fxp.graph.ops.line_codec import LineCodec
 from fxp.graph.ops.movement import Concat, Flatten, Pad, Slice
 from fxp.graph.ops.normalization import LocalResponseNorm, Softmax
-from fxp.graph.ops.pooling import AveragePool, GlobalAveragePool, GlobalMaxPool, MaxPool
+from fxp.graph.ops.pooling import AveragePool, MaxPool
 from fxp.graph.ops.rearrangement import Nearest, PixelShuffle, PixelUnshuffle
+from fxp.graph.ops.reduction import (
+    GlobalAveragePool,
+    GlobalMaxPool,
+    ReduceMax,
+    ReduceMean,
+    ReduceSum,
+)
 from fxp.graph.ops.resampling import BicubicUpsample, BilinearUpsample
+from fxp.graph.ops.spread import L2Norm, StandardDeviation, Variance
 from fxp.graph.ops.tables import StoredTable, Table
 from fxp.graph.ops.thresholding import SoftThreshold
 from fxp.graph.ops.transposed import ConvTranspose2d
@@ -62,6 +74,7 @@ __all__ = [
     "Conv2d",
     "ConvTranspose2d",
     "Elu",
+    "Exp",
     "Flatten",
     "Flip",
     "FunctionTable",
@@ -70,11 +83,14 @@ __all__ = [
     "GlobalAveragePool",
     "GlobalMaxPool",
     "GraphError",
+    "GroupNorm",
     "HardSigmoid",
     "HardSwish",
+    "L2Norm",
     "LineCodec",
     "Linear",
     "LocalResponseNorm",
+    "Log",
     "LogSigmoid",
     "MaxPool",
     "MaxPoolIndices",
@@ -88,7 +104,11 @@ __all__ = [
     "Part",
     "PixelShuffle",
     "PixelUnshuffle",
+    "Power",
     "Prelu",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceSum",
     "Relu",
     "Requantize",
     "Sigmoid",
@@ -98,11 +118,13 @@ __all__ = [
     "Softmax",
     "Softplus",
     "SpatialConcat",
+    "StandardDeviation",
     "StoredTable",
     "Subtract",
     "Table",
     "Tanh",
     "Transpose",
     "Unflatten",
+    "Variance",
     "register",
 ]

@@ -219,6 +219,25 @@ wrap on the way, as the final sum is proved to fit.
 """
 
 
+@dataclass(frozen=True)
+class Summary:
+    """What every result of an op needs to know of its whole first input.
+
+    An engine summarizes parts of the image on several threads, merges what they give, and hands the
+    kernel the result as a further window.
+
+    Attributes
+    ----------
+    part
+        Summarizes whole rows of the image, ``(rows, W, C)``.
+    merge
+        Makes one summary of an array of them, stacked along its first axis.
+    """
+
+    part: Callable[[NDArray], NDArray]
+    merge: Callable[[NDArray], NDArray]
+
+
 Role = Literal["weight", "factor", "slope", "bias", "offset", "table"]
 """What a constant does, which decides its format when a network is quantized.
 
@@ -338,6 +357,10 @@ class Op(ABC):
         """
         raise GraphError(f"{self.name} has no table")
 
+    def summary(self, operands: Sequence[Operand]) -> Summary | None:
+        """Return how to summarize the first input, or None; kernels do without one as well."""
+        return None
+
     def reach(
         self,
         operands: Sequence[Operand],
@@ -437,6 +460,7 @@ __all__ = [
     "Operand",
     "Range",
     "Role",
+    "Summary",
     "Window",
     "channel_view",
     "hull",

@@ -85,6 +85,25 @@ class FunctionTable(Table):
         return super().torch(operands, *tensors)
 
 
+class _OfPositive(FunctionTable):
+    """A function without results at zero, or at and below zero.
+
+    In a table these codes have the result of the smallest positive code.
+    """
+
+    def has_result(self, x: Reals) -> NDArray[np.bool_]:
+        """Where the function is defined and finite."""
+        return x > 0
+
+    def table_values(self, source: Operand, bits: int) -> Reals:
+        """Return the result for every code, that of one step where there is none."""
+        check_table_bits(source.format)
+        codes = np.arange(source.format.min_raw, source.format.max_raw + 1, dtype=np.float64)
+        values = np.ldexp(codes, -source.format.frac)
+        values = np.where(self.has_result(values), values, 2.0**-source.format.frac)
+        return self.evaluate(values)
+
+
 def _softplus(x: Reals) -> Reals:
     """``log(1 + exp(x))`` without overflow."""
     return np.logaddexp(0.0, x)
@@ -299,3 +318,77 @@ class LogSigmoid(FunctionTable):
     def evaluate_torch(self, x: torch.Tensor) -> torch.Tensor:
         """torch.nn.functional.logsigmoid."""
         return torch_functional.logsigmoid(x)
+
+
+@register
+@dataclass(frozen=True)
+class Exp(FunctionTable):
+    """Exponential function."""
+
+    name: ClassVar[str] = "exp"
+    output_range: ClassVar[Range | None] = (0.0, INFINITY)
+
+    def evaluate(self, x: Reals) -> Reals:
+        """Return numpy.exp, constant where float64 ends."""
+        return np.exp(np.minimum(x, 700.0))
+
+    def evaluate_torch(self, x: torch.Tensor) -> torch.Tensor:
+        """torch.exp."""
+        return torch.exp(x)
+
+
+@register
+@dataclass(frozen=True)
+class Log(_OfPositive):
+    """Natural logarithm; that of the smallest positive code at and below zero."""
+
+    name: ClassVar[str] = "log"
+    output_range: ClassVar[Range | None] = (-INFINITY, INFINITY)
+
+    def evaluate(self, x: Reals) -> Reals:
+        """Return numpy.log."""
+        return np.log(np.maximum(x, 5e-324))
+
+    def evaluate_torch(self, x: torch.Tensor) -> torch.Tensor:
+        """torch.log."""
+        return torch.log(x)
+
+
+@register
+@dataclass(frozen=True)
+class Power(_OfPositive):
+    """``x ** exponent``: square root, its reciprocal, reciprocal and any other fixed power.
+
+    Powers that are infinite or not a number have the result of the smallest positive code; roots of
+    negative numbers are those of zero.
+    """
+
+    name: ClassVar[str] = "power"
+    output_range: ClassVar[Range | None] = (-INFINITY, INFINITY)
+
+    exponent: float = 0.5
+
+    def __post_init__(self) -> None:
+        require(abs(self.exponent) <= 16, f"exponent must be from -16 to 16, got {self.exponent}")
+
+    def has_result(self, x: Reals) -> NDArray[np.bool_]:
+        """Everywhere but at zero for whole exponents; for others from zero on."""
+        zero = (x == 0) & (self.exponent >= 0)
+        return (x != 0) | zero if self.exponent.is_integer() else (x > 0) | zero
+
+    def table_values(self, source: Operand, bits: int) -> Reals:
+        """Return the power of every code."""
+        values = super().table_values(source, bits)
+        if self.exponent > 0 and not self.exponent.is_integer():
+            values[: max(-source.format.min_raw, 0)] = 0.0
+        return values
+
+    def evaluate(self, x: Reals) -> Reals:
+        """Return numpy.power; 0 where that is infinite or not a number."""
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            powers = np.power(x, self.exponent)
+        return np.nan_to_num(powers, nan=0.0, posinf=0.0, neginf=0.0)
+
+    def evaluate_torch(self, x: torch.Tensor) -> torch.Tensor:
+        """Return torch.pow."""
+        return torch.pow(x, self.exponent)

@@ -6,7 +6,6 @@ does: no division, no data-dependent rounding, one requantization at the end.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -291,111 +290,4 @@ class AveragePool(SlidingWindow):
         counts = total(ones)
         doubled = emit("Add", emit.constant(1 << (self._frac + 1)), counts)
         factor = emit("Div", doubled, emit("Mul", counts, emit.constant(2)))
-        return emit("Mul", sums, factor)
-
-
-class _Global(Op):
-    """The whole image as one window; the result is ``(C, 1, 1)``."""
-
-    def shape(self, *shapes: Shape) -> Shape:
-        """Shape rule."""
-        require_image(shapes[0])
-        channels, *sizes = shapes[0]
-        if all(isinstance(size, int) for size in sizes):
-            pixels = math.prod(int(size) for size in sizes)  # type: ignore[arg-type]
-            require(pixels <= MAX_PIXELS, f"{pixels} pixels; at most {MAX_PIXELS} are supported")
-        return channels, 1, 1
-
-    def real_range(self, *ranges: Range) -> Range:
-        """Return the operand's."""
-        return ranges[0]
-
-    @staticmethod
-    def _sources(source: Window) -> tuple[IntArray, IntArray]:
-        """Every row and column of the image, in the window's array."""
-        rows, columns = np.arange(source.height)[None], np.arange(source.width)[None]
-        return rows - source.row, columns - source.column
-
-
-@register
-@dataclass(frozen=True)
-class GlobalMaxPool(_Global):
-    """Largest value of each channel."""
-
-    name: ClassVar[str] = "global_max_pool"
-
-    def accumulator(self, *operands: Operand) -> Accumulator:
-        """Return the operand's range."""
-        return moved(operands[0], operands[0].channels)
-
-    def oracle(self, operands: Sequence[Operand], *arrays: IntArray) -> IntArray:
-        """Maximum with NumPy."""
-        return arrays[0].max(axis=(1, 2), keepdims=True)
-
-    def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
-        """One window over the image."""
-
-        def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
-            (source,) = inputs
-            windows.pool_maximum(band, source.array, *self._sources(source))
-
-        return run
-
-    def torch(self, operands: Sequence[Operand], *tensors: torch.Tensor) -> torch.Tensor:
-        """torch.amax."""
-        return tensors[0].amax(dim=(2, 3), keepdim=True)
-
-    def onnx(self, emit: Emitter, operands: Sequence[Operand], *names: str) -> str:
-        """ReduceMax, in two parts where the values are wide."""
-        source = operands[0].format
-        return emit.largest_pixel(names[0], source.width + (not source.signed))
-
-
-@register
-@dataclass(frozen=True)
-class GlobalAveragePool(_Global):
-    """Mean of each channel: the exact sum times a 34-bit reciprocal of ``H*W``."""
-
-    name: ClassVar[str] = "global_average_pool"
-
-    def accumulator(self, *operands: Operand) -> Accumulator:
-        """Range of sum times reciprocal: ``n * reciprocal(n) <= 2**34 + n/2``."""
-        source = operands[0]
-        factor = (1 << GLOBAL_FRAC) + MAX_PIXELS // 2
-        low, high = (limit * factor for limit in source.limits)
-        return Accumulator.uniform(source.channels, low, high, source.format.frac + GLOBAL_FRAC)
-
-    def oracle(self, operands: Sequence[Operand], *arrays: IntArray) -> IntArray:
-        """Sum with NumPy, times the reciprocal."""
-        sums = arrays[0].sum(axis=(1, 2), keepdims=True)
-        return sums * reciprocal(arrays[0][0].size, GLOBAL_FRAC)
-
-    def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
-        """One window over the image."""
-
-        def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
-            (source,) = inputs
-            factor = reciprocal(source.height * source.width, GLOBAL_FRAC).reshape(1, 1)
-            windows.pool_sum(band, source.array, *self._sources(source), factor.astype(dtype))
-
-        return run
-
-    def torch(self, operands: Sequence[Operand], *tensors: torch.Tensor) -> torch.Tensor:
-        """Sum times the reciprocal; in a float graph the true mean."""
-        sums = tensors[0].sum(dim=(2, 3), keepdim=True)
-        pixels = tensors[0].shape[2] * tensors[0].shape[3]
-        if not operands[0].is_integer:
-            return sums / pixels
-        return sums * (float(reciprocal(pixels, GLOBAL_FRAC)) * 2.0**-GLOBAL_FRAC)
-
-    def onnx(self, emit: Emitter, operands: Sequence[Operand], *names: str) -> str:
-        """ReduceSum times the reciprocal of the run-time size.
-
-        The sums stay below 2**53: 62 bits are shared by a value, 34 fraction bits and 2**26 pixels.
-        """
-        sums = emit("ReduceSum", names[0], emit.constant([2, 3]), keepdims=1)
-        spatial = emit.slice(emit("Shape", names[0]), 0, 2, None)
-        pixels = emit("ReduceProd", spatial, keepdims=0)
-        doubled = emit("Add", emit.constant(1 << (GLOBAL_FRAC + 1)), pixels)
-        factor = emit("Div", doubled, emit("Mul", pixels, emit.constant(2)))
         return emit("Mul", sums, factor)

@@ -1,0 +1,259 @@
+"""Sums, maxima, moments and normalization of ``(H, W, C)`` images, in int64.
+
+Sums wrap on the way; what is computed from them is proved to fit.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+
+@njit(cache=True, nogil=True)
+def reduce_sum(results: NDArray, image: NDArray) -> None:
+    """Sum over every axis along which there is one result.
+
+    Parameters
+    ----------
+    results
+        ``(H or 1, W or 1, C or 1)``; written.
+    image
+        ``(H, W, C)``.
+    """
+    rows, columns, channels = results.shape
+    results[...] = 0
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            pixel = image[y, x]
+            total = results[y if rows > 1 else 0, x if columns > 1 else 0]
+            if channels == pixel.size:
+                for c in range(pixel.size):
+                    total[c] += pixel[c]
+            else:
+                partial = results.dtype.type(0)
+                for c in range(pixel.size):
+                    partial += pixel[c]
+                total[0] += partial
+
+
+@njit(cache=True, nogil=True)
+def reduce_maximum(results: NDArray, image: NDArray) -> None:
+    """Largest value over every axis along which there is one result.
+
+    Parameters
+    ----------
+    results
+        ``(H or 1, W or 1, C or 1)``; written.
+    image
+        ``(H, W, C)``, not empty.
+    """
+    rows, columns, channels = results.shape
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            pixel = image[y, x]
+            best = results[y if rows > 1 else 0, x if columns > 1 else 0]
+            first = (rows > 1 or y == 0) and (columns > 1 or x == 0)
+            if channels == pixel.size:
+                for c in range(pixel.size):
+                    if first:
+                        best[c] = pixel[c]
+                    else:
+                        best[c] = max(best[c], pixel[c])
+            else:
+                largest = pixel[0]
+                for c in range(1, pixel.size):
+                    largest = max(largest, pixel[c])
+                best[0] = largest if first else max(best[0], largest)
+
+
+@njit(cache=True, nogil=True)
+def channel_moments(image: NDArray) -> NDArray[np.int64]:
+    """Sum and sum of squares of each channel, ``(2, C)``, of an image ``(H, W, C)``."""
+    moments = np.zeros((2, image.shape[2]), np.int64)
+    sums, squares = moments[0], moments[1]
+    for y in range(image.shape[0]):
+        for x in range(image.shape[1]):
+            pixel = image[y, x]
+            for c in range(pixel.size):
+                value = np.int64(pixel[c])
+                sums[c] += value
+                squares[c] += value * value
+    return moments
+
+
+@njit(cache=True, nogil=True)
+def scale_deviations(
+    band: NDArray,
+    image: NDArray,
+    shift: int,
+    means: NDArray[np.int64],
+    factors: NDArray[np.int64],
+) -> None:
+    """``((r << shift) - mean) * factor``, with a mean and a factor for each channel.
+
+    Parameters
+    ----------
+    band
+        Results, ``(rows, W, C)``; written.
+    image
+        The pixels that belong to them.
+    shift
+        Fraction bits that the means have more than the pixels.
+    means, factors
+        One for each channel.
+    """
+    for y in range(band.shape[0]):
+        for x in range(band.shape[1]):
+            out, pixel = band[y, x], image[y, x]
+            for c in range(pixel.size):
+                out[c] = ((np.int64(pixel[c]) << shift) - means[c]) * factors[c]
+
+
+@njit(cache=True, nogil=True)
+def floor_sqrt(value: int | np.int64) -> np.int64:
+    """Largest integer whose square does not exceed a value below ``2**62``."""
+    root = np.int64(math.sqrt(np.float64(value)))
+    if root * root > value:
+        root -= 1
+    if (root + 1) * (root + 1) <= value:
+        root += 1
+    return root
+
+
+@njit(cache=True, nogil=True)
+def spread(total: np.int64, count: int, shift: int, epsilon: int, floor: bool) -> int:
+    """``total / count`` with `shift` fraction bits more, plus epsilon, or at least epsilon.
+
+    Parameters
+    ----------
+    total
+        Sum of squares.
+    count
+        What it is divided by.
+    shift
+        Fraction bits of the quotient beyond those of the sum; may be negative.
+    epsilon
+        Integer of the same fraction bits.
+    floor
+        Whether epsilon is the least result instead of being added.
+    """
+    whole = total // count
+    if shift >= 0:
+        quotient = (whole << shift) + (((total - whole * count) << shift) // count)
+    else:
+        quotient = whole >> min(-shift, 62)
+    return max(quotient, epsilon) if floor else quotient + epsilon
+
+
+@njit(cache=True, nogil=True)
+def pixel_moments(
+    image: NDArray, row: int, column: int, group: int, members: int, shift: int, centered: bool
+) -> tuple[np.int64, np.int64]:
+    """Mean, with `shift` fraction bits more, and sum of squared deviations of a pixel's group.
+
+    Parameters
+    ----------
+    image
+        ``(H, W, C)``.
+    row, column
+        The pixel.
+    group, members
+        Which group, and channels of each.
+    shift
+        Fraction bits of the mean beyond those of the pixels.
+    centered
+        Whether the mean counts; else it is zero.
+    """
+    pixel = image[row, column]
+    first = group * members
+    mean = np.int64(0)
+    if centered:
+        total = np.int64(0)
+        for c in range(first, first + members):
+            total += np.int64(pixel[c])
+        mean = ((total << (shift + 1)) + members) // (2 * members)
+    squares = np.int64(0)
+    for c in range(first, first + members):
+        deviation = (np.int64(pixel[c]) << shift) - mean
+        squares += deviation * deviation
+    return mean, squares
+
+
+@njit(cache=True, nogil=True)
+def normalize_pixels(
+    band: NDArray,
+    image: NDArray,
+    groups: int,
+    mean_shift: int,
+    centered: bool,
+    divisor: int,
+    shift: int,
+    epsilon: int,
+    floor: bool,
+    one: int,
+) -> None:
+    """Deviations of every pixel's channels, times the reciprocal of their root.
+
+    Parameters
+    ----------
+    band
+        Results, ``(rows, W, C)``; written.
+    image
+        The pixels that belong to them.
+    groups
+        Groups of channels.
+    mean_shift, centered
+        As `pixel_moments` takes them.
+    divisor, shift, epsilon, floor
+        As `spread` takes them.
+    one
+        What is divided by the root.
+    """
+    members = image.shape[2] // groups
+    for y in range(band.shape[0]):
+        for x in range(band.shape[1]):
+            for g in range(groups):
+                mean, squares = pixel_moments(image, y, x, g, members, mean_shift, centered)
+                root = floor_sqrt(spread(squares, divisor, shift, epsilon, floor))
+                factor = one // max(root, 1)
+                for c in range(g * members, (g + 1) * members):
+                    band[y, x, c] = ((np.int64(image[y, x, c]) << mean_shift) - mean) * factor
+
+
+@njit(cache=True, nogil=True)
+def pixel_spread(
+    band: NDArray,
+    image: NDArray,
+    mean_shift: int,
+    centered: bool,
+    divisor: int,
+    shift: int,
+    epsilon: int,
+    root: bool,
+) -> None:
+    """Variance of every pixel's groups of channels, or its root.
+
+    Parameters
+    ----------
+    band
+        Results, ``(rows, W, groups)``; written.
+    image
+        The pixels that belong to them.
+    mean_shift, centered
+        As `pixel_moments` takes them.
+    divisor, shift, epsilon
+        As `spread` takes them.
+    root
+        Whether the root is wanted.
+    """
+    groups = band.shape[2]
+    members = image.shape[2] // groups
+    for y in range(band.shape[0]):
+        for x in range(band.shape[1]):
+            for g in range(groups):
+                _, squares = pixel_moments(image, y, x, g, members, mean_shift, centered)
+                value = spread(squares, divisor, shift, epsilon, False)
+                band[y, x, g] = floor_sqrt(value) if root else value
