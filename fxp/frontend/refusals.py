@@ -17,10 +17,11 @@ ATTENTION: Final = (
     "network of convolutions"
 )
 """Advice for products of matrices that are both computed."""
-_PRODUCTS: Final = frozenset(
+PRODUCTS: Final = frozenset(
     ("aten.bmm", "aten.baddbmm", "aten.matmul", "aten.mm", "aten.einsum",
      "aten.scaled_dot_product_attention", "aten._native_multi_head_attention")
 )  # fmt: skip
+"""Ops that multiply matrices; refused where two are computed from the input."""
 _CELL = (
     "write one step with nn.Conv2d or nn.Linear and gates, take its state as an input and return "
     "it as an output, and name the pair in `states`"
@@ -109,7 +110,7 @@ def refuse_products_of_values(trace: Trace) -> None:
             computed.add(node)
         # The same value twice is two factors, too.
         factors = [item for item in _leaves(node.args) if item in computed]
-        if len(factors) > 1 and op_name(node) in _PRODUCTS:
+        if len(factors) > 1 and op_name(node) in PRODUCTS:
             raise refusal(
                 node,
                 "it multiplies matrices that are both computed from the input",
