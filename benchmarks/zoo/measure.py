@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 import fxp
-from benchmarks.speed.timing import Settings, best_times
+from benchmarks.speed.timing import Settings, best_times, processors
 from benchmarks.speed.versus import (
     count_macs,
     export,
@@ -78,6 +79,7 @@ def measure(name: str, side: int, settings: Settings, say: Callable[[str], None]
     frame = images[:1]
     raw = raw_input(model, frame)
     record |= {"side": side, "macs": count_macs(model.graph, raw.shape), "seconds": {}}
+    record["load"] = os.getloadavg()[0] / processors()
     exported = export(network, frame.shape[1:])
     for threads in settings.threads:
         with torch_threads(threads), torch.inference_mode():

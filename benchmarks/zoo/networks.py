@@ -149,6 +149,7 @@ def settle(network: nn.Module, images: NDArray[np.float32]) -> None:
                 module.bias.copy_(offsets)
                 # The mean over all batches, of which there is one.
                 module.momentum = None
+                module.reset_running_stats()
                 module.train()
         network(torch.from_numpy(images))
     for hook in hooks:
