@@ -108,7 +108,7 @@ def photographs(pictures: Sequence[str], side: int) -> NDArray[np.float32]:
             x, y = picture.width / 2, picture.height / 2
             box = (x - reach, y - reach, x + reach, y + reach)
             crops.append(np.asarray(picture.resize((side, side), box=box), np.float32) / 255)
-    images = (np.stack(crops) - np.float32(MEAN)) / np.float32(DEVIATION)
+    images = (np.stack(crops) - np.array(MEAN, np.float32)) / np.array(DEVIATION, np.float32)
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 
