@@ -23,6 +23,7 @@ SLOW = (
     "rtl_sim/test_malformed.py",
     "rtl_sim/test_whole_frames.py",
     # Networks that are trained, quantized and measured.
+    "frontend/test_classifiers.py",
     "models/test_sr.py",
     "models/test_sr_pipeline.py",
     "quantization/test_qat.py",
@@ -34,6 +35,7 @@ SLOW = (
     "test_benchmarks.py",
     "test_benchmarks_mutation.py",
     "test_benchmarks_psnr.py",
+    "test_benchmarks_zoo.py",
 )
 """Files and tests of more than about ten seconds. ``make test`` leaves them out, ``make test-all``
 and continuous integration run them."""
