@@ -18,7 +18,7 @@ from fxp.frontend.context import Converter
 from fxp.frontend.layers import LAYERS
 from fxp.frontend.movement import MOVEMENT
 from fxp.frontend.normalization import NORMALIZATION, refuse_volume
-from fxp.frontend.refusals import ADVICE
+from fxp.frontend.refusals import ADVICE, ATTENTION, PRODUCTS
 from fxp.frontend.resizing import RESIZING
 from fxp.frontend.statistics import STATISTICS
 
@@ -113,7 +113,8 @@ fxp traces a network with `torch.export`, which writes it in the operations of P
 the modules of `torch.nn` that consist of them. `F` means `torch.nn.functional`, and `x` means a
 tensor. Variants that overwrite their operand (`inplace=True`, `x.relu_()`) are supported too. Any
 other operation is refused; the message names the operation, the module and the line of your code,
-and often another way to write it.
+and often another way to write it. [torchvision's classification networks](benchmarks/zoo.md) shows
+what that means for whole networks.
 
 The network must be in eval mode. Images are tensors `(N, C, H, W)`, vectors are `(N, F)`.
 Operations that involve only parameters and other constants, such as weight normalization, are
@@ -178,6 +179,8 @@ def page() -> str:
         head = "| PyTorch | Meaning | `aten` |\n|---|---|---|"
         parts.append("\n".join((f"## {title}\n", head, *rows, "")))
     rows = [f"| `{name.removeprefix('aten.')}` | {advice} |" for name, advice in ADVICE.items()]
+    products = ", ".join(f"`{name.removeprefix('aten.')}`" for name in sorted(PRODUCTS))
+    rows.append(f"| {products}, of two computed matrices | {ATTENTION} |")
     head = "## Refused, with advice\n\n| Operation | Instead |\n|---|---|"
     parts.append("\n".join((head, *rows, "")))
     return "\n".join(parts)
