@@ -21,6 +21,14 @@ ADVICE: Final = {
     "average_pool": _POOLING,
     "max_pool": _POOLING,
     "max_pool_indices": _POOLING,
+    "dilated_max_pool": _POOLING,
+    "sum_pool": _POOLING,
+    "adaptive_average_pool": _POOLING,
+    "adaptive_max_pool": _POOLING,
+    "constant_pad": "pad with zeros, or by copying or reflecting the border, which "
+    "fxp.hls.export takes",
+    "interpolate": "upsample by nearest neighbour or by a transposed convolution, or bilinearly by "
+    "two, which fxp.hls.export takes",
     "max_unpool": "use a transposed convolution or nearest-neighbour upsampling",
     "global_average_pool": _WHOLE_IMAGE,
     "global_max_pool": _WHOLE_IMAGE,
