@@ -52,6 +52,7 @@ from fxp.hls.hls4ml_export.layers import (
 from fxp.hls.hls4ml_export.lowering_state import (
     Lowering,
 )
+from fxp.hls.rtl.layers import RULES
 
 MAX_READERS: Final = 7
 """hls4ml copies a stream for at most so many readers."""
@@ -82,7 +83,7 @@ def lower_to_layers(
     if graph.states:
         raise ExportError(
             f"graph {graph.name!r} keeps the state {graph.states[0].value.name!r} between calls, "
-            f"which hls4ml projects cannot; {ALTERNATIVE}"
+            "which neither hls4ml projects nor the cores of fxp.hls.emit_rtl can"
         )
     made = Lowering(graph, shapes, depthwise)
     for value in graph.inputs:
@@ -110,13 +111,20 @@ def _lower_node(made: Lowering, node: Node) -> None:
     writer = _writer(type(node.op))
     name = f"node {node.name!r} ({node.op.name})"
     if writer is None:
-        raise ExportError(f"{name}: the hls4ml path has no {node.op.name}; {ALTERNATIVE}")
+        raise ExportError(f"{name}: the hls4ml path has no {node.op.name}{_advice(node.op)}")
     assert node.quantization is not None
     try:
         _check_rounding(made, node)
         made.names[node.name] = writer(made, node, check_type(node.quantization))
     except (ExportError, FormatError) as error:
-        raise ExportError(f"{name}: {error}; {ALTERNATIVE}") from None
+        raise ExportError(f"{name}: {error}{_advice(node.op)}") from None
+
+
+def _advice(op: Op) -> str:
+    """Name the other way to hardware, or say that there is none."""
+    if type(op) in RULES:
+        return f"; {ALTERNATIVE}"
+    return f", and fxp.hls.emit_rtl cannot stream {op.name} either"
 
 
 def _check_rounding(made: Lowering, node: Node) -> None:

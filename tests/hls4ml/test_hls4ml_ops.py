@@ -14,7 +14,22 @@ from graphs import SIZE, case_graphs, random_graph, small_network, union
 
 from fxp.formats import Format, Overflow, Quantization
 from fxp.graph import Constant, Graph, Node, State, Value
-from fxp.graph.ops import AveragePool, Conv2d, GlobalMaxPool, Prelu, Relu, Requantize
+from fxp.graph.ops import (
+    AveragePool,
+    Conv2d,
+    GlobalMaxPool,
+    GroupNorm,
+    L2Norm,
+    LineCodec,
+    Prelu,
+    ReduceMax,
+    ReduceMean,
+    ReduceSum,
+    Relu,
+    Requantize,
+    StandardDeviation,
+    Variance,
+)
 from fxp.model import FixedModel
 
 pytest.importorskip("hls4ml")
@@ -91,11 +106,37 @@ def single(op, *constants: Constant, channels: int = 2, target: Quantization | N
 
 
 class TestRefusals:
-    @pytest.mark.parametrize("op", [AveragePool(), GlobalMaxPool()])
+    @pytest.mark.parametrize(
+        "op",
+        [
+            AveragePool(),
+            GlobalMaxPool(),
+            ReduceSum(),
+            ReduceMean(),
+            ReduceMax(),
+            Variance(),
+            StandardDeviation(),
+            L2Norm(),
+            GroupNorm(),
+        ],
+        ids=lambda op: op.name,
+    )
     def test_ops_by_name(self, op, tmp_path):
-        with pytest.raises(ExportError, match=rf"node 'odd' \({op.name}\).*hls\.emit_rtl"):
-            hls.export(single(op), tmp_path / "p")
+        """What the streaming core cannot do either is not recommended."""
+        graph = single(op)
+        message = (
+            rf"^node 'odd' \({op.name}\): the hls4ml path has no {op.name}, and "
+            rf"fxp\.hls\.emit_rtl cannot stream {op.name} either$"
+        )
+        with pytest.raises(ExportError, match=message):
+            hls.export(graph, tmp_path / "p")
+        with pytest.raises(hls.StreamingError, match=rf"'odd' \({op.name}\).*cannot stream"):
+            hls.emit_rtl(graph, tmp_path / "core", max_width=32)
         assert [*tmp_path.iterdir()] == []
+
+    def test_another_way_is_named_where_there_is_one(self, tmp_path):
+        with pytest.raises(ExportError, match=r"'odd' \(line_codec\).*hls\.emit_rtl may take it$"):
+            hls.export(single(LineCodec()), tmp_path / "p")
 
     def test_sign_magnitude(self, tmp_path):
         target = Quantization(Format(6, 0), overflow=Overflow.WRAP_SIGN_MAGNITUDE)
@@ -133,7 +174,7 @@ class TestRefusals:
         node = Node("next", Requantize(), ("memory",), Quantization(BYTE))
         other = Node("y", Relu(), ("x",), Quantization(BYTE))
         graph = Graph("loop", (image(),), (node, other), ("y",), (), (state,))
-        with pytest.raises(ExportError, match=r"state 'memory'.*emit_rtl"):
+        with pytest.raises(ExportError, match=r"state 'memory'.*neither.*nor.*emit_rtl can$"):
             hls.export(graph, tmp_path / "p")
 
     def test_too_many_readers(self, tmp_path):
