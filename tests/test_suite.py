@@ -44,6 +44,12 @@ def test_what_is_listed_as_slow_exists(entry: str) -> None:
     assert not test or f"\ndef {test}(" in path.read_text()
 
 
+def test_names_of_test_modules_are_unique() -> None:
+    """Two of one name cannot be collected in one run: `tests` has no packages."""
+    names = [path.name for path in TESTS.rglob("*.py") if path.name != "conftest.py"]
+    assert {name for name in names if names.count(name) > 1} == {"__init__.py"} & {*names}
+
+
 def python_files() -> list[Path]:
     """Every Python file once; hidden folders hold no file of the project, links lead to others."""
     found: list[Path] = []
