@@ -44,6 +44,7 @@ format: $(VENV)/installed
 benchmarks: $(VENV)/installed
 	$(BIN)/python -m benchmarks.quantization
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m benchmarks.zoo
 	$(BIN)/python -m benchmarks.rtl
 	$(BIN)/python -m benchmarks.hls4ml --network
 	$(BIN)/python -m benchmarks.synth

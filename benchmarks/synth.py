@@ -115,19 +115,20 @@ def layer_graph(name: str, outputs: int) -> Graph:
     source = graph.operand(node.inputs[0]).formats[0]
     weight = graph.constants_by_name[node.inputs[1]]
     data = weight.data[:outputs]
+    formats = weight.formats[:outputs]
     assert isinstance(node.op, ops.Conv2d)
     depthwise = node.op.groups > 1
     op = ops.Conv2d(padding=node.op.padding, groups=outputs if depthwise else 1)
     channels = outputs if depthwise else data.shape[1]
     height, width = Extent("H"), Extent("W")
-    wide = Quantization(Format(40, source.frac + weight.formats[0].frac))
+    wide = Quantization(Format(40, source.frac + max(form.frac for form in formats)))
     narrow = Quantization(Format(14, 12, signed=False))
     return Graph(
         "layer",
         (Value("image", (channels, height, width), source),),
         (Node("conv", op, ("image", "weight"), wide), Node("relu", ops.Relu(), ("conv",), narrow)),
         ("relu",),
-        (Constant("weight", data, weight.formats),),
+        (Constant("weight", data, formats),),
     )
 
 

@@ -12,7 +12,8 @@ import fxp
 from fxp import hls
 from fxp.cli.console import JsonOption, note, progress_bar
 from fxp.cli.networks import load_network
-from fxp.cli.sources import DEFAULT_DIVISOR, DIVIDE_BY, check_target, read_calibration
+from fxp.cli.pixel_values import DEFAULT_DIVISOR, MeanOption, StdOption, pixel_scale
+from fxp.cli.sources import check_target, read_calibration
 from fxp.quantization.mixed import Cost
 from fxp.quantization.mixed.search import (
     ACTIVATION_WIDTHS,
@@ -92,8 +93,11 @@ def search(
         typer.Option(help="State dict, .safetensors or .pt; also one within a checkpoint."),
     ] = None,
     per_channel: Annotated[
-        bool, typer.Option("--per-channel", help="Weight fraction bits per output channel.")
-    ] = False,
+        bool,
+        typer.Option(
+            "--per-channel/--per-layer", help="Weight fraction bits per output channel or layer."
+        ),
+    ] = True,
     input_format: Annotated[
         str | None, typer.Option(help="Format of the input; default: width and point by the data.")
     ] = None,
@@ -103,6 +107,8 @@ def search(
     divide_by: Annotated[
         float, typer.Option(min=1e-9, help="Pixel values are divided by this.")
     ] = DEFAULT_DIVISOR,
+    mean: MeanOption = None,
+    std: StdOption = None,
     channels: Annotated[
         int | None, typer.Option(help="Of the input; default that of the first convolution.")
     ] = None,
@@ -130,8 +136,9 @@ def search(
         _widths("--weight-widths", weight_widths),
         _widths("--activation-widths", activation_widths),
     )
+    scale = pixel_scale(divide_by, mean, std)
     network = load_network(source, arg or [], weights)
-    inputs = read_calibration(calibration, network, channels, divide_by, crop, limit)
+    inputs = read_calibration(calibration, network, channels, scale, crop, limit)
     with progress_bar("searching") as progress:
         found = fxp.quantize_mixed(
             network,
@@ -150,7 +157,7 @@ def search(
             output_format=output_format or None,
             progress=progress,
         )
-    found.model.metadata[DIVIDE_BY] = f"{divide_by:.17g}"
+    found.model.metadata |= scale.metadata()
     found.model.save(out)
     if picture is not None:
         found.save_picture(picture)

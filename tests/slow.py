@@ -21,8 +21,12 @@ SLOW = (
     "rtl_sim/test_core_mutations.py",
     "rtl_sim/test_cosim.py",
     "rtl_sim/test_malformed.py",
+    "rtl_sim/test_per_channel.py",
     "rtl_sim/test_whole_frames.py",
     # Networks that are trained, quantized and measured.
+    "frontend/test_classifiers.py",
+    "models/test_demo.py::test_demo_on_the_shipped_photograph",
+    "models/test_ship.py::test_the_shipped_models_are_made_again_byte_for_byte",
     "models/test_sr.py",
     "models/test_sr_pipeline.py",
     "quantization/test_qat.py",
@@ -34,6 +38,7 @@ SLOW = (
     "test_benchmarks.py",
     "test_benchmarks_mutation.py",
     "test_benchmarks_psnr.py",
+    "test_benchmarks_zoo.py",
 )
 """Files and tests of more than about ten seconds. ``make test`` leaves them out, ``make test-all``
 and continuous integration run them."""

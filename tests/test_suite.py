@@ -44,6 +44,12 @@ def test_what_is_listed_as_slow_exists(entry: str) -> None:
     assert not test or f"\ndef {test}(" in path.read_text()
 
 
+def test_names_of_test_modules_are_unique() -> None:
+    """Two of one name cannot be collected in one run, as their folders are no packages."""
+    names = [path.name for path in TESTS.rglob("test_*.py")]
+    assert len({*names}) == len(names) > 50
+
+
 def python_files() -> list[Path]:
     """Every Python file once; hidden folders hold no file of the project, links lead to others."""
     found: list[Path] = []

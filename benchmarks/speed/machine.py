@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError
 from importlib.util import find_spec
@@ -33,11 +33,11 @@ PEAK = ("fxp.kernels.peak", "pair_multiply_rate")
 A pair multiplication is ``acc += x0*w0 + x1*w1``, which counts as two multiply-accumulates."""
 
 
-def describe() -> dict[str, Any]:
+def describe(packages: Iterable[str] = PACKAGES) -> dict[str, Any]:
     """Return processor, instruction sets and versions."""
     features = llvmlite.binding.get_host_cpu_features()
     versions = {}
-    for package in PACKAGES:
+    for package in packages:
         try:
             versions[package] = version_of(package)
         except PackageNotFoundError:

@@ -68,14 +68,14 @@ def measure(work: Work, settings: Settings, say: Say) -> dict[str, Any]:
     for threads in settings.threads:
         say(f"{work.title}: {threads_text(threads)}")
         with torch_threads(threads), torch.inference_mode():
-            calls = _float_calls(network, onnx_model, frame, threads)
+            calls = float_calls(network, onnx_model, frame, threads)
             calls["fxp"] = fastest(model, raw, threads)
             calls["fxp_real"] = partial(model, frame, threads=threads)
             record["seconds"][str(threads)] = best_times(calls, settings)
     return record
 
 
-def _float_calls(
+def float_calls(
     network: torch.nn.Module, onnx_model: bytes, frame: NDArray[np.float32], threads: int
 ) -> dict[str, Callable[[], object]]:
     """Return the two float32 runs, after a look whether they compute the same."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +16,9 @@ from fxp.diagnosis.sums import ValueSums
 from fxp.executors.calls import Calls
 from fxp.graph import Graph
 
+PER_CHANNEL: Final = "per_channel=True"
+LEARNED: Final = "weight_rounding='learned'"
+"""Options that help where weights are rounded."""
 IMAGES: Final = 4
 STEPS: Final = 8
 SIDE: Final = 128
@@ -40,7 +43,9 @@ class Fidelity:
     warnings: tuple[str, ...]
 
 
-def fidelity(network: Graph, fixed: Graph, calls: Calls) -> Fidelity:
+def fidelity(
+    network: Graph, fixed: Graph, calls: Calls, *, tried: Collection[str] = ()
+) -> Fidelity:
     """Compare a model with its float network on a part of the calibration data.
 
     Parameters
@@ -51,6 +56,8 @@ def fidelity(network: Graph, fixed: Graph, calls: Calls) -> Fidelity:
         The integer graph.
     calls
         The calibration data.
+    tried
+        Options that the model has already, such as ``per_channel=True``: not to be advised.
     """
     pair = Pair(network, fixed, same_weights=True)
     part = bounded(calls, network, STEPS if network.states else IMAGES, SIDE)
@@ -64,12 +71,16 @@ def fidelity(network: Graph, fixed: Graph, calls: Calls) -> Fidelity:
     texts = [change.reason for change in concatenations(pair, values)]
     worst = min(fixed.outputs, key=lambda name: sqnr[name])
     if sqnr[worst] < POOR:
-        texts.insert(0, _explained(pair, values, worst, part[0]))
+        texts.insert(0, _explained(pair, values, worst, part[0], tried))
     return Fidelity(sqnr, tuple(texts))
 
 
 def _explained(
-    pair: Pair, values: Mapping[str, ValueSums], output: str, call: list[torch.Tensor]
+    pair: Pair,
+    values: Mapping[str, ValueSums],
+    output: str,
+    call: list[torch.Tensor],
+    tried: Collection[str],
 ) -> str:
     """Say how far an output is off, where that begins, and what to do about it."""
     name = _first_poor(pair, values, output)
@@ -79,7 +90,7 @@ def _explained(
     where = f"It falls at {name!r},{fall} to {values[name].sqnr:.1f} dB"
     return (
         f"output {output!r} has an SQNR of {values[output].sqnr:.1f} dB against the float network "
-        f"on the calibration data. {where}: {_cause(pair, name, call)}. "
+        f"on the calibration data. {where}: {_cause(pair, name, call, tried)}. "
         "model.report(images) says what each value costs and what a change would gain"
     )
 
@@ -110,7 +121,7 @@ def _reads(pair: Pair, name: str) -> list[str]:
     return [source for source in node.inputs if source in pair.source]
 
 
-def _cause(pair: Pair, name: str, call: list[torch.Tensor]) -> str:
+def _cause(pair: Pair, name: str, call: list[torch.Tensor], tried: Collection[str]) -> str:
     """Say what most of a value's own error comes from, and which option helps."""
     if name not in pair.roundable:
         return "a state carries its errors on; give more activation_bits"
@@ -129,6 +140,9 @@ def _cause(pair: Pair, name: str, call: list[torch.Tensor]) -> str:
     weights = weight_constant(pair, node) if node is not None else None
     if weights is None:
         return f"the table of {name!r} is coarse; give more activation_bits"
-    if len(set(weights[0].formats)) == 1 and len(weights[0].data) > 1:
-        return "its weights share one format; try per_channel=True, or more weight_bits"
-    return "its weights are rounded; try weight_rounding='learned', or more weight_bits"
+    shared = len(set(weights[0].formats)) == 1 and len(weights[0].data) > 1
+    if shared and PER_CHANNEL not in tried:
+        return f"its weights share one format; try {PER_CHANNEL}, or more weight_bits"
+    if LEARNED not in tried:
+        return f"its weights are rounded; try {LEARNED}, or more weight_bits"
+    return "its weights are rounded; give more weight_bits"

@@ -339,10 +339,9 @@ def _prelu(graph: Graph, chain: Chain) -> CommandStage | None:
     source, slope = graph.operands[chain.head.name]
     rule, wide = chain_rule(chain, wide=True), is_wide(chain)
     assert slope.constant is not None
-    if rule is None:
+    if rule is None or slope.format.dtype.itemsize not in INTEGERS:
         return _look_up(graph, chain)
     tile = tile_elements(source.channels)
-    # Wraps, as the products do.
     slopes = np.resize(slope.constant.astype(np.int32), tile)
     one = wrapped(1 << slope.format.frac, wide=wide)
     record = filled(

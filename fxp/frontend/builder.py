@@ -256,7 +256,7 @@ class Builder:
             for item in operands
         ]
         images = [item.shape for item in operands if isinstance(item, Term)]
-        for image in images[1:]:
+        for image in images[1:] if op.equal_sizes else ():
             self.unify(images[0], image)
         shape = op.shape(*shapes)
         name = self.unique(wanted)

@@ -18,11 +18,13 @@ from fxp.frontend.context import Converter
 from fxp.frontend.layers import LAYERS
 from fxp.frontend.movement import MOVEMENT
 from fxp.frontend.normalization import NORMALIZATION, refuse_volume
-from fxp.frontend.refusals import ADVICE
+from fxp.frontend.refusals import ADVICE, ATTENTION, PRODUCTS
+from fxp.frontend.resizing import RESIZING
 from fxp.frontend.statistics import STATISTICS
 
 SECTIONS: Final[dict[str, Mapping[str, Converter]]] = {
-    "Layers, pooling and resampling": LAYERS,
+    "Layers and pooling": LAYERS,
+    "Interpolation and pooling to a given size": RESIZING,
     "Activation functions": ACTIVATIONS,
     "Normalization": NORMALIZATION,
     "Statistics over axes": STATISTICS,
@@ -46,9 +48,12 @@ SPELLINGS: Final[dict[str, tuple[str, ...]]] = {
     "max_pool2d_with_indices": ("nn.MaxPool2d(return_indices=True)",),
     "max_unpool2d": ("nn.MaxUnpool2d",),
     "avg_pool2d": ("nn.AvgPool2d",),
-    "adaptive_avg_pool2d": ("nn.AdaptiveAvgPool2d",),
+    "adaptive_avg_pool2d": ("nn.AdaptiveAvgPool2d", 'F.interpolate(mode="area")'),
     "adaptive_max_pool2d": ("nn.AdaptiveMaxPool2d",),
     "upsample_nearest2d": ("nn.Upsample", "F.interpolate"),
+    "_upsample_nearest_exact2d": (
+        'nn.Upsample(mode="nearest-exact")', 'F.interpolate(mode="nearest-exact")',
+    ),
     "upsample_bilinear2d": (
         'nn.Upsample(mode="bilinear")', 'F.interpolate(mode="bilinear")',
     ),
@@ -87,7 +92,7 @@ SPELLINGS: Final[dict[str, tuple[str, ...]]] = {
     "permute": ("torch.movedim",),
     "channel_shuffle": ("nn.ChannelShuffle",),
     "unflatten": ("nn.Unflatten",),
-    "pad": ("nn.ZeroPad2d", "nn.ReflectionPad2d", "nn.ReplicationPad2d"),
+    "pad": ("nn.ZeroPad2d", "nn.ConstantPad2d", "nn.ReflectionPad2d", "nn.ReplicationPad2d"),
     "flatten": ("nn.Flatten",),
     "pixel_shuffle": ("nn.PixelShuffle",),
     "pixel_unshuffle": ("nn.PixelUnshuffle",),
@@ -108,7 +113,8 @@ fxp traces a network with `torch.export`, which writes it in the operations of P
 the modules of `torch.nn` that consist of them. `F` means `torch.nn.functional`, and `x` means a
 tensor. Variants that overwrite their operand (`inplace=True`, `x.relu_()`) are supported too. Any
 other operation is refused; the message names the operation, the module and the line of your code,
-and often another way to write it.
+and often another way to write it. [torchvision's classification networks](benchmarks/zoo.md) shows
+what that means for whole networks.
 
 The network must be in eval mode. Images are tensors `(N, C, H, W)`, vectors are `(N, F)`.
 Operations that involve only parameters and other constants, such as weight normalization, are
@@ -120,6 +126,7 @@ This page is written by `python -m fxp.frontend.catalog`.
 PATTERNS: Final = (
     "| `nn.LocalResponseNorm`, `F.local_response_norm` | Local response normalization, found in "
     "the operations that PyTorch writes for it. | several |\n"
+    "| `nn.LPPool2d`, `F.lp_pool2d` | Power-average pooling, found in the same way. | several |\n"
     "| `(x - mean) / torch.sqrt(var + eps)`, `x / x.norm(dim=1, keepdim=True)` | Normalizations, "
     "variances and deviations by their formulas, computed as one operation. | several |"
 )
@@ -172,6 +179,8 @@ def page() -> str:
         head = "| PyTorch | Meaning | `aten` |\n|---|---|---|"
         parts.append("\n".join((f"## {title}\n", head, *rows, "")))
     rows = [f"| `{name.removeprefix('aten.')}` | {advice} |" for name, advice in ADVICE.items()]
+    products = ", ".join(f"`{name.removeprefix('aten.')}`" for name in sorted(PRODUCTS))
+    rows.append(f"| {products}, of two computed matrices | {ATTENTION} |")
     head = "## Refused, with advice\n\n| Operation | Instead |\n|---|---|"
     parts.append("\n".join((head, *rows, "")))
     return "\n".join(parts)

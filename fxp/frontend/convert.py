@@ -28,8 +28,9 @@ from fxp.frontend.layers import LAYERS, max_unpool
 from fxp.frontend.movement import FILLS, MOVEMENT, identity
 from fxp.frontend.normalization import NORMALIZATION
 from fxp.frontend.patterns import find_patterns
-from fxp.frontend.refusals import ADVICE, ATTENTION, DEFAULT, products_of_values
+from fxp.frontend.refusals import ADVICE, DEFAULT, refuse_products_of_values
 from fxp.frontend.remove_dead_code import remove_dead_code
+from fxp.frontend.resizing import RESIZING
 from fxp.frontend.statistics import STATISTICS
 from fxp.frontend.trace import Symbols, Trace, example_size, sizes_of
 from fxp.graph import Graph, State, Value
@@ -38,6 +39,7 @@ from fxp.graph.ops import GraphError, Requantize
 
 CONVERTERS: dict[str, Converter] = {
     **LAYERS,
+    **RESIZING,
     **ACTIVATIONS,
     **NORMALIZATION,
     **STATISTICS,
@@ -156,12 +158,7 @@ class _Conversion:
 
     def run(self) -> Graph:
         """Convert all nodes and close the graph."""
-        products = products_of_values(self._trace)
-        if products:
-            raise refusal(
-                products[0], "it multiplies matrices that are both computed from the input",
-                ATTENTION, size_dependent=False,
-            )  # fmt: skip
+        refuse_products_of_values(self._trace)
         for node in self._trace.nodes:
             # First, since what comes before it, such as the parts of a list, needs no other advice.
             if node.users and op_name(node) in VALUE_READS:

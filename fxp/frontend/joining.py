@@ -14,7 +14,7 @@ from fxp.frontend.pull_back import PullBackError, matched
 from fxp.frontend.selection import AXES, chosen, cut, on_image_axis, with_channels
 from fxp.frontend.trace import Size, example_size
 from fxp.frontend.views import Atom, Axis, count, fingerprint, is_free, merged, of_source, replaced
-from fxp.graph.ops import Concat, Pad, Slice, SpatialConcat
+from fxp.graph.ops import Concat, ConstantPad, Pad, Slice, SpatialConcat
 from fxp.graph.ops.arrangement import IMAGE_AXES
 from fxp.graph.ops.padding import PaddingMode, Sides
 
@@ -236,7 +236,7 @@ _NAMES = {"reflection": "reflect", "replication": "replicate"}
 
 
 def pad(context: Context) -> Term:
-    """Pad channels with zeros, and rows and columns; a negative amount crops."""
+    """Pad channels with zeros, and rows and columns with any number; a negative amount crops."""
     arguments = context.arguments
     amounts = list(arguments.get("pad", arguments.get("padding")))
     name = context.node.target.__name__  # type: ignore[union-attr]
@@ -246,8 +246,9 @@ def pad(context: Context) -> Term:
         context.refuse(
             f"its padding mode is {mode!r}", "use zeros, 'reflect' or 'replicate' instead"
         )
-    if mode == "constant" and arguments.get("value"):
-        context.refuse(f"it pads with {arguments['value']}", "only zeros can be padded")
+    value = float(arguments.get("value") or 0) if mode == "constant" else 0.0
+    if not math.isfinite(value):
+        context.refuse(f"it pads with {value}", "pad with -inf right before a max pooling alone")
     if not all(isinstance(amount, int) for amount in amounts):
         context.refuse(
             "its amounts move with the image size",
@@ -268,22 +269,31 @@ def pad(context: Context) -> Term:
     # Cropping comes first: torch refuses to crop more than there is, whatever is padded.
     term = _cropped(context, term, around)
     before, after = (max(amount, 0) for amount in around[1])
+    if value and (rank != 4 or before or after):
+        context.refuse(
+            f"it pads channels or features with {value}",
+            "pad rows and columns alone, or pad with zeros",
+        )
     if before or after:
         shape = (1, int(term.shape[0]) + before + after, *term.torch_shape[2:])  # type: ignore[arg-type]
         term = with_zeros(context, term, 1, before, after, shape, part="channels")
     if rank == 4:
-        term = _padded(context, term, around, "zero")
+        term = _padded(context, term, around, "zero", value)
     return context.reshaped(term)
 
 
 def _padded(
-    context: Context, term: Term, around: dict[int, tuple[int, int]], mode: PaddingMode
+    context: Context,
+    term: Term,
+    around: dict[int, tuple[int, int]],
+    mode: PaddingMode,
+    value: float = 0.0,
 ) -> Term:
     """Pad by the positive amounts of rows and columns."""
     sides: Sides = tuple(max(amount, 0) for dim in (2, 3) for amount in around[dim])  # type: ignore[assignment]
     cropped = min(amount for dim in around for amount in around[dim]) < 0
     if any(sides) or not (cropped or any(around[1])):
-        return context.emit(Pad(sides, mode), term)
+        return context.emit(ConstantPad(sides, value) if value else Pad(sides, mode), term)
     return term
 
 

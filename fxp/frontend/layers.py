@@ -1,4 +1,4 @@
-"""Converters of weighted layers, pooling and resampling."""
+"""Converters of weighted layers and pooling."""
 
 from __future__ import annotations
 
@@ -14,19 +14,16 @@ from fxp.frontend.context import Context, Converter
 from fxp.frontend.trace import example_size
 from fxp.graph.ops import (
     AveragePool,
-    BicubicUpsample,
-    BilinearUpsample,
     Conv2d,
     ConvTranspose2d,
-    GlobalAveragePool,
-    GlobalMaxPool,
+    DilatedMaxPool,
     Linear,
     MaxPool,
     MaxPoolIndices,
     MaxUnpool,
-    Nearest,
     Op,
     Pad,
+    SumPool,
 )
 from fxp.graph.ops.padding import Sides
 from fxp.graph.ops.transposed import exchange_channels
@@ -45,7 +42,8 @@ def pair(context: Context, name: str) -> tuple[int, int]:
     return items[0], items[-1]
 
 
-def _image(context: Context, name: str) -> Term:
+def image_of(context: Context, name: str) -> Term:
+    """Return an argument that must be an image."""
     term = context.term(name)
     if len(term.shape) != 3:
         context.refuse("its input is not an image (1, C, H, W)", "only 2-D images are supported")
@@ -64,7 +62,7 @@ def _convolution(context: Context, padding: Sides) -> Term:
 
 def _weighted(context: Context, op: Op, weight: KnownTensor | None) -> Term:
     """Emit a convolution with the bias of the context, if there is one."""
-    image = _image(context, "input")
+    image = image_of(context, "input")
     bias = context.weights("bias")
     assert weight is not None
     operands = [context.constant(weight, weight.tensor.shape, "weight")]
@@ -205,30 +203,37 @@ def _surplus(context: Context) -> list[int]:
     window, stride, padding = _window(context)
     if not context["ceil_mode"]:
         return [0, 0]
+    dilation = pair(context, "dilation") if "dilation" in context.arguments else (1, 1)
     return [
-        min(size - 1 - side, step - 1)
-        for size, step, side in zip(window, stride, padding, strict=True)
+        min(apart * (size - 1) - side, step - 1)
+        for size, step, side, apart in zip(window, stride, padding, dilation, strict=True)
     ]
 
 
 def _max_window(context: Context) -> dict[str, Any]:
     """Attributes of a max pooling."""
-    if pair(context, "dilation") != (1, 1):
-        context.refuse("a dilated max pooling is not supported", "set dilation=1")
     window, stride, (rows, columns) = _window(context)
     more_rows, more_columns = _surplus(context)
     sides = (rows, rows + more_rows, columns, columns + more_columns)
+    # A padding with -inf in front of the pooling is one more of its own.
+    before = context.arguments.get("sides", (0, 0, 0, 0))
+    sides = tuple(own + added for own, added in zip(sides, before, strict=True))
     return {"window": window, "stride": stride, "padding": sides}
 
 
 def max_pool(context: Context) -> Term:
     """Max pooling."""
-    return context.emit(MaxPool(**_max_window(context)), _image(context, "self"))
+    attributes, dilation = _max_window(context), pair(context, "dilation")
+    plain = dilation == (1, 1)
+    op = MaxPool(**attributes) if plain else DilatedMaxPool(**attributes, dilation=dilation)
+    return context.emit(op, image_of(context, "self"))
 
 
-def max_pool_with_indices(context: Context) -> tuple[Term, PoolIndices]:
-    """Max pooling that also tells where the maxima lie."""
-    image, attributes = _image(context, "self"), _max_window(context)
+def max_pool_with_indices(context: Context) -> tuple[Term, PoolIndices] | tuple[Term]:
+    """Max pooling that also tells where the maxima lie, without dilation."""
+    if pair(context, "dilation") != (1, 1):
+        return (max_pool(context),)
+    image, attributes = image_of(context, "self"), _max_window(context)
     largest = context.emit(MaxPool(**attributes), image)
     op = MaxPoolIndices(**attributes)
     indices = context.emit(op, image, part="indices")
@@ -265,19 +270,19 @@ def max_unpool(context: Context) -> Term:
             "pad the image before the model",
             size_dependent=True,
         )
-    return context.emit(op, _image(context, "self"), indices)
+    return context.emit(op, image_of(context, "self"), indices)
 
 
 def average_pool(context: Context) -> Term:
     """Average pooling."""
-    if context["divisor_override"] is not None:
-        context.refuse(
-            "divisor_override is not supported", "leave it out and multiply by a constant"
-        )
     window, stride, (rows, columns) = _window(context)
     more_rows, more_columns = _surplus(context)
-    image, counted = _image(context, "self"), context["count_include_pad"]
+    image, counted = image_of(context, "self"), context["count_include_pad"]
     sides = (rows, rows, columns, columns)
+    divisor = context["divisor_override"]
+    if divisor is not None:
+        ends = (rows, rows + more_rows, columns, columns + more_columns)
+        return context.emit(SumPool(window, stride, ends, divisor), image)
     if more_rows or more_columns:
         # What ceil_mode adds never counts; padding that does is put around the image before.
         if counted and any(sides):
@@ -285,96 +290,6 @@ def average_pool(context: Context) -> Term:
             rows, columns = 0, 0
         sides, counted = (rows, rows + more_rows, columns, columns + more_columns), False
     return context.emit(AveragePool(window, stride, sides, counted), image)
-
-
-def _adaptive(context: Context, whole: Op, window: type[AveragePool] | type[MaxPool]) -> Term:
-    image = _image(context, "self")
-    wanted = pair(context, "output_size")
-    if wanted == (1, 1):
-        return context.emit(whole, image)
-    _, *sizes = image.shape
-    if any(not isinstance(size, int) or size % count
-           for size, count in zip(sizes, wanted, strict=True)):  # fmt: skip
-        context.refuse(
-            f"adaptive pooling to {wanted} needs a fixed input size that is a multiple of it, "
-            f"not {sizes[0]} x {sizes[1]}",
-            "use an output size of 1, or a pooling with a fixed window",
-            size_dependent=True,
-        )
-    rows, columns = (
-        int(size) // count  # type: ignore[arg-type]
-        for size, count in zip(sizes, wanted, strict=True)
-    )
-    return context.emit(window(window=(rows, columns), stride=(rows, columns)), image)
-
-
-def adaptive_average_pool(context: Context) -> Term:
-    """Global average; with fixed sizes any whole number of pixels per window."""
-    return _adaptive(context, GlobalAveragePool(), AveragePool)
-
-
-def adaptive_max_pool(context: Context) -> tuple[Term]:
-    """Global maximum; with fixed sizes any whole number of pixels per window."""
-    # One result of two; the indices are refused where something reads them.
-    return (_adaptive(context, GlobalMaxPool(), MaxPool),)
-
-
-def _factor(context: Context, image: Term) -> int:
-    """Whole upsampling factor, from the factor itself or from the wanted size."""
-    scales = context.arguments.get("scale_factors")
-    if scales is None and "output_size" not in context.arguments:
-        context.refuse("it has neither size nor factor", "give scale_factor")
-    sources, results = image.torch_shape[2:], context.result_shape[2:]
-    counts = [
-        scale if scales else example_size(result) / example_size(source)
-        for scale, source, result in zip(scales or (0, 0), sources, results, strict=True)
-    ]
-    factor = round(counts[0])
-    exact = counts == [factor, factor] and factor >= 1
-    if exact and not scales:
-        # A wanted size that only happens to be a multiple in the example must not pass.
-        exact = all(bool(_same(result, source * factor)) for source, result in zip(
-            sources, results, strict=True))  # fmt: skip
-    if not exact:
-        context.refuse(
-            f"it enlarges {sources[0]} x {sources[1]} to {results[0]} x {results[1]}",
-            "only a whole factor, equal for rows and columns, is supported",
-            size_dependent=not scales,
-        )
-    return factor
-
-
-def _same(left: int | torch.SymInt, right: int | torch.SymInt) -> bool:
-    if isinstance(left, int) and isinstance(right, int):
-        return left == right
-    return bool((left - right == 0) if isinstance(left, int) or isinstance(right, int)
-                else left.node.expr == right.node.expr)  # fmt: skip
-
-
-def nearest(context: Context) -> Term:
-    """Nearest-neighbour upsampling by a whole factor."""
-    image = _image(context, "input")
-    return context.emit(Nearest(_factor(context, image)), image)
-
-
-def _twice(context: Context, op: Op) -> Term:
-    image = _image(context, "input")
-    if context["align_corners"]:
-        context.refuse("align_corners=True is not supported", "set align_corners=False")
-    factor = _factor(context, image)
-    if factor != 2:
-        context.refuse(f"its factor is {factor}", "only a factor of 2 is supported")
-    return context.emit(op, image)
-
-
-def bilinear(context: Context) -> Term:
-    """Bilinear upsampling by two."""
-    return _twice(context, BilinearUpsample())
-
-
-def bicubic(context: Context) -> Term:
-    """Bicubic upsampling by two, with the kernel torch uses."""
-    return _twice(context, BicubicUpsample(parameter=-0.75, border="replicate"))
 
 
 LAYERS: dict[str, Converter] = {
@@ -392,10 +307,5 @@ LAYERS: dict[str, Converter] = {
     "aten.max_pool2d_with_indices.default": max_pool_with_indices,
     "aten.max_unpool2d.default": max_unpool,
     "aten.avg_pool2d.default": average_pool,
-    "aten.adaptive_avg_pool2d.default": adaptive_average_pool,
-    "aten.adaptive_max_pool2d.default": adaptive_max_pool,
-    "aten.upsample_nearest2d.vec": nearest,
-    "aten.upsample_bilinear2d.vec": bilinear,
-    "aten.upsample_bicubic2d.vec": bicubic,
 }
 """Converters by aten op and overload."""

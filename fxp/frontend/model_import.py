@@ -18,6 +18,7 @@ from fxp.frontend.fold_batch_norm import fold_batch_norm
 from fxp.frontend.fold_padding import fold_padding
 from fxp.frontend.fuse_statistics import fuse_statistics
 from fxp.frontend.name_outputs import name_outputs
+from fxp.frontend.refusals import may_multiply_values, refuse_products_of_values
 from fxp.frontend.remove_identities import remove_identities
 from fxp.frontend.size_branches import other_paths, same_path
 from fxp.frontend.trace import check_examples, trace
@@ -107,6 +108,9 @@ def from_torch(
         return name_outputs(graph, names)
 
     with TRACING:
+        if may_multiply_values(module, examples):
+            # Before the sizes are left free, which takes torch many minutes for some transformers.
+            refuse_products_of_values(trace(module, examples, free_sizes=False, known=CONVERTERS))
         try:
             graph, reason = attempt(free_sizes=True), ""
         except FrontendError as error:

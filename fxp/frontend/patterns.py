@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,6 +10,8 @@ from typing import Any, Final
 from torch.fx import Node as FxNode
 
 from fxp.frontend.context import Converter
+from fxp.frontend.layers import max_pool
+from fxp.frontend.movement import identity
 from fxp.frontend.normalization import local_response_norm, soft_shrink
 
 RESHAPES: Final = frozenset(
@@ -43,7 +46,8 @@ def find_patterns(nodes: Iterable[FxNode]) -> dict[FxNode, Pattern]:
     """Return every pattern by its last node."""
     found = {}
     for node in nodes:
-        pattern = _local_response_norm(node) or _soft_shrink(node)
+        recognized = (find(node) for find in _FINDERS)
+        pattern = next((item for item in recognized if item is not None), None)
         if pattern is not None:
             found[node] = pattern
     return found
@@ -135,3 +139,36 @@ def _soft_shrink(last: FxNode) -> Pattern | None:
     if not matches or not _numbers(threshold):
         return None
     return _pattern(soft_shrink, last, path, {"self": source, "lambd": threshold})
+
+
+def _signed_magnitude(last: FxNode) -> Pattern | None:
+    """``sign(x) * relu(abs(x))``, which is x, as torch.nn.functional writes it for LPPool2d."""
+    if not _calls(last, "aten.mul.Tensor"):
+        return None
+    path: list[FxNode] = []
+    sign = _descend(last.args[0], path, "aten.sign.default")
+    positive = sign and _descend(last.args[1], path, "aten.relu.default")
+    magnitude = positive and _descend(positive[0], path, "aten.abs.default")
+    if not sign or magnitude != sign:
+        return None
+    return _pattern(identity, last, path, {"self": sign[0]})
+
+
+def _padded_max_pool(last: FxNode) -> Pattern | None:
+    """``max_pool2d(pad(x, sides, value=-inf))``, as networks from TensorFlow write it."""
+    if not _calls(last, "aten.max_pool2d.default") or not _calls(last.args[0], *PADS):
+        return None
+    padded: Any = last.args[0]
+    source, sides, *rest = padded.args
+    numbers = _numbers(*sides) and len(sides) == 4 and min(sides) >= 0
+    if not numbers or not rest or rest[-1] != -math.inf:
+        return None
+    names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+    given = dict(zip(names, last.args[1:], strict=False))
+    defaults = {"stride": [], "padding": 0, "dilation": 1, "ceil_mode": False}
+    left, right, top, bottom = sides
+    arguments = {"self": source, **defaults, **given, "sides": [top, bottom, left, right]}
+    return _pattern(max_pool, last, [padded], arguments)
+
+
+_FINDERS: Final = (_local_response_norm, _soft_shrink, _signed_magnitude, _padded_max_pool)

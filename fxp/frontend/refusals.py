@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
 
+import torch
 from torch.fx import Node as FxNode
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from fxp.frontend.context import op_name
+from fxp.frontend.context import op_name, refusal
 from fxp.frontend.trace import Trace
 
 ATTENTION: Final = (
@@ -15,10 +17,11 @@ ATTENTION: Final = (
     "network of convolutions"
 )
 """Advice for products of matrices that are both computed."""
-_PRODUCTS: Final = frozenset(
+PRODUCTS: Final = frozenset(
     ("aten.bmm", "aten.baddbmm", "aten.matmul", "aten.mm", "aten.einsum",
      "aten.scaled_dot_product_attention", "aten._native_multi_head_attention")
 )  # fmt: skip
+"""Ops that multiply matrices; refused where two are computed from the input."""
 _CELL = (
     "write one step with nn.Conv2d or nn.Linear and gates, take its state as an input and return "
     "it as an output, and name the pair in `states`"
@@ -64,19 +67,56 @@ ADVICE: Final[dict[str, str]] = {
 DEFAULT: Final = "rewrite the module with ops that are, or leave it outside of the converted model"
 
 
-def products_of_values(trace: Trace) -> list[FxNode]:
-    """Return the nodes that multiply matrices which are both computed from the input."""
+class _ProductWatch(TorchDispatchMode):
+    """Notes whether a matrix product is computed, or attention by a kernel of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = func.overloadpacket.__name__
+        kernel = "attention" in name or "transformer" in name
+        self.seen = self.seen or kernel or name in ("mm", "bmm", "baddbmm")
+        return func(*args, **(kwargs or {}))
+
+
+def may_multiply_values(model: torch.nn.Module, examples: Sequence[torch.Tensor]) -> bool:
+    """Whether a run of the model computes products that may be of two computed matrices."""
+    watch = _ProductWatch()
+    try:
+        with torch.no_grad(), watch:
+            model(*examples)
+    except Exception:
+        # The export meets the same error next, and tells what to do.
+        return False
+    return watch.seen
+
+
+def refuse_products_of_values(trace: Trace) -> None:
+    """Refuse to multiply matrices which are both computed from the input.
+
+    Raises
+    ------
+    FrontendError
+        If there is such a product; the message names its module.
+    """
     computed = set(trace.inputs)
-    found = []
     for node in trace.nodes:
         sources = [source for source in node.all_input_nodes if source in computed]
         if sources:
             computed.add(node)
         # The same value twice is two factors, too.
         factors = [item for item in _leaves(node.args) if item in computed]
-        if len(factors) > 1 and op_name(node) in _PRODUCTS:
-            found.append(node)
-    return found
+        if len(factors) > 1 and op_name(node) in PRODUCTS:
+            raise refusal(
+                node,
+                "it multiplies matrices that are both computed from the input",
+                ATTENTION,
+                size_dependent=False,
+            )
 
 
 def _leaves(arguments: Iterable[object]) -> Iterator[object]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Container, Sequence
+import warnings
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -142,7 +145,7 @@ def trace(
     free = {2: Dim.AUTO, 3: Dim.AUTO} if free_sizes else {}
     shapes = tuple(free if example.ndim == 4 else {} for example in examples)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _no_messages_of_torch():
             program = torch.export.export(model, examples, dynamic_shapes=_by_name(model, shapes))
             if not all(_is_plain(node, known) for node in program.graph.nodes):
                 # Without a table this makes in-place ops functional, and expands composite ops.
@@ -168,6 +171,23 @@ def trace(
             size_dependent=free_sizes,
         ) from error
     return _read(program, examples)
+
+
+@contextmanager
+def _no_messages_of_torch() -> Iterator[None]:
+    """Keep back what torch.export says of its own affairs, which no user can change."""
+    logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+
+    def is_for_users(record: logging.LogRecord) -> bool:
+        return not str(record.msg).startswith("Failed to reduce inequalities")
+
+    logger.addFilter(is_for_users)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r".*LeafSpec.* is deprecated", FutureWarning)
+            yield
+    finally:
+        logger.removeFilter(is_for_users)
 
 
 def _other_threads() -> str:

@@ -12,7 +12,7 @@ from typing import Any, Final, Unpack
 import torch
 from torch.export import ExportedProgram
 
-from fxp.diagnosis.fidelity import fidelity
+from fxp.diagnosis.fidelity import LEARNED, PER_CHANNEL, fidelity
 from fxp.executors.calls import (
     Calls,
     Sequences,
@@ -121,7 +121,11 @@ def quantize(
         calls = one_by_one(calls) if graph.states else rebatched(calls)
         chosen = _chosen(graph, calls, options, progress)
         fixed = calibrated(chosen.lowered, calls, progress)
-        found = fidelity(chosen.reference, chosen.lowered, calls)
+        tried = [
+            *([PER_CHANNEL] if chosen.settings.per_channel else []),
+            *([LEARNED] if chosen.settings.weights else []),
+        ]
+        found = fidelity(chosen.reference, chosen.lowered, calls, tried=tried)
     fixed.metadata[CHOICE] = json.dumps(chosen.as_data(options))
     fixed.calibration_sqnr = dict(found.sqnr)
     fixed.origin = Origin(chosen.reference, partial(_requantized, graph, options))

@@ -78,7 +78,8 @@ class Weights:
         if common.width > MAX_DOUBLE_BITS:
             raise ExportError(
                 f"its constant needs {common.width} bits once all channels have {frac} fraction "
-                f"bits; hls4ml has one type for all, of at most {MAX_DOUBLE_BITS} bits here"
+                f"bits; hls4ml has one type for all, of at most {MAX_DOUBLE_BITS} bits here: "
+                "quantize with per_channel=False, or equalization=True"
             )
         return cls(exact.astype(np.int64), common)
 

@@ -52,6 +52,8 @@ from fxp.hls.hls4ml_export.layers import (
 from fxp.hls.hls4ml_export.lowering_state import (
     Lowering,
 )
+from fxp.hls.refusals import ADVICE, ELSEWHERE
+from fxp.hls.rtl.layers import RULES
 
 MAX_READERS: Final = 7
 """hls4ml copies a stream for at most so many readers."""
@@ -82,7 +84,7 @@ def lower_to_layers(
     if graph.states:
         raise ExportError(
             f"graph {graph.name!r} keeps the state {graph.states[0].value.name!r} between calls, "
-            f"which hls4ml projects cannot; {ALTERNATIVE}"
+            f"which no hardware path can; {ELSEWHERE}"
         )
     made = Lowering(graph, shapes, depthwise)
     for value in graph.inputs:
@@ -110,13 +112,15 @@ def _lower_node(made: Lowering, node: Node) -> None:
     writer = _writer(type(node.op))
     name = f"node {node.name!r} ({node.op.name})"
     if writer is None:
-        raise ExportError(f"{name}: the hls4ml path has no {node.op.name}; {ALTERNATIVE}")
+        advice = ADVICE.get(node.op.name, ALTERNATIVE)
+        raise ExportError(f"{name}: the hls4ml path has no {node.op.name}; {advice}")
     assert node.quantization is not None
     try:
         _check_rounding(made, node)
         made.names[node.name] = writer(made, node, check_type(node.quantization))
     except (ExportError, FormatError) as error:
-        raise ExportError(f"{name}: {error}; {ALTERNATIVE}") from None
+        advice = ALTERNATIVE if type(node.op) in RULES else ELSEWHERE
+        raise ExportError(f"{name}: {error}; {advice}") from None
 
 
 def _check_rounding(made: Lowering, node: Node) -> None:

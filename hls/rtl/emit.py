@@ -13,6 +13,7 @@ from typing import Final, get_args
 from fxp.formats import Format
 from fxp.graph import Graph, Value
 from fxp.graph.extents import Extent
+from fxp.hls.refusals import ELSEWHERE
 from fxp.hls.rtl.core import Core, Multipliers, StreamPort, Tap
 from fxp.hls.rtl.data_sheet import render_constraints, render_core_file, render_data_sheet
 from fxp.hls.rtl.layers import add_node
@@ -179,7 +180,9 @@ def _check_graph(graph: Graph) -> Value:
     if not graph.is_integer:
         raise StreamingError(f"graph {graph.name!r} is not quantized: a core needs integers")
     if graph.states:
-        raise StreamingError(f"graph {graph.name!r} has states, which need a frame memory")
+        raise StreamingError(
+            f"graph {graph.name!r} has states, which need a frame memory; {ELSEWHERE}"
+        )
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise StreamingError(
             f"graph {graph.name!r} has {len(graph.inputs)} inputs and {len(graph.outputs)} "

@@ -24,6 +24,7 @@ from fxp.formats import (
 )
 from fxp.graph import Graph, Node, ops
 from fxp.graph.ops.line_codec import CodeLayout
+from fxp.hls.refusals import ADVICE
 from fxp.hls.rtl.literals import packed, signed_literal, verilog_bit
 from fxp.hls.rtl.planning import (
     Accumulated,
@@ -94,7 +95,8 @@ def add_node(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operan
     """
     rule = RULES.get(type(node.op))
     if rule is None:
-        raise StreamingError(f"{node.op.name} cannot stream")
+        advice = ADVICE.get(node.op.name, "fxp.hls.export may take it")
+        raise StreamingError(f"{node.op.name} cannot stream; {advice}")
     stream = rule(plan, graph, node, operands)
     assert node.accumulator is not None
     assert node.quantization is not None

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import fxp
+from fxp.support.errors import PrecisionWarning
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -35,9 +36,18 @@ def refined(network: Network, calibration: Any, **options: Any) -> Network:
     calibration, options
         Of `fxp.quantize`.
     """
-    model = fxp.quantize(
-        network, calibration, **options, equalization=True, weight_rounding="learned"
-    )
+    with warnings.catch_warnings():
+        # Training will make up for what narrow weights lose here.
+        warnings.simplefilter("ignore", PrecisionWarning)
+        # No refinements but these two: a bias that another one adds could not be read back.
+        model = fxp.quantize(
+            network,
+            calibration,
+            **options,
+            effort="fast",
+            equalization=True,
+            weight_rounding="learned",
+        )
     constants = model.graph.constants_by_name
     state = network.state_dict()
     folded = [name for name in state if name not in constants]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -20,6 +21,7 @@ import fxp
 from fxp.models.common.recipe import Model, Recipe
 from fxp.models.common.settings import Optimizer, Precision, TrainingError
 from fxp.models.common.ship import refined
+from fxp.support.errors import PrecisionWarning
 from fxp.support.files import replace_file
 from fxp.support.progress import Progress
 
@@ -192,11 +194,18 @@ class Trainer:
         return network.eval()
 
     def trained(self) -> Model:
-        """Return what is measured: the averaged network, quantized if the run has roundings."""
+        """Return what is measured: the averaged network, quantized if the run has roundings.
+
+        Its weights are rounded to nearest, as in training: refinements would measure other ones.
+        """
         network = self.averaged()
         if not self.settings.fixed:
             return network
-        return fxp.quantize(network, **self.recipe.quantize_options(), **self.settings.widths())
+        options = self.recipe.quantize_options() | self.settings.widths()
+        with warnings.catch_warnings():
+            # The scores of the epoch say how good it is.
+            warnings.simplefilter("ignore", PrecisionWarning)
+            return fxp.quantize(network, **options, effort="fast")
 
     def run_epoch(self, progress: Progress | None = None) -> Report:
         """Train to the next multiple of the epoch length or the end, then measure.

@@ -6,15 +6,20 @@ from typing import Final
 
 from cases.templates import Case, image, vector
 from fxp.graph.ops import (
+    AdaptiveAveragePool,
+    AdaptiveMaxPool,
     AveragePool,
     BicubicUpsample,
     BilinearUpsample,
     Concat,
+    ConstantPad,
+    DilatedMaxPool,
     Flatten,
     Flip,
     GatherChannels,
     GlobalAveragePool,
     GlobalMaxPool,
+    Interpolate,
     MaxPool,
     MaxPoolIndices,
     MaxUnpool,
@@ -25,15 +30,35 @@ from fxp.graph.ops import (
     PixelUnshuffle,
     Slice,
     SpatialConcat,
+    SumPool,
     Transpose,
     Unflatten,
 )
+from fxp.graph.ops.interpolation import Interpolation
 
 
 def unpool(name: str, op: MaxUnpool, smallest: tuple[int, int] = (1, 1)) -> Case:
     """Case of an unpooling; some of the indices name no tap."""
     indices = image(3, widths=(2, 4), fracs=(0, 0))
     return Case(f"max_unpool_{name}", op, (image(3), indices), smallest)
+
+
+def ratio(
+    name: str,
+    mode: Interpolation,
+    up: tuple[int, int],
+    down: tuple[int, int],
+    align_corners: bool = False,
+) -> Case:
+    """Case of an interpolation by a ratio for rows and columns."""
+    op = Interpolate(mode, up, down, align_corners=align_corners)
+    rows, columns = (-(-below // above) for above, below in zip(up, down, strict=True))
+    return Case(f"interpolate_{name}", op, (image(2),), (rows, columns))
+
+
+def sized(name: str, op: Interpolate) -> Case:
+    """Case of an interpolation to the size of a second operand, free or fixed."""
+    return Case(f"interpolate_{name}_like", op, (image(2), image(1, "W", 5)))
 
 
 MOVEMENT: Final[tuple[Case, ...]] = (
@@ -113,6 +138,43 @@ MOVEMENT: Final[tuple[Case, ...]] = (
     Case("global_average_pool", GlobalAveragePool(), (image(3),)),
     Case("global_average_pool_fixed", GlobalAveragePool(), (image(2, 5, 3),)),
     Case("global_max_pool", GlobalMaxPool(), (image(3),)),
+    Case("dilated_max_pool", DilatedMaxPool(), (image(3),), (3, 3)),
+    Case("dilated_max_pool_padded", DilatedMaxPool((3, 3), (1, 2), (1, 1, 1, 1), (2, 3)),
+         (image(2),), (3, 5)),
+    Case("dilated_max_pool_empty", DilatedMaxPool((2, 3), (1, 1), (1, 1, 0, 2), (3, 1)),
+         (image(2),), (2, 1)),
+    Case("sum_pool", SumPool(), (image(3),), (2, 2)),
+    Case("sum_pool_padded", SumPool((3, 2), (2, 1), (1, 2, 0, 1), 6), (image(2),), (1, 1)),
+    Case("sum_pool_divisor_8", SumPool((3, 3), (1, 1), (1, 1, 1, 1), 8), (image(2),)),
+    Case("adaptive_average_pool", AdaptiveAveragePool((3, 2)), (image(3),)),
+    Case("adaptive_average_pool_fixed", AdaptiveAveragePool((5, 7)), (image(2, 12, 16),)),
+    Case("adaptive_average_pool_wide", AdaptiveAveragePool((2, 11)), (image(1),)),
+    Case("adaptive_max_pool", AdaptiveMaxPool((4, 3)), (image(2),)),
+    Case("adaptive_max_pool_fixed", AdaptiveMaxPool((3, 4)), (image(2, 7, 10),)),
+    Case("constant_pad", ConstantPad((1, 0, 2, 3), 0.75), (image(2),)),
+    Case("constant_pad_negative", ConstantPad((0, 2, 1, 1), -11.3), (image(3),)),
+    ratio("nearest_2x3", "nearest", (2, 3), (1, 1)),
+    ratio("nearest_3_halves", "nearest", (3, 3), (2, 2)),
+    ratio("nearest_exact_5_thirds", "nearest_exact", (5, 1), (3, 2)),
+    ratio("bilinear_3", "bilinear", (3, 3), (1, 1)),
+    ratio("bilinear_4", "bilinear", (4, 4), (1, 1)),
+    ratio("bilinear_half", "bilinear", (1, 1), (2, 2)),
+    ratio("bilinear_third_by_5_quarters", "bilinear", (1, 5), (3, 4)),
+    ratio("bilinear_2_aligned", "bilinear", (2, 2), (1, 1), True),
+    ratio("bicubic_3", "bicubic", (3, 3), (1, 1)),
+    ratio("bicubic_4x2", "bicubic", (4, 2), (1, 1)),
+    ratio("bicubic_third", "bicubic", (1, 1), (3, 3)),
+    ratio("bicubic_3_halves_aligned", "bicubic", (3, 3), (2, 2), True),
+    Case("interpolate_bilinear_fixed", Interpolate("bilinear", size=(7, 4)), (image(2),)),
+    Case("interpolate_aligned_fixed", Interpolate("bilinear", size=(1, 6), align_corners=True),
+         (image(2),)),
+    Case("interpolate_nearest_fixed", Interpolate("nearest", size=(5, 9)), (image(2),)),
+    Case("interpolate_bicubic_fixed", Interpolate("bicubic", size=(8, 5)), (image(1),)),
+    sized("nearest", Interpolate("nearest")),
+    sized("nearest_exact", Interpolate("nearest_exact")),
+    sized("bilinear", Interpolate()),
+    sized("bilinear_aligned", Interpolate(align_corners=True)),
+    sized("bicubic", Interpolate("bicubic")),
     Case("bilinear_upsample", BilinearUpsample(), (image(3),)),
     Case("bicubic_upsample", BicubicUpsample(), (image(3),)),
     Case("bicubic_upsample_interpolate", BicubicUpsample(-0.75, "replicate"), (image(2),)),

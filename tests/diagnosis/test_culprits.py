@@ -50,6 +50,23 @@ def test_an_outlier_among_the_weights_of_a_tensor_is_named_first():
     assert change.predicted_gain_db == pytest.approx(change.measured_gain_db, abs=2)
 
 
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        ({"per_channel": False}, "its weights share one format; try per_channel=True, or more"),
+        ({}, "its weights are rounded; try weight_rounding='learned', or more weight_bits"),
+        ({"weight_rounding": "learned"}, "its weights are rounded; give more weight_bits"),
+    ],
+)
+def test_nothing_is_advised_that_is_done_already(options: dict[str, object], advice: str):
+    network = torch.nn.Conv2d(1, 2, 3, padding=1).eval()
+    torch.nn.init.uniform_(network.weight, 0.5, 0.9, torch.Generator().manual_seed(0))
+    calibration = [torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))]
+    with pytest.warns(fxp.PrecisionWarning) as told:
+        fxp.quantize(network, calibration, weight_bits=3, effort="fast", **options)  # type: ignore[arg-type]
+    assert advice in str(told[0].message)
+
+
 def test_a_value_that_is_clipped_is_named_first():
     network = plain()
     options = {"method": "minmax", "effort": "fast"}

@@ -16,7 +16,18 @@ from fxp.executors import oracle, torch_forward
 from fxp.export.onnx import to_onnx
 from fxp.formats import Format, Quantization, Rounding
 from fxp.graph import Constant, Graph, Node, Value
-from fxp.graph.ops import Add, Clamp, GraphError, Linear, Op, Prelu, Requantize, Subtract
+from fxp.graph.ops import (
+    Add,
+    Clamp,
+    GraphError,
+    Linear,
+    Multiply,
+    Op,
+    Prelu,
+    Requantize,
+    SoftThreshold,
+    Subtract,
+)
 
 WIDE = [(count, case) for count, cases in WIDE_CASES.items() for case in cases]
 
@@ -144,6 +155,40 @@ def test_zeros_far_from_the_other_binary_point(op: Op) -> None:
     check_engine(graph, expected[0], batch[0])
     check_onnx(graph, expected, batch)
     check_torch(graph, expected, batch)
+
+
+@pytest.mark.parametrize("value", [8, 16, 20])
+@pytest.mark.parametrize(
+    ("op", "shape"),
+    [
+        (Prelu(), (2,)),
+        (SoftThreshold(), (2,)),
+        (Multiply(), (2,)),
+        (Add(), (2,)),
+        (Linear(), (2, 2)),
+    ],
+    ids=lambda item: getattr(item, "name", None),
+)
+def test_constants_of_more_than_32_bits(op: Op, shape: tuple[int, ...], value: int) -> None:
+    """Fast kernels, which hold constants in 32 bits, must not take them."""
+    raws = np.resize(np.array([-(2**32) - 5, 2**31 + 3]), shape)
+    wide = Constant("wide", raws, (Format(34, 0),))
+    ends = (1 << (value - 1)) - 1
+    batch = [[np.array([-5, 7])], [np.array([ends, -ends - 1])], [np.array([-ends, -3])]]
+    for target in (Format(56, 0), Format(16, -(value + 20))):
+        graph = one_node(op, Format(value, 0), Quantization(target), wide)
+        expected = run_oracle(graph, batch)
+        for arrays, result in zip(batch, expected, strict=True):
+            check_engine(graph, result, arrays)
+        check_onnx(graph, expected, batch)
+        check_torch(graph, expected, batch)
+
+
+def test_a_wide_slope_by_hand() -> None:
+    slope = Constant("slope", np.array([-(2**32) - 5, 2**31 + 3]), (Format(34, 0),))
+    graph = one_node(Prelu(), Format(8, 0), Quantization(Format(45, 0)), slope)
+    (result,) = Engine(graph).run([np.array([-2, -3])]).outputs
+    assert result.tolist() == [8589934602, -6442450953]
 
 
 def test_narrow_range_of_a_wide_operand() -> None:

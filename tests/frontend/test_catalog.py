@@ -58,3 +58,4 @@ def test_every_refusal_is_on_the_page() -> None:
     assert len(ADVICE) > 20
     for name, advice in ADVICE.items():
         assert f"| `{name.removeprefix('aten.')}` | {advice} |" in page
+    assert "`scaled_dot_product_attention`, of two computed matrices | attention is not" in page

@@ -1,5 +1,7 @@
 """Every aten op that the front end takes."""
 
+import warnings
+
 import pytest
 import torch
 from frontend_checks import OneInput, TwoInputs, compare, converted
@@ -8,7 +10,17 @@ from torch.nn import functional
 
 from fxp.frontend import from_torch
 from fxp.graph.extents import Extent
-from fxp.graph.ops import AveragePool, Clamp, Conv2d, Pad, Prelu, Relu, Slice, Subtract
+from fxp.graph.ops import (
+    AdaptiveAveragePool,
+    AveragePool,
+    Clamp,
+    Conv2d,
+    Pad,
+    Prelu,
+    Relu,
+    Slice,
+    Subtract,
+)
 
 CLOSE = 1e-12
 IMAGE = (1, 4, 12, 16)
@@ -244,15 +256,25 @@ def test_negative_padding_is_a_slice():
     assert [node.op for node in graph.nodes] == [Slice("column", 1), Pad((0, 0, 0, 2))]
 
 
-def test_adaptive_pooling_of_a_fixed_size():
+def test_adaptive_pooling_to_a_fixed_size():
     model = OneInput(
         lambda m, x: m.linear(functional.adaptive_avg_pool2d(m.conv(x), (2, 3)).flatten(1)),
         conv=nn.Conv2d(4, 2, 3), linear=nn.Linear(12, 3),
     ).eval()  # fmt: skip
-    with pytest.warns(UserWarning, match="sizes are fixed"):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="the image sizes are fixed")
         graph = from_torch(model, [torch.randn(1, 4, 6, 8)])
+    assert graph.nodes[1].op == AdaptiveAveragePool((2, 3))
+    compare(graph, model, [((2, 4, 6, 8),), ((1, 4, 9, 12),)], CLOSE)
+
+
+def test_adaptive_pooling_of_a_fixed_multiple_has_windows_of_one_size():
+    model = OneInput(
+        lambda m, x: functional.adaptive_avg_pool2d(x + m.base, (2, 3)),
+        base=nn.Parameter(torch.randn(1, 4, 4, 6)),
+    )
+    graph = converted(model, (1, 4, 4, 6), others=(((2, 4, 4, 6),),), tolerance=CLOSE)
     assert graph.nodes[1].op == AveragePool((2, 2), (2, 2))
-    compare(graph, model, [((2, 4, 6, 8),)], CLOSE)
 
 
 @pytest.mark.parametrize(

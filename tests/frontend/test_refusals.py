@@ -28,7 +28,13 @@ FUNCTIONS = {
         r"aten\.avg_pool3d .*nn\.LocalResponseNorm as it is",
     ),
     "log_softmax": (lambda m, x: x.log_softmax(1), r"aten\._?log_softmax.*return the logits"),
-    "pad_value": (lambda m, x: functional.pad(x, (1, 1), value=2.0), r"pads with 2\.0; only zeros"),
+    "pad_infinite": (
+        lambda m, x: functional.pad(x, (1, 1), value=-torch.inf), r"pads with -inf; .*max pooling"
+    ),
+    "pad_channels_value": (
+        lambda m, x: functional.pad(x, (0, 0, 0, 0, 1, 1), value=2.0),
+        r"pads channels or features with 2\.0; pad rows and columns alone",
+    ),
     "pad_circular": (lambda m, x: functional.pad(x, (1, 1, 1, 1), mode="circular"), r"'circular'"),
     "divide_rounding": (lambda m, x: torch.div(x, 2, rounding_mode="floor"), r"rounds the quot"),
     "divide_by_zero": (lambda m, x: x / 0, r"aten\.div .*divides by zero"),
@@ -41,7 +47,10 @@ FUNCTIONS = {
     "compare": (lambda m, x: (x > 0) * x, r"aten\.gt .*not supported"),
     "random": (lambda m, x: x + torch.rand(1), r"aten\.rand .*draws random numbers"),
     "dropout": (lambda m, x: functional.dropout(x), r"drops values at random|not supported"),
-    "dilated_pool": (lambda m, x: functional.max_pool2d(x, 2, dilation=2), r"set dilation=1"),
+    "dilated_indices": (
+        lambda m, x: x.relu() + functional.max_pool2d(x, 1, dilation=2, return_indices=True)[1],
+        r"its result 1 is not supported",
+    ),
     "indices": (
         lambda m, x: x[:, :, :4, :4] * functional.max_pool2d(x, 2, return_indices=True)[1],
         r"aten\.mul .*reads the indices of a pooling; only max_unpool2d takes them",
@@ -66,25 +75,9 @@ FUNCTIONS = {
         ),
         r"aten\.max_unpool2d .*windows of \(3, 3\) at a stride of \(2, 2\) overlap",
     ),
-    "divisor": (lambda m, x: functional.avg_pool2d(x, 2, divisor_override=3), r"divisor_override"),
-    "adaptive": (
-        lambda m, x: functional.adaptive_avg_pool2d(x, 3), r"adaptive pooling to \(3, 3\)"
-    ),
-    "nearest_fraction": (
-        lambda m, x: functional.interpolate(x, scale_factor=1.5), r"only a whole factor"
-    ),
-    "nearest_unequal": (
-        lambda m, x: functional.interpolate(x, scale_factor=(2, 1)), r"equal for rows and columns"
-    ),
-    "bilinear_4": (
-        lambda m, x: functional.interpolate(x, scale_factor=4, mode="bilinear"),
-        r"factor is 4; only a factor of 2",
-    ),
-    "bilinear_corners": (
-        lambda m, x: functional.interpolate(
-            x, scale_factor=2, mode="bilinear", align_corners=True
-        ),
-        r"set align_corners=False",
+    "irrational_factor": (
+        lambda m, x: functional.interpolate(x, scale_factor=3**0.5, mode="bilinear"),
+        r"aten\.upsample_bilinear2d .*scale factors .*recompute_scale_factor=True",
     ),
     "bicubic_antialias": (
         lambda m, x: functional.interpolate(x, scale_factor=2, mode="bicubic", antialias=True),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from golden_arrangement import ARRANGEMENT
 from golden_case import Golden
 from golden_images import MOVEMENT, POOLING, UPSAMPLING
 from golden_statistics import STATISTICS
@@ -15,6 +16,7 @@ GOLDEN: Final[tuple[Golden, ...]] = (
     *ARITHMETIC,
     *TABLES,
     *MOVEMENT,
+    *ARRANGEMENT,
     *POOLING,
     *STATISTICS,
     *UPSAMPLING,

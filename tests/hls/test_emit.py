@@ -148,11 +148,18 @@ def refused(graph: Graph, tmp_path: Path, **options: object) -> str:
 @pytest.mark.parametrize(
     ("op", "words"),
     [
-        (ops.MaxPool(), "max_pool cannot stream"),
+        (ops.MaxPool(), "max_pool cannot stream; use a convolution with a stride"),
         (ops.Slice("row", 1), "slice of rows"),
-        (ops.Pad((1, 1, 1, 1)), "pad cannot stream"),
-        (ops.GlobalAveragePool(), "global_average_pool cannot stream"),
-        (ops.BilinearUpsample(), "bilinear_upsample cannot stream"),
+        (ops.Pad((1, 1, 1, 1)), "pad cannot stream; fxp.hls.export may take it"),
+        (ops.GlobalAveragePool(), "global_average_pool cannot stream; its result depends on a"),
+        (ops.BilinearUpsample(), "bilinear_upsample cannot stream; fxp.hls.export may take it"),
+        (ops.ReduceMean(True, False, False), "reduce_mean cannot stream; a mean over channels"),
+        (ops.ReduceSum(True, False, False), "reduce_sum cannot stream; a sum over channels"),
+        (ops.ReduceMax(True, False, False), "reduce_max cannot stream; leave it to the processor"),
+        (ops.Variance(), "variance cannot stream; hardware for squares"),
+        (ops.StandardDeviation(), "standard_deviation cannot stream; hardware for squares"),
+        (ops.L2Norm(), "l2_norm cannot stream; hardware for squares"),
+        (ops.GroupNorm(2), "group_norm cannot stream; train with torch.nn.BatchNorm2d"),
     ],
 )
 def test_ops_that_cannot_stream_are_named(op, words, tmp_path):

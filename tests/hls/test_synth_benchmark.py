@@ -36,8 +36,8 @@ def test_adders_are_counted_and_published(tmp_path: Path):
     layers = json.loads((tmp_path / "synth.json").read_text())["adders"]["layers"]
     network = [layer["adders"] for layer in layers if "random" not in layer["layer"]]
     assert len(network) == 9
-    # da4ml 0.6 needs 3509 with one level more than the fewest, as here.
-    assert 3000 < sum(network) < 3800
+    # da4ml 0.6 needs 4143 with one level more than the fewest, as here.
+    assert 3600 < sum(network) < 4400
     page = (tmp_path / "synth.md").read_text()
     assert all(f"| {layer['layer']} |" in page for layer in layers)
     assert f"| KimSR |  | {sum(network)} |" in page

@@ -14,7 +14,21 @@ from graphs import SIZE, case_graphs, random_graph, small_network, union
 
 from fxp.formats import Format, Overflow, Quantization
 from fxp.graph import Constant, Graph, Node, State, Value
-from fxp.graph.ops import AveragePool, Conv2d, GlobalMaxPool, Prelu, Relu, Requantize
+from fxp.graph.ops import (
+    AveragePool,
+    Conv2d,
+    GlobalMaxPool,
+    GroupNorm,
+    L2Norm,
+    Prelu,
+    ReduceMax,
+    ReduceMean,
+    ReduceSum,
+    Relu,
+    Requantize,
+    StandardDeviation,
+    Variance,
+)
 from fxp.model import FixedModel
 
 pytest.importorskip("hls4ml")
@@ -65,6 +79,23 @@ def test_shapes_of_known_networks(name, tmp_path):
     hls.export(small_network(name), tmp_path / "p", size=(6, 5))
 
 
+@needs_compiler
+@pytest.mark.parametrize(
+    ("backend", "io_type"),
+    [("Vitis", "io_stream"), ("Vivado", "io_parallel"), ("Quartus", "io_stream")],
+)
+def test_weights_per_output_channel_are_exact(backend, io_type, tmp_path):
+    """hls4ml has one type for all channels: they are aligned to the most fraction bits."""
+    pytest.importorskip("torch")
+    from quantized_networks import uneven
+
+    model = uneven()
+    assert len({*model.graph.constants_by_name["middle.weight"].formats}) > 1
+    project = hls.export(model, tmp_path / "p", size=(4, 5), backend=backend, io_type=io_type)
+    raw = np.random.default_rng(5).integers(0, 256, (1, 1, 4, 5))
+    assert np.array_equal(project.predict_raw(raw), model.run_raw(raw))
+
+
 def test_strategies_write_the_same_weights(tmp_path):
     """Resource transposes weights of convolutions; depthwise ones must stay as they lie."""
     model = sr.load("kimsr_x2")
@@ -91,10 +122,26 @@ def single(op, *constants: Constant, channels: int = 2, target: Quantization | N
 
 
 class TestRefusals:
-    @pytest.mark.parametrize("op", [AveragePool(), GlobalMaxPool()])
-    def test_ops_by_name(self, op, tmp_path):
-        with pytest.raises(ExportError, match=rf"node 'odd' \({op.name}\).*hls\.emit_rtl"):
-            hls.export(single(op), tmp_path / "p")
+    @pytest.mark.parametrize(
+        ("op", "advice"),
+        [
+            (AveragePool(), "convolution with a stride"),
+            (GlobalMaxPool(), "the processor"),
+            (ReduceMean(True, False, False), "1×1 convolution with equal weights"),
+            (ReduceSum(True, False, False), "1×1 convolution with weights of 1"),
+            (ReduceMax(False, True, True), "the processor"),
+            (Variance(), "train the network without it"),
+            (StandardDeviation(), "train the network without it"),
+            (L2Norm(), "train the network without it"),
+            (GroupNorm(2), "BatchNorm2d"),
+        ],
+        ids=lambda item: item if isinstance(item, str) else item.name,
+    )
+    def test_ops_by_name(self, op, advice, tmp_path):
+        """With what to do instead; a streaming core would not take them either."""
+        with pytest.raises(ExportError, match=rf"node 'odd' \({op.name}\).*{advice}") as caught:
+            hls.export(single(op, target=Quantization(Format(30, 0))), tmp_path / "p")
+        assert "emit_rtl" not in str(caught.value)
         assert [*tmp_path.iterdir()] == []
 
     def test_sign_magnitude(self, tmp_path):
@@ -123,7 +170,7 @@ class TestRefusals:
         """Formats per channel are aligned exactly, or refused."""
         formats = (Format(8, 0), Format(8, 46))
         weight = Constant("w", np.full((2, 2, 1, 1), -99), formats)
-        with pytest.raises(ExportError, match=r"node 'odd' \(conv2d\).*one type for all"):
+        with pytest.raises(ExportError, match=r"'odd' \(conv2d\).*one type for all.*per_channel"):
             hls.export(
                 single(Conv2d(), weight, target=Quantization(Format(20, 40))), tmp_path / "p"
             )
@@ -133,7 +180,7 @@ class TestRefusals:
         node = Node("next", Requantize(), ("memory",), Quantization(BYTE))
         other = Node("y", Relu(), ("x",), Quantization(BYTE))
         graph = Graph("loop", (image(),), (node, other), ("y",), (), (state,))
-        with pytest.raises(ExportError, match=r"state 'memory'.*emit_rtl"):
+        with pytest.raises(ExportError, match=r"state 'memory'.*no hardware path.*export\.onnx"):
             hls.export(graph, tmp_path / "p")
 
     def test_too_many_readers(self, tmp_path):

@@ -13,12 +13,20 @@ import fxp
 from fxp.cli import main
 from fxp.engine import Engine
 from fxp.imaging.files import read_image, write_image
+from fxp.models.sr import fixed
 
 
 def figures(output: str) -> dict[str, float]:
     """PSNR by method."""
     rows = re.findall(r"│ (bicubic|KimSR float|KimSR fixed) +│[^│]*│ +([\d.]+) │", output)
     return {name: float(value) for name, value in rows}
+
+
+@pytest.fixture
+def small_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quantize with one crop, for tests of everything else."""
+    pixels = skimage.data.camera()[100:148, 200:248][None, None] / 256
+    monkeypatch.setattr(fixed, "calibration_images", lambda scale: [pixels])
 
 
 def test_demo_on_the_shipped_photograph(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -36,6 +44,7 @@ def test_demo_on_the_shipped_photograph(tmp_path: Path, capsys: pytest.CaptureFi
     assert widths == {10}
 
 
+@pytest.mark.usefixtures("small_calibration")
 def test_demo_on_a_small_grey_image_of_odd_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     write_image(tmp_path / "grey.png", skimage.data.camera()[:37, :51].copy())
     out = tmp_path / "out"
@@ -47,6 +56,7 @@ def test_demo_on_a_small_grey_image_of_odd_size(tmp_path: Path, capsys: pytest.C
     assert main(["demo", "--image", "none.png"]) == 1
 
 
+@pytest.mark.usefixtures("small_calibration")
 def test_demo_notices_a_wrong_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -64,6 +74,7 @@ def test_demo_notices_a_wrong_engine(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("small_calibration")
 def test_demo_on_a_black_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     write_image(tmp_path / "black.png", np.zeros((24, 24), np.uint8))
     out = str(tmp_path / "out")
@@ -73,6 +84,7 @@ def test_demo_on_a_black_picture(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "fixed and float both equal the photograph" in output
 
 
+@pytest.mark.usefixtures("small_calibration")
 @pytest.mark.parametrize("folder", ["[/foo]", "[bold]xx"])
 def test_demo_into_a_folder_named_like_markup(
     tmp_path: Path,

@@ -13,6 +13,7 @@ from torch import nn
 from fxp.models.common.ship import refined
 from fxp.models.sr import fixed
 
+NAMES = ("x2_bicubic", "x2_compressed", "x3_bicubic", "x4_bicubic")
 CALIBRATION = [np.linspace(0, 1, 64).reshape(1, 1, 8, 8)]
 
 
@@ -40,6 +41,6 @@ def test_weights_that_are_folded_are_not_refined_and_a_warning_says_so():
 def test_the_shipped_models_are_made_again_byte_for_byte(tmp_path: Path):
     fixed.main(tmp_path)
     made = sorted(path.name for path in tmp_path.iterdir())
-    assert made == ["kimsr_x2_bicubic.fxp", "kimsr_x2_compressed.fxp"]
+    assert made == [f"kimsr_{name}.fxp" for name in NAMES]
     for name in made:
         assert (tmp_path / name).read_bytes() == (fixed.WEIGHTS_FOLDER / name).read_bytes()

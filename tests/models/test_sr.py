@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -29,6 +28,7 @@ from fxp.models.sr import (
     KimSR,
     TrainingSet,
     WeightsError,
+    fixed,
     load_float,
     modcrop,
     read_folder,
@@ -60,15 +60,6 @@ def smooth_image(height: int, width: int, seed: int) -> np.ndarray:
     """Make a picture with edges: smoothed noise, (H, W, 3) uint8."""
     coarse = rng(seed).uniform(0, 255, (height // 4, width // 4, 3))
     return np.clip(imresize(coarse, 4), 0, 255).astype(np.uint8)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Use one thread: more only slow such small networks down on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -253,7 +244,12 @@ class TestTraining:
         assert trainer.step == 60
 
     @pytest.mark.parametrize("kind", KINDS)
-    def test_resume_equals_uninterrupted(self, tmp_path: Path, kind: str) -> None:
+    def test_resume_equals_uninterrupted(
+        self, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # Whole photographs would take most of the time.
+        pixels = luma(smooth_image(24, 32, 9))[None, None] / 256
+        monkeypatch.setattr(fixed, "calibration_images", lambda scale: [pixels])
         settings = replace(TINY, **KINDS[kind])
         whole = make_trainer(settings)
         losses = [whole.run_epoch().loss for _ in range(3)]
@@ -269,6 +265,23 @@ class TestTraining:
             assert torch.equal(value, resumed.network.state_dict()[name])
         for name, value in whole.average.items():
             assert torch.equal(value, resumed.average[name])
+
+    def test_measures_weights_rounded_to_nearest(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As the training rounds them: a refinement would measure weights that nobody trains."""
+        pixels = luma(smooth_image(24, 32, 9))[None, None] / 256
+        monkeypatch.setattr(fixed, "calibration_images", lambda scale: [pixels])
+        trainer = make_trainer(replace(TINY, **KINDS["fixed"]))
+        model = trainer.trained()
+        assert isinstance(model, fxp.FixedModel)
+        floats = trainer.averaged().state_dict()
+        weights = [item for item in model.graph.constants if item.name in floats]
+        assert len(weights) == len(floats) == len(model.graph.constants)
+        for item in weights:
+            fracs = np.array([form.frac for form in item.formats]).reshape(-1, 1, 1, 1)
+            steps = np.ldexp(floats[item.name].double().numpy(), fracs)
+            limit = item.formats[0].max_raw
+            nearest = np.clip(np.floor(steps + 0.5), -limit - 1, limit)
+            assert np.array_equal(item.data, nearest), item.name
 
     def test_restore_errors(self, tmp_path: Path) -> None:
         path = tmp_path / "state.pt"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,6 @@ SETTINGS = KimSRSettings(
     steps=4, epoch=2, batch=1, patch=16, rate=1e-3, compiled=False, optimizer=Optimizer.ADAM,
     precision=Precision.FLOAT32, average=0.9,
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def trainer(**changes: Any) -> Trainer:

@@ -16,6 +16,8 @@ from documents import attribute_rows, op_rows, page
 from fxp.graph.ops import REGISTRY, Op, Relu, register
 from fxp.graph.ops.base import Role
 from fxp.hls.hls4ml_export.lowering import SUPPORTED
+from fxp.hls.refusals import ADVICE
+from fxp.hls.rtl.layers import RULES
 from fxp.store import FORMAT_VERSION, attribute_hints
 
 FACES = ("shape", "accumulator", "oracle", "kernel", "torch", "onnx")
@@ -180,6 +182,14 @@ def test_the_hls4ml_page_lists_what_is_supported() -> None:
     found = re.search(r"^Supported: ((?:`\w+`(?:, )?)+)\.", page("hls4ml.md"), re.MULTILINE)
     assert found is not None
     assert tuple(re.findall(r"`(\w+)`", found[1])) == SUPPORTED
+
+
+def test_there_is_advice_for_every_op_that_no_hardware_takes() -> None:
+    taken = {*SUPPORTED, *(op.name for op in RULES)}
+    assert {*ADVICE} == {*REGISTRY} - taken
+    table = page("rtl.md").partition("| Operation | Instead |")[2].partition("\n\n")[0]
+    told = [row.split("|")[1] for row in table.strip().splitlines()[1:]]
+    assert {name for cell in told for name in re.findall(r"`(\w+)`", cell)} == {*ADVICE}
 
 
 def test_the_page_of_the_file_format_tells_every_version() -> None:

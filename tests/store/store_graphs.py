@@ -12,14 +12,18 @@ from fxp.graph import Constant, Graph, Node, State, Value
 from fxp.graph.extents import Extent
 from fxp.graph.ops import (
     REGISTRY,
+    AdaptiveAveragePool,
+    AdaptiveMaxPool,
     Add,
     AveragePool,
     BicubicUpsample,
     BilinearUpsample,
     Clamp,
     Concat,
+    ConstantPad,
     Conv2d,
     ConvTranspose2d,
+    DilatedMaxPool,
     Flatten,
     Flip,
     FunctionTable,
@@ -27,6 +31,7 @@ from fxp.graph.ops import (
     GlobalAveragePool,
     GlobalMaxPool,
     GroupNorm,
+    Interpolate,
     L2Norm,
     Linear,
     LineCodec,
@@ -55,6 +60,7 @@ from fxp.graph.ops import (
     StandardDeviation,
     StoredTable,
     Subtract,
+    SumPool,
     Tanh,
     Transpose,
     Unflatten,
@@ -107,7 +113,13 @@ def every_op() -> Graph:
     put("bilinear", BilinearUpsample(), "pooled")
     put("bicubic", BicubicUpsample(-0.75, "replicate"), "stored")
     put("peak", GlobalMaxPool(), "bilinear")
-    put("mean", GlobalAveragePool(), "bicubic")
+    put("dilated", DilatedMaxPool((1, 1), (1, 1)), "bicubic")
+    put("summed", SumPool((1, 1), (1, 1), divisor=3), "dilated")
+    put("bordered", ConstantPad((1, 0, 2, 0), 0.25), "summed")
+    put("resized", Interpolate("bicubic", align_corners=True), "bordered", "x")
+    put("thirds", AdaptiveAveragePool((3, 2)), "resized")
+    put("maxima", AdaptiveMaxPool((2, 3)), "thirds")
+    put("mean", GlobalAveragePool(), "maxima")
     put("both", Concat(), "peak", "mean")
     put("flat", Flatten(), "both")
     put("counted", Add(), "flat", "count")

@@ -98,7 +98,7 @@ def test_golden_file_is_reproduced(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             "a4aadd2123ad56d90203520a16cf784ac6a42475e1d287dfbc0759f6dc9009b4",
         ),
         (
-            "models/sr/weights/kimsr_x2_bicubic.fxp",
+            "tests/store/golden/kimsr.fxp",
             "123f6345e699be0852f43e9933b08957b5751857f8f0fd1dabb47b1f8d0ba368",
         ),
     ],

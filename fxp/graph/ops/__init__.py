@@ -1,5 +1,6 @@
 """The ops: one frozen dataclass per op, one file per family, all faces in one place."""
 
+from fxp.graph.ops.adaptive_pooling import AdaptiveAveragePool, AdaptiveMaxPool
 from fxp.graph.ops.arrangement import (
     Flip,
     GatherChannels,
@@ -16,6 +17,7 @@ from fxp.graph.ops.base import (
     Operand,
     register,
 )
+from fxp.graph.ops.constant_padding import ConstantPad
 from fxp.graph.ops.convolution import Conv2d, Linear
 from fxp.graph.ops.elementwise import (
     Add,
@@ -43,10 +45,11 @@ from fxp.graph.ops.functions import (
     Tanh,
 )
 from fxp.graph.ops.group_norm import GroupNorm
+from fxp.graph.ops.interpolation import Interpolate
 from fxp.graph.ops.line_codec import LineCodec
 from fxp.graph.ops.movement import Concat, Flatten, Pad, Slice
 from fxp.graph.ops.normalization import LocalResponseNorm, Softmax
-from fxp.graph.ops.pooling import AveragePool, MaxPool
+from fxp.graph.ops.pooling import AveragePool, DilatedMaxPool, MaxPool, SumPool
 from fxp.graph.ops.rearrangement import Nearest, PixelShuffle, PixelUnshuffle
 from fxp.graph.ops.reduction import (
     GlobalAveragePool,
@@ -65,14 +68,18 @@ from fxp.graph.ops.unpooling import MaxPoolIndices, MaxUnpool
 __all__ = [
     "REGISTRY",
     "Accumulator",
+    "AdaptiveAveragePool",
+    "AdaptiveMaxPool",
     "Add",
     "AveragePool",
     "BicubicUpsample",
     "BilinearUpsample",
     "Clamp",
     "Concat",
+    "ConstantPad",
     "Conv2d",
     "ConvTranspose2d",
+    "DilatedMaxPool",
     "Elu",
     "Exp",
     "Flatten",
@@ -86,6 +93,7 @@ __all__ = [
     "GroupNorm",
     "HardSigmoid",
     "HardSwish",
+    "Interpolate",
     "L2Norm",
     "LineCodec",
     "Linear",
@@ -121,6 +129,7 @@ __all__ = [
     "StandardDeviation",
     "StoredTable",
     "Subtract",
+    "SumPool",
     "Table",
     "Tanh",
     "Transpose",

@@ -291,6 +291,8 @@ class Op(ABC):
     """Whether the op reads a part of its operand: several such readers share a wide value."""
     keeps_place: ClassVar[bool] = True
     """Whether results lie where their operands do, so that strips of rows can be computed."""
+    equal_sizes: ClassVar[bool] = True
+    """Whether free sizes of its images must be made one; not where one image gives a size only."""
     table_use: ClassVar[TableUse | None] = None
     """What the table holds that quantization computes for the op; None if there is none."""
     output_range: ClassVar[Range | None] = None

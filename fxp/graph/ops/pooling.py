@@ -70,6 +70,7 @@ class SlidingWindow(Op):
     window: tuple[int, int]
     stride: tuple[int, int]
     padding: Sides
+    dilation: ClassVar[tuple[int, int]] = (1, 1)
 
     def __post_init__(self) -> None:
         check_sides(self.padding, "zero")
@@ -81,14 +82,22 @@ class SlidingWindow(Op):
             self.window[0] * self.window[1] <= MAX_WINDOW,
             f"a window of {self.window} is not supported; at most {MAX_WINDOW} pixels are",
         )
-        # So that every window holds a pixel.
+        # So that every window reaches into the image.
         require(
             all(
                 side < size
-                for side, size in zip(self.padding, np.repeat(self.window, 2), strict=True)
+                for side, size in zip(self.padding, np.repeat(self._extent, 2), strict=True)
             ),
-            f"padding {self.padding} must be smaller than the window {self.window}",
+            f"padding {self.padding} must be smaller than the window {self._extent}",
         )
+
+    @property
+    def _extent(self) -> tuple[int, int]:
+        """Rows and columns from the first tap of a window to the last."""
+        rows, columns = (
+            step * (size - 1) + 1 for size, step in zip(self.window, self.dilation, strict=True)
+        )
+        return rows, columns
 
     def shape(self, *shapes: Shape) -> Shape:
         """Shape rule, rounding down."""
@@ -96,8 +105,8 @@ class SlidingWindow(Op):
         channels, height, width = padded_shape(shapes[0], self.padding, "zero")
         return (
             channels,
-            window_count(height, self.window[0], self.stride[0], 1),
-            window_count(width, self.window[1], self.stride[1], 1),
+            window_count(height, self.window[0], self.stride[0], self.dilation[0]),
+            window_count(width, self.window[1], self.stride[1], self.dilation[1]),
         )
 
     border: ClassVar[PaddingMode] = "zero"
@@ -105,7 +114,11 @@ class SlidingWindow(Op):
     def _taps(self, axis: int) -> TapPositions:
         """Rows or columns that each window reads."""
         return TapPositions(
-            self.window[axis], self.stride[axis], 1, self.padding[2 * axis], self.border
+            self.window[axis],
+            self.stride[axis],
+            self.dilation[axis],
+            self.padding[2 * axis],
+            self.border,
         )
 
     def _sources(
@@ -135,15 +148,16 @@ class SlidingWindow(Op):
         padded = np.pad(
             image, ((0, 0), (top, bottom), (left, right)), constant_values=padding_value
         )
-        views = np.lib.stride_tricks.sliding_window_view(padded, self.window, axis=(1, 2))
-        return views[:, :: self.stride[0], :: self.stride[1]]
+        views = np.lib.stride_tricks.sliding_window_view(padded, self._extent, axis=(1, 2))
+        views = views[:, :: self.stride[0], :: self.stride[1]]
+        return views[..., :: self.dilation[0], :: self.dilation[1]]
 
     def _onnx_taps(self, emit: Emitter, name: str, padding_value: int) -> list[str]:
         if any(self.padding):
             top, bottom, left, right = self.padding
             pads = emit.constant([0, 0, top, left, 0, 0, bottom, right])
             name = emit("Pad", name, pads, emit.constant(padding_value))
-        return emit.windows(name, self.window, self.stride)
+        return emit.windows(name, self.window, self.stride, self.dilation)
 
 
 @register
@@ -187,6 +201,81 @@ class MaxPool(SlidingWindow):
         top, bottom, left, right = self.padding
         padded = torch_functional.pad(tensors[0], (left, right, top, bottom), value=smallest)
         return torch_functional.max_pool2d(padded, self.window, self.stride)
+
+    def onnx(self, emit: Emitter, operands: Sequence[Operand], *names: str) -> str:
+        """Maximum of strided slices."""
+        taps = self._onnx_taps(emit, names[0], operands[0].format.min_raw)
+        return reduce(emit.maximum, taps)
+
+
+@register
+@dataclass(frozen=True)
+class DilatedMaxPool(SlidingWindow):
+    """Largest value of pixels that are `dilation` rows and columns apart.
+
+    Padding reads the smallest raw integer of the format, as in `MaxPool`.
+    """
+
+    name: ClassVar[str] = "dilated_max_pool"
+    border: ClassVar[PaddingMode] = "replicate"
+
+    window: tuple[int, int] = (2, 2)
+    stride: tuple[int, int] = (2, 2)
+    padding: Sides = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (2, 2)  # type: ignore[reportIncompatibleVariableOverride]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            all(1 <= step <= MAX_WINDOW for step in self.dilation),
+            f"dilation must be 1 to {MAX_WINDOW}: {self.dilation}",
+        )
+
+    def accumulator(self, *operands: Operand) -> Accumulator:
+        """Return the operand's range."""
+        return moved(operands[0], operands[0].channels)
+
+    def oracle(self, operands: Sequence[Operand], *arrays: IntArray) -> IntArray:
+        """Maximum over sliding windows."""
+        return self._windows(arrays[0], operands[0].format.min_raw).max(axis=(3, 4))
+
+    def _inside(
+        self, axis: int, first: int, last: int, size: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Pixels of windows first…last-1, and which windows have none.
+
+        A pixel outside of the image is replaced by one that its window has inside.
+        """
+        positions = self._taps(axis).positions(first, last)
+        inside = (positions >= 0) & (positions < size)
+        some = np.take_along_axis(positions, inside.argmax(axis=1)[:, None], axis=1)
+        empty = np.asarray(~inside.any(axis=1))
+        # An empty window reads any pixel that is in memory; its result is replaced.
+        some[empty] = np.clip(some[empty], 0, size - 1)
+        return np.where(inside, positions, some), empty
+
+    def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
+        """Numba maximum over gathered rows and columns."""
+        smallest = operands[0].format.min_raw
+
+        def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
+            (source,) = inputs
+            rows, empty_rows = self._inside(0, first_row, first_row + band.shape[0], source.height)
+            columns, empty_columns = self._inside(
+                1, first_column, first_column + band.shape[1], source.width
+            )
+            windows.pool_maximum(band, source.array, rows - source.row, columns - source.column)
+            band[empty_rows] = smallest
+            band[:, empty_columns] = smallest
+
+        return run
+
+    def torch(self, operands: Sequence[Operand], *tensors: torch.Tensor) -> torch.Tensor:
+        """torch.nn.functional.max_pool2d."""
+        smallest = operands[0].format.min if operands[0].is_integer else -float("inf")
+        top, bottom, left, right = self.padding
+        padded = torch_functional.pad(tensors[0], (left, right, top, bottom), value=smallest)
+        return torch_functional.max_pool2d(padded, self.window, self.stride, dilation=self.dilation)
 
     def onnx(self, emit: Emitter, operands: Sequence[Operand], *names: str) -> str:
         """Maximum of strided slices."""
@@ -291,3 +380,76 @@ class AveragePool(SlidingWindow):
         doubled = emit("Add", emit.constant(1 << (self._frac + 1)), counts)
         factor = emit("Div", doubled, emit("Mul", counts, emit.constant(2)))
         return emit("Mul", sums, factor)
+
+
+@register
+@dataclass(frozen=True)
+class SumPool(SlidingWindow):
+    """Sum of each window over a given divisor; the padding's zeros add nothing.
+
+    A divisor that is a power of two is exact; others are multiplied as a reciprocal.
+    """
+
+    name: ClassVar[str] = "sum_pool"
+
+    window: tuple[int, int] = (2, 2)
+    stride: tuple[int, int] = (2, 2)
+    padding: Sides = (0, 0, 0, 0)
+    divisor: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            1 <= self.divisor <= MAX_WINDOW,
+            f"divisor must be 1 to {MAX_WINDOW}, got {self.divisor}",
+        )
+
+    @property
+    def factor(self) -> tuple[int, int]:
+        """Multiplier of the sums, and its fraction bits."""
+        bits = (self.divisor - 1).bit_length()
+        if self.divisor == 1 << bits:
+            return 1, bits
+        return int(reciprocal(self.divisor, RECIPROCAL_BITS + bits)), RECIPROCAL_BITS + bits
+
+    def accumulator(self, *operands: Operand) -> Accumulator:
+        """Range of the sum of a whole window, times the multiplier."""
+        (source,), (multiplier, frac) = operands, self.factor
+        area = self.window[0] * self.window[1]
+        # Padding may take the place of any pixel.
+        low, high = source.limits
+        return Accumulator.uniform(
+            source.channels,
+            min(low, 0) * area * multiplier,
+            max(high, 0) * area * multiplier,
+            source.format.frac + frac,
+        )
+
+    def oracle(self, operands: Sequence[Operand], *arrays: IntArray) -> IntArray:
+        """Sum over sliding windows, times the multiplier."""
+        return self._windows(arrays[0], 0).sum(axis=(3, 4)) * self.factor[0]
+
+    def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
+        """Numba sum over gathered rows and columns."""
+        multiplier = np.int64(self.factor[0]).astype(dtype)
+
+        def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
+            (source,) = inputs
+            rows, columns = self._sources(band, first_row, first_column, source)
+            factors = np.full(band.shape[:2], multiplier)
+            windows.pool_sum(band, source.array, rows, columns, factors)
+
+        return run
+
+    def torch(self, operands: Sequence[Operand], *tensors: torch.Tensor) -> torch.Tensor:
+        """Sum with avg_pool2d, times the multiplier; in a float graph over the divisor."""
+        top, bottom, left, right = self.padding
+        padded = torch_functional.pad(tensors[0], (left, right, top, bottom))
+        sums = torch_functional.avg_pool2d(padded, self.window, self.stride, divisor_override=1)
+        multiplier, frac = self.factor
+        return sums * (multiplier * 2.0**-frac if operands[0].is_integer else 1 / self.divisor)
+
+    def onnx(self, emit: Emitter, operands: Sequence[Operand], *names: str) -> str:
+        """Sum of strided slices, times the multiplier."""
+        sums = reduce(lambda a, b: emit("Add", a, b), self._onnx_taps(emit, names[0], 0))
+        return emit.scaled(sums, self.factor[0])

@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 
 from fxp.graph import Constant, Graph, Node
 from fxp.graph.ops import (
+    AdaptiveAveragePool,
+    AdaptiveMaxPool,
     Add,
     AveragePool,
     BicubicUpsample,
@@ -29,11 +31,13 @@ from fxp.graph.ops import (
     Concat,
     Conv2d,
     ConvTranspose2d,
+    DilatedMaxPool,
     Flatten,
     Flip,
     GatherChannels,
     GlobalAveragePool,
     GlobalMaxPool,
+    Interpolate,
     Linear,
     MaxPool,
     Multiply,
@@ -48,6 +52,7 @@ from fxp.graph.ops import (
     Slice,
     SpatialConcat,
     Subtract,
+    SumPool,
     Transpose,
     Unflatten,
 )
@@ -58,6 +63,10 @@ MAX_EXPONENT: Final = 24
 MAX_PASSES: Final = 20
 """Passes over the layers; most graphs change nothing after two or three."""
 CHANNELWISE: Final = (
+    AdaptiveAveragePool,
+    AdaptiveMaxPool,
+    DilatedMaxPool,
+    SumPool,
     AveragePool,
     BicubicUpsample,
     BilinearUpsample,
@@ -241,6 +250,10 @@ def _links(graph: Graph, node: Node) -> Links | None:
     constants = [name for name in node.inputs if name in graph.constants_by_name]
     shapes = [graph.values[name].shape for name in node.inputs if name in graph.values]
     results = np.arange(_channels(graph.values[node.name].shape))
+    if isinstance(op, Interpolate):
+        # A second image gives nothing but its size.
+        nothing = results[:0]
+        return [(results, results), (nothing, nothing)][: len(shapes)]
     if isinstance(op, CHANNELWISE) or (isinstance(op, Clamp) and {op.low, op.high} <= {0.0, None}):
         return [(results, results)]
     if (isinstance(op, Add | Subtract) and not constants) or (

@@ -1,0 +1,1 @@
+"""torchvision's classification networks: which quantize, how well, and how fast."""

@@ -1,0 +1,132 @@
+"""One network: quantized, compared with the oracle and the float network, and timed."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import fxp
+from benchmarks.speed.timing import Settings, best_times, processors
+from benchmarks.speed.versus import (
+    count_macs,
+    export,
+    fastest,
+    float_calls,
+    raw_input,
+    torch_threads,
+)
+from benchmarks.zoo.networks import CALIBRATION, LEFT_OUT, build, photographs, settle
+from fxp.executors import oracle
+from fxp.frontend import FrontendError
+from fxp.graph import Graph
+from fxp.graph.ops import GraphError
+from fxp.imaging.metrics import sqnr
+
+SIDES: Final = (64, 96, 128, 224)
+"""Sides of the image that is compared with the oracle; the least that the network takes."""
+
+Record = dict[str, Any]
+
+
+def measure(name: str, side: int, settings: Settings, say: Callable[[str], None]) -> Record:
+    """Return what is found out about one network.
+
+    Parameters
+    ----------
+    name
+        One of `benchmarks.zoo.networks.names`.
+    side
+        Height and width of the photographs it is quantized, judged and timed on.
+    settings
+        Rounds and numbers of threads.
+    say
+        Called with what is being done.
+
+    Returns
+    -------
+    dict
+        ``parameters``, and why it is ``refused``; or what it needs and gives.
+    """
+    say("building")
+    network = build(name)
+    record: Record = {"parameters": sum(item.numel() for item in network.parameters())}
+    calibration = photographs(CALIBRATION, side)
+    settle(network, calibration)
+    say("quantizing")
+    started = time.perf_counter()
+    try:
+        model = fxp.quantize(network, calibration, weight_bits=10, activation_bits=14)
+    except FrontendError as error:
+        return record | {"refused": str(error).splitlines()[0]}
+    record["quantize_seconds"] = time.perf_counter() - started
+    say("comparing with the float network")
+    images = photographs(LEFT_OUT, side)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(images)).numpy()
+    record["sqnr"] = float(sqnr(expected, model(images)))
+    say("comparing with the oracle")
+    oracle_side = smallest_side(model.graph)
+    record["oracle_side"] = oracle_side
+    record["equal_values"] = compare(model, photographs(LEFT_OUT[:1], oracle_side)[:1])
+    say("timing")
+    frame = images[:1]
+    raw = raw_input(model, frame)
+    record |= {"side": side, "macs": count_macs(model.graph, raw.shape), "seconds": {}}
+    record["load"] = os.getloadavg()[0] / processors()
+    exported = export(network, frame.shape[1:])
+    for threads in settings.threads:
+        with torch_threads(threads), torch.inference_mode():
+            calls = float_calls(network, exported, frame, threads)
+            calls["fxp"] = fastest(model, raw, threads)
+            calls["fxp_real"] = partial(model, frame, threads=threads)
+            record["seconds"][str(threads)] = best_times(calls, settings)
+    return record
+
+
+def smallest_side(graph: Graph) -> int:
+    """Return the least of `SIDES` that a graph takes."""
+    for side in SIDES:
+        try:
+            graph.concrete_shapes(graph.bind([(3, side, side)]))
+        except GraphError:
+            continue
+        return side
+    raise ValueError(f"{graph.name} takes images of none of the sides {SIDES}")
+
+
+def compare(model: fxp.FixedModel, frame: NDArray[np.float32]) -> int:
+    """Compare every value of a run with the oracle's.
+
+    Parameters
+    ----------
+    model
+        What to run.
+    frame
+        Its input, ``(1, C, H, W)``.
+
+    Returns
+    -------
+    int
+        How many numbers were compared.
+
+    Raises
+    ------
+    RuntimeError
+        If any differs.
+    """
+    raw = raw_input(model, frame)
+    expected = oracle.run(model.graph, [raw])
+    found = model.run(raw, keep_values=True)
+    pairs = [(expected.values[name], value) for name, value in found.values.items()]
+    pairs += zip(expected.outputs, found.outputs, strict=True)
+    pairs += zip(expected.outputs, model.run(raw).outputs, strict=True)
+    if not all(np.array_equal(one, other) for one, other in pairs):
+        raise RuntimeError("the engine and the oracle differ")
+    return sum(value.size for value in expected.values.values())
