@@ -75,9 +75,11 @@ def main(
     if unknown:
         raise ValueError(f"--only {unknown[0]} is none of {', '.join(known)}")
     path = report.ROOT / "docs" / "benchmarks" / f"{NAME}.json"
-    record = json.loads(path.read_text()) if path.exists() else {}
     for name in names:
-        for part, found in measure(name, data).items():
+        measured = measure(name, data)
+        # Only now, as another run may have written its part meanwhile.
+        record = json.loads(path.read_text()) if path.exists() else {}
+        for part, found in measured.items():
             record[part] = {**record.get(part, {}), **found} if part == RELEASED else found
         print(f"{name}: wrote {publish(record)}", flush=True)
 

@@ -117,7 +117,7 @@ def body(networks: Mapping[str, Mapping[str, Any]]) -> str:
             f"{network}, {row['name']}", found["measure"], str(row["images"]),
             _figure(row["float"], found["measure"], signed=False),
             *(_figure(row[name]["difference"], found["measure"]) for name in names),
-            f"{row[DEFAULT]['sqnr']:.1f}", "{:.0f} / {:.0f}".format(*found["seconds"][DEFAULT]),
+            f"{row[DEFAULT]['sqnr']:.1f}", f"{found['seconds'][DEFAULT][1]:.0f}",
         ]
         for network, found in networks.items()
         for row in found["sets"]
@@ -129,7 +129,7 @@ def body(networks: Mapping[str, Mapping[str, Any]]) -> str:
         "columns of bits of weights and activations are fixed point less float, by default options "
         'or with `effort="best"`. No image that calibrates is in a test. Classifiers of CIFAR-10 '
         "get lossy JPEG, on which they score less than on the original. *Seconds* are those of "
-        "quantization, on the clock and of processors. Recurrent networks have "
+        "processors that quantization takes. Recurrent networks have "
         "[a page of their own](recurrent.md).",
         markdown_table(header, rows),
     ]
