@@ -67,12 +67,12 @@ def fidelity(network: Graph, fixed: Graph, calls: Calls) -> Fidelity:
     return Fidelity(sqnr, tuple(texts))
 
 
-def _affordable(network: Graph, fixed: Graph, calls: Calls) -> tuple[Calls, int]:
+def _affordable(network: Graph, fixed: Graph, calls: Calls) -> tuple[list[list[torch.Tensor]], int]:
     """Return a part of the data, small parts of several images rather than few large ones.
 
     Beside it the multiplications of one of its images.
     """
-    part: Calls = []
+    part: list[list[torch.Tensor]] = []
     products = work = 0
     for side in SIDES:
         part = bounded(calls, network, STEPS if network.states else IMAGES, side)
