@@ -157,6 +157,7 @@ def body(networks: Mapping[str, Mapping[str, Any]]) -> str:
 def _figure(value: float, measure: str, *, signed: bool = True) -> str:
     """Return decibels with three digits after the point, percents with two."""
     digits = 3 if measure.endswith("dB") else 2
+    value = round(value, digits) + 0.0  # no minus before a zero
     return f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
 
 
