@@ -20,7 +20,7 @@ import skimage.io
 import torch
 
 import fxp
-from benchmarks.quantization import REFINED, VARIANTS, photographs
+from benchmarks.quantization.kimsr import REFINED, VARIANTS, photographs
 from fxp import hls
 from fxp.cli import main as command
 from fxp.formats import quantize

@@ -12,18 +12,16 @@ import json
 import os
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Sequence
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 
 import fxp
+from benchmarks.quantization.networks import resnet8
+from benchmarks.quantization.tasks import cifar
 from benchmarks.report import ROOT, Summary, environment, markdown_table, publish
 from fxp import hls
 from fxp.models import sr
@@ -115,95 +113,6 @@ def kimsr() -> Table:
     return {"text": text, "header": HEADER, "rows": rows, "summary": summary}
 
 
-class Block(nn.Module):
-    """Residual block of ResNet-8; the shortcut is a convolution where the size changes."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        # Padding "same" of a stride of two adds below and to the right alone.
-        self.pad = nn.ZeroPad2d((0, 1, 0, 1) if stride == 2 else (1, 1, 1, 1))
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride)
-        self.bn1 = nn.BatchNorm2d(outputs, eps=1e-3)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
-        self.bn2 = nn.BatchNorm2d(outputs, eps=1e-3)
-        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride) if stride == 2 else nn.Identity()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the sum of the two ways."""
-        y = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(self.pad(x))))))
-        return torch.relu(y + self.shortcut(x))
-
-
-class ResNet8(nn.Module):
-    """ResNet-8 for CIFAR-10, as in MLPerf Tiny."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(3, 16, 3, padding=1)
-        self.bn = nn.BatchNorm2d(16, eps=1e-3)
-        self.blocks = nn.Sequential(Block(16, 16, 1), Block(16, 32, 2), Block(32, 64, 2))
-        self.dense = nn.Linear(64, 10)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the ten scores."""
-        x = self.blocks(torch.relu(self.bn(self.conv(x))))
-        return self.dense(torch.flatten(nn.functional.adaptive_avg_pool2d(x, 1), 1))
-
-
-def resnet8(path: Path) -> ResNet8:
-    """Return the network with the released weights."""
-    network = ResNet8()
-    first, second, third = network.blocks
-    convolutions = [
-        network.conv, first.conv1, first.conv2, second.conv1, second.conv2, second.shortcut,
-        third.conv1, third.conv2, third.shortcut,
-    ]  # fmt: skip
-    norms = [network.bn, *(norm for block in network.blocks for norm in (block.bn1, block.bn2))]
-    with np.load(path) as data, torch.no_grad():
-
-        def tensor(name: str) -> torch.Tensor:
-            return torch.from_numpy(data[f"{name}:0"].astype(np.float32))
-
-        for number, layer in enumerate(convolutions):
-            name = f"conv2d_{number}" if number else "conv2d"
-            layer.weight.copy_(tensor(f"{name}/kernel").permute(3, 2, 0, 1))
-            layer.bias.copy_(tensor(f"{name}/bias"))
-        for number, norm in enumerate(norms):
-            name = f"batch_normalization_{number}" if number else "batch_normalization"
-            norm.weight.copy_(tensor(f"{name}/gamma"))
-            norm.bias.copy_(tensor(f"{name}/beta"))
-            norm.running_mean.copy_(tensor(f"{name}/moving_mean"))
-            norm.running_var.copy_(tensor(f"{name}/moving_variance"))
-        network.dense.weight.copy_(tensor("dense/kernel").T)
-        network.dense.bias.copy_(tensor("dense/bias"))
-    return network.eval()
-
-
-def cifar(path: Path, count: int, first: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return so many images of each class, ``(N, 3, 32, 32)`` in 0 to 255, and their classes.
-
-    Parameters
-    ----------
-    path
-        ZIP file with a folder for each class.
-    count
-        Images of each class.
-    first
-        Where to begin in each class.
-    """
-    with zipfile.ZipFile(path) as archive:
-        names = sorted(name for name in archive.namelist() if name.endswith(".jpg"))
-        classes = sorted({name.split("/")[-2] for name in names})
-        images, labels = [], []
-        for label, folder in enumerate(classes):
-            chosen = [name for name in names if name.split("/")[-2] == folder]
-            for name in chosen[first : first + count]:
-                picture = Image.open(BytesIO(archive.read(name))).convert("RGB")
-                images.append(np.asarray(picture, np.float32).transpose(2, 0, 1))
-                labels.append(label)
-    return torch.from_numpy(np.stack(images)), torch.tensor(labels)
-
-
 def accuracy(model: Callable[[torch.Tensor], Any], images: torch.Tensor, wanted: Any) -> float:
     """Return the share of images that a model classifies as wanted.
 
@@ -220,7 +129,7 @@ def accuracy(model: Callable[[torch.Tensor], Any], images: torch.Tensor, wanted:
 
 def classifier(data: Path) -> Table:
     """Return the table of ResNet-8, from a folder of data."""
-    network = resnet8(data / "weights" / "resnet8_cifar10_mlperftiny.npz")
+    network = resnet8(data)
     archive = data / "recognition" / "cifar10_jpeg_test2000.zip"
     calibration, _ = cifar(archive, 2)
     images, labels = cifar(archive, 20, first=2)

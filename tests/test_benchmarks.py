@@ -13,11 +13,13 @@ import pytest
 import torch
 import typer
 from PIL import Image
+from torch import Tensor, nn
 
-import benchmarks.quantization as quantization
+import benchmarks.quantization.__main__ as quantization
 import benchmarks.speed.__main__ as speed
 import benchmarks.training as training
 from benchmarks import report
+from benchmarks.quantization import kimsr, released, tasks
 from benchmarks.speed import libraries, tables, versus
 from benchmarks.speed.timing import Settings, best_times
 from benchmarks.speed.works import WORKS, Work
@@ -55,28 +57,77 @@ def test_publish_replaces_its_own_rows(tmp_path: Path, monkeypatch: pytest.Monke
         report.publish("size", "Size", "", summary=[])
 
 
-def test_quantization_benchmark_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+@pytest.fixture
+def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Folder with a README that benchmarks write to."""
     monkeypatch.setattr(report, "ROOT", tmp_path)
     marks = "<!-- figures:begin -->\n<!-- figures:end -->\n"
     (tmp_path / "README.md").write_text(marks)
-    monkeypatch.setattr(quantization, "VARIANTS", quantization.VARIANTS[:1])
-    monkeypatch.setattr(quantization, "REFINED", quantization.REFINED[-1:])
-    photographs = quantization.photographs()
-    small = [quantization.Photograph(p.small[:40, :40], p.truth[:80, :80]) for p in photographs]
-    monkeypatch.setattr(quantization, "photographs", lambda: small)
-    calibration = [image[..., :48, :48] for image in quantization.calibration_images()]
-    monkeypatch.setattr(quantization, "calibration_images", lambda: calibration)
-    quantization.main()
-    output = capsys.readouterr().out
-    assert "| 10/14, mse |" in output
-    assert "| 4/8, all three |" in output
-    assert "| bicubic |" in (tmp_path / "docs" / "benchmarks" / "quantization.md").read_text()
+    return tmp_path
+
+
+def test_quantization_benchmark_runs(published: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(kimsr, "VARIANTS", kimsr.VARIANTS[:1])
+    monkeypatch.setattr(kimsr, "REFINED", kimsr.REFINED[:1])
+    photographs = kimsr.photographs()
+    small = [kimsr.Photograph(p.small[:40, :40], p.truth[:80, :80]) for p in photographs]
+    monkeypatch.setattr(kimsr, "photographs", lambda: small)
+    calibration = [image[..., :48, :48] for image in kimsr.calibration_images()]
+    monkeypatch.setattr(kimsr, "calibration_images", lambda: calibration)
+    quantization.main(only=["KimSR"])
+    page = (published / "docs" / "benchmarks" / "quantization.md").read_text()
+    assert "| bicubic |" in page
+    assert "| 10/14, mse |" in page
+    assert "| 10/14, nothing |" in page
+    assert "Released networks" not in page
     assert (
         "14-bit activations, against float32, 2 photographs | "
-        in (tmp_path / "README.md").read_text()
+        in (published / "README.md").read_text()
     )
+
+
+class Doubled(nn.Module):
+    """Gives twice its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + x
+
+
+def test_released_networks_are_measured_one_at_a_time(
+    published: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Inputs are sixteenths; six bits of 0 to 2 hold their doubles, three bits lose some."""
+    inputs = [torch.tensor([[[[0.0625, 0.25], [0.75, 1.0 - 0.0625]]]])]
+    wanted = np.array([[[0.125, 0.5], [1.5, 1.875]]])
+    whole = tasks.TestSet("all", inputs, lambda output, number: 1 - np.abs(output - wanted).max())
+    flat = tasks.TestSet("flat", inputs, lambda output, number: 70.0, ["white"])
+    task = tasks.Task(Doubled().eval(), inputs, [whole], "PSNR dB", flat)
+    monkeypatch.setattr(quantization, "TASKS", {"doubled": lambda data: task})
+    formats = {"effort": "fast", "input_format": "ap_ufixed<4,0>"}
+    variants = [
+        (name, {**formats, "output_format": form})
+        for name, form in (
+            ("10/14", "ap_ufixed<6,2>"),
+            ("8/12", "ap_ufixed<3,1>"),
+            ("8/12 best", "ap_ufixed<2,1>"),
+        )
+    ]
+    monkeypatch.setattr(released, "VARIANTS", tuple(variants))
+    quantization.main(data=published, only=["doubled"])
+    record = json.loads((published / "docs" / "benchmarks" / "quantization.json").read_text())
+    (row,) = record["released"]["doubled"]["sets"]
+    assert row["images"] == 1
+    assert row["float"] == 1
+    # 0.125 is a half step of 1/4, rounded up; 1.875 is clipped to 1.75.
+    assert [row[name]["difference"] for name, _ in variants] == [0, -0.125, -0.375]
+    assert record["released"]["doubled"]["extremes"]["10/14"] == {
+        "picture": "white", "difference": 0,
+    }  # fmt: skip
+    page = (published / "docs" / "benchmarks" / "quantization.md").read_text()
+    assert "| doubled, all | PSNR dB | 1 | 1.000 | +0.000 | -0.125 | -0.375 | inf |" in page
+    assert "KimSR" not in page
+    with pytest.raises(ValueError, match="--only VGG is none of KimSR, doubled, times"):
+        quantization.main(only=["VGG"])
 
 
 QUICK = ("conv3x3", "kimsr-540", "fsrcnn-s", "hls4ml", "fxpmath", "apytypes", "qonnx", "pixels",

@@ -21,10 +21,12 @@ LEARNED: Final = "weight_rounding='learned'"
 """Options that help where weights are rounded."""
 IMAGES: Final = 4
 STEPS: Final = 8
-SIDE: Final = 128
-WORK: Final = 1e9
-"""How much of the calibration data is compared at most: images, steps, pixels of a side, and
-multiplications in all; a small part of what quantization itself takes."""
+SIDES: Final = (128, 64, 32)
+WORK: Final = 1e8
+"""How much of the calibration data is compared at most: images, steps, pixels of a side, the most
+that fits, and operations in all; a small part of what quantization itself takes."""
+PASSES: Final = 32
+"""Operations on every value, beside the multiplications that compute it."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,9 @@ def fidelity(
         Options that the model has already, such as ``per_channel=True``: not to be advised.
     """
     pair = Pair(network, fixed, same_weights=True)
-    part = bounded(calls, network, STEPS if network.states else IMAGES, SIDE)
-    shapes = fixed.concrete_shapes(fixed.bind([tuple(tensor.shape[1:]) for tensor in part[0]]))
-    work = work_of(fixed, shapes)
-    part = part[: max(int(WORK / max(work, 1)), 1)]
+    part, products = _affordable(network, fixed, calls)
     # The errors of float32 are far below those that count here.
-    dtype = torch.float32 if work > LARGE else torch.float64
+    dtype = torch.float32 if products > LARGE else torch.float64
     values = compare_values(pair, part, dtype)
     sqnr = {name: sums.sqnr for name, sums in values.items()}
     texts = [change.reason for change in concatenations(pair, values)]
@@ -73,6 +72,23 @@ def fidelity(
     if sqnr[worst] < POOR:
         texts.insert(0, _explained(pair, values, worst, part[0], tried))
     return Fidelity(sqnr, tuple(texts))
+
+
+def _affordable(network: Graph, fixed: Graph, calls: Calls) -> tuple[list[list[torch.Tensor]], int]:
+    """Return a part of the data, small parts of several images rather than few large ones.
+
+    Beside it the multiplications of one of its images.
+    """
+    part: list[list[torch.Tensor]] = []
+    products = work = 0
+    for side in SIDES:
+        part = bounded(calls, network, STEPS if network.states else IMAGES, side)
+        shapes = fixed.concrete_shapes(fixed.bind([tuple(tensor.shape[1:]) for tensor in part[0]]))
+        products = work_of(fixed, shapes)
+        work = products + PASSES * sum(math.prod(shapes[node.name]) for node in fixed.nodes)
+        if work * len(part) <= WORK:
+            break
+    return part[: max(int(WORK / max(work, 1)), 1)], products
 
 
 def _explained(

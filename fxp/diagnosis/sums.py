@@ -88,12 +88,14 @@ class ValueSums:
     def add(self, wanted: torch.Tensor, found: torch.Tensor, kept: torch.Tensor | None) -> None:
         """Take in the float value, the fixed-point value, and where that is not clipped."""
         wanted = wanted.double()
-        if not torch.isfinite(wanted).all():
-            raise ValueError("NaN or infinity")
         axes = [axis for axis in range(wanted.ndim) if axis != 1]
         low, high = wanted.amin(axes).numpy(), wanted.amax(axes).numpy()
+        # Both are NaN where any value is.
+        if not (np.isfinite(low).all() and np.isfinite(high).all()):
+            raise ValueError("NaN or infinity")
         first = not self.power.size
-        self.power = squares(wanted) if first else self.power + squares(wanted)
+        power = squares(wanted)
+        self.power = power if first else self.power + power
         error = squares(found - wanted)
         self.noise = error if first else self.noise + error
         self.low = low if first else np.minimum(self.low, low)

@@ -1,12 +1,8 @@
-"""What fixed point costs: KimSR at several widths and calibration rules, on shipped photographs.
-
-``python -m benchmarks.quantization`` prints the table and writes docs/benchmarks/quantization.md.
-The data ships with scikit-image, so anyone can repeat the figures.
-"""
+"""KimSR at several widths and calibration rules, on photographs that ship with scikit-image."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +13,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 import fxp
-from benchmarks.report import Summary, environment, markdown_table, publish
+from benchmarks.report import Summary, markdown_table
 from fxp.imaging.colour import luma
 from fxp.imaging.quality import compare, to_codes
 from fxp.imaging.resize import imresize
@@ -115,8 +111,8 @@ def summary(rows: Sequence[Sequence[str]]) -> Summary:
     return found
 
 
-def main() -> None:
-    """Measure, print and publish."""
+def measured() -> dict[str, list[list[str]]]:
+    """Return the rows of the two tables, by name."""
     pictures = photographs()
     network = sr.load_float("kimsr_x2_bicubic")
     with torch.inference_mode():
@@ -125,10 +121,6 @@ def main() -> None:
             for p in pictures
         ]
     bicubic = [to_codes(imresize(picture.small, SCALE)) for picture in pictures]
-    rows = [
-        ["bicubic", *psnrs(pictures, bicubic), "", ""],
-        ["float32", *psnrs(pictures, [to_codes(image * 255) for image in floats]), "", ""],
-    ]
     calibration = calibration_images()
 
     def measure(variants: tuple[tuple[str, dict[str, Any]], ...]) -> list[list[str]]:
@@ -144,29 +136,26 @@ def main() -> None:
             found.append([name, *psnrs(pictures, images), f"{max(rates):.4%}", str(bits)])
         return found
 
-    rows += measure(VARIANTS)
+    rows = [
+        ["bicubic", *psnrs(pictures, bicubic), "", ""],
+        ["float32", *psnrs(pictures, [to_codes(image * 255) for image in floats]), "", ""],
+    ]
+    return {"rules": [*rows, *measure(VARIANTS)], "refinements": measure(REFINED)}
+
+
+def body(tables: Mapping[str, Sequence[Sequence[str]]]) -> str:
+    """Return the Markdown of what `measured` gave."""
     header = (
         "weights/activations, rule",
         *(f"{name} dB" for name in PHOTOGRAPHS),
         "clipped",
         "accumulator bits",
     )
-    body = (
-        "KimSR ×2 on luma, 8 bits in and out, PSNR against the photograph; *clipped* is the "
-        "highest share of any one value that saturates.\n\n"
-        f"{markdown_table(header, rows)}\n\n{environment('fxp', 'torch', 'numpy')}"
-    )
     columns = ("weights/activations, refinement", *header[1:])
-    details = (
-        "The same by the rule mse, with [refinements](../quantization-refinements.md):\n\n"
-        f"{markdown_table(columns, measure(REFINED))}"
-    )
-    print(body, details, sep="\n\n")
-    page = publish(
-        "quantization", "What fixed point costs", body, summary=summary(rows), details=details
-    )
-    print(f"wrote {page}")
-
-
-if __name__ == "__main__":
-    main()
+    return "\n\n".join((
+        "KimSR ×2 on luma, 8 bits in and out, PSNR against the photograph; *clipped* is the "
+        "highest share of any one value that saturates.",
+        markdown_table(header, tables["rules"]),
+        "The same by the rule mse, with [refinements](../quantization-refinements.md):",
+        markdown_table(columns, tables["refinements"]),
+    ))  # fmt: skip
