@@ -16,12 +16,12 @@ from typing import BinaryIO, Literal, Protocol, TypeVar
 
 from fxp.cli.batch import over_files
 from fxp.cli.console import progress_bar
-from fxp.cli.sources import check_target, folder_targets
+from fxp.cli.targets import check_target, folder_targets
 from fxp.imaging import video
 from fxp.imaging.files import (
     IMAGE_SUFFIXES,
+    WRITTEN_SUFFIXES,
     ImageError,
-    check_image_path,
     image_paths,
     read_picture,
     write_image,
@@ -226,9 +226,11 @@ def _check_ends(
     elif not path.exists():
         raise ImageError(f"no such file or folder: {source}")
     if target != STREAM and not path.is_dir():
-        if source != STREAM and goal.exists() and goal.samefile(path):
-            raise OSError(f"{target} is the input itself; give another name")
-        check_target(goal, reads=reads)
+        check_target(
+            goal,
+            reads=[*reads, *([] if source == STREAM else [path])],
+            suffixes=() if moving else WRITTEN_SUFFIXES,
+        )
 
 
 def _images(
@@ -241,13 +243,9 @@ def _images(
 ) -> tuple[Outcome, ...]:
     sources = image_paths(source)
     if not source.is_dir():
-        check_image_path(target)
         image_task(work, source, target, threads)
         return (Outcome(str(source), str(target), 0.0),)
-    targets = folder_targets(sources, target)
-    target.mkdir(parents=True, exist_ok=True)
-    for goal in targets:
-        check_target(goal, reads=[*reads, *sources])
+    targets = folder_targets(sources, target, reads=reads)
     tasks = [
         (item, partial(image_task, work, item.absolute(), goal.absolute(), threads))
         for item, goal in zip(sources, targets, strict=True)

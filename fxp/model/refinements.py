@@ -1,0 +1,45 @@
+"""What a model's metadata tell of the refinements that were tried when it was quantized."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+CHOICE: Final = "fxp.refinements"
+"""Name under which a model's metadata tell, as JSON, which refinements were tried and kept."""
+
+
+def refinements_text(metadata: Mapping[str, str]) -> str | None:
+    """Say in a sentence which refinements were tried and kept.
+
+    Parameters
+    ----------
+    metadata
+        Those of a model.
+
+    Returns
+    -------
+    str or None
+        None if they do not tell, or not in the form that `fxp.quantize` writes.
+    """
+    try:
+        found = json.loads(metadata[CHOICE])
+        effort, (first, *others) = found["effort"], found["trials"] or [None]
+        if first is None:
+            return f"Effort {effort}: no refinements but those that were asked for."
+        tried = [f"{trial['name']}{_level(trial)}, {_verdict(trial)}" for trial in others]
+    except (KeyError, TypeError, ValueError):
+        return None
+    plain = f"Effort {effort}, judged on calibration data left out: plain{_level(first)}"
+    text = f"{'; '.join([plain, *tried])}."
+    # A file may hold anything.
+    return text if text.isprintable() else None
+
+
+def _level(trial: Mapping[str, Any]) -> str:
+    return "" if trial["sqnr"] is None else f" {trial['sqnr']:.1f} dB"
+
+
+def _verdict(trial: Mapping[str, Any]) -> str:
+    return "kept" if trial["kept"] else "not kept"
