@@ -224,8 +224,8 @@ def _precision(graph: Graph, rows: Sequence[SummaryRow]) -> list[str]:
     poor = [name for name in dict.fromkeys(known) if levels[name] < POOR]
     if poor:
         notes.append(
-            f"Warning: {', '.join(poor)} below {POOR:g} dB; model.report(images) says why, and "
-            "what to change."
+            f"Warning: {', '.join(poor)} below {POOR:g} dB; model.report(images), or fxp "
+            "report, says why, and what to change."
         )
     for node in graph.nodes:
         reads = [min(levels[name], GOOD) for name in node.inputs if name in levels]
