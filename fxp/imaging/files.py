@@ -66,7 +66,9 @@ _HELP: Final = {
     ".mp4": "pipe it: ffmpeg -i {name} -f yuv4mpegpipe -pix_fmt yuv420p - | fxp upscale - -",
     ".yuv": "raw video needs --size WIDTHxHEIGHT and --format, such as yuv420p",
 }
-_HELP.update(dict.fromkeys((".mkv", ".mov", ".avi", ".webm", ".m4v", ".ts"), _HELP[".mp4"]))
+FILM_SUFFIXES: Final = frozenset({".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".ts"})
+"""Endings of films whose frames are compressed, which are neither read nor written here."""
+_HELP.update(dict.fromkeys(FILM_SUFFIXES, _HELP[".mp4"]))
 _HELP.update(dict.fromkeys((".rgb", ".raw"), _HELP[".yuv"]))
 
 

@@ -19,6 +19,7 @@ from fxp.cli.console import progress_bar
 from fxp.cli.targets import check_target, folder_targets
 from fxp.imaging import video
 from fxp.imaging.files import (
+    FILM_SUFFIXES,
     IMAGE_SUFFIXES,
     WRITTEN_SUFFIXES,
     ImageError,
@@ -220,7 +221,8 @@ def _check_ends(
             if end == STREAM and stream.isatty():
                 raise VideoError(f"the standard {name} is a terminal; redirect it")
         suffix = goal.suffix.lower()
-        if target != STREAM and (suffix in IMAGE_SUFFIXES or (suffix == Y4M) != (raw is None)):
+        other = suffix in IMAGE_SUFFIXES | FILM_SUFFIXES | {".fxp", ".npy"}
+        if target != STREAM and (other or (suffix == Y4M) != (raw is None)):
             kind = "raw" if raw else "a .y4m file"
             raise VideoError(f"the video is {kind}, so the output must be too, not {target}")
     elif not path.exists():
