@@ -59,6 +59,11 @@ def run(
     loaded = fxp.load(model)
     if len(loaded.graph.outputs) > 1:
         raise ArgumentError(f"{model} has {len(loaded.graph.outputs)} outputs; use it from Python")
+    if source.is_dir() and loaded.graph.states:
+        raise ArgumentError(
+            f"{model} keeps states from frame to frame, but the images of a folder are run by "
+            "themselves; give the frames in order as one .npy array (frames, C, H, W)"
+        )
     scale = scale_of_model(loaded, divide_by)
     sources = image_paths(source)
     targets = [target]

@@ -28,10 +28,10 @@ def refinements_text(metadata: Mapping[str, str]) -> str | None:
         effort, (first, *others) = found["effort"], found["trials"] or [None]
         if first is None:
             return f"Effort {effort}: no refinements but those that were asked for."
+        plain = f"Effort {effort}, judged on calibration data left out: plain{_level(first)}"
         tried = [f"{trial['name']}{_level(trial)}, {_verdict(trial)}" for trial in others]
     except (KeyError, TypeError, ValueError):
         return None
-    plain = f"Effort {effort}, judged on calibration data left out: plain{_level(first)}"
     text = f"{'; '.join([plain, *tried])}."
     # A file may hold anything.
     return text if text.isprintable() else None

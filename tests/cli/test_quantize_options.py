@@ -145,7 +145,9 @@ def test_folders_of_frames_are_sequences(seen: list, capsys: pytest.CaptureFixtu
     assert [tuple(state.shape) for state in options.initial_states] == [(1, 2, 4, 6)]
     assert not options.initial_states[0].any()
     assert [state.source for state in fxp.load("made.fxp").graph.states] == ["tanh"]
-    capsys.readouterr()
+    text = error_of(capsys, "run", "made.fxp", "morning", "out")
+    assert text.startswith("made.fxp keeps states from frame to frame")
+    assert not Path("out").exists()
 
 
 def test_what_is_a_sequence(home: Path):
