@@ -227,7 +227,7 @@ def _check_ends(
             raise VideoError(f"the video is {kind}, so the output must be too, not {target}")
     elif not path.exists():
         raise ImageError(f"no such file or folder: {source}")
-    if target != STREAM and not path.is_dir():
+    if not path.is_dir() and not (moving and target == STREAM):
         check_target(
             goal,
             reads=[*reads, *([] if source == STREAM else [path])],
