@@ -130,7 +130,8 @@ def search(
     Costs are multiplier_bits, packed_size of the weights, luts or adders of shift-and-add hardware,
     and line_memory.
 
-    Example: fxp search my.module:net --calibration photos --floor 40 --cost luts --out net.fxp
+    Example: fxp search my.module:net --calibration photos --floor 40 \
+      --cost luts --out net.fxp
     """
     read = [*calibration, *files_of_network(source, arg, weights)]
     check_target(out, reads=read, suffixes=(".fxp",))

@@ -65,7 +65,8 @@ def report(
     list of changes with the gain that is predicted, and with --measure the gain that quantizing
     again gives. The page of --out shows histograms, channels, weights and the worst crop as well.
 
-    Example: fxp report net.fxp --float my.module:net --images photos --out report.html
+    Example: fxp report net.fxp --float my.module:net --images photos \
+      --out report.html
     """
     if out is not None:
         read = [model, *images, *files_of_network(float_source, arg, weights)]

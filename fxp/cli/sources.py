@@ -27,11 +27,7 @@ else:
 
 
 CalibrationOption = Annotated[
-    list[Path],
-    typer.Option(
-        help="Image, folder of images or .npy array; repeatable. With states, each folder or array "
-        "is a sequence."
-    ),
+    list[Path], typer.Option(help="Image, folder of images or .npy array; repeatable.")
 ]
 """The option ``--calibration``."""
 ChannelsOption = Annotated[
