@@ -38,6 +38,8 @@ def check_target(
     OSError
         If no file can be written there.
     """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, so no file can be written there")
     check_ending(path, suffixes)
     if not makes_folder and not path.parent.is_dir():
         raise FileNotFoundError(f"no folder {path.parent} to write {path.name} to")
