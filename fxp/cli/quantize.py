@@ -148,7 +148,7 @@ def quantize(
         states=[state.positions for state in fed],
         initial_states=[torch.zeros(1, *state.shape) for state in fed],
         hold_states=hold_states,
-        **({} if percentile is None else {"percentile": percentile}),
+        percentile=QuantizeOptions.percentile if percentile is None else percentile,
     )
     scale = pixel_scale(divide_by, mean, std)
     network = load_network(source, arg or [], weights)

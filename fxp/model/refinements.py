@@ -25,16 +25,20 @@ def refinements_text(metadata: Mapping[str, str]) -> str | None:
     """
     try:
         found = json.loads(metadata[CHOICE])
-        effort, (first, *others) = found["effort"], found["trials"] or [None]
-        if first is None:
-            return f"Effort {effort}: no refinements but those that were asked for."
-        plain = f"Effort {effort}, judged on calibration data left out: plain{_level(first)}"
-        tried = [f"{trial['name']}{_level(trial)}, {_verdict(trial)}" for trial in others]
+        text = _sentence(found["effort"], found["trials"])
     except (KeyError, TypeError, ValueError):
         return None
-    text = f"{'; '.join([plain, *tried])}."
     # A file may hold anything.
     return text if text.isprintable() else None
+
+
+def _sentence(effort: str, trials: list[Mapping[str, Any]]) -> str:
+    if not trials:
+        return f"Effort {effort}: no refinements but those that were asked for."
+    first, *others = trials
+    plain = f"Effort {effort}, judged on calibration data left out: plain{_level(first)}"
+    tried = [f"{trial['name']}{_level(trial)}, {_verdict(trial)}" for trial in others]
+    return f"{'; '.join([plain, *tried])}."
 
 
 def _level(trial: Mapping[str, Any]) -> str:

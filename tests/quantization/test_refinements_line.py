@@ -47,6 +47,7 @@ def test_in_words():
         {"effort": "best", "trials": [{"name": "none", "sqnr": "x", "kept": True}]},
         {"effort": "best", "trials": [{"name": "none", "kept": True}]},
         {"effort": "\x1b[2J", "trials": TRIALS},
+        {"effort": "\x1b[2J", "trials": []},
         {"effort": "best", "trials": 7},
     ],
 )
