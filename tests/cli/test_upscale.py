@@ -212,7 +212,7 @@ def test_image_errors(capsys: pytest.CaptureFixture[str]):
         ("must end in", "in.png", "-"),
         ("no folder", "in.png", "none/out.png"),
         ("is a folder", "in.png", "."),
-        ("input itself", "in.png", "./in.png"),
+        ("in.png is read", "in.png", "./in.png"),
         ("keeps no alpha", "clear.png", "out.jpg"),
         ("upscales by 2, not by 3", "in.png", "out.png", "--scale", 3),
         ("both --size and --format", "in.png", "out.png", "--size", "4x4"),
