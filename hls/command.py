@@ -12,7 +12,7 @@ import fxp
 from fxp import hls
 from fxp.cli.application import SETTINGS, WholeHelpGroup, help_text
 from fxp.cli.console import progress_bar
-from fxp.cli.sources import check_folder_target, check_target
+from fxp.cli.targets import check_folder_target, check_target
 from fxp.cli.usage import PlainCommand
 from fxp.export.onnx import to_onnx
 from fxp.hls.rtl.core import Multipliers

@@ -11,9 +11,33 @@ import typer
 import fxp
 from fxp import hls
 from fxp.cli.console import JsonOption, note, progress_bar
-from fxp.cli.networks import load_network
+from fxp.cli.networks import (
+    ArgOption,
+    SourceArgument,
+    WeightsOption,
+    files_of_network,
+    load_network,
+)
 from fxp.cli.pixel_values import DEFAULT_DIVISOR, MeanOption, StdOption, pixel_scale
-from fxp.cli.sources import check_target, read_calibration
+from fxp.cli.quantization_options import (
+    BitsOption,
+    EffortChoice,
+    EffortOption,
+    HeadroomOption,
+    InputFormatOption,
+    OutputFormatOption,
+    PerChannelOption,
+    named_widths,
+    width_range,
+)
+from fxp.cli.sources import (
+    CalibrationOption,
+    ChannelsOption,
+    CropOption,
+    LimitOption,
+    read_calibration,
+)
+from fxp.cli.targets import check_target
 from fxp.quantization.mixed import Cost
 from fxp.quantization.mixed.search import (
     ACTIVATION_WIDTHS,
@@ -21,7 +45,6 @@ from fxp.quantization.mixed.search import (
     WEIGHT_WIDTHS,
     CostName,
 )
-from fxp.support.errors import ArgumentError
 
 
 class CostChoice(StrEnum):
@@ -56,12 +79,8 @@ class SensitivityChoice(StrEnum):
 
 
 def search(
-    source: Annotated[
-        str, typer.Argument(help="package.module:name of a torch module, or of what returns one.")
-    ],
-    calibration: Annotated[
-        list[Path], typer.Option(help="Image, folder of images or .npy array; repeatable.")
-    ],
+    source: SourceArgument,
+    calibration: CalibrationOption,
     out: Annotated[Path, typer.Option(help="The .fxp file to write.")],
     floor: Annotated[float, typer.Option(help="Least quality in dB.")],
     cost: Annotated[CostChoice, typer.Option(help="What to save.")] = CostChoice.MULTIPLIER_BITS,
@@ -85,37 +104,22 @@ def search(
         int, typer.Option(min=1, help="Pixels of the longest line, for line_memory.")
     ] = 1920,
     max_trials: Annotated[int, typer.Option(min=1, help="Most models to measure.")] = MAX_TRIALS,
-    arg: Annotated[
-        list[str] | None, typer.Option(help="Argument of the source, as text; repeatable.")
-    ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="State dict, .safetensors or .pt; also one within a checkpoint."),
-    ] = None,
-    per_channel: Annotated[
-        bool,
-        typer.Option(
-            "--per-channel/--per-layer", help="Weight fraction bits per output channel or layer."
-        ),
-    ] = True,
-    input_format: Annotated[
-        str | None, typer.Option(help="Format of the input; default: width and point by the data.")
-    ] = None,
-    output_format: Annotated[
-        str | None, typer.Option(help="Format of the output; default likewise.")
-    ] = None,
+    arg: ArgOption = None,
+    weights: WeightsOption = None,
+    bits: BitsOption = None,
+    effort: EffortOption = EffortChoice.BALANCED,
+    headroom: HeadroomOption = None,
+    per_channel: PerChannelOption = True,
+    input_format: InputFormatOption = None,
+    output_format: OutputFormatOption = None,
     divide_by: Annotated[
         float, typer.Option(min=1e-9, help="Pixel values are divided by this.")
     ] = DEFAULT_DIVISOR,
     mean: MeanOption = None,
     std: StdOption = None,
-    channels: Annotated[
-        int | None, typer.Option(help="Of the input; default that of the first convolution.")
-    ] = None,
-    crop: Annotated[
-        int | None, typer.Option(min=1, help="Calibrate on the middle of images only.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Most calibration inputs.")] = None,
+    channels: ChannelsOption = None,
+    crop: CropOption = None,
+    limit: LimitOption = None,
     picture: Annotated[
         Path | None, typer.Option(help="Picture of quality over cost to write, .svg or .png.")
     ] = None,
@@ -126,16 +130,18 @@ def search(
     Costs are multiplier_bits, packed_size of the weights, luts or adders of shift-and-add hardware,
     and line_memory.
 
-    Example: fxp search my.module:net --calibration photos --floor 40 --cost luts --out net.fxp
+    Example: fxp search my.module:net --calibration photos --floor 40 \
+      --cost luts --out net.fxp
     """
-    read = [*calibration, *([weights] if weights is not None else [])]
+    read = [*calibration, *files_of_network(source, arg, weights)]
     check_target(out, reads=read, suffixes=(".fxp",))
     if picture is not None:
         check_target(picture, reads=read, suffixes=(".svg", ".png", ".pdf"))
     widths = (
-        _widths("--weight-widths", weight_widths),
-        _widths("--activation-widths", activation_widths),
+        width_range("--weight-widths", weight_widths),
+        width_range("--activation-widths", activation_widths),
     )
+    named = named_widths(bits or [])
     scale = pixel_scale(divide_by, mean, std)
     network = load_network(source, arg or [], weights)
     inputs = read_calibration(calibration, network, channels, scale, crop, limit)
@@ -152,6 +158,9 @@ def search(
             strategy=strategy.value,
             sensitivity=sensitivity.value,
             max_trials=max_trials,
+            bits=named,
+            effort=effort.value,
+            headroom=headroom,
             per_channel=per_channel,
             input_format=input_format or None,
             output_format=output_format or None,
@@ -178,12 +187,3 @@ def _cost(cost: CostChoice, line_width: int) -> CostName | Cost:
             return hls.ShiftAddCost("luts")
         case CostChoice.ADDERS:
             return hls.ShiftAddCost("adders")
-
-
-def _widths(option: str, text: str) -> range:
-    """Return the widths of a text such as ``4-10`` or ``8``."""
-    first, _, last = text.partition("-")
-    ends = [first, last or first]
-    if not all(end.isascii() and end.isdigit() for end in ends) or int(ends[0]) > int(ends[1]):
-        raise ArgumentError(f"{option} must be written as FROM-TO, such as 4-10, not {text!r}")
-    return range(int(ends[0]), int(ends[1]) + 1)

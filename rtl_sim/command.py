@@ -18,13 +18,8 @@ from fxp import hls, rtl_sim
 from fxp.cli.console import JsonOption, note, print_json, progress_bar
 from fxp.cli.messages import printable, without_folder
 from fxp.cli.pixel_values import scale_of_model
-from fxp.cli.sources import (
-    check_target,
-    image_channels,
-    middle,
-    planes,
-    read_array,
-)
+from fxp.cli.sources import image_channels, is_array, middle, planes, read_array
+from fxp.cli.targets import check_target
 from fxp.imaging.files import image_paths, read_image
 from fxp.rtl_sim.stalls import Stalls
 from fxp.support.errors import ArgumentError
@@ -112,7 +107,8 @@ def cosim(
     if simulator is Backend.COMPILED and waveform is not None:
         raise ArgumentError("--simulator compiled writes no waveform; take verilator or icarus")
     if waveform is not None:
-        check_target(waveform, reads=[model, *images])
+        endings = (".fst",) if simulator is Backend.ICARUS else (".fst", ".vcd")
+        check_target(waveform, reads=[model, *images], suffixes=endings)
     loaded = fxp.load(model)
     if compress_lines:
         loaded = hls.compress_lines(loaded)
@@ -159,7 +155,7 @@ def cosim(
 def _read(path: Path, model: fxp.FixedModel, crop: int | None) -> list[NDArray[np.float64]]:
     """Read an image, or an array of several, as the model's real values ``(C, H, W)``."""
     channels = image_channels(model)
-    if path.suffix == ".npy":
+    if is_array(path):
         values = read_array(path)
         frames = list(values if values.ndim == 4 else values[None])
         frames = [frame[None] if frame.ndim == 2 else frame for frame in frames]

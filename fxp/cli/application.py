@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import signal
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -59,18 +61,18 @@ class CommandGroup(WholeHelpGroup):
         return name, loaded, rest
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command; its errors speak of options rather than of Python arguments."""
+        """Run a command; errors and warnings speak of options rather than of Python arguments."""
         try:
-            return super().invoke(ctx)
+            with _translated_warnings(ctx):
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             # Typer would end without a word.
             raise Terminated(signal.SIGINT) from None
         except BrokenPipeError:
             raise
         except (FxpError, OSError) as error:
-            running = ctx.meta.get(_RUNNING)
             text = one_line(error)
-            translated = text if running is None else in_options(text, _options(running))
+            translated = _translated(text, ctx)
             if translated == text:
                 raise
             raise CommandError(translated) from error
@@ -91,6 +93,27 @@ def _load(command: CommandEntry) -> Any:
     single = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=SETTINGS)
     single.command(command.name, cls=PlainCommand, help=help_text(loaded))(loaded)
     return typer.main.get_command(single)
+
+
+def _translated(text: str, ctx: Any) -> str:
+    """Return a message in the language of the running command."""
+    running = ctx.meta.get(_RUNNING)
+    return text if running is None else in_options(text, _options(running))
+
+
+@contextmanager
+def _translated_warnings(ctx: Any) -> Iterator[None]:
+    """Translate the warnings of a block, and hand them on."""
+    show = warnings.showwarning
+
+    def translated(message: Warning | str, *rest: Any, **named: Any) -> None:
+        show(_translated(str(message), ctx), *rest, **named)
+
+    warnings.showwarning = translated
+    try:
+        yield
+    finally:
+        warnings.showwarning = show
 
 
 def _options(command: Any) -> Mapping[str, str]:

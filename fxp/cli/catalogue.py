@@ -9,9 +9,9 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
-from importlib.util import find_spec
+
+from fxp.support.modules import source_file
 
 PLUGIN_GROUP = "fxp.commands"
 BUILT_IN = tuple(
@@ -71,17 +71,10 @@ def commands() -> list[CommandEntry]:
 
 def _source_of(module: str) -> str:
     """Return the source of a module; none of the packages around it is imported."""
-    top, *rest = module.split(".")
-    spec = find_spec(top)
-    path = top
-    for part in rest:
-        path = f"{path}.{part}"
-        places = spec.submodule_search_locations if spec is not None else None
-        spec = PathFinder.find_spec(path, list(places)) if places is not None else None
-    if spec is None or spec.origin is None:
+    file = source_file(module)
+    if file is None:
         raise ImportError(f"no module named {module!r}")
-    with open(spec.origin, encoding="utf-8") as file:
-        return file.read()
+    return file.read_text(encoding="utf-8")
 
 
 def _first_paragraph(module: ast.Module, name: str) -> str:

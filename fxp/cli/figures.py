@@ -13,6 +13,7 @@ import numpy as np
 
 from fxp.cli.messages import printable
 from fxp.model import FixedModel
+from fxp.model.refinements import CHOICE, refinements_text
 
 
 def json_text(figures: object) -> str:
@@ -80,8 +81,12 @@ def model_text(model: FixedModel, path: Path, *, graph: bool = False) -> str:
         Whether to add the graph as text.
     """
     lines = [f"{path}: {model!r}"]
+    # The summary says in words what refinements were tried.
+    told = {CHOICE} if refinements_text(model.metadata) is not None else set()
     lines += [
-        f"  {printable(key)}: {printable(text)}" for key, text in sorted(model.metadata.items())
+        f"  {printable(key)}: {printable(text)}"
+        for key, text in sorted(model.metadata.items())
+        if key not in told
     ]
     lines.append(model.summary())
     if graph:

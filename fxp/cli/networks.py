@@ -12,11 +12,14 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from fxp.cli.console import note
 from fxp.support.errors import ArgumentError
 from fxp.support.lazy import lazy_import
+from fxp.support.modules import source_file
 
 if TYPE_CHECKING:
     import safetensors.torch as safetensors_torch
@@ -24,6 +27,20 @@ if TYPE_CHECKING:
 else:
     torch = lazy_import("torch", "torch")
     safetensors_torch = lazy_import("safetensors.torch", "models")
+
+SourceArgument = Annotated[
+    str, typer.Argument(help="package.module:name of a torch module, or of what returns one.")
+]
+"""The network of commands that quantize."""
+ArgOption = Annotated[
+    list[str] | None, typer.Option(help="Argument of the network's name, as text; repeatable.")
+]
+"""The option ``--arg``."""
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option(help="State dict, .safetensors or .pt; also one within a checkpoint."),
+]
+"""The option ``--weights``."""
 
 NESTED = (
     "params_ema",
@@ -106,6 +123,22 @@ def load_network(
             f"{source} gives the module of an exported program; give the module that it was made "
             "from"
         ) from None
+
+
+def files_of_network(
+    source: str | None, arguments: Sequence[str] | None, weights: Path | None
+) -> list[Path]:
+    """Return the files that a network is read from, without importing anything.
+
+    Parameters
+    ----------
+    source, arguments, weights
+        As for `load_network`; None for what is not given.
+    """
+    code = None if source is None else source_file(source.partition(":")[0], [os.getcwd()])
+    # An argument may be the name of a file, such as a checkpoint.
+    named = [Path(text) for text in arguments or [] if os.path.isfile(text)]
+    return [path for path in (code, weights, *named) if path is not None]
 
 
 def _import(name: str) -> Any:

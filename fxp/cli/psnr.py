@@ -33,9 +33,10 @@ from fxp.cli.console import (
     print_json,
 )
 from fxp.cli.figures import json_text
-from fxp.cli.networks import load_network
+from fxp.cli.networks import files_of_network, load_network
 from fxp.cli.pixel_values import DivideByOption, PixelScale, scale_of_model
-from fxp.cli.sources import check_target, image_channels, planes
+from fxp.cli.sources import image_channels, planes
+from fxp.cli.targets import check_target
 from fxp.graph.extents import Dimension, evaluate_shape
 from fxp.imaging.files import ImageError, image_paths, read_image
 from fxp.imaging.quality import Quality, compare, mean_quality, to_codes
@@ -173,7 +174,8 @@ def psnr(
     """
     check_workers(backend, jobs, scheduler)
     if out is not None:
-        read = [model, *references, *(path for path in (weights, degraded) if path is not None)]
+        read = [model, *references, *files_of_network(float_source, arg, weights)]
+        read += [] if degraded is None else [degraded]
         check_target(out, reads=read, suffixes=(".json",))
     loaded = fxp.load(model)
     image_channels(loaded)  # now rather than once for every image

@@ -2,135 +2,102 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import fxp
 from fxp.cli.console import JsonOption, note, print_json, progress_bar
 from fxp.cli.figures import model_figures
-from fxp.cli.networks import load_network
+from fxp.cli.networks import (
+    ArgOption,
+    SourceArgument,
+    WeightsOption,
+    files_of_network,
+    load_network,
+)
 from fxp.cli.pixel_values import DEFAULT_DIVISOR, MeanOption, StdOption, pixel_scale
-from fxp.cli.sources import check_target, read_calibration
+from fxp.cli.quantization_options import (
+    SEARCHED_ACTIVATION_BITS,
+    SEARCHED_WEIGHT_BITS,
+    ActivationBitsOption,
+    AddBiasesOption,
+    BiasCorrectionOption,
+    BitsOption,
+    EffortChoice,
+    EffortOption,
+    EqualizationOption,
+    HeadroomOption,
+    HoldStatesOption,
+    InputFormatOption,
+    MethodOption,
+    MinSqnrOption,
+    OutputFormatOption,
+    OverflowOption,
+    PercentileOption,
+    PerChannelOption,
+    RoundingOption,
+    StatesOption,
+    WeightBitsOption,
+    WeightRoundingOption,
+    named_widths,
+    percentile_method,
+    read_states,
+    widths,
+)
+from fxp.cli.sources import (
+    CalibrationOption,
+    ChannelsOption,
+    CropOption,
+    LimitOption,
+    read_calibration,
+    read_sequences,
+)
+from fxp.cli.targets import check_target
 from fxp.formats import Overflow, Rounding
-from fxp.quantization.options import ACTIVATION_BITS, WEIGHT_BITS
+from fxp.quantization.options import ACTIVATION_BITS, WEIGHT_BITS, QuantizeOptions
+from fxp.support.lazy import lazy_import
 
-
-class MethodChoice(StrEnum):
-    """How fraction bits are chosen; see fxp.quantize."""
-
-    MINMAX = "minmax"
-    PERCENTILE = "percentile"
-    MSE = "mse"
-    SEARCH = "search"
-
-
-class EffortChoice(StrEnum):
-    """How much is tried for a better result; see fxp.quantize."""
-
-    FAST = "fast"
-    BALANCED = "balanced"
-    BEST = "best"
-
-
-class WeightRoundingChoice(StrEnum):
-    """How weights are rounded; see fxp.quantize."""
-
-    NEAREST = "nearest"
-    LEARNED = "learned"
+if TYPE_CHECKING:
+    import torch
+else:
+    torch = lazy_import("torch", "torch")
 
 
 def quantize(
-    source: Annotated[
-        str, typer.Argument(help="package.module:name of a torch module, or of what returns one.")
-    ],
-    calibration: Annotated[
-        list[Path], typer.Option(help="Image, folder of images or .npy array; repeatable.")
-    ],
+    source: SourceArgument,
+    calibration: CalibrationOption,
     out: Annotated[Path, typer.Option(help="The .fxp file to write.")],
-    arg: Annotated[
-        list[str] | None, typer.Option(help="Argument of the source, as text; repeatable.")
-    ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="State dict, .safetensors or .pt; also one within a checkpoint."),
-    ] = None,
-    weight_bits: Annotated[int, typer.Option(min=2, max=32, help="Bits of every weight.")] = (
-        WEIGHT_BITS
-    ),
-    activation_bits: Annotated[
-        int, typer.Option(min=2, max=32, help="Bits of every activation.")
-    ] = ACTIVATION_BITS,
-    effort: Annotated[
-        EffortChoice, typer.Option(help="How much is tried for a better result.")
-    ] = EffortChoice.BALANCED,
-    method: Annotated[
-        MethodChoice | None, typer.Option(help="Rule for fraction bits; default: mse or minmax.")
-    ] = None,
-    headroom: Annotated[
-        float | None,
-        typer.Option(
-            min=0,
-            max=16,
-            help="Bits further than the calibration images that values may reach; default: by how "
-            "many images there are and how much they differ.",
-        ),
-    ] = None,
-    per_channel: Annotated[
-        bool,
-        typer.Option(
-            "--per-channel/--per-layer", help="Weight fraction bits per output channel or layer."
-        ),
-    ] = True,
-    input_format: Annotated[
-        str | None,
-        typer.Option(help="Format of the input, such as 'ap_ufixed<8,0>'; default: by the data."),
-    ] = None,
-    output_format: Annotated[
-        str | None, typer.Option(help="Format of the output; default: by the data.")
-    ] = None,
-    rounding: Annotated[
-        Rounding,
-        typer.Option(
-            metavar="MODE", help=f"Rounding mode: {', '.join(mode.value for mode in Rounding)}."
-        ),
-    ] = Rounding.HALF_UP,
-    overflow: Annotated[
-        Overflow,
-        typer.Option(
-            metavar="MODE", help=f"Overflow mode: {', '.join(mode.value for mode in Overflow)}."
-        ),
-    ] = Overflow.SATURATE,
-    equalization: Annotated[
-        bool | None, typer.Option(help="Scale channels to weights of similar range.")
-    ] = None,
-    bias_correction: Annotated[
-        bool | None, typer.Option(help="Take mean errors off the biases.")
-    ] = None,
-    add_biases: Annotated[
-        bool | None, typer.Option(help="Whether that gives biases to layers without one.")
-    ] = None,
-    weight_rounding: Annotated[
-        WeightRoundingChoice | None,
-        typer.Option(help="Nearest, or up or down by what layers give."),
-    ] = None,
+    arg: ArgOption = None,
+    weights: WeightsOption = None,
+    weight_bits: WeightBitsOption = None,
+    activation_bits: ActivationBitsOption = None,
+    bits: BitsOption = None,
+    min_sqnr: MinSqnrOption = None,
+    effort: EffortOption = EffortChoice.BALANCED,
+    method: MethodOption = None,
+    percentile: PercentileOption = None,
+    headroom: HeadroomOption = None,
+    per_channel: PerChannelOption = True,
+    input_format: InputFormatOption = None,
+    output_format: OutputFormatOption = None,
+    rounding: RoundingOption = Rounding.HALF_UP,
+    overflow: OverflowOption = Overflow.SATURATE,
+    equalization: EqualizationOption = None,
+    bias_correction: BiasCorrectionOption = None,
+    add_biases: AddBiasesOption = None,
+    weight_rounding: WeightRoundingOption = None,
+    states: StatesOption = None,
+    hold_states: HoldStatesOption = True,
     divide_by: Annotated[
         float, typer.Option(min=1e-9, help="Pixel values are divided by this.")
     ] = DEFAULT_DIVISOR,
     mean: MeanOption = None,
     std: StdOption = None,
-    channels: Annotated[
-        int | None,
-        typer.Option(
-            help="Of the input: 1 for luma, 3 for RGB; default that of the first convolution."
-        ),
-    ] = None,
-    crop: Annotated[
-        int | None, typer.Option(min=1, help="Calibrate on the middle of images only.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Most calibration inputs.")] = None,
+    channels: ChannelsOption = None,
+    crop: CropOption = None,
+    limit: LimitOption = None,
     as_json: JsonOption = False,
 ) -> None:
     r"""Quantize a trained torch network to fixed point.
@@ -138,39 +105,57 @@ def quantize(
     Refinements that are neither given nor refused are chosen by the effort.
 
     One-channel networks are calibrated on the BT.601 luma of colour images. The module of the
-    network may lie in the working directory.
+    network may lie in the working directory. With --states, the frames of a folder are one
+    sequence, in the order of their names, and --limit counts the frames of each.
 
     Example: fxp quantize my.module:net --calibration photos --out net.fxp
 
     Example: fxp quantize fxp.models.sr:load_float --arg kimsr_x2_bicubic \
       --calibration photos --divide-by 256 --input-format 'ap_ufixed<8,0>' \
       --out kimsr.fxp
+
+    Example: fxp quantize my.module:flow --states 1:1:8x64x64 \
+      --calibration frames --out flow.fxp
     """
-    read = [*calibration, *([weights] if weights is not None else [])]
+    read = [*calibration, *files_of_network(source, arg, weights)]
     check_target(out, reads=read, suffixes=(".fxp",))
+    fed = read_states(states, with_shapes=True)
+    method = percentile_method(method, percentile)
+    searched = min_sqnr is not None
+    options = QuantizeOptions(
+        weight_bits=widths(
+            "--weight-bits", weight_bits, SEARCHED_WEIGHT_BITS if searched else WEIGHT_BITS
+        ),
+        activation_bits=widths(
+            "--activation-bits",
+            activation_bits,
+            SEARCHED_ACTIVATION_BITS if searched else ACTIVATION_BITS,
+        ),
+        bits=named_widths(bits or []),
+        min_sqnr=min_sqnr,
+        effort=effort.value,
+        method=None if method is None else method.value,
+        headroom=headroom,
+        per_channel=per_channel,
+        input_format=input_format or None,
+        output_format=output_format or None,
+        rounding=rounding,
+        overflow=overflow,
+        equalization=equalization,
+        bias_correction=bias_correction,
+        add_biases=add_biases,
+        weight_rounding=None if weight_rounding is None else weight_rounding.value,
+        states=[state.positions for state in fed],
+        initial_states=[torch.zeros(1, *state.shape) for state in fed],
+        hold_states=hold_states,
+        percentile=QuantizeOptions.percentile if percentile is None else percentile,
+    )
     scale = pixel_scale(divide_by, mean, std)
     network = load_network(source, arg or [], weights)
-    inputs = read_calibration(calibration, network, channels, scale, crop, limit)
+    read_inputs = read_sequences if fed else read_calibration
+    inputs = read_inputs(calibration, network, channels, scale, crop, limit)
     with progress_bar("quantizing") as progress:
-        model = fxp.quantize(
-            network,
-            inputs,
-            weight_bits=weight_bits,
-            activation_bits=activation_bits,
-            effort=effort.value,
-            method=None if method is None else method.value,
-            headroom=headroom,
-            per_channel=per_channel,
-            input_format=input_format or None,
-            output_format=output_format or None,
-            rounding=rounding,
-            overflow=overflow,
-            equalization=equalization,
-            bias_correction=bias_correction,
-            add_biases=add_biases,
-            weight_rounding=None if weight_rounding is None else weight_rounding.value,
-            progress=progress,
-        )
+        model = fxp.quantize(network, inputs, options, progress=progress)
     model.metadata |= scale.metadata()
     model.save(out)
     if as_json:

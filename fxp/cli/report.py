@@ -12,16 +12,17 @@ import typer
 
 import fxp
 from fxp.cli.console import JsonOption, note, progress_bar
-from fxp.cli.networks import load_network
+from fxp.cli.networks import files_of_network, load_network
 from fxp.cli.pixel_values import DivideByOption, scale_of_model
-from fxp.cli.sources import check_target, read_calibration
+from fxp.cli.quantization_options import read_states
+from fxp.cli.sources import read_calibration, read_sequences
+from fxp.cli.targets import check_target
 from fxp.diagnosis.advice import rounded_width
 from fxp.diagnosis.analysis import analyse, network_graph
 from fxp.diagnosis.pair import ScaledChannelsError
 from fxp.executors.calls import calibration_calls
 from fxp.graph import Graph
 from fxp.quantization.refinement import equalize
-from fxp.support.errors import ArgumentError
 from fxp.support.progress import Progress
 
 
@@ -64,18 +65,20 @@ def report(
     list of changes with the gain that is predicted, and with --measure the gain that quantizing
     again gives. The page of --out shows histograms, channels, weights and the worst crop as well.
 
-    Example: fxp report net.fxp --float my.module:net --images photos --out report.html
+    Example: fxp report net.fxp --float my.module:net --images photos \
+      --out report.html
     """
     if out is not None:
-        read = [model, *images, *([weights] if weights is not None else [])]
+        read = [model, *images, *files_of_network(float_source, arg, weights)]
         check_target(out, reads=read, suffixes=(".html", ".json"))
     loaded = fxp.load(model)
     network = load_network(float_source, arg or [], weights)
     scale = scale_of_model(loaded, divide_by)
     first = loaded.graph.inputs[0].shape
     channels = first[0] if len(first) == 3 and isinstance(first[0], int) else None
-    inputs = read_calibration(images, network, channels, scale, crop, None)
-    pairs = [_pair(text) for text in states or []]
+    read_inputs = read_sequences if loaded.graph.states else read_calibration
+    inputs = read_inputs(images, network, channels, scale, crop, None)
+    pairs = [state.positions for state in read_states(states, with_shapes=False)]
     calls = calibration_calls(inputs, loaded.graph)
     graph = network_graph(network, loaded.graph, calls[0], pairs)
     with progress_bar("measuring") as progress:
@@ -91,7 +94,7 @@ def report(
 
 def _analysed(
     model: Graph,
-    inputs: Sequence[Any],
+    inputs: Sequence[Any] | fxp.Sequences,
     network: Graph,
     limit: int | None,
     measure: bool,
@@ -124,13 +127,3 @@ def _options_seen(model: Graph) -> dict[str, Any]:
     if widths:
         found["weight_bits"] = widths.most_common(1)[0][0]
     return found
-
-
-def _pair(text: str) -> tuple[int, int]:
-    """Read a state's positions."""
-    first, _, second = text.partition(":")
-    if not first.isdecimal() or not second.isdecimal():
-        raise ArgumentError(
-            f"--states {text!r} must be INPUT:OUTPUT, two positions counted from 0, such as 1:1"
-        )
-    return int(first), int(second)

@@ -28,14 +28,9 @@ from fxp.cli.batch import (
 from fxp.cli.console import JsonOption, ThreadsOption, print_json
 from fxp.cli.messages import CommandError
 from fxp.cli.pixel_values import DivideByOption, PixelScale, scale_of_model
-from fxp.cli.sources import (
-    check_target,
-    folder_targets,
-    image_channels,
-    planes,
-    read_array,
-)
-from fxp.imaging.files import check_image_path, image_paths, read_image, write_image
+from fxp.cli.sources import image_channels, is_array, planes, read_array
+from fxp.cli.targets import check_target, folder_targets
+from fxp.imaging.files import WRITTEN_SUFFIXES, image_paths, read_image, write_image
 from fxp.support.errors import ArgumentError, FxpError
 from fxp.support.files import replace_file
 from fxp.support.parallel import check_workers, workers
@@ -64,15 +59,18 @@ def run(
     loaded = fxp.load(model)
     if len(loaded.graph.outputs) > 1:
         raise ArgumentError(f"{model} has {len(loaded.graph.outputs)} outputs; use it from Python")
+    if source.is_dir() and loaded.graph.states:
+        raise ArgumentError(
+            f"{model} keeps states from frame to frame, but the images of a folder are run by "
+            "themselves; give the frames in order as one .npy array (frames, C, H, W)"
+        )
     scale = scale_of_model(loaded, divide_by)
     sources = image_paths(source)
-    targets = folder_targets(sources, target) if source.is_dir() else [target]
+    targets = [target]
     if source.is_dir():
-        target.mkdir(parents=True, exist_ok=True)
-    for goal in targets:
-        check_target(goal, reads=[model, *sources])
-        if goal.suffix != ".npy":
-            check_image_path(goal)
+        targets = folder_targets(sources, target, reads=[model])
+    else:
+        check_target(target, reads=[model, source], suffixes=[*WRITTEN_SUFFIXES, ".npy"])
     work = FileRun(loaded, scale, threads)
     tasks = [
         (item, partial(work, item.absolute(), goal.absolute()))
@@ -162,13 +160,13 @@ class FileRun:
 
 
 def _read(path: Path, model: fxp.FixedModel, scale: PixelScale) -> NDArray[np.float64]:
-    if path.suffix == ".npy":
+    if is_array(path):
         return read_array(path)
     return scale.values(planes(read_image(path), image_channels(model), path))
 
 
 def _write(path: Path, result: NDArray, scale: PixelScale) -> None:
-    if path.suffix == ".npy":
+    if is_array(path):
         stream = io.BytesIO()
         np.save(stream, result)
         replace_file(path, stream.getvalue())

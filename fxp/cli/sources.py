@@ -1,13 +1,16 @@
-"""What the commands take from the user and write for them: images, arrays and paths."""
+"""What the commands take from the user: images, arrays, and sequences of them."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 
 import fxp
@@ -21,6 +24,25 @@ if TYPE_CHECKING:
     import torch
 else:
     torch = lazy_import("torch", "torch")
+
+
+CalibrationOption = Annotated[
+    list[Path], typer.Option(help="Image, folder of images or .npy array; repeatable.")
+]
+"""The option ``--calibration``."""
+ChannelsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Of the input: 1 for luma, 3 for RGB; default that of the first convolution."
+    ),
+]
+"""The option ``--channels``."""
+CropOption = Annotated[
+    int | None, typer.Option(min=1, help="Calibrate on the middle of images only.")
+]
+"""The option ``--crop``."""
+LimitOption = Annotated[int | None, typer.Option(min=1, help="Most calibration inputs.")]
+"""The option ``--limit``."""
 
 
 def input_channels(network: torch.nn.Module) -> int:
@@ -91,19 +113,75 @@ def read_calibration(
     ArgumentError
         If nothing says how many channels images must have.
     """
-    inputs: list[NDArray[np.float64]] = []
-    count: int | None = None
-    for path in (item for given in paths for item in image_paths(given)):
-        if limit is not None and len(inputs) >= limit:
-            break
-        if path.suffix == ".npy":
-            inputs.append(read_array(path))
-            continue
-        if count is None:
-            count = channels or input_channels(network)
-        image = middle(planes(read_image(path), count, path), crop)
-        inputs.append(scale.values(image[None]))
-    return inputs
+    reader = _InputReader(network, channels, scale, crop)
+    files = (item for given in paths for item in image_paths(given))
+    return [reader.read(path) for path in islice(files, limit)]
+
+
+def read_sequences(
+    paths: Sequence[Path],
+    network: torch.nn.Module,
+    channels: int | None,
+    scale: PixelScale,
+    crop: int | None,
+    limit: int | None,
+) -> fxp.Sequences:
+    """Read the sequences that a recurrent network is calibrated on.
+
+    A folder is the frames of one, in the order of their names, and so is an array, along its first
+    axis. Images that are given by themselves are together the frames of one more.
+
+    Parameters
+    ----------
+    paths, network, channels, scale, crop
+        As for `read_calibration`.
+    limit
+        Most frames to read of each sequence.
+
+    Raises
+    ------
+    ImageError, ArgumentError
+        As for `read_calibration`.
+    """
+    reader = _InputReader(network, channels, scale, crop)
+    single = [path for path in paths if not path.is_dir() and not is_array(path)]
+    parts = [image_paths(path) for path in paths if path not in single]
+    if single:
+        parts.append([file for path in single for file in image_paths(path)])
+    return fxp.Sequences(*(list(islice(reader.frames(files), limit)) for files in parts))
+
+
+@dataclass(frozen=True)
+class _InputReader:
+    """Reads files as inputs of a network; see `read_calibration` for the fields."""
+
+    network: torch.nn.Module
+    channels: int | None
+    scale: PixelScale
+    crop: int | None
+
+    @cached_property
+    def count(self) -> int:
+        """Channels that images must have."""
+        return self.channels or input_channels(self.network)
+
+    def read(self, path: Path) -> NDArray[np.float64]:
+        """Return an array as it is, an image as ``(1, C, H, W)``."""
+        if is_array(path):
+            return read_array(path)
+        image = middle(planes(read_image(path), self.count, path), self.crop)
+        return self.scale.values(image[None])
+
+    def frames(self, files: Sequence[Path]) -> Iterator[NDArray[np.float64]]:
+        """Yield images, ``(1, C, H, W)``, and what lies along the first axis of arrays."""
+        for path in files:
+            values = self.read(path)
+            yield from (values[None] if values.ndim == 3 else values[:, None])
+
+
+def is_array(path: Path) -> bool:
+    """Whether a file is an array of real values, by its name."""
+    return path.suffix.lower() == ".npy"
 
 
 def middle(image: NDArray, crop: int | None) -> NDArray:
@@ -124,83 +202,6 @@ def read_array(path: Path) -> NDArray[np.float64]:
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "iufb":
         raise ImageError(f"{path} does not hold an array of real numbers")
     return array.astype(np.float64)
-
-
-def check_target(path: Path, *, reads: Iterable[Path] = (), suffixes: Collection[str] = ()) -> None:
-    """Refuse a file to write that cannot be meant, before the work rather than after it.
-
-    Parameters
-    ----------
-    path
-        The file to write.
-    reads
-        Files that the command reads, and folders of images.
-    suffixes
-        Endings that the name may have; any if left out.
-
-    Raises
-    ------
-    ArgumentError
-        If the file is one of those that are read, also by another spelling of its path or by a
-        link, or has another ending.
-    OSError
-        If no file can be written there.
-    """
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"no folder {path.parent} to write {path.name} to")
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder, so no file can be written there")
-    if suffixes and path.suffix.lower() not in suffixes:
-        raise ArgumentError(f"{path} must end in {' or '.join(sorted(suffixes))}")
-    if not path.exists():
-        return
-    if not path.is_file():
-        raise OSError(f"{path} is no ordinary file, so it is not replaced")
-    for source in reads:
-        files = image_paths(source) if source.is_dir() else [source]
-        for file in files:
-            if file.exists() and file.samefile(path):
-                other = "" if str(file) == str(path) else f", which is {file}"
-                raise ArgumentError(f"{path}{other} is read; give another name to write to")
-
-
-def check_folder_target(folder: Path, *, reads: Iterable[Path] = ()) -> None:
-    """Refuse a folder to write that holds, or is in the way of, something that is read.
-
-    Parameters
-    ----------
-    folder
-        The folder to write or replace.
-    reads
-        Files that the command reads.
-
-    Raises
-    ------
-    ArgumentError
-        If one of the files lies in the folder.
-    OSError
-        If the folder cannot be made.
-    """
-    if not folder.absolute().parent.is_dir():
-        raise FileNotFoundError(f"no folder {folder.parent} to write {folder.name} to")
-    if folder.exists() and not folder.is_dir():
-        raise FileExistsError(f"{folder} is a file, and a folder would be written there")
-    for source in reads:
-        if source.exists() and source.resolve().is_relative_to(folder.resolve()):
-            raise ArgumentError(f"{source}, which is read, lies in {folder}; give another folder")
-
-
-def folder_targets(sources: list[Path], folder: Path) -> list[Path]:
-    """Name the result of every image of a folder, a PNG; refuses to overwrite one of them."""
-    if folder.exists() and not folder.is_dir():
-        raise ImageError(f"the source is a folder, so {folder} must be one")
-    if folder.exists() and folder.samefile(sources[0].parent):
-        raise ImageError(f"the results in {folder} would overwrite the images; give another folder")
-    targets = [folder / f"{item.stem}.png" for item in sources]
-    for name, count in Counter(targets).items():
-        if count > 1:
-            raise ImageError(f"{count} images of {sources[0].parent} would be written to {name}")
-    return targets
 
 
 def image_channels(model: fxp.FixedModel) -> int:

@@ -31,7 +31,7 @@ from fxp.diagnosis.measure import (
 from fxp.diagnosis.pair import Pair, smallest_width
 from fxp.diagnosis.report import Report
 from fxp.diagnosis.sums import ValueSums, decibels
-from fxp.executors.calls import Calls, calibration_calls, one_by_one
+from fxp.executors.calls import Calls, Sequences, calibration_calls, one_by_one
 from fxp.frontend import from_torch
 from fxp.graph import Graph, Node
 from fxp.graph.ops.base import GraphError
@@ -47,7 +47,7 @@ Requantize = Callable[[Calls, Mapping[str, Any]], Graph]
 
 def analyse(
     fixed: Graph,
-    calibration: Iterable[Any],
+    calibration: Iterable[Any] | Sequences,
     network: torch.nn.Module | Graph | None,
     *,
     states: Sequence[tuple[int, int]] = (),

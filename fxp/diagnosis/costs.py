@@ -41,7 +41,17 @@ def multiplications(graph: Graph, node: Node, shapes: Shapes) -> int:
 
 
 def value_bits(graph: Graph, name: str, shapes: Shapes) -> int:
-    """Bits of memory of one value of an integer graph, as a whole image."""
+    """Bits of memory of one value of an integer graph, as a whole image.
+
+    Parameters
+    ----------
+    graph
+        The graph.
+    name
+        The value.
+    shapes
+        Of all values, without batch.
+    """
     form = graph.values[name].format
     assert form is not None
     return form.width * prod(shapes[name])

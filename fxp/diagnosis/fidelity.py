@@ -107,7 +107,8 @@ def _explained(
     return (
         f"output {output!r} has an SQNR of {values[output].sqnr:.1f} dB against the float network "
         f"on the calibration data. {where}: {_cause(pair, name, call, tried)}. "
-        "model.report(images) says what each value costs and what a change would gain"
+        "model.report(images), or fxp report, says what each value costs and what a change would "
+        "gain"
     )
 
 

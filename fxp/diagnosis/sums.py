@@ -86,7 +86,17 @@ class ValueSums:
     with_histogram: bool = True
 
     def add(self, wanted: torch.Tensor, found: torch.Tensor, kept: torch.Tensor | None) -> None:
-        """Take in the float value, the fixed-point value, and where that is not clipped."""
+        """Take in one run.
+
+        Parameters
+        ----------
+        wanted
+            The float value.
+        found
+            The fixed-point value.
+        kept
+            Where that is not clipped; None if that is not asked for.
+        """
         wanted = wanted.double()
         axes = [axis for axis in range(wanted.ndim) if axis != 1]
         low, high = wanted.amin(axes).numpy(), wanted.amax(axes).numpy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -17,6 +18,7 @@ from fxp.support.errors import FxpError
 from fxp.support.files import replace_file
 from fxp.support.lazy import lazy_import
 
+from . import libtiff
 from .attachments import Attachments, attachments_of, save_arguments
 from .sixteen_bits import is_deep, read_sixteen_bits, sixteen_to_eight_bits
 
@@ -64,7 +66,9 @@ _HELP: Final = {
     ".mp4": "pipe it: ffmpeg -i {name} -f yuv4mpegpipe -pix_fmt yuv420p - | fxp upscale - -",
     ".yuv": "raw video needs --size WIDTHxHEIGHT and --format, such as yuv420p",
 }
-_HELP.update(dict.fromkeys((".mkv", ".mov", ".avi", ".webm", ".m4v", ".ts"), _HELP[".mp4"]))
+FILM_SUFFIXES: Final = frozenset({".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".ts"})
+"""Endings of films whose frames are compressed, which are neither read nor written here."""
+_HELP.update(dict.fromkeys(FILM_SUFFIXES, _HELP[".mp4"]))
 _HELP.update(dict.fromkeys((".rgb", ".raw"), _HELP[".yuv"]))
 
 
@@ -138,8 +142,10 @@ def read_picture(
                 again = partial(open_image, path, formats=_FORMATS)
                 # The notes of a TIFF file are out of reach once it is loaded; those of a PNG file
                 # may follow its pixels.
-                early = attachments_of(opened) if opened.format == "TIFF" else None
-                pixels = _pixels(opened, again, transpose, path)
+                tiff = opened.format == "TIFF"
+                early = attachments_of(opened) if tiff else None
+                with libtiff.silenced() if tiff else nullcontext():
+                    pixels = _pixels(opened, again, transpose, path)
                 attachments = early or attachments_of(opened)
     except ImageError:
         raise

@@ -123,7 +123,13 @@ def combine_kernel(multiplies: bool, sizes: Sizes, wide: bool, counted: bool) ->
 
 @cache
 def clip_kernel(sizes: Sizes, wide: bool, counted: bool) -> Any:
-    """Return the kernel that clips an operand; parameters as those of `prelu_kernel`."""
+    """Return the kernel that clips an operand.
+
+    Parameters
+    ----------
+    sizes, wide, counted
+        As for `prelu_kernel`.
+    """
     record, kind = CLIP, SUMS[wide]
     source_type, result_type = (INTEGERS[size] for size in sizes)
 
@@ -207,7 +213,10 @@ def prelu_kernel(sizes: Sizes, wide: bool, counted: bool) -> Any:
 def soft_threshold_kernel(sizes: Sizes, wide: bool, counted: bool) -> Any:
     """Return the kernel that moves elements toward zero by the threshold of their channel.
 
-    Parameters as those of `prelu_kernel`.
+    Parameters
+    ----------
+    sizes, wide, counted
+        As for `prelu_kernel`.
     """
     record, kind = SOFT_THRESHOLD, SUMS[wide]
     source_size, result_size = sizes

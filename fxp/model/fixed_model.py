@@ -334,10 +334,11 @@ class FixedModel:
         """Table of every value's effective format, accumulator bits, parameters and precision.
 
         The share of clipped values and the SQNR are those of the calibration data. Below the table
-        stands the SQNR of the outputs, and a warning where it is below 40 dB, or where a value is
-        more than 20 dB worse than all that it reads. `summary_rows` gives the same as data.
+        stands the SQNR of the outputs, a warning where it is below 40 dB or where a value is more
+        than 20 dB worse than all that it reads, and which refinements were tried and kept.
+        `summary_rows` gives the table as data.
         """
-        return as_text(self.graph, self.summary_rows())
+        return as_text(self.graph, self.summary_rows(), self.metadata)
 
     def report(
         self,
@@ -421,7 +422,7 @@ class FixedModel:
         )
 
     def _repr_html_(self) -> str:
-        return as_html(self.graph, self.summary_rows())
+        return as_html(self.graph, self.summary_rows(), self.metadata)
 
     def __eq__(self, other: object) -> bool:
         """Whether two models have one graph and the same texts and calibration figures."""

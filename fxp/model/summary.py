@@ -10,6 +10,7 @@ from typing import Final, Literal, TypedDict
 from fxp.graph import Graph, Node
 from fxp.graph.extents import Extent, shape_text
 from fxp.model.clipping import ClippedShares
+from fxp.model.refinements import refinements_text
 from fxp.support.text_table import text_table
 
 
@@ -101,19 +102,35 @@ def count_parameters(graph: Graph) -> int:
     return sum(graph.constants_by_name[name].data.size for name in names)
 
 
-def as_text(graph: Graph, rows: Sequence[SummaryRow]) -> str:
-    """Return a table of the rows, and in words what it does not show."""
+def as_text(graph: Graph, rows: Sequence[SummaryRow], metadata: Mapping[str, str]) -> str:
+    """Return a table of the rows, and in words what it does not show.
+
+    Parameters
+    ----------
+    graph
+        An integer graph.
+    rows
+        What `summary_rows` gives for it.
+    metadata
+        Of the model.
+    """
     lines = text_table(_HEADER, map(_cells, rows))
-    return "\n".join([*lines, *_notes(graph, rows)])
+    return "\n".join([*lines, *_notes(graph, rows, metadata)])
 
 
-def as_html(graph: Graph, rows: Sequence[SummaryRow]) -> str:
-    """Return the same as an HTML table, for notebooks."""
+def as_html(graph: Graph, rows: Sequence[SummaryRow], metadata: Mapping[str, str]) -> str:
+    """Return the same as an HTML table, for notebooks.
+
+    Parameters
+    ----------
+    graph, rows, metadata
+        As for `as_text`.
+    """
     head = "".join(f"<th>{escape(cell)}</th>" for cell in _HEADER)
     body = "".join(
         f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in _cells(row))}</tr>" for row in rows
     )
-    notes = "".join(f"<p>{escape(note)}</p>" for note in _notes(graph, rows))
+    notes = "".join(f"<p>{escape(note)}</p>" for note in _notes(graph, rows, metadata))
     return (
         f"<p><b>{escape(graph.name)}</b></p>"
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
@@ -173,7 +190,7 @@ def _clipped_text(row: Mapping) -> str:
     return f"{share:.4%}, of it {one_step:.4%} by one step"
 
 
-def _notes(graph: Graph, rows: Sequence[SummaryRow]) -> list[str]:
+def _notes(graph: Graph, rows: Sequence[SummaryRow], metadata: Mapping[str, str]) -> list[str]:
     notes = []
     for value in graph.inputs:
         if len(value.shape) == 3 and not any(isinstance(size, Extent) for size in value.shape):
@@ -187,6 +204,9 @@ def _notes(graph: Graph, rows: Sequence[SummaryRow]) -> list[str]:
             f"rounding does. {form} ends at {form.max:.10g}, and one step is {form.step:.3g}."
         )
     notes += _precision(graph, rows)
+    refinements = refinements_text(metadata)
+    if refinements is not None:
+        notes.append(refinements)
     notes.append(f"{count_parameters(graph):,} parameters; outputs {', '.join(graph.outputs)}")
     return notes
 
@@ -204,8 +224,8 @@ def _precision(graph: Graph, rows: Sequence[SummaryRow]) -> list[str]:
     poor = [name for name in dict.fromkeys(known) if levels[name] < POOR]
     if poor:
         notes.append(
-            f"Warning: {', '.join(poor)} below {POOR:g} dB; model.report(images) says why, and "
-            "what to change."
+            f"Warning: {', '.join(poor)} below {POOR:g} dB; model.report(images), or fxp "
+            "report, says why, and what to change."
         )
     for node in graph.nodes:
         reads = [min(levels[name], GOOD) for name in node.inputs if name in levels]

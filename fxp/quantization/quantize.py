@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, Final, Unpack
+from typing import Any, Unpack
 
 import torch
 from torch.export import ExportedProgram
@@ -27,6 +27,7 @@ from fxp.frontend.model_import import TRACING
 from fxp.graph import Graph
 from fxp.model import FixedModel
 from fxp.model.origin import Origin
+from fxp.model.refinements import CHOICE
 from fxp.quantization.calibrate import Statistics, observe
 from fxp.quantization.concatenations import warn_of_narrowed_parts
 from fxp.quantization.lowering import lower
@@ -38,9 +39,6 @@ from fxp.quantization.settings import LoweringSettings
 from fxp.quantization.states import extra_bits, observe_on
 from fxp.support.errors import ArgumentError, ArgumentTypeError, PrecisionWarning
 from fxp.support.progress import Progress
-
-CHOICE: Final = "fxp.refinements"
-"""Name under which a model's metadata tell, as JSON, which refinements were tried and kept."""
 
 
 def quantize(

@@ -17,7 +17,7 @@ from fxp import hls
 from fxp.cli.console import JsonOption, note, output_console, print_json, progress_bar
 from fxp.cli.figures import json_text
 from fxp.cli.messages import without_folder
-from fxp.cli.sources import check_folder_target, check_target
+from fxp.cli.targets import check_folder_target, check_target
 from fxp.hls.rtl.core import Core, Multipliers
 from fxp.hls.synth.harness import ports_of
 from fxp.hls.synth.placement import PLACED_TARGET, Placement, place

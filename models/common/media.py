@@ -16,12 +16,13 @@ from typing import BinaryIO, Literal, Protocol, TypeVar
 
 from fxp.cli.batch import over_files
 from fxp.cli.console import progress_bar
-from fxp.cli.sources import check_target, folder_targets
+from fxp.cli.targets import check_target, folder_targets
 from fxp.imaging import video
 from fxp.imaging.files import (
+    FILM_SUFFIXES,
     IMAGE_SUFFIXES,
+    WRITTEN_SUFFIXES,
     ImageError,
-    check_image_path,
     image_paths,
     read_picture,
     write_image,
@@ -220,15 +221,18 @@ def _check_ends(
             if end == STREAM and stream.isatty():
                 raise VideoError(f"the standard {name} is a terminal; redirect it")
         suffix = goal.suffix.lower()
-        if target != STREAM and (suffix in IMAGE_SUFFIXES or (suffix == Y4M) != (raw is None)):
+        other = suffix in IMAGE_SUFFIXES | FILM_SUFFIXES | {".fxp", ".npy"}
+        if target != STREAM and (other or (suffix == Y4M) != (raw is None)):
             kind = "raw" if raw else "a .y4m file"
             raise VideoError(f"the video is {kind}, so the output must be too, not {target}")
     elif not path.exists():
         raise ImageError(f"no such file or folder: {source}")
-    if target != STREAM and not path.is_dir():
-        if source != STREAM and goal.exists() and goal.samefile(path):
-            raise OSError(f"{target} is the input itself; give another name")
-        check_target(goal, reads=reads)
+    if not path.is_dir() and not (moving and target == STREAM):
+        check_target(
+            goal,
+            reads=[*reads, *([] if source == STREAM else [path])],
+            suffixes=() if moving else WRITTEN_SUFFIXES,
+        )
 
 
 def _images(
@@ -241,13 +245,9 @@ def _images(
 ) -> tuple[Outcome, ...]:
     sources = image_paths(source)
     if not source.is_dir():
-        check_image_path(target)
         image_task(work, source, target, threads)
         return (Outcome(str(source), str(target), 0.0),)
-    targets = folder_targets(sources, target)
-    target.mkdir(parents=True, exist_ok=True)
-    for goal in targets:
-        check_target(goal, reads=[*reads, *sources])
+    targets = folder_targets(sources, target, reads=reads)
     tasks = [
         (item, partial(image_task, work, item.absolute(), goal.absolute(), threads))
         for item, goal in zip(sources, targets, strict=True)

@@ -14,6 +14,7 @@ import typer
 
 from fxp.cli.console import progress_bar
 from fxp.cli.messages import one_line
+from fxp.cli.targets import check_target
 from fxp.cli.usage import PlainCommand
 from fxp.models.common.data import data_folder
 from fxp.models.common.recipe import Recipe
@@ -51,7 +52,7 @@ class RunFiles:
         for path in paths:
             if path.is_dir():
                 raise TrainingError(f"cannot write {path}: it is a folder")
-        if len({path.absolute() for path in paths}) < 3:
+        if len({path.resolve() for path in paths}) < 3:
             raise TrainingError("weights, log and checkpoint need three different files")
 
 
@@ -172,6 +173,15 @@ def training_command(
     ) -> None:
         torch.set_num_threads(threads)
         files = RunFiles(out, log or out.with_suffix(".log"), checkpoint or out.with_suffix(".pt"))
+        # Settings that name files, such as the weights to start from.
+        named = [Path(text) for text in vars(settings).values() if isinstance(text, str)]
+        reads = [path for path in named if path.is_file()]
+        for path, suffixes in (
+            (files.weights, (".safetensors",)),
+            (files.log, (".log", ".txt")),
+            (files.checkpoint, (".pt", ".pth")),
+        ):
+            check_target(path, reads=reads, suffixes=suffixes, makes_folder=True)
         made = recipe(settings, data_folder(data))
         train(made, files, resume=resume, device=device, report_line=typer.echo)
 

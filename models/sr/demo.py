@@ -15,6 +15,7 @@ from rich.table import Table
 
 import fxp
 from fxp.cli.console import output_console, progress_bar
+from fxp.cli.targets import check_target
 from fxp.imaging.colour import luma as luma_of
 from fxp.imaging.files import read_image, write_image
 from fxp.imaging.montage import side_by_side
@@ -34,6 +35,8 @@ else:
     skimage_data = lazy_import("skimage.data", "cli")
     torch = lazy_import("torch", "torch")
 
+RESULTS = ("kimsr_x2.fxp", "enlarged.png", "side_by_side.png")
+"""What the folder of the results gets."""
 SCALE = 2
 CROP = 64
 """Side of the piece on which the oracle is run, low-resolution pixels."""
@@ -61,6 +64,8 @@ def demo(
 
     Example: fxp demo --image photo.jpg --out results
     """
+    for name in RESULTS:
+        check_target(out / name, reads=[] if image is None else [image], makes_folder=True)
     photograph = skimage_data.astronaut() if image is None else read_image(image)
     if min(photograph.shape[:2]) < 2 * SCALE:
         raise ArgumentError(f"the image is too small: {photograph.shape[1]}x{photograph.shape[0]}")
@@ -79,12 +84,13 @@ def demo(
         pixels = _check(model, downscale_pixels(photograph), threads)
         say("writing the results")
         out.mkdir(parents=True, exist_ok=True)
-        model.save(out / "kimsr_x2.fxp")
-        write_image(out / "enlarged.png", upscaled)
-        _write_comparison(out / "side_by_side.png", photograph, upscaled)
+        saved, enlarged, comparison = (out / name for name in RESULTS)
+        model.save(saved)
+        write_image(enlarged, upscaled)
+        _write_comparison(comparison, photograph, upscaled)
     output_console().print(_table(rows, photograph, model))
     typer.echo(f"engine == oracle on all {pixels:,} pixels of a crop, bit for bit")
-    typer.echo(f"wrote {out}/kimsr_x2.fxp, {out}/enlarged.png and {out}/side_by_side.png")
+    typer.echo(f"wrote {saved}, {enlarged} and {comparison}")
 
 
 def _measure(

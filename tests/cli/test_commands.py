@@ -187,7 +187,7 @@ def test_quantize_errors(home: Path, capsys: pytest.CaptureFixture[str]):
 def test_usage_errors_give_two(capsys: pytest.CaptureFixture[str]):
     assert main(["quantize"]) == 2
     assert main(["no-such-command"]) == 2
-    assert main(["quantize", "a:b", "--calibration", "x", "--out", "y", "--weight-bits", "1"]) == 2
+    assert main(["quantize", "a:b", "--calibration", "x", "--out", "y", "--headroom", "-1"]) == 2
 
 
 def test_info(model: Path, capsys: pytest.CaptureFixture[str]):

@@ -58,7 +58,7 @@ def test_a_model_a_picture_and_figures(home: Path, capsys: pytest.CaptureFixture
          "--weight-widths must be written as FROM-TO, such as 4-10, not '7-4'"),
         (("--floor", "25", "--weight-widths", "few"),
          "--weight-widths must be written as FROM-TO, such as 4-10, not 'few'"),
-        (("--floor", "25", "--picture", "values.npy"), "values.npy must end in .pdf or"),
+        (("--floor", "25", "--picture", "values.npy"), "values.npy must end in .pdf, .png or .svg"),
         (("--floor", "200"), "the floor of 200 is out of reach: with the widest widths, 7"),
     ],
 )  # fmt: skip

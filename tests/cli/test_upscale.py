@@ -212,7 +212,7 @@ def test_image_errors(capsys: pytest.CaptureFixture[str]):
         ("must end in", "in.png", "-"),
         ("no folder", "in.png", "none/out.png"),
         ("is a folder", "in.png", "."),
-        ("input itself", "in.png", "./in.png"),
+        ("in.png is read", "in.png", "./in.png"),
         ("keeps no alpha", "clear.png", "out.jpg"),
         ("upscales by 2, not by 3", "in.png", "out.png", "--scale", 3),
         ("both --size and --format", "in.png", "out.png", "--size", "4x4"),
@@ -278,7 +278,7 @@ def test_video_errors(capsys: pytest.CaptureFixture[str]):
     Path("cut.y4m").write_bytes(data[:-1])
     Path("empty.y4m").write_bytes(b"")
     Path("header.y4m").write_bytes(b"YUV4MPEG2 W6 H4\n")
-    Path("deep.y4m").write_bytes(b"YUV4MPEG2 W6 H4 C420p10\n")
+    Path("deep.y4m").write_bytes(b"YUV4MPEG2 W6 H4 C420p11\n")
     Path("out.y4m").write_bytes(b"earlier")
     Path("out.raw").write_bytes(b"earlier")
     raw = ("--format", "gray", "--size")
@@ -287,7 +287,7 @@ def test_video_errors(capsys: pytest.CaptureFixture[str]):
         ("within frame 3", "cut.y4m", "out.y4m"),
         ("no YUV4MPEG2", "empty.y4m", "out.y4m"),
         ("no frame", "header.y4m", "out.y4m"),
-        ("420p10", "deep.y4m", "out.y4m"),
+        ("420p11", "deep.y4m", "out.y4m"),
         ("output must be too", "in.y4m", "out.raw"),
         ("output must be too", "in.y4m", "out.png"),
         ("output must be too", "in.y4m", "out.y4m", *raw, "2x2"),
@@ -296,7 +296,8 @@ def test_video_errors(capsys: pytest.CaptureFixture[str]):
         ("WIDTHxHEIGHT", "in.y4m", "out.raw", *raw, "2x-2"),
         ("empty or too large", "in.y4m", "out.raw", *raw, "0x2"),
         ("no folder", "in.y4m", "none/out.y4m"),
-        ("input itself", "in.y4m", "in.y4m"),
+        ("output must be too", "in.y4m", "out.mp4", *raw, "2x2"),
+        ("in.y4m is read", "in.y4m", "in.y4m"),
         ("no ordinary file", "in.y4m", os.devnull, *raw, "2x2"),
     ):
         fails(capsys, match, *arguments, "--model", "x2.fxp")

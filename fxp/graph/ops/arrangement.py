@@ -196,7 +196,13 @@ class Part(Movement):
         last: int,
         size: int,
     ) -> tuple[int, int]:
-        """Return the outputs' own positions, moved."""
+        """Return the outputs' own positions, moved.
+
+        Parameters
+        ----------
+        operands, axis, position, first, last, size
+            As for `Op.reach`.
+        """
         moved = self._first(axis, size)
         return first + moved, last + moved
 

@@ -1,0 +1,49 @@
+"""What a model's metadata tell of the refinements that were tried when it was quantized."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+CHOICE: Final = "fxp.refinements"
+"""Name under which a model's metadata tell, as JSON, which refinements were tried and kept."""
+
+
+def refinements_text(metadata: Mapping[str, str]) -> str | None:
+    """Say in a sentence which refinements were tried and kept.
+
+    Parameters
+    ----------
+    metadata
+        Those of a model.
+
+    Returns
+    -------
+    str or None
+        None if they do not tell, or not in the form that `fxp.quantize` writes.
+    """
+    try:
+        found = json.loads(metadata[CHOICE])
+        text = _sentence(found["effort"], found["trials"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    # A file may hold anything.
+    return text if text.isprintable() else None
+
+
+def _sentence(effort: str, trials: list[Mapping[str, Any]]) -> str:
+    if not trials:
+        return f"Effort {effort}: no refinements but those that were asked for."
+    first, *others = trials
+    plain = f"Effort {effort}, judged on calibration data left out: plain{_level(first)}"
+    tried = [f"{trial['name']}{_level(trial)}, {_verdict(trial)}" for trial in others]
+    return f"{'; '.join([plain, *tried])}."
+
+
+def _level(trial: Mapping[str, Any]) -> str:
+    return "" if trial["sqnr"] is None else f" {trial['sqnr']:.1f} dB"
+
+
+def _verdict(trial: Mapping[str, Any]) -> str:
+    return "kept" if trial["kept"] else "not kept"
