@@ -30,7 +30,8 @@ from fxp.cli.messages import CommandError
 from fxp.cli.pixel_values import DivideByOption, PixelScale, scale_of_model
 from fxp.cli.sources import image_channels, is_array, planes, read_array
 from fxp.cli.targets import check_target, folder_targets
-from fxp.imaging.files import WRITTEN_SUFFIXES, image_paths, read_image, write_image
+from fxp.imaging.attachments import Attachments
+from fxp.imaging.files import WRITTEN_SUFFIXES, image_paths, read_picture, write_image
 from fxp.support.errors import ArgumentError, FxpError
 from fxp.support.files import replace_file
 from fxp.support.parallel import check_workers, workers
@@ -146,7 +147,7 @@ class FileRun:
 
     def __call__(self, source: Path, target: Path) -> RunFigures:
         """Read a file, run the model on it, and write the result."""
-        values = _read(source, self.model, self.scale)
+        values, attachments = _read(source, self.model, self.scale)
         started = time.perf_counter()
         try:
             result = self.model(values, threads=self.threads)
@@ -154,18 +155,21 @@ class FileRun:
             raise CommandError(f"{source}: {error}") from error
         seconds = time.perf_counter() - started
         assert not isinstance(result, tuple)
-        _write(target, result, self.scale)
+        _write(target, result, self.scale, attachments)
         clipped = max(self.model.clipped(values).values())
         return RunFigures(result.shape, seconds, clipped)
 
 
-def _read(path: Path, model: fxp.FixedModel, scale: PixelScale) -> NDArray[np.float64]:
+def _read(
+    path: Path, model: fxp.FixedModel, scale: PixelScale
+) -> tuple[NDArray[np.float64], Attachments | None]:
     if is_array(path):
-        return read_array(path)
-    return scale.values(planes(read_image(path), image_channels(model), path))
+        return read_array(path), None
+    image, attachments = read_picture(path)
+    return scale.values(planes(image, image_channels(model), path)), attachments
 
 
-def _write(path: Path, result: NDArray, scale: PixelScale) -> None:
+def _write(path: Path, result: NDArray, scale: PixelScale, attachments: Attachments | None) -> None:
     if is_array(path):
         stream = io.BytesIO()
         np.save(stream, result)
@@ -174,4 +178,4 @@ def _write(path: Path, result: NDArray, scale: PixelScale) -> None:
     codes = scale.codes(result)
     if codes.ndim == 3:
         codes = codes[0] if len(codes) == 1 else codes.transpose(1, 2, 0)
-    write_image(path, np.ascontiguousarray(codes))
+    write_image(path, np.ascontiguousarray(codes), attachments=attachments)

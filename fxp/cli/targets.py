@@ -56,7 +56,7 @@ def _check_unread(path: Path, read: Mapping[tuple[int, int], Path]) -> None:
         raise OSError(f"{path} is no ordinary file, so it is not replaced")
     file = read.get(_identity(path))
     if file is not None:
-        other = "" if str(file) == str(path) else f", which is {file}"
+        other = "" if str(file) == str(path) else f", which is {file},"
         raise ArgumentError(f"{path}{other} is read; give another name to write to")
 
 

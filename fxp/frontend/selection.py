@@ -350,6 +350,11 @@ def flip(context: Context) -> Term:
     return _flipped(context, context["self"], context["dims"])
 
 
+def fliplr(context: Context) -> Term:
+    """Reverse order of axis 1."""
+    return _flipped(context, context["self"], [1])
+
+
 def _flipped(context: Context, term: Term, dims: Sequence[int]) -> Term:
     for dim in sorted({dim % len(term.torch_shape) for dim in dims}):
         source = on_image_axis(term, dim)
@@ -396,6 +401,7 @@ SELECTION: dict[str, Converter] = {
     "aten.index.Tensor": index,
     "aten.index_select.default": index,
     "aten.flip.default": flip,
+    "aten.fliplr.default": fliplr,
     "aten.rot90.default": rot90,
 }
 """Converters by aten op and overload."""

@@ -24,6 +24,7 @@ from fxp.graph.extents import Dimension, Extent
 
 Size = int | torch.SymInt
 _TORCH: Final = Path(torch.__file__).parent
+_BATCH_STATISTICS: Final = frozenset({"running_mean", "running_var", "num_batches_tracked"})
 _DRAWING: Final = frozenset({"rich", "tqdm"})
 """Libraries whose threads redraw progress bars, and call no torch module."""
 
@@ -248,6 +249,11 @@ def _read(program: ExportedProgram, examples: tuple[torch.Tensor, ...]) -> Trace
             raise FrontendError(
                 f"the model changes its input {output.target!r} in place; set inplace=False in the "
                 "first layer, or compute a new tensor"
+            )
+        if str(output.target).rpartition(".")[2] in _BATCH_STATISTICS:
+            raise FrontendError(
+                f"the model updates the statistics {output.target!r} of a batch normalization, as "
+                "it does in training mode; call model.eval(), and export an exported one again"
             )
         if output.kind is not OutputKind.USER_OUTPUT:
             raise FrontendError(

@@ -17,7 +17,6 @@ SEQUENCE_LAYERS: Final = (
     torch.nn.AvgPool1d,
     torch.nn.AdaptiveAvgPool1d,
     torch.nn.AdaptiveMaxPool1d,
-    torch.nn.RNNBase,
 )
 """Layers that work on sequences."""
 
@@ -70,6 +69,13 @@ def check_model(model: torch.nn.Module) -> None:
 
 def sequence_advice(model: torch.nn.Module) -> str:
     """Return what to do about a model of sequences ``(N, C, L)``; empty if it is none."""
+    for path, module in model.named_modules():
+        if isinstance(module, torch.nn.RNNBase):
+            return (
+                f"layer {type(module).__name__} {path!r} runs over all steps of a sequence; write "
+                "one step of it, with torch.nn.Linear or Conv2d and what it keeps as an "
+                "input and an output of forward, and name the pair in `states`"
+            )
     found = next(
         (
             f"{type(module).__name__} {path!r}"

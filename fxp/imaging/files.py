@@ -100,6 +100,12 @@ def read_image(path: str | PathLike[str], *, alpha: bool = False) -> NDArray[np.
     return read_picture(path, alpha=alpha)[0]
 
 
+def video_advice(path: str | PathLike[str]) -> str:
+    """Return how a film or raw video of that name is read; empty for other names."""
+    advice = _HELP.get(Path(path).suffix.lower(), "")
+    return advice.format(name=Path(path).name)
+
+
 def read_picture(
     path: str | PathLike[str], *, alpha: bool = False
 ) -> tuple[NDArray[np.uint8], Attachments]:
@@ -150,8 +156,8 @@ def read_picture(
     except ImageError:
         raise
     except unidentified:
-        advice = _HELP.get(Path(path).suffix.lower())
-        advice = f"; {advice.format(name=Path(path).name)}" if advice else ""
+        advice = video_advice(path)
+        advice = f"; {advice}" if advice else ""
         raise ImageError(
             f"cannot read image {path}: it is no {_KINDS}, or is damaged{advice}"
         ) from None

@@ -325,7 +325,9 @@ def _headroom(value: Any) -> float | None:
 
 
 def _widths(name: str, given: Any) -> int | tuple[int, ...]:
-    if isinstance(given, Iterable) and not isinstance(given, str | bytes):
+    # A tensor or array of no axes has `__iter__`, and is one number.
+    several = isinstance(given, Iterable) and getattr(given, "ndim", 1) != 0
+    if several and not isinstance(given, str | bytes):
         return tuple(whole_number(name, bits) for bits in given)
     return whole_number(name, given)
 

@@ -25,6 +25,7 @@ from fxp.imaging.files import (
     ImageError,
     image_paths,
     read_picture,
+    video_advice,
     write_image,
 )
 from fxp.imaging.video import Frame, Layout, VideoError, VideoFormat
@@ -227,6 +228,9 @@ def _check_ends(
             raise VideoError(f"the video is {kind}, so the output must be too, not {target}")
     elif not path.exists():
         raise ImageError(f"no such file or folder: {source}")
+    advice = "" if moving or path.is_dir() else video_advice(path)
+    if advice:
+        raise VideoError(f"{source} is no image and no .y4m video; {advice}")
     if not path.is_dir() and not (moving and target == STREAM):
         check_target(
             goal,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import fxp
 from fxp import Extent, FixedModel, Format, Graph, Node, Quantization, Value
@@ -113,3 +114,33 @@ def test_hidden_files_of_a_folder_are_left_out(
     assert main(["run", "model.fxp", "photos", "out"]) == 0
     assert [path.name for path in Path("out").iterdir()] == ["a.png"]
     capsys.readouterr()
+
+
+def test_run_keeps_resolution_and_profile_as_upscale_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    same(1, Format(8, 8, signed=False)).save("model.fxp")
+    Image.fromarray(np.zeros((2, 3), np.uint8)).save("in.png", dpi=(300, 300))
+    assert main(["run", "model.fxp", "in.png", "out.png"]) == 0
+    with Image.open("out.png") as written:
+        assert round(written.info["dpi"][0]) == 300
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"), [("film.mp4", "ffmpeg -i film.mp4"), ("raw.yuv", "--size WIDTHxHEIGHT")]
+)
+@pytest.mark.parametrize("target", ["out.mp4", "out.y4m", "out.png", "-"])
+def test_films_and_raw_video_are_told_how_they_are_read(
+    name: str,
+    advice: str,
+    target: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(bytes(100))
+    assert main(["upscale", name, target]) == 1
+    assert advice in capsys.readouterr().err

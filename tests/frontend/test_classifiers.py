@@ -180,12 +180,12 @@ def test_block(make):
 
 @pytest.mark.parametrize(
     ("name", "least"),
-    [("shufflenet_v2_x0_5", 20), ("mobilenet_v3_small", 20), ("squeezenet1_1", 35)],
+    [("shufflenet_v2_x0_5", 20), ("squeezenet1_1", 35)],
 )
 def test_network_of_torchvision(name, least):
     network = build(name)
     settle(network, photographs(["astronaut", "coffee"], 64))
-    model = fxp.quantize(network, photographs(["astronaut", "coffee"], 64))
+    model = fxp.quantize(network, photographs(["astronaut", "coffee"], 64), effort="fast")
     images = photographs(["chelsea"], 64)
     with torch.no_grad():
         wanted = network(torch.from_numpy(images)).numpy()

@@ -83,13 +83,15 @@ def real_sizes(model: torch.nn.Module, size: int, smallest: int = 1) -> list[tup
 
 def test_large_examples_are_checked_at_small_sizes() -> None:
     found = real_sizes(torch.nn.Conv2d(1, 1, 3).eval(), 256)
-    # Halved until there are 64 x 64 pixels at most, and the odd sizes beside it.
-    assert sorted(found) == [(64, 64), (64, 65), (65, 64)]
+    # Once as it is, in search of products of values; then halved until there are 64 x 64 pixels at
+    # most, and the odd sizes beside it.
+    assert found[0] == (256, 256)
+    assert sorted(found[1:]) == [(64, 64), (64, 65), (65, 64)]
 
 
 def test_small_examples_are_checked_as_they_are() -> None:
     found = real_sizes(torch.nn.Conv2d(1, 1, 3).eval(), 33)
-    assert sorted(found) == [(33, 33), (33, 34), (34, 33)]
+    assert sorted(found) == [(33, 33), (33, 33), (33, 34), (34, 33)]
 
 
 def test_large_examples_stay_as_large_as_the_model_needs() -> None:

@@ -169,3 +169,16 @@ def test_attention_is_refused_by_name():
 
     with pytest.raises(FrontendError, match=r"module 'attention'.*attention is not supported"):
         from_torch(Attention().eval(), [torch.randn(1, 3, 4, 5)])
+
+
+@pytest.mark.parametrize("layer", [nn.LSTM(4, 5), nn.GRU(4, 5), nn.RNN(4, 5)])
+def test_a_layer_over_all_steps_is_told_to_become_one_step(layer):
+    with pytest.raises(FrontendError, match=r"runs over all steps.*one step.*`states`"):
+        fxp.quantize(layer.eval(), [torch.rand(1, 7, 4)])
+
+
+def test_a_program_exported_in_training_mode_is_told_so():
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).train()
+    program = torch.export.export(network, (torch.rand(1, 1, 8, 8),))
+    with pytest.raises(FrontendError, match=r"running_mean.*training mode.*export"):
+        from_torch(program, [torch.rand(1, 1, 8, 8)])

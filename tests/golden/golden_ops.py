@@ -7,6 +7,7 @@ from typing import Final
 from golden_arrangement import ARRANGEMENT
 from golden_case import Golden
 from golden_images import MOVEMENT, POOLING, UPSAMPLING
+from golden_resampling import RESAMPLING
 from golden_statistics import STATISTICS
 from golden_sums import ARITHMETIC, CONVOLUTIONS
 from golden_tables import TABLES
@@ -20,4 +21,5 @@ GOLDEN: Final[tuple[Golden, ...]] = (
     *POOLING,
     *STATISTICS,
     *UPSAMPLING,
+    *RESAMPLING,
 )

@@ -31,6 +31,7 @@ from fxp.graph.ops import (
     ConvTranspose2d,
     GlobalAveragePool,
     GroupNorm,
+    Interpolate,
     Linear,
     LineCodec,
     LocalResponseNorm,
@@ -206,6 +207,14 @@ def test_global_averages_are_of_at_most_64_million_pixels() -> None:
     assert proved(GlobalAveragePool(), image(1, 8192, 8192, form=PIXEL)).fracs == (34,)
     with pytest.raises(GraphError, match="pixels"):
         graph(GlobalAveragePool(), image(1, 8192, 8193, form=PIXEL))
+
+
+@claim("Interpolation by any ratio", "Bilinear x4 has 3 bits an axis; a ratio of 3/2 has 16.")
+def test_bits_of_interpolation() -> None:
+    four = proved(Interpolate("bilinear", (4, 4)), image(1, 8, 8, form=PIXEL))
+    assert (four.fracs, four.high) == ((6,), (255 * 64,))
+    other = proved(Interpolate("bilinear", (3, 3), (2, 2)), image(1, 8, 8, form=PIXEL))
+    assert (other.fracs, other.high) == ((32,), (255 * 2**32,))
 
 
 @claim("Statistics and normalization", "14-bit images have m = 5, p = 22; 19 bits are the most.")

@@ -115,3 +115,8 @@ def test_options_that_are_none():
 def test_refinements_in_an_object_are_refused_for_training():
     with pytest.raises(TypeError, match="takes no bias_correction"):
         fxp.prepare_qat(network(), IMAGES, fxp.QuantizeOptions(bias_correction=True))
+
+
+def test_a_number_without_axes_is_one_number():
+    assert fxp.QuantizeOptions(weight_bits=np.array(8)).weight_bits == 8
+    assert fxp.QuantizeOptions(activation_bits=torch.tensor(12)).activation_bits == 12

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import inf, isnan
+from numbers import Real
 from typing import Any, Final, Literal, Unpack, get_args
 
 import torch
@@ -26,6 +27,7 @@ from fxp.quantization.options import (
     QuantizeOptions,
     check_width,
     merged,
+    whole_number,
 )
 from fxp.quantization.quantize import calibrated, choose_settings, float_graph
 from fxp.quantization.refinement import choose, equalize
@@ -132,7 +134,7 @@ def quantize_mixed(
     values = _widths("activation_widths", activation_widths)
     _check("strategy", strategy, get_args(SearchStrategy))
     _check("sensitivity", sensitivity, get_args(Sensitivity))
-    if isinstance(floor, bool) or not isinstance(floor, int | float) or isnan(floor):
+    if isinstance(floor, bool) or not isinstance(floor, Real) or isnan(floor):
         raise ArgumentTypeError(f"floor must be a number, got {floor!r}")
     if max_trials < 1:
         raise ArgumentError(f"max_trials must be at least 1, got {max_trials}")
@@ -335,7 +337,9 @@ def _widths(name: str, given: Iterable[int]) -> tuple[int, ...]:
         raise ArgumentTypeError(
             f"{name} must be several widths, such as range(4, 11); got {given!r}"
         )
-    widths = sorted({check_width(name, width) for width in map(int, given)})
+    widths = sorted(
+        {check_width(name, width) for width in (whole_number(name, width) for width in given)}
+    )
     if not widths:
         raise ArgumentError(f"{name} has no width to choose from")
     return tuple(widths)

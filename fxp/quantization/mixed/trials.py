@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from math import isnan
+from numbers import Real
+from typing import Any, Literal
 
 from fxp.formats import FormatError
 from fxp.graph import Graph, Node
@@ -13,7 +15,7 @@ from fxp.quantization.calibrate import Statistics
 from fxp.quantization.lowering import Remembered, lower
 from fxp.quantization.mixed.costs import Cost
 from fxp.quantization.settings import LoweringSettings
-from fxp.support.errors import FxpError
+from fxp.support.errors import ArgumentTypeError, FxpError
 from fxp.support.progress import Progress
 
 Bits = Mapping[str, int]
@@ -180,7 +182,7 @@ class Trials:
             if self.progress is not None:
                 self.progress(len(self._points), self.limit, "measuring models, at most")
             graph = self.lowered(bits)
-            quality = float(self.quality(FixedModel(graph)))
+            quality = _number(self.quality(FixedModel(graph)))
             self._points[key] = Point(dict(bits), self.total(bits), quality)
         return self._points[key]
 
@@ -197,3 +199,12 @@ class Trials:
 
     def _key(self, bits: Bits) -> tuple[int, ...]:
         return tuple(bits[choice.name] for choice in self.choices)
+
+
+def _number(quality: Any) -> float:
+    """Return what a function of quality gave; infinity is the quality of no error."""
+    if isinstance(quality, bool) or not isinstance(quality, Real) or isnan(quality):
+        raise ArgumentTypeError(
+            f"the function given as quality must return a number for a FixedModel, not {quality!r}"
+        )
+    return float(quality)
