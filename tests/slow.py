@@ -21,7 +21,7 @@ SLOW = (
     "rtl_sim/test_core_mutations.py",
     "rtl_sim/test_cosim.py",
     "rtl_sim/test_malformed.py",
-    "rtl_sim/test_per_channel.py",
+    "rtl_sim/test_cores_per_channel.py",
     "rtl_sim/test_whole_frames.py",
     # Networks that are trained, quantized and measured.
     "frontend/test_classifiers.py",

@@ -28,7 +28,7 @@ from fxp.formats import Format
 from fxp.imaging.files import ImageError, read_image
 from fxp.models import sr
 from fxp.models.common.compare import ComparedMethod, Comparison, score_tasks
-from fxp.models.common.measure import FloatPixels
+from fxp.models.common.measure import FixedPixels, FloatPixels
 from fxp.support import parallel
 
 NAME = "kimsr_x2_bicubic"
@@ -144,8 +144,8 @@ def test_results_come_in_the_order_of_the_tasks():
 
 def test_real_input_keeps_the_network():
     graph = sr.load(NAME).graph
-    wide = methods.fixed_pixels(fxp.FixedModel(methods.with_real_input(graph)))
-    narrow = methods.fixed_pixels(fxp.FixedModel(graph))
+    wide = FixedPixels(fxp.FixedModel(methods.with_real_input(graph)))
+    narrow = FixedPixels(fxp.FixedModel(graph))
     generator = np.random.default_rng(0)
     codes = generator.integers(0, 256, (9, 14)).astype(np.float64)
     assert np.array_equal(wide(codes), narrow(codes))

@@ -78,7 +78,19 @@ def measure(work: Work, settings: Settings, say: Say) -> dict[str, Any]:
 def float_calls(
     network: torch.nn.Module, onnx_model: bytes, frame: NDArray[np.float32], threads: int
 ) -> dict[str, Callable[[], object]]:
-    """Return the two float32 runs, after a look whether they compute the same."""
+    """Return the two float32 runs, after a look whether they compute the same.
+
+    Parameters
+    ----------
+    network
+        The float network.
+    onnx_model
+        The same as an ONNX file.
+    frame
+        An input with batch.
+    threads
+        Threads of ONNX Runtime; those of PyTorch are set for the process.
+    """
     session, tensor = onnx_session(onnx_model, threads), torch.from_numpy(frame)
     expected = network(tensor).numpy()
     found = np.asarray(session.run(None, {"x": frame})[0])

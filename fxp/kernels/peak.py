@@ -22,7 +22,7 @@ def _wide(values: NDArray[np.int16], sums: NDArray[np.int32], repeats: int) -> N
     at = values.ctypes.data
     taps = (run.ctypes.data, 1, PAIRS, at, sums.ctypes.data)
     for _ in range(repeats):
-        dense_tile(sums.ctypes.data, 32, at, 0, taps, (at, 0, 0, 0, 0, 0, 0), (at, 0, 0),
+        dense_tile(sums.ctypes.data, 32, at, 0, taps, (at, 0, 0, 0, 0, 0, 0, 0), (at, 0, 0),
                    (14, 2, 16, SUMS, 1, FINGERPRINT))  # fmt: skip
 
 
@@ -32,7 +32,7 @@ def _narrow(values: NDArray[np.int16], sums: NDArray[np.int32], repeats: int) ->
     at = values.ctypes.data
     taps = (run.ctypes.data, 1, PAIRS, at, sums.ctypes.data)
     for _ in range(repeats):
-        dense_tile(sums.ctypes.data, 16, at, 0, taps, (at, 0, 0, 0, 0, 0, 0), (at, 0, 0),
+        dense_tile(sums.ctypes.data, 16, at, 0, taps, (at, 0, 0, 0, 0, 0, 0, 0), (at, 0, 0),
                    (6, 2, 8, SUMS, 1, FINGERPRINT))  # fmt: skip
 
 

@@ -70,6 +70,9 @@ def ship(
 ) -> fxp.FixedModel:
     """Quantize a trained network, and keep where it comes from.
 
+    What was measured in decibels is left out: its last digits depend on the processor, and shipped
+    files are made again byte for byte.
+
     Parameters
     ----------
     network
@@ -81,5 +84,6 @@ def ship(
         calibration pictures.
     """
     model = fxp.quantize(network, calibration, **options)
-    model.metadata |= metadata
+    model.metadata = dict(metadata)
+    model.calibration_sqnr = {}
     return model

@@ -220,7 +220,6 @@ def test_image_errors(capsys: pytest.CaptureFixture[str]):
         fails(capsys, match, *arguments, *quick)
     fails(capsys, "x2.fxp", "in.png", "out.png", "--model", "none/x2.fxp")
     fails(capsys, "no shipped model", "in.png", "out.png", "--model", "best")
-    fails(capsys, "kimsr_x3", "in.png", "out.png", "--scale", 3)
 
 
 def test_folder_errors(capsys: pytest.CaptureFixture[str]):
