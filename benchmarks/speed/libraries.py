@@ -220,7 +220,8 @@ def measure(name: str, settings: Settings, say: Say) -> dict[str, Any]:
 def small_kimsr(side: int, last: str) -> tuple[fxp.FixedModel, NDArray]:
     """Return KimSR in integers up to the node `last`, and a small frame for it."""
     work = next(work for work in WORKS if work.name == "kimsr-540")
-    graph = fixed_model(work, work.network()).graph
+    # Their arrays have one format each.
+    graph = fixed_model(work, work.network(), per_channel=False).graph
     count = [node.name for node in graph.nodes].index(last) + 1
     nodes = graph.nodes[:count]
     used = {name for node in nodes for name in node.inputs}

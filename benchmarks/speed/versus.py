@@ -102,8 +102,20 @@ def float_calls(
     }
 
 
-def fixed_model(work: Work, network: torch.nn.Module) -> fxp.FixedModel:
-    """Quantize to 10-bit weights and 14-bit activations; images have 8 bits."""
+def fixed_model(
+    work: Work, network: torch.nn.Module, *, per_channel: bool = True
+) -> fxp.FixedModel:
+    """Quantize to 10-bit weights and 14-bit activations; images have 8 bits.
+
+    Parameters
+    ----------
+    work
+        What runs.
+    network
+        Its float network.
+    per_channel
+        Whether weights have fraction bits per output channel.
+    """
     pixel = PIXEL if work.on_pixels else None
     return fxp.quantize(
         network,
@@ -112,6 +124,8 @@ def fixed_model(work: Work, network: torch.nn.Module) -> fxp.FixedModel:
         activation_bits=14,
         input_format=pixel,
         output_format=pixel,
+        per_channel=per_channel,
+        effort="fast",
     )
 
 
