@@ -24,7 +24,7 @@ from fxp.graph.ops.base import (
     require_image,
     require_vector,
 )
-from fxp.graph.ops.movement import Movement
+from fxp.graph.ops.movement import Movement, alignment_shifts
 from fxp.kernels import movement
 from fxp.support.lazy import lazy_import
 
@@ -258,13 +258,9 @@ class SpatialConcat(Op):
         """Return the range of all operands."""
         return hull(*ranges)
 
-    def _shifts(self, operands: Sequence[Operand]) -> list[int]:
-        common = max(operand.format.frac for operand in operands)
-        return [common - operand.format.frac for operand in operands]
-
     def accumulator(self, *operands: Operand) -> Accumulator:
         """Range that covers all operands."""
-        shifts = self._shifts(operands)
+        shifts = alignment_shifts(operands)
         limits = [
             (operand.limits[0] << shift, operand.limits[1] << shift)
             for operand, shift in zip(operands, shifts, strict=True)
@@ -278,14 +274,16 @@ class SpatialConcat(Op):
 
     def oracle(self, operands: Sequence[Operand], *arrays: IntArray) -> IntArray:
         """Align and concatenate."""
-        shifts = self._shifts(operands)
+        shifts = alignment_shifts(operands)
         aligned = [array << shift for array, shift in zip(arrays, shifts, strict=True)]
         return np.concatenate(aligned, axis=1 + IMAGE_AXES.index(self.axis))
 
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
         """Copy what of every operand lies in the region."""
         # A factor too large for the dtype wraps, like the accumulator; it meets zeros only.
-        factors = [np.int64(1 << min(shift, 62)).astype(dtype) for shift in self._shifts(operands)]
+        factors = [
+            np.int64(1 << min(shift, 62)).astype(dtype) for shift in alignment_shifts(operands)
+        ]
         axis = IMAGE_AXES.index(self.axis)
 
         def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
@@ -325,7 +323,7 @@ class SpatialConcat(Op):
 
     def onnx(self, emit: Emitter, operands: Sequence[Operand], *names: str) -> str:
         """Align by multiplication, then Concat."""
-        shifts = self._shifts(operands)
+        shifts = alignment_shifts(operands)
         aligned = [emit.scaled(n, 1 << shift) for n, shift in zip(names, shifts, strict=True)]
         return emit("Concat", *aligned, axis=2 + IMAGE_AXES.index(self.axis))
 

@@ -46,6 +46,12 @@ else:
     torch = lazy_import("torch", "torch")
 
 
+def alignment_shifts(operands: Sequence[Operand]) -> list[int]:
+    """Bits by which each operand is shifted left to the binary point of the finest."""
+    common = max(operand.format.frac for operand in operands)
+    return [common - operand.format.frac for operand in operands]
+
+
 @register
 @dataclass(frozen=True)
 class Concat(Op):
@@ -76,13 +82,9 @@ class Concat(Op):
         """Return the range of all operands."""
         return hull(*ranges)
 
-    def _shifts(self, operands: Sequence[Operand]) -> list[int]:
-        common = max(operand.format.frac for operand in operands)
-        return [common - operand.format.frac for operand in operands]
-
     def accumulator(self, *operands: Operand) -> Accumulator:
         """Each operand's range on its own channels."""
-        shifts = self._shifts(operands)
+        shifts = alignment_shifts(operands)
         parts = [
             (operand.limits[0] << shift, operand.limits[1] << shift, operand.channels)
             for operand, shift in zip(operands, shifts, strict=True)
@@ -96,13 +98,15 @@ class Concat(Op):
 
     def oracle(self, operands: Sequence[Operand], *arrays: IntArray) -> IntArray:
         """Align and concatenate."""
-        shifts = self._shifts(operands)
+        shifts = alignment_shifts(operands)
         return np.concatenate([a << shift for a, shift in zip(arrays, shifts, strict=True)])
 
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
         """One gather per operand."""
         # A factor too large for the dtype wraps, like the accumulator; it meets zeros only.
-        factors = [np.int64(1 << min(shift, 62)).astype(dtype) for shift in self._shifts(operands)]
+        factors = [
+            np.int64(1 << min(shift, 62)).astype(dtype) for shift in alignment_shifts(operands)
+        ]
 
         def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
             rows = np.arange(first_row, first_row + band.shape[0])
@@ -139,7 +143,7 @@ class Concat(Op):
 
     def onnx(self, emit: Emitter, operands: Sequence[Operand], *names: str) -> str:
         """Align by multiplication, then Concat."""
-        shifts = self._shifts(operands)
+        shifts = alignment_shifts(operands)
         aligned = [emit.scaled(n, 1 << shift) for n, shift in zip(names, shifts, strict=True)]
         return emit("Concat", *aligned, axis=1)
 

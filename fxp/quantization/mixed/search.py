@@ -337,9 +337,7 @@ def _widths(name: str, given: Iterable[int]) -> tuple[int, ...]:
         raise ArgumentTypeError(
             f"{name} must be several widths, such as range(4, 11); got {given!r}"
         )
-    widths = sorted(
-        {check_width(name, width) for width in (whole_number(name, width) for width in given)}
-    )
+    widths = sorted({check_width(name, whole_number(name, width)) for width in given})
     if not widths:
         raise ArgumentError(f"{name} has no width to choose from")
     return tuple(widths)
