@@ -114,7 +114,7 @@ def test_a_folder_of_results_holds_no_way_to_what_is_read(
     Path("results/a.png").unlink()
     Path("results/a.png").hardlink_to("photos/a.png")
     before = content(home)
-    assert "results/a.png, which is photos/a.png is read" in error_of(
+    assert "results/a.png, which is photos/a.png, is read" in error_of(
         capsys, *command, "photos", "results"
     )
     assert "would overwrite the images" in error_of(capsys, *command, "photos", "photos")

@@ -123,7 +123,7 @@ def mutate(tree: Any, data: st.DataObject) -> None:
         target = target[key]
     match data.draw(st.sampled_from(["replace", "replace", "delete", "copy", "double", "rename"])):
         case "replace":
-            target[last] = data.draw(ODD)
+            target[last] = copy.deepcopy(data.draw(ODD))
         case "delete":
             del target[last]
         case "copy":
