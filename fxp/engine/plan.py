@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from html import escape
 from math import prod
 from typing import Any, Final
@@ -235,6 +237,7 @@ def make_plan(
     outside += [group[-1].result for group in groups]
     bases = {name: index for index, name in enumerate(outside)}
     counters = {stage.result: index for index, stage in enumerate(program.stages)}
+    items = {name: dtype.itemsize for name, dtype in program.dtypes.items()}
     steps: list[Step] = []
     for group in groups:
         if isinstance(group[0], BandStage):
@@ -244,7 +247,7 @@ def make_plan(
             tuple(stage for stage in group if isinstance(stage, CommandStage)),
             bases,
             sizes,
-            {name: dtype.itemsize for name, dtype in program.dtypes.items()},
+            items,
             len(bases),
             counters,
             counted,
@@ -278,29 +281,31 @@ def _group(program: Program, *, fuse: bool) -> list[tuple[Stage, ...]]:
     last_reader: dict[str, int] = {}
     for index, stage in enumerate(stages):
         last_reader.update(dict.fromkeys(stage.inputs, index))
+    joins = [isinstance(stage, CommandStage) and not _is_heavy(stage) for stage in stages]
     groups: list[tuple[Stage, ...]] = []
     first = 0
     while first < len(stages):
-        best = first + 1
-        for last in range(first + 1, len(stages) + 1):
-            group = stages[first:last]
-            if not all(isinstance(stage, CommandStage) for stage in group):
+        best = last = first + 1
+        most = first + MAX_SEGMENT if fuse and joins[first] else last
+        # Position behind the last stage that reads a value in between.
+        needed = last
+        while last < min(most, len(stages)) and joins[last]:
+            inner = stages[last - 1].result
+            if inner in program.kept:
                 break
-            if last - first > 1 and any(_is_heavy(stage) for stage in group):
+            needed = max(needed, last_reader.get(inner, len(stages)) + 1)
+            if needed > most:
                 break
-            inner = [stage.result for stage in group[:-1]]
-            if all(
-                last_reader.get(name, len(stages)) < last and name not in program.kept
-                for name in inner
-            ):
+            last += 1
+            if needed <= last:
                 best = last
-            if not fuse:
-                break
         groups.append(tuple(stages[first:best]))
         first = best
     return groups
 
 
+MAX_SEGMENT: Final = 64
+"""Most stages of a segment: what its pieces compute twice grows with them."""
 HEAVY: Final = 300
 """Multiply-accumulates per result above which a stage runs alone: it is not bound by memory."""
 
@@ -356,19 +361,28 @@ def _slots(
                 if last_use.get(name, -1) < index:
                     last_use[name] = index
     slots: dict[str, int] = {}
-    free_from: list[int] = []
     slot_bytes: list[int] = []
+    free: list[tuple[int, int]] = []
+    """Size and slot, in order."""
+    taken: list[tuple[int, int]] = []
+    """The last group that uses a slot, and the slot; a heap."""
     for name in outside:
         born = first_use.get(name, -1)
+        while taken and taken[0][0] < born:
+            _, slot = heappop(taken)
+            insort(free, (slot_bytes[slot], slot))
         size = prod(sizes[name]) * program.dtypes[name].itemsize
-        candidates = [slot for slot, end in enumerate(free_from) if end < born]
-        # The slot whose size fits best; a new one if none is free.
-        slot = min(candidates, key=lambda slot: abs(slot_bytes[slot] - size), default=None)
-        if slot is None:
-            slot = len(free_from)
-            free_from.append(-1)
-            slot_bytes.append(0)
+        if free:
+            # The slot whose size fits best.
+            place = bisect_left(free, (size, 0))
+            nearest = (free[index] for index in (place, place - 1) if 0 <= index < len(free))
+            best = min(nearest, key=lambda entry: abs(entry[0] - size))
+            free.remove(best)
+            slot = best[1]
+            slot_bytes[slot] = max(slot_bytes[slot], size)
+        else:
+            slot = len(slot_bytes)
+            slot_bytes.append(size)
         slots[name] = slot
-        slot_bytes[slot] = max(slot_bytes[slot], size)
-        free_from[slot] = max(last_use.get(name, born), born)
+        heappush(taken, (max(last_use.get(name, born), born), slot))
     return slots, tuple(slot_bytes)

@@ -293,7 +293,7 @@ def _moved(
         for base, name in by_base.items():
             distance = (after[name][0] - before[name][0]) * segment.pixel_bytes(name)
             commands[commands[:, field] == base, field + 1] += distance
-    results = {slot: name for name, slot in segment.slots.items() if name in before}
+    results = {segment.slots[name]: name for name in before if name in segment.slots}
     plain = np.isin(commands[:, KERNEL], np.array([copy_rows.address, zero_rows.address]))
     for slot, name in results.items():
         computed = (commands[:, SLOT] == slot) & ~plain

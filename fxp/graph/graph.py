@@ -13,12 +13,13 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp.formats import Format, FormatError, Quantization, check_raw
+from fxp.formats import Format, FormatError, Quantization, check_raw, saturation_limits
 from fxp.graph.extents import Extent, Shape, evaluate_shape, fit_sizes, shape_text
 from fxp.graph.ops.base import Accumulator, GraphError, NoSuchNodeError, Op, Operand
 from fxp.graph.rendering import graph_html, graph_line, graph_text
@@ -193,6 +194,23 @@ class Node:
             raise GraphError(f"node {self.name!r}: {self.quantization!r} is not a Quantization")
         object.__setattr__(self, "inputs", tuple(self.inputs))
 
+    @cached_property
+    def is_exact(self) -> bool:
+        """Whether rounding and overflow change no value that the proved accumulator can take."""
+        accumulator, target = self.accumulator, self.quantization
+        assert accumulator is not None
+        assert target is not None
+        form = target.format
+        if form.frac < accumulator.frac:
+            return False
+        low, high = saturation_limits(form, target.overflow)
+        return all(
+            below << (form.frac - frac) >= low and above << (form.frac - frac) <= high
+            for below, above, frac in zip(
+                accumulator.low, accumulator.high, accumulator.fracs, strict=True
+            )
+        )
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -244,7 +262,7 @@ class Graph:
     @property
     def values(self) -> Mapping[str, Value]:
         """Inputs, states and node results by name."""
-        return dict(self._values)
+        return MappingProxyType(self._values)
 
     @cached_property
     def constants_by_name(self) -> Mapping[str, Constant]:
@@ -265,12 +283,15 @@ class Graph:
         """For every node, what is known of its inputs."""
         return {node.name: tuple(self.operand(name) for name in node.inputs) for node in self.nodes}
 
+    @cached_property
+    def _nodes_by_name(self) -> Mapping[str, Node]:
+        return {node.name: node for node in self.nodes}
+
     def node(self, name: str) -> Node:
         """Return the node of that name; raises `NoSuchNodeError`, which is a KeyError."""
-        for node in self.nodes:
-            if node.name == name:
-                return node
-        raise NoSuchNodeError(f"graph {self.name!r} has no node {name!r}")
+        if name not in self._nodes_by_name:
+            raise NoSuchNodeError(f"graph {self.name!r} has no node {name!r}")
+        return self._nodes_by_name[name]
 
     def operand(self, name: str) -> Operand:
         """Return what is known of a value or constant before the graph runs."""
