@@ -21,7 +21,7 @@ from fxp.formats import Format, IntArray
 from fxp.graph import Graph
 from fxp.graph.ops import Add, PixelShuffle, Relu
 
-NARROW = Options(band_rows=2, workspace_bytes=1)
+NARROW = Options(band_rows=2, workspace_bytes=1, piece_work=1)
 RUN: Run = (1, False, False)
 COUNTED: Run = (1, True, False)
 DIFFERENT = r"engine, .* differ, first at"

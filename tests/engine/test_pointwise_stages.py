@@ -65,10 +65,10 @@ FAST_MODES = tuple(
     )
 )
 OPTIONS = (
-    Options(),
-    Options(workspace_bytes=1, band_rows=1),
-    Options(workspace_bytes=1 << 11, band_rows=3),
-    Options(workspace_bytes=1, band_rows=2, fuse=False),
+    Options(piece_work=1),
+    Options(workspace_bytes=1, band_rows=1, piece_work=1),
+    Options(workspace_bytes=1 << 11, band_rows=3, piece_work=1),
+    Options(workspace_bytes=1, band_rows=2, fuse=False, piece_work=1),
 )
 
 

@@ -381,7 +381,7 @@ def test_result_does_not_depend_on_options() -> None:
     for rows, workspace, fuse in itertools.product(
         (1, 2, 5, 100), (1, 3000, 1 << 20), (True, False)
     ):
-        options = Options(workspace_bytes=workspace, band_rows=rows, fuse=fuse)
+        options = Options(workspace_bytes=workspace, band_rows=rows, fuse=fuse, piece_work=1)
         engine = Engine(graph, options)
         for threads in (1, 2, 5):
             compare(engine, expected, inputs, [(threads, False, False)])
@@ -400,7 +400,7 @@ def test_strips_as_wide_as_usual(name: str, monkeypatch: pytest.MonkeyPatch) -> 
     multiple = 4 if name == "down_and_up" else 1
     inputs = random_images(graph, (40 // multiple, 700 // multiple), network.generator)
     expected = oracle.run(graph, inputs)
-    for options in (Options(), Options(workspace_bytes=1 << 14)):
+    for options in (Options(piece_work=1), Options(workspace_bytes=1 << 14, piece_work=1)):
         compare(Engine(graph, options), expected, inputs, [(1, False, False), (3, False, False)])
 
 
