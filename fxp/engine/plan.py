@@ -130,7 +130,7 @@ class Plan:
         """Base of the threads' own memory."""
         return len(self.bases)
 
-    @cached_property
+    @property
     def workspace_bytes(self) -> int:
         """Bytes of buffers per thread."""
         return max((step.workspace for step in self.steps if isinstance(step, Pieces)), default=0)
