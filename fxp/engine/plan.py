@@ -286,7 +286,7 @@ def make_plan(
         )
         steps.append(cut_segment(segment, threads, program.options))
     slots, slot_bytes = _slots(program, groups, outside, sizes)
-    planes = {name: tuple(map(int, shape)) for name, shape in shapes.items()}  # pyright: ignore
+    planes = {name: tuple(int(size) for size in shape) for name, shape in shapes.items()}  # type: ignore[arg-type]
     return Plan(program, planes, sizes, tuple(steps), bases, slots, slot_bytes, threads, counted)
 
 

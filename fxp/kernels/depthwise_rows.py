@@ -102,7 +102,7 @@ def _narrowed(builder: ir.IRBuilder, halves: list[Any]) -> Any:
         shorts.append(builder.trunc(half, ir.VectorType(I16, lanes)))
     inverse = [order.index(channel) for channel in range(2 * lanes)]
     mask = ir.Constant(ir.VectorType(I32, 2 * lanes), inverse)
-    return builder.shuffle_vector(*shorts, mask)
+    return builder.shuffle_vector(shorts[0], shorts[1], mask)
 
 
 @code_generator
@@ -173,7 +173,9 @@ def _depthwise_rows_tile(typingctx, output, output_step, image, steps, taps, rul
                 if position not in mixed:
                     # Nothing lies behind the last tap; its partner's weight is zero.
                     both = pixel(position), pixel(min(position + 1, last))
-                    mixed[position] = [builder.shuffle_vector(*both, mask) for mask in masks]
+                    mixed[position] = [
+                        builder.shuffle_vector(both[0], both[1], mask) for mask in masks
+                    ]
                 return mixed[position]
 
             factors = [
@@ -198,7 +200,7 @@ def _depthwise_rows_tile(typingctx, output, output_step, image, steps, taps, rul
             inverse = ir.Constant(sums, [order.index(c) for c in range(width)])
             finish = Store(builder, out, out_step, rule_pack, other_pack, width, stored)
             for vector in range(vectors):
-                whole = builder.shuffle_vector(*totals[2 * vector : 2 * vector + 2], inverse)
+                whole = builder.shuffle_vector(totals[2 * vector], totals[2 * vector + 1], inverse)
                 finish(whole, vector, 0)
             return finish.clipped()
         shift_at, _, low, high, *_ = cgutils.unpack_tuple(builder, rule_pack)
