@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp.formats import Format, FormatError, Quantization, check_raw, saturation_limits
+from fxp.formats import Format, FormatError, Quantization, check_range, saturation_limits
 from fxp.graph.extents import Extent, Shape, evaluate_shape, fit_sizes, shape_text
 from fxp.graph.ops.base import Accumulator, GraphError, NoSuchNodeError, Op, Operand
 from fxp.graph.rendering import graph_html, graph_line, graph_text
@@ -98,12 +98,15 @@ class Constant:
         if not isinstance(formats, Sequence) or any(not isinstance(f, Format) for f in formats):
             raise GraphError(f"constant {self.name!r}: formats must be a tuple of Format")
         expected = np.dtype(np.int64 if self.formats else np.float64)
-        data = np.array(self.data)
+        data = np.asarray(self.data)
+        if data.flags.writeable or data.base is not None:
+            # What nobody can change need not be copied.
+            data = data.copy()
         if data.dtype != expected:
             raise GraphError(f"constant {self.name!r}: needs dtype {expected}, got {data.dtype}")
         if data.size == 0 or data.ndim == 0:
             raise GraphError(f"constant {self.name!r}: shape {data.shape} holds no axis or element")
-        if not np.isfinite(data).all():
+        if not self.formats and not np.isfinite(data).all():
             raise GraphError(f"constant {self.name!r}: holds NaN or infinity")
         if self.formats:
             if len(self.formats) not in (1, data.shape[0]):
@@ -113,7 +116,7 @@ class Constant:
                 )
             try:
                 for index, form in enumerate(self.formats):
-                    check_raw(data if len(self.formats) == 1 else data[index], form)
+                    check_range(data if len(self.formats) == 1 else data[index], form)
             except FormatError as error:
                 raise GraphError(f"constant {self.name!r}: {error}") from None
         data.setflags(write=False)
@@ -134,15 +137,19 @@ class Constant:
         # A copy of an array is writable; made anew, the constant is checked and read-only again.
         return Constant, (self.name, self.data, self.formats, self.derivation)
 
+    @cached_property
+    def operand(self) -> Operand:
+        """What ops know of the constant; one object, which remembers sums of the data."""
+        return Operand(self.data.shape, self.formats, self.data)
+
     @property
     def values(self) -> NDArray[np.float64]:
         """The real values."""
         if not self.formats:
             return self.data
         fracs = np.array([form.frac for form in self.formats])
-        return np.ldexp(
-            self.data.astype(np.float64), -fracs.reshape((-1,) + (1,) * (self.data.ndim - 1))
-        )
+        values = self.data.astype(np.float64)
+        return np.ldexp(values, -fracs.reshape((-1,) + (1,) * (values.ndim - 1)), out=values)
 
     def __str__(self) -> str:
         if not self.formats:
@@ -297,7 +304,7 @@ class Graph:
         """Return what is known of a value or constant before the graph runs."""
         constant = self.constants_by_name.get(name)
         if constant is not None:
-            return Operand(constant.data.shape, constant.formats, constant.data)
+            return constant.operand
         value = self._values[name]
         return Operand(value.shape, (value.format,) if value.format else ())
 
