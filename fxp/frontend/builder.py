@@ -217,7 +217,9 @@ class Builder:
             self._keyed[key, weights.order, shape] = name
         source = weights.tensor if weights.source is None else weights.source
         derivation = Derivation(torch.reshape, (source, shape))
-        self.constants[name] = Constant(name, np.array(data, dtype=np.float64), (), derivation)
+        own = np.array(data, dtype=np.float64)
+        own.setflags(write=False)
+        self.constants[name] = Constant(name, own, (), derivation)
         return name
 
     def emit(

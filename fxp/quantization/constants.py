@@ -96,7 +96,11 @@ def quantized_rows(values: NDArray[np.float64], formats: Sequence[Format]) -> In
     """Return the raw integers of constants in one format, or in one for each row."""
     if len(formats) == 1:
         return quantize(values, formats[0])
-    return np.stack([quantize(row, form) for row, form in zip(values, formats, strict=True)])
+    raws = np.empty(values.shape, np.int64)
+    for form in dict.fromkeys(formats):
+        rows = [row for row, own in enumerate(formats) if own == form]
+        raws[rows] = quantize(values[rows], form)
+    return raws
 
 
 def channel_fracs(

@@ -319,7 +319,9 @@ class _Lowering:
             name = self._new_name(f"{constant.name}.{node.name}") if copied else constant.name
             given = self._settings.weights.get(name)
             if given is None or given.formats != formats:
-                given = Constant(name, quantized_rows(values, formats), formats)
+                raws = quantized_rows(values, formats)
+                raws.setflags(write=False)
+                given = Constant(name, raws, formats)
             self._constants[key] = given
         return self._constants[key]
 
