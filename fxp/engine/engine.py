@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fxp.engine.plan import Memory, Pieces, Plan, make_plan
+from fxp.engine.plan import CompiledSteps, Memory, Plan, make_plan
 from fxp.engine.program import Options, Program
 from fxp.engine.stages import BandStage
 from fxp.engine.workers import Workers
 from fxp.executors.execution import Result, start
 from fxp.graph import Graph
 from fxp.graph.ops.base import GraphError, Summary, Window
-from fxp.kernels.commands import run_commands
+from fxp.kernels.commands import COUNTERS, run_pieces
 from fxp.kernels.layout import pixels_to_planes, planes_to_pixels
 from fxp.support.errors import ArgumentError
 
@@ -26,6 +27,8 @@ MAX_PLANS = 16
 """Plans kept, for as many sizes."""
 SHARED_ELEMENTS = 1 << 18
 """Images of fewer elements are copied by one thread."""
+NAP_SECONDS = 2e-5
+"""How long a thread sleeps that has waited for others; the system makes it about 100 µs."""
 
 
 class Engine:
@@ -120,13 +123,15 @@ class Engine:
         narrow
             Whether arrays come in the narrowest integer type of their format instead of int64.
         """
-        started, shapes = start(self.graph, inputs, states, narrow=True)
+        arrays = [np.asarray(array) for array in inputs]
         plan = self.plan(
-            [shapes[value.name] for value in self.graph.inputs],
+            [array.shape for array in arrays],
             threads=threads,
             keep_values=keep_values,
             count_clipped=count_clipped,
         )
+        shapes = plan.planes
+        started, _ = start(self.graph, arrays, states, narrow=True, shapes=shapes)
         memory = plan.take_memory()
         for name, array in started.items():
             self._take_in(array, plan.array(memory, name), plan.threads)
@@ -139,9 +144,9 @@ class Engine:
         result = Result(
             tuple(export(name) for name in self.graph.outputs),
             {state.value.name: export(state.source) for state in self.graph.states},
-            {name: export(name) for name in shapes} if keep_values else {},
+            {name: export(name) for name in self.graph.values} if keep_values else {},
             self._counts(plan, overflows) if count_clipped else {},
-            {node.name: int(np.prod(shapes[node.name])) for node in self.graph.nodes},
+            {node.name: plan.node_sizes[node.name] for node in self.graph.nodes},
         )
         plan.give_back(memory)
         return result
@@ -175,7 +180,10 @@ class Engine:
     def _in_rows(self, work: Callable[[int, int], None], image: NDArray, threads: int) -> None:
         """Call ``work(first, last)`` for the rows of an image, on several threads if that pays."""
         height = len(image)
-        rows = -(-height // threads) if image.size >= SHARED_ELEMENTS else height
+        if threads == 1 or image.size < SHARED_ELEMENTS:
+            work(0, height)
+            return
+        rows = -(-height // threads)
         self._workers.share(
             lambda _, number: work(number * rows, min((number + 1) * rows, height)),
             -(-height // rows),
@@ -184,24 +192,33 @@ class Engine:
 
     def _execute(self, plan: Plan, memory: Memory) -> NDArray[np.int64]:
         """Run all steps; returns the overflows of every stage."""
-        index = {stage.result: number for number, stage in enumerate(plan.program.stages)}
-        addresses = [memory.slots[plan.slots[name]].ctypes.data for name in plan.bases]
-        bases = [
-            np.array([*addresses, workspace.ctypes.data], np.int64)
-            for workspace in memory.workspaces
-        ]
+        bases = plan.addresses(memory)
         overflows = np.zeros((plan.threads, len(plan.program.stages)), np.int64)
-        for step in plan.steps:
-            if isinstance(step, Pieces):
-                pieces = step.schedules
-
-                def run_piece(thread: int, number: int, pieces: tuple = pieces) -> None:
-                    run_commands(pieces[number].commands, bases[thread], overflows[thread])
-
-                self._workers.share(run_piece, len(pieces), plan.threads)
+        for part in plan.parts:
+            if isinstance(part, CompiledSteps):
+                self._run_compiled(part, bases, overflows)
             else:
-                self._run_bands(plan, memory, step, overflows, index[step.result])
+                self._run_bands(plan, memory, part, overflows, plan.counters[part.result])
         return overflows.sum(axis=0)
+
+    def _run_compiled(
+        self, part: CompiledSteps, bases: NDArray[np.int64], overflows: NDArray[np.int64]
+    ) -> None:
+        """Run steps without the interpreter, all threads together."""
+        steps = len(part.firsts) - 1
+        counters = np.zeros((steps, COUNTERS), np.int64)
+
+        def work(thread: int) -> None:
+            done = 0
+            while True:
+                done = run_pieces(
+                    part.pieces, part.firsts, bases[thread], overflows[thread], counters, done
+                )
+                if done == steps:
+                    break
+                time.sleep(NAP_SECONDS)
+
+        self._workers.together(work, min(len(bases), part.most))
 
     def _run_bands(
         self, plan: Plan, memory: Memory, stage: BandStage, overflows: NDArray[np.int64], slot: int

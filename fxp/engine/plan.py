@@ -6,8 +6,10 @@ from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from heapq import heappop, heappush
 from html import escape
+from itertools import groupby
 from math import prod
 from typing import Any, Final
 
@@ -45,12 +47,45 @@ class Pieces:
 Step = Pieces | BandStage
 
 
+@dataclass(frozen=True)
+class CompiledSteps:
+    """Steps that run one after the other in compiled code; see `run_pieces`.
+
+    Attributes
+    ----------
+    pieces
+        ``(n, 2)``: address and number of the commands of every piece. The steps keep them alive.
+    firsts
+        First piece of every step, and the number of pieces.
+    most
+        Most pieces of a step.
+    """
+
+    pieces: NDArray[np.int64]
+    firsts: NDArray[np.int64]
+    most: int
+
+    @classmethod
+    def of(cls, steps: Sequence[Pieces]) -> CompiledSteps:
+        """Collect the pieces of some steps."""
+        commands = [piece.commands for step in steps for piece in step.schedules]
+        assert all(rows.flags.c_contiguous for rows in commands)
+        pieces = np.array([(rows.ctypes.data, len(rows)) for rows in commands], np.int64)
+        counts = [len(step.schedules) for step in steps]
+        return cls(pieces, np.cumsum([0, *counts]), max(counts))
+
+
 @dataclass
 class Memory:
     """What one run of a plan writes to."""
 
     slots: list[NDArray[np.uint8]]
     workspaces: list[NDArray[np.uint8]]
+
+    images: dict[str, NDArray] = field(default_factory=dict)
+    """Values in memory, ``(H, W, C)``, that `Plan.array` was asked for."""
+    bases: NDArray[np.int64] | None = None
+    """What `Plan.addresses` found."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +96,14 @@ class Plan:
     ----------
     program
         The stages.
+    planes
+        ``(C, H, W)`` or ``(F,)`` of every value, as in the graph.
     shapes
-        ``(H, W, C)`` of every value.
+        ``(H, W, C)`` of every value, as in memory.
     steps
         What to run, in order.
+    bases
+        Number of every value that lives in memory as a whole, for the commands.
     slots
         Slot of every value that lives in memory as a whole.
     slot_bytes
@@ -76,6 +115,7 @@ class Plan:
     """
 
     program: Program
+    planes: Mapping[str, tuple[int, ...]]
     shapes: Mapping[str, tuple[int, int, int]]
     steps: tuple[Step, ...]
     bases: Mapping[str, int]
@@ -85,12 +125,33 @@ class Plan:
     counted: bool
     _idle: deque[Memory] = field(default_factory=deque, compare=False, repr=False)
 
+    @cached_property
+    def parts(self) -> tuple[CompiledSteps | BandStage, ...]:
+        """The steps, of which those that compiled code runs without a break are taken together."""
+        parts: list[CompiledSteps | BandStage] = []
+        for compiled, steps in groupby(self.steps, lambda step: isinstance(step, Pieces)):
+            if compiled:
+                parts.append(CompiledSteps.of([step for step in steps if isinstance(step, Pieces)]))
+            else:
+                parts += [step for step in steps if isinstance(step, BandStage)]
+        return tuple(parts)
+
+    @cached_property
+    def counters(self) -> dict[str, int]:
+        """Which counter of overflows is that of a stage's result."""
+        return {stage.result: index for index, stage in enumerate(self.program.stages)}
+
+    @cached_property
+    def node_sizes(self) -> dict[str, int]:
+        """Number of elements of every node's value."""
+        return {node.name: prod(self.planes[node.name]) for node in self.program.graph.nodes}
+
     @property
     def workspace_base(self) -> int:
         """Base of the threads' own memory."""
         return len(self.bases)
 
-    @property
+    @cached_property
     def workspace_bytes(self) -> int:
         """Bytes of buffers per thread."""
         return max((step.workspace for step in self.steps if isinstance(step, Pieces)), default=0)
@@ -112,9 +173,22 @@ class Plan:
 
     def array(self, memory: Memory, name: str) -> NDArray:
         """Return the array ``(H, W, C)`` of a value in memory."""
-        shape, dtype = self.shapes[name], self.program.dtypes[name]
-        size = prod(shape) * dtype.itemsize
-        return memory.slots[self.slots[name]][:size].view(dtype).reshape(shape)
+        found = memory.images.get(name)
+        if found is None:
+            shape, dtype = self.shapes[name], self.program.dtypes[name]
+            size = prod(shape) * dtype.itemsize
+            found = memory.slots[self.slots[name]][:size].view(dtype).reshape(shape)
+            memory.images[name] = found
+        return found
+
+    def addresses(self, memory: Memory) -> NDArray[np.int64]:
+        """Address of every base of the commands, a row per thread."""
+        if memory.bases is None:
+            slots = [slot.ctypes.data for slot in memory.slots]
+            shared = [slots[self.slots[name]] for name in self.bases]
+            own = [workspace.ctypes.data for workspace in memory.workspaces]
+            memory.bases = np.array([[*shared, address] for address in own], np.int64)
+        return memory.bases
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Kernels are machine code; a copy is planned anew, for the same size.
@@ -254,7 +328,8 @@ def make_plan(
         )
         steps.append(_pieces(segment, threads, program.options))
     slots, slot_bytes = _slots(program, groups, outside, sizes)
-    return Plan(program, sizes, tuple(steps), bases, slots, slot_bytes, threads, counted)
+    planes = {name: tuple(map(int, shape)) for name, shape in shapes.items()}  # type: ignore[arg-type]
+    return Plan(program, planes, sizes, tuple(steps), bases, slots, slot_bytes, threads, counted)
 
 
 def _planned_again(

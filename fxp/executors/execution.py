@@ -44,7 +44,8 @@ def start(
     states: Mapping[str, ArrayLike] | None = None,
     *,
     narrow: bool = False,
-) -> tuple[dict[str, NDArray], dict[str, tuple[int, ...]]]:
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+) -> tuple[dict[str, NDArray], Mapping[str, tuple[int, ...]]]:
     """Check what goes into a run.
 
     Parameters
@@ -57,6 +58,8 @@ def start(
         Raw integers of the states by name; those left out start from their reset value.
     narrow
         Give arrays of the formats' own dtypes instead of int64, perhaps the caller's own.
+    shapes
+        The concrete shape of every value for these inputs, where it is known already.
 
     Returns
     -------
@@ -73,8 +76,8 @@ def start(
     if not graph.is_integer:
         raise GraphError(f"graph {graph.name!r} is a float graph; quantize it first")
     arrays = [np.asarray(array) for array in inputs]
-    sizes = graph.bind([array.shape for array in arrays])
-    shapes = graph.concrete_shapes(sizes)
+    if shapes is None:
+        shapes = graph.concrete_shapes(graph.bind([array.shape for array in arrays]))
     values = {
         value.name: _checked(value, array, narrow)
         for value, array in zip(graph.inputs, arrays, strict=True)
@@ -85,7 +88,7 @@ def start(
         if shapes[state.source] != shape:
             raise GraphError(
                 f"state {state.value.name!r} has shape {shape}, but its source {state.source!r} "
-                f"has {shapes[state.source]} at sizes {sizes}"
+                f"has {shapes[state.source]} for inputs of {[array.shape for array in arrays]}"
             )
         array = np.asarray(given.pop(state.value.name, np.full(shape, int(state.reset))))
         if array.shape != shape:
