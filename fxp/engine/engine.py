@@ -17,7 +17,7 @@ from fxp.engine.program import Options, Program
 from fxp.engine.stages import BandStage
 from fxp.engine.workers import Workers
 from fxp.executors.execution import Result, start
-from fxp.graph import Graph
+from fxp.graph import Graph, Limits
 from fxp.graph.ops.base import GraphError, Summary, Window
 from fxp.kernels.commands import COUNTERS, run_pieces
 from fxp.kernels.layout import pixels_to_planes, planes_to_pixels
@@ -40,13 +40,18 @@ class Engine:
         An integer graph.
     options
         How to run it; the results do not depend on it.
+    limits
+        Most that a run may need.
     """
 
-    def __init__(self, graph: Graph, options: Options | None = None) -> None:
+    def __init__(
+        self, graph: Graph, options: Options | None = None, limits: Limits | None = None
+    ) -> None:
         if not graph.is_integer:
             raise GraphError(f"graph {graph.name!r} is a float graph; quantize it first")
         self.graph = graph
         self.options = options or Options()
+        self.limits = limits or Limits()
         self._programs: dict[bool, Program] = {}
         self._plans: dict[tuple, Plan] = {}
         self._lock = threading.Lock()
@@ -54,7 +59,7 @@ class Engine:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Compiled code, locks and threads stay here; a copy makes its own.
-        return Engine, (self.graph, self.options)
+        return Engine, (self.graph, self.options, self.limits)
 
     def plan(
         self,
@@ -76,7 +81,7 @@ class Engine:
         Raises
         ------
         GraphError
-            If the shapes do not fit the graph.
+            If the shapes do not fit the graph, or a run would need more than the limits.
         """
         threads = check_threads(threads)
         shapes = tuple(tuple(map(int, shape)) for shape in input_shapes)
@@ -84,7 +89,8 @@ class Engine:
         with self._lock:
             if key not in self._plans:
                 program = self._program(keep_values)
-                sizes = program.graph.concrete_shapes(program.graph.bind(shapes))
+                graph = program.graph
+                sizes = graph.concrete_shapes(graph.bind(shapes), self.limits)
                 plan = make_plan(program, sizes, threads=threads, counted=count_clipped)
                 if len(self._plans) >= MAX_PLANS:
                     del self._plans[next(iter(self._plans))]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from fxp.engine.program import Options, Program
 from fxp.engine.schedule import ALIGNMENT, Schedule, Segment, Span, schedules
 from fxp.engine.stages import BandStage, CommandStage, Stage
-from fxp.graph import Graph
+from fxp.graph import Graph, Limits
 from fxp.graph.extents import Shape
 from fxp.graph.ops import ConvTranspose2d
 
@@ -341,7 +341,7 @@ def _planned_again(
     counted: bool,
 ) -> Plan:
     """Return a copy of a plan that was pickled or deep-copied."""
-    shapes = graph.concrete_shapes(graph.bind(inputs))
+    shapes = graph.concrete_shapes(graph.bind(inputs), Limits.none())
     return make_plan(Program(graph, options, kept), shapes, threads=threads, counted=counted)
 
 

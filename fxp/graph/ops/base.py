@@ -340,6 +340,39 @@ class Op(ABC):
         Works on integers and on symbolic extents alike.
         """
 
+    def canvas(self, result: tuple[int, ...], *shapes: tuple[int, ...]) -> tuple[int, ...]:
+        """Concrete shape of the largest image an executor may lay out: operand and borders.
+
+        Parameters
+        ----------
+        result
+            Concrete shape of the result.
+        shapes
+            Concrete shapes of the operands.
+        """
+        channels, *sizes = shapes[0]
+        top, bottom, left, right = getattr(self, "padding", (0, 0, 0, 0))
+        borders = (top + bottom, left + right)
+        return channels, *(size + more for size, more in zip(sizes, borders, strict=False))
+
+    def operations(self, result: tuple[int, ...], *shapes: tuple[int, ...]) -> int:
+        """Multiplications and additions that a result takes, about; bounds a run beforehand.
+
+        Parameters
+        ----------
+        result
+            Concrete shape of the result.
+        shapes
+            Concrete shapes of the operands.
+        """
+        weights = sum(
+            math.prod(shape) * math.prod(result[1:])
+            for position, shape in enumerate(shapes)
+            if self.constant_roles.get(position) == "weight"
+        )
+        window = math.prod(getattr(self, "window", ()))
+        return weights + math.prod(result) * window + sum(math.prod(shape) for shape in shapes)
+
     @abstractmethod
     def accumulator(self, *operands: Operand) -> Accumulator:
         """Format rule and worst-case bound: range and fraction bits of the exact result."""
