@@ -57,9 +57,14 @@ class ConvolutionStage(CommandStage):
     """Shared by the convolutions: parts of the output channels one after the other."""
 
     parts: list[Part]
+    pixel_bytes: tuple[int, ...] = ()
+    """Bytes of a pixel of the result and of every input, if results read their own pixel only."""
 
     def commands(self, region: Region) -> list[list[int]]:
         """One command per part."""
+        if self.pixel_bytes:
+            # Short rows would leave tiles half empty.
+            region = region.in_one_row(self.pixel_bytes[0], self.pixel_bytes[1:])
         return [part.command(region) for part in self.parts]
 
 
@@ -70,6 +75,11 @@ class DenseStage(ConvolutionStage):
         super().__init__(graph, chain, "pair tiles")
         assert chain.finish is not None
         finish = start_with_bias(chain.finish, shape.bias)
+        if shape.weight.shape[2:] == shape.stride == (1, 1):
+            others = () if finish.other is None else (finish.other.itemsize,)
+            items = (finish.result.itemsize, *others)
+            result, *added = (item * len(shape.weight) for item in items)
+            self.pixel_bytes = (result, 2 * shape.channels_in, *added)
         self._keep: list[NDArray] = finish.arrays
         self.parts = []
         per_group = len(shape.weight) // shape.groups

@@ -8,6 +8,7 @@ import numpy as np
 
 from fxp.engine.chains import Chain
 from fxp.engine.convolution_stages import DenseStage, DepthwiseStage, WideStage
+from fxp.engine.depthwise_stages import DepthwiseRowsStage
 from fxp.engine.few_channels import BlockedStage, ShuffledStage, SumsStage
 from fxp.engine.geometry import MAX_LANES, best_block, fits_pairs, geometry
 from fxp.engine.packing import chunks
@@ -48,7 +49,8 @@ def direct_stage(graph: Graph, chain: Chain, tiles: Tiles) -> CommandStage | Non
     if shape.factor == 1 and per_group >= tiles.dense[-1][1]:
         return DenseStage(graph, chain, shape, tiles)
     if shape.factor == 1 and shape.is_depthwise and channels >= tiles.depthwise[-1][0]:
-        return DepthwiseStage(graph, chain, shape, tiles)
+        stage = DepthwiseRowsStage if DepthwiseRowsStage.takes(shape) else DepthwiseStage
+        return stage(graph, chain, shape, tiles)
     if shape.groups > 1:
         return None
     if channels != shape.factor**2 or channels > MAX_LANES:

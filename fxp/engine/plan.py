@@ -11,38 +11,17 @@ from heapq import heappop, heappush
 from html import escape
 from itertools import groupby
 from math import prod
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fxp.engine.cutting import Pieces, cut_segment, segment_stages, stage_macs
 from fxp.engine.program import Options, Program
-from fxp.engine.schedule import ALIGNMENT, Schedule, Segment, Span, schedules
+from fxp.engine.schedule import ALIGNMENT, Segment
 from fxp.engine.stages import BandStage, CommandStage, Stage
 from fxp.graph import Graph, Limits
 from fxp.graph.extents import Shape
-from fxp.graph.ops import ConvTranspose2d
-
-MIN_COLUMNS: Final = 128
-PIECES_PER_THREAD: Final = 4
-"""Pieces are taken one by one by the threads, so that a slow one does not hold up the others."""
-
-
-@dataclass(frozen=True)
-class Pieces:
-    """A segment cut into pieces that threads compute independently."""
-
-    stages: tuple[CommandStage, ...]
-    schedules: tuple[Schedule, ...]
-    shape: tuple[int, int]
-    """Rows and columns of a piece of the result."""
-    band: int
-
-    @property
-    def workspace(self) -> int:
-        """Bytes that a thread needs."""
-        return max(item.workspace for item in self.schedules)
-
 
 Step = Pieces | BandStage
 
@@ -151,7 +130,7 @@ class Plan:
         """Base of the threads' own memory."""
         return len(self.bases)
 
-    @cached_property
+    @property
     def workspace_bytes(self) -> int:
         """Bytes of buffers per thread."""
         return max((step.workspace for step in self.steps if isinstance(step, Pieces)), default=0)
@@ -259,27 +238,6 @@ class Plan:
         )
 
 
-def stage_macs(stage: Stage, height: int, width: int) -> int:
-    """Multiply-accumulates of a stage, as the graph defines them.
-
-    Parameters
-    ----------
-    stage
-        The stage.
-    height, width
-        Size of its result.
-    """
-    op = stage.chain.head.op
-    weights = [
-        operand.constant.size
-        for position, operand in enumerate(stage.operands)
-        if operand.constant is not None and op.constant_roles.get(position) == "weight"
-    ]
-    factor = stage.chain.factor
-    rows, columns = op.stride if isinstance(op, ConvTranspose2d) else (factor, factor)
-    return sum(weights) * (height // rows) * (width // columns)
-
-
 def aligned_bytes(size: int) -> NDArray[np.uint8]:
     """Uninitialised memory that begins at a cache line, with a margin behind it."""
     memory = np.empty(size + 2 * ALIGNMENT, np.uint8)
@@ -305,7 +263,7 @@ def make_plan(
     """
     sizes = {name: _image_size(shape) for name, shape in shapes.items()}
     # Segments compute some values twice, where pieces overlap, and leave out what nobody reads.
-    groups = _group(program, fuse=program.options.fuse and not counted)
+    groups = segment_stages(program, sizes, threads, fuse=program.options.fuse and not counted)
     outside = [value.name for value in program.graph.inputs]
     outside += [state.value.name for state in program.graph.states]
     outside += [group[-1].result for group in groups]
@@ -326,9 +284,9 @@ def make_plan(
             counters,
             counted,
         )
-        steps.append(_pieces(segment, threads, program.options))
+        steps.append(cut_segment(segment, threads, program.options))
     slots, slot_bytes = _slots(program, groups, outside, sizes)
-    planes = {name: tuple(map(int, shape)) for name, shape in shapes.items()}  # type: ignore[arg-type]
+    planes = {name: tuple(map(int, shape)) for name, shape in shapes.items()}  # pyright: ignore
     return Plan(program, planes, sizes, tuple(steps), bases, slots, slot_bytes, threads, counted)
 
 
@@ -348,77 +306,6 @@ def _planned_again(
 def _image_size(shape: Shape) -> tuple[int, int, int]:
     sizes = [int(size) for size in shape]  # type: ignore[arg-type]
     return (1, 1, sizes[0]) if len(sizes) == 1 else (sizes[1], sizes[2], sizes[0])
-
-
-def _group(program: Program, *, fuse: bool) -> list[tuple[Stage, ...]]:
-    """Cut the stages into segments whose values in between nobody else reads."""
-    stages = program.stages
-    last_reader: dict[str, int] = {}
-    for index, stage in enumerate(stages):
-        last_reader.update(dict.fromkeys(stage.inputs, index))
-    joins = [isinstance(stage, CommandStage) and not _is_heavy(stage) for stage in stages]
-    groups: list[tuple[Stage, ...]] = []
-    first = 0
-    while first < len(stages):
-        best = last = first + 1
-        most = first + MAX_SEGMENT if fuse and joins[first] else last
-        # Position behind the last stage that reads a value in between.
-        needed = last
-        while last < min(most, len(stages)) and joins[last]:
-            inner = stages[last - 1].result
-            if inner in program.kept:
-                break
-            needed = max(needed, last_reader.get(inner, len(stages)) + 1)
-            if needed > most:
-                break
-            last += 1
-            if needed <= last:
-                best = last
-        groups.append(tuple(stages[first:best]))
-        first = best
-    return groups
-
-
-MAX_SEGMENT: Final = 64
-"""Most stages of a segment: what its pieces compute twice grows with them."""
-HEAVY: Final = 300
-"""Multiply-accumulates per result above which a stage runs alone: it is not bound by memory."""
-
-
-def _is_heavy(stage: Stage) -> bool:
-    return stage_macs(stage, 1, 1) > HEAVY * max(1, _channels(stage))
-
-
-def _channels(stage: Stage) -> int:
-    return stage.operands[1].channels if len(stage.operands) > 1 else 1
-
-
-def _pieces(segment: Segment, threads: int, options: Options) -> Pieces:
-    height, width, _ = segment.sizes[segment.result]
-    factor = segment.stages[-1].multiple
-    # Bytes of all values per pixel of the result, columns and rows alike.
-    per_pixel = sum(
-        prod(segment.sizes[stage.result]) * segment.items[stage.result] for stage in segment.stages
-    ) / (height * width)
-    band = options.band_rows * factor
-    columns = int(options.workspace_bytes / (per_pixel * (band + 2 * factor)))
-    strips = max(1, -(-width // max(columns, MIN_COLUMNS * factor)))
-    strip_spans = _cut(width, strips, factor)
-    wanted = PIECES_PER_THREAD * threads if threads > 1 else 1
-    parts = max(1, min(-(-wanted // strips), height // (4 * band) or 1))
-    if threads > 1 and strips * parts < threads:
-        parts = max(parts, min(threads, height // factor))
-    row_spans = _cut(height, parts, factor)
-    shape = (row_spans[0][1] - row_spans[0][0], strip_spans[0][1] - strip_spans[0][0])
-    return Pieces(
-        segment.stages, tuple(schedules(segment, row_spans, strip_spans, band)), shape, band
-    )
-
-
-def _cut(size: int, parts: int, multiple: int) -> list[Span]:
-    """Cut an axis into parts that begin at multiples and are as wide, but for the last."""
-    step = -(-size // (parts * multiple)) * multiple
-    return [(first, min(first + step, size)) for first in range(0, size, step)]
 
 
 def _slots(

@@ -51,6 +51,9 @@ class Options:
         Rows of a result that are computed in one step of a segment.
     band_bytes
         Accumulators of one band of a stage that runs alone.
+    piece_work
+        Multiply-accumulates of what a thread takes at a time, at least; half a million take a few
+        microseconds, much longer than to take it.
     """
 
     kernels: Literal["fast", "direct", "portable"] = "fast"
@@ -59,6 +62,7 @@ class Options:
     workspace_bytes: int = 1 << 20
     band_rows: int = 8
     band_bytes: int = 1 << 18
+    piece_work: int = 500_000
 
 
 class Program:

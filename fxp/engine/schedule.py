@@ -221,6 +221,26 @@ class _Walk:
         return kept
 
 
+def rows_needed(
+    stages: Sequence[CommandStage], sizes: Mapping[str, tuple[int, int, int]], rows: Span
+) -> dict[str, int]:
+    """Count the rows of every value of a segment that some rows of its result need.
+
+    Parameters
+    ----------
+    stages
+        The segment.
+    sizes
+        ``(H, W, C)`` of every value.
+    rows
+        Rows of the result.
+    """
+    segment = Segment(tuple(stages), {}, sizes, {}, 0, {}, False)
+    spans = _Walk(segment, rows, (0, sizes[segment.result][1])).rows
+    clipped = {name: _clip(span, sizes[name][0]) for name, span in spans.items()}
+    return {name: max(last - first, 0) for name, (first, last) in clipped.items()}
+
+
 def schedule(segment: Segment, rows: Span, columns: Span, band: int) -> Schedule:
     """Write down the commands for a piece of a segment's result.
 

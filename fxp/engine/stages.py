@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -75,6 +75,25 @@ class Region:
     scratch: tuple[int, int]
     counted: bool
     slot: int
+
+    def in_one_row(self, result_pixel: int, input_pixels: Sequence[int]) -> Region:
+        """Region with all rows side by side, if they follow each other in memory.
+
+        Only for a kernel that computes every pixel from the same pixel of its inputs, wherever it
+        lies.
+
+        Parameters
+        ----------
+        result_pixel, input_pixels
+            Bytes of a pixel of the result, and of each input.
+        """
+        places = (self.result, *self.inputs)
+        pixels = (result_pixel, *input_pixels)
+        if any(
+            place.pitch != self.columns * pixel for place, pixel in zip(places, pixels, strict=True)
+        ):
+            return self
+        return replace(self, rows=1, columns=self.rows * self.columns)
 
     def command(self, kernel: Any, record: NDArray[np.void] | None) -> list[int]:
         """Return a command for this region."""

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from random_graphs import GraphExample, graphs
 
 from fxp.engine import Engine, Options, Plan
+from fxp.engine.cutting import Pieces
 from fxp.engine.engine import MAX_PLANS
-from fxp.engine.plan import Pieces
 from fxp.engine.schedule import ALIGNMENT
 from fxp.executors import oracle
 from fxp.formats import Format
