@@ -24,7 +24,7 @@ from fxp.kernels.layout import pixels_to_planes, planes_to_pixels
 from fxp.support.errors import ArgumentError
 
 MAX_PLANS = 16
-"""Plans kept, for as many sizes."""
+"""Plans kept at most, for as many sizes; see also `Options.plan_bytes`."""
 SHARED_ELEMENTS = 1 << 18
 """Images of fewer elements are copied by one thread."""
 NAP_SECONDS = 2e-5
@@ -87,15 +87,22 @@ class Engine:
         shapes = tuple(tuple(map(int, shape)) for shape in input_shapes)
         key = (shapes, threads, keep_values, count_clipped)
         with self._lock:
-            if key not in self._plans:
+            plan = self._plans.pop(key, None)
+            if plan is None:
                 program = self._program(keep_values)
                 graph = program.graph
                 sizes = graph.concrete_shapes(graph.bind(shapes), self.limits)
                 plan = make_plan(program, sizes, threads=threads, counted=count_clipped)
-                if len(self._plans) >= MAX_PLANS:
-                    del self._plans[next(iter(self._plans))]
-                self._plans[key] = plan
-            return self._plans[key]
+                self._forget(plan.held_bytes)
+            # The one used last stands last.
+            self._plans[key] = plan
+            return plan
+
+    def _forget(self, needed: int) -> None:
+        """Forget the plans used least recently, and their memory, to make room for another."""
+        held = needed + sum(plan.held_bytes for plan in self._plans.values())
+        while self._plans and (len(self._plans) >= MAX_PLANS or held > self.options.plan_bytes):
+            held -= self._plans.pop(next(iter(self._plans))).held_bytes
 
     def _program(self, keep_values: bool) -> Program:
         if keep_values not in self._programs:

@@ -135,6 +135,18 @@ class Plan:
         """Bytes of buffers per thread."""
         return max((step.workspace for step in self.steps if isinstance(step, Pieces)), default=0)
 
+    @cached_property
+    def held_bytes(self) -> int:
+        """Bytes of the commands, and of the memory that is kept for the next run."""
+        commands = {
+            id(item): item.commands.nbytes
+            for step in self.steps
+            if isinstance(step, Pieces)
+            for item in step.schedules
+        }
+        memory = sum(self.slot_bytes) + self.threads * self.workspace_bytes
+        return sum(commands.values()) + memory
+
     def take_memory(self) -> Memory:
         """Memory for a run: that of an earlier one, if it is free."""
         try:
