@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from fxp.kernels.compiler import njit
 
 BLOCK = 4096
 """Numbers that are looked at together for all fraction bits, while they are in the cache."""
