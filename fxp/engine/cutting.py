@@ -23,6 +23,8 @@ HEAVY: Final = 300
 """Multiply-accumulates per result above which a stage runs alone: it is not bound by memory."""
 MIN_COLUMNS: Final = 128
 """Columns of a strip, at least."""
+MAX_STEPS: Final = 1024
+"""Most steps of a piece: bands of high images have more rows, so that planning takes no longer."""
 MAX_OVERLAP: Final = 0.06
 """Share of a segment's work that its pieces may do twice where several threads run it."""
 ELEMENT_WORK: Final = 16
@@ -183,7 +185,7 @@ def cut_segment(segment: Segment, threads: int, options: Options) -> Pieces:
     per_pixel = sum(
         prod(segment.sizes[stage.result]) * segment.items[stage.result] for stage in segment.stages
     ) / (height * width)
-    band = options.band_rows * factor
+    band = max(options.band_rows, -(-height // (MAX_STEPS * factor))) * factor
     columns = int(options.workspace_bytes / (per_pixel * (band + 2 * factor)))
     strips = max(1, -(-width // max(columns, MIN_COLUMNS * factor)))
     strip_spans = _cut(width, strips, factor)

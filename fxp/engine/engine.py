@@ -18,14 +18,14 @@ from fxp.engine.program import Options, Program
 from fxp.engine.stages import BandStage
 from fxp.engine.workers import Workers
 from fxp.executors.execution import Result, checked, start
-from fxp.graph import Graph
+from fxp.graph import Graph, Limits
 from fxp.graph.ops.base import GraphError, Summary, Window
 from fxp.kernels.commands import COUNTERS, run_images, run_pieces
 from fxp.kernels.layout import pixels_to_planes, planes_to_pixels
 from fxp.support.errors import ArgumentError
 
 MAX_PLANS = 16
-"""Plans kept, for as many sizes."""
+"""Plans kept at most, for as many sizes; see also `Options.plan_bytes`."""
 SHARED_ELEMENTS = 1 << 18
 """Images of fewer elements are copied by one thread."""
 MAX_BATCH_BYTES = 1 << 26
@@ -43,13 +43,18 @@ class Engine:
         An integer graph.
     options
         How to run it; the results do not depend on it.
+    limits
+        Most that a run may need.
     """
 
-    def __init__(self, graph: Graph, options: Options | None = None) -> None:
+    def __init__(
+        self, graph: Graph, options: Options | None = None, limits: Limits | None = None
+    ) -> None:
         if not graph.is_integer:
             raise GraphError(f"graph {graph.name!r} is a float graph; quantize it first")
         self.graph = graph
         self.options = options or Options()
+        self.limits = limits or Limits()
         self._programs: dict[bool, Program] = {}
         self._plans: dict[tuple, Plan] = {}
         self._lock = threading.Lock()
@@ -57,7 +62,7 @@ class Engine:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Compiled code, locks and threads stay here; a copy makes its own.
-        return Engine, (self.graph, self.options)
+        return Engine, (self.graph, self.options, self.limits)
 
     def plan(
         self,
@@ -79,20 +84,28 @@ class Engine:
         Raises
         ------
         GraphError
-            If the shapes do not fit the graph.
+            If the shapes do not fit the graph, or a run would need more than the limits.
         """
         threads = check_threads(threads)
         shapes = tuple(tuple(map(int, shape)) for shape in input_shapes)
         key = (shapes, threads, keep_values, count_clipped)
         with self._lock:
-            if key not in self._plans:
+            plan = self._plans.pop(key, None)
+            if plan is None:
                 program = self._program(keep_values)
-                sizes = program.graph.concrete_shapes(program.graph.bind(shapes))
+                graph = program.graph
+                sizes = graph.concrete_shapes(graph.bind(shapes), self.limits)
                 plan = make_plan(program, sizes, threads=threads, counted=count_clipped)
-                if len(self._plans) >= MAX_PLANS:
-                    del self._plans[next(iter(self._plans))]
-                self._plans[key] = plan
-            return self._plans[key]
+                self._forget(plan.held_bytes)
+            # The one used last stands last.
+            self._plans[key] = plan
+            return plan
+
+    def _forget(self, needed: int) -> None:
+        """Forget the plans used least recently, and their memory, to make room for another."""
+        held = needed + sum(plan.held_bytes for plan in self._plans.values())
+        while self._plans and (len(self._plans) >= MAX_PLANS or held > self.options.plan_bytes):
+            held -= self._plans.pop(next(iter(self._plans))).held_bytes
 
     def _program(self, keep_values: bool) -> Program:
         if keep_values not in self._programs:

@@ -20,7 +20,7 @@ from fxp.engine.cutting import Pieces, cut_segment, segment_stages, stage_macs
 from fxp.engine.program import Options, Program
 from fxp.engine.schedule import ALIGNMENT, Segment
 from fxp.engine.stages import BandStage, CommandStage, Stage
-from fxp.graph import Graph
+from fxp.graph import Graph, Limits
 from fxp.graph.extents import Shape
 
 Step = Pieces | BandStage
@@ -134,6 +134,18 @@ class Plan:
     def workspace_bytes(self) -> int:
         """Bytes of buffers per thread."""
         return max((step.workspace for step in self.steps if isinstance(step, Pieces)), default=0)
+
+    @cached_property
+    def held_bytes(self) -> int:
+        """Bytes of the commands, and of the memory that is kept for the next run."""
+        commands = {
+            id(item): item.commands.nbytes
+            for step in self.steps
+            if isinstance(step, Pieces)
+            for item in step.schedules
+        }
+        memory = sum(self.slot_bytes) + self.threads * self.workspace_bytes
+        return sum(commands.values()) + memory
 
     def take_memory(self) -> Memory:
         """Memory for a run: that of an earlier one, if it is free."""
@@ -299,7 +311,7 @@ def _planned_again(
     counted: bool,
 ) -> Plan:
     """Return a copy of a plan that was pickled or deep-copied."""
-    shapes = graph.concrete_shapes(graph.bind(inputs))
+    shapes = graph.concrete_shapes(graph.bind(inputs), Limits.none())
     return make_plan(Program(graph, options, kept), shapes, threads=threads, counted=counted)
 
 

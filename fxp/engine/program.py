@@ -62,6 +62,7 @@ class Options:
     workspace_bytes: int = 1 << 20
     band_rows: int = 8
     band_bytes: int = 1 << 18
+    plan_bytes: int = 1 << 30
     piece_work: int = 500_000
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fxp.formats import FormatError, IntArray, check_raw
-from fxp.graph import Graph, Value
+from fxp.graph import Graph, Limits, Value
 from fxp.graph.ops.base import GraphError
 
 
@@ -45,6 +45,7 @@ def start(
     *,
     narrow: bool = False,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
+    limits: Limits | None = None,
 ) -> tuple[dict[str, NDArray], Mapping[str, tuple[int, ...]]]:
     """Check what goes into a run.
 
@@ -60,6 +61,8 @@ def start(
         Give arrays of the formats' own dtypes instead of int64, perhaps the caller's own.
     shapes
         The concrete shape of every value for these inputs, where it is known already.
+    limits
+        Most that a run may need.
 
     Returns
     -------
@@ -69,7 +72,8 @@ def start(
     Raises
     ------
     GraphError
-        If the graph is a float graph, or a shape or a state's name does not fit.
+        If the graph is a float graph, a shape or a state's name does not fit, or a run would need
+        more than the limits.
     FormatError
         If a raw integer lies outside its format.
     """
@@ -77,7 +81,7 @@ def start(
         raise GraphError(f"graph {graph.name!r} is a float graph; quantize it first")
     arrays = [np.asarray(array) for array in inputs]
     if shapes is None:
-        shapes = graph.concrete_shapes(graph.bind([array.shape for array in arrays]))
+        shapes = graph.concrete_shapes(graph.bind([array.shape for array in arrays]), limits)
     values = {
         value.name: checked(value, array, narrow)
         for value, array in zip(graph.inputs, arrays, strict=True)

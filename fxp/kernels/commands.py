@@ -17,11 +17,11 @@ from typing import Any, Final
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba import cfunc, njit, types
+from numba import types
 from numba.core import cgutils
 from numpy.typing import NDArray
 
-from fxp.kernels.compiler import I64, carray, code_generator
+from fxp.kernels.compiler import I64, carray, cfunc, code_generator, njit
 
 KERNEL: Final = 0
 """Field: address of the kernel."""
@@ -53,7 +53,7 @@ INTEGERS: Final = {2: np.int16, 4: np.int32}
 """Types of the values that commands read and write, by their bytes."""
 
 signature = types.int64(types.CPointer(types.int64), types.CPointer(types.int64))
-kernel: Final[Callable[[Callable[..., int]], Any]] = cfunc(signature, cache=True)
+kernel: Final[Callable[[Callable[..., int]], Any]] = cfunc(signature)
 """Decorator of a kernel: ``kernel(command, bases) -> overflows``."""
 
 

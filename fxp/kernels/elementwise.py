@@ -7,8 +7,9 @@ where in an image the band begins, as `fxp.graph.ops.base.Window.start` returns 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from fxp.kernels.compiler import njit
 
 Start = tuple[int, int, int, int]
 """Row, column and their steps; a step of 0 reads the only row or column again and again."""

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numpy.typing import NDArray
 
-from fxp.kernels.compiler import I16, I32, I64, address, code_generator, load, store
+from fxp.kernels.compiler import I16, I32, I64, address, code_generator, load, njit, store
 
 SIDE = 8
 """Side of the squares that are transposed in registers."""

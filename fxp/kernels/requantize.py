@@ -21,11 +21,11 @@ from typing import Any, Final
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numpy.typing import NDArray
 
 from fxp.formats import Overflow, Rounding
-from fxp.kernels.compiler import code_generator
+from fxp.kernels.compiler import code_generator, njit
 
 ROUNDING_CODES: Final = {mode: code for code, mode in enumerate(Rounding)}
 OVERFLOW_CODES: Final = {mode: code for code, mode in enumerate(Overflow)}

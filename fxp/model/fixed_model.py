@@ -14,7 +14,7 @@ from fxp.engine import Engine, Plan
 from fxp.executors import oracle
 from fxp.executors.execution import Result
 from fxp.formats import IntArray
-from fxp.graph import Graph
+from fxp.graph import Graph, Limits
 from fxp.model.arguments import Arguments, in_order, input_shapes, stacked
 from fxp.model.clipping import (
     ClippedCounter,
@@ -57,6 +57,8 @@ class FixedModel:
     calibration_sqnr
         SQNR in dB of every value on the calibration data against the float network, infinite where
         it is exact; everything up to the value is quantized.
+    limits
+        Most that one run may need, checked before it begins.
 
     Attributes
     ----------
@@ -78,8 +80,9 @@ class FixedModel:
         calibration_clipped: Mapping[str, float] | None = None,
         calibration_clipped_by_one_step: Mapping[str, float] | None = None,
         calibration_sqnr: Mapping[str, float] | None = None,
+        limits: Limits | None = None,
     ) -> None:
-        self._engine = Engine(graph)
+        self._engine = Engine(graph, limits=limits)
         self._stream = self.stream()
         self.metadata = dict(metadata or {})
         self.calibration_clipped = dict(calibration_clipped or {})
@@ -94,6 +97,11 @@ class FixedModel:
     def graph(self) -> Graph:
         """The integer graph."""
         return self._engine.graph
+
+    @property
+    def limits(self) -> Limits:
+        """Most that one run may need, of the engine and of the oracle."""
+        return self._engine.limits
 
     @property
     def parameters(self) -> int:
@@ -143,8 +151,8 @@ class FixedModel:
     def oracle(self, *inputs: Any) -> Any:
         """Run the slow reference instead of the engine; same arguments and results."""
         arguments = Arguments(self.graph, inputs)
-        results = in_order(arguments.quantized(), partial(oracle.run, self.graph))
-        return arguments.real_results(stacked(results))
+        execute = partial(oracle.run, self.graph, limits=self.limits)
+        return arguments.real_results(stacked(in_order(arguments.quantized(), execute)))
 
     def run_raw(self, *inputs: Any, threads: int | None = None) -> Any:
         """Run the engine on raw integers.
@@ -444,15 +452,18 @@ class FixedModel:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What an engine has compiled and planned is made again where the copy runs.
-        arguments = (
-            self.graph,
-            self.metadata,
-            self.calibration_clipped,
-            self.calibration_clipped_by_one_step,
-            self.state,
-            self.calibration_sqnr,
+        made = partial(
+            FixedModel,
+            metadata=self.metadata,
+            calibration_clipped=self.calibration_clipped,
+            calibration_clipped_by_one_step=self.calibration_clipped_by_one_step,
+            calibration_sqnr=self.calibration_sqnr,
+            limits=self.limits,
         )
-        return _restored, arguments
+        return made, (self.graph,), self.state
+
+    def __setstate__(self, state: Mapping[str, IntArray]) -> None:
+        self.load_state(state)
 
     def _clipped(self, *sequences: Iterable[Sequence[NDArray]]) -> ClippedShares:
         """Count what is clipped over sequences of calls, run in order."""
@@ -478,23 +489,3 @@ class FixedModel:
         """Run the engine on one call after the other."""
         execute = partial(self._engine.run, threads=threads, count_clipped=False, narrow=True)
         return in_order(calls, execute)
-
-
-def _restored(
-    graph: Graph,
-    metadata: Mapping[str, str],
-    clipped: Mapping[str, float],
-    clipped_by_one_step: Mapping[str, float],
-    state: Mapping[str, IntArray],
-    sqnr: Mapping[str, float],
-) -> FixedModel:
-    """Return a copy that was pickled or deep-copied."""
-    model = FixedModel(
-        graph,
-        metadata=metadata,
-        calibration_clipped=clipped,
-        calibration_clipped_by_one_step=clipped_by_one_step,
-        calibration_sqnr=sqnr,
-    )
-    model.load_state(state)
-    return model
