@@ -286,7 +286,7 @@ def _group(program: Program, *, fuse: bool) -> list[tuple[Stage, ...]]:
             group = stages[first:last]
             if not all(isinstance(stage, CommandStage) for stage in group):
                 break
-            if last - first > 1 and any(_is_heavy(stage) for stage in group):
+            if last - first > 1 and any(_runs_alone(stage) for stage in group):
                 break
             inner = [stage.result for stage in group[:-1]]
             if all(
@@ -305,7 +305,10 @@ HEAVY: Final = 300
 """Multiply-accumulates per result above which a stage runs alone: it is not bound by memory."""
 
 
-def _is_heavy(stage: Stage) -> bool:
+def _runs_alone(stage: Stage) -> bool:
+    """Whether a stage is bound by its multiplications, or reads far more than it computes."""
+    if isinstance(stage, CommandStage) and not stage.is_local:
+        return True
     return stage_macs(stage, 1, 1) > HEAVY * max(1, _channels(stage))
 
 

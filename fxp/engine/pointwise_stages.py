@@ -185,9 +185,10 @@ def clip_call(
     rule: Mapping[str, int],
     channels: int,
     sizes: Sizes,
-    limits: tuple[int, int] = (INT32_MIN, INT32_MAX),
+    limits: tuple[int, int] | None = None,
     *,
     wide: bool = False,
+    factor: int = 1,
 ) -> Call:
     """Return a call that clips a value to raw integers, and applies a rule.
 
@@ -200,12 +201,18 @@ def clip_call(
     sizes
         Bytes of an element of the value and of the result.
     limits
-        Smallest and largest raw integer.
+        Smallest and largest raw integer; those of the sums' type by default.
     wide
         Whether sums need int64.
+    factor
+        What clipped values are multiplied by before the rule.
     """
-    smallest, largest = limits
-    record = filled(CLIP, **rule, smallest=smallest, largest=largest, channels=channels)
+    bounds = np.iinfo(np.int64 if wide else np.int32)
+    smallest, largest = limits or (int(bounds.min), int(bounds.max))
+    factor = wrapped(factor, wide=wide)
+    record = filled(
+        CLIP, **rule, smallest=smallest, largest=largest, factor=factor, channels=channels
+    )
     return Call("clip", partial(clip_kernel, sizes, wide), record)
 
 

@@ -11,10 +11,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from fxp.kernels.routines import routine
 
-@njit(cache=True, nogil=True)
-def reduce_sum(results: NDArray, image: NDArray) -> None:
-    """Sum over every axis along which there is one result.
+
+@routine
+def reduce_sum(results: NDArray, image: NDArray, factor: int, partial: NDArray, most: int) -> None:
+    """Sum over every axis along which there is one result, times a factor.
 
     Parameters
     ----------
@@ -22,24 +24,55 @@ def reduce_sum(results: NDArray, image: NDArray) -> None:
         ``(H or 1, W or 1, C or 1)``; written.
     image
         ``(H, W, C)``.
+    factor
+        Multiplies every sum.
+    partial
+        Its dtype is that of sums of some pixels, which are added to the results.
+    most
+        How many pixels may be summed in it.
     """
     rows, columns, channels = results.shape
-    results[...] = 0
-    for y in range(image.shape[0]):
-        for x in range(image.shape[1]):
-            pixel = image[y, x]
-            total = results[y if rows > 1 else 0, x if columns > 1 else 0]
-            if channels == pixel.size:
-                for c in range(pixel.size):
-                    total[c] += pixel[c]
-            else:
-                partial = results.dtype.type(0)
-                for c in range(pixel.size):
-                    partial += pixel[c]
-                total[0] += partial
+    if channels < image.shape[2]:
+        for y in range(rows):
+            for x in range(columns):
+                results[y, x, 0] = 0
+        for y in range(image.shape[0]):
+            for x in range(image.shape[1]):
+                total = partial.dtype.type(0)
+                for c in range(image.shape[2]):
+                    total += image[y, x, c]
+                results[y if rows > 1 else 0, x if columns > 1 else 0, 0] += total
+    else:
+        sums = np.zeros(channels, partial.dtype)
+        lines = image.shape[0] if rows == 1 else 1
+        pixels = image.shape[1] if columns == 1 else 1
+        for row in range(rows):
+            for column in range(columns):
+                out = results[row, column]
+                for c in range(channels):
+                    out[c] = 0
+                count = 0
+                for y in range(row, row + lines):
+                    for x in range(column, column + pixels):
+                        for c in range(channels):
+                            sums[c] += image[y, x, c]
+                        count += 1
+                        if count == most:
+                            for c in range(channels):
+                                out[c] += sums[c]
+                                sums[c] = 0
+                            count = 0
+                for c in range(channels):
+                    out[c] += sums[c]
+                    sums[c] = 0
+    if factor != 1:
+        for y in range(rows):
+            for x in range(columns):
+                for c in range(channels):
+                    results[y, x, c] *= factor
 
 
-@njit(cache=True, nogil=True)
+@routine
 def reduce_maximum(results: NDArray, image: NDArray) -> None:
     """Largest value over every axis along which there is one result.
 
@@ -51,22 +84,27 @@ def reduce_maximum(results: NDArray, image: NDArray) -> None:
         ``(H, W, C)``, not empty.
     """
     rows, columns, channels = results.shape
-    for y in range(image.shape[0]):
-        for x in range(image.shape[1]):
-            pixel = image[y, x]
-            best = results[y if rows > 1 else 0, x if columns > 1 else 0]
-            first = (rows > 1 or y == 0) and (columns > 1 or x == 0)
-            if channels == pixel.size:
-                for c in range(pixel.size):
-                    if first:
-                        best[c] = pixel[c]
+    lines = image.shape[0] if rows == 1 else 1
+    pixels = image.shape[1] if columns == 1 else 1
+    best = np.empty(channels, image.dtype)
+    for row in range(rows):
+        for column in range(columns):
+            for y in range(row, row + lines):
+                for x in range(column, column + pixels):
+                    first = y == row and x == column
+                    if channels < image.shape[2]:
+                        largest = image[y, x, 0]
+                        for c in range(image.shape[2]):
+                            largest = max(largest, image[y, x, c])
+                        best[0] = largest if first else max(best[0], largest)
+                    elif first:
+                        for c in range(channels):
+                            best[c] = image[y, x, c]
                     else:
-                        best[c] = max(best[c], pixel[c])
-            else:
-                largest = pixel[0]
-                for c in range(1, pixel.size):
-                    largest = max(largest, pixel[c])
-                best[0] = largest if first else max(best[0], largest)
+                        for c in range(channels):
+                            best[c] = max(best[c], image[y, x, c])
+            for c in range(channels):
+                results[row, column, c] = best[c]
 
 
 @njit(cache=True, nogil=True)
@@ -84,7 +122,7 @@ def channel_moments(image: NDArray) -> NDArray[np.int64]:
     return moments
 
 
-@njit(cache=True, nogil=True)
+@routine
 def scale_deviations(
     band: NDArray,
     image: NDArray,
@@ -182,7 +220,7 @@ def pixel_moments(
     return mean, squares
 
 
-@njit(cache=True, nogil=True)
+@routine
 def normalize_pixels(
     band: NDArray,
     image: NDArray,
@@ -223,7 +261,7 @@ def normalize_pixels(
                     band[y, x, c] = ((np.int64(image[y, x, c]) << mean_shift) - mean) * factor
 
 
-@njit(cache=True, nogil=True)
+@routine
 def pixel_spread(
     band: NDArray,
     image: NDArray,

@@ -297,6 +297,8 @@ class Op(ABC):
     """What the table holds that quantization computes for the op; None if there is none."""
     output_range: ClassVar[Range | None] = None
     """Bounds of the results of an op whose table holds them, whatever the operand."""
+    recordable: ClassVar[bool] = True
+    """Whether the kernel calls nothing but routines, so that an engine may write them down."""
     format_is_given: ClassVar[bool] = False
     """Whether the op only moves its operand to a format that something else asks for."""
 

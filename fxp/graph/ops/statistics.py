@@ -173,6 +173,11 @@ class Statistic(Op):
         """What is added to the variance, a real number."""
         return 0.0
 
+    @property
+    def recordable(self) -> bool:  # type: ignore[reportIncompatibleVariableOverride]
+        """Whether the kernel calls routines alone: the moments of an image are NumPy's."""
+        return self.scope == "pixel"
+
     def _check(self, shape: Shape) -> None:
         """Raise `GraphError` for shapes that do not fit."""
         channels = shape[0]
