@@ -86,6 +86,7 @@ class Program:
         for chain in chains(graph, heads=HEADS, fuse=options.fuse and fast):
             stages += self._stages(chain) if fast else [self._band_stage(chain.head)]
         self.stages: tuple[Stage, ...] = tuple(stages)
+        self.dtypes |= {stage.result: stage.dtype for stage in self.stages}
 
     def _stages(self, chain: Chain) -> list[Stage]:
         tiles = self.options.tiles or host_tiles()
@@ -93,7 +94,7 @@ class Program:
             if build is winograd_stage and self.options.kernels == "direct":
                 continue
             if (stage := build(self.graph, chain, tiles)) is not None:
-                return [stage]
+                return [*stage.before, stage]
         if len(chain.nodes) > 1:
             return [
                 stage for node in chain.nodes for stage in self._stages(single(self.graph, node))

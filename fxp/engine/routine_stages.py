@@ -7,6 +7,7 @@ scratch memory and are finished from there, or are the results already.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -16,7 +17,6 @@ from fxp.engine.chains import Chain
 from fxp.engine.pointwise_stages import Call, clip_call
 from fxp.engine.rules import conversion
 from fxp.engine.stages import (
-    NOWHERE,
     CommandStage,
     Place,
     Region,
@@ -26,14 +26,17 @@ from fxp.engine.stages import (
 )
 from fxp.graph import Graph
 from fxp.graph.extents import Shape
-from fxp.graph.ops.base import Window
+from fxp.graph.ops.base import Summary, Window
+from fxp.graph.ops.statistics import Statistic
 from fxp.kernels import routines
 from fxp.kernels.host import Tiles
 from fxp.kernels.requantize import requantize_band
-from fxp.kernels.routines import Part, Recorder, written
+from fxp.kernels.routines import Part, Recorder
 
 FAR: Final = 128
 """Rows that a row of the result may need in a segment."""
+PARTS: Final = 16
+"""Parts of an image that are summarized by themselves, at most."""
 LARGE: Final = 5040
 """Size with which the reach of an op is tried where sizes are free; many numbers divide it."""
 
@@ -51,11 +54,10 @@ class RoutineStage(CommandStage):
         assert target is not None
         self._node = node
         self._constants = bound_constants(graph, node)
-        self._variable = [
-            position
-            for position in range(len(node.inputs))
-            if position not in node.op.constant_roles and position not in self._constants
-        ]
+        self._summary = _summary_stage(graph, chain)
+        if self._summary is not None:
+            self.before = (self._summary,)
+            self.inputs = (*self.inputs, self._summary.result)
         dtype = accumulator_dtype(graph, node)
         kept = _is_kept(node, self.dtype) and all(
             operand.format.dtype.itemsize <= self.dtype.itemsize
@@ -64,6 +66,13 @@ class RoutineStage(CommandStage):
         )
         self.accumulator_dtype = self.dtype if kept else dtype
         self._kernel = node.op.kernel(self.operands, self.accumulator_dtype)
+        self._forms = {
+            name: (operand.format.dtype, operand.channels)
+            for name, operand in zip(node.inputs, self.operands, strict=True)
+            if name in self.inputs
+        }
+        if self._summary is not None:
+            self._forms[self._summary.result] = self._summary.dtype, self._summary.channels
         channels = graph.values[self.result].shape[0]
         assert isinstance(channels, int)
         self._channels = channels
@@ -81,18 +90,16 @@ class RoutineStage(CommandStage):
 
     def _recorded(self, region: Region) -> list[routines.Call]:
         """Routines that the op's kernel calls for a region."""
-        arrays = {}
-        for index, position in enumerate(self._variable):
-            operand = self.operands[position]
+        windows = []
+        for index, name in enumerate(self.inputs):
             (top, bottom), (left, right) = region.spans[index]
-            shape = (bottom - top, right - left, operand.channels)
-            dtype = operand.format.dtype
-            part = Part(index, shape, dtype, dtype.itemsize * operand.channels)
-            arrays[position] = Window(part, top, left, *region.sizes[index])  # type: ignore[arg-type]
-        for position, constant in self._constants.items():
-            arrays[position] = Window.whole(constant)
+            dtype, channels = self._forms[name]
+            shape = (bottom - top, right - left, channels)
+            part = Part(index, shape, dtype, dtype.itemsize * channels)
+            windows.append(Window(part, top, left, *region.sizes[index]))  # type: ignore[arg-type]
+        for position in sorted(self._constants):
+            windows.insert(position, Window.whole(self._constants[position]))
         recorder = Recorder((region.rows, region.columns, self._channels), self.accumulator_dtype)
-        windows = [arrays[position] for position in sorted(arrays)]
         self._kernel(recorder, region.first_row, region.first_column, windows)  # type: ignore[arg-type]
         return recorder.calls
 
@@ -103,7 +110,7 @@ class RoutineStage(CommandStage):
         pixel = size * self._channels
         sums = region.result if finished else Place(*region.scratch, pixel * region.columns)
         commands = [
-            _command(region, call, sums, pixel, region.inputs, size)
+            region.routine(call, sums, region.inputs, size, self._channels)
             for call in self._recorded(region)
         ]
         if finished:
@@ -118,8 +125,21 @@ class RoutineStage(CommandStage):
             0,
             0,
         )
-        finish = _command(region, call, region.result, 0, (sums,), self.dtype.itemsize)
+        item = self.dtype.itemsize
+        finish = region.routine(call, region.result, (sums,), item, self._channels)
         return [*commands, finish]
+
+    def reach(self, axis: int, position: int, first: int, last: int, size: int) -> tuple[int, int]:
+        """Rows or columns of an input, or of the whole summary.
+
+        Parameters
+        ----------
+        axis, position, first, last, size
+            As for `Stage.reach`.
+        """
+        if self._summary is not None and position == len(self.inputs) - 1:
+            return 0, size
+        return super().reach(axis, position, first, last, size)
 
     def scratch_bytes(self, rows: int, columns: int) -> int:
         """Memory for the sums."""
@@ -127,38 +147,70 @@ class RoutineStage(CommandStage):
         return 0 if finished else self.accumulator_dtype.itemsize * self._channels * rows * columns
 
 
-def _command(
-    region: Region,
-    call: routines.Call,
-    band: Place,
-    pixel: int,
-    inputs: tuple[Place, ...],
-    size: int,
-) -> list[int]:
-    """Return the command of a routine's call.
+class SummaryStage(CommandStage):
+    """What every result of an op needs to know of its first input, by parts of the image.
 
-    Parameters
-    ----------
-    region
-        What is computed.
-    call
-        The call.
-    band
-        Where the region's band begins.
-    pixel
-        Bytes of a pixel of the band.
-    inputs
-        Where the operands' parts begin.
-    size
-        Bytes of an element of the band.
+    A part is a row of the result, so that threads share the image.
     """
-    command = written(call, size, region.kept)
-    places = tuple(
-        inputs[part.position].moved(part.row, part.column * part.pixel) for part in command.images
-    )
-    result = band.moved(call.row, call.column * pixel)
-    moved = replace(region, result=result, inputs=places or (NOWHERE,))
-    return moved.command(command.kernel, command.record)
+
+    moves = False
+    is_local = False
+
+    def __init__(self, graph: Graph, chain: Chain, summary: Summary) -> None:
+        super().__init__(graph, Chain((chain.head,)), f"{chain.head.op.name} of parts")
+        operand = self.operands[0]
+        self._summary, self._form = summary, (operand.format.dtype, operand.channels)
+        taken = set(graph.values) | set(graph.constants_by_name)
+        self.result = f"{self.result}.parts"
+        while self.result in taken:
+            self.result += "_"
+        self.dtype = self.accumulator_dtype = np.dtype(np.int64)
+        _, self.channels = summary.shape(1, operand.channels)
+        self.inputs = self.inputs[:1]
+
+    def own_size(self, sizes: Mapping[str, tuple[int, int, int]]) -> tuple[int, int, int]:
+        """Parts, columns and channels of the summary."""
+        height, width, channels = sizes[self.inputs[0]]
+        self_shape = self._summary.shape(width, channels)
+        return (min(height, PARTS), *self_shape)
+
+    def reach(self, axis: int, position: int, first: int, last: int, size: int) -> tuple[int, int]:
+        """Rows of the parts, and all columns.
+
+        Parameters
+        ----------
+        axis, position, first, last, size
+            As for `Stage.reach`.
+        """
+        if axis == 1:
+            return 0, size
+        parts = min(size, PARTS)
+        return first * size // parts, last * size // parts
+
+    def commands(self, region: Region) -> list[list[int]]:
+        """One call for every part."""
+        (dtype, channels), (height, width) = self._form, region.sizes[0]
+        pixel, top = dtype.itemsize * channels, region.spans[0][0][0]
+        size = (region.columns, self.channels)
+        commands = []
+        for index in range(region.rows):
+            part = region.first_row + index
+            first, last = self.reach(0, 0, part, part + 1, height)
+            recorder = Recorder((1, *size), self.dtype, index)
+            image = Part(0, (last - first, width, channels), dtype, pixel, first - top)
+            self._summary.fill(recorder, image)  # type: ignore[arg-type]
+            commands += [
+                region.routine(call, region.result, region.inputs, 8, self.channels)
+                for call in recorder.calls
+            ]
+        return commands
+
+
+def _summary_stage(graph: Graph, chain: Chain) -> SummaryStage | None:
+    """Return the stage that summarizes the image first, where an op normalizes an image."""
+    op = chain.head.op
+    summary = op.summary(graph.operands[chain.head.name]) if isinstance(op, Statistic) else None
+    return None if summary is None else SummaryStage(graph, chain, summary)
 
 
 def _is_kept(node, dtype: np.dtype) -> bool:

@@ -7,8 +7,8 @@ its neighbours; a *band stage* calls an op's kernel from Python, band by band, o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +20,7 @@ from fxp.graph import Graph, Node
 from fxp.graph.ops.base import Operand, Window
 from fxp.kernels.commands import FIELDS
 from fxp.kernels.requantize import OVERFLOW_CODES, ROUNDING_CODES, requantize_band
-from fxp.kernels.routines import Kept
+from fxp.kernels.routines import Call, Kept, written
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,33 @@ class Region:
         assert len(fields) == FIELDS
         return fields
 
+    def routine(
+        self, call: Call, band: Place, inputs: Sequence[Place], size: int, channels: int
+    ) -> list[int]:
+        """Return the command of a routine's call.
+
+        Parameters
+        ----------
+        call
+            The call.
+        band
+            Where the band of the region begins.
+        inputs
+            Where what the region reads of the operands begins.
+        size
+            Bytes of an element of the band.
+        channels
+            Channels of the band.
+        """
+        command = written(call, size, self.kept)
+        places = tuple(
+            inputs[part.position].moved(part.row, part.column * part.pixel)
+            for part in command.images
+        )
+        result = band.moved(call.row, call.column * size * channels)
+        moved = replace(self, result=result, inputs=places or (NOWHERE,))
+        return moved.command(command.kernel, command.record)
+
 
 class Stage:
     """One compiled step: one or more nodes, of which the last one's value is the result."""
@@ -156,6 +183,10 @@ class Stage:
             size,
         )
 
+    def own_size(self, sizes: Mapping[str, tuple[int, int, int]]) -> tuple[int, int, int]:
+        """``(H, W, C)`` of a result that is no value of the graph, from those of the values."""
+        raise NotImplementedError
+
     accumulator_dtype = np.dtype(np.int32)
 
     @property
@@ -176,6 +207,8 @@ class CommandStage(Stage, ABC):
 
     is_local: bool = True
     """Whether rows of the result need few rows of the inputs, so that it may run with others."""
+    before: tuple[CommandStage, ...] = ()
+    """Stages that compute what only this one needs."""
     moves: bool = True
     """Whether commands for other columns differ in their places alone."""
 

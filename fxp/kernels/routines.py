@@ -3,8 +3,8 @@
 A routine fills a band of results from arrays and numbers. An op's kernel calls it with whole images
 (`fxp.graph.ops.base.Kernel`), and it runs. A plan calls the same kernel of the op once, beforehand,
 with a `Recorder` for the band and a `Part` for each image: the routine then notes what it is called
-with, and `Recorder.calls` becomes commands (`fxp.kernels.commands`) that need no interpreter. So the
-arithmetic of an op is written once, and every op can be a part of a segment.
+with, and `Recorder.calls` become commands (`fxp.kernels.commands`), which need no interpreter. So
+the arithmetic of an op is written once, and every op can be a part of a segment.
 
 A command's record is a row of int64: the numbers, and for every array its address and its shape, in
 the order of the arguments. What the arguments are is a text, the *form*, for which one kernel is
@@ -168,6 +168,7 @@ class Routine:
         _ROUTINES[self.name] = self
 
     def __call__(self, band: Any, *arguments: Any) -> Any:
+        """Run the function, or note the call if the band is a `Recorder`."""
         if isinstance(band, Recorder):
             band.calls.append(Call(self, arguments, band.shape, band.row, band.column))
             return None

@@ -107,30 +107,93 @@ def reduce_maximum(results: NDArray, image: NDArray) -> None:
                 results[row, column, c] = best[c]
 
 
-@njit(cache=True, nogil=True)
-def channel_moments(image: NDArray) -> NDArray[np.int64]:
-    """Sum and sum of squares of each channel, ``(2, C)``, of an image ``(H, W, C)``."""
-    moments = np.zeros((2, image.shape[2]), np.int64)
-    sums, squares = moments[0], moments[1]
+@routine
+def channel_moments(
+    moments: NDArray[np.int64], image: NDArray, partial: NDArray, most: int
+) -> None:
+    """Sum and sum of squares of each channel.
+
+    Parameters
+    ----------
+    moments
+        ``(1, 2, C)``; written.
+    image
+        ``(H, W, C)``.
+    partial
+        Its dtype is that of sums of some pixels, which are added to the moments.
+    most
+        How many pixels may be summed in it.
+    """
+    channels = image.shape[2]
+    sums, squares = np.zeros(channels, partial.dtype), np.zeros(channels, partial.dtype)
+    for c in range(channels):
+        moments[0, 0, c] = 0
+        moments[0, 1, c] = 0
+    count = 0
     for y in range(image.shape[0]):
         for x in range(image.shape[1]):
-            pixel = image[y, x]
-            for c in range(pixel.size):
-                value = np.int64(pixel[c])
+            for c in range(channels):
+                value = image[y, x, c]
                 sums[c] += value
-                squares[c] += value * value
-    return moments
+                squares[c] += np.int64(value) * np.int64(value)
+            count += 1
+            if count == most or x == image.shape[1] - 1:
+                for c in range(channels):
+                    moments[0, 0, c] += sums[c]
+                    moments[0, 1, c] += squares[c]
+                    sums[c] = 0
+                    squares[c] = 0
+                count = 0
+
+
+@njit(cache=True, nogil=True)
+def group_moments(
+    moments: NDArray[np.int64], group: int, members: int, shift: int, centered: bool, count: int
+) -> tuple[np.int64, np.int64]:
+    """Mean, with `shift` fraction bits more, and sum of squared deviations of a group.
+
+    Parameters
+    ----------
+    moments
+        Sums and sums of squares of the channels, by parts of the image, ``(parts, 2, C)``.
+    group, members
+        Which group, and channels of each.
+    shift
+        Fraction bits of the mean beyond those of the pixels.
+    centered
+        Whether the mean counts; else it is zero.
+    count
+        Values of the group.
+    """
+    total, squares = np.int64(0), np.int64(0)
+    for part in range(moments.shape[0]):
+        for c in range(group * members, (group + 1) * members):
+            total += moments[part, 0, c]
+            squares += moments[part, 1, c]
+    mean = np.int64(0)
+    if centered:
+        mean = ((total << (shift + 1)) + count) // (2 * count)
+    # The sum of (r * 2**shift - mean)**2, which fits although its parts may wrap.
+    squares = (squares << (2 * shift)) - (total << (shift + 1)) * mean + mean * mean * count
+    return mean, squares
 
 
 @routine
-def scale_deviations(
+def normalize_image(
     band: NDArray,
     image: NDArray,
+    moments: NDArray[np.int64],
+    groups: int,
+    mean_shift: int,
+    centered: bool,
+    count: int,
+    divisor: int,
     shift: int,
-    means: NDArray[np.int64],
-    factors: NDArray[np.int64],
+    epsilon: int,
+    floor: bool,
+    one: int,
 ) -> None:
-    """``((r << shift) - mean) * factor``, with a mean and a factor for each channel.
+    """Deviations from the mean of a group, times the reciprocal of their root.
 
     Parameters
     ----------
@@ -138,16 +201,60 @@ def scale_deviations(
         Results, ``(rows, W, C)``; written.
     image
         The pixels that belong to them.
-    shift
-        Fraction bits that the means have more than the pixels.
-    means, factors
-        One for each channel.
+    moments, mean_shift, centered, count
+        As `group_moments` takes them.
+    groups
+        Groups of channels.
+    divisor, shift, epsilon, floor
+        As `spread` takes them.
+    one
+        What is divided by the root.
     """
+    channels = image.shape[2]
+    members = channels // groups
+    means, factors = np.empty(channels, np.int64), np.empty(channels, np.int64)
+    for g in range(groups):
+        mean, squares = group_moments(moments, g, members, mean_shift, centered, count)
+        root = floor_sqrt(spread(squares, divisor, shift, epsilon, floor))
+        for c in range(g * members, (g + 1) * members):
+            means[c], factors[c] = mean, one // max(root, 1)
     for y in range(band.shape[0]):
         for x in range(band.shape[1]):
-            out, pixel = band[y, x], image[y, x]
-            for c in range(pixel.size):
-                out[c] = ((np.int64(pixel[c]) << shift) - means[c]) * factors[c]
+            for c in range(channels):
+                band[y, x, c] = ((np.int64(image[y, x, c]) << mean_shift) - means[c]) * factors[c]
+
+
+@routine
+def image_spread(
+    band: NDArray,
+    moments: NDArray[np.int64],
+    mean_shift: int,
+    centered: bool,
+    count: int,
+    divisor: int,
+    shift: int,
+    epsilon: int,
+    root: bool,
+) -> None:
+    """Variance of every group of channels of an image, or its root.
+
+    Parameters
+    ----------
+    band
+        Results, ``(1, 1, groups)``; written.
+    moments, mean_shift, centered, count
+        As `group_moments` takes them.
+    divisor, shift, epsilon
+        As `spread` takes them.
+    root
+        Whether the root is wanted.
+    """
+    groups = band.shape[2]
+    members = moments.shape[2] // groups
+    for g in range(groups):
+        _, squares = group_moments(moments, g, members, mean_shift, centered, count)
+        value = spread(squares, divisor, shift, epsilon, False)
+        band[0, 0, g] = floor_sqrt(value) if root else value
 
 
 @njit(cache=True, nogil=True)

@@ -113,19 +113,18 @@ class Reduction(Op):
     def _merge(self, parts: NDArray) -> NDArray:
         """Reduce the first axis of stacked results."""
 
-    def _reduced(self, part: NDArray) -> NDArray[np.int64]:
-        """Reduce a part of the image to one row."""
-        _, columns, channels = part.shape
-        shape = (1, 1 if self.columns else columns, 1 if self.channels else channels)
-        results = np.empty(shape, np.int64)
-        self._fill(results, part, 1)
-        return results
-
     def summary(self, operands: Sequence[Operand]) -> Summary | None:
         """Results of parts of the image, where rows are reduced."""
         if not self.rows:
             return None
-        return Summary(self._reduced, self._merge)
+        return Summary(
+            lambda results, part: self._fill(results, part, 1),
+            lambda columns, channels: (
+                1 if self.columns else columns,
+                1 if self.channels else channels,
+            ),
+            self._merge,
+        )
 
     def _factor(self, source: Window, channels: int) -> int:
         """Return what sums are multiplied by."""
