@@ -121,7 +121,8 @@ class Region:
         channels
             Channels of the band.
         """
-        command = written(call, size, self.kept)
+        pitches = [place.pitch for place in inputs]
+        command = written(call, size, self.kept, band.pitch, pitches)
         places = tuple(
             inputs[part.position].moved(part.row, part.column * part.pixel)
             for part in command.images

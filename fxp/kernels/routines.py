@@ -161,7 +161,7 @@ class Routine:
     def __init__(self, function: Callable[..., int | None]) -> None:
         self.name = function.__name__
         self.__doc__ = function.__doc__
-        self.compiled: Any = njit(cache=True, nogil=True, forceinline=True)(function)
+        self.compiled: Any = njit(cache=True, nogil=True)(function)
         source = Path(str(inspect.getsourcefile(function))).read_bytes()
         # Part of the form: Numba's cache then knows a kernel of an older routine from a new one.
         self.version = f"{self.name}:{crc32(source, _SHARED):x}"
@@ -210,7 +210,9 @@ def keep(kept: Kept, array: NDArray) -> NDArray:
     )
 
 
-def written(call: Call, result_size: int, kept: Kept) -> Written:
+def written(
+    call: Call, result_size: int, kept: Kept, pitch: int, pitches: Sequence[int]
+) -> Written:
     """Write a call down.
 
     Parameters
@@ -221,12 +223,17 @@ def written(call: Call, result_size: int, kept: Kept) -> Written:
         Bytes of an element of the band.
     kept
         Takes in the arrays whose addresses are in the record, and the record.
+    pitch, pitches
+        Bytes from one row to the next of the band, and of every operand.
     """
-    form, record = [f"{_BAND}.i{result_size}"], list(call.band)
+    layout = _layout(call.band, result_size, pitch)
+    form, record = [f"{_BAND}.i{result_size}.{layout}"], list(call.band)
     images = []
     for argument in call.arguments:
         if isinstance(argument, Part):
-            form.append(f"{_IMAGE}.i{argument.dtype.itemsize}")
+            size = argument.dtype.itemsize
+            layout = _layout(argument.shape, size, pitches[argument.position])
+            form.append(f"{_IMAGE}.i{size}.{layout}")
             record += argument.shape
             images.append(argument)
         elif isinstance(argument, np.ndarray):
@@ -244,6 +251,11 @@ def written(call: Call, result_size: int, kept: Kept) -> Written:
     text = ",".join((call.routine.version, *form))
     numbers = keep(kept, np.array(record, np.int64))
     return Written(routine_kernel(text), numbers, tuple(images))
+
+
+def _layout(shape: tuple[int, int, int], size: int, pitch: int) -> str:
+    """Numba's name of a layout: C where rows lie side by side, which makes faster code; else A."""
+    return "C" if shape[0] == 1 or pitch == shape[1] * shape[2] * size else "A"
 
 
 @code_generator
@@ -269,7 +281,7 @@ def _run(typingctx, command, bases, form):  # type: ignore[no-untyped-def]
 def _argument_type(kind: str) -> Any:
     first, *rest = kind.split(".")
     if first in (_BAND, _IMAGE):
-        return types.Array(_ELEMENTS[rest[0]], 3, "A")
+        return types.Array(_ELEMENTS[rest[0]], 3, rest[1])
     if first == _ARRAY:
         return types.Array(_ELEMENTS[rest[0]], int(rest[1]), "C")
     if first == "tuple":
