@@ -274,6 +274,9 @@ def make_plan(
         Whether overflows are counted.
     """
     sizes = {name: _image_size(shape) for name, shape in shapes.items()}
+    for stage in program.stages:
+        if stage.result not in sizes:
+            sizes[stage.result] = stage.own_size(sizes)
     # Segments compute some values twice, where pieces overlap, and leave out what nobody reads.
     groups = segment_stages(program, sizes, threads, fuse=program.options.fuse and not counted)
     outside = [value.name for value in program.graph.inputs]

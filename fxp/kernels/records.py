@@ -149,6 +149,7 @@ CLIP: Final = _record(
     *RULE_FIELDS,
     "smallest",  # bounds of the operand
     "largest",
+    "factor",  # multiplies the clipped operand
     "channels",
 )
 """Of `fxp.kernels.pointwise.clip_kernel`."""
