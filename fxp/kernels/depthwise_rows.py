@@ -77,18 +77,23 @@ def row_pairs(taps: int, step: int) -> list[tuple[int, bool]]:
     return [*pairs, (taps - 1, True) if step % 2 == 0 else (taps - 2, False)]
 
 
+def _pack_instruction(lanes: int) -> str | None:
+    """Name the instruction that narrows two vectors of so many int32 within 128-bit parts."""
+    features = llvm.get_host_cpu_features()
+    if lanes == 16 and features.get("avx512bw"):
+        return "llvm.x86.avx512.packssdw.512"
+    if lanes == 8 and features.get("avx2"):
+        return "llvm.x86.avx2.packssdw"
+    if lanes == 4 and features.get("sse2"):
+        return "llvm.x86.sse2.packssdw.128"
+    return None
+
+
 def _narrowed(builder: ir.IRBuilder, halves: list[Any]) -> Any:
     """Narrow the halves of interleaved sums to int16 that saturates, in their own order."""
     lanes = halves[0].type.count
     narrow = ir.VectorType(I16, 2 * lanes)
-    features = llvm.get_host_cpu_features()
-    name = None
-    if lanes == 16 and features.get("avx512bw"):
-        name = "llvm.x86.avx512.packssdw.512"
-    elif lanes == 8 and features.get("avx2"):
-        name = "llvm.x86.avx2.packssdw"
-    elif lanes == 4 and features.get("sse2"):
-        name = "llvm.x86.sse2.packssdw.128"
+    name = _pack_instruction(lanes)
     if name is not None:
         kind = ir.FunctionType(narrow, [half.type for half in halves])
         function = cgutils.get_or_insert_function(builder.module, kind, name)
