@@ -77,7 +77,7 @@ class Checkout:
     def __enter__(self) -> Checkout:
         """Copy the repository."""
         self.path.mkdir()
-        ignored = shutil.ignore_patterns("__pycache__", "*.nbi", "*.nbc")
+        ignored = shutil.ignore_patterns("__pycache__", "*.kernel")
         for name in PARTS:
             source = self._root / name
             if source.is_dir():

@@ -8,7 +8,7 @@ Gradients pass straight through roundings, and stop where a value overflows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,8 @@ EXACT_BITS = 52
 """Accumulators up to this width leave float64 one bit for adding half a step."""
 EXACT_WIDTH = 53
 """Results up to this width are float64 values, saturated and wrapped ones included."""
+KEPT_ELEMENTS = 1 << 22
+"""Constants of more elements are not kept beside those of the graph."""
 EXACT_FRAC = 900
 """Fraction bits up to this magnitude keep float64 away from its smallest and largest exponents."""
 
@@ -113,12 +115,34 @@ def start_values(
     return values
 
 
-def constant_values(graph: Graph, device: torch.device | None = None) -> dict[str, torch.Tensor]:
-    """Return the real values of all constants by name, in float64."""
-    return {
-        name: torch.tensor(constant.values, device=device)
-        for name, constant in graph.constants_by_name.items()
-    }
+def constant_values(graph: Graph, device: torch.device | None = None) -> Mapping[str, torch.Tensor]:
+    """Return the real values of all constants by name, in float64.
+
+    Large ones, of which some networks have gigabytes, are made anew whenever they are asked for.
+    """
+    return _Constants(graph, device)
+
+
+class _Constants(Mapping[str, torch.Tensor]):
+    def __init__(self, graph: Graph, device: torch.device | None) -> None:
+        self._constants, self._device = graph.constants_by_name, device
+        self._kept: dict[str, torch.Tensor] = {}
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        tensor = self._kept.get(name)
+        if tensor is None:
+            constant = self._constants[name]
+            values = constant.values if constant.formats else constant.values.copy()
+            tensor = torch.from_numpy(values).to(self._device)
+            if values.size <= KEPT_ELEMENTS:
+                self._kept[name] = tensor
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._constants)
+
+    def __len__(self) -> int:
+        return len(self._constants)
 
 
 def evaluate(

@@ -1,7 +1,6 @@
 """Number formats: what raw integers stand for, and the one definition of rounding."""
 
 from fxp.formats.conversion import (
-    check_range,
     check_raw,
     dequantize,
     overflow_mask,
@@ -33,7 +32,6 @@ __all__ = [
     "Quantization",
     "Rounding",
     "check_modes",
-    "check_range",
     "check_raw",
     "dequantize",
     "floor_sqrt",

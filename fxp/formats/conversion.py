@@ -189,12 +189,6 @@ def check_raw(raw: ArrayLike, source: Format, *, narrow: bool = False) -> NDArra
         If an integer does not fit; the message names the first index.
     """
     integers = _integers(raw)
-    check_range(integers, source)
-    return integers.astype(source.dtype, copy=False) if narrow else integers.astype(np.int64)
-
-
-def check_range(integers: NDArray, source: Format) -> None:
-    """Raise `FormatError` unless all integers fit a format; the message names the first index."""
     if integers.size and (integers.min() < source.min_raw or integers.max() > source.max_raw):
         outside = (integers < source.min_raw) | (integers > source.max_raw)
         where = tuple(int(i) for i in np.argwhere(outside)[0])
@@ -202,6 +196,7 @@ def check_range(integers: NDArray, source: Format) -> None:
             f"raw {integers[where]} at index {where} does not fit {source}, "
             f"which holds {source.min_raw} to {source.max_raw}"
         )
+    return integers.astype(source.dtype, copy=False) if narrow else integers.astype(np.int64)
 
 
 def _integers(raw: ArrayLike) -> NDArray:

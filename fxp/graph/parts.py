@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp.formats import Format, FormatError, Quantization, check_range, saturation_limits
+from fxp.formats import Format, FormatError, Quantization, check_raw, saturation_limits
 from fxp.graph.extents import Extent, Shape, shape_text
 from fxp.graph.ops.base import Accumulator, GraphError, Op, Operand
 
@@ -100,14 +100,24 @@ class Constant:
                     f"constant {self.name!r}: {len(self.formats)} formats for {data.shape[0]} "
                     "channels; give one, or one per channel"
                 )
-            try:
-                for index, form in enumerate(self.formats):
-                    check_range(data if len(self.formats) == 1 else data[index], form)
-            except FormatError as error:
-                raise GraphError(f"constant {self.name!r}: {error}") from None
+            self._check_range(data)
         data.setflags(write=False)
         object.__setattr__(self, "data", data)
         object.__setattr__(self, "formats", tuple(self.formats))
+
+    def _check_range(self, data: NDArray) -> None:
+        """Raise `GraphError` unless every raw integer fits its format."""
+        rows = data.reshape(len(data), -1) if len(self.formats) > 1 else data.reshape(1, -1)
+        least = np.array([form.min_raw for form in self.formats])
+        most = np.array([form.max_raw for form in self.formats])
+        outside = (rows.min(axis=1) < least) | (rows.max(axis=1) > most)
+        if outside.any():
+            channel = int(outside.argmax())
+            form = self.formats[channel]
+            try:
+                check_raw(data if len(self.formats) == 1 else data[channel], form, narrow=True)
+            except FormatError as error:
+                raise GraphError(f"constant {self.name!r}: {error}") from None
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Constant) and (

@@ -191,6 +191,8 @@ def _checked(graph: Graph, given: Mapping[str, ArrayLike]) -> dict[str, NDArray]
         except (FormatError, TypeError, ValueError) as error:
             kind = FormatError if isinstance(error, FormatError) else ArgumentTypeError
             raise kind(f"state {value.name!r}: {error}") from None
+        if array.ndim != len(value.shape):
+            raise GraphError(f"state {value} does not fit the shape {array.shape}")
         checked[value.name] = array.astype(format_of(value).dtype)
     shapes = {name: array.shape for name, array in checked.items()}
     sizes = fit_sizes((state.value.shape, shapes[state.value.name]) for state in graph.states)

@@ -188,6 +188,7 @@ class QatModel(torch.nn.Module):
             raise ArgumentTypeError(f"{graph.name} takes {wanted} inputs, got {len(inputs)}")
         if not torch.compiler.is_compiling():
             graph.concrete_shapes(graph.bind([tuple(tensor.shape[1:]) for tensor in plain]))
+            self._check_finite(inputs)
         device = inputs[0].device
         dtype = next((tensor.dtype for tensor in self.parameters()), inputs[0].dtype)
         tensors = self._tensors()
@@ -281,13 +282,24 @@ class QatModel(torch.nn.Module):
         """Parameters and buffers on the CPU; raise ArgumentError if one cannot be quantized."""
         tensors = {key: tensor.cpu() for key, tensor in self._tensors().items()}
         for key, tensor in tensors.items():
-            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-                broken = "NaN" if tensor.isnan().any() else "infinity"
+            if broken := _broken(tensor):
                 raise ArgumentError(
                     f"{key} holds {broken}, so the training has diverged; go on from an earlier "
                     "state, with a lower learning rate"
                 )
         return tensors
+
+    @torch.no_grad()
+    def _check_finite(self, inputs: Sequence[torch.Tensor]) -> None:
+        """Raise ArgumentError if an input, a parameter or a buffer holds NaN or infinity."""
+        sums = [tensor.sum() for tensor in (*inputs, *self.parameters(), *self.buffers())]
+        # One look at all of them, because every look at a GPU waits for it.
+        if torch.stack([item.to(sums[0].device, torch.float64) for item in sums]).isfinite().all():
+            return
+        for position, tensor in enumerate(inputs):
+            if broken := _broken(tensor):
+                raise ArgumentError(f"input {position} holds {broken}")
+        self._finite_tensors()
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         """Parameters and buffers by state-dict key; floats in float64."""
@@ -299,6 +311,13 @@ class QatModel(torch.nn.Module):
             key: tensor.to(torch.float64) if tensor.is_floating_point() else tensor
             for key, tensor in named.items()
         }
+
+
+def _broken(tensor: torch.Tensor) -> str | None:
+    """Say what a tensor holds besides numbers, if anything."""
+    if not tensor.is_floating_point() or torch.isfinite(tensor).all():
+        return None
+    return "NaN" if tensor.isnan().any() else "infinity"
 
 
 def prepare_qat(

@@ -48,9 +48,9 @@ def read(path: str | os.PathLike[str]) -> bytes:
         if not stat.S_ISREG(status.st_mode):
             raise FileError("is not a regular file")
         with open(path, "rb") as stream:
-            start = stream.read(8)
-            _header_length(start, status.st_size)
-            return start + stream.read()
+            _header_length(stream.read(8), status.st_size)
+            stream.seek(0)
+            return stream.read()
     except (OSError, ValueError) as error:
         if isinstance(error, FileError):
             raise

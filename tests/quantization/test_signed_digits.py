@@ -94,6 +94,21 @@ def test_descent_takes_digits_away():
 
 
 @pytest.mark.parametrize(("value", "name"), [(float("nan"), "NaN"), (float("inf"), "infinity")])
+def test_a_forward_names_what_is_no_number(value: float, name: str):
+    # A sigmoid looks its results up in a table, where such a value has no place.
+    layers = [torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.Sigmoid()]
+    images = torch.rand(1, 1, 8, 8)
+    for key in ("0.weight", "0.bias", "1.weight", "1.running_var"):
+        model = fxp.prepare_qat(torch.nn.Sequential(*layers).eval(), images)
+        model.state_dict()[key].flatten()[0] = value
+        with pytest.raises(fxp.ArgumentError, match=f"^{key} holds {name}, so the training has"):
+            model(images)
+    model = fxp.prepare_qat(torch.nn.Sequential(*layers).eval(), images)
+    with pytest.raises(fxp.ArgumentError, match=f"^input 0 holds {name}$"):
+        model(images * value)
+
+
+@pytest.mark.parametrize(("value", "name"), [(float("nan"), "NaN"), (float("inf"), "infinity")])
 def test_weights_that_diverged_are_named(value: float, name: str):
     model = prepared()
     with torch.no_grad():

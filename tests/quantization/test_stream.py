@@ -193,6 +193,10 @@ BAD_STATES = {
     "unknown": (lambda s: {**s, "z": s["h"]}, r"has no state 'z', only \['h', 'low'\]"),
     "missing": (lambda s: {"h": s["h"]}, r"state 'low' is missing; give all of"),
     "axes": (changed("h", lambda a: a[0]), r"state h: \(1, 2\*H, 2\*W\) .* not fit the shape"),
+    "no axes": (
+        lambda s: {name: array.ravel() for name, array in s.items()},
+        r"state (h|low): .* does not fit the shape",
+    ),
     "channels": (changed("low", lambda a: np.repeat(a, 2, 0)), r"state low: .*shape \(2, 3, 4\)"),
     "odd": (changed("h", lambda a: a[:, 1:]), r"state (h|low): .* does not fit the shape"),
     "sizes": (changed("h", lambda a: a[:, :4]), r"state (h|low): .* does not fit the shape"),

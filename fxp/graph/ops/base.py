@@ -161,10 +161,11 @@ class Accumulator:
         FormatError
             If it would be wider than 63 bits.
         """
-        shifts = [self.frac - frac for frac in self.fracs]
+        most = self.frac
+        shifts = [most - frac for frac in self.fracs]
         low = min(value << shift for value, shift in zip(self.low, shifts, strict=True))
         high = max(value << shift for value, shift in zip(self.high, shifts, strict=True))
-        return Format.for_range(min(low, high), max(high, 0), self.frac)
+        return Format.for_range(min(low, high), max(high, 0), most)
 
     @property
     def dtype(self) -> np.dtype:
