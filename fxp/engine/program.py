@@ -11,6 +11,7 @@ import numpy as np
 from fxp.engine.chains import Chain, chains, single
 from fxp.engine.direct import direct_stage
 from fxp.engine.movement_stages import movement_stage
+from fxp.engine.narrow_stages import narrow_stage
 from fxp.engine.padding_stages import separate_padding
 from fxp.engine.pointwise_stages import pointwise_stage
 from fxp.engine.stages import BandStage, CommandStage, Stage
@@ -24,6 +25,7 @@ HEADS: Final = frozenset(
 )
 """Ops that a chain of several nodes may begin with."""
 BUILDERS: Final[tuple[Callable[[Graph, Chain, Tiles], CommandStage | None], ...]] = (
+    narrow_stage,
     winograd_stage,
     direct_stage,
     pointwise_stage,

@@ -9,6 +9,7 @@ neighbours - and LLVM selects ``vpmaddwd`` (AVX2, AVX-512) or ``smlal`` (NEON) f
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
@@ -144,56 +145,81 @@ def dense_tile(typingctx, output, output_step, image, image_step, taps, rule, ot
     values = literals(form)
     if values is None:
         return None
-    pixels, vectors, lanes, stored, factor, _ = values
     signature = types.int64(output, output_step, image, image_step, taps, rule, other, form)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        out, out_step, img, img_step, tap_pack, rule_pack, other_pack, _ = arguments
-        runs, run_count, pairs, weights, start = cgutils.unpack_tuple(builder, tap_pack)
-        sums = ir.VectorType(I32, lanes)
-        begin = [
-            load(builder, address(builder, start, I64(v * lanes), I32), sums, 4)
-            for v in range(vectors)
-        ]
-        stride = vectors * lanes * 2
-
-        def run_body(run: Any, totals: list[Any]) -> list[Any]:
-            offset = load(builder, address(builder, runs, run, I64), I64, 8)
-            sources = [
-                address(builder, img, builder.add(offset, builder.mul(img_step, I64(p))), I16)
-                for p in range(pixels)
-            ]
-            behind = builder.mul(builder.mul(run, pairs), I64(stride))
-            weights_at = address(builder, weights, behind, I16)
-
-            def pair_body(pair: Any, totals: list[Any]) -> list[Any]:
-                row = builder.gep(weights_at, [builder.mul(pair, I64(stride))])
-                vector = ir.VectorType(I16, 2 * lanes)
-                tap = [
-                    load(builder, builder.gep(row, [I64(2 * v * lanes)]), vector, 2)
-                    for v in range(vectors)
-                ]
-                position = builder.mul(pair, I64(2))
-                results = []
-                for p in range(pixels):
-                    scalar = load(builder, builder.gep(sources[p], [position]), I32, 2)
-                    pixel = builder.bitcast(splat(builder, scalar, lanes), vector)
-                    results += [
-                        add_pairs(builder, totals[p * vectors + v], pixel, tap[v])
-                        for v in range(vectors)
-                    ]
-                return results
-
-            return loop(builder, pairs, totals, pair_body)
-
-        totals = loop(builder, run_count, begin * pixels, run_body)
-        finish = Store(builder, out, out_step, rule_pack, other_pack, lanes, stored, factor)
-        for p in range(pixels):
-            for v in range(vectors):
-                finish(totals[p * vectors + v], p, v * lanes)
-        return finish.clipped()
+        return emit_dense_tile(builder, arguments, values[:5], I16, add_pairs)
 
     return signature, codegen
+
+
+def emit_dense_tile(
+    builder: ir.IRBuilder,
+    arguments: Any,
+    form: Sequence[int],
+    element: ir.IntType,
+    add_products: Callable[[ir.IRBuilder, Any, Any, Any], Any],
+) -> Any:
+    """Write the code of a dense tile, whose int32 lanes take four bytes of inputs at a time.
+
+    Parameters
+    ----------
+    builder
+        Writes the code.
+    arguments
+        Values of the arguments of `dense_tile`.
+    form
+        ``(pixels, vectors, lanes, stored, factor)``.
+    element
+        Type of inputs and weights; steps and offsets count in it.
+    add_products
+        ``add_products(builder, total, inputs, weights)`` for vectors of whole lanes.
+    """
+    pixels, vectors, lanes, stored, factor = form
+    out, out_step, img, img_step, tap_pack, rule_pack, other_pack, _ = arguments
+    runs, run_count, groups, weights, start = cgutils.unpack_tuple(builder, tap_pack)
+    size = element.width // 8
+    together = 4 // size
+    sums, vector = ir.VectorType(I32, lanes), ir.VectorType(element, together * lanes)
+    begin = [
+        load(builder, address(builder, start, I64(v * lanes), I32), sums, 4) for v in range(vectors)
+    ]
+    stride = vectors * lanes * together
+
+    def run_body(run: Any, totals: list[Any]) -> list[Any]:
+        offset = load(builder, address(builder, runs, run, I64), I64, 8)
+        sources = [
+            address(builder, img, builder.add(offset, builder.mul(img_step, I64(p))), element)
+            for p in range(pixels)
+        ]
+        behind = builder.mul(builder.mul(run, groups), I64(stride))
+        weights_at = address(builder, weights, behind, element)
+
+        def group_body(group: Any, totals: list[Any]) -> list[Any]:
+            row = builder.gep(weights_at, [builder.mul(group, I64(stride))])
+            tap = [
+                load(builder, builder.gep(row, [I64(together * v * lanes)]), vector, size)
+                for v in range(vectors)
+            ]
+            position = builder.mul(group, I64(together))
+            results = []
+            for p in range(pixels):
+                scalar = load(builder, builder.gep(sources[p], [position]), I32, size)
+                pixel = builder.bitcast(splat(builder, scalar, lanes), vector)
+                results += [
+                    add_products(builder, totals[p * vectors + v], pixel, tap[v])
+                    for v in range(vectors)
+                ]
+            return results
+
+        return loop(builder, groups, totals, group_body)
+
+    totals = loop(builder, run_count, begin * pixels, run_body)
+    finish = Store(builder, out, out_step, rule_pack, other_pack, lanes, stored, factor)
+    for p in range(pixels):
+        for v in range(vectors):
+            finish(totals[p * vectors + v], p, v * lanes)
+    return finish.clipped()
 
 
 class Store:

@@ -188,6 +188,12 @@ PAD: Final = _record(
 )
 """Of `fxp.kernels.borders.pad_kernel`."""
 
+TO_BYTES: Final = _record(
+    "channels",
+    "less",  # subtracted from every value
+)
+"""Of `fxp.kernels.quad_tiles.to_bytes_kernel`."""
+
 COPY: Final = _record(
     "result_step",  # bytes from one result pixel to the next
     "input_step",  # bytes from one pixel of the operand to the next
