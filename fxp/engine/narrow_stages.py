@@ -103,9 +103,7 @@ class QuadStage(ConvolutionStage):
         """Store the inputs as bytes; then one command per part."""
         rows, columns, pitch = self._read(region.rows, region.columns)
         stored = Place(*region.scratch, pitch)
-        first = replace(
-            region, rows=rows, columns=columns, result=stored, inputs=region.inputs[:1]
-        )
+        first = replace(region, rows=rows, columns=columns, result=stored, inputs=region.inputs[:1])
         of_bytes = replace(region, inputs=(stored, *region.inputs[1:]))
         return [
             first.command(to_bytes_kernel(), self._to_bytes),

@@ -2,8 +2,8 @@
 
 As `fxp.kernels.pair_mac`, for inputs and weights of 8 bits: ``acc += x0*w0 + x1*w1 + x2*w2 +
 x3*w3`` in int32 that wraps, the sum of four products in full. Weights are signed. Inputs are stored
-less a constant, so that they begin at `FIRST_BYTE`: processors multiply unsigned bytes by signed
-ones (``vpdpbusd``), or only signed ones (``sdot``). The start of the sums makes up for the constant.
+less a constant, so that they begin at `FIRST_BYTE`: processors multiply unsigned by signed
+bytes (``vpdpbusd``), or only signed ones (``sdot``). The start of the sums makes up for it.
 
 The instruction is named where the processor has one. Elsewhere the IR says the same in vectors of
 int32, which is exact but slower than pairs of int16.

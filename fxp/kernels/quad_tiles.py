@@ -24,6 +24,7 @@ from fxp.kernels.pair_mac import item_size, other_size
 from fxp.kernels.quad_mac import FINGERPRINT, quad_tile
 from fxp.kernels.records import DENSE, TO_BYTES
 
+
 @cache
 def to_bytes_kernel() -> Any:
     """Return the kernel that stores int16 values, less a constant, as bytes."""
