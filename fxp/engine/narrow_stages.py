@@ -116,7 +116,7 @@ class QuadStage(ConvolutionStage):
         return count * pitch + ALIGNMENT
 
 
-def narrow_stage(graph: Graph, chain: Chain, tiles: Tiles) -> QuadStage | None:
+def quad_stage(graph: Graph, chain: Chain, tiles: Tiles) -> QuadStage | None:
     """Make the stage of a convolution whose inputs and weights fit bytes.
 
     Parameters

@@ -109,6 +109,16 @@ WINOGRAD: Final = _record(
 )
 """Of `fxp.kernels.winograd.winograd_kernel`."""
 
+WINOGRAD_FOUR: Final = _record(
+    *FINISH_FIELDS,
+    "channels_in",
+    "channels_out",
+    "weights",  # address of the int16 (n_y, n_x, blocks, pairs, width, 2)
+    "tiles",  # tiles that are transformed together, at most
+    "zeros",  # address of zeros, as many int32 as a block has channels
+)
+"""Of `fxp.kernels.winograd_four.winograd_four_kernel`."""
+
 RULE_FIELDS: Final = (
     "start",  # added to every sum: half a step, or 0
     "shift",  # right shift
