@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.engine.chains import Chain
+from fxp.formats import Overflow, Rounding, saturation_limits
 from fxp.graph import Graph
 from fxp.graph.ops import Conv2d, ConvTranspose2d, Linear
 from fxp.graph.ops.transposed import phases
+from fxp.kernels.requantize import half_step
 
 MAX_LANES = 16
 """Longest vector that is shuffled."""
@@ -126,6 +128,39 @@ def fits_pairs(graph: Graph, chain: Chain) -> bool:
         and weight.constant.min() >= -(2**15)
         and weight.constant.max() < 2**15
     )
+
+
+def proved_limits(graph: Graph, chain: Chain) -> tuple[int, int]:
+    """Smallest and largest input of a convolution, or 0, that is padding.
+
+    The node that computes the input may prove less than its format takes.
+
+    Parameters
+    ----------
+    graph
+        The graph.
+    chain
+        Its head is the convolution.
+    """
+    low, high = graph.operands[chain.head.name][0].limits
+    if (node := graph.nodes_by_name.get(chain.head.inputs[0])) is not None:
+        accumulator, target = node.accumulator, node.quantization
+        assert accumulator is not None
+        assert target is not None
+        saturates = target.overflow in (Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC)
+        if saturates:
+            low, high = saturation_limits(target.format, target.overflow)
+        shifts = [frac - target.format.frac for frac in accumulator.fracs]
+        if saturates and min(shifts) >= 0 and target.rounding in (Rounding.HALF_UP, Rounding.FLOOR):
+            ends = [
+                [(end + half_step(shift, target.rounding)) >> shift for end in bounds]
+                for shift, *bounds in zip(shifts, accumulator.low, accumulator.high, strict=True)
+            ]
+            low, high = (
+                min(max(end, low), high)
+                for end in (min(least for least, _ in ends), max(most for _, most in ends))
+            )
+    return min(low, 0), max(high, 0)
 
 
 def in_blocks(shape: Geometry, block: int) -> tuple[Geometry, NDArray[np.int64]]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fxp.engine.chains import Chain
 from fxp.engine.convolution_stages import SMALL_TILES, ConvolutionStage, Part, start_with_bias
-from fxp.engine.geometry import Geometry, fits_pairs, geometry
+from fxp.engine.geometry import Geometry, fits_pairs, geometry, proved_limits
 from fxp.engine.packing import input_runs, split_channels
 from fxp.engine.schedule import ALIGNMENT
 from fxp.engine.stages import Place, Region
@@ -33,25 +33,70 @@ def pack_quads(weights: NDArray[np.int64], width: int) -> NDArray[np.int8]:
     return np.ascontiguousarray(quads.transpose(3, 0, 1, 4, 2))
 
 
-class QuadStage(ConvolutionStage):
+class RepackedStage(ConvolutionStage):
+    """Convolution whose inputs are stored otherwise, in its scratch memory, before it reads them.
+
+    Values between stages are int16. Every command of this stage comes after one that stores the
+    rows that it reads; padding is stored like any other zero.
+    """
+
+    repack: tuple[Any, NDArray[np.void]]
+    """Kernel that stores the inputs, and its record."""
+    pixel_bytes: int
+    """Bytes of a stored pixel."""
+    count_bytes = 0
+    """Bytes of another number that is stored per pixel, behind all rows."""
+
+    def __init__(self, graph: Graph, chain: Chain, kernel: str, shape: Geometry) -> None:
+        super().__init__(graph, chain, kernel)
+        self._shape = shape
+
+    def _read(self, rows: int, columns: int) -> tuple[int, int, int]:
+        """Rows and columns that a region reads, and bytes from one stored row to the next."""
+        spans = [
+            (outputs - 1) * step + dilation * (taps - 1) + 1
+            for outputs, step, dilation, taps in zip(
+                (rows, columns),
+                self._shape.stride,
+                self._shape.dilation,
+                self._shape.weight.shape[2:],
+                strict=True,
+            )
+        ]
+        pitch = -(-spans[1] * self.pixel_bytes // ALIGNMENT) * ALIGNMENT
+        return spans[0], spans[1], pitch
+
+    def commands(self, region: Region) -> list[list[int]]:
+        """Store the inputs otherwise; then one command per part."""
+        rows, columns, pitch = self._read(region.rows, region.columns)
+        stored = Place(*region.scratch, pitch)
+        first = replace(region, rows=rows, columns=columns, result=stored, inputs=region.inputs[:1])
+        of_stored = replace(region, inputs=(stored, *region.inputs[1:]))
+        return [first.command(*self.repack), *super().commands(of_stored)]
+
+    def scratch_bytes(self, rows: int, columns: int) -> int:
+        """Memory for the stored inputs; a tile may load a little beyond the last."""
+        count, width, pitch = self._read(rows, columns)
+        return count * (pitch + width * self.count_bytes) + ALIGNMENT
+
+
+class QuadStage(RepackedStage):
     """Dense or grouped convolution of bytes.
 
-    Values are int16 between stages. The rows that a command reads are first stored as bytes in its
-    scratch memory, less a constant that makes them begin at `FIRST_BYTE`; the bias makes up for it.
-    Padding is stored like any other zero.
+    Stored bytes are less a constant, to begin at `FIRST_BYTE`; the bias makes up for it.
     """
 
     def __init__(
         self, graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles, limits: tuple[int, int]
     ) -> None:
-        super().__init__(graph, chain, "quad tiles")
+        super().__init__(graph, chain, "quad tiles", shape)
         assert chain.finish is not None
-        self._shape = shape
         less = limits[0] - FIRST_BYTE
         total = shape.weight.sum(axis=(1, 2, 3))
         finish = start_with_bias(chain.finish, shape.bias + less * total)
         self._keep: list[NDArray] = finish.arrays
-        self._to_bytes = filled(TO_BYTES, channels=shape.channels_in, less=less)
+        self.pixel_bytes = shape.channels_in
+        self.repack = to_bytes_kernel(), filled(TO_BYTES, channels=shape.channels_in, less=less)
         self.parts = []
         per_group = len(shape.weight) // shape.groups
         for group in range(shape.groups):
@@ -84,37 +129,6 @@ class QuadStage(ConvolutionStage):
                 )
                 self.parts.append(Part((pixels, *SMALL_TILES), kernel, record))
 
-    def _read(self, rows: int, columns: int) -> tuple[int, int, int]:
-        """Rows and columns that a region reads, and bytes from one stored row to the next."""
-        spans = [
-            (outputs - 1) * step + dilation * (taps - 1) + 1
-            for outputs, step, dilation, taps in zip(
-                (rows, columns),
-                self._shape.stride,
-                self._shape.dilation,
-                self._shape.weight.shape[2:],
-                strict=True,
-            )
-        ]
-        pitch = -(-spans[1] * self._shape.channels_in // ALIGNMENT) * ALIGNMENT
-        return spans[0], spans[1], pitch
-
-    def commands(self, region: Region) -> list[list[int]]:
-        """Store the inputs as bytes; then one command per part."""
-        rows, columns, pitch = self._read(region.rows, region.columns)
-        stored = Place(*region.scratch, pitch)
-        first = replace(region, rows=rows, columns=columns, result=stored, inputs=region.inputs[:1])
-        of_bytes = replace(region, inputs=(stored, *region.inputs[1:]))
-        return [
-            first.command(to_bytes_kernel(), self._to_bytes),
-            *super().commands(of_bytes),
-        ]
-
-    def scratch_bytes(self, rows: int, columns: int) -> int:
-        """Memory for the inputs as bytes; the last quad may reach a little beyond."""
-        count, _, pitch = self._read(rows, columns)
-        return count * pitch + ALIGNMENT
-
 
 def quad_stage(graph: Graph, chain: Chain, tiles: Tiles) -> QuadStage | None:
     """Make the stage of a convolution whose inputs and weights fit bytes.
@@ -132,7 +146,7 @@ def quad_stage(graph: Graph, chain: Chain, tiles: Tiles) -> QuadStage | None:
     if shape is None or not tiles.quads or not fits_pairs(graph, chain):
         return None
     assert chain.finish is not None
-    limits = graph.operands[chain.head.name][0].limits
+    limits = proved_limits(graph, chain)
     if (
         chain.finish.wide
         or shape.factor > 1

@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 import numpy as np
 
+from fxp.engine.binary_stages import binary_stage
 from fxp.engine.chains import Chain, chains, single
 from fxp.engine.direct import direct_stage
 from fxp.engine.movement_stages import movement_stage
@@ -26,6 +27,7 @@ HEADS: Final = frozenset(
 )
 """Ops that a chain of several nodes may begin with."""
 BUILDERS: Final[tuple[Callable[[Graph, Chain, Tiles], CommandStage | None], ...]] = (
+    binary_stage,
     winograd_four_stage,
     quad_stage,
     winograd_stage,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fxp.engine.chains import INT32_MAX, Chain
 from fxp.engine.convolution_stages import start_with_bias
 from fxp.engine.direct import direct_stage
-from fxp.engine.geometry import Geometry, fits_pairs, geometry
+from fxp.engine.geometry import Geometry, fits_pairs, geometry, proved_limits
 from fxp.engine.narrow_stages import quad_stage
 from fxp.engine.stages import CommandStage, Region
 from fxp.engine.winograd_stages import winograd_stage
@@ -189,7 +189,7 @@ def winograd_four_stage(graph: Graph, chain: Chain, tiles: Tiles) -> WinogradFou
     shape = geometry(graph, chain)
     if shape is None or not fits_pairs(graph, chain) or (chain.finish and chain.finish.wide):
         return None
-    weights = four_weights(shape, graph.operands[chain.head.name][0].limits)
+    weights = four_weights(shape, proved_limits(graph, chain))
     if weights is None:
         return None
     taps = shape.weight[0, 0].size

@@ -24,12 +24,15 @@ class Tiles:
         ``(channels, pixels)`` of depthwise tiles, widest first.
     quads
         Whether dense tiles multiply bytes four at a time, where inputs and weights fit.
+    bits
+        Whether dense tiles count bits, where inputs and weights are signs.
     """
 
     name: str
     dense: tuple[tuple[int, int, int], ...]
     depthwise: tuple[tuple[int, int], ...]
     quads: bool = True
+    bits: bool = True
 
 
 MANY_WIDE = Tiles(
@@ -62,4 +65,7 @@ def host_tiles() -> Tiles:
         tiles = MANY_NARROW
     else:
         tiles = FEW
-    return replace(tiles, quads=quad_instruction(tiles.dense[0][1]) is not None)
+    quads = quad_instruction(tiles.dense[0][1]) is not None
+    # Counting bits in several instructions is faster than multiplying pairs, but not than quads.
+    counts = features.get("avx512vpopcntdq") or tiles is MANY_NARROW
+    return replace(tiles, quads=quads, bits=bool(counts or not quads))

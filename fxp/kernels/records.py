@@ -83,6 +83,17 @@ DENSE: Final = _record(
 )
 """Of `fxp.kernels.tiles.dense_kernel` and `dense_shuffled_kernel`."""
 
+BINARY: Final = _record(
+    *(DENSE.names or ()),
+    "scale",  # address of the int32 size of the weights of every channel
+    "column_step",  # columns from the inputs of one output to those of the next
+    "kernel_rows",  # rows from the first tap to the last, both included
+    "kernel_columns",
+    "tap_rows",  # rows from one tap to the next
+    "tap_columns",
+)
+"""Of `fxp.kernels.binary.binary_kernel`, whose `pairs` are words."""
+
 DENSE_SUMS: Final = _record(
     *(DENSE.names or ()),
     "shuffle",  # factor of the pixel shuffle; 1 without
@@ -203,6 +214,9 @@ TO_BYTES: Final = _record(
     "less",  # subtracted from every value
 )
 """Of `fxp.kernels.quad_tiles.to_bytes_kernel`."""
+
+TO_SIGNS: Final = _record("channels")
+"""Of `fxp.kernels.binary.to_signs_kernel`."""
 
 COPY: Final = _record(
     "result_step",  # bytes from one result pixel to the next
