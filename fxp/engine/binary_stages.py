@@ -19,8 +19,6 @@ from fxp.kernels.records import BINARY, TO_SIGNS, filled
 
 MIN_CHANNELS: Final = 16
 """With fewer input channels, a word is mostly empty."""
-SPARE_PIXELS: Final = 2
-"""So many pixels fewer than a dense tile has: a pixel needs two registers."""
 
 
 def scales(weight: NDArray[np.int64]) -> NDArray[np.int64] | None:
@@ -109,7 +107,8 @@ class BinaryStage(RepackedStage):
                 tap_rows=shape.dilation[0],
                 tap_columns=shape.dilation[1],
             )
-            sizes = (max(pixels - SPARE_PIXELS, SMALL_TILES[0]), *SMALL_TILES)
+            # A pixel takes more registers than in a dense tile.
+            sizes = tuple(sorted({pixels // 2, *SMALL_TILES}, reverse=True))
             self.parts.append(Part(sizes, kernel, record))
 
 
