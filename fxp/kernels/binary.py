@@ -48,8 +48,8 @@ from fxp.kernels.compiler import (
     splat,
 )
 from fxp.kernels.pair_mac import FINGERPRINT as PAIR_FINGERPRINT
-from fxp.kernels.pair_mac import Store, item_size, other_size
 from fxp.kernels.records import BINARY, TO_SIGNS
+from fxp.kernels.tile_store import Store, item_size, other_size
 
 WORD: Final = 32
 """Inputs in a word."""

@@ -20,9 +20,9 @@ from fxp.kernels.commands import (
     pointer,
 )
 from fxp.kernels.compiler import carray
-from fxp.kernels.pair_mac import item_size, other_size
 from fxp.kernels.quad_mac import FINGERPRINT, quad_tile
 from fxp.kernels.records import DENSE, TO_BYTES
+from fxp.kernels.tile_store import item_size, other_size
 
 
 @cache

@@ -53,8 +53,9 @@ from fxp.kernels.compiler import (
     store,
 )
 from fxp.kernels.pair_mac import FINGERPRINT as PAIR_FINGERPRINT
-from fxp.kernels.pair_mac import SUMS, Store, dense_tile, item_size, other_size
+from fxp.kernels.pair_mac import dense_tile
 from fxp.kernels.records import WINOGRAD_FOUR
+from fxp.kernels.tile_store import SUMS, Store, item_size, other_size
 
 ALIGNMENT: Final = 64
 OUTPUTS: Final = 4

@@ -12,7 +12,7 @@ from numba import cfunc
 from fxp.formats import Format, IntArray, Overflow, Quantization, Rounding
 from fxp.graph import Graph
 from fxp.graph.ops import Add, Conv2d, PixelShuffle, Relu
-from fxp.kernels import commands, pair_mac, tiles
+from fxp.kernels import commands, pair_mac, tiles, wide_tiles
 from fxp.kernels.host import FEW
 
 FIRST, LAST = -(2**31), 2**31 - 1
@@ -215,9 +215,10 @@ def test_without_a_dot_instruction(name: str, monkeypatch: pytest.MonkeyPatch) -
     asked: list[int] = []
     monkeypatch.setattr(pair_mac, "_dot_instruction", asked.append)
     # Compiled anew, and not kept.
-    monkeypatch.setattr(tiles, "kernel", cfunc(commands.signature, nopython=True))
+    for module in (tiles, wide_tiles):
+        monkeypatch.setattr(module, "kernel", cfunc(commands.signature, nopython=True))
     makers = (tiles.dense_kernel, tiles.depthwise_kernel, tiles.dense_sums_kernel,
-              tiles.dense_wide_kernel)  # fmt: skip
+              wide_tiles.dense_wide_kernel)  # fmt: skip
     for maker in makers:
         maker.cache_clear()
     network = Network()
