@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp.engine.chains import Chain
+from fxp.engine.chains import INT32_MAX, INT32_MIN, Chain
+from fxp.formats import Overflow, Rounding, saturation_limits
 from fxp.graph import Graph
 from fxp.graph.ops import Conv2d, ConvTranspose2d, Linear
 from fxp.graph.ops.transposed import phases
+from fxp.kernels.requantize import half_step
 
 MAX_LANES = 16
 """Longest vector that is shuffled."""
@@ -117,7 +119,7 @@ def _of_phases(
 
 
 def fits_pairs(graph: Graph, chain: Chain) -> bool:
-    """Whether inputs, weights and the finished sums of a chain fit int16 and int32."""
+    """Whether inputs and weights of a chain that has a finish fit int16."""
     source, weight = graph.operands[chain.head.name][:2]
     assert weight.constant is not None
     return (
@@ -126,6 +128,88 @@ def fits_pairs(graph: Graph, chain: Chain) -> bool:
         and weight.constant.min() >= -(2**15)
         and weight.constant.max() < 2**15
     )
+
+
+def proved_limits(graph: Graph, chain: Chain) -> tuple[int, int]:
+    """Smallest and largest input of a convolution, or 0, that is padding.
+
+    The node that computes the input may prove less than its format takes.
+
+    Parameters
+    ----------
+    graph
+        The graph.
+    chain
+        Its head is the convolution.
+    """
+    low, high = graph.operands[chain.head.name][0].limits
+    if (node := graph.nodes_by_name.get(chain.head.inputs[0])) is not None:
+        accumulator, target = node.accumulator, node.quantization
+        assert accumulator is not None
+        assert target is not None
+        saturates = target.overflow in (Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC)
+        if saturates:
+            low, high = saturation_limits(target.format, target.overflow)
+        shifts = [frac - target.format.frac for frac in accumulator.fracs]
+        if saturates and min(shifts) >= 0 and target.rounding in (Rounding.HALF_UP, Rounding.FLOOR):
+            ends = [
+                [(end + half_step(shift, target.rounding)) >> shift for end in bounds]
+                for shift, *bounds in zip(shifts, accumulator.low, accumulator.high, strict=True)
+            ]
+            low, high = (
+                min(max(end, low), high)
+                for end in (min(least for least, _ in ends), max(most for _, most in ends))
+            )
+    return min(low, 0), max(high, 0)
+
+
+def sums_fit(shape: Geometry, limits: tuple[int, int]) -> bool:
+    """Whether every sum of products, without its bias, fits int32.
+
+    Parameters
+    ----------
+    shape
+        The convolution.
+    limits
+        Smallest and largest input; 0 lies between.
+    """
+    low, high = limits
+    positive, negative = (
+        part(shape.weight, 0).sum(axis=(1, 2, 3)) for part in (np.maximum, np.minimum)
+    )
+    return bool(
+        (high * positive + low * negative).max() <= INT32_MAX
+        and (high * negative + low * positive).min() >= INT32_MIN
+    )
+
+
+def merge_groups(shape: Geometry, channels: int) -> Geometry:
+    """Make groups of several, with zeros between, until each has so many output channels.
+
+    The vectors of a tile are full then. One group is left if that is not possible.
+
+    Parameters
+    ----------
+    shape
+        The convolution.
+    channels
+        Output channels that a group should have.
+    """
+    outputs, inputs, height, width = shape.weight.shape
+    each = outputs // shape.groups
+    count = next(
+        n
+        for n in range(1, shape.groups + 1)
+        if shape.groups % n == 0 and (n * each >= channels or n == shape.groups)
+    )
+    if count == 1:
+        return shape
+    weight = np.zeros((shape.groups // count, count, each, count, inputs, height, width), np.int64)
+    apart = shape.weight.reshape(-1, count, each, inputs, height, width)
+    for number in range(count):
+        weight[:, number, :, number] = apart[:, number]
+    merged = weight.reshape(outputs, count * inputs, height, width)
+    return replace(shape, weight=merged, groups=shape.groups // count)
 
 
 def in_blocks(shape: Geometry, block: int) -> tuple[Geometry, NDArray[np.int64]]:

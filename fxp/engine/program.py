@@ -6,13 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from fxp.engine.binary_stages import binary_stage
 from fxp.engine.chains import Chain, chains, single
 from fxp.engine.direct import direct_stage
 from fxp.engine.movement_stages import movement_stage
+from fxp.engine.narrow_stages import quad_stage
 from fxp.engine.padding_stages import separate_padding
 from fxp.engine.pointwise_stages import pointwise_stage
 from fxp.engine.routine_stages import routine_stage
 from fxp.engine.stages import BandStage, CommandStage, Stage
+from fxp.engine.winograd_four_stages import winograd_four_stage
 from fxp.engine.winograd_stages import winograd_stage
 from fxp.graph import Graph, Node
 from fxp.kernels.host import Tiles, host_tiles
@@ -23,6 +26,9 @@ HEADS: Final = frozenset(
 )
 """Ops that a chain of several nodes may begin with."""
 BUILDERS: Final[tuple[Callable[[Graph, Chain, Tiles], CommandStage | None], ...]] = (
+    binary_stage,
+    winograd_four_stage,
+    quad_stage,
     winograd_stage,
     direct_stage,
     pointwise_stage,
@@ -30,6 +36,8 @@ BUILDERS: Final[tuple[Callable[[Graph, Chain, Tiles], CommandStage | None], ...]
     routine_stage,
 )
 """Each makes a fast stage of a chain, or tells by None that it cannot; the first one counts."""
+
+WINOGRAD: Final = (winograd_four_stage, winograd_stage)
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,7 @@ class Program:
     def _stages(self, chain: Chain) -> list[Stage]:
         tiles = self.options.tiles or host_tiles()
         for build in BUILDERS:
-            if build is winograd_stage and self.options.kernels == "direct":
+            if build in WINOGRAD and self.options.kernels == "direct":
                 continue
             if (stage := build(self.graph, chain, tiles)) is not None:
                 return [*stage.before, stage]

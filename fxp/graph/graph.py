@@ -88,6 +88,11 @@ class Graph:
         return {constant.name: constant for constant in self.constants}
 
     @cached_property
+    def nodes_by_name(self) -> Mapping[str, Node]:
+        """Nodes by name, which is also that of their value."""
+        return {node.name: node for node in self.nodes}
+
+    @cached_property
     def consumers(self) -> Mapping[str, tuple[Node, ...]]:
         """For every value and constant, the nodes that read it."""
         readers: dict[str, list[Node]] = {}
