@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -80,7 +80,7 @@ class ConvLSTM(nn.Module):
     nowcasting", NeurIPS 2015.
     """
 
-    def __init__(self, channels: int, padding_mode: str = "zeros") -> None:
+    def __init__(self, channels: int, padding_mode: Literal["zeros", "reflect"] = "zeros") -> None:
         super().__init__()
         self.gates = nn.Conv2d(2 * channels, 4 * channels, 3, padding=1, padding_mode=padding_mode)
 
@@ -101,7 +101,9 @@ class ConvLSTM(nn.Module):
 
 
 class ConvGRU(nn.Module):
-    """Convolutional gated recurrent unit with one 3x3 convolution for each gate::
+    """Convolutional gated recurrent unit with one 3x3 convolution for each gate.
+
+    The next state is::
 
         u, r   = sigmoid(conv_u([x, hidden])), sigmoid(conv_r([x, hidden]))
         new    = tanh(conv_o([x, hidden * r]))

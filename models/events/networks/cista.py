@@ -6,14 +6,16 @@ constraints for video reconstruction from event cameras", ICASSP 2022.
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import Tensor, nn
 
 from fxp.models.events.networks.cells import BINS, ConvLSTM, Shape, StepNetwork, enlarged
 
-REFLECT = "reflect"
+REFLECT: Final = "reflect"
 """Padding of every convolution of these networks."""
-LARGEST_START = 1e-3
+LARGEST_START: Final = 1e-3
 """Thresholds and scales start at random between 0 and this."""
 
 
@@ -175,7 +177,7 @@ class CistaD(Cista):
 
 
 class CistaTC(CistaD):
-    """CISTA-TC, with 669,251 parameters: CISTA-D whose code is pulled toward that of the last frame.
+    """CISTA-TC, with 669,251 parameters: CISTA-D with a code pulled toward that of the last frame.
 
     In every iteration ``sigmoid(before(Z') * now(Z)) * alpha * (Z' - Z)`` is added before the
     soft threshold, where Z is the code so far, and Z' the last frame's. The states are the last

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +17,7 @@ from fxp.models.events.networks.cells import (
 )
 
 LEVELS = 3
+"""Encoders, and decoders."""
 
 
 class E2VID(StepNetwork):
@@ -44,8 +47,7 @@ class E2VID(StepNetwork):
         channels = [base << level for level in range(LEVELS + 1)]
         self.head = nn.Conv2d(bins, base, 5, padding=2)
         self.encoders = nn.ModuleList(
-            nn.Conv2d(few, many, 5, 2, padding=2)
-            for few, many in zip(channels, channels[1:], strict=False)
+            nn.Conv2d(few, many, 5, 2, padding=2) for few, many in pairwise(channels)
         )
         self.recurrent = nn.ModuleList(ConvLSTM(many) for many in channels[1:])
         self.blocks = nn.ModuleList(ResidualBlock(channels[-1]) for _ in range(2))
