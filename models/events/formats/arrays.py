@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, Any, Final
 
 import numpy as np
 from numpy.lib import format as npy
@@ -17,10 +17,7 @@ from fxp.models.events.events import Events, EventsError, Size
 from fxp.models.events.formats import NAMES, PART, Recording
 from fxp.support.lazy import lazy_import
 
-if TYPE_CHECKING:
-    import h5py
-else:
-    h5py = lazy_import("h5py", "events")
+h5py: Any = lazy_import("h5py", "events")
 
 SECOND: Final = 1_000_000
 
@@ -100,7 +97,7 @@ def read_hdf5(path: Path) -> Recording:
     return Recording(size, _hdf5_parts(path, place))
 
 
-def _place(file: h5py.File, path: Path) -> str:
+def _place(file: Any, path: Path) -> str:
     """Find the group, or the array with fields, that holds the events."""
     found: list[str] = []
 
@@ -116,7 +113,7 @@ def _place(file: h5py.File, path: Path) -> str:
     return found[0]
 
 
-def _hdf5_size(file: h5py.File, place: str) -> Size | None:
+def _hdf5_size(file: Any, place: str) -> Size | None:
     for item in (file, file[place]):
         attributes = item.attrs
         if "sensor_resolution" in attributes:
