@@ -97,7 +97,9 @@ def rosbag(path: Path) -> None:
     time, header = store.types["builtin_interfaces/msg/Time"], store.types["std_msgs/msg/Header"]
     one, many = store.types["dvs_msgs/msg/Event"], store.types["dvs_msgs/msg/EventArray"]
     with Writer(path) as writer:
-        connection = writer.add_connection("/dvs/events", "dvs_msgs/msg/EventArray", typestore=store)
+        connection = writer.add_connection(
+            "/dvs/events", "dvs_msgs/msg/EventArray", typestore=store
+        )
         for start, end in ((0, 2), (2, 5)):
             events = [
                 one(x=x, y=y, ts=time(sec=t // 1_000_000, nanosec=t % 1_000_000 * 1000),

@@ -7,12 +7,12 @@ import os
 import threading
 from pathlib import Path
 
+import event_files
 import h5py
 import numpy as np
 import pytest
-
-import event_files
 from event_files import SIZE, P, T, X, Y
+
 from fxp.models.events.events import Events, EventsError
 from fxp.models.events.reading import EventReader, read_events
 
@@ -181,9 +181,9 @@ def test_files_without_events(tmp_path: Path):
     assert "holds no y, p; its arrays are t, x" in until_broken(tmp_path / "other.npz")[1]
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["images"] = [1]
-    assert "holds no arrays of t, x, y and p; it has images" in until_broken(
-        tmp_path / "other.h5"
-    )[1]
+    assert (
+        "holds no arrays of t, x, y and p; it has images" in until_broken(tmp_path / "other.h5")[1]
+    )
     assert until_broken(io.BytesIO(b""))[1] == "the stream is empty"
     assert "cannot read" in until_broken(tmp_path / "missing")[1]
     later = b"% evt 2.1\n% end\n" + bytes(8)
