@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import event_files
@@ -115,7 +116,7 @@ def test_a_folder_of_frames_with_their_times():
     first = int(events.t[0])
     ends = [first + 20_000 * number for number in range(1, 5)]
     starts = [int(np.searchsorted(events.t, end)) for end in [first, *ends]]
-    windows = [events[a:b] for a, b in zip(starts, starts[1:], strict=False)]
+    windows = [events[a:b] for a, b in pairwise(starts)]
     names = [f"frame_{number:07d}.png" for number in range(4)]
     assert sorted(path.name for path in Path("frames").iterdir()) == [*names, "timestamps.txt"]
     for name, frame in zip(names, expected_frames(windows), strict=True):
