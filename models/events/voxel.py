@@ -138,14 +138,9 @@ def float_grid(
     if len(events):
         span = max(int(events.t[-1] - events.t[0]), 1)
         _add_float(events.t, events.x, events.y, events.p, span, bins, sums)
-    grid = np.ascontiguousarray(sums[..., :bins].transpose(2, 0, 1))
-    if hot is not None:
-        grid[np.abs(grid) > hot / bins] = 0
-    used = grid != 0
-    if used.any():
-        values = grid[used]
-        grid[used] = (values - values.mean()) / (values.std() + 1e-8)
-    return grid.astype(np.float32)
+    grid = np.zeros((bins, height, width), np.float32)
+    _normalize_float(sums, math.inf if hot is None else hot / bins, grid)
+    return grid
 
 
 def _summed(events: Events, size: Size, bins: int) -> NDArray:
@@ -244,3 +239,27 @@ def _normalize(
                     rest = doubled - quotient * divisor
                     quotient += np.int64(rest >= divisor) - np.int64(rest < 0)
                     grid[number, row, column] = min(max(quotient, low), high)
+
+
+@njit(cache=True, nogil=True)
+def _normalize_float(sums: NDArray, limit: float, grid: NDArray) -> None:
+    values = sums.ravel()
+    count, total = 0, 0.0
+    for index in range(len(values)):
+        if abs(values[index]) > limit:
+            values[index] = 0
+        count += values[index] != 0
+        total += values[index]
+    if count == 0:
+        return
+    mean, squares = total / count, 0.0
+    for value in values:
+        if value != 0:
+            squares += (value - mean) ** 2
+    scale = 1 / (np.sqrt(squares / count) + 1e-8)
+    bins, height, width = grid.shape
+    for row in range(height):
+        for column in range(width):
+            for number in range(bins):
+                if sums[row, column, number] != 0:
+                    grid[number, row, column] = (sums[row, column, number] - mean) * scale

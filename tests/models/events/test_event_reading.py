@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 import threading
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from event_files import SIZE, P, T, X, Y
 
 from fxp.models.events.events import Events, EventsError
 from fxp.models.events.reading import EventReader, read_events
+
+UNKNOWN_FILTER = 40_000
 
 
 def holds(events: Events) -> bool:
@@ -110,6 +113,20 @@ def test_hdf5_of_several_programs(tmp_path: Path):
     assert holds(read_events(tmp_path / "a.h5"))
     assert holds(read_events(tmp_path / "b.h5"))
     assert holds(read_events(tmp_path / "c.h5", size=SIZE))
+
+
+def test_hdf5_with_a_filter_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Chunks are stored as they are, but marked as filtered by a filter that nobody has."""
+    monkeypatch.setitem(sys.modules, "hdf5plugin", None)
+    with h5py.File(tmp_path / "blosc.h5", "w") as file:
+        for name in "txyp":
+            layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            layout.set_chunk((5,))
+            layout.set_filter(UNKNOWN_FILTER, h5py.h5z.FLAG_OPTIONAL)
+            space = h5py.h5s.create_simple((5,))
+            made = h5py.h5d.create(file.id, name.encode(), h5py.h5t.NATIVE_INT64, space, layout)
+            made.write_direct_chunk((0,), np.arange(5).tobytes())
+    assert "pip install hdf5plugin" in until_broken(tmp_path / "blosc.h5")[1]
 
 
 def test_aedat4(tmp_path: Path):
