@@ -8,27 +8,25 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from rich.progress import track
 
 import fxp
 from benchmarks.recurrent.events import voxel_grids
-from benchmarks.recurrent.networks import cista_tc, firenet, pairs
 from benchmarks.report import environment, markdown_table, publish
 from fxp.model.clipping import harmless_clipping
+from fxp.models.events.checkpoints import load_released
 from fxp.quantization.error_growth import error_growth
 from fxp.quantization.options import QuantizeOptions
 from fxp.quantization.quantize import float_graph
 
-NETWORKS: tuple[tuple[str, Callable[[Path], Any], str, int, int], ...] = (
-    ("FireNet", firenet, "firenet_evreal", 64, 500),
-    ("FireNet, trained by others", firenet, "firenet_cista_authors", 64, 500),
-    ("CISTA-TC", cista_tc, "cista_tc", 32, 150),
+NETWORKS: tuple[tuple[str, str, str, int, int], ...] = (
+    ("FireNet", "firenet", "firenet_evreal", 64, 500),
+    ("FireNet, trained by others", "firenet", "firenet_cista_authors", 64, 500),
+    ("CISTA-TC", "cista-tc", "cista_tc", 32, 150),
 )
-"""Name, loader, file, size of the part of the picture, and events in each step."""
+"""Title, name, file, size of the part of the picture, and events in each step."""
 SHOWN = 6
 """Steps of calibration."""
 STEPS = (1, 10, 50, 200)
@@ -42,12 +40,12 @@ def main() -> None:
     if data is None:
         parser.error("give --data DIR, or set FXP_DATA")
     rows = []
-    for name, load, weights, size, events in track(NETWORKS, "networks"):
-        network = load(Path(data) / "weights" / f"{weights}.npz")
+    for name, kind, weights, size, events in track(NETWORKS, "networks"):
+        network = load_released(kind, Path(data) / "weights" / f"{weights}.npz")
         recording = Path(data) / "events" / "davis346_cups.npz"
         grids = voxel_grids(recording, size=size, events=events, grids=max(STEPS))
         options = QuantizeOptions(
-            states=pairs(network),
+            states=network.state_pairs(),
             initial_states=network.initial_states(size, size),
             effort="fast",
         )

@@ -1,0 +1,1 @@
+"""Video from event cameras: networks, readers of sensor files, voxel grids and the command."""

@@ -1,0 +1,184 @@
+"""Files of arrays: NumPy's ``.npz`` and HDF5."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from fxp.models.events.events import Events, EventsError, Size
+from fxp.models.events.formats import NAMES, PART, Recording
+from fxp.support.lazy import lazy_import
+
+if TYPE_CHECKING:
+    import h5py
+else:
+    h5py = lazy_import("h5py", "events")
+
+SECOND: Final = 1_000_000
+
+_Next = Callable[[int], NDArray]
+"""Reads so many values of an array, fewer at its end."""
+
+
+def read_npz(path: Path) -> Recording:
+    """Read an ``.npz`` file with arrays of times, columns, rows and polarities.
+
+    Their names are those in `NAMES`. Integer times are microseconds, others are seconds. An array
+    ``size_wh`` has the width and the height of the sensor.
+    """
+    try:
+        archive = zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise EventsError(f"{path} is damaged or cut short: {error}") from error
+    with archive:
+        members = {Path(name).stem: name for name in archive.namelist() if name.endswith(".npy")}
+        chosen = _chosen(members, path)
+        size = None
+        if "size_wh" in members:
+            with archive.open(members["size_wh"]) as file:
+                width, height = npy.read_array(file, allow_pickle=False).tolist()
+                size = (int(width), int(height))
+    return Recording(size, _npz_parts(path, {key: members[name] for key, name in chosen.items()}))
+
+
+def _npz_parts(path: Path, members: Mapping[str, str]) -> Iterator[Events]:
+    with ExitStack() as stack:
+        archive = stack.enter_context(zipfile.ZipFile(path))
+        try:
+            columns = {
+                key: _member(stack.enter_context(archive.open(name)))
+                for key, name in members.items()
+            }
+            yield from _together(columns)
+        except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+            raise EventsError(f"{path} is damaged or cut short: {error}") from error
+
+
+def _member(file: IO[bytes]) -> _Next:
+    """Read the header of an array, and return what reads on."""
+    version = npy.read_magic(file)
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, _, kind = read(file)
+    if len(shape) != 1 or kind.hasobject:
+        raise EventsError(f"an array of events must have one axis of numbers, not {shape} {kind}")
+    left = shape[0]
+
+    def values(count: int) -> NDArray:
+        nonlocal left
+        wanted = min(count, left)
+        data = file.read(wanted * kind.itemsize)
+        if len(data) < wanted * kind.itemsize:
+            raise EOFError("an array ends early")
+        left -= wanted
+        return np.frombuffer(data, kind)
+
+    return values
+
+
+def read_hdf5(path: Path) -> Recording:
+    """Read an HDF5 file with arrays of times, columns, rows and polarities.
+
+    They lie at the root or in a group such as ``events``, under the names in `NAMES`, or are the
+    fields of one array such as ``CD/events``. Integer times are microseconds, others are seconds.
+    ``t_offset`` at the root is added to the times. The sensor's size is taken from the attribute
+    ``sensor_resolution``, height and width, or from the attributes ``width`` and ``height``.
+    """
+    try:
+        with h5py.File(path) as file:
+            place = _place(file, path)
+            size = _hdf5_size(file, place)
+    except OSError as error:
+        raise EventsError(f"{path} is damaged or cut short: {error}") from error
+    return Recording(size, _hdf5_parts(path, place))
+
+
+def _place(file: h5py.File, path: Path) -> str:
+    """Find the group, or the array with fields, that holds the events."""
+    found: list[str] = []
+
+    def look(name: str, item: Any) -> None:
+        names = item if isinstance(item, h5py.Group) else item.dtype.names or ()
+        if all(any(known in names for known in known_as) for known_as in NAMES.values()):
+            found.append(name)
+
+    look("/", file)
+    file.visititems(look)
+    if not found:
+        raise EventsError(f"{path} holds no arrays of t, x, y and p; it has {', '.join(file)}")
+    return found[0]
+
+
+def _hdf5_size(file: h5py.File, place: str) -> Size | None:
+    for item in (file, file[place]):
+        attributes = item.attrs
+        if "sensor_resolution" in attributes:
+            height, width = (int(side) for side in attributes["sensor_resolution"][:2])
+            return width, height
+        if "width" in attributes and "height" in attributes:
+            return int(attributes["width"]), int(attributes["height"])
+    return None
+
+
+def _hdf5_parts(path: Path, place: str) -> Iterator[Events]:
+    try:
+        with h5py.File(path) as file:
+            item: Any = file[place]
+            offset = int(file["t_offset"][()]) if "t_offset" in file else 0
+            names = item if isinstance(item, h5py.Group) else item.dtype.names
+            chosen = _chosen({name: name for name in names}, path)
+            fields = {
+                key: item[name] if isinstance(item, h5py.Group) else item.fields(name)
+                for key, name in chosen.items()
+            }
+            for start in range(0, len(fields["t"]), PART):
+                arrays = {key: field[start : start + PART] for key, field in fields.items()}
+                part = _events(arrays)
+                yield part if not offset else Events(part.t + offset, part.x, part.y, part.p)
+    except OSError as error:
+        raise EventsError(f"{path} is damaged or cut short: {error}") from error
+
+
+def _chosen(names: Mapping[str, Any], path: Path) -> dict[str, str]:
+    chosen = {
+        key: next((known for known in known_as if known in names), "")
+        for key, known_as in NAMES.items()
+    }
+    missing = [key for key, name in chosen.items() if not name]
+    if missing:
+        raise EventsError(
+            f"{path} holds no {', '.join(missing)}; its arrays are {', '.join(names)}"
+        )
+    return chosen
+
+
+def _together(columns: Mapping[str, _Next]) -> Iterator[Events]:
+    while True:
+        arrays = {key: values(PART) for key, values in columns.items()}
+        if not any(map(len, arrays.values())):
+            return
+        yield _events(arrays)
+
+
+def _events(arrays: Mapping[str, NDArray]) -> Events:
+    times = arrays["t"]
+    if times.dtype.kind == "f":
+        times = np.rint(times.astype(np.float64) * SECOND).astype(np.int64)
+    return Events.of(times, *(_whole(arrays[key], key) for key in "xyp"))
+
+
+def _whole(values: NDArray, name: str) -> NDArray:
+    """Turn numbers that other programs keep as float into integers."""
+    if values.dtype.kind != "f":
+        return values
+    integers = np.rint(values).astype(np.int64)
+    if not np.array_equal(integers, values):
+        raise EventsError(f"{name} holds values that are no integers")
+    return integers
