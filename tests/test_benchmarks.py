@@ -377,7 +377,8 @@ def test_outputs_of_the_networks_are_images(work: Work):
 
 def test_published_networks_have_their_parameters():
     counts = {
-        "mobilenet_v1": 4_231_976, "vdsr": 664_704, "firenet": 37_777, "cista-tc": 669_251,
+        "mobilenet_v1": 4_231_976, "vdsr": 664_704, "firenet": 37_777,
+        "cista-tc": 669_251, "e2vid": 10_710_401,
     }  # fmt: skip
     for work in WORKS:
         if work.name in counts:

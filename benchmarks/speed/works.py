@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from benchmarks.recurrent.networks import CistaTC, FireNet
 from benchmarks.speed.networks import (
     CarnM,
     DnCNN,
@@ -27,6 +26,7 @@ from benchmarks.speed.networks import (
 from benchmarks.speed.pictures import CALIBRATION, PHOTOGRAPH, Kind, picture
 from benchmarks.zoo.networks import build, settle
 from fxp.models import sr
+from fxp.models.events.networks import E2VID, CistaTC, FireNet
 from fxp.models.flash.networks import FlashGenerator
 
 CALIBRATION_SIDE: Final = 64
@@ -225,6 +225,7 @@ WORKS = (
     Work("flash", "flash generator, 30 million parameters",
          partial(_settled, FlashGenerator, "colour", (3, 64, 64)),
          (3, 240, 320), SYSTEM, "colour", pixels=True),
+    _events("e2vid", "E2VID, one step", E2VID, 184, 240),
     _events("cista-tc", "CISTA-TC, one step", CistaTC, 180, 240),
     _events("firenet", "FireNet, one step", FireNet, 180, 240),
     Work("tiny", "conv 1→4→1", _smallest, (1, 8, 8), ANY, "luma", margin=2),

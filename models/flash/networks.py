@@ -139,7 +139,7 @@ class FlashGenerator(nn.Module):
         for upscale, level in zip(self.upscale, self.levels, strict=True):
             features = upscale(features)
             if self.decoder == "unpool":
-                features = functional.max_unpool2d(features, places.pop(), 2)
+                features = functional.max_unpool2d(features, places.pop(), (2, 2))
             features = level(torch.cat([features, skips.pop()], 1))
         result = self.output(features)
         return torch.tanh(result) if self.activation == "tanh" else torch.sigmoid(result)
