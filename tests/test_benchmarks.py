@@ -20,7 +20,7 @@ import benchmarks.speed.__main__ as speed
 import benchmarks.training as training
 from benchmarks import report
 from benchmarks.quantization import kimsr, released, tasks
-from benchmarks.speed import libraries, peers, pictures, records, tables, versus
+from benchmarks.speed import libraries, peers, pictures, records, tables, timing, versus
 from benchmarks.speed.timing import Settings, best_times
 from benchmarks.speed.works import WORKS, Work
 from fxp.executors.execution import Result
@@ -432,6 +432,35 @@ def test_contenders_take_turns():
     best = best_times(calls, Settings(rounds=2, turn_seconds=0.0))
     assert "".join(order) == "ab" + 2 * "aabb"
     assert all(0 < seconds < 1 for seconds in best.values())
+
+
+def test_turn_waits_until_threads_stop(monkeypatch: pytest.MonkeyPatch):
+    # Seconds of the processors: 5 ms are used in the first pause, 4 in the second, none after.
+    used = iter([0.0, 0.005, 0.005, 0.009, 0.009, 0.009])
+    pauses: list[float] = []
+    monkeypatch.setattr(timing.time, "process_time", lambda: next(used))
+    monkeypatch.setattr(timing.time, "sleep", pauses.append)
+    timing.wait_until_idle()
+    assert pauses == 3 * [timing.PAUSE_SECONDS]
+
+
+def test_slow_contender_has_fewer_turns(monkeypatch: pytest.MonkeyPatch):
+    clock = [0.0]
+    calls = {"slow": 0, "quick": 0}
+
+    def call(name: str, seconds: float) -> None:
+        clock[0] += seconds
+        calls[name] += 1
+
+    monkeypatch.setattr(timing, "wait_until_idle", lambda: None)
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: clock[0])
+    best = best_times(
+        {"slow": lambda: call("slow", 2.0), "quick": lambda: call("quick", 0.25)},
+        Settings(rounds=4, turn_seconds=0.5, most_seconds=3.0),
+    )
+    assert best == {"slow": 2.0, "quick": 0.25}
+    # One call to warm up; then two turns of one call, and four of two calls.
+    assert calls == {"slow": 1 + 2, "quick": 1 + 8}
 
 
 def test_training_benchmark_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -63,8 +63,7 @@ def environment(record: Record) -> str:
     return (
         f"{machine['processor']} ({machine['core']}, {machine['processors']} processors, "
         f"{' '.join(machine['instructions'])}), {machine['system']}, Python {machine['python']}, "
-        f"{versions}{', ' + machine['compiler'] if machine['compiler'] else ''}. "
-        f"{record['settings']['rounds']} rounds."
+        f"{versions}{', ' + machine['compiler'] if machine['compiler'] else ''}."
     )
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
+from torch.jit._trace import TracerWarning
 
 from fxp.imaging.metrics import sqnr
 from fxp.support.distribution import install_advice
@@ -131,7 +132,7 @@ class Peers:
     def _onnxruntime(self, model: bytes, threads: int) -> Call:
         session = onnx_session(model, threads)
         feed = dict(zip(self._names, self._inputs, strict=True))
-        return lambda: session.run(None, feed)
+        return lambda: [np.asarray(item) for item in session.run(None, feed)]
 
     def _openvino(self, threads: int) -> Call:
         if find_spec("openvino") is None:
@@ -178,7 +179,7 @@ def export(network: torch.nn.Module, inputs: Arrays) -> bytes:
         # The older exporter writes the same few nodes, and needs no further package. Its own
         # warnings are of shapes that become constants, as they should.
         warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", TracerWarning)
         path = Path(folder) / "network.onnx"
         torch.onnx.export(
             network,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Final, Literal
 
 import numpy as np
@@ -91,7 +92,8 @@ def luma_of_size(name: str, height: int, width: int) -> NDArray[np.float32]:
     height, width
         Wanted size in pixels.
     """
-    return (luma(photograph_of_size(name, height, width))[None, None] / 256).astype(np.float32)
+    pixels = luma(photograph_of_size(name, height, width))[None, None]
+    return np.asarray(pixels, np.float32) / np.float32(256)
 
 
 def event_bins(name: str, steps: int, height: int, width: int) -> NDArray[np.float32]:
@@ -112,8 +114,9 @@ def event_bins(name: str, steps: int, height: int, width: int) -> NDArray[np.flo
     count = steps * BINS
     light = np.log(luma_of_size(name, height + count + 1, width + count + 1)[0, 0] + 0.05)
     views = [light[at : at + height, at : at + width] for at in range(count + 1)]
-    events = np.trunc(np.diff(np.stack(views), axis=0) / CONTRAST)
-    events /= max(events[events != 0].std(), 1e-6)
+    changes = np.stack([after - before for before, after in pairwise(views)])
+    events = np.trunc(changes / CONTRAST)
+    events = events / max(float(events[events != 0].std()), 1e-6)
     return events.reshape(steps, BINS, height, width).astype(np.float32)
 
 

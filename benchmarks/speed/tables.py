@@ -10,14 +10,12 @@ from benchmarks.speed import details
 from benchmarks.speed.cells import DASH, faster, figure, times_text, title
 from benchmarks.speed.peers import INT8, TITLES
 from benchmarks.speed.records import DOCUMENTATION, Record, processor_name
-from benchmarks.speed.timing import threads_text
+from benchmarks.speed.timing import load_text, threads_text
 from benchmarks.speed.works import AGAINST, CALL_SECONDS, TWO_THREADS, WORKS
 
 ONNX = "onnxruntime"
 GOALS = {work.name: work.goal for work in WORKS}
 ORDER = {name: number for number, name in enumerate(GOALS)}
-BUSY = 1.5
-"""Processes per processor from which a page calls its times rough."""
 METHOD = (
     "How many times as fast as the same network elsewhere the engine is. All programs compute the "
     "same network with the same number of threads, one image at a time; they take turns, and a "
@@ -134,7 +132,13 @@ def _side_by_side(records: Sequence[Record]) -> str:
 
 
 def _processor(record: Record) -> str:
-    parts = [f"## {processor_name(record)}", details.environment(record), _load(record)]
+    loads = [item["load"] for item in works(record) if "load" in item]
+    measured = f"Times are of {record['settings']['rounds']} rounds. "
+    parts = [
+        f"## {processor_name(record)}",
+        details.environment(record),
+        measured + (load_text(loads) if loads else ""),
+    ]
     if works(record):
         parts += [
             f"### {processor_name(record)}: ratios", _ratios(record), _goals(record),
@@ -147,16 +151,6 @@ def _processor(record: Record) -> str:
         reasons = item.get("missing", {}).items()
         parts += [f"{title(item)}, {TITLES[name]}: {reason}." for name, reason in reasons]
     return "\n\n".join(filter(None, parts))
-
-
-def _load(record: Record) -> str:
-    loads = [item["load"] for item in works(record) if "load" in item]
-    if not loads or max(loads) <= BUSY:
-        return ""
-    return (
-        f"Up to {max(loads):.0f} processes shared each processor meanwhile, so these times are "
-        "rough."
-    )
 
 
 def _ratios(record: Record) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 PAUSE_SECONDS = 0.01
@@ -12,6 +12,8 @@ PAUSES = 50
 """A turn begins after a pause in which this process did nothing, or after so many pauses."""
 LONG_SECONDS = 0.5
 """A call that takes as long is made once in a turn."""
+BUSY = 1.5
+"""Processes per processor from which a page calls its times rough."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def best_times(calls: Mapping[str, Callable[[], object]], settings: Settings) ->
             if spent[name] >= settings.most_seconds:
                 continue
             wait_until_idle()
-            turn = time.perf_counter()
+            turn = ended = time.perf_counter()
             for number in range(1_000_000):
                 started = time.perf_counter()
                 call()
@@ -83,6 +85,19 @@ def wait_until_idle() -> None:
 def load_per_processor() -> float:
     """Return how many processes wanted each processor in the last minute, this one included."""
     return os.getloadavg()[0] / processors() if hasattr(os, "getloadavg") else 0.0
+
+
+def load_text(loads: Sequence[float]) -> str:
+    """Say how many processes shared a processor while others were timed.
+
+    Parameters
+    ----------
+    loads
+        What `load_per_processor` gave; may be empty.
+    """
+    busiest = max(1.0, *loads, 1.0)
+    roughly = ", so they are rough" if busiest > BUSY else ""
+    return f"Up to {busiest:.0f} processes shared each processor meanwhile{roughly}."
 
 
 def threads_text(count: int) -> str:
