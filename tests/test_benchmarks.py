@@ -305,6 +305,17 @@ def test_speed_record_has_a_file_of_its_processor(tmp_path: Path):
     assert records.read_all(tmp_path) == [AMD, INTEL]
 
 
+def test_what_a_speed_record_has():
+    assert records.names(AMD, [1]) == {"kimsr-540", "conv3x3"}
+    assert records.names(AMD, [1, 2]) == {"conv3x3"}
+    record = {
+        "works": [{"name": "vdsr", "refused": "a reason", "seconds": {}}],
+        "libraries": [{"name": "hls4ml", "reason": "no g++"}, {"name": "qonnx", "failed": "x"}],
+        "startup": {"load": 1.0},
+    }  # fmt: skip
+    assert records.names(record, [1, 2]) == {"vdsr", "hls4ml", "startup"}
+
+
 def test_speed_runs_are_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     asked = []
 
@@ -320,8 +331,9 @@ def test_speed_runs_are_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         run_speed(tmp_path, only=["conv5x5", "dncnn"])
     assert asked == ["vdsr", "conv5x5", "dncnn"]
     assert "conv5x5: RuntimeError: different" in (tmp_path / "speed.md").read_text()
+    names = ["vdsr", "conv5x5", "dncnn", "resblocks"]
     with pytest.raises(ValueError, match="different"):
-        run_speed(tmp_path, only=["vdsr", "conv5x5", "dncnn", "resblocks"], missing=True)
+        run_speed(tmp_path, only=names, missing=True, threads=[1])
     assert asked[3:] == ["conv5x5", "resblocks"]
     # Written after every row.
     record = run_speed(tmp_path, page=True)

@@ -120,7 +120,7 @@ def main(
         settings = replace(settings, threads=tuple(threads))
     fresh = {"machine": machine.describe()}
     record = {**(records.read(records.path_of(fresh, out)) if kept else {}), **fresh}
-    have = records.names(record) if missing else set()
+    have = records.names(record, settings.threads) if missing else set()
     chosen = [
         name for name in MEASUREMENTS
         if name in (only or MEASUREMENTS) and name not in (skip or []) and name not in have

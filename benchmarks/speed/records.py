@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,21 @@ def write(record: Record, out: Path | None) -> None:
     replace_file(path, f"{json.dumps(record, indent=1)}\n".encode())
 
 
-def names(record: Record) -> set[str]:
-    """Return the names of everything that a record holds, but not of what failed."""
-    found = {item["name"] for key in LISTS for item in record.get(key, ()) if "failed" not in item}
+def names(record: Record, threads: Iterable[int]) -> set[str]:
+    """Return the names of everything that a record has whole: nothing that failed.
+
+    Parameters
+    ----------
+    record
+        What was measured on one processor.
+    threads
+        The numbers of threads that a network must have been timed with.
+    """
+    found = {item["name"] for item in record.get("libraries", ()) if "failed" not in item}
+    for item in record.get("works", ()):
+        timed = all(str(count) in item.get("seconds", {}) for count in threads)
+        if timed or "refused" in item:
+            found.add(item["name"])
     return found | {key for key in ("pixels", "startup") if record.get(key)}
 
 
