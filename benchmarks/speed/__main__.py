@@ -1,8 +1,12 @@
-"""The command: run the measurements, print, and publish if all of them ran."""
+"""The command: run the measurements and publish after each.
+
+``--missing`` continues a run that was stopped; ``--only NAME`` repeats a part.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,112 +17,146 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks import report
-from benchmarks.speed import hls_simulation, libraries, machine, scaling, tables, versus
+from benchmarks.speed import (
+    hls_simulation,
+    libraries,
+    machine,
+    records,
+    scaling,
+    tables,
+    versus,
+)
 from benchmarks.speed.timing import Settings
 from benchmarks.speed.versus import Say
-from benchmarks.speed.works import WORKS
+from benchmarks.speed.works import WORKS, Work
+from fxp.cli.messages import one_line
 
 TITLE = "How fast the engine is"
 Measure = Callable[[Settings, Say], Any]
-LIBRARIES: dict[str, Measure] = {
-    "hls4ml": hls_simulation.measure,
-    **{name: partial(libraries.measure, name) for name in libraries.LIBRARIES},
-}
-SCALING: dict[str, Measure] = {
-    "pixels": scaling.measure_pixels,
-    "threads": scaling.measure_threads,
-    "startup": scaling.measure_startup,
-}
-NAMES = (*(work.name for work in WORKS), *LIBRARIES, *SCALING)
 
 
-def measure(settings: Settings, names: list[str], say: Say) -> Iterator[dict[str, Any]]:
-    """Yield, after each measurement, the record that holds everything the tables show.
+def _versus(work: Work, settings: Settings, say: Say) -> dict[str, Any]:
+    return versus.measure(work.tiny() if settings.quick else work, settings, say)
+
+
+MEASUREMENTS: dict[str, tuple[str, Measure]] = {
+    **{work.name: ("works", partial(_versus, work)) for work in WORKS},
+    "hls4ml": ("libraries", hls_simulation.measure),
+    **{name: ("libraries", partial(libraries.measure, name)) for name in libraries.LIBRARIES},
+    "pixels": ("pixels", scaling.measure_pixels),
+    "startup": ("startup", scaling.measure_startup),
+}
+"""For every name on the command line, where the record holds it and what measures it."""
+
+
+def measure(record: records.Record, name: str, settings: Settings, say: Say) -> str | None:
+    """Measure one thing and put it into the record; return why that failed, if it did.
 
     Parameters
     ----------
+    record
+        Is changed.
+    name
+        One of `MEASUREMENTS`.
     settings
         Sizes, rounds and numbers of threads.
-    names
-        What to measure, of `NAMES`.
     say
         Called with what is being done.
     """
-    peak = machine.find_peak()
-    record: dict[str, Any] = {
-        "machine": machine.describe(),
-        "settings": {
-            "quick": settings.quick,
-            "rounds": settings.rounds,
-            "threads": list(settings.threads),
-        },
-        "left_out": [name for name in NAMES if name not in names],
-        "peak": {str(count): peak(count) for count in settings.threads} if peak else {},
-        "works": [],
-        "libraries": [],
-        **dict.fromkeys(SCALING),
-    }
-    works = {work.name: work for work in WORKS}
-    for name in names:
-        if name in works:
-            work = works[name].tiny() if settings.quick else works[name]
-            record["works"].append(versus.measure(work, settings, say))
-        elif name in LIBRARIES:
-            record["libraries"].append(LIBRARIES[name](settings, say))
-        else:
-            record[name] = SCALING[name](settings, say)
-        yield record
+    key, function = MEASUREMENTS[name]
+    try:
+        records.add(record, key, function(settings, say))
+    except Exception as error:
+        # One network must not end a long run; the page lists it, and so does the end.
+        failed = f"{type(error).__name__}: {one_line(error)}"
+        if key in records.LISTS:
+            records.add(record, key, {"name": name, "failed": failed})
+        return f"{name}: {failed}"
+    return None
+
+
+def write(out: Path | None) -> Path:
+    """Write the page of all processors; to the documentation and the README if `out` is None."""
+    found = records.read_all(out)
+    body = tables.page(found)
+    if out is not None:
+        return report.write_page(out, "speed", TITLE, body)
+    return report.publish("speed", TITLE, body, summary=tables.summary(found))
 
 
 def main(
     quick: Annotated[bool, typer.Option("--quick", help="Tiny sizes, to try the script.")] = False,
-    only: Annotated[list[str] | None, typer.Option(help=f"Of {', '.join(NAMES)}.")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(help=f"Of {', '.join(MEASUREMENTS)}; may be repeated.")
+    ] = None,
     skip: Annotated[list[str] | None, typer.Option(help="Leave out; names as for --only.")] = None,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Only what this processor's file does not have.")
+    ] = False,
+    page: Annotated[
+        bool, typer.Option("--page", help="Write the page again, and measure nothing.")
+    ] = False,
     rounds: Annotated[int, typer.Option(min=1, help="Turns of every contender.")] = 5,
     threads: Annotated[list[int] | None, typer.Option(min=1, help="1 and 2 by default.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for speed.md and speed.json.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for page and records.")] = None,
 ) -> None:
-    """Measure the engine's speed; a whole run writes docs/benchmarks/speed.md.
+    """Measure the engine's speed on this processor.
 
-    With --out the results go to that folder instead. With --quick or --only, and no --out, they
-    are only printed.
+    After every measurement the file of this processor in docs/benchmarks/speed and the page are
+    written, below the folder --out instead if it is given. With --quick and no --out, results are
+    only printed.
     """
     for name in [*(only or []), *(skip or [])]:
-        if name not in NAMES:
-            raise typer.BadParameter(f"{name!r} is none of {', '.join(NAMES)}")
-    names = [name for name in NAMES if name in (only or NAMES) and name not in (skip or [])]
-    if not names:
-        raise typer.BadParameter("nothing is left to measure")
-    published = out is None and not quick and not only
-    if published:
+        if name not in MEASUREMENTS:
+            raise typer.BadParameter(f"{name!r} is none of {', '.join(MEASUREMENTS)}")
+    kept = out is not None or not quick
+    if kept and out is None:
         report.check_readme()  # now rather than at the end
+    if page:
+        print(f"wrote {write(out)}")
+        return
     settings = Settings(quick, 1, 0.0) if quick else Settings(rounds=rounds)
     if threads:
         settings = replace(settings, threads=tuple(threads))
-    record: dict[str, Any] = {}
+    fresh = {"machine": machine.describe()}
+    record = {**(records.read(records.path_of(fresh, out)) if kept else {}), **fresh}
+    have = records.names(record, settings.threads) if missing else set()
+    chosen = [
+        name for name in MEASUREMENTS
+        if name in (only or MEASUREMENTS) and name not in (skip or []) and name not in have
+    ]  # fmt: skip
+    if not chosen:
+        raise typer.BadParameter("nothing is left to measure")
+    record["settings"] = {
+        "quick": quick, "rounds": settings.rounds, "threads": list(settings.threads),
+    }  # fmt: skip
+    peak = machine.find_peak()
+    record["peak"] = {str(count): peak(count) for count in settings.threads} if peak else {}
+    failed = []
     bars = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(
         *bars, TextColumn("{task.description}"), console=Console(stderr=True), transient=True
     ) as progress:
-        task = progress.add_task("", total=len(names))
+        task = progress.add_task("", total=len(chosen))
 
         def say(text: str) -> None:
             progress.update(task, description=text)
 
-        for record in measure(settings, names, say):  # noqa: B007 - the last one is kept
+        for name in chosen:
+            failed.append(measure(record, name, settings, say))
+            if kept:
+                records.write(record, out)
+                write(out)
             progress.advance(task)
-    body, details = tables.overview(record), tables.details(record)
-    print(f"{body}\n\n{details}")
-    if out is not None:
-        page = report.write_page(out, "speed", TITLE, f"{body}\n\n{details}", record)
-    elif published:
-        page = report.publish(
-            "speed", TITLE, body, summary=tables.summary(record), details=details, data=record
-        )
-    else:
-        return
-    print(f"wrote {page}")
+    print(tables.page([record]))
+    if kept:
+        print(f"wrote {records.path_of(record, out)}")
+    if any(failed):
+        raise ValueError("; ".join(filter(None, failed)))
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    try:
+        typer.run(main)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {one_line(error)}")

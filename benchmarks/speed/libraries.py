@@ -7,6 +7,7 @@ arithmetic is timed; constants and the input are ready in the library's own type
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 import fxp
 from benchmarks.speed.timing import Settings, best_times
 from benchmarks.speed.versus import Say, fastest, fixed_model, raw_input
-from benchmarks.speed.works import WORKS, Work
+from benchmarks.speed.works import WORKS
 from fxp.formats import Format
 from fxp.graph import Graph
 from fxp.support.distribution import install_advice
@@ -227,8 +228,7 @@ def small_kimsr(side: int, last: str) -> tuple[fxp.FixedModel, NDArray]:
     used = {name for node in nodes for name in node.inputs}
     constants = tuple(constant for constant in graph.constants if constant.name in used)
     model = fxp.FixedModel(Graph(graph.name, graph.inputs, nodes, (last,), constants))
-    small = Work("small", "", work.build, (1, side, side), work.margin, 0)
-    return model, raw_input(model, small.frame())
+    return model, raw_input(model, replace(work, shape=(1, side, side)).frame())
 
 
 def _sum(items: list[Number]) -> Number:

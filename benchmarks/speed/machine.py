@@ -18,8 +18,8 @@ from benchmarks.report import version_of
 from benchmarks.speed.timing import processors
 
 PACKAGES = (
-    "fxp", "numpy", "numba", "llvmlite", "torch", "onnx", "onnxruntime", "hls4ml", "fxpmath",
-    "apytypes", "qonnx",
+    "fxp", "numpy", "numba", "llvmlite", "torch", "onnx", "onnxruntime", "openvino",
+    "torchvision", "hls4ml", "fxpmath", "apytypes", "qonnx",
 )  # fmt: skip
 INSTRUCTIONS = (
     "sse4.1", "avx", "f16c", "fma", "avx2", "avxvnni", "avx512f", "avx512bw", "avx512vl",

@@ -1,4 +1,4 @@
-"""How the engine's time and memory grow with pixels and threads, and how long it takes to start."""
+"""How the engine's time and memory grow with pixels, and how long it takes to start."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.speed import process
-from benchmarks.speed.timing import Settings, best_times, processors
-from benchmarks.speed.versus import Say, fastest, fixed_model, raw_input
+from benchmarks.speed.timing import Settings, processors
+from benchmarks.speed.versus import Say, fixed_model
 from benchmarks.speed.works import WORKS
 
 SIZES = ((135, 240), (270, 480), (540, 960), (1080, 1920), (2160, 3840))
 """Heights and widths in; the last gives an 8K frame."""
 QUICK_SIZES = ((9, 16), (18, 32), (27, 48), (36, 64), (45, 80))
-THREADED = ("conv5x5", "kimsr-1080")
 
 
 def measure_pixels(settings: Settings, say: Say) -> list[dict[str, Any]]:
@@ -26,29 +25,6 @@ def measure_pixels(settings: Settings, say: Say) -> list[dict[str, Any]]:
             say(f"KimSR, {width}×{height}: time and memory")
             result = process.start(path, height, width, processors(), settings.rounds)
             records.append({"height": height, "width": width, "threads": processors(), **result})
-    return records
-
-
-def measure_threads(settings: Settings, say: Say) -> list[dict[str, Any]]:
-    """Time with 1, 2, 4, ... and all threads."""
-    counts = sorted({2**power for power in range(10) if 2**power <= processors()} | {processors()})
-    records = []
-    for work in WORKS:
-        if work.name not in THREADED:
-            continue
-        say(f"{work.title}: {', '.join(map(str, counts))} threads")
-        work = work.tiny() if settings.quick else work
-        model = fixed_model(work, work.network())
-        raw = raw_input(model, work.frame())
-        calls = {str(count): fastest(model, raw, count) for count in counts}
-        records.append(
-            {
-                "name": work.name,
-                "title": work.title,
-                "input": list(work.shape),
-                "seconds": best_times(calls, settings),
-            }
-        )
     return records
 
 

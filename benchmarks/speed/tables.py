@@ -1,288 +1,252 @@
-"""Markdown from the measured record, and from nothing else."""
+"""Markdown from the measured records, and the goals from the works; from nothing else."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import Any
+import json
+from collections.abc import Iterator, Sequence
 
-from benchmarks.report import Summary, markdown_table
-from benchmarks.speed.timing import threads_text
+from benchmarks.report import ROOT, Summary, markdown_table
+from benchmarks.speed import details
+from benchmarks.speed.cells import DASH, faster, figure, times_text, title
+from benchmarks.speed.peers import INT8, TITLES
+from benchmarks.speed.records import DOCUMENTATION, Record, processor_name
+from benchmarks.speed.timing import load_text, threads_text
+from benchmarks.speed.works import AGAINST, CALL_SECONDS, TWO_THREADS, WORKS
 
-Record = dict[str, Any]
-DASH = "—"
-TOOLS = {"onnxruntime": "ONNX Runtime", "torch": "PyTorch"}
+ONNX = "onnxruntime"
+GOALS = {work.name: work.goal for work in WORKS}
+ORDER = {name: number for number, name in enumerate(GOALS)}
+METHOD = (
+    "How many times as fast as the same network elsewhere the engine is. All programs compute the "
+    "same network with the same number of threads, one image at a time; they take turns, and a "
+    "turn begins when all threads of the one before have stopped. The best time counts. fxp takes "
+    "and returns raw integers. Before anything is timed, the engine's integers are compared with "
+    "the oracle's, and the results of the other programs with PyTorch's.\n\n"
+    "Networks have 10-bit weights and 14-bit values, and where it says so 8 and 8 bits. ONNX "
+    "Runtime's int8 network is the one that its own tools make, with QuantizeLinear and "
+    "DequantizeLinear nodes and weights per channel, calibrated on the same photographs. "
+    '`effort="fast"` leaves out refinements of the weights, which would not change the speed. '
+    "Most networks are untrained, with weights scaled so that all values are in use."
+)
 
 
-def summary(record: Record) -> Summary:
-    """Return the rows of the README: speed against float32 and against other fixed-point tools."""
-    threads = str(record["settings"]["threads"][0])
+def ours(peer: str) -> str:
+    """Return which of fxp's contenders is compared with a peer."""
+    return "fxp_8" if peer == INT8 else "fxp"
+
+
+def works(record: Record) -> list[Record]:
+    """Return the networks that were timed, in the order of the works."""
+    timed = [item for item in record.get("works", ()) if item.get("seconds")]
+    return sorted(timed, key=lambda item: ORDER.get(item["name"], len(ORDER)))
+
+
+def thread_counts(record: Record) -> list[int]:
+    """Return the numbers of threads that anything was timed with."""
+    return sorted({int(count) for item in works(record) for count in item["seconds"]})
+
+
+def summary(records: Sequence[Record]) -> Summary:
+    """Return the rows of the README, each with all processors.
+
+    Parameters
+    ----------
+    records
+        One for each processor.
+    """
     rows = []
-    for name in ("onnxruntime", "torch"):
-        ratios = [
-            work["seconds"][threads][name] / work["seconds"][threads]["fxp"]
-            for work in record["works"]
-            if "refused" not in work
+    for peer, text in TITLES.items():
+        label = f"8/8 bits: speed against {text}" if peer == INT8 else f"Speed against {text}"
+        rows.append((f"{label}, 1 thread", _ranges(records, 1, peer, ours(peer))))
+    rows.append(("Speed of 2 threads against 1", _ranges(records, 2, None, "fxp")))
+    rows += details.summary(records)
+    rows.append(("Stages that no fast kernel runs", "; ".join(_portable(records))))
+    return [row for row in rows if row[1]]
+
+
+def _ranges(records: Sequence[Record], threads: int, peer: str | None, contender: str) -> str:
+    parts = []
+    for record in records:
+        items = works(record)
+        found = [
+            _speed_up(item) if peer is None else faster(item, threads, peer, contender)
+            for item in items
         ]
+        ratios = [ratio for ratio in found if ratio is not None]
         if ratios:
-            rows.append(
-                (
-                    f"Speed against float32 in {TOOLS[name]}, {len(ratios)} networks, "
-                    f"{threads_text(int(threads))}",
-                    f"{_times_text(min(ratios), 1)} to {_times_text(max(ratios), 1)}",
-                )
-            )
-    for item in record["libraries"]:
-        if item["name"] == "hls4ml" and "reason" not in item:
-            other = item["seconds"]["other"] / (item["height"] * item["width"])
-            fxp = item["seconds"][f"fxp_{threads}"] / math.prod(item["fxp_shape"])
-            rows.append(
-                (
-                    f"Speed against {_tool(record, item['name'])}, {threads_text(int(threads))}",
-                    _times_text(other, fxp),
-                )
-            )
-    return rows
+            low, high = times_text(min(ratios)), times_text(max(ratios))
+            parts.append(f"{processor_name(record)}: {low} to {high}, {len(ratios)} networks")
+    return "; ".join(parts)
 
 
-def overview(record: Record) -> str:
-    """Return the first half of the page: speed-ups against float32 and other tools."""
-    parts = []
-    if record["works"]:
-        parts.append(_versus(record))
-    if record["libraries"]:
-        parts.append(_libraries(record))
-    if record["left_out"]:
-        parts.append(f"Not measured in this run: {', '.join(record['left_out'])}.")
-    parts.append(_environment(record))
+def _speed_up(item: Record) -> float | None:
+    one, two = (item["seconds"].get(count, {}).get("fxp") for count in ("1", "2"))
+    return None if one is None or two is None else one / two
+
+
+def _portable(records: Sequence[Record]) -> Iterator[str]:
+    for record in records:
+        counts = [item["portable"]["fxp"] for item in works(record) if "portable" in item]
+        if counts:
+            yield f"{processor_name(record)}: {sum(counts)} in {len(counts)} networks"
+    path = ROOT / DOCUMENTATION / "zoo.json"
+    zoo = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    counts = [item["portable"] for item in zoo.values() if "portable" in item]
+    if counts:
+        yield f"torchvision's: {sum(counts)} in {len(counts)} networks"
+
+
+def page(records: Sequence[Record]) -> str:
+    """Return the page: processors side by side, then each by itself.
+
+    Parameters
+    ----------
+    records
+        One for each processor.
+    """
+    parts = [METHOD, "## Against ONNX Runtime in float32", _side_by_side(records)]
+    portable = "; ".join(_portable(records))
+    if portable:
+        parts.append(
+            "Stages of the plans that no fast kernel runs, of which there should be none: "
+            f"{portable}."
+        )
+    parts += [_processor(record) for record in records]
     return "\n\n".join(parts)
 
 
-def details(record: Record) -> str:
-    """Return the second half of the page."""
-    parts = []
-    if record["works"]:
-        parts.append("## Times\n\n" + _times(record))
-    if record["pixels"]:
-        parts.append("## Pixels and memory\n\n" + _pixels(record["pixels"]))
-    if record["threads"]:
-        parts.append("## Threads\n\n" + _threads(record["threads"]))
-    if record["startup"]:
-        parts.append("## Start-up\n\n" + _startup(record["startup"]))
-    return "\n\n".join(parts)
-
-
-def _versus(record: Record) -> str:
-    threads = record["settings"]["threads"]
-    header = ["network", "target", *_by_threads("ONNX Runtime", threads),
-              *_by_threads("PyTorch", threads)]  # fmt: skip
+def _side_by_side(records: Sequence[Record]) -> str:
+    titles: dict[str, str] = {}
+    ratios: list[dict[str, str]] = []
+    for record in records:
+        titles |= {item["name"]: title(item) for item in works(record)}
+        ratios.append({item["name"]: times_text(faster(item, 1, ONNX)) for item in works(record)})
+    known = sorted(titles, key=lambda name: ORDER.get(name, len(ORDER)))
     rows = []
-    for work in record["works"]:
-        if "refused" in work:
-            rows.append([_title(work), _target(work), *[DASH] * (len(header) - 2)])
-            continue
-        seconds = [work["seconds"][str(count)] for count in threads]
-        rows.append(
-            [
-                _title(work),
-                _target(work),
-                *(_times_text(item["onnxruntime"], item["fxp"]) for item in seconds),
-                *(_times_text(item["torch"], item["fxp"]) for item in seconds),
-            ]
-        )
-    text = (
-        "How many times as fast as the same network in float32 the engine is, with 10-bit weights "
-        "and 14-bit activations; the targets are against ONNX Runtime. Best of "
-        f"{record['settings']['rounds']} rounds in which all take turns, raw integers in and out, "
-        "after the result has been found equal to the oracle's.\n\n" + markdown_table(header, rows)
-    )
-    refused = [work for work in record["works"] if "refused" in work]
-    return text + "".join(f"\n\n{_title(work)}: {work['refused']}" for work in refused)
+    for name in known:
+        goal = GOALS.get(name)
+        goals = ["", ""] if goal is None else [f"{goal.least:g}×", f"{goal.aim:g}×"]
+        rows.append([titles[name], *goals, *(found.get(name, DASH) for found in ratios)])
+    header = ("network", "at least", "aim", *map(processor_name, records))
+    return "One thread.\n\n" + markdown_table(header, rows)
 
 
-def _libraries(record: Record) -> str:
-    header = ("tool", "what it runs", "frame", "µs per pixel", "fxp µs per pixel", "fxp is faster",
-              "target")  # fmt: skip
-    rows = []
-    for item in record["libraries"]:
-        pixels = item["height"] * item["width"]
-        row = [_tool(record, item["name"]), item["what"], f"{item['width']}×{item['height']}"]
-        if "reason" in item:
-            row += [DASH, DASH, DASH]
-        else:
-            ours = math.prod(item.get("fxp_shape", (pixels,)))
-            other, fxp = (
-                item["seconds"][name] / count for name, count in (("other", pixels), ("fxp", ours))
-            )
-            row += [_figure(1e6 * other), _figure(1e6 * fxp), _times_text(other, fxp)]
-        rows.append([*row, _target(item)])
-    reasons = [
-        f"\n\n{_tool(record, item['name'])} was not timed: {item['reason']}."
-        for item in record["libraries"]
-        if "reason" in item
+def _processor(record: Record) -> str:
+    loads = [item["load"] for item in works(record) if "load" in item]
+    measured = f"Times are of {record['settings']['rounds']} rounds. "
+    parts = [
+        f"## {processor_name(record)}",
+        details.environment(record),
+        measured + (load_text(loads) if loads else ""),
     ]
-    frames = [
-        f"\n\n{_tool(record, item['name'])} is compared with all of KimSR on "
-        f"{item['fxp_shape'][1]}×{item['fxp_shape'][0]}, where fxp has room for its bands; "
-        + ", ".join(
-            f"{threads_text(count)}: "
-            + _times_text(
-                item["seconds"]["other"] / (item["height"] * item["width"]),
-                item["seconds"][f"fxp_{count}"] / math.prod(item["fxp_shape"]),
-            )
-            for count in record["settings"]["threads"]
-        )
-        + "."
-        for item in record["libraries"]
-        if "fxp_shape" in item
-    ]
-    return (
-        "Other fixed-point tools, one thread, same integers:\n\n"
-        + markdown_table(header, rows)
-        + "".join(frames + reasons)
-    )
+    if works(record):
+        parts += [
+            f"### {processor_name(record)}: ratios", _ratios(record), _goals(record),
+            f"### {processor_name(record)}: times", _times(record),
+        ]  # fmt: skip
+    parts += details.sections(record, processor_name(record))
+    lost = [item for item in record.get("works", ()) if "refused" in item or "failed" in item]
+    parts += [f"{item['name']}: {item.get('refused') or item['failed']}" for item in lost]
+    for item in works(record):
+        reasons = item.get("missing", {}).items()
+        parts += [f"{title(item)}, {TITLES[name]}: {reason}." for name, reason in reasons]
+    return "\n\n".join(filter(None, parts))
 
 
-def _times(record: Record) -> str:
-    threads = record["settings"]["threads"]
-    header = (
-        "network",
-        "threads",
-        "fxp ms",
-        "fxp, real values in and out, ms",
-        "ONNX Runtime float32 ms",
-        "PyTorch float32 ms",
-        "fxp GMAC/s",
-        "of the peak",
-    )
-    rows = []
-    for work in record["works"]:
-        for count in threads if "refused" not in work else ():
-            seconds = work["seconds"][str(count)]
-            rate = work["macs"] / seconds["fxp"] / 1e9
-            peak = record["peak"].get(str(count))
-            rows.append(
-                [
-                    _title(work),
-                    str(count),
-                    *(
-                        _figure(1e3 * seconds[name])
-                        for name in ("fxp", "fxp_real", "onnxruntime", "torch")
-                    ),
-                    _figure(rate),
-                    DASH if peak is None else f"{rate / peak:.0%}",
-                ]
-            )
-    peaks = ", ".join(
-        f"{_figure(rate)} GMAC/s with {threads_text(int(count))}"
-        for count, rate in record["peak"].items()
-    )
-    values = sum(work.get("equal_values", 0) for work in record["works"])
-    return (
-        f"{values:,} values of these frames were compared with the oracle, and are equal. "
-        "Multiply-accumulates are counted from the graph. *Of the peak*: share of the rate at "
-        "which this machine multiplies pairs of int16 and adds to int32, measured as "
-        f"{peaks or 'nothing yet'}.\n\n" + markdown_table(header, rows)
-    )
-
-
-def _pixels(items: Sequence[Record]) -> str:
-    header = ("frame in", "ms", "ns per pixel in", "peak memory MiB", "of which for the run MiB")
-    rows = []
-    for item in items:
-        pixels = item["height"] * item["width"]
-        rows.append(
-            [
-                f"{item['width']}×{item['height']}",
-                _figure(1e3 * item["run"]),
-                _figure(1e9 * item["run"] / pixels),
-                _figure(item["bytes_peak"] / 2**20),
-                _figure((item["bytes_peak"] - item["bytes_before"]) / 2**20),
-            ]
-        )
-    first, last = items[0], items[-1]
-    growth = math.log(last["run"] / first["run"]) / math.log(
-        last["height"] * last["width"] / (first["height"] * first["width"])
-    )
-    return (
-        f"KimSR ×2, {threads_text(last['threads'])}, each frame in a process of its own; the "
-        f"largest gives {2 * last['width']}×{2 * last['height']}. Time grows with pixels to the "
-        f"power of {growth:.2f}; 1 is linear.\n\n" + markdown_table(header, rows)
-    )
-
-
-def _threads(items: Sequence[Record]) -> str:
-    counts = list(items[0]["seconds"])
-    header = ["network", *(f"{threads_text(int(count))}, ms" for count in counts), "speed-up"]
+def _ratios(record: Record) -> str:
+    counts = thread_counts(record)
+    header = ["network"]
+    for peer, text in TITLES.items():
+        label = f"8/8: {text}" if peer == INT8 else text
+        header += [f"{label}, {threads_text(count)}" for count in counts]
+    header.append("2 threads against 1")
     rows = [
         [
-            _title(item),
-            *(_figure(1e3 * item["seconds"][count]) for count in counts),
-            _times_text(item["seconds"][counts[0]], item["seconds"][counts[-1]]),
+            title(item),
+            *(
+                times_text(faster(item, count, peer, ours(peer)))
+                for peer in TITLES
+                for count in counts
+            ),
+            times_text(_speed_up(item)),
         ]
-        for item in items
+        for item in works(record)
     ]
     return markdown_table(header, rows)
 
 
-def _startup(item: Record) -> str:
-    rows = [
-        ["`import fxp`", _figure(item["import_fxp"]), "0.5"],
-        ["further imports of `fxp.load`, Numba above all", _figure(item["import_rest"]), ""],
-        ["load the model", _figure(item["load"]), ""],
-        ["first run", _figure(item["first_run"]), ""],
-        ["load and first run", _figure(item["load"] + item["first_run"]), "1.5"],
-        ["later run", _figure(item["run"]), ""],
-    ]
-    torch = "is imported" if item["torch_imported"] else "is not imported"
-    return (
-        f"KimSR ×2 on {item['width']}×{item['height']}, {threads_text(item['threads'])}, in a new "
-        f"process with Numba's cache filled by an earlier one; torch {torch}.\n\n"
-        + markdown_table(("step", "seconds", "at most"), rows)
-    )
+def _goals(record: Record) -> str:
+    """Say which goals are reached, and name every network that does not reach one."""
+    lines = [_goal_line(record, ONNX, f"{TITLES[ONNX]}, 1 thread, as in the table above")]
+    for peer, goal in AGAINST.items():
+        what = f"{TITLES[peer]}{', 8/8 bits' if peer == INT8 else ''}, 1 thread"
+        lines.append(_goal_line(record, peer, f"{what}, {goal.least:g}×"))
+    lines.append(_goal_line(record, None, f"2 threads against 1, {TWO_THREADS.least:g}×"))
+    for item in works(record):
+        seconds = item["seconds"].get("1", {}).get("fxp")
+        if item["name"] == "tiny" and seconds is not None:
+            lines.append(
+                f"One call of {title(item)} takes {figure(seconds, 1e-6)} µs; the goal is "
+                f"{figure(CALL_SECONDS, 1e-6)} µs."
+            )
+    return "Goals reached:\n\n" + "\n".join(f"* {line}" for line in lines if line)
 
 
-def _environment(record: Record) -> str:
-    machine = record["machine"]
-    versions = ", ".join(
-        f"{package} {number}" for package, number in machine["versions"].items() if number
-    )
-    return (
-        f"{machine['processor']} ({machine['core']}, {machine['processors']} processors, "
-        f"{' '.join(machine['instructions'])}), {machine['system']}, Python {machine['python']}, "
-        f"{versions}{', ' + machine['compiler'] if machine['compiler'] else ''}."
-    )
-
-
-def _by_threads(name: str, threads: Sequence[int]) -> list[str]:
-    return [f"{name}, {threads_text(count)}" for count in threads]
-
-
-def _title(item: Record) -> str:
-    sizes = [f"{shape[2]}×{shape[1]}" for shape in (item["input"], item.get("output")) if shape]
-    return f"{item['title']}, {' → '.join(dict.fromkeys(sizes))}"
-
-
-def _target(item: Record) -> str:
-    if item.get("target") is None:
+def _goal_line(record: Record, peer: str | None, what: str) -> str:
+    reached, lacking = 0, []
+    for item in works(record):
+        if peer is None:
+            ratio, least = _speed_up(item), TWO_THREADS.least
+        else:
+            ratio = faster(item, 1, peer, ours(peer))
+            goal = AGAINST.get(peer) or GOALS.get(item["name"])
+            if goal is None:
+                continue
+            least = goal.least
+        if ratio is None or (item["name"] == "tiny" and peer is None):
+            continue
+        if ratio >= least:
+            reached += 1
+        else:
+            lacking.append(item["name"])
+    if not reached and not lacking:
         return ""
-    aim = f" (aim {item['aim']:g}×)" if item.get("aim") else ""
-    return f"{item['target']:,.10g}×{aim}"
+    rest = f"; not {', '.join(lacking)}" if lacking else ""
+    return f"{what}: {reached} of {reached + len(lacking)} networks{rest}."
 
 
-def _tool(record: Record, name: str) -> str:
-    number = record["machine"]["versions"].get(name)
-    text = f"{name} {number}" if number else name
-    return f"{text}, C simulation" if name == "hls4ml" else text
-
-
-def _times_text(slow: float, fast: float) -> str:
-    ratio = slow / fast
-    return f"{ratio:.2f}×" if not ratio >= 99.5 else f"{ratio:,.0f}×"
-
-
-def _figure(number: float) -> str:
-    """Three significant digits, more of a large number."""
-    if not number < 100:
-        return f"{number:,.0f}"
-    return f"{number:#.3g}".rstrip(".")
+def _times(record: Record) -> str:
+    header = [
+        "network", "threads", "fxp ms", "fxp, real values in and out, ms", "fxp 8/8 ms",
+        *(f"{text} ms" for text in TITLES.values()), "fxp GMAC/s", "of the peak", "SQNR 10/14 dB",
+        "SQNR 8/8 dB", "SQNR int8 dB",
+    ]  # fmt: skip
+    rows = []
+    for item in works(record):
+        for count, seconds in item["seconds"].items():
+            rate = item["macs"] / seconds["fxp"] / 1e9
+            peak = record["peak"].get(count)
+            names = ("fxp", "fxp_real", "fxp_8", *TITLES)
+            rows.append(
+                [
+                    title(item),
+                    count,
+                    *(figure(seconds.get(name), 1e-3) for name in names),
+                    figure(rate),
+                    DASH if peak is None else f"{rate / peak:.0%}",
+                    *(figure(item.get("sqnr", {}).get(name)) for name in ("fxp", "fxp_8", INT8)),
+                ]
+            )
+    peaks = ", ".join(
+        f"{figure(rate)} GMAC/s with {threads_text(int(count))}"
+        for count, rate in record["peak"].items()
+    )
+    values = sum(item.get("equal_values", 0) for item in works(record))
+    return (
+        f"{values:,} values were compared with the oracle's, and are equal. Multiply-accumulates "
+        "are counted from the graph. *Of the peak*: share of the rate at which this machine "
+        "multiplies pairs of int16 and adds to int32, measured as "
+        f"{peaks or 'nothing yet'}; Winograd's transform needs fewer multiplications, so the share "
+        "can pass 100%. *SQNR*: of the first output against the float network, on the frame that "
+        f"is timed.\n\n{markdown_table(header, rows)}"
+    )

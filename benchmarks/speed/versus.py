@@ -1,38 +1,41 @@
-"""One network in fxp and, in float32, in ONNX Runtime and PyTorch."""
+"""One network in fxp, with 10/14 and with 8/8 bits, and in the programs it is compared with."""
 
 from __future__ import annotations
 
-import tempfile
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 
 import fxp
-from benchmarks.speed.timing import Settings, best_times, threads_text
+from benchmarks.speed.peers import Arrays, Peers, as_arrays, torch_threads
+from benchmarks.speed.pictures import PHOTOGRAPH, picture
+from benchmarks.speed.timing import Settings, best_times, load_per_processor, threads_text
 from benchmarks.speed.works import Work
+from fxp.diagnosis.costs import multiply_accumulates
 from fxp.executors import oracle
 from fxp.formats import quantize
 from fxp.frontend import FrontendError
 from fxp.graph import Graph
+from fxp.graph.ops import GraphError
+from fxp.imaging.metrics import sqnr
 from fxp.models.sr import PIXEL
 
-ORACLE_SIDE = 16
+ORACLE_SIDE: Final = 16
 """Side of the part of each corner in which engine and oracle are compared, without its margin."""
-OPSET = 17
+SMALL_SIDES: Final = (32, 64, 96, 128, 224)
+"""Sides of the image that is compared as a whole; the least that the network takes."""
+WIDTHS: Final = {"fxp": (10, 14), "fxp_8": (8, 8)}
+"""Bits of weights and activations of each contender."""
 
 Say = Callable[[str], None]
 
 
 def measure(work: Work, settings: Settings, say: Say) -> dict[str, Any]:
-    """Quantize a network, check it against the oracle, and time it against float32.
+    """Quantize a network, check it against the oracle, and time it against its peers.
 
     Parameters
     ----------
@@ -46,66 +49,129 @@ def measure(work: Work, settings: Settings, say: Say) -> dict[str, Any]:
     record: dict[str, Any] = {
         "name": work.name,
         "title": work.title,
-        "target": work.target,
-        "aim": work.aim,
         "input": list(work.shape),
         "seconds": {},
     }
     network, frame = work.network(), work.frame()
-    say(f"{work.title}: quantizing")
-    try:
-        model = fixed_model(work, network)
-    except FrontendError as error:
-        return record | {"refused": str(error).splitlines()[0]}
-    raw = raw_input(model, frame)
-    record["output"] = list(
-        model.graph.concrete_shapes(model.graph.bind([raw.shape]))[model.graph.outputs[0]]
-    )
-    record["macs"] = count_macs(model.graph, raw.shape)
-    say(f"{work.title}: comparing with the oracle")
-    record["equal_values"] = check(model, raw, work.margin)
-    onnx_model = export(network, work.shape)
+    steps = float_steps(network, frame) if work.recurrent else [[frame]]
+    with torch.inference_mode():
+        expected = as_arrays(network(*map(torch.from_numpy, steps[-1])))[0]
+    runs: dict[str, Runs] = {}
+    for name, (weights, activations) in WIDTHS.items():
+        say(f"{work.title}: quantizing to {weights}/{activations} bits")
+        try:
+            model = fixed_model(work, network, weight_bits=weights, activation_bits=activations)
+        except FrontendError as error:
+            return record | {"refused": str(error).splitlines()[0]}
+        runs[name] = run = Runs(work, model, frame)
+        say(f"{work.title}: comparing with the oracle")
+        values = check_small(model, work) if work.margin is None else run.check(work.margin)
+        record["equal_values"] = record.get("equal_values", 0) + values
+        record.setdefault("portable", {})[name] = portable_stages(model, frame.shape[1:])
+        record.setdefault("sqnr", {})[name] = float(sqnr(expected, run.first_output()))
+    graph = runs["fxp"].model.graph
+    shapes = graph.concrete_shapes(graph.bind([frame.shape[1:]]))
+    record["output"] = list(shapes[graph.outputs[0]])
+    record["macs"] = work.batch * count_macs(graph, frame.shape[1:])
+    say(f"{work.title}: exporting")
+    peers = Peers(network, steps[-1], _calibration(work, network))
+    record["load"] = load_per_processor()
     for threads in settings.threads:
         say(f"{work.title}: {threads_text(threads)}")
         with torch_threads(threads), torch.inference_mode():
-            calls = float_calls(network, onnx_model, frame, threads)
-            calls["fxp"] = fastest(model, raw, threads)
-            calls["fxp_real"] = partial(model, frame, threads=threads)
+            calls: dict[str, Callable[[], object]] = {**peers.calls(threads)}
+            calls |= {name: run.raw_call(threads) for name, run in runs.items()}
+            calls["fxp_real"] = runs["fxp"].real_call(threads)
             record["seconds"][str(threads)] = best_times(calls, settings)
-    return record
+    if peers.int8_sqnr is not None:
+        record["sqnr"]["onnxruntime_int8"] = peers.int8_sqnr
+    return record | {"missing": peers.reasons}
 
 
-def float_calls(
-    network: torch.nn.Module, onnx_model: bytes, frame: NDArray[np.float32], threads: int
-) -> dict[str, Callable[[], object]]:
-    """Return the two float32 runs, after a look whether they compute the same.
+class Runs:
+    """A fixed-point model with what it is run on.
+
+    Parameters
+    ----------
+    work
+        What runs.
+    model
+        Its fixed-point model.
+    frame
+        Its input in real values.
+    """
+
+    def __init__(self, work: Work, model: fxp.FixedModel, frame: NDArray[np.float32]) -> None:
+        self.model = model
+        self._work = work
+        self._frame = frame
+        self._raw = raw_inputs(model, frame)
+        self._states: Any = None
+        if work.recurrent:
+            for raw in self._raw[:-1]:
+                result = model.run(raw, states=self._states, count_clipped=False, narrow=True)
+                self._states = result.states
+
+    def raw_call(self, threads: int) -> Callable[[], object]:
+        """Return the fastest call: raw integers in and out, one step from the states."""
+        if self._work.batch > 1:
+            return partial(self.model.run_raw, self._raw, threads=threads)
+        return fastest(self.model, self._raw[-1], threads, self._states)
+
+    def real_call(self, threads: int) -> Callable[[], object]:
+        """Return the call on real values."""
+        if not self._work.recurrent:
+            return partial(self.model, self._frame, threads=threads)
+        stream = self.model.stream(count_clipped=False)
+        return partial(stream.step, self._frame[-1:], threads=threads)
+
+    def first_output(self) -> NDArray:
+        """Return the first output in real values, after the last step."""
+        found = self.model(self._frame)
+        first = found[0] if isinstance(found, tuple) else found
+        return first[-1:] if self._work.recurrent else first
+
+    def check(self, margin: int) -> int:
+        """Compare the corners with the oracle; see the function `check`."""
+        return check(self.model, self._raw[-1], margin)
+
+
+def float_steps(network: Any, frame: NDArray[np.float32]) -> list[list[NDArray[np.float32]]]:
+    """Return the inputs of every step of a sequence: the frame and the states.
 
     Parameters
     ----------
     network
-        The float network.
-    onnx_model
-        The same as an ONNX file.
+        A recurrent float network.
     frame
-        An input with batch.
-    threads
-        Threads of ONNX Runtime; those of PyTorch are set for the process.
+        The sequence, ``(T, C, H, W)``.
     """
-    session, tensor = onnx_session(onnx_model, threads), torch.from_numpy(frame)
-    expected = network(tensor).numpy()
-    found = np.asarray(session.run(None, {"x": frame})[0])
-    if not np.allclose(found, expected, rtol=1e-3, atol=1e-3 * float(np.abs(expected).max())):
-        raise RuntimeError("ONNX Runtime and PyTorch give different results")
-    return {
-        "onnxruntime": lambda: session.run(None, {"x": frame}),
-        "torch": lambda: network(tensor),
-    }
+    states = [state.numpy() for state in network.initial_states(*frame.shape[2:])]
+    steps = []
+    for image in frame:
+        inputs = [image[None], *states]
+        steps.append(inputs)
+        with torch.inference_mode():
+            states = as_arrays(network(*map(torch.from_numpy, inputs)))[1:]
+    return steps
+
+
+def _calibration(work: Work, network: Any) -> list[Arrays]:
+    images = work.calibration()
+    if work.recurrent:
+        return [step for image in images for step in float_steps(network, image)]
+    return [[image] for image in images]
 
 
 def fixed_model(
-    work: Work, network: torch.nn.Module, *, per_channel: bool = True
+    work: Work,
+    network: Any,
+    *,
+    per_channel: bool = True,
+    weight_bits: int = 10,
+    activation_bits: int = 14,
 ) -> fxp.FixedModel:
-    """Quantize to 10-bit weights and 14-bit activations; images have 8 bits.
+    """Quantize a network; images have 8 bits.
 
     Parameters
     ----------
@@ -115,21 +181,36 @@ def fixed_model(
         Its float network.
     per_channel
         Whether weights have fraction bits per output channel.
+    weight_bits, activation_bits
+        Widths.
     """
-    pixel = PIXEL if work.on_pixels else None
+    pixel = PIXEL if work.pixels else None
+    side = work.side
+    options: dict[str, Any] = {}
+    calibration: Any = work.calibration(side)
+    if work.recurrent:
+        states = network.initial_states(side, side)
+        options = {
+            "states": [(number, number) for number in range(1, 1 + len(states))],
+            "initial_states": states,
+        }
+        calibration = fxp.Sequences(*map(torch.from_numpy, calibration))
     return fxp.quantize(
         network,
-        work.calibration(),
-        weight_bits=10,
-        activation_bits=14,
+        calibration,
+        weight_bits=weight_bits,
+        activation_bits=activation_bits,
         input_format=pixel,
         output_format=pixel,
         per_channel=per_channel,
         effort="fast",
+        **options,
     )
 
 
-def fastest(model: fxp.FixedModel, raw: NDArray, threads: int) -> Callable[[], object]:
+def fastest(
+    model: fxp.FixedModel, raw: NDArray, threads: int, states: Any = None
+) -> Callable[[], object]:
     """Return the fastest call on raw integers: nothing is counted or widened.
 
     Parameters
@@ -140,15 +221,115 @@ def fastest(model: fxp.FixedModel, raw: NDArray, threads: int) -> Callable[[], o
         Raw integers in the dtype of the input format, ``(C, H, W)``.
     threads
         Threads of the run.
+    states
+        Those of an earlier result; by default the reset state.
     """
-    return partial(model.run, raw, threads=threads, count_clipped=False, narrow=True)
+    options = {"threads": threads, "count_clipped": False, "narrow": True}
+    return partial(model.run, raw, states=states, **options)
+
+
+def raw_inputs(model: fxp.FixedModel, frame: NDArray[np.float32]) -> NDArray:
+    """Return the raw integers of a batch in the dtype of the input format, ``(N, C, H, W)``."""
+    (value,) = model.graph.inputs
+    assert value.format is not None
+    return quantize(frame, value.format).astype(value.format.dtype)
 
 
 def raw_input(model: fxp.FixedModel, frame: NDArray[np.float32]) -> NDArray:
     """Return the raw integers of a ``(1, C, H, W)`` frame in the dtype of the input format."""
-    (value,) = model.graph.inputs
-    assert value.format is not None
-    return quantize(frame[0], value.format).astype(value.format.dtype)
+    return raw_inputs(model, frame)[0]
+
+
+def portable_stages(model: fxp.FixedModel, shape: tuple[int, ...]) -> int:
+    """Count the stages of a plan that no fast kernel runs.
+
+    Parameters
+    ----------
+    model
+        What is planned.
+    shape
+        Of its input, ``(C, H, W)``.
+    """
+    stages = model.plan(shape, threads=1).program.stages
+    return sum(stage.kernel == "portable" for stage in stages)
+
+
+def check_small(model: fxp.FixedModel, work: Work) -> int:
+    """Compare all outputs and states on a small image, or sequence, with the oracle.
+
+    Parameters
+    ----------
+    model
+        What to run.
+    work
+        What it is; says what its inputs are like.
+
+    Returns
+    -------
+    int
+        How many values were compared.
+
+    Raises
+    ------
+    RuntimeError
+        If any differs.
+    """
+    channels, height, width = work.shape
+    size = (height, width)
+    if min(size) > min(SMALL_SIDES):
+        side = smallest_side(model.graph, channels)
+        size = (side, side)
+    images = raw_inputs(model, picture(work.kind, PHOTOGRAPH, (channels, *size), 2))
+    compared, states = 0, None
+    for image in images:
+        found, expected = (
+            run(states) for run in (partial(_engine, model, image), partial(_oracle, model, image))
+        )
+        for one, other in zip(found, expected, strict=True):
+            if not np.array_equal(one, other):
+                raise RuntimeError(f"{model}: the engine and the oracle differ")
+            compared += one.size
+        if work.recurrent:
+            states = model.run(image, states=states).states
+    return compared
+
+
+def _engine(model: fxp.FixedModel, image: NDArray, states: Any) -> list[NDArray]:
+    result = model.run(image, states=states)
+    return [*result.outputs, *result.states.values()]
+
+
+def _oracle(model: fxp.FixedModel, image: NDArray, states: Any) -> list[NDArray]:
+    result = oracle.run(model.graph, [image], states)
+    return [*result.outputs, *result.states.values()]
+
+
+def smallest_side(graph: Graph, channels: int, *, from_side: int = 0) -> int:
+    """Return the least of `SMALL_SIDES` that a graph of one input takes.
+
+    Parameters
+    ----------
+    graph
+        The graph.
+    channels
+        Those of its input.
+    from_side
+        The least side to try.
+
+    Raises
+    ------
+    ValueError
+        If it takes none of them.
+    """
+    for side in SMALL_SIDES:
+        if side < from_side:
+            continue
+        try:
+            graph.concrete_shapes(graph.bind([(channels, side, side)]))
+        except GraphError:
+            continue
+        return side
+    raise ValueError(f"{graph.name} takes images of none of the sides {SMALL_SIDES}")
 
 
 def check(model: fxp.FixedModel, raw: NDArray, margin: int) -> int:
@@ -204,52 +385,14 @@ def _scaled(part: slice, factor: int) -> slice:
 
 
 def count_macs(graph: Graph, shape: tuple[int, ...]) -> int:
-    """Count the multiply-accumulates of the convolutions and linear layers for one input shape."""
+    """Count the multiply-accumulates of the convolutions and linear layers for one input shape.
+
+    Parameters
+    ----------
+    graph
+        A graph of one input.
+    shape
+        Of the input.
+    """
     shapes = graph.concrete_shapes(graph.bind([shape]))
-    total = 0
-    for node in graph.nodes:
-        roles = node.op.constant_roles.items()
-        weights = [node.inputs[position] for position, role in roles if role == "weight"]
-        # A transposed convolution multiplies every input by all its taps.
-        per_input = "transpose" in node.op.name
-        _, *pixels = shapes[node.inputs[0] if per_input else node.name]
-        for name in weights:
-            total += graph.constants_by_name[name].data.size * int(np.prod(pixels))
-    return total
-
-
-def export(network: torch.nn.Module, shape: tuple[int, ...]) -> bytes:
-    """Return the float network as an ONNX model of fixed size, input ``x``."""
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        # The older exporter writes the same few nodes, and needs no further package.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        path = Path(folder) / "network.onnx"
-        torch.onnx.export(
-            network,
-            (torch.zeros(1, *shape),),
-            path,
-            input_names=["x"],
-            opset_version=OPSET,
-            dynamo=False,
-        )
-        return path.read_bytes()
-
-
-def onnx_session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
-    """Return a session with every graph optimization and so many threads."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
-@contextmanager
-def torch_threads(threads: int) -> Iterator[None]:
-    """Run PyTorch with so many threads, for a while."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return sum(multiply_accumulates(graph, node, shapes) for node in graph.nodes)

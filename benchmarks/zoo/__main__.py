@@ -15,7 +15,7 @@ import typer
 
 from benchmarks.report import ROOT, Summary, markdown_table, publish, write_page
 from benchmarks.speed.machine import describe
-from benchmarks.speed.timing import Settings, threads_text
+from benchmarks.speed.timing import Settings, load_text, threads_text
 from benchmarks.zoo import networks
 from benchmarks.zoo.measure import Record, measure
 from fxp.cli.messages import one_line
@@ -24,8 +24,6 @@ TITLE = "torchvision's classification networks"
 SIDE = 224
 PACKAGES = ("fxp", "numpy", "numba", "torch", "torchvision", "onnxruntime")
 Records = dict[str, Record]
-BUSY = 1.5
-"""Processes per processor from which the page calls its times rough."""
 
 METHOD = (
     "`fxp.quantize` with its default options, 10-bit weights and 14-bit values, on crops of "
@@ -72,11 +70,10 @@ def page(records: Records) -> str:
         rows.append([*row, f"{side}×{side}"])
     parts = [METHOD]
     if rows:
-        busiest = max(1.0, *(record.get("load", 1.0) for record in records.values()))
-        roughly = ", so they are rough" if busiest > BUSY else ""
+        loads = [record["load"] for record in records.values() if "load" in record]
         parts += [
             "Times are of one image, raw integers in and out, the best of several turns that all "
-            f"take. Up to {busiest:.0f} processes shared each processor meanwhile{roughly}.",
+            f"take. {load_text(loads)}",
             markdown_table(header, rows),
         ]
     refused = [[name, record["refused"]] for name, record in records.items() if "refused" in record]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -13,24 +12,16 @@ import torch
 from numpy.typing import NDArray
 
 import fxp
-from benchmarks.speed.timing import Settings, best_times, processors
-from benchmarks.speed.versus import (
-    count_macs,
-    export,
-    fastest,
-    float_calls,
-    raw_input,
-    torch_threads,
-)
+from benchmarks.speed.peers import Peers, torch_threads
+from benchmarks.speed.timing import Settings, best_times, load_per_processor
+from benchmarks.speed.versus import count_macs, fastest, raw_input, smallest_side
 from benchmarks.zoo.networks import CALIBRATION, LEFT_OUT, build, photographs, settle
 from fxp.executors import oracle
 from fxp.frontend import FrontendError
-from fxp.graph import Graph
-from fxp.graph.ops import GraphError
 from fxp.imaging.metrics import sqnr
 
-SIDES: Final = (64, 96, 128, 224)
-"""Sides of the image that is compared with the oracle; the least that the network takes."""
+PEERS: Final = ("onnxruntime", "torch")
+"""What a network is timed against."""
 
 Record = dict[str, Any]
 
@@ -72,33 +63,22 @@ def measure(name: str, side: int, settings: Settings, say: Callable[[str], None]
         expected = network(torch.from_numpy(images)).numpy()
     record["sqnr"] = float(sqnr(expected, model(images)))
     say("comparing with the oracle")
-    oracle_side = smallest_side(model.graph)
+    oracle_side = smallest_side(model.graph, 3, from_side=64)
     record["oracle_side"] = oracle_side
     record["equal_values"] = compare(model, photographs(LEFT_OUT[:1], oracle_side)[:1])
     say("timing")
     frame = images[:1]
     raw = raw_input(model, frame)
     record |= {"side": side, "macs": count_macs(model.graph, raw.shape), "seconds": {}}
-    record["load"] = os.getloadavg()[0] / processors()
-    exported = export(network, frame.shape[1:])
+    record["load"] = load_per_processor()
+    peers = Peers(network, [frame])
     for threads in settings.threads:
         with torch_threads(threads), torch.inference_mode():
-            calls = float_calls(network, exported, frame, threads)
+            calls: dict[str, Callable[[], object]] = {**peers.calls(threads, PEERS)}
             calls["fxp"] = fastest(model, raw, threads)
             calls["fxp_real"] = partial(model, frame, threads=threads)
             record["seconds"][str(threads)] = best_times(calls, settings)
     return record
-
-
-def smallest_side(graph: Graph) -> int:
-    """Return the least of `SIDES` that a graph takes."""
-    for side in SIDES:
-        try:
-            graph.concrete_shapes(graph.bind([(3, side, side)]))
-        except GraphError:
-            continue
-        return side
-    raise ValueError(f"{graph.name} takes images of none of the sides {SIDES}")
 
 
 def compare(model: fxp.FixedModel, frame: NDArray[np.float32]) -> int:

@@ -112,7 +112,7 @@ def photographs(pictures: Sequence[str], side: int) -> NDArray[np.float32]:
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 
 
-def settle(network: nn.Module, images: NDArray[np.float32]) -> None:
+def settle(network: nn.Module, *inputs: NDArray[np.float32]) -> None:
     """Give an untrained network values such as those of a trained one; changes it.
 
     The weights of every convolution and linear layer are scaled until its results have deviation 1
@@ -123,8 +123,8 @@ def settle(network: nn.Module, images: NDArray[np.float32]) -> None:
     ----------
     network
         In eval mode; it is in eval mode afterwards.
-    images
-        Photographs, ``(N, 3, H, W)``.
+    inputs
+        Those of the network, such as photographs, ``(N, 3, H, W)``.
     """
 
     def scale(module: Any, inputs: Any, output: torch.Tensor) -> torch.Tensor:
@@ -140,7 +140,7 @@ def settle(network: nn.Module, images: NDArray[np.float32]) -> None:
             if name.endswith("layer_scale"):
                 parameter.fill_(LAYER_SCALE)
         for module in network.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
                 hooks.append(module.register_forward_hook(scale))
             elif isinstance(module, _BatchNorm):
                 gains = torch.randn(module.num_features, generator=random) * GAIN_DEVIATION
@@ -151,7 +151,7 @@ def settle(network: nn.Module, images: NDArray[np.float32]) -> None:
                 module.momentum = None
                 module.reset_running_stats()
                 module.train()
-        network(torch.from_numpy(images))
+        network(*map(torch.from_numpy, inputs))
     for hook in hooks:
         hook.remove()
     network.eval()

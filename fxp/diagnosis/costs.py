@@ -10,11 +10,8 @@ from fxp.graph import Graph, Node
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def multiplications(graph: Graph, node: Node, shapes: Shapes) -> int:
-    """Count the multiplications of a node for one image.
-
-    Those of convolutions, linear layers, products of values and slopes; shifts, additions and table
-    entries are none.
+def multiply_accumulates(graph: Graph, node: Node, shapes: Shapes) -> int:
+    """Count the multiply-accumulates of a convolution or linear layer; of other nodes, 0.
 
     Parameters
     ----------
@@ -25,17 +22,32 @@ def multiplications(graph: Graph, node: Node, shapes: Shapes) -> int:
     shapes
         Concrete shapes of all values, from `Graph.concrete_shapes`.
     """
-    roles = node.op.constant_roles
     # A transposed convolution multiplies every input by all its taps.
     pixels = shapes[node.inputs[0] if "transpose" in node.op.name else node.name][1:]
-    weights = [
-        graph.constants_by_name[name].data.size
-        for position, name in enumerate(node.inputs)
-        if roles.get(position) == "weight" and name in graph.constants_by_name
-    ]
-    if weights:
-        return sum(weights) * prod(pixels)
-    if node.op.name == "multiply" or "slope" in roles.values() or "factor" in roles.values():
+    weights = (
+        graph.constants_by_name[node.inputs[position]].data.size
+        for position, role in node.op.constant_roles.items()
+        if role == "weight" and node.inputs[position] in graph.constants_by_name
+    )
+    return sum(weights) * prod(pixels)
+
+
+def multiplications(graph: Graph, node: Node, shapes: Shapes) -> int:
+    """Count the multiplications of a node for one image.
+
+    Those of convolutions, linear layers, products of values and slopes; shifts, additions and table
+    entries are none.
+
+    Parameters
+    ----------
+    graph, node, shapes
+        As for `multiply_accumulates`.
+    """
+    found = multiply_accumulates(graph, node, shapes)
+    if found:
+        return found
+    roles = node.op.constant_roles.values()
+    if node.op.name == "multiply" or "slope" in roles or "factor" in roles:
         return prod(shapes[node.name])
     return 0
 
