@@ -55,6 +55,8 @@ ADVICE: Final[dict[str, str]] = {
     "aten.hardshrink": "use nn.Softshrink",
     "aten.threshold": "use nn.ReLU, or torch.clamp",
     "aten.rrelu": "use nn.LeakyReLU with the mean of its slopes, which is what eval mode computes",
+    "aten.prod": "write the product out: a * b",
+    "aten.einsum": "write it with nn.Conv2d, nn.Linear, or products and sums of tensors",
     "aten.glu": "write a, b = x.chunk(2, 1) and a * torch.sigmoid(b)",
     "aten.item": _NUMBER,
     "aten._local_scalar_dense": _NUMBER,

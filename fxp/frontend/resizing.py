@@ -8,6 +8,7 @@ from itertools import product
 from typing import Any, Final
 
 import torch
+from sympy import Integer
 
 from fxp.frontend.builder import Term
 from fxp.frontend.context import Context, Converter
@@ -245,7 +246,14 @@ def _adaptive(
     ]
     if pixels[0] is not None and pixels[1] is not None:
         sizes = (pixels[0], pixels[1])
-        return context.emit(window(window=sizes, stride=sizes), image)
+        made = context.emit(window(window=sizes, stride=sizes), image)
+        # Where a window would be left over, torch takes windows that overlap.
+        whole_windows = tuple(s * k for s, k in zip(made.shape[1:], sizes, strict=True))
+        context.builder.unify(image.shape[1:], whole_windows)
+        return made
+    enlarged = _repeated(context, image, wanted)
+    if enlarged is not None:
+        return enlarged
     if all(isinstance(count, int) for count in wanted):
         return context.emit(any_size(wanted), image)
     kept = [axis for axis in (0, 1) if pixels[axis] == 1 and wanted[1 - axis] == 1]
@@ -259,9 +267,49 @@ def _adaptive(
 
 
 def _pixels(source: Size, count: Size) -> int | None:
-    """Pixels of every window along an axis, if they are equally many at any size."""
+    """Pixels of every window along an axis, if they are equally many wherever that is possible."""
     pixels, rest = divmod(example_size(source), example_size(count))
-    return pixels if rest == 0 and difference(source, count * pixels) == 0 else None
+    return pixels if rest == 0 and _is_part(count, source, pixels) else None
+
+
+def _is_part(part: Size, whole: Size, times: int) -> bool:
+    """Whether a size is a whole part of another at every size that is such a multiple."""
+    if difference(whole, part * times) == 0:
+        return True
+    if times == 1 or isinstance(part, int) or isinstance(whole, int):
+        return False
+    symbols = part.node.expr.free_symbols | whole.node.expr.free_symbols
+    if len(symbols) != 1:
+        return False
+    # Torch writes x.shape[2] * 0.5 with roundings that no algebra undoes.
+    compared = 0
+    for number in range(1, _PROBED * times + 1):
+        sizes = dict.fromkeys(symbols, Integer(number))
+        large, small = (size.node.expr.xreplace(sizes) for size in (whole, part))
+        if large > 0 and large % times == 0:
+            compared += 1
+            if small * times != large:
+                return False
+    return compared > 1
+
+
+def _repeated(context: Context, image: Term, wanted: Sequence[Size]) -> Term | None:
+    """Repeat pixels, which is what windows do that are parts of a pixel; None if some are not."""
+    sources = image.torch_shape[2:]
+    pairs = list(zip(wanted, sources, strict=True))
+    factors = [example_size(result) // example_size(source) for result, source in pairs]
+    if min(factors) < 1 or max(factors) > MAX_NEAREST:
+        return None
+    if not all(
+        example_size(result) == example_size(source) * factor and _is_part(source, result, factor)
+        for (result, source), factor in zip(pairs, factors, strict=True)
+    ):
+        return None
+    like = _of_size(context, wanted)
+    made = _by_ratio(context, image, "nearest", False, [Fraction(factor) for factor in factors])
+    if like is not None:
+        context.builder.unify(like.shape[1:], made.shape[1:])
+    return made
 
 
 def adaptive_average_pool(context: Context) -> Term:

@@ -355,10 +355,18 @@ def fliplr(context: Context) -> Term:
     return _flipped(context, context["self"], [1])
 
 
+def flipud(context: Context) -> Term:
+    """Reverse order of axis 0, which must not be the batch."""
+    return _flipped(context, context["self"], [0])
+
+
 def _flipped(context: Context, term: Term, dims: Sequence[int]) -> Term:
     for dim in sorted({dim % len(term.torch_shape) for dim in dims}):
         source = on_image_axis(term, dim)
-        if dim == 0 or not term.axes[dim]:
+        if dim == 0 and not term.axes[dim]:
+            context.refuse("it reverses the batch axis", "reverse rows with flip(2), columns with "
+                           "flip(3)")  # fmt: skip
+        if not term.axes[dim]:
             continue
         if source is None and is_free(term.torch_shape[dim]):
             context.refuse(
@@ -402,6 +410,7 @@ SELECTION: dict[str, Converter] = {
     "aten.index_select.default": index,
     "aten.flip.default": flip,
     "aten.fliplr.default": fliplr,
+    "aten.flipud.default": flipud,
     "aten.rot90.default": rot90,
 }
 """Converters by aten op and overload."""

@@ -19,6 +19,7 @@ from torch.fx import Node as FxNode
 from torch.utils import _pytree
 
 from fxp.frontend.errors import FrontendError
+from fxp.frontend.expand import expand
 from fxp.frontend.unwrap import is_exported, sequence_advice
 from fxp.graph.extents import Dimension, Extent
 
@@ -265,6 +266,7 @@ def _read(program: ExportedProgram, examples: tuple[torch.Tensor, ...]) -> Trace
         for size, count in zip(sizes_of(node.meta["val"]), example.shape, strict=True):
             if isinstance(size, torch.SymInt):
                 sizes.setdefault(str(size), count)
+    expand(list(program.graph.nodes), inputs)
     nodes = tuple(node for node in program.graph.nodes if node.op not in ("placeholder", "output"))
     (returned,) = program.graph.output_node().args
     assert isinstance(returned, Sequence)

@@ -62,6 +62,7 @@ _FORMATS: Final = (*_WRITERS, "GIF")
 _KINDS: Final = "PNG, JPEG, JPEG 2000, WebP, GIF, BMP, TIFF, PPM or PGM"
 MAX_PIXELS: Final = 178_956_970
 """Largest image that is read; a small file may hold an image that needs all memory."""
+_TOO_MANY: Final = f"more than the {MAX_PIXELS:,} pixels that are read; cut it into parts"
 _HELP: Final = {
     ".mp4": "pipe it: ffmpeg -i {name} -f yuv4mpegpipe -pix_fmt yuv420p - | fxp upscale - -",
     ".yuv": "raw video needs --size WIDTHxHEIGHT and --format, such as yuv420p",
@@ -139,7 +140,7 @@ def read_picture(
     """
     # Asked for here, so that a missing Pillow is not taken for a damaged file below.
     open_image, transpose = Image.open, ImageOps.exif_transpose
-    unidentified = PIL.UnidentifiedImageError
+    unidentified, enormous = PIL.UnidentifiedImageError, Image.DecompressionBombError
     try:
         with warnings.catch_warnings():
             # What Pillow warns of is either harmless metadata or becomes an error below.
@@ -155,6 +156,9 @@ def read_picture(
                 attachments = early or attachments_of(opened)
     except ImageError:
         raise
+    except enormous:
+        # Pillow refuses such files before their size is known here.
+        raise ImageError(f"{path} has {_TOO_MANY}") from None
     except unidentified:
         advice = video_advice(path)
         advice = f"; {advice}" if advice else ""
@@ -185,10 +189,7 @@ def _pixels(
 ) -> NDArray[np.uint8]:
     """Return an opened file's pixels as 8 bits, with any alpha, or raise `ImageError`."""
     if opened.width * opened.height > MAX_PIXELS:
-        raise ImageError(
-            f"{path} has {opened.width}x{opened.height} pixels, more than the {MAX_PIXELS:,} "
-            "that are read; cut it into parts"
-        )
+        raise ImageError(f"{path} has {opened.width}x{opened.height} pixels, {_TOO_MANY}")
     # An MPO is a camera's JPEG with previews or a gain map behind the photograph.
     if getattr(opened, "n_frames", 1) > 1 and opened.format != "MPO":
         raise ImageError(f"{path} holds several images, or is animated; split it first")

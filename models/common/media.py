@@ -316,6 +316,8 @@ def _video(
         if not count:
             raise VideoError("the video holds no frame")
     sizes = f"{form.width}x{form.height} to {larger.width}x{larger.height}"
+    if form.bits > 8:
+        sizes += f", {form.bits}-bit samples rounded to 8 bits"
     return count, f"frames of {sizes}"
 
 

@@ -306,3 +306,14 @@ def test_greedy_takes_what_saves_most_for_what_it_costs():
     assert descend(trials, start, 70).bits == {"weight": 2, "y": 4}
     assert descend(trials, start, 60).bits == {"weight": 2, "y": 2}
     assert descend(trials, start, 99.5) == start
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [("weight_bits", "weight_widths"), ("activation_bits", "activation_widths")],
+)
+def test_one_width_for_all_is_refused_with_what_to_give_instead(name, instead):
+    network, images = torch.nn.Conv2d(1, 1, 1).eval(), [torch.rand(1, 1, 8, 8)]
+    for given in ({name: 8}, {"options": fxp.QuantizeOptions(**{name: 8})}):
+        with pytest.raises(TypeError, match=f"chooses {name} itself; say by {instead}"):
+            fxp.quantize_mixed(network, images, floor=30, **given)

@@ -139,6 +139,15 @@ def quantize_mixed(
     if max_trials < 1:
         raise ArgumentError(f"max_trials must be at least 1, got {max_trials}")
     options = merged(options, keywords, "fxp.quantize_mixed")
+    for name, widths in (
+        ("weight_bits", "weight_widths"),
+        ("activation_bits", "activation_widths"),
+    ):
+        if getattr(options, name) != getattr(QuantizeOptions(), name) or name in keywords:
+            raise ArgumentTypeError(
+                f"fxp.quantize_mixed chooses {name} itself; say by {widths} which it may choose "
+                "from, and by `bits` what single names must have"
+            )
     options = options_with(options, (weights[-1], values[-1]), {})
     with TRACING:
         calls = calibration_calls(calibration, model, options.states)

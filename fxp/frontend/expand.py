@@ -1,0 +1,177 @@
+"""Ops that are written as simpler ones before they are converted.
+
+A reduction over the axis along which tensors were stacked is a chain of ops on two tensors, and an
+`einsum` that multiplies entry by entry, or mixes channels with constant weights, is a product and a
+sum, or a linear layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from functools import reduce
+from typing import Any, Final
+
+import torch
+from torch.fx import Node as FxNode
+
+_ATEN: Final = torch.ops.aten
+MOST_PARTS: Final = 64
+"""Longest axis of which every entry is read by itself."""
+_CHAINED: Final = {
+    "aten.amax.default": _ATEN.maximum.default,
+    "aten.max.dim": _ATEN.maximum.default,
+    "aten.amin.default": _ATEN.minimum.default,
+    "aten.min.dim": _ATEN.minimum.default,
+    "aten.sum.dim_IntList": _ATEN.add.Tensor,
+    "aten.mean.dim": _ATEN.add.Tensor,
+}
+"""Reductions, with the op of two tensors that they repeat."""
+
+
+def expand(nodes: Sequence[FxNode], inputs: Collection[FxNode]) -> None:
+    """Rewrite the nodes of an exported program in place; what cannot be expanded stays.
+
+    Parameters
+    ----------
+    nodes
+        All nodes in execution order; none writes to its arguments.
+    inputs
+        Placeholders of what the user gives.
+    """
+    computed = set(inputs)
+    for node in nodes:
+        if computed.intersection(node.all_input_nodes):
+            computed.add(node)
+        if node not in computed or not node.users:
+            continue
+        writer = _Writer(node)
+        made = None
+        if str(node.target) in _CHAINED:
+            made = _chain(writer, node)
+        elif str(node.target) == "aten.einsum.default":
+            made = _einsum(writer, node, computed)
+        if made is not None:
+            computed.update(writer.written)
+            node.replace_all_uses_with(made)
+            node.graph.erase_node(node)
+
+
+class _Writer:
+    """Writes nodes before one, in whose place they are: of its module and line of code."""
+
+    def __init__(self, place: FxNode) -> None:
+        self._place = place
+        self.written: list[FxNode] = []
+
+    def __call__(self, target: Any, *arguments: Any) -> FxNode:
+        graph = self._place.graph
+        with graph.inserting_before(self._place):
+            node = graph.call_function(target, arguments)
+        node.meta = dict(self._place.meta)
+        node.meta["val"] = target(*torch.fx.map_arg(arguments, lambda item: item.meta["val"]))
+        self.written.append(node)
+        return node
+
+    def permuted(self, tensor: FxNode, before: str, after: str) -> FxNode:
+        """Order axes, which have one letter each, anew."""
+        order = [before.index(letter) for letter in after]
+        if order == sorted(order):
+            return tensor
+        return self(_ATEN.permute.default, tensor, order)
+
+
+def _chain(write: _Writer, node: FxNode) -> FxNode | None:
+    """Reduce entry by entry what was stacked, or split into more axes than an image has."""
+    source: Any = node.args[0]
+    arguments = _arguments(node)
+    rank = len(source.meta["val"].shape)
+    dims = arguments["dim"]
+    dims = [dims] if isinstance(dims, int) else list(dims or range(rank))
+    stacked = source.target is _ATEN.stack.default
+    if len(dims) != 1 or arguments.get("dtype") is not None or not (stacked or rank > 4):
+        return None
+    dim = dims[0] % rank
+    parts: Sequence[FxNode]
+    if stacked and _arguments(source)["dim"] % rank == dim:
+        parts = list(source.args[0])
+    elif rank > 4 and isinstance(source.meta["val"].shape[dim], int):
+        count = source.meta["val"].shape[dim]
+        if count > MOST_PARTS:
+            return None
+        parts = [write(_ATEN.select.int, source, dim, index) for index in range(count)]
+    else:
+        return None
+    kind = str(node.target)
+    readers = [node]
+    if kind.endswith(".dim") and kind != "aten.mean.dim":
+        # The second result, positions, is refused where it is read.
+        if any(item.args[1] for item in node.users if item.users):
+            return None
+        readers = list(node.users)
+    made = reduce(lambda left, right: write(_CHAINED[kind], left, right), parts)
+    if kind == "aten.mean.dim":
+        made = write(_ATEN.mul.Tensor, made, 1 / len(parts))
+    if arguments["keepdim"]:
+        made = write(_ATEN.unsqueeze.default, made, dim)
+    if readers == [node]:
+        return made
+    for reader in readers:
+        reader.replace_all_uses_with(made)
+        reader.graph.erase_node(reader)
+    return made
+
+
+def _einsum(write: _Writer, node: FxNode, computed: Collection[FxNode]) -> FxNode | None:
+    """Write a product and a sum, or a linear layer, unless matrices are multiplied."""
+    equation: Any = node.args[0]
+    tensors: list[FxNode] = list(node.args[1])  # type: ignore[arg-type]
+    read, arrow, result = equation.replace(" ", "").partition("->")
+    letters = read.split(",")
+    if not arrow or "." in equation or any(len(set(item)) < len(item) for item in letters):
+        return None
+    if len(tensors) == 1:
+        return _summed(write, tensors[0], letters[0], result)
+    if len(tensors) != 2:
+        return None
+    if set(letters[0]) < set(letters[1]):
+        tensors, letters = tensors[::-1], letters[::-1]
+    (large, small), (axes, fewer) = tensors, letters
+    if set(fewer) <= set(axes):
+        small = write.permuted(small, fewer, "".join(item for item in axes if item in fewer))
+        for place, letter in enumerate(axes):
+            if letter not in fewer:
+                small = write(_ATEN.unsqueeze.default, small, place)
+        return _summed(write, write(_ATEN.mul.Tensor, large, small), axes, result)
+    if large not in computed:
+        (large, small), (axes, fewer) = (small, large), (fewer, axes)
+    inner, outer = set(axes) & set(fewer), set(fewer) - set(axes)
+    mixes = len(fewer) == 2 and len(inner) == len(outer) == 1
+    if small in computed or not mixes or set(result) != set(axes) - inner | outer:
+        return None
+    (old,), (new,) = inner, outer
+    last = axes.replace(old, "")
+    weights = write.permuted(small, fewer, new + old)
+    mixed = write(_ATEN.linear.default, write.permuted(large, axes, last + old), weights)
+    return write.permuted(mixed, last + new, result)
+
+
+def _summed(write: _Writer, tensor: FxNode, axes: str, result: str) -> FxNode | None:
+    """Sum over the axes that the result lacks, and order the others."""
+    if not set(result) <= set(axes) or len(set(result)) < len(result):
+        return None
+    gone = [place for place, letter in enumerate(axes) if letter not in result]
+    if gone:
+        tensor = write(_ATEN.sum.dim_IntList, tensor, gone)
+        axes = "".join(letter for letter in axes if letter in result)
+    return write.permuted(tensor, axes, result)
+
+
+def _arguments(node: FxNode) -> dict[str, Any]:
+    """Arguments by the names of the op's schema, defaults included."""
+    given: Any = node.target
+    names = given._schema.arguments
+    return {
+        item.name: node.args[place] if place < len(node.args)
+        else node.kwargs.get(item.name, item.default_value)
+        for place, item in enumerate(names)
+    }  # fmt: skip

@@ -1,0 +1,103 @@
+"""Reductions of stacked tensors, `einsum`, and area interpolation of images of any size."""
+
+import pytest
+import torch
+from frontend_checks import OneInput, compare, converted
+from torch.nn import functional
+
+from fxp.frontend import FrontendError, from_torch
+from fxp.graph.extents import Extent
+from fxp.graph.ops import AveragePool, Nearest
+
+CLOSE = 1e-9
+IMAGE = (1, 6, 12, 16)
+MIXING = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
+
+
+def three(x: torch.Tensor, dim: int) -> torch.Tensor:
+    return torch.stack([x, 2 * x - 1, -x], dim)
+
+
+TAKEN = {
+    "max_of_batch_axis": (lambda m, x: three(x, 0).max(0)[0], {"relu": 2}),
+    "max_values": (lambda m, x: three(x, 1).max(dim=1).values, {"relu": 2}),
+    "amax": (lambda m, x: three(x, 2).amax(2), {"relu": 2}),
+    "min": (lambda m, x: three(x, -1).min(-1)[0], {"relu": 2}),
+    "amin_kept": (lambda m, x: three(x, 1).amin(1, keepdim=True).squeeze(1), {"relu": 2}),
+    "mean": (lambda m, x: three(x, 0).mean(0), {}),
+    "sum": (lambda m, x: three(x, 4).sum(-1), {}),
+    "maxout": (lambda m, x: x.view(1, 3, 2, *x.shape[2:]).max(2)[0], {"relu": 1}),
+    "halves": (lambda m, x: x.view(1, 2, 3, *x.shape[2:]).sum(1), {}),
+    "gate": (
+        lambda m, x: torch.einsum("nchw,nc->nchw", x, x.mean((2, 3)).sigmoid()), {"sigmoid": 1},
+    ),
+    "gate_first": (
+        lambda m, x: torch.einsum("bc, bchw -> bchw", x.mean((2, 3)), x), {"multiply": 1},
+    ),
+    "map": (
+        lambda m, x: torch.einsum("bchw,bhw->bchw", x, x.mean(1)), {"multiply": 1},
+    ),
+    "squares": (lambda m, x: torch.einsum("nchw,nchw->nc", x, x), {"reduce_sum": 1}),
+    "total": (lambda m, x: torch.einsum("nchw->nc", x), {"reduce_sum": 1}),
+    "mixed_channels": (
+        lambda m, x: torch.einsum("nchw,dc->ndhw", x, MIXING.to(x)), {"conv2d": 1},
+    ),
+    "mixed_features": (
+        lambda m, x: torch.einsum("cd,nc->nd", MIXING.T.to(x), x.mean((2, 3))), {"linear": 1},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("function", "counts"), TAKEN.values(), ids=TAKEN)
+def test_taken(function, counts):
+    graph = converted(OneInput(function), IMAGE, tolerance=CLOSE)
+    names = [node.op.name for node in graph.nodes]
+    assert {name: names.count(name) for name in counts} == counts
+    # Nothing was joined to be taken apart again.
+    assert "concat" not in names
+
+
+REFUSED = {
+    "position": (lambda m, x: three(x, 1).max(1)[1].float(), r"aten\.max"),
+    "deviation": (lambda m, x: three(x, 1).std(1), r"aten\.std.*keep images"),
+    "product": (lambda m, x: three(x, 1).prod(1), r"write the product out: a \* b"),
+    "matrices": (
+        lambda m, x: torch.einsum("nchw,ndhw->ncd", x, x).mean(2), "attention is not supported",
+    ),
+    "trace": (lambda m, x: torch.einsum("nccw->nw", x[:, :, :6]), r"write it with nn\.Conv2d"),
+    "rows_mixed": (
+        lambda m, x: torch.einsum("nchw,dcw->ndh", x, torch.ones(2, 6, 16)), r"aten\.einsum",
+    ),
+    "flipud": (lambda m, x: torch.flipud(x), r"reverses the batch axis; .*rows with flip\(2\)"),
+    "flip": (lambda m, x: x.flip(0, 2), r"reverses the batch axis"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("function", "message"), REFUSED.values(), ids=REFUSED)
+def test_refused(function, message):
+    with pytest.raises(FrontendError, match=message):
+        from_torch(OneInput(function).eval(), [torch.rand(IMAGE)])
+
+
+AREA = {
+    "half": (lambda m, x: functional.interpolate(x, scale_factor=0.5, mode="area"), 2,
+             AveragePool((2, 2), (2, 2))),
+    "quarter": (
+        lambda m, x: functional.interpolate(x, [s // 4 for s in x.shape[2:]], mode="area"), 4,
+        AveragePool((4, 4), (4, 4)),
+    ),
+    "of_a_skip": (
+        lambda m, x: functional.interpolate(
+            functional.max_pool2d(x, 2), size=x.shape[2:], mode="area"), 2, Nearest(2),
+    ),
+    "twice": (lambda m, x: functional.interpolate(x, scale_factor=2, mode="area"), 1, Nearest(2)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("function", "multiple", "last"), AREA.values(), ids=AREA)
+def test_area_keeps_sizes_free(function, multiple, last):
+    model = OneInput(function).eval()
+    graph = from_torch(model, [torch.rand(1, 2, 12, 16)])
+    compare(graph, model, [((2, 2, 12, 16),), ((1, 2, 20, 8),)], CLOSE)
+    assert graph.inputs[0].shape[1:] == (Extent("H") * multiple, Extent("W") * multiple)
+    assert graph.nodes[-1].op == last
