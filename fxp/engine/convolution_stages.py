@@ -62,6 +62,11 @@ class ConvolutionStage(CommandStage):
         """One command per part."""
         return [part.command(region) for part in self.parts]
 
+    def spread(self, step: int) -> None:
+        """Store results to every so many columns."""
+        for part in self.parts:
+            part.record["result_step"] *= step
+
 
 class DenseStage(ConvolutionStage):
     """Dense or grouped convolution by register tiles."""
@@ -108,7 +113,7 @@ class DenseStage(ConvolutionStage):
         self._keep += [weights, taps]
         return {
             **finish.fields(),
-            "result_step": len(shape.weight),
+            "result_step": len(shape.weight) // shape.factor,
             "runs": len(taps),
             "pairs": weights.shape[2],
             "weights": weights.ctypes.data,

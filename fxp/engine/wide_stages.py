@@ -167,7 +167,7 @@ class _WideStage(ConvolutionStage):
         self._keep += [chunked.table, chunked.taps, chunked.lengths, weights, zeros]
         return {
             **self._finish.fields(),
-            "result_step": len(self._shape.weight),
+            "result_step": len(self._shape.weight) // self._shape.factor,
             "runs": len(chunked.taps),
             "pairs": len(chunked.weights),
             "weights": weights.ctypes.data,
