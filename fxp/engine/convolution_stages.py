@@ -29,6 +29,15 @@ def start_with_bias(finish: Finish, bias: NDArray[np.int64]) -> Finish:
     return replace(finish, start=(finish.start + bias).astype(finish.start.dtype))
 
 
+def own_pixels(shape: Geometry, finish: Finish) -> tuple[int, ...]:
+    """`ConvolutionStage.pixel_bytes` of a convolution of int16 inputs."""
+    if shape.weight.shape[2:] != (1, 1) or shape.stride != (1, 1):
+        return ()
+    others = () if finish.other is None else (finish.other.itemsize,)
+    result, *added = (item * len(shape.weight) for item in (finish.result.itemsize, *others))
+    return result, 2 * shape.channels_in, *added
+
+
 @dataclass(frozen=True)
 class Part:
     """Some output channels: the kernel for them, by the pixels of its tiles and whether it counts.
@@ -57,13 +66,19 @@ class ConvolutionStage(CommandStage):
     """Shared by the convolutions: parts of the output channels one after the other."""
 
     parts: list[Part]
+    pixel_bytes: tuple[int, ...] = ()
+    """Bytes of a pixel of the result and of every input, if results read their own pixel only."""
 
     def commands(self, region: Region) -> list[list[int]]:
         """One command per part."""
+        if self.pixel_bytes:
+            # Short rows would leave tiles half empty.
+            region = region.in_one_row(self.pixel_bytes[0], self.pixel_bytes[1:])
         return [part.command(region) for part in self.parts]
 
     def spread(self, step: int) -> None:
         """Store results to every so many columns."""
+        self.pixel_bytes = ()
         for part in self.parts:
             part.record["result_step"] *= step
 
@@ -77,6 +92,7 @@ class DenseStage(ConvolutionStage):
         finish = start_with_bias(chain.finish, shape.bias)
         if finish.wide:
             self.accumulator_dtype = np.dtype(np.int64)
+        self.pixel_bytes = own_pixels(shape, finish)
         self._keep: list[NDArray] = finish.arrays
         self.parts = []
         per_group = len(shape.weight) // shape.groups

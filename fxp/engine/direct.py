@@ -8,6 +8,7 @@ import numpy as np
 
 from fxp.engine.chains import Chain
 from fxp.engine.convolution_stages import ConvolutionStage, DenseStage, DepthwiseStage
+from fxp.engine.depthwise_stages import DepthwiseRowsStage
 from fxp.engine.few_channels import BlockedStage, ShuffledStage, SumsStage
 from fxp.engine.geometry import (
     MAX_LANES,
@@ -62,9 +63,19 @@ def direct_stage(graph: Graph, chain: Chain, tiles: Tiles) -> CommandStage | Non
         # Every channel of the chain stands for all its phases.
         order = np.arange(channels) // shape.factor**2
         chain = replace(chain, finish=chain.finish.taken(order))
-    single = channels == shape.factor**2 and channels <= MAX_LANES
+    narrow = _narrow(graph, chain, shape)
     assert chain.finish is not None
-    if not single or not _narrow(graph, chain, shape) or (shape.factor == 1 and chain.finish.wide):
+    if (
+        narrow
+        and not chain.finish.wide
+        and shape.factor == 1
+        and shape.is_depthwise
+        and channels >= tiles.depthwise[-1][0]
+        and DepthwiseRowsStage.takes(shape)
+    ):
+        return DepthwiseRowsStage(graph, chain, shape, tiles)
+    single = channels == shape.factor**2 and channels <= MAX_LANES
+    if not single or not narrow or (shape.factor == 1 and chain.finish.wide):
         return plain(chain, shape)
     if shape.factor > 1:
         shape = merge_groups(shape, channels)

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numpy.typing import NDArray
 
@@ -45,6 +45,7 @@ from fxp.kernels.compiler import (
     literals,
     load,
     loop,
+    njit,
     splat,
     store,
 )
