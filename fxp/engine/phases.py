@@ -127,6 +127,8 @@ class PhasesStage(CommandStage):
             (stage.accumulator_dtype for stage in self._stages), key=lambda kind: kind.itemsize
         )
         self.multiple = chain.factor
+        # Strips that begin at another remainder have other commands.
+        self.moves = not self._transposed
         self._item = chain.finish.result.itemsize
         self._other_item = chain.finish.other.itemsize if chain.finish.other else 0
         self._channels = len(found[0].channels)
@@ -142,17 +144,7 @@ class PhasesStage(CommandStage):
 
     def commands(self, region: Region) -> list[list[int]]:
         """Commands of all phases of which the region has results."""
-        read = [
-            self.reach(axis, 0, first, first + count, size)[0]
-            for axis, (first, count, size) in enumerate(
-                zip(
-                    (region.first_row, region.first_column),
-                    (region.rows, region.columns),
-                    region.image,
-                    strict=True,
-                )
-            )
-        ]
+        read = [first for first, _ in region.spans[0]]
         commands = []
         for phase, stage in zip(self._phases, self._stages, strict=True):
             row, rows = self._span(0, phase.row, region.first_row, region.rows)
