@@ -9,6 +9,7 @@ from typing import Final, Literal
 from fxp.engine.chains import Chain, chains, single
 from fxp.engine.direct import direct_stage
 from fxp.engine.movement_stages import movement_stage
+from fxp.engine.narrow_stages import narrow_stage
 from fxp.engine.padding_stages import separate_padding
 from fxp.engine.pointwise_stages import pointwise_stage
 from fxp.engine.routine_stages import routine_stage
@@ -23,6 +24,7 @@ HEADS: Final = frozenset(
 )
 """Ops that a chain of several nodes may begin with."""
 BUILDERS: Final[tuple[Callable[[Graph, Chain, Tiles], CommandStage | None], ...]] = (
+    narrow_stage,
     winograd_stage,
     direct_stage,
     pointwise_stage,

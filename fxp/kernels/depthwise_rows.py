@@ -43,16 +43,9 @@ from fxp.kernels.compiler import (
     splat,
     store,
 )
-from fxp.kernels.pair_mac import (
-    FINGERPRINT,
-    RESULTS,
-    Store,
-    add_pairs,
-    interleaved_order,
-    item_size,
-    other_size,
-)
+from fxp.kernels.pair_mac import FINGERPRINT, add_pairs, interleaved_order
 from fxp.kernels.records import DEPTHWISE_ROWS
+from fxp.kernels.tile_store import RESULTS, Store, item_size, other_size
 
 TAPS: Final = (3, 5, 7)
 """Taps in a row of the kernels that are compiled."""

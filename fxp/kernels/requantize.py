@@ -4,7 +4,7 @@ All of the engine's rounding is defined here, in four forms for four kinds of su
 
 * `requantize_band`: int64 sums, every mode (the portable kernels);
 * `round_sum`, `clamp`, `overflows`: int32 or int64 sums of a row, one rule for all channels;
-* `finish_one`: an int32 sum with a shift of its channel. `fxp.kernels.pair_mac.Store` is the same
+* `finish_one`: an int32 sum with a shift of its channel. `fxp.kernels.tile_store.Store` is the same
   over vectors, in the code of the register tiles;
 * `quantize_half_up`: real values.
 

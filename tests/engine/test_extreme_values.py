@@ -12,7 +12,7 @@ from numba import cfunc
 from fxp.formats import Format, IntArray, Overflow, Quantization, Rounding
 from fxp.graph import Graph
 from fxp.graph.ops import Add, Conv2d, PixelShuffle, Relu
-from fxp.kernels import commands, depthwise_rows, pair_mac, tiles
+from fxp.kernels import commands, depthwise_rows, pair_mac, tiles, wide_tiles
 from fxp.kernels.host import FEW
 
 FIRST, LAST = -(2**31), 2**31 - 1
@@ -216,10 +216,10 @@ def test_without_a_dot_instruction(name: str, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(pair_mac, "_dot_instruction", asked.append)
     monkeypatch.setattr(depthwise_rows, "_pack_instruction", lambda lanes: None)
     # Compiled anew, and not kept.
-    for module in (tiles, depthwise_rows):
+    for module in (tiles, wide_tiles, depthwise_rows):
         monkeypatch.setattr(module, "kernel", cfunc(commands.signature, nopython=True))
     makers = (tiles.dense_kernel, tiles.depthwise_kernel, tiles.dense_sums_kernel,
-              tiles.dense_wide_kernel, depthwise_rows.depthwise_rows_kernel)  # fmt: skip
+              wide_tiles.dense_wide_kernel, depthwise_rows.depthwise_rows_kernel)  # fmt: skip
     for maker in makers:
         maker.cache_clear()
     network = Network()
