@@ -29,6 +29,15 @@ def start_with_bias(finish: Finish, bias: NDArray[np.int64]) -> Finish:
     return replace(finish, start=(finish.start + bias).astype(finish.start.dtype))
 
 
+def own_pixels(shape: Geometry, finish: Finish) -> tuple[int, ...]:
+    """`ConvolutionStage.pixel_bytes` of a convolution of int16 inputs."""
+    if shape.weight.shape[2:] != (1, 1) or shape.stride != (1, 1):
+        return ()
+    others = () if finish.other is None else (finish.other.itemsize,)
+    result, *added = (item * len(shape.weight) for item in (finish.result.itemsize, *others))
+    return result, 2 * shape.channels_in, *added
+
+
 @dataclass(frozen=True)
 class Part:
     """Some output channels: the kernel for them, by the pixels of its tiles and whether it counts.
@@ -67,6 +76,12 @@ class ConvolutionStage(CommandStage):
             region = region.in_one_row(self.pixel_bytes[0], self.pixel_bytes[1:])
         return [part.command(region) for part in self.parts]
 
+    def spread(self, step: int) -> None:
+        """Store results to every so many columns."""
+        self.pixel_bytes = ()
+        for part in self.parts:
+            part.record["result_step"] *= step
+
 
 class DenseStage(ConvolutionStage):
     """Dense or grouped convolution by register tiles."""
@@ -77,11 +92,7 @@ class DenseStage(ConvolutionStage):
         finish = start_with_bias(chain.finish, shape.bias)
         if finish.wide:
             self.accumulator_dtype = np.dtype(np.int64)
-        if shape.weight.shape[2:] == shape.stride == (1, 1):
-            others = () if finish.other is None else (finish.other.itemsize,)
-            items = (finish.result.itemsize, *others)
-            result, *added = (item * len(shape.weight) for item in items)
-            self.pixel_bytes = (result, 2 * shape.channels_in, *added)
+        self.pixel_bytes = own_pixels(shape, finish)
         self._keep: list[NDArray] = finish.arrays
         self.parts = []
         per_group = len(shape.weight) // shape.groups
@@ -118,7 +129,7 @@ class DenseStage(ConvolutionStage):
         self._keep += [weights, taps]
         return {
             **finish.fields(),
-            "result_step": len(shape.weight),
+            "result_step": len(shape.weight) // shape.factor,
             "runs": len(taps),
             "pairs": weights.shape[2],
             "weights": weights.ctypes.data,

@@ -19,6 +19,7 @@ from fxp.engine.convolution_stages import (
     ConvolutionStage,
     Part,
     depthwise_blocks,
+    own_pixels,
     start_with_bias,
 )
 from fxp.engine.few_channels import before_shuffle
@@ -167,7 +168,7 @@ class _WideStage(ConvolutionStage):
         self._keep += [chunked.table, chunked.taps, chunked.lengths, weights, zeros]
         return {
             **self._finish.fields(),
-            "result_step": len(self._shape.weight),
+            "result_step": len(self._shape.weight) // self._shape.factor,
             "runs": len(chunked.taps),
             "pairs": len(chunked.weights),
             "weights": weights.ctypes.data,
@@ -204,7 +205,7 @@ class _WideStage(ConvolutionStage):
         rows, columns, pitch = self._read(region.rows, region.columns)
         stored = Place(*region.scratch, pitch)
         first = replace(region, rows=rows, columns=columns, result=stored, inputs=region.inputs[:1])
-        size = -(-rows * pitch // ALIGNMENT + 1) * ALIGNMENT
+        size = rows * pitch + ALIGNMENT
         base, offset = region.scratch
         after = replace(region, scratch=(base, offset + size), inputs=(stored, *region.inputs[1:]))
         return [first.command(split_kernel(), self._record), *super().commands(after)]
@@ -234,6 +235,8 @@ class WideStage(_WideStage):
         self, graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles, limits: tuple[int, int]
     ) -> None:
         super().__init__(graph, chain, shape, "pair tiles in chunks", limits)
+        if self._split is None:
+            self.pixel_bytes = own_pixels(shape, self._finish)
         per_group = len(shape.weight) // shape.groups
         for group in range(shape.groups):
             chunked = self._chunks(group)

@@ -13,7 +13,6 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Final
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -45,7 +44,14 @@ from fxp.kernels.compiler import (
 )
 from fxp.kernels.pair_mac import FINGERPRINT, add_pairs, interleaved_order
 from fxp.kernels.records import DEPTHWISE_ROWS
-from fxp.kernels.tile_store import RESULTS, Store, item_size, other_size
+from fxp.kernels.tile_store import (
+    RESULTS,
+    Store,
+    item_size,
+    other_size,
+    pack_instruction,
+    packed,
+)
 
 TAPS: Final = (3, 5, 7)
 """Taps in a row of the kernels that are compiled."""
@@ -70,27 +76,11 @@ def row_pairs(taps: int, step: int) -> list[tuple[int, bool]]:
     return [*pairs, (taps - 1, True) if step % 2 == 0 else (taps - 2, False)]
 
 
-def _pack_instruction(lanes: int) -> str | None:
-    """Name the instruction that narrows two vectors of so many int32 within 128-bit parts."""
-    features = llvm.get_host_cpu_features()
-    if lanes == 16 and features.get("avx512bw"):
-        return "llvm.x86.avx512.packssdw.512"
-    if lanes == 8 and features.get("avx2"):
-        return "llvm.x86.avx2.packssdw"
-    if lanes == 4 and features.get("sse2"):
-        return "llvm.x86.sse2.packssdw.128"
-    return None
-
-
 def _narrowed(builder: ir.IRBuilder, halves: list[Any]) -> Any:
     """Narrow the halves of interleaved sums to int16 that saturates, in their own order."""
     lanes = halves[0].type.count
-    narrow = ir.VectorType(I16, 2 * lanes)
-    name = _pack_instruction(lanes)
-    if name is not None:
-        kind = ir.FunctionType(narrow, [half.type for half in halves])
-        function = cgutils.get_or_insert_function(builder.module, kind, name)
-        return builder.call(function, halves)
+    if pack_instruction(lanes) is not None:
+        return packed(builder, halves)
     order = interleaved_order(2 * lanes)
     shorts = []
     for half in halves:

@@ -181,8 +181,11 @@ def emit_dense_tile(
     first = start if stored & WIDE else None
     finish = Store(builder, out, out_step, rule_pack, other_pack, lanes, stored, factor, first)
     for p in range(pixels):
-        for v in range(vectors):
-            finish(totals[p * vectors + v], p, v * lanes)
+        for v in range(0, vectors - 1, 2):
+            first_total = p * vectors + v
+            finish.neighbours(totals[first_total : first_total + 2], p, v * lanes)
+        if vectors % 2:
+            finish(totals[(p + 1) * vectors - 1], p, (vectors - 1) * lanes)
     return finish.clipped()
 
 

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import llvmlite.binding as llvm
 from llvmlite import ir
 from numba.core import cgutils
 
@@ -40,6 +42,29 @@ def sum_type(stored: int) -> ir.IntType:
     return I64 if stored & WIDE else I32
 
 
+def pack_instruction(lanes: int) -> str | None:
+    """Name the x86 instruction that narrows two vectors of so many int32 to int16 that saturates.
+
+    It takes 128-bit parts of the two vectors in turn.
+    """
+    features = llvm.get_host_cpu_features()
+    if lanes == 16 and features.get("avx512bw"):
+        return "llvm.x86.avx512.packssdw.512"
+    if lanes == 8 and features.get("avx2"):
+        return "llvm.x86.avx2.packssdw"
+    if lanes == 4 and features.get("sse2"):
+        return "llvm.x86.sse2.packssdw.128"
+    return None
+
+
+def packed(builder: ir.IRBuilder, halves: Sequence[Any]) -> Any:
+    """Call the instruction that `pack_instruction` names, which exists for these vectors."""
+    name = pack_instruction(halves[0].type.count)
+    narrow = ir.VectorType(I16, 2 * halves[0].type.count)
+    kind = ir.FunctionType(narrow, [half.type for half in halves])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), halves)
+
+
 class Store:
     """Emits the end of a tile: store sums, or finish them first."""
 
@@ -62,11 +87,12 @@ class Store:
         self.shift, self.own, *bounds, self.skipped_pixels, first = cgutils.unpack_tuple(
             builder, rule
         )
+        self.limits = bounds[:2]
         self.other, self.other_step, self.factors = cgutils.unpack_tuple(builder, other)
         self.low, self.high, self.count_low, self.count_high = (
             splat(builder, self._narrowed(scalar), lanes) for scalar in bounds
         )
-        self.overflows = ir.Constant(ir.VectorType(I32, lanes), [0] * lanes)
+        self.overflows: Any = ir.Constant(ir.VectorType(I32, lanes), [0] * lanes)
         indices = ir.Constant(ir.VectorType(I32, lanes), list(range(lanes)))
         self.counted = builder.icmp_signed(
             ">=", indices, splat(builder, builder.trunc(first, I32), lanes)
@@ -86,6 +112,63 @@ class Store:
             pointer = address(builder, self.output, at, I32)
             store(builder, total, pointer, 4)
             return
+        value = self._shifted(total, pixel, channel)
+        for bound, order in ((self.low, "<"), (self.high, ">")):
+            value = builder.select(builder.icmp_signed(order, value, bound), bound, value)
+        item = item_size(self.stored)
+        kind = I32 if item == 4 else I16
+        narrow = ir.VectorType(kind, self.lanes)
+        result = value if value.type == narrow else builder.trunc(value, narrow)
+        for at, lanes in self._places(self.output_step, pixel, channel):
+            part = self._lanes(result, lanes)
+            pointer = address(builder, self.output, at, kind)
+            store(builder, part, pointer, item)
+
+    def neighbours(self, totals: Sequence[Any], pixel: int, channel: int) -> None:
+        """Store the sums of some channels of a pixel, and of as many channels behind them.
+
+        Parameters
+        ----------
+        totals
+            Two vectors.
+        pixel, channel
+            The pixel, and the first channel.
+        """
+        builder, lanes = self.builder, self.lanes
+        if (
+            self.factor > 1
+            or self.stored == SUMS
+            or self.stored & (WIDE | COUNTED | INT32_RESULTS)
+            or pack_instruction(lanes) is None
+        ):
+            for number, total in enumerate(totals):
+                self(total, pixel, channel + number * lanes)
+            return
+        # One narrowing, clamp and store for both.
+        row = I64(pixel)
+        values = [
+            self._shifted(total, row, I64(channel + number * lanes))
+            for number, total in enumerate(totals)
+        ]
+        # Back from parts of the two in turn.
+        order = [
+            part * 8 + number * 4 + lane
+            for number in (0, 1)
+            for part in range(lanes // 4)
+            for lane in range(4)
+        ]
+        both = packed(builder, values)
+        mask = ir.Constant(ir.VectorType(I32, 2 * lanes), order)
+        both = builder.shuffle_vector(both, both, mask)
+        for scalar, sign in ((self.limits[0], "<"), (self.limits[1], ">")):
+            bound = splat(builder, builder.trunc(scalar, I16), 2 * lanes)
+            both = builder.select(builder.icmp_signed(sign, both, bound), bound, both)
+        at = builder.add(builder.mul(self.output_step, row), I64(channel))
+        store(builder, both, address(builder, self.output, at, I16), 2)
+
+    def _shifted(self, total: Any, pixel: Any, channel: Any) -> Any:
+        """Bring sums to the binary point of the result, and count those that overflow."""
+        builder = self.builder
         if self.stored & WIDE and total.type != self.sums:
             total = builder.sext(total, self.sums)
         if self.start is not None:
@@ -108,16 +191,7 @@ class Store:
             kept = builder.and_(outside, splat(builder, counted, self.lanes))
             kept = builder.and_(kept, self.counted)
             self.overflows = builder.add(self.overflows, builder.zext(kept, self.overflows.type))
-        for bound, order in ((self.low, "<"), (self.high, ">")):
-            value = builder.select(builder.icmp_signed(order, value, bound), bound, value)
-        item = item_size(self.stored)
-        kind = I32 if item == 4 else I16
-        narrow = ir.VectorType(kind, self.lanes)
-        result = value if value.type == narrow else builder.trunc(value, narrow)
-        for at, lanes in self._places(self.output_step, pixel, channel):
-            part = self._lanes(result, lanes)
-            pointer = address(builder, self.output, at, kind)
-            store(builder, part, pointer, item)
+        return value
 
     def _of_channels(self, base: Any, channel: Any) -> Any:
         """Load the element of every channel from an array of all channels."""

@@ -268,7 +268,8 @@ def dense_sums_kernel(pixels: int, lanes: int, stored: int) -> Any:
         low, high = np.int32(block.low), np.int32(block.high)
         count_low, count_high = np.int32(block.count_low), np.int32(block.count_high)
         outputs = channels // (factor * factor)
-        length = columns * factor * outputs
+        step = block.result_step
+        length = columns * step
         clipped = 0
         for y in range(command[ROWS]):
             row = source + y * block.row_step * command[INPUT + 2]
@@ -301,14 +302,12 @@ def dense_sums_kernel(pixels: int, lanes: int, stored: int) -> Any:
                         for x in range(columns):
                             total = multiply(sums[x * width + channel], own)
                             if added_is_read:
-                                value = np.int32(added[x * factor * outputs + first])
+                                value = np.int32(added[x * step + first])
                                 total = add(total, multiply(value, factor_of))
                             if counted:
                                 rounded = total >> shift
                                 clipped += (rounded < count_low) | (rounded > count_high)
-                            result[x * factor * outputs + first] = finish_one(
-                                total, shift, low, high
-                            )
+                            result[x * step + first] = finish_one(total, shift, low, high)
         return clipped
 
     return convolve_dense_sums

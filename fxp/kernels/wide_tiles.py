@@ -142,7 +142,8 @@ def dense_wide_sums_kernel(pixels: int, lanes: int, stored: int) -> Any:
         low, high = block.low, block.high
         count_low, count_high = block.count_low, block.count_high
         outputs = channels // (factor * factor)
-        length = columns * factor * outputs
+        step = block.result_step
+        length = columns * step
         clipped = 0
         for y in range(command[ROWS]):
             row = source + y * block.row_step * command[INPUT + 2]
@@ -176,11 +177,11 @@ def dense_wide_sums_kernel(pixels: int, lanes: int, stored: int) -> Any:
                         for x in range(columns):
                             total = (sums[x * width + channel] + start) * own
                             if added_is_read:
-                                total += np.int64(added[x * factor * outputs + first]) * factor_of
+                                total += np.int64(added[x * step + first]) * factor_of
                             total >>= shift
                             if counted:
                                 clipped += (total < count_low) | (total > count_high)
-                            result[x * factor * outputs + first] = min(max(total, low), high)
+                            result[x * step + first] = min(max(total, low), high)
         return clipped
 
     return convolve_dense_wide_sums

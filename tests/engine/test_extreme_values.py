@@ -12,7 +12,7 @@ from numba import cfunc
 from fxp.formats import Format, IntArray, Overflow, Quantization, Rounding
 from fxp.graph import Graph
 from fxp.graph.ops import Add, Conv2d, PixelShuffle, Relu
-from fxp.kernels import commands, depthwise_rows, pair_mac, tiles, wide_tiles
+from fxp.kernels import commands, depthwise_rows, pair_mac, tile_store, tiles, wide_tiles
 from fxp.kernels.host import FEW
 
 FIRST, LAST = -(2**31), 2**31 - 1
@@ -214,7 +214,8 @@ def test_without_a_dot_instruction(name: str, monkeypatch: pytest.MonkeyPatch) -
     """The multiply-accumulate in plain vector IR, as processors without the instruction run it."""
     asked: list[int] = []
     monkeypatch.setattr(pair_mac, "_dot_instruction", asked.append)
-    monkeypatch.setattr(depthwise_rows, "_pack_instruction", lambda lanes: None)
+    for module in (tile_store, depthwise_rows):
+        monkeypatch.setattr(module, "pack_instruction", lambda lanes: None)
     # Compiled anew, and not kept.
     for module in (tiles, wide_tiles, depthwise_rows):
         monkeypatch.setattr(module, "kernel", cfunc(commands.signature, nopython=True))
