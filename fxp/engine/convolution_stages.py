@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from fxp.engine.chains import Chain
 from fxp.engine.geometry import Geometry
-from fxp.engine.packing import cut_runs, input_runs, pack_pairs, split_channels, tap_positions
+from fxp.engine.packing import input_runs, pack_pairs, split_channels, tap_positions
 from fxp.engine.stages import CommandStage, Region
 from fxp.graph import Graph
 from fxp.kernels.finish import Finish
 from fxp.kernels.host import Tiles
 from fxp.kernels.pair_mac import interleaved_order
-from fxp.kernels.records import DENSE, DENSE_WIDE, DEPTHWISE, filled
-from fxp.kernels.tiles import dense_kernel, dense_wide_kernel, depthwise_kernel
+from fxp.kernels.records import DENSE, DEPTHWISE, filled
+from fxp.kernels.tiles import dense_kernel, depthwise_kernel
 
 SMALL_TILES = (4, 1)
 """Pixels of tiles for regions narrower than the usual tile."""
@@ -27,6 +27,15 @@ SMALL_TILES = (4, 1)
 def start_with_bias(finish: Finish, bias: NDArray[np.int64]) -> Finish:
     """Finish whose start holds the bias; wraps, as the sums do."""
     return replace(finish, start=(finish.start + bias).astype(finish.start.dtype))
+
+
+def own_pixels(shape: Geometry, finish: Finish) -> tuple[int, ...]:
+    """`ConvolutionStage.pixel_bytes` of a convolution of int16 inputs."""
+    if shape.weight.shape[2:] != (1, 1) or shape.stride != (1, 1):
+        return ()
+    others = () if finish.other is None else (finish.other.itemsize,)
+    result, *added = (item * len(shape.weight) for item in (finish.result.itemsize, *others))
+    return result, 2 * shape.channels_in, *added
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,12 @@ class ConvolutionStage(CommandStage):
             region = region.in_one_row(self.pixel_bytes[0], self.pixel_bytes[1:])
         return [part.command(region) for part in self.parts]
 
+    def spread(self, step: int) -> None:
+        """Store results to every so many columns."""
+        self.pixel_bytes = ()
+        for part in self.parts:
+            part.record["result_step"] *= step
+
 
 class DenseStage(ConvolutionStage):
     """Dense or grouped convolution by register tiles."""
@@ -75,11 +90,9 @@ class DenseStage(ConvolutionStage):
         super().__init__(graph, chain, "pair tiles")
         assert chain.finish is not None
         finish = start_with_bias(chain.finish, shape.bias)
-        if shape.weight.shape[2:] == shape.stride == (1, 1):
-            others = () if finish.other is None else (finish.other.itemsize,)
-            items = (finish.result.itemsize, *others)
-            result, *added = (item * len(shape.weight) for item in items)
-            self.pixel_bytes = (result, 2 * shape.channels_in, *added)
+        if finish.wide:
+            self.accumulator_dtype = np.dtype(np.int64)
+        self.pixel_bytes = own_pixels(shape, finish)
         self._keep: list[NDArray] = finish.arrays
         self.parts = []
         per_group = len(shape.weight) // shape.groups
@@ -116,7 +129,7 @@ class DenseStage(ConvolutionStage):
         self._keep += [weights, taps]
         return {
             **finish.fields(),
-            "result_step": len(shape.weight),
+            "result_step": len(shape.weight) // shape.factor,
             "runs": len(taps),
             "pairs": weights.shape[2],
             "weights": weights.ctypes.data,
@@ -127,52 +140,6 @@ class DenseStage(ConvolutionStage):
         }
 
 
-class WideStage(DenseStage):
-    """Dense convolution whose sums need int64, in chunks that are proved to fit int32."""
-
-    accumulator_dtype = np.dtype(np.int64)
-
-    def __init__(
-        self,
-        graph: Graph,
-        chain: Chain,
-        shape: Geometry,
-        tiles: Tiles,
-        pieces: tuple[int, list[list[int]]],
-    ) -> None:
-        CommandStage.__init__(self, graph, chain, "pair tiles in chunks")
-        assert chain.finish is not None
-        finish = start_with_bias(chain.finish, shape.bias)
-        self._keep = finish.arrays
-        self.parts = []
-        per_group = len(shape.weight) // shape.groups
-        length, ends = pieces
-        for group in range(shape.groups):
-            taps, packed = cut_runs(*input_runs(shape, group), length)
-            chunk_ends = np.array(ends[group], np.int64)
-            self._keep.append(chunk_ends)
-            for tile, offset, blocks, again in split_channels(per_group, tiles):
-                vectors, lanes, pixels = tile
-                width = vectors * lanes
-                weights = pack_pairs(packed[..., offset : offset + blocks * width], width)
-
-                def kernel(
-                    size: int, counted: bool, vectors: int = vectors, lanes: int = lanes
-                ) -> Any:
-                    return dense_wide_kernel(size, vectors, lanes, finish.stored(counted))
-
-                record = filled(
-                    DENSE_WIDE,
-                    **self._dense_fields(finish, shape, weights, taps),
-                    first_channel=group * per_group + offset,
-                    blocks=blocks,
-                    uncounted=again,
-                    chunk_ends=chunk_ends.ctypes.data,
-                    chunks=len(chunk_ends),
-                )
-                self.parts.append(Part((pixels, *SMALL_TILES), kernel, record))
-
-
 class DepthwiseStage(ConvolutionStage):
     """Depthwise convolution by register tiles."""
 
@@ -181,25 +148,16 @@ class DepthwiseStage(ConvolutionStage):
         assert chain.finish is not None
         finish = start_with_bias(chain.finish, shape.bias)
         channels = len(shape.weight)
+        if finish.wide:
+            self.accumulator_dtype = np.dtype(np.int64)
         width, pixels = next(tile for tile in tiles.depthwise if tile[0] <= channels)
-        taps = tap_positions(shape)
-        weight = shape.weight[:, 0].reshape(channels, -1).T.astype(np.int16)
-        if len(taps) % 2:
-            taps = np.concatenate([taps, taps[-1:]])
-            weight = np.concatenate([weight, np.zeros_like(weight[:1])])
-        pairs = weight.reshape(-1, 2, channels).transpose(0, 2, 1)
-        order = interleaved_order(width)
-        blocks = -(-channels // width)
-        firsts = [min(number * width, channels - width) for number in range(blocks)]
-        packed = np.ascontiguousarray(
-            np.stack([pairs[:, first : first + width][:, order] for first in firsts])
-        )
+        taps, packed, _ = depthwise_blocks(shape, width)
         self._keep = [*finish.arrays, taps, packed]
         record = filled(
             DEPTHWISE,
             **finish.fields(),
             result_step=channels,
-            blocks=blocks,
+            blocks=len(packed),
             pairs=len(taps) // 2,
             weights=packed.ctypes.data,
             taps=taps.ctypes.data,
@@ -212,3 +170,34 @@ class DepthwiseStage(ConvolutionStage):
             return depthwise_kernel(size, width, finish.stored(counted))
 
         self.parts = [Part((pixels, 2, 1), kernel, record)]
+
+
+def depthwise_blocks(
+    shape: Geometry, width: int
+) -> tuple[NDArray[np.int64], NDArray[np.int16], NDArray[np.int16]]:
+    """Taps and weights of a depthwise convolution, in pairs.
+
+    Parameters
+    ----------
+    shape
+        The convolution, of at least as many channels as a tile.
+    width
+        Channels of a tile.
+
+    Returns
+    -------
+    tuple
+        ``(row, element in the row)`` of every tap; the weights of every tile,
+        ``(blocks, pairs, width in interleaved order, 2)``; all weights ``(pairs, C, 2)``.
+    """
+    channels = len(shape.weight)
+    taps = tap_positions(shape)
+    weight = shape.weight[:, 0].reshape(channels, -1).T.astype(np.int16)
+    if len(taps) % 2:
+        taps = np.concatenate([taps, taps[-1:]])
+        weight = np.concatenate([weight, np.zeros_like(weight[:1])])
+    pairs = weight.reshape(-1, 2, channels).transpose(0, 2, 1)
+    order = interleaved_order(width)
+    firsts = [min(first, channels - width) for first in range(0, channels, width)]
+    packed = np.stack([pairs[:, first : first + width][:, order] for first in firsts])
+    return taps, np.ascontiguousarray(packed), pairs

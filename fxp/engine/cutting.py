@@ -73,7 +73,7 @@ def segment_stages(
     last_reader: dict[str, int] = {}
     for index, stage in enumerate(stages):
         last_reader.update(dict.fromkeys(stage.inputs, index))
-    joins = [isinstance(stage, CommandStage) and not _is_heavy(stage) for stage in stages]
+    joins = [isinstance(stage, CommandStage) and not _runs_alone(stage) for stage in stages]
     segments: list[tuple[Stage, ...]] = []
     first = 0
     while first < len(stages):
@@ -159,7 +159,10 @@ def stage_macs(stage: Stage, height: int, width: int) -> int:
     return sum(weights) * (height // rows) * (width // columns)
 
 
-def _is_heavy(stage: Stage) -> bool:
+def _runs_alone(stage: Stage) -> bool:
+    """Whether a stage is bound by its multiplications, or reads far more than it computes."""
+    if isinstance(stage, CommandStage) and not stage.is_local:
+        return True
     return stage_macs(stage, 1, 1) > HEAVY * max(1, _channels(stage))
 
 

@@ -130,8 +130,8 @@ class _Vectors:
         needed = -(-region.columns // self.together)
         fitting = [
             size
-            for size in (self.vectors, self.vectors - 1, self.vectors // 2, 2, 1)
-            if size and size * self.together <= region.columns
+            for size in (self.vectors, self.vectors - 1, 2, 1)
+            if size * self.together <= region.columns
         ]
         # The last tile overlaps the one before; every tile costs about one vector more.
         best = min(fitting, key=lambda size: (-(-needed // size) * (size + 1), -size))

@@ -7,19 +7,20 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fxp.engine.plan import CompiledSteps, Memory, Plan, make_plan
+from fxp.engine.plan import CompiledSteps, Memory, Plan, aligned_bytes, make_plan
 from fxp.engine.program import Options, Program
 from fxp.engine.stages import BandStage
 from fxp.engine.workers import Workers
-from fxp.executors.execution import Result, start
+from fxp.executors.execution import Result, checked, start
 from fxp.graph import Graph, Limits
 from fxp.graph.ops.base import GraphError, Summary, Window
-from fxp.kernels.commands import COUNTERS, run_pieces
+from fxp.kernels.commands import COUNTERS, run_images, run_pieces
 from fxp.kernels.layout import pixels_to_planes, planes_to_pixels
 from fxp.support.errors import ArgumentError
 
@@ -27,6 +28,8 @@ MAX_PLANS = 16
 """Plans kept at most, for as many sizes; see also `Options.plan_bytes`."""
 SHARED_ELEMENTS = 1 << 18
 """Images of fewer elements are copied by one thread."""
+MAX_BATCH_BYTES = 1 << 26
+"""Memory of all threads together up to which each runs images of a batch of its own."""
 NAP_SECONDS = 2e-5
 """How long a thread sleeps that has waited for others; the system makes it about 100 µs."""
 
@@ -164,6 +167,110 @@ class Engine:
         plan.give_back(memory)
         return result
 
+    def run_batch(
+        self, inputs: Sequence[NDArray], *, threads: int | None = None
+    ) -> tuple[NDArray, ...]:
+        """Run a graph without states on many images, which threads take one by one.
+
+        Parameters
+        ----------
+        inputs
+            Raw integers ``(N, C, H, W)`` or ``(N, F)`` of every input, N at least 1.
+        threads
+            As in `run`.
+
+        Returns
+        -------
+        tuple
+            Raw integers of every output, with the axis N, in the narrowest type of its format.
+
+        Raises
+        ------
+        GraphError, FormatError
+            As `run`.
+        """
+        if self.graph.states:
+            raise GraphError(f"graph {self.graph.name!r} has states; its steps run one by one")
+        threads = check_threads(threads)
+        count = len(inputs[0])
+        shapes = [array.shape[1:] for array in inputs]
+        plan = self.plan(shapes, threads=1, count_clipped=False)
+        if not self._runs_side_by_side(plan, count, threads):
+            results = [
+                self.run(images, threads=threads, count_clipped=False, narrow=True).outputs
+                for images in zip(*inputs, strict=True)
+            ]
+            return tuple(np.stack(arrays) for arrays in zip(*results, strict=True))
+        (part,) = plan.parts
+        assert isinstance(part, CompiledSteps)
+        images = {
+            value.name: self._batch_in(
+                checked(value, array, narrow=True), plan, value.name, threads
+            )
+            for value, array in zip(self.graph.inputs, inputs, strict=True)
+        }
+        images |= {name: _batch(plan, name, count) for name in self.graph.outputs}
+        moving = np.array(
+            [
+                (plan.bases[name], array.ctypes.data, array[0].nbytes)
+                for name, array in images.items()
+            ],
+            np.int64,
+        )
+        counter = np.zeros(1, np.int64)
+
+        def work(thread: int) -> None:
+            del thread
+            memory = plan.take_memory()
+            overflows = np.zeros(len(plan.program.stages), np.int64)
+            bases = plan.addresses(memory)[0].copy()
+            run_images(part.pieces, bases, moving, overflows, counter, count)
+            plan.give_back(memory)
+
+        self._workers.together(work, min(threads, count))
+        return tuple(
+            self._batch_out(images[name], plan, name, threads) for name in self.graph.outputs
+        )
+
+    def _runs_side_by_side(self, plan: Plan, count: int, threads: int) -> bool:
+        """Whether threads run images of their own rather than parts of one image."""
+        outputs = self.graph.outputs
+        return (
+            count >= 2 * threads
+            and len(plan.parts) == 1
+            and isinstance(plan.parts[0], CompiledSteps)
+            and len(set(outputs)) == len(outputs)
+            and not {value.name for value in self.graph.inputs} & set(outputs)
+            and threads * (sum(plan.slot_bytes) + plan.workspace_bytes) <= MAX_BATCH_BYTES
+        )
+
+    def _batch_in(self, planes: NDArray, plan: Plan, name: str, threads: int) -> NDArray:
+        """Copy ``(N, C, H, W)`` or ``(N, F)`` arrays to images ``(N, H, W, C)``."""
+        images = _batch(plan, name, len(planes))
+        if planes.ndim == 2 or planes.shape[1] == 1:
+            images[...] = planes.reshape(images.shape)
+        else:
+            self._workers.share(
+                lambda _, number: self._take_in(planes[number], images[number], 1),
+                len(planes),
+                threads,
+            )
+        return images
+
+    def _batch_out(self, images: NDArray, plan: Plan, name: str, threads: int) -> NDArray:
+        """Return images ``(N, H, W, C)`` as arrays ``(N, C, H, W)`` or ``(N, F)``."""
+        shape = plan.planes[name]
+        if 1 in (len(shape), shape[0]):
+            return images.reshape(len(images), *shape)
+        planes = np.empty((len(images), *shape), images.dtype)
+
+        def copy(thread: int, number: int) -> None:
+            del thread
+            planes[number] = self._give_out(images[number], shape, 1)
+
+        self._workers.share(copy, len(images), threads)
+        return planes
+
     def _take_in(self, array: NDArray, image: NDArray, threads: int) -> None:
         """Copy a user's ``(C, H, W)`` or ``(F,)`` array to an image."""
         if 1 in (array.ndim, len(array)):
@@ -267,6 +374,13 @@ class Engine:
             if name in counts:
                 counts[name] = count
         return counts
+
+
+def _batch(plan: Plan, name: str, count: int) -> NDArray:
+    """Memory for a value of many images, ``(N, H, W, C)``."""
+    shape, dtype = plan.shapes[name], plan.program.dtypes[name]
+    memory = aligned_bytes(count * prod(shape) * dtype.itemsize)
+    return memory.view(dtype).reshape(count, *shape)
 
 
 def check_threads(threads: int | None) -> int:

@@ -26,6 +26,8 @@ class _PaddedStage(DenseStage):
         CommandStage.__init__(self, graph, chain, kernel)
         assert chain.finish is not None
         self._finish = start_with_bias(chain.finish, shape.bias)
+        if self._finish.wide:
+            self.accumulator_dtype = np.dtype(np.int64)
 
     def _padded(self, shape: Geometry, lanes: int) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
         """Taps and packed weights, with start and shift of the finish padded alike."""
@@ -40,10 +42,10 @@ class _PaddedStage(DenseStage):
 
     def commands(self, region: Region) -> list[list[int]]:
         """One command, whose region is that of the image before the shuffle."""
-        return super().commands(_before_shuffle(region, self.multiple))
+        return super().commands(before_shuffle(region, self.multiple))
 
 
-def _before_shuffle(region: Region, factor: int) -> Region:
+def before_shuffle(region: Region, factor: int) -> Region:
     """Region of the smaller image whose pixels are blocks of this one."""
     return replace(
         region,
@@ -123,6 +125,7 @@ class BlockedStage(CommandStage):
         super().__init__(graph, chain, f"pair tiles, blocks of {block}x{block}")
         assert chain.finish is not None
         self.multiple, self._plain = shape.factor, plain
+        self.accumulator_dtype = plain.accumulator_dtype
         self._pixel_bytes = 2 * shape.channels_in
         self._item = chain.finish.result.itemsize
         self._other_item = chain.finish.other.itemsize if chain.finish.other else 0

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp.engine.chains import Chain
+from fxp.engine.chains import INT32_MAX, INT32_MIN, Chain
 from fxp.graph import Graph
 from fxp.graph.ops import Conv2d, ConvTranspose2d, Linear
 from fxp.graph.ops.transposed import phases
@@ -117,7 +117,7 @@ def _of_phases(
 
 
 def fits_pairs(graph: Graph, chain: Chain) -> bool:
-    """Whether inputs, weights and the finished sums of a chain fit int16 and int32."""
+    """Whether inputs and weights of a chain that has a finish fit int16."""
     source, weight = graph.operands[chain.head.name][:2]
     assert weight.constant is not None
     return (
@@ -126,6 +126,55 @@ def fits_pairs(graph: Graph, chain: Chain) -> bool:
         and weight.constant.min() >= -(2**15)
         and weight.constant.max() < 2**15
     )
+
+
+def sums_fit(shape: Geometry, limits: tuple[int, int]) -> bool:
+    """Whether every sum of products, without its bias, fits int32.
+
+    Parameters
+    ----------
+    shape
+        The convolution.
+    limits
+        Smallest and largest input; 0 lies between.
+    """
+    low, high = limits
+    positive, negative = (
+        part(shape.weight, 0).sum(axis=(1, 2, 3)) for part in (np.maximum, np.minimum)
+    )
+    return bool(
+        (high * positive + low * negative).max() <= INT32_MAX
+        and (high * negative + low * positive).min() >= INT32_MIN
+    )
+
+
+def merge_groups(shape: Geometry, channels: int) -> Geometry:
+    """Make groups of several, with zeros between, until each has so many output channels.
+
+    The vectors of a tile are full then. One group is left if that is not possible.
+
+    Parameters
+    ----------
+    shape
+        The convolution.
+    channels
+        Output channels that a group should have.
+    """
+    outputs, inputs, height, width = shape.weight.shape
+    each = outputs // shape.groups
+    count = next(
+        n
+        for n in range(1, shape.groups + 1)
+        if shape.groups % n == 0 and (n * each >= channels or n == shape.groups)
+    )
+    if count == 1:
+        return shape
+    weight = np.zeros((shape.groups // count, count, each, count, inputs, height, width), np.int64)
+    apart = shape.weight.reshape(-1, count, each, inputs, height, width)
+    for number in range(count):
+        weight[:, number, :, number] = apart[:, number]
+    merged = weight.reshape(outputs, count * inputs, height, width)
+    return replace(shape, weight=merged, groups=shape.groups // count)
 
 
 def in_blocks(shape: Geometry, block: int) -> tuple[Geometry, NDArray[np.int64]]:

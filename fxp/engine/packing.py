@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,14 +14,27 @@ from fxp.engine.geometry import Geometry
 from fxp.kernels.host import Tiles
 
 
-def tap_positions(shape: Geometry, first_channel: int = 0) -> NDArray[np.int64]:
-    """``(row, element in the row)`` of every tap, ``(k_h * k_w, 2)``."""
+def tap_positions(
+    shape: Geometry, pixel: int | None = None, first_channel: int = 0
+) -> NDArray[np.int64]:
+    """``(row, element in the row)`` of every tap, ``(k_h * k_w, 2)``.
+
+    Parameters
+    ----------
+    shape
+        The convolution.
+    pixel
+        Channels that a pixel has in memory; those of the convolution by default.
+    first_channel
+        Of the elements.
+    """
+    pixel = shape.channels_in if pixel is None else pixel
     _, _, height, width = shape.weight.shape
     return np.array(
         [
             (
                 row * shape.dilation[0],
-                column * shape.dilation[1] * shape.channels_in + first_channel,
+                column * shape.dilation[1] * pixel + first_channel,
             )
             for row in range(height)
             for column in range(width)
@@ -26,92 +43,184 @@ def tap_positions(shape: Geometry, first_channel: int = 0) -> NDArray[np.int64]:
     )
 
 
-def input_runs(shape: Geometry, group: int) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
-    """Find runs of contiguous inputs, and their weights ``(runs, inputs, C_out of the group)``."""
+def input_runs(
+    shape: Geometry, group: int, stored: tuple[int, int] | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
+    """Find runs of contiguous inputs, and their weights ``(runs, inputs, C_out of the group)``.
+
+    Parameters
+    ----------
+    shape
+        The convolution, whose weights fit int16.
+    group
+        Which group of channels.
+    stored
+        Channels that a pixel has in memory, and the first of them that is read; those of the
+        convolution if it is None.
+    """
     per_group = len(shape.weight) // shape.groups
     weight = shape.weight[group * per_group : (group + 1) * per_group].astype(np.int16)
     _, channels, height, width = weight.shape
-    taps = tap_positions(shape, group * channels)
+    pixel, first = (shape.channels_in, 0) if stored is None else stored
+    taps = tap_positions(shape, pixel, first + group * channels)
     ordered = weight.transpose(2, 3, 1, 0)
-    if shape.groups == 1 and shape.dilation[1] == 1:
+    if pixel == channels and shape.dilation[1] == 1:
         # The taps of a row are neighbours in memory.
         return taps[::width].copy(), ordered.reshape(height, width * channels, per_group)
     return taps, ordered.reshape(height * width, channels, per_group)
 
 
-def cut_runs(
-    taps: NDArray[np.int64], weights: NDArray[np.int16], length: int
-) -> tuple[NDArray[np.int64], NDArray[np.int16]]:
-    """Cut runs into pieces of so many inputs, which divides their length made even.
+@dataclass(frozen=True)
+class Term:
+    """Products of int16 that are summed together, and shifted left.
 
-    Parameters
+    Attributes
     ----------
     taps
-        ``(row, element in the row)`` of every run, ``(runs, 2)``.
+        ``(row, element in the row)`` of runs of contiguous inputs, ``(runs, 2)``.
     weights
         ``(runs, inputs, C)``.
-    length
-        Inputs of a piece, an even number.
-    """
-    runs, inputs, channels = weights.shape
-    even = np.zeros((runs, inputs + inputs % 2, channels), np.int16)
-    even[:, :inputs] = weights
-    count = even.shape[1] // length
-    cut = np.repeat(taps, count, axis=0)
-    cut[:, 1] += np.tile(np.arange(count) * length, runs)
-    return cut, even.reshape(runs * count, length, channels)
-
-
-def chunks(shape: Geometry, limits: tuple[int, int]) -> tuple[int, list[list[int]]] | None:
-    """Cut the sum of a convolution into chunks that fit int32 each.
-
-    Parameters
-    ----------
-    shape
-        The convolution.
     limits
         Smallest and largest input.
+    shift
+        Left shift of the sum.
+    """
+
+    taps: NDArray[np.int64]
+    weights: NDArray[np.int16]
+    limits: tuple[int, int]
+    shift: int = 0
+
+    @property
+    def pairs(self) -> NDArray[np.int16]:
+        """Weights of pairs of inputs, ``(runs, pairs, 2, C)``; odd runs get a zero."""
+        runs, inputs, channels = self.weights.shape
+        even = np.zeros((runs, inputs + inputs % 2, channels), np.int16)
+        even[:, :inputs] = self.weights
+        return even.reshape(runs, -1, 2, channels)
+
+
+@dataclass(frozen=True)
+class Chunks:
+    """Sums cut into chunks that fit int32 each.
+
+    Attributes
+    ----------
+    table
+        Pieces, and left shift, of every chunk.
+    taps
+        ``(row, element in the row)`` of every piece, a run of contiguous inputs.
+    lengths
+        Pairs of inputs of every piece.
+    weights
+        Of all pieces, one after the other, ``(pairs, 2, C)``.
+    """
+
+    table: NDArray[np.int64]
+    taps: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    weights: NDArray[np.int16]
+
+
+def chunks(terms: Sequence[Term]) -> Chunks | None:
+    """Cut sums into as few chunks as the proof allows.
 
     Returns
     -------
-    tuple or None
-        Inputs in a run, an even divisor of the runs' length, and for every group the ends of the
-        chunks, counted in runs; None if two inputs are too many already.
+    Chunks or None
+        None if two products are too many already.
+    """
+    table, taps, lengths, weights = [], [], [], []
+    for term in terms:
+        pairs = term.pairs
+        flat = pairs.reshape(-1, *pairs.shape[2:])
+        ends = chunk_ends(flat, term.limits)
+        if ends is None:
+            return None
+        begin, length = 0, pairs.shape[1]
+        for end in ends:
+            first = begin
+            while first < end:
+                run = first // length
+                last = min(end, (run + 1) * length)
+                row, element = term.taps[run]
+                taps.append((row, element + 2 * (first - run * length)))
+                lengths.append(last - first)
+                first = last
+            table.append((-(-end // length) - begin // length, term.shift))
+            begin = end
+        weights.append(flat)
+    return Chunks(
+        np.array(table, np.int64),
+        np.array(taps, np.int64),
+        np.array(lengths, np.int64),
+        np.concatenate(weights),
+    )
+
+
+STEPS: Final = 1024
+"""Places, about, where long sums may be cut."""
+
+
+def chunk_ends(pairs: NDArray[np.int16], limits: tuple[int, int]) -> list[int] | None:
+    """Find the ends of the longest chunks whose sums fit int32.
+
+    Parameters
+    ----------
+    pairs
+        Weights of pairs of inputs, ``(pairs, 2, C)``.
+    limits
+        Smallest and largest input; 0 lies between.
+
+    Returns
+    -------
+    list or None
+        Ends of the chunks, counted in pairs; None if one pair is too much.
     """
     low, high = limits
-    groups = [input_runs(shape, group) for group in range(shape.groups)]
-    inputs = groups[0][1].shape[1]
-    total = inputs + inputs % 2
-    for count in range(1, total // 2 + 1):
-        if (total // 2) % count:
-            continue
-        length = total // count
-        found = []
-        for taps, weights in groups:
-            _, pieces = cut_runs(taps, weights, length)
-            wide = pieces.astype(np.int64)
-            positive, negative = np.maximum(wide, 0).sum(axis=1), np.minimum(wide, 0).sum(axis=1)
-            ends = _ends(high * positive + low * negative, high * negative + low * positive)
-            if ends is None:
-                break
-            found.append(ends)
-        if len(found) == shape.groups:
-            return length, found
-    return None
+    step = max(1, len(pairs) // STEPS)
+    firsts = np.arange(0, len(pairs), step)
+    positive, negative = (
+        np.add.reduceat(part(pairs, 0).sum(axis=1, dtype=np.int64), firsts)
+        for part in (np.maximum, np.minimum)
+    )
+    ends = _ends(high * positive + low * negative, high * negative + low * positive)
+    if ends is None:
+        return None if step == 1 else _finest_ends(pairs, limits)
+    return [*(int(firsts[end]) for end in ends[:-1]), len(pairs)]
+
+
+def _finest_ends(pairs: NDArray[np.int16], limits: tuple[int, int]) -> list[int] | None:
+    """Find the ends where some steps of several pairs are too long."""
+    found: list[int] = []
+    for first in range(0, len(pairs), STEPS):
+        part = chunk_ends(pairs[first : first + STEPS], limits)
+        if part is None:
+            return None
+        found += [first + end for end in part]
+    return found
 
 
 def _ends(most: NDArray[np.int64], least: NDArray[np.int64]) -> list[int] | None:
-    """Find the ends of the longest chunks of runs whose bounds ``(runs, C)`` fit int32."""
+    """Find the ends of the longest chunks whose bounds ``(steps, C)`` fit int32 when added up."""
+    above, below = (np.cumsum(bound, axis=0) for bound in (most, least))
     ends: list[int] = []
-    above, below = np.zeros_like(most[0]), np.zeros_like(least[0])
-    for run, (high, low) in enumerate(zip(most, least, strict=True)):
-        if high.max() > INT32_MAX or low.min() < INT32_MIN:
+    begin = 0
+    used_above = used_below = np.zeros_like(most[0])
+    while begin < len(most):
+        low, high = begin, len(most)
+        while low < high:  # Bounds grow from step to step.
+            middle = (low + high + 1) // 2
+            fits = (above[middle - 1] - used_above).max() <= INT32_MAX and (
+                below[middle - 1] - used_below
+            ).min() >= INT32_MIN
+            low, high = (middle, high) if fits else (low, middle - 1)
+        if low == begin:
             return None
-        if (above + high).max() > INT32_MAX or (below + low).min() < INT32_MIN:
-            ends.append(run)
-            above, below = np.zeros_like(high), np.zeros_like(low)
-        above, below = above + high, below + low
-    return [*ends, len(most)]
+        begin = low
+        ends.append(begin)
+        used_above, used_below = above[begin - 1], below[begin - 1]
+    return ends
 
 
 def split_channels(channels: int, tiles: Tiles) -> list[tuple[tuple[int, int, int], int, int, int]]:
@@ -127,6 +236,13 @@ def split_channels(channels: int, tiles: Tiles) -> list[tuple[tuple[int, int, in
         found.append((tile, done, left // width, 0))
         done += left // width * width
     return found
+
+
+def pack_chunks(weights: NDArray[np.int16], width: int) -> NDArray[np.int16]:
+    """Turn ``(pairs, 2, C)`` into ``(blocks, pairs, width, 2)``."""
+    pairs, _, channels = weights.shape
+    blocks = weights.reshape(pairs, 2, channels // width, width)
+    return np.ascontiguousarray(blocks.transpose(2, 0, 3, 1))
 
 
 def pack_pairs(weights: NDArray[np.int16], width: int) -> NDArray[np.int16]:

@@ -274,6 +274,9 @@ def make_plan(
         Whether overflows are counted.
     """
     sizes = {name: _image_size(shape) for name, shape in shapes.items()}
+    for stage in program.stages:
+        if stage.result not in sizes:
+            sizes[stage.result] = stage.own_size(sizes)
     # Segments compute some values twice, where pieces overlap, and leave out what nobody reads.
     groups = segment_stages(program, sizes, threads, fuse=program.options.fuse and not counted)
     outside = [value.name for value in program.graph.inputs]
@@ -298,7 +301,7 @@ def make_plan(
         )
         steps.append(cut_segment(segment, threads, program.options))
     slots, slot_bytes = _slots(program, groups, outside, sizes)
-    planes = {name: tuple(map(int, shape)) for name, shape in shapes.items()}  # pyright: ignore
+    planes = {name: tuple(int(size) for size in shape) for name, shape in shapes.items()}  # type: ignore[arg-type]
     return Plan(program, planes, sizes, tuple(steps), bases, slots, slot_bytes, threads, counted)
 
 

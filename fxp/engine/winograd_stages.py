@@ -3,37 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
+from math import prod
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp.engine.chains import INT32_MAX, Chain
-from fxp.engine.convolution_stages import DenseStage, start_with_bias
+from fxp.engine.chains import INT32_MAX, INT32_MIN, Chain
+from fxp.engine.convolution_stages import ConvolutionStage, start_with_bias
+from fxp.engine.direct import direct_stage
 from fxp.engine.geometry import Geometry, fits_pairs, geometry
+from fxp.engine.packing import chunk_ends
 from fxp.engine.stages import Region
 from fxp.graph import Graph
 from fxp.kernels.host import Tiles
 from fxp.kernels.records import WINOGRAD, filled
 from fxp.kernels.winograd import (
     CUTS,
+    EXACT,
+    TOTALS,
+    WRAPPING,
     enlargement_bits,
     matrices,
     scratch_bytes,
+    tile_grid,
     winograd_kernel,
 )
 
 INT16_MIN, INT16_MAX = -(2**15), 2**15 - 1
-MAX_GROUPS: Final = 8
-"""More groups of input channels than this cost more than Winograd saves."""
 MIN_CHANNELS: Final = 32
 """Fewer channels than this, in or out, are faster without."""
 SCRATCH_BYTES: Final = 1 << 19
-"""As many tiles are transformed together as fit this, about half a second-level cache."""
-MIN_TILES: Final = 14
+"""As many tiles are transformed together as fit this, about half a second-level cache; or, if that
+is more, as many bytes as weights, which are read again for every such group of tiles."""
+MIN_TILES, MOST_TILES = 14, 56
 TRANSFORM_COST: Final = 6.0
 """Pairs of multiply-accumulates that cost as much as the transforms of one product."""
+EXACT_COST: Final = 1.5
+"""How many times as much they cost if outputs are int64."""
 WORTH_WHILE: Final = 0.85
 """Winograd must cost less than this share of the direct convolution."""
 
@@ -47,23 +55,47 @@ class Transformed:
     cuts
         How the rows and the columns of the kernel are cut.
     weights
-        ``(groups, n_y, n_x, C_in / groups, C_out)``, int16.
+        ``(n_y, n_x, C_in, C_out)``, int16.
     offsets
         Subtracted from every transformed input so that it fits int16, ``(n_y, n_x)``.
-    starts
-        What undoes the offsets in the sums, ``(groups, n_y, n_x, C_out)``, int32.
+    ends
+        Where the sums of every product are cut, counted in pairs of channels.
+    proved
+        What is proved of products, as `fxp.kernels.winograd` names it.
     """
 
     cuts: tuple[int, int]
     weights: NDArray[np.int16]
     offsets: NDArray[np.int64]
-    starts: NDArray[np.int32]
+    ends: list[list[int]]
+    proved: int
 
     @property
     def cost(self) -> float:
-        """Multiplications per output and input channel, with the transforms of every group."""
-        _, rows, columns, group_in, _ = self.weights.shape
-        return rows * columns / 4 * (1 + TRANSFORM_COST * 2 / group_in)
+        """Multiplications per output and input channel, with the transforms."""
+        rows, columns, channels, _ = self.weights.shape
+        transforms = TRANSFORM_COST * (1 if self.proved == WRAPPING else EXACT_COST)
+        return rows * columns / 4 * (1 + transforms * 2 / channels)
+
+    def chunks(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+        """Chunks of the sums of all products.
+
+        Returns
+        -------
+        tuple
+            First chunk of every product, and how many; ``(first channel, pairs)`` of every chunk;
+            what undoes the offsets in its sums, ``(chunks, C_out)``.
+        """
+        channels, outputs = self.weights.shape[2:]
+        flat, offsets = self.weights.reshape(-1, channels, outputs), self.offsets.reshape(-1)
+        counts, pieces, starts = [], [], []
+        for weights, offset, ends in zip(flat, offsets, self.ends, strict=True):
+            counts.append((len(pieces), len(ends)))
+            for begin, end in pairwise([0, *ends]):
+                pieces.append((2 * begin, end - begin))
+                starts.append(weights[2 * begin : 2 * end].sum(axis=0, dtype=np.int64) * offset)
+        # Wraps, as the sums do.
+        return np.array(counts), np.array(pieces), np.array(starts).astype(np.int32)
 
 
 def transform(
@@ -72,8 +104,8 @@ def transform(
     """Transform weights, if that is exact.
 
     Proved are: every transformed input, less a constant, fits int16; every transformed weight fits
-    int16; and the enlarged sum over each group of input channels fits int32, with as few groups as
-    that takes.
+    int16; and either the enlarged sum fits int32, or each of the chunks into which the products are
+    cut.
 
     Parameters
     ----------
@@ -103,37 +135,31 @@ def transform(
     weights = np.einsum("yk,xl,oikl->yxio", weights_y, weights_x, shape.weight)
     if weights.min() < INT16_MIN or weights.max() > INT16_MAX:
         return None
-    groups = _groups(shape.weight, limits, sum(map(enlargement_bits, cuts)))
-    if groups is None:
+    weights = weights.astype(np.int16)
+    channels = shape.weight.shape[1]
+    if _fits_enlarged(shape.weight, limits, sum(map(enlargement_bits, cuts))):
+        return Transformed(cuts, weights, offsets, [[channels // 2]] * offsets.size, WRAPPING)
+    ends = [
+        chunk_ends(weights[y, x].reshape(channels // 2, 2, -1), (int(least[y, x]), int(most[y, x])))
+        for y, x in np.ndindex(offsets.shape)
+    ]
+    cut = [item for item in ends if item is not None]
+    if len(cut) < len(ends):
         return None
-    rows, columns, channels, _ = weights.shape
-    split = weights.reshape(rows, columns, groups, channels // groups, -1).transpose(2, 0, 1, 3, 4)
-    starts = split.sum(axis=3) * offsets[None, :, :, None]
-    return Transformed(cuts, split.astype(np.int16), offsets, starts.astype(np.int32))
+    return Transformed(cuts, weights, offsets, cut, TOTALS if max(map(len, cut)) > 1 else EXACT)
 
 
-def _groups(weight: NDArray[np.int64], limits: tuple[int, int], bits: int) -> int | None:
-    """Fewest equal groups of input channels whose sums, enlarged by some bits, fit int32."""
+def _fits_enlarged(weight: NDArray[np.int64], limits: tuple[int, int], bits: int) -> bool:
+    """Whether sums, enlarged by some bits, fit int32."""
     low, high = limits
-    channels = weight.shape[1]
-    positive = np.maximum(weight, 0).sum(axis=(2, 3))
-    negative = np.minimum(weight, 0).sum(axis=(2, 3))
-    most = high * positive + low * negative
-    least = high * negative + low * positive
-    for groups in range(1, MAX_GROUPS + 1):
-        if channels % (8 * groups):
-            continue
-        above, below = (
-            int(bound.reshape(len(weight), groups, -1).sum(axis=2).max())
-            for bound in (most, -least)
-        )
-        if above << bits <= INT32_MAX and below << bits <= INT32_MAX + 1:
-            return groups
-    return None
+    positive, negative = (part(weight, 0).sum(axis=(1, 2, 3)) for part in (np.maximum, np.minimum))
+    most = int((high * positive + low * negative).max())
+    least = int((high * negative + low * positive).min())
+    return most << bits <= INT32_MAX and least << bits >= INT32_MIN
 
 
-class WinogradStage(DenseStage):
-    """Winograd convolution; regions too small for it, and counting, go to the dense tiles."""
+class WinogradStage(ConvolutionStage):
+    """Winograd convolution; regions too small for it, and counting, go to another stage."""
 
     def __init__(
         self,
@@ -142,70 +168,83 @@ class WinogradStage(DenseStage):
         shape: Geometry,
         tiles: Tiles,
         transformed: Transformed,
+        plain: ConvolutionStage,
     ) -> None:
-        super().__init__(graph, chain, shape, tiles)
-        groups, rows, columns, group_in, channels = transformed.weights.shape
-        self._transformed = transformed
+        rows, columns, channels_in, channels = transformed.weights.shape
+        self._transformed, self._plain = transformed, plain
         cut_y, cut_x = transformed.cuts
-        self.kernel = f"winograd {cut_y}x{cut_x}" + (f" in {groups} groups" if groups > 1 else "")
+        exact = ("", ", exact products", ", products in chunks")[transformed.proved]
+        super().__init__(graph, chain, f"winograd {cut_y}x{cut_x}{exact}")
+        self.accumulator_dtype = plain.accumulator_dtype
         assert chain.finish is not None
         finish = start_with_bias(chain.finish, shape.bias)
         self._stored = finish.stored(False)
         self._tile = next(tile for tile in tiles.dense if channels % (tile[0] * tile[1]) == 0)
         width = self._tile[0] * self._tile[1]
         packed = np.ascontiguousarray(
-            transformed.weights.reshape(groups, rows, columns, group_in // 2, 2, -1, width)
-            .transpose(0, 1, 2, 5, 3, 6, 4)
+            transformed.weights.reshape(rows, columns, channels_in // 2, 2, -1, width)
+            .transpose(0, 1, 4, 2, 5, 3)
         )  # fmt: skip
-        starts = np.ascontiguousarray(transformed.starts)
+        chunks, pieces, starts = transformed.chunks()
         offsets = np.ascontiguousarray(transformed.offsets)
         zeros = np.zeros(max(rows, columns), np.int64)
+        table = np.tile(np.array([1, 0], np.int64), (chunks[:, 1].max(), 1))
+        budget = max(SCRATCH_BYTES, packed.nbytes // 2)
+        self._channels = channels_in, channels
         self._tiles = next(
             count
-            for count in (56, 28, 14, 0)
-            if scratch_bytes(cut_y, cut_x, count, shape.channels_in, channels) <= SCRATCH_BYTES
-            or count == MIN_TILES
+            for count in (MOST_TILES, 28, MIN_TILES)
+            if self._scratch(count, 1) <= budget or count == MIN_TILES
         )
         self._lanes = next(
-            size for size in (32, 16, 8) if group_in % size == 0 and size <= 2 * self._tile[1]
+            size for size in (32, 16, 8) if channels_in % size == 0 and size <= 2 * self._tile[1]
         )
-        self._keep += [*finish.arrays, packed, starts, offsets, zeros]
+        self._keep = [*finish.arrays, packed, chunks, pieces, starts, offsets, zeros, table]
         self._record = filled(
             WINOGRAD,
             **finish.fields(),
-            channels_in=shape.channels_in,
+            channels_in=channels_in,
             channels_out=channels,
-            groups=groups,
             weights=packed.ctypes.data,
-            starts=starts.ctypes.data,
             offsets=offsets.ctypes.data,
+            starts=starts.ctypes.data,
+            chunks=chunks.ctypes.data,
+            pieces=pieces.ctypes.data,
+            table=table.ctypes.data,
             tiles=self._tiles,
             zeros=zeros.ctypes.data,
         )
 
+    def _scratch(self, tiles: int, rows_of_tiles: int) -> int:
+        """Memory for so many tiles."""
+        cuts, proved = self._transformed.cuts, self._transformed.proved
+        return scratch_bytes(*cuts, tiles, rows_of_tiles, self._channels, proved)
+
     def commands(self, region: Region) -> list[list[int]]:
         """One command where the region is large enough."""
         vectors, lanes, pixels = self._tile
-        sizes = [size for size in (pixels, 4, 1) if region.columns >= 2 * size]
-        if region.counted or region.rows < 2 or not sizes:
-            return super().commands(region)
+        if region.counted or min(region.rows, region.columns) < 2:
+            return self._plain.commands(region)
+        rows, columns = -(-region.rows // 2), -(-region.columns // 2)
+        count = prod(tile_grid.py_func(self._tiles, rows, columns))
+        sizes = [size for size in (pixels, 8, 4) if size <= pixels]
         kernel = winograd_kernel(
             *self._transformed.cuts,
-            sizes[0],
+            # The fewest products; of tiles alike, the larger reads weights less often.
+            min(sizes, key=lambda size: (-(-count // size) * (size + 1), -size)),
             vectors,
             lanes,
             self._lanes,
             self._stored,
-            len(self._transformed.weights) > 1,
+            self._transformed.proved,
         )
         return [region.command(kernel, self._record)]
 
     def scratch_bytes(self, rows: int, columns: int) -> int:
-        """Memory for transformed inputs, products and totals."""
-        _, _, _, group_in, channels = self._transformed.weights.shape
-        tiles = min(self._tiles, max(1, columns // 2))
-        channels_in = group_in * len(self._transformed.weights)
-        return scratch_bytes(*self._transformed.cuts, tiles, channels_in, channels)
+        """Memory for transformed inputs and products."""
+        rows_of_tiles, columns_of_tiles = -(-rows // 2), -(-columns // 2)
+        tiles = min(self._tiles, rows_of_tiles * columns_of_tiles)
+        return max(self._scratch(tiles, rows_of_tiles), self._plain.scratch_bytes(rows, columns))
 
 
 def winograd_stage(graph: Graph, chain: Chain, tiles: Tiles) -> WinogradStage | None:
@@ -226,8 +265,7 @@ def winograd_stage(graph: Graph, chain: Chain, tiles: Tiles) -> WinogradStage | 
     assert chain.finish is not None
     channels, group_in, height, width = shape.weight.shape
     if (
-        chain.finish.wide
-        or height not in CUTS
+        height not in CUTS
         or width not in CUTS
         or shape.factor > 1
         or (shape.groups, shape.stride, shape.dilation) != (1, (1, 1), (1, 1))
@@ -245,4 +283,6 @@ def winograd_stage(graph: Graph, chain: Chain, tiles: Tiles) -> WinogradStage | 
     best = min(found, key=lambda transformed: transformed.cost, default=None)
     if best is None or best.cost > height * width * WORTH_WHILE:
         return None
-    return WinogradStage(graph, chain, shape, tiles, best)
+    plain = direct_stage(graph, chain, tiles)
+    assert isinstance(plain, ConvolutionStage)
+    return WinogradStage(graph, chain, shape, tiles, best, plain)

@@ -83,7 +83,7 @@ def start(
     if shapes is None:
         shapes = graph.concrete_shapes(graph.bind([array.shape for array in arrays]), limits)
     values = {
-        value.name: _checked(value, array, narrow)
+        value.name: checked(value, array, narrow)
         for value, array in zip(graph.inputs, arrays, strict=True)
     }
     given = dict(states or {})
@@ -100,13 +100,24 @@ def start(
                 f"state {state.value.name!r} needs shape {shape}, got {array.shape}; the images of "
                 "a sequence have one size"
             )
-        values[state.value.name] = _checked(state.value, array, narrow)
+        values[state.value.name] = checked(state.value, array, narrow)
     if given:
         raise GraphError(f"graph {graph.name!r} has no state {sorted(given)}")
     return values, shapes
 
 
-def _checked(value: Value, array: np.ndarray, narrow: bool) -> NDArray:
+def checked(value: Value, array: np.ndarray, narrow: bool) -> NDArray:
+    """Return raw integers of an input or state as int64; raises `FormatError` if one does not fit.
+
+    Parameters
+    ----------
+    value
+        The input or state.
+    array
+        Integers of any shape.
+    narrow
+        Return the format's own dtype instead.
+    """
     assert value.format is not None
     try:
         return check_raw(array, value.format, narrow=narrow)

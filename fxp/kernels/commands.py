@@ -237,6 +237,44 @@ def run_pieces(
     return steps
 
 
+@njit(cache=True, nogil=True)
+def run_images(
+    pieces: NDArray[np.int64],
+    bases: NDArray[np.int64],
+    moving: NDArray[np.int64],
+    overflows: NDArray[np.int64],
+    counter: NDArray[np.int64],
+    count: int,
+) -> None:
+    """Run all steps for images of a batch, which threads that run this function take one by one.
+
+    Parameters
+    ----------
+    pieces
+        As in `run_pieces`, of all steps.
+    bases
+        As in `run_commands`; of this thread alone, and written.
+    moving
+        ``(n, 3)``: the bases that differ from image to image, the address of the first image, and
+        bytes from one image to the next.
+    overflows
+        As in `run_commands`; of this thread alone.
+    counter
+        Images that were taken, one element; zero before the first thread begins.
+    count
+        How many images there are.
+    """
+    while True:
+        image = _add_atomically(counter.ctypes.data, 1)
+        if image >= count:
+            break
+        for index in range(moving.shape[0]):
+            bases[moving[index, 0]] = moving[index, 1] + image * moving[index, 2]
+        for number in range(pieces.shape[0]):
+            commands = carray(pointer(pieces[number, 0]), (pieces[number, 1], FIELDS), np.int64)
+            run_commands(commands, bases, overflows)
+
+
 @njit(cache=True, nogil=True, inline="always")
 def operand(command: NDArray[np.int64], bases: NDArray[np.int64], field: int) -> int:
     """Address of an operand.

@@ -13,7 +13,6 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Final
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -43,16 +42,16 @@ from fxp.kernels.compiler import (
     splat,
     store,
 )
-from fxp.kernels.pair_mac import (
-    FINGERPRINT,
+from fxp.kernels.pair_mac import FINGERPRINT, add_pairs, interleaved_order
+from fxp.kernels.records import DEPTHWISE_ROWS
+from fxp.kernels.tile_store import (
     RESULTS,
     Store,
-    add_pairs,
-    interleaved_order,
     item_size,
     other_size,
+    pack_instruction,
+    packed,
 )
-from fxp.kernels.records import DEPTHWISE_ROWS
 
 TAPS: Final = (3, 5, 7)
 """Taps in a row of the kernels that are compiled."""
@@ -80,19 +79,8 @@ def row_pairs(taps: int, step: int) -> list[tuple[int, bool]]:
 def _narrowed(builder: ir.IRBuilder, halves: list[Any]) -> Any:
     """Narrow the halves of interleaved sums to int16 that saturates, in their own order."""
     lanes = halves[0].type.count
-    narrow = ir.VectorType(I16, 2 * lanes)
-    features = llvm.get_host_cpu_features()
-    name = None
-    if lanes == 16 and features.get("avx512bw"):
-        name = "llvm.x86.avx512.packssdw.512"
-    elif lanes == 8 and features.get("avx2"):
-        name = "llvm.x86.avx2.packssdw"
-    elif lanes == 4 and features.get("sse2"):
-        name = "llvm.x86.sse2.packssdw.128"
-    if name is not None:
-        kind = ir.FunctionType(narrow, [half.type for half in halves])
-        function = cgutils.get_or_insert_function(builder.module, kind, name)
-        return builder.call(function, halves)
+    if pack_instruction(lanes) is not None:
+        return packed(builder, halves)
     order = interleaved_order(2 * lanes)
     shorts = []
     for half in halves:
@@ -102,7 +90,7 @@ def _narrowed(builder: ir.IRBuilder, halves: list[Any]) -> Any:
         shorts.append(builder.trunc(half, ir.VectorType(I16, lanes)))
     inverse = [order.index(channel) for channel in range(2 * lanes)]
     mask = ir.Constant(ir.VectorType(I32, 2 * lanes), inverse)
-    return builder.shuffle_vector(*shorts, mask)
+    return builder.shuffle_vector(shorts[0], shorts[1], mask)
 
 
 @code_generator
@@ -173,7 +161,9 @@ def _depthwise_rows_tile(typingctx, output, output_step, image, steps, taps, rul
                 if position not in mixed:
                     # Nothing lies behind the last tap; its partner's weight is zero.
                     both = pixel(position), pixel(min(position + 1, last))
-                    mixed[position] = [builder.shuffle_vector(*both, mask) for mask in masks]
+                    mixed[position] = [
+                        builder.shuffle_vector(both[0], both[1], mask) for mask in masks
+                    ]
                 return mixed[position]
 
             factors = [
@@ -198,7 +188,7 @@ def _depthwise_rows_tile(typingctx, output, output_step, image, steps, taps, rul
             inverse = ir.Constant(sums, [order.index(c) for c in range(width)])
             finish = Store(builder, out, out_step, rule_pack, other_pack, width, stored)
             for vector in range(vectors):
-                whole = builder.shuffle_vector(*totals[2 * vector : 2 * vector + 2], inverse)
+                whole = builder.shuffle_vector(totals[2 * vector], totals[2 * vector + 1], inverse)
                 finish(whole, vector, 0)
             return finish.clipped()
         shift_at, _, low, high, *_ = cgutils.unpack_tuple(builder, rule_pack)

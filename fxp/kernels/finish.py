@@ -19,7 +19,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp.kernels.pair_mac import COUNTED, INT32_OTHER, INT32_RESULTS, PLUS_OTHER, RESULTS, SCALED
+from fxp.kernels.tile_store import (
+    COUNTED,
+    INT32_OTHER,
+    INT32_RESULTS,
+    PLUS_OTHER,
+    RESULTS,
+    SCALED,
+    WIDE,
+)
 
 INT16: Final = np.dtype(np.int16)
 CHANNEL_FIELDS: Final = ("start", "own", "factor", "shift")
@@ -94,7 +102,7 @@ class Finish:
         )
 
     def stored(self, counted: bool) -> int:
-        """Say what a tile stores, as `fxp.kernels.pair_mac` names it."""
+        """Say what a tile stores, as `fxp.kernels.tile_store` names it."""
         return (
             RESULTS
             + PLUS_OTHER * (self.other is not None)
@@ -102,6 +110,7 @@ class Finish:
             + INT32_OTHER * (self.other == np.int32)
             + INT32_RESULTS * (self.result == np.int32)
             + SCALED * self.scaled
+            + WIDE * self.wide
         )
 
     def fields(self) -> dict[str, int]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import llvmlite.binding as llvm
+
+from fxp.kernels.quad_mac import quad_instruction
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,14 @@ class Tiles:
         ``(vectors, lanes, pixels)`` of dense tiles, widest first; int32 lanes.
     depthwise
         ``(channels, pixels)`` of depthwise tiles, widest first.
+    quads
+        Whether dense tiles multiply bytes four at a time, where inputs and weights fit.
     """
 
     name: str
     dense: tuple[tuple[int, int, int], ...]
     depthwise: tuple[tuple[int, int], ...]
+    quads: bool = True
 
 
 MANY_WIDE = Tiles(
@@ -52,7 +57,9 @@ def host_tiles() -> Tiles:
     """Return the tiles for the processor that this runs on."""
     features = llvm.get_host_cpu_features()
     if features.get("avx512bw"):
-        return MANY_WIDE
-    if features.get("neon") or features.get("asimd"):
-        return MANY_NARROW
-    return FEW
+        tiles = MANY_WIDE
+    elif features.get("neon") or features.get("asimd"):
+        tiles = MANY_NARROW
+    else:
+        tiles = FEW
+    return replace(tiles, quads=quad_instruction(tiles.dense[0][1]) is not None)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp.kernels.compiler import njit
+from fxp.kernels.routines import routine
 
 
-@njit(cache=True, nogil=True)
+@routine
 def encode_decode(
     band: NDArray,
     first_column: int,

@@ -9,6 +9,7 @@ neighbours - and LLVM selects ``vpmaddwd`` (AVX2, AVX-512) or ``smlal`` (NEON) f
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
@@ -18,7 +19,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from fxp.kernels import compiler
+from fxp.kernels import compiler, tile_store
 from fxp.kernels.compiler import (
     I16,
     I32,
@@ -29,12 +30,14 @@ from fxp.kernels.compiler import (
     load,
     loop,
     splat,
-    store,
 )
+from fxp.kernels.tile_store import WIDE, Store
 
 llvm.initialize_native_asmparser()  # for the one instruction that is named
 
-FINGERPRINT: Final = crc32(Path(__file__).read_bytes() + Path(compiler.__file__).read_bytes())
+FINGERPRINT: Final = crc32(
+    b"".join(Path(name).read_bytes() for name in (__file__, compiler.__file__, tile_store.__file__))
+)
 """Of the code generators. Numba keeps a compiled kernel as long as the kernel's own file does not
 change; as part of a kernel's literals, this makes it compile anew when they do."""
 
@@ -87,23 +90,6 @@ def add_pairs(builder: ir.IRBuilder, total: Any, left: Any, right: Any) -> Any:
     return builder.add(total, builder.add(even, odd))
 
 
-SUMS, RESULTS = 0, 1
-"""What a tile stores: int32 sums, or finished results."""
-PLUS_OTHER, COUNTED, INT32_OTHER, INT32_RESULTS, SCALED = 2, 4, 8, 16, 32
-"""Added to RESULTS: another value is added before the shift; results that overflow are counted; the
-other value, or the results, are int32 and not int16; sums are multiplied before the addition."""
-
-
-def item_size(stored: int) -> int:
-    """Bytes of an element that a tile stores."""
-    return 4 if stored == SUMS or stored & INT32_RESULTS else 2
-
-
-def other_size(stored: int) -> int:
-    """Bytes of an element that a tile adds."""
-    return 4 if stored & INT32_OTHER else 2
-
-
 @code_generator
 def dense_tile(typingctx, output, output_step, image, image_step, taps, rule, other, form):  # type: ignore[no-untyped-def]
     """Accumulate one tile of ``pixels × (vectors * lanes)`` outputs and store it.
@@ -121,15 +107,16 @@ def dense_tile(typingctx, output, output_step, image, image_step, taps, rule, ot
     taps
         ``(runs, run_count, pairs, weights, start)``: address of the int64 offsets of runs of
         contiguous inputs, how many there are, pairs in each; address of int16 weights packed
-        ``[run][pair][channel][2]`` and of the int32 start per channel. Counts are at least 1.
+        ``[run][pair][channel][2]`` and of the start per channel, int32, or int64 of a wide finish.
+        Counts are at least 1.
     rule
         ``(shift, own, low, high, count_low, count_high, skipped_pixels, skipped_channels)``:
-        addresses of the int32 right shift and of the factor of the sum per channel, the bounds of
-        the result, the bounds outside which it overflows, and how many of the first pixels and
-        channels are not counted.
+        addresses of the right shift and of the factor of the sum per channel, which have the type
+        of the start, the bounds of the result, the bounds outside which it overflows, and how many
+        of the first pixels and channels are not counted.
     other
-        ``(address, step, factors)`` of values that are added, and the address of the int32 factor
-        per channel.
+        ``(address, step, factors)`` of values that are added, and the address of the factor per
+        channel, of the same type.
     form
         Literals ``(pixels, vectors, lanes, stored, factor, FINGERPRINT)``; `stored` is a sum of
         the constants above. With a factor above 1, the first ``factor**2`` lanes of the only vector
@@ -144,190 +131,140 @@ def dense_tile(typingctx, output, output_step, image, image_step, taps, rule, ot
     values = literals(form)
     if values is None:
         return None
-    pixels, vectors, lanes, stored, factor, _ = values
     signature = types.int64(output, output_step, image, image_step, taps, rule, other, form)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        out, out_step, img, img_step, tap_pack, rule_pack, other_pack, _ = arguments
-        runs, run_count, pairs, weights, start = cgutils.unpack_tuple(builder, tap_pack)
-        sums = ir.VectorType(I32, lanes)
-        begin = [
-            load(builder, address(builder, start, I64(v * lanes), I32), sums, 4)
-            for v in range(vectors)
-        ]
-        stride = vectors * lanes * 2
-
-        def run_body(run: Any, totals: list[Any]) -> list[Any]:
-            offset = load(builder, address(builder, runs, run, I64), I64, 8)
-            sources = [
-                address(builder, img, builder.add(offset, builder.mul(img_step, I64(p))), I16)
-                for p in range(pixels)
-            ]
-            behind = builder.mul(builder.mul(run, pairs), I64(stride))
-            weights_at = address(builder, weights, behind, I16)
-
-            def pair_body(pair: Any, totals: list[Any]) -> list[Any]:
-                row = builder.gep(weights_at, [builder.mul(pair, I64(stride))])
-                vector = ir.VectorType(I16, 2 * lanes)
-                tap = [
-                    load(builder, builder.gep(row, [I64(2 * v * lanes)]), vector, 2)
-                    for v in range(vectors)
-                ]
-                position = builder.mul(pair, I64(2))
-                results = []
-                for p in range(pixels):
-                    scalar = load(builder, builder.gep(sources[p], [position]), I32, 2)
-                    pixel = builder.bitcast(splat(builder, scalar, lanes), vector)
-                    results += [
-                        add_pairs(builder, totals[p * vectors + v], pixel, tap[v])
-                        for v in range(vectors)
-                    ]
-                return results
-
-            return loop(builder, pairs, totals, pair_body)
-
-        totals = loop(builder, run_count, begin * pixels, run_body)
-        finish = Store(builder, out, out_step, rule_pack, other_pack, lanes, stored, factor)
-        for p in range(pixels):
-            for v in range(vectors):
-                finish(totals[p * vectors + v], p, v * lanes)
-        return finish.clipped()
+        return emit_dense_tile(builder, arguments, values[:5], I16, add_pairs)
 
     return signature, codegen
 
 
-class Store:
-    """Emits the end of a tile: store sums, or finish them first."""
+def emit_dense_tile(
+    builder: ir.IRBuilder,
+    arguments: Any,
+    form: Sequence[int],
+    element: ir.IntType,
+    add_products: Callable[[ir.IRBuilder, Any, Any, Any], Any],
+) -> Any:
+    """Write the code of a dense tile, whose int32 lanes take four bytes of inputs at a time.
 
-    def __init__(
-        self,
-        builder: ir.IRBuilder,
-        output: Any,
-        output_step: Any,
-        rule: Any,
-        other: Any,
-        lanes: int,
-        stored: int,
-        factor: int = 1,
-    ) -> None:
-        self.factor = factor
-        self.builder, self.lanes, self.stored = builder, lanes, stored
-        self.output, self.output_step = output, output_step
-        self.shift, self.own, *bounds, self.skipped_pixels, first = cgutils.unpack_tuple(
-            builder, rule
-        )
-        self.other, self.other_step, self.factors = cgutils.unpack_tuple(builder, other)
-        self.low, self.high, self.count_low, self.count_high = (
-            splat(builder, builder.trunc(scalar, I32), lanes) for scalar in bounds
-        )
-        self.overflows = ir.Constant(ir.VectorType(I32, lanes), [0] * lanes)
-        indices = ir.Constant(ir.VectorType(I32, lanes), list(range(lanes)))
-        self.counted = builder.icmp_signed(
-            ">=", indices, splat(builder, builder.trunc(first, I32), lanes)
-        )
+    Parameters
+    ----------
+    builder
+        Writes the code.
+    arguments
+        Values of the arguments of `dense_tile`.
+    form
+        ``(pixels, vectors, lanes, stored, factor)``.
+    element
+        Type of inputs and weights; steps and offsets count in it.
+    add_products
+        ``add_products(builder, total, inputs, weights)`` for vectors of whole lanes.
+    """
+    pixels, vectors, lanes, stored, factor = form
+    out, out_step, img, img_step, tap_pack, rule_pack, other_pack, _ = arguments
+    runs, run_count, groups, weights, start = cgutils.unpack_tuple(builder, tap_pack)
+    width = element.width // 8
+    begin = start_of_sums(builder, start, vectors, lanes, stored)
 
-    def __call__(self, total: Any, pixel: Any, channel: Any) -> None:
-        """Store the sums of some channels of a pixel; both numbers are integers or IR values."""
-        builder = self.builder
-        pixel, channel = (I64(n) if isinstance(n, int) else n for n in (pixel, channel))
-        if self.stored == SUMS:
-            at = builder.add(builder.mul(self.output_step, pixel), channel)
-            pointer = address(builder, self.output, at, I32)
-            store(builder, total, pointer, 4)
-            return
-        if self.stored & SCALED:
-            total = builder.mul(total, self._of_channels(self.own, channel))
-        if self.stored & PLUS_OTHER:
-            added = self._read(self.other, self.other_step, pixel, channel)
-            added = builder.mul(added, self._of_channels(self.factors, channel))
-            total = builder.add(total, added)
-        shift = self._of_channels(self.shift, channel)
-        # As `fxp.kernels.requantize.finish_one`, over a vector.
-        value = builder.ashr(total, shift)
-        if self.stored & COUNTED:
-            outside = builder.or_(
-                builder.icmp_signed("<", value, self.count_low),
-                builder.icmp_signed(">", value, self.count_high),
-            )
-            counted = builder.icmp_signed(">=", pixel, self.skipped_pixels)
-            kept = builder.and_(outside, splat(builder, counted, self.lanes))
-            kept = builder.and_(kept, self.counted)
-            self.overflows = builder.add(self.overflows, builder.zext(kept, total.type))
-        for bound, order in ((self.low, "<"), (self.high, ">")):
-            value = builder.select(builder.icmp_signed(order, value, bound), bound, value)
-        item = item_size(self.stored)
-        kind = I32 if item == 4 else I16
-        result = value if kind is I32 else builder.trunc(value, ir.VectorType(I16, self.lanes))
-        for at, lanes in self._places(self.output_step, pixel, channel):
-            part = self._lanes(result, lanes)
-            pointer = address(builder, self.output, at, kind)
-            store(builder, part, pointer, item)
-
-    def _of_channels(self, base: Any, channel: Any) -> Any:
-        """Load an int32 of every channel from an array of all channels."""
-        kind = ir.VectorType(I32, self.lanes)
-        return load(self.builder, address(self.builder, base, channel, I32), kind, 4)
-
-    def _places(self, step: Any, pixel: Any, channel: Any) -> list[tuple[Any, list[int]]]:
-        """Where the lanes of a pixel's vector lie: elements behind the first, and which lanes."""
-        builder = self.builder
-        if self.factor == 1:
-            return [(builder.add(builder.mul(step, pixel), channel), list(range(self.lanes)))]
-        first = builder.mul(pixel, I64(self.factor))
-        return [
-            (
-                builder.add(first, builder.mul(step, I64(row))),
-                [row * self.factor + column for column in range(self.factor)],
-            )
-            for row in range(self.factor)
+    def run_body(run: Any, totals: list[Any]) -> list[Any]:
+        offset = load(builder, address(builder, runs, run, I64), I64, 8)
+        sources = [
+            address(builder, img, builder.add(offset, builder.mul(img_step, I64(p))), element)
+            for p in range(pixels)
         ]
+        behind = builder.mul(builder.mul(run, groups), I64(vectors * lanes * 4 // width))
+        weights_at = address(builder, weights, behind, element)
+        return add_run(builder, totals, sources, weights_at, groups, (vectors, lanes), add_products)
 
-    def _lanes(self, vector: Any, lanes: list[int]) -> Any:
-        """Take some lanes of a vector."""
-        if len(lanes) == self.lanes:
-            return vector
-        order = ir.Constant(ir.VectorType(I32, len(lanes)), lanes)
-        return self.builder.shuffle_vector(vector, vector, order)
+    totals = loop(builder, run_count, begin * pixels, run_body)
+    first = start if stored & WIDE else None
+    finish = Store(builder, out, out_step, rule_pack, other_pack, lanes, stored, factor, first)
+    for p in range(pixels):
+        for v in range(0, vectors - 1, 2):
+            first_total = p * vectors + v
+            finish.neighbours(totals[first_total : first_total + 2], p, v * lanes)
+        if vectors % 2:
+            finish(totals[(p + 1) * vectors - 1], p, (vectors - 1) * lanes)
+    return finish.clipped()
 
-    def _read(self, base: Any, step: Any, pixel: Any, channel: Any) -> Any:
-        """Load values that lie as the results do as int32; lanes that do not exist are zero."""
-        values = self._load(base, step, pixel, channel)
-        wide = ir.VectorType(I32, self.lanes)
-        return values if values.type == wide else self.builder.sext(values, wide)
 
-    def _load(self, base: Any, step: Any, pixel: Any, channel: Any) -> Any:
-        builder, total = self.builder, None
-        item = other_size(self.stored)
-        kind = I32 if item == 4 else I16
-        for at, lanes in self._places(step, pixel, channel):
-            pointer = address(builder, base, at, kind)
-            part = load(builder, pointer, ir.VectorType(kind, len(lanes)), item)
-            if len(lanes) == self.lanes:
-                return part
-            zeros = ir.Constant(part.type, [0] * len(lanes))
-            order = [
-                lanes.index(lane) if lane in lanes else len(lanes) for lane in range(self.lanes)
+def start_of_sums(
+    builder: ir.IRBuilder, start: Any, vectors: int, lanes: int, stored: int
+) -> list[Any]:
+    """First values of int32 sums: the start of every channel, or 0 if it is added in int64.
+
+    Parameters
+    ----------
+    builder
+        Writes the code.
+    start
+        Address of the start of the first channel.
+    vectors, lanes
+        Vectors, and channels in each.
+    stored
+        What the tile stores.
+    """
+    sums = ir.VectorType(I32, lanes)
+    if stored & WIDE:
+        return [ir.Constant(sums, [0] * lanes)] * vectors
+    return [
+        load(builder, address(builder, start, I64(v * lanes), I32), sums, 4) for v in range(vectors)
+    ]
+
+
+def add_run(
+    builder: ir.IRBuilder,
+    totals: list[Any],
+    sources: list[Any],
+    weights: Any,
+    count: Any,
+    form: tuple[int, int],
+    add_products: Callable[[ir.IRBuilder, Any, Any, Any], Any] = add_pairs,
+) -> list[Any]:
+    """Add the products of a run of contiguous inputs to the sums of a tile; returns the sums.
+
+    Parameters
+    ----------
+    builder
+        Writes the code.
+    totals
+        Vectors of sums, those of a pixel one after the other.
+    sources
+        Pointer to the first input of every pixel.
+    weights
+        Pointer to the first weight.
+    count
+        How many times as many inputs as an int32 lane takes there are.
+    form
+        Vectors and lanes.
+    add_products
+        As in `emit_dense_tile`.
+    """
+    vectors, lanes = form
+    element = weights.type.pointee
+    size = element.width // 8
+    together = 4 // size
+    vector = ir.VectorType(element, together * lanes)
+
+    def group_body(group: Any, totals: list[Any]) -> list[Any]:
+        row = builder.gep(weights, [builder.mul(group, I64(together * vectors * lanes))])
+        tap = [
+            load(builder, builder.gep(row, [I64(together * v * lanes)]), vector, size)
+            for v in range(vectors)
+        ]
+        position = builder.mul(group, I64(together))
+        results = []
+        for p, source in enumerate(sources):
+            scalar = load(builder, builder.gep(source, [position]), I32, size)
+            pixel = builder.bitcast(splat(builder, scalar, lanes), vector)
+            results += [
+                add_products(builder, totals[p * vectors + v], pixel, tap[v])
+                for v in range(vectors)
             ]
-            spread = builder.shuffle_vector(
-                part, zeros, ir.Constant(ir.VectorType(I32, self.lanes), order)
-            )
-            total = spread if total is None else builder.or_(total, spread)
-        return total
+        return results
 
-    def clipped(self) -> Any:
-        """How many results overflowed."""
-        builder = self.builder
-        if not self.stored & COUNTED:
-            return I64(0)
-        total = self.overflows
-        for step in range(self.lanes.bit_length() - 1):
-            distance = self.lanes >> (step + 1)
-            order = [(lane + distance) % self.lanes for lane in range(self.lanes)]
-            moved = builder.shuffle_vector(
-                total, total, ir.Constant(ir.VectorType(I32, self.lanes), order)
-            )
-            total = builder.add(total, moved)
-        return builder.zext(builder.extract_element(total, I32(0)), I64)
+    return loop(builder, count, totals, group_body)
 
 
 def interleaved_order(channels: int) -> list[int]:
@@ -354,7 +291,7 @@ def depthwise_tile(typingctx, output, output_step, image, image_step, taps, rule
     taps
         ``(offsets, pairs, weights, start)``: address of the int64 offsets of each pair of taps and
         how many pairs there are, at least 1; address of the int16 weights
-        ``[pair][channel in interleaved order][2]`` and of the int32 start per channel.
+        ``[pair][channel in interleaved order][2]`` and of the start per channel.
     form
         Literals ``(pixels, channels, stored, FINGERPRINT)``; a multiple of 8 channels.
     """
@@ -367,64 +304,95 @@ def depthwise_tile(typingctx, output, output_step, image, image_step, taps, rule
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         out, out_step, img, img_step, tap_pack, rule_pack, other_pack, _ = arguments
         offsets, pairs, weights, start = cgutils.unpack_tuple(builder, tap_pack)
-        lanes = channels // 2
-        order = interleaved_order(channels)
-        sums, half = ir.VectorType(I32, channels), ir.VectorType(I32, lanes)
-        narrow = ir.VectorType(I16, channels)
-        begin = load(builder, address(builder, start, I64(0), I32), sums, 4)
-        halves = [order[:lanes], order[lanes:]]
-        masks = [
-            ir.Constant(
-                ir.VectorType(I32, channels), [c + i * channels for c in part for i in (0, 1)]
-            )
-            for part in halves
-        ]
-        undefined = ir.Constant(sums, ir.Undefined)
-        totals = [
-            builder.shuffle_vector(begin, undefined, ir.Constant(half, part)) for part in halves
-        ] * pixels
-
-        def body(pair: Any, totals: list[Any]) -> list[Any]:
-            sources = [
-                load(
-                    builder,
-                    address(builder, offsets, builder.add(builder.mul(pair, I64(2)), I64(i)), I64),
-                    I64,
-                    8,
-                )
-                for i in (0, 1)
-            ]
-            first = builder.mul(pair, I64(2 * channels))
-            factors = [
-                load(
-                    builder,
-                    address(builder, weights, builder.add(first, I64(i * channels)), I16),
-                    narrow,
-                    2,
-                )
-                for i in (0, 1)
-            ]
-            results = []
-            for p in range(pixels):
-                inputs = [
-                    load(
-                        builder,
-                        address(builder, img, builder.add(at, builder.mul(img_step, I64(p))), I16),
-                        narrow,
-                        2,
-                    )
-                    for at in sources
-                ]
-                for i in (0, 1):
-                    mixed = builder.shuffle_vector(inputs[0], inputs[1], masks[i])
-                    results.append(add_pairs(builder, totals[2 * p + i], mixed, factors[i]))
-            return results
-
-        totals = loop(builder, pairs, totals, body)
-        inverse = ir.Constant(sums, [order.index(c) for c in range(channels)])
-        finish = Store(builder, out, out_step, rule_pack, other_pack, channels, stored)
+        (begin,) = start_of_sums(builder, start, 1, channels, stored)
+        sums = emit_depthwise_sums(
+            builder, img, img_step, (offsets, I64(0), pairs, weights), begin, (pixels, channels)
+        )
+        first = start if stored & WIDE else None
+        finish = Store(builder, out, out_step, rule_pack, other_pack, channels, stored, start=first)
         for p in range(pixels):
-            finish(builder.shuffle_vector(totals[2 * p], totals[2 * p + 1], inverse), p, 0)
+            finish(sums[p], p, 0)
         return finish.clipped()
 
     return signature, codegen
+
+
+def emit_depthwise_sums(
+    builder: ir.IRBuilder,
+    image: Any,
+    image_step: Any,
+    taps: tuple[Any, Any, Any, Any],
+    begin: Any,
+    form: tuple[int, int],
+) -> list[Any]:
+    """Write the sums of a depthwise tile over some pairs of taps; returns a vector per pixel.
+
+    Parameters
+    ----------
+    builder
+        Writes the code.
+    image, image_step
+        As in `depthwise_tile`.
+    taps
+        ``(offsets, first, count, weights)``: addresses as in `depthwise_tile`, the first pair and
+        how many there are.
+    begin
+        What the sums of every pixel begin with.
+    form
+        Pixels and channels.
+    """
+    offsets, first_pair, count, weights = taps
+    pixels, channels = form
+    lanes = channels // 2
+    order = interleaved_order(channels)
+    sums, half = ir.VectorType(I32, channels), ir.VectorType(I32, lanes)
+    narrow = ir.VectorType(I16, channels)
+    halves = [order[:lanes], order[lanes:]]
+    masks = [ir.Constant(sums, [c + i * channels for c in part for i in (0, 1)]) for part in halves]
+    undefined = ir.Constant(sums, ir.Undefined)
+    totals = [
+        builder.shuffle_vector(begin, undefined, ir.Constant(half, part)) for part in halves
+    ] * pixels
+
+    def body(index: Any, totals: list[Any]) -> list[Any]:
+        pair = builder.add(first_pair, index)
+        sources = [
+            load(
+                builder,
+                address(builder, offsets, builder.add(builder.mul(pair, I64(2)), I64(i)), I64),
+                I64,
+                8,
+            )
+            for i in (0, 1)
+        ]
+        first = builder.mul(pair, I64(2 * channels))
+        factors = [
+            load(
+                builder,
+                address(builder, weights, builder.add(first, I64(i * channels)), I16),
+                narrow,
+                2,
+            )
+            for i in (0, 1)
+        ]
+        results = []
+        for p in range(pixels):
+            inputs = [
+                load(
+                    builder,
+                    address(builder, image, builder.add(at, builder.mul(image_step, I64(p))), I16),
+                    narrow,
+                    2,
+                )
+                for at in sources
+            ]
+            for i in (0, 1):
+                mixed = builder.shuffle_vector(inputs[0], inputs[1], masks[i])
+                results.append(add_pairs(builder, totals[2 * p + i], mixed, factors[i]))
+        return results
+
+    totals = loop(builder, count, totals, body)
+    inverse = ir.Constant(sums, [order.index(c) for c in range(channels)])
+    return [
+        builder.shuffle_vector(totals[2 * p], totals[2 * p + 1], inverse) for p in range(pixels)
+    ]

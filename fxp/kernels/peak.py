@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from fxp.kernels.compiler import njit
 from fxp.kernels.host import host_tiles
-from fxp.kernels.pair_mac import FINGERPRINT, SUMS, dense_tile
+from fxp.kernels.pair_mac import FINGERPRINT, dense_tile
+from fxp.kernels.tile_store import SUMS
 
 PAIRS = 64
 REPEATS = 20_000

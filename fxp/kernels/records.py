@@ -104,22 +104,42 @@ DENSE_SUMS: Final = _record(
 )
 """Of `fxp.kernels.tiles.dense_sums_kernel`."""
 
-DENSE_WIDE: Final = _record(
-    *(DENSE.names or ()),
-    "chunk_ends",  # address of the int64 ends of the chunks, in runs
+WIDE_FIELDS: Final = (
     "chunks",  # how many chunks
+    "chunk_table",  # address of their int64 rows (pieces or pairs of taps, left shift)
 )
-"""Of `fxp.kernels.tiles.dense_wide_kernel`, whose fields per channel are int64."""
+
+DENSE_WIDE: Final = _record(
+    *(DENSE_SUMS.names or ()),
+    *WIDE_FIELDS,
+    "piece_pairs",  # address of the int64 numbers of pairs of the pieces, which are the runs
+    "zeros",  # address of an int32 zero per channel of a tile
+)
+"""Of `fxp.kernels.wide_tiles.dense_wide_kernel` and `dense_wide_sums_kernel`, whose fields per
+channel are int64; `pairs` counts those of all pieces."""
+
+DEPTHWISE_WIDE: Final = _record(*CONVOLUTION_FIELDS, *WIDE_FIELDS)
+"""Of `fxp.kernels.wide_tiles.depthwise_wide_kernel`."""
+
+SPLIT: Final = _record(
+    "channels",
+    "parts",  # int16 parts of a value
+    "least",  # subtracted from every value
+    "less",  # address of the int64 that is subtracted from every part
+)
+"""Of `fxp.kernels.split.split_kernel`."""
 
 WINOGRAD: Final = _record(
     *FINISH_FIELDS,
     "channels_in",
     "channels_out",
-    "groups",  # groups of input channels that are summed separately
-    "weights",  # address of the int16 (groups, n_y, n_x, blocks, pairs, width, 2)
-    "starts",  # address of the int32 (groups, n_y, n_x, channels_out) that undo the offsets
+    "weights",  # address of the int16 (n_y, n_x, blocks, pairs, width, 2)
     "offsets",  # address of the int64 (n_y, n_x) subtracted from inputs to fit int16
-    "tiles",  # tiles that are transformed together
+    "starts",  # address of the int32 (chunks of all products, channels_out) that undo the offsets
+    "chunks",  # address of the int64 (n_y, n_x, 2): first chunk of a product, and how many
+    "pieces",  # address of the int64 (first channel, pairs of channels) of every chunk
+    "table",  # address of the int64 (1, 0) for every chunk of a product
+    "tiles",  # most tiles that are transformed together
     "zeros",  # address of zeros, as many int64 as an axis has products
 )
 """Of `fxp.kernels.winograd.winograd_kernel`."""
@@ -149,6 +169,7 @@ CLIP: Final = _record(
     *RULE_FIELDS,
     "smallest",  # bounds of the operand
     "largest",
+    "factor",  # multiplies the clipped operand
     "channels",
 )
 """Of `fxp.kernels.pointwise.clip_kernel`."""
@@ -202,6 +223,12 @@ PAD: Final = _record(
     "pixel",  # bytes of a pixel
 )
 """Of `fxp.kernels.borders.pad_kernel`."""
+
+TO_BYTES: Final = _record(
+    "channels",
+    "less",  # subtracted from every value
+)
+"""Of `fxp.kernels.quad_tiles.to_bytes_kernel`."""
 
 COPY: Final = _record(
     "result_step",  # bytes from one result pixel to the next

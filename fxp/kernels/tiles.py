@@ -27,21 +27,13 @@ from fxp.kernels.commands import (
     pointer,
 )
 from fxp.kernels.compiler import carray
-from fxp.kernels.pair_mac import (
-    COUNTED,
-    FINGERPRINT,
-    PLUS_OTHER,
-    SUMS,
-    dense_tile,
-    depthwise_tile,
-    item_size,
-    other_size,
-)
-from fxp.kernels.records import DENSE, DENSE_SUMS, DENSE_WIDE, DEPTHWISE
+from fxp.kernels.pair_mac import FINGERPRINT, dense_tile, depthwise_tile
+from fxp.kernels.records import DENSE, DENSE_SUMS, DEPTHWISE
 from fxp.kernels.requantize import add, finish_one, multiply
+from fxp.kernels.tile_store import COUNTED, PLUS_OTHER, SUMS, item_size, other_size, sum_size
 
 
-def _types(stored: int) -> tuple[type, type]:
+def value_types(stored: int) -> tuple[type, type]:
     """Types of results and of the other value, where these are not vectors."""
     return INTEGERS[item_size(stored)], INTEGERS[other_size(stored)]
 
@@ -62,7 +54,7 @@ def dense_kernel(pixels: int, vectors: int, lanes: int, stored: int) -> Any:
         What is stored; see `fxp.kernels.finish.Finish.stored`.
     """
     width = vectors * lanes
-    size, beside_size = item_size(stored), other_size(stored)
+    size, beside_size, unit = item_size(stored), other_size(stored), sum_size(stored)
 
     record, fingerprint = DENSE, FINGERPRINT
 
@@ -97,12 +89,12 @@ def dense_kernel(pixels: int, vectors: int, lanes: int, stored: int) -> Any:
                         row + 2 * x * pixel_step,
                         pixel_step,
                         (offsets.ctypes.data, runs, pairs, block.weights + number * block_bytes,
-                         block.start + 4 * channel),
-                        (block.shift + 4 * channel, block.own + 4 * channel, block.low,
+                         block.start + unit * channel),
+                        (block.shift + unit * channel, block.own + unit * channel, block.low,
                          block.high, block.count_low, block.count_high, done - x,
                          block.uncounted),
                         (beside + beside_size * (x * step + channel), step,
-                         block.factor + 4 * channel),
+                         block.factor + unit * channel),
                         (pixels, vectors, lanes, stored, 1, fingerprint),
                     )  # fmt: skip
                 done = x + pixels
@@ -127,7 +119,7 @@ def depthwise_kernel(pixels: int, width: int, stored: int) -> Any:
     stored
         What is stored; see `fxp.kernels.finish.Finish.stored`.
     """
-    size, beside_size = item_size(stored), other_size(stored)
+    size, beside_size, unit = item_size(stored), other_size(stored), sum_size(stored)
 
     record, fingerprint = DEPTHWISE, FINGERPRINT
 
@@ -160,12 +152,12 @@ def depthwise_kernel(pixels: int, width: int, stored: int) -> Any:
                         row + 2 * (x * pixel_step + channel),
                         pixel_step,
                         (offsets.ctypes.data, pairs, block.weights + number * pairs * width * 4,
-                         block.start + 4 * channel),
-                        (block.shift + 4 * channel, block.own + 4 * channel, block.low,
+                         block.start + unit * channel),
+                        (block.shift + unit * channel, block.own + unit * channel, block.low,
                          block.high, block.count_low, block.count_high, done - x,
                          number * width - channel),
                         (beside + beside_size * (x * step + channel), step,
-                         block.factor + 4 * channel),
+                         block.factor + unit * channel),
                         (pixels, width, stored, fingerprint),
                     )  # fmt: skip
                 done = x + pixels
@@ -249,7 +241,7 @@ def dense_sums_kernel(pixels: int, lanes: int, stored: int) -> Any:
     stored
         What is stored; see `fxp.kernels.finish.Finish.stored`.
     """
-    result_type, added_type = _types(stored)
+    result_type, added_type = value_types(stored)
     added_is_read, counted = bool(stored & PLUS_OTHER), bool(stored & COUNTED)
 
     record, fingerprint = DENSE_SUMS, FINGERPRINT
@@ -276,7 +268,8 @@ def dense_sums_kernel(pixels: int, lanes: int, stored: int) -> Any:
         low, high = np.int32(block.low), np.int32(block.high)
         count_low, count_high = np.int32(block.count_low), np.int32(block.count_high)
         outputs = channels // (factor * factor)
-        length = columns * factor * outputs
+        step = block.result_step
+        length = columns * step
         clipped = 0
         for y in range(command[ROWS]):
             row = source + y * block.row_step * command[INPUT + 2]
@@ -309,105 +302,12 @@ def dense_sums_kernel(pixels: int, lanes: int, stored: int) -> Any:
                         for x in range(columns):
                             total = multiply(sums[x * width + channel], own)
                             if added_is_read:
-                                value = np.int32(added[x * factor * outputs + first])
+                                value = np.int32(added[x * step + first])
                                 total = add(total, multiply(value, factor_of))
                             if counted:
                                 rounded = total >> shift
                                 clipped += (rounded < count_low) | (rounded > count_high)
-                            result[x * factor * outputs + first] = finish_one(
-                                total, shift, low, high
-                            )
+                            result[x * step + first] = finish_one(total, shift, low, high)
         return clipped
 
     return convolve_dense_sums
-
-
-@cache
-def dense_wide_kernel(pixels: int, vectors: int, lanes: int, stored: int) -> Any:
-    """Return the dense convolution whose sums need int64.
-
-    As `dense_kernel`, but runs are summed in int32 chunk by chunk, each proved to fit, and the
-    chunks in int64.
-
-    Parameters
-    ----------
-    pixels
-        Pixels of a tile.
-    vectors, lanes
-        Vectors of output channels of a tile, and channels in each.
-    stored
-        What is stored; see `fxp.kernels.finish.Finish.stored`.
-    """
-    width = vectors * lanes
-    size = pixels * width
-    result_type, added_type = _types(stored)
-    result_size, added_size = item_size(stored), other_size(stored)
-    added_is_read, counted = bool(stored & PLUS_OTHER), bool(stored & COUNTED)
-
-    record, fingerprint = DENSE_WIDE, FINGERPRINT
-
-    @kernel
-    def convolve_dense_wide(command_at: Any, bases_at: Any) -> int:
-        command = carray(command_at, FIELDS)
-        bases = carray(bases_at, 1 << 16)
-        block = carray(pointer(command[BLOCK]), 1, record)[0]
-        target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
-        other = operand(command, bases, OTHER) if command[OTHER] >= 0 else 0
-        step, first_channel = block.result_step, block.first_channel
-        blocks, runs, pairs = block.blocks, block.runs, block.pairs
-        taps = carray(pointer(block.taps), (runs, 2), np.int64)
-        offsets = np.empty(runs, np.int64)
-        for run in range(runs):
-            offsets[run] = taps[run, 0] * (command[INPUT + 2] // 2) + taps[run, 1]
-        ends = carray(pointer(block.chunk_ends), block.chunks, np.int64)
-        start = carray(pointer(block.start), block.channels, np.int64)
-        shift = carray(pointer(block.shift), block.channels, np.int64)
-        own = carray(pointer(block.own), block.channels, np.int64)
-        factor = carray(pointer(block.factor), block.channels, np.int64)
-        part = np.empty(size, np.int32)
-        total = np.empty(size, np.int64)
-        zeros = np.zeros(width, np.int32)
-        columns, pixel_step = command[COLUMNS], block.input_step
-        run_bytes = pairs * width * 4
-        clipped = 0
-        for y in range(command[ROWS]):
-            row = source + y * block.row_step * command[INPUT + 2]
-            done = 0
-            while done < columns:
-                x = min(done, columns - pixels)
-                for number in range(blocks):
-                    channel = first_channel + number * width
-                    total[:] = 0
-                    begin = 0
-                    for end in ends:
-                        dense_tile(
-                            part.ctypes.data, width, row + 2 * x * pixel_step, pixel_step,
-                            (offsets.ctypes.data + 8 * begin, end - begin, pairs,
-                             block.weights + (number * runs + begin) * run_bytes,
-                             zeros.ctypes.data),
-                            (0, 0, 0, 0, 0, 0, 0, 0),
-                            (other, 0, 0),
-                            (pixels, vectors, lanes, SUMS, 1, fingerprint),
-                        )  # fmt: skip
-                        for i in range(size):
-                            total[i] += part[i]
-                        begin = end
-                    for p in range(pixels):
-                        at = (x + p) * step + channel
-                        into = target + y * command[RESULT + 2] + result_size * at
-                        beside = other + y * command[OTHER + 2] + added_size * at
-                        result = carray(pointer(into), width, result_type)
-                        added = carray(pointer(beside), width, added_type)
-                        for c in range(width):
-                            value = total[p * width + c] + start[channel + c]
-                            value *= own[channel + c]
-                            if added_is_read:
-                                value += np.int64(added[c]) * factor[channel + c]
-                            value >>= shift[channel + c]
-                            if counted and x + p >= done and c >= block.uncounted:
-                                clipped += (value < block.count_low) | (value > block.count_high)
-                            result[c] = min(max(value, block.low), block.high)
-                done = x + pixels
-        return clipped
-
-    return convolve_dense_wide

@@ -3,8 +3,10 @@
 An axis of the kernel is cut into parts of three, two or one tap. A part of three meets four inputs
 in four products instead of six, a part of two three inputs in three instead of four. With weights
 transformed by twice the usual matrix, a part of three is integer too, and then the axis gives twice
-the result. Sums wrap modulo 2**32, which is exact as long as the true sum, so enlarged, fits int32;
-`fxp.engine.winograd_stages` proves that, and that transformed inputs and weights fit int16.
+the result. Sums wrap modulo 2**32, which is exact as long as the true sum, so enlarged, fits int32.
+Where it does not, every product is exact: a sum over input channels that is cut into chunks which
+fit int32 each. `fxp.engine.winograd_stages` proves that, and that transformed inputs and weights
+fit int16.
 
 A *cut* is named by its digits: 32 is three taps, then two.
 """
@@ -47,10 +49,14 @@ from fxp.kernels.compiler import (
     splat,
     store,
 )
-from fxp.kernels.pair_mac import FINGERPRINT, SUMS, Store, dense_tile, item_size, other_size
+from fxp.kernels.pair_mac import dense_tile
 from fxp.kernels.records import WINOGRAD
+from fxp.kernels.tile_store import SUMS, Store, item_size, other_size, sum_size, sum_type
+from fxp.kernels.wide_mac import FINGERPRINT, wide_tile
 
 ALIGNMENT: Final = 64
+MOST_PIXELS: Final = 16
+"""A register tile has fewer pixels."""
 CUTS: Final[dict[int, tuple[int, ...]]] = {3: (3, 21), 5: (32, 221)}
 """Cuts of an axis by its taps: the fewest products first, then those that do not enlarge."""
 
@@ -194,52 +200,63 @@ def transform_inputs(typingctx, output, output_steps, image, steps, size, less, 
     return signature, codegen
 
 
-ONLY, FIRST, MIDDLE, LAST = 0, 1, 2, 3
-"""Which group of input channels an output transform is for."""
+WRAPPING, EXACT, TOTALS = 0, 1, 2
+"""What is proved of products: the enlarged outputs fit int32, so that all may wrap; or products fit
+int32; or they do not, and are int64."""
+
+
+def product_size(sums: int) -> int:
+    """Bytes of a product."""
+    return 8 if sums == TOTALS else 4
 
 
 @code_generator
-def transform_outputs(typingctx, output, steps, products, size, totals, start, rule, other, form):  # type: ignore[no-untyped-def]
+def transform_outputs(typingctx, output, steps, products, size, start, rule, other, form):  # type: ignore[no-untyped-def]
     """Transform products to four outputs a tile, and finish them.
 
-    ``outputs[i, j] = (Σ_f Σ_g outputs_y[i, f] * outputs_x[j, g] * products[f, g]) >> bits``, added
-    up over groups of input channels in `totals`; finished after the last group.
+    ``outputs[i, j] = (Σ_f Σ_g outputs_y[i, f] * outputs_x[j, g] * products[f, g]) >> bits``.
 
     Parameters
     ----------
     output
-        Address of the int16 result of the first tile's first output.
+        Address of the result of the first tile's first output.
     steps
         Elements from one result row, and from one pixel, to the next.
     products
-        Address of int32 products ``(n_y, n_x, tiles, channels)``.
+        Address of products ``(n_y, n_x, plane, channels)``, of the first tile that is transformed.
     size
-        Tiles, and channels: a multiple of the lanes.
-    totals
-        Address of int32 totals ``(2, 2, tiles, channels)``.
+        Tiles, channels, which are a multiple of the lanes, and tiles of a plane.
     start
-        Address of the int32 start per channel.
+        Address of the start per channel.
     rule, other
         As in `fxp.kernels.pair_mac.dense_tile`; the step of `other` is that from one row to the
         next, pixels are as far apart as in the result.
     form
-        Literals ``(cut_y, cut_x, lanes, stored, group)``; `group` is one of the constants above.
+        Literals ``(cut_y, cut_x, lanes, stored, sums)``; `sums` is one of the constants above.
     """
     values = literals(form)
     if values is None:
         return None
-    cut_y, cut_x, lanes, stored, group = values
-    signature = types.void(output, steps, products, size, totals, start, rule, other, form)
+    cut_y, cut_x, lanes, stored, proved = values
+    signature = types.void(output, steps, products, size, start, rule, other, form)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        out, step_pack, terms, size_pack, total_at, start_at, rule_pack, other_pack, _ = arguments
+        out, step_pack, terms, size_pack, start_at, rule_pack, other_pack, _ = arguments
         row_step, pixel_step = cgutils.unpack_tuple(builder, step_pack)
-        tiles, channels = cgutils.unpack_tuple(builder, size_pack)
-        vector = ir.VectorType(I32, lanes)
+        tiles, channels, in_plane = cgutils.unpack_tuple(builder, size_pack)
+        item = I64 if proved == TOTALS else I32
+        vector = ir.VectorType(item, lanes)
+        summed = ir.VectorType(I32 if proved == WRAPPING else I64, lanes)
+        finished = ir.VectorType(sum_type(stored), lanes)
         (outputs_y, outputs_x) = (matrices(cut)[2] for cut in (cut_y, cut_x))
         bits = enlargement_bits(cut_y) + enlargement_bits(cut_x)
-        plane = builder.mul(tiles, channels)
+        plane = builder.mul(in_plane, channels)
         _, added_row_step, _ = cgutils.unpack_tuple(builder, other_pack)
+
+        def cast(value: Any, kind: ir.VectorType) -> Any:
+            if value.type == kind:
+                return value
+            return (builder.sext if kind.element is I64 else builder.trunc)(value, kind)
 
         def outputs_at(first: Any) -> list[list[Any]]:
             """Four outputs of one vector, from all its products."""
@@ -252,13 +269,14 @@ def transform_outputs(typingctx, output, steps, products, size, totals, start, r
                             builder,
                             terms,
                             builder.add(first, builder.mul(plane, I64(f * outputs_x.shape[1] + g))),
-                            I32,
+                            item,
                         ),
                         vector,
-                        4,
+                        item.width // 8,
                     )
                     for g in range(outputs_x.shape[1])
                 ]
+                loaded = [cast(value, summed) for value in loaded]
                 for j in (0, 1):
                     value = _weighted(builder, loaded, outputs_x[j].tolist())
                     for i in (0, 1):
@@ -283,19 +301,18 @@ def transform_outputs(typingctx, output, steps, products, size, totals, start, r
                 sums = outputs_at(first)
                 for i in (0, 1):
                     for j in (0, 1):
-                        value = builder.ashr(sums[i][j], ir.Constant(vector, [bits] * lanes))
-                        place = builder.add(first, builder.mul(plane, I64(2 * i + j)))
-                        target = address(builder, total_at, place, I32)
-                        if group in (MIDDLE, LAST):
-                            value = builder.add(value, load(builder, target, vector, 4))
-                        if group in (FIRST, MIDDLE):
-                            store(builder, value, target, 4)
-                            continue
-                        begin = load(builder, address(builder, start_at, channel, I32), vector, 4)
+                        value = builder.ashr(sums[i][j], ir.Constant(summed, [bits] * lanes))
+                        begin = load(
+                            builder,
+                            address(builder, start_at, channel, finished.element),
+                            finished,
+                            sum_size(stored),
+                        )
+                        value = builder.add(cast(value, finished), begin)
                         pixel = builder.add(first_pixel, builder.mul(pixel_step, I64(j)))
                         at = builder.add(pixel, builder.mul(row_step, I64(i)))
                         beside = builder.add(pixel, builder.mul(added_row_step, I64(i)))
-                        finish.at(at, beside)(builder.add(value, begin), 0, channel)
+                        finish.at(at, beside)(value, 0, channel)
                 return []
 
             loop(builder, builder.sdiv(channels, I64(lanes)), [], body)
@@ -321,8 +338,10 @@ class _MovingStore(Store):
         return moved
 
 
-def scratch_bytes(cut_y: int, cut_x: int, tiles: int, channels_in: int, channels_out: int) -> int:
-    """Scratch memory that `winograd_kernel` needs.
+def scratch_bytes(
+    cut_y: int, cut_x: int, tiles: int, rows_of_tiles: int, channels: tuple[int, int], sums: int
+) -> int:
+    """Scratch memory that `winograd_kernel` needs at most.
 
     Parameters
     ----------
@@ -330,21 +349,43 @@ def scratch_bytes(cut_y: int, cut_x: int, tiles: int, channels_in: int, channels
         How the kernel's rows and columns are cut.
     tiles
         Tiles that are transformed together.
-    channels_in, channels_out
-        Channels.
+    rows_of_tiles
+        Rows of tiles of the largest region.
+    channels
+        In and out.
+    sums
+        What is proved of products.
     """
     rows, columns = (len(matrices(cut)[0]) for cut in (cut_y, cut_x))
-    span = 2 * tiles + sum(parts_of(cut_x)) - 1
+    channels_in, channels_out = channels
+    count = max(tiles, MOST_PIXELS)
+    # Every row of tiles takes in a few columns beyond them.
+    span = 2 * tiles + min(rows_of_tiles, tiles) * (sum(parts_of(cut_x)) - 1)
     lines = rows * span * channels_in * 2
-    inputs = columns * tiles * channels_in * 2
-    products = rows * columns * tiles * channels_out * 4
-    totals = 4 * tiles * channels_out * 4
-    return lines + inputs + products + totals + 4 * ALIGNMENT
+    inputs = columns * count * channels_in * 2
+    products = rows * columns * count * channels_out * product_size(sums)
+    return lines + inputs + products + 4 * ALIGNMENT
 
 
 @njit(cache=True, nogil=True)
 def _aligned(size: int) -> int:
     return (size + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
+
+
+@njit(cache=True, nogil=True)
+def tile_grid(tiles: int, rows: int, columns: int) -> tuple[int, int]:
+    """Rows and columns of tiles that are transformed together: about as many every time.
+
+    Parameters
+    ----------
+    tiles
+        How many at most.
+    rows, columns
+        Of tiles, in all.
+    """
+    size_x = -(-columns // -(-columns // tiles))
+    size_y = min(max(1, tiles // size_x), rows)
+    return -(-rows // -(-rows // size_y)), size_x
 
 
 @cache
@@ -356,12 +397,13 @@ def winograd_kernel(
     lanes: int,
     input_lanes: int,
     stored: int,
-    split: bool,
+    sums: int,
 ) -> Any:
     """Return the convolution for one cut and tile shape; it does not count.
 
-    A region has at least two rows and ``2 * pixels`` columns; where these are odd, the last tiles
-    overlap the ones before. `split` tells whether there are groups of input channels.
+    A region has at least two rows and two columns; where these are odd, the last tiles overlap the
+    ones before. Tiles of several rows are multiplied together, so that weights are read once for
+    all of them. The last register tile may take in tiles that do not exist.
 
     Parameters
     ----------
@@ -373,14 +415,15 @@ def winograd_kernel(
         Channels of a vector in the transform of inputs.
     stored
         What is stored; see `fxp.kernels.finish.Finish.stored`.
-    split
-        Whether there are groups of input channels.
+    sums
+        What is proved of products.
     """
     width = vectors * lanes
     count_y, count_x = (len(matrices(cut)[0]) for cut in (cut_y, cut_x))
     taps_x = sum(parts_of(cut_x))
 
-    item, beside_item = item_size(stored), other_size(stored)
+    item, beside_item, wide = item_size(stored), other_size(stored), product_size(sums)
+    totals = sums == TOTALS
 
     record, fingerprint = WINOGRAD, FINGERPRINT
 
@@ -391,90 +434,109 @@ def winograd_kernel(
         block = carray(pointer(command[BLOCK]), 1, record)[0]
         target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
         other = operand(command, bases, OTHER) if command[OTHER] >= 0 else 0
-        channels_in, channels, groups = block.channels_in, block.channels_out, block.groups
+        channels_in, channels = block.channels_in, block.channels_out
         rows, columns = command[ROWS], command[COLUMNS]
         pitch, result_pitch = command[INPUT + 2] // 2, command[RESULT + 2] // item
         other_pitch = command[OTHER + 2] // beside_item
-        size = min(block.tiles, columns // 2)
-        line_length = (2 * size + taps_x - 1) * channels_in
-        plane = size * channels
+        rows_of_tiles, columns_of_tiles = (rows + 1) // 2, (columns + 1) // 2
+        size_y, size_x = tile_grid(block.tiles, rows_of_tiles, columns_of_tiles)
+        plane_tiles = max(size_y * size_x, pixels)
+        line_length = (2 * size_x + taps_x - 1) * channels_in
         lines = operand(command, bases, SCRATCH)
-        inputs = lines + _aligned(2 * count_y * line_length)
-        products = inputs + _aligned(2 * count_x * size * channels_in)
-        totals = products + _aligned(4 * count_y * count_x * plane)
-        group_in = channels_in // groups
-        pairs, blocks = group_in // 2, channels // width
+        inputs = lines + _aligned(2 * size_y * count_y * line_length)
+        products = inputs + _aligned(2 * count_x * plane_tiles * channels_in)
+        plane = plane_tiles * channels
+        pairs, blocks = channels_in // 2, channels // width
         weight_bytes = pairs * width * 4
+        chunks = carray(pointer(block.chunks), (count_y * count_x, 2), np.int64)
         rule = (
             block.shift, block.own, block.low, block.high, block.count_low, block.count_high, 0, 0,
         )  # fmt: skip
-        done_rows = 0
-        while done_rows < rows:
-            y = min(done_rows, rows - 2)
-            done_rows = y + 2
-            done = 0
-            while done < columns:
-                x = min(done, columns - 2 * size)
-                done = x + 2 * size
-                transform_inputs(
-                    lines, (line_length, 0), source + 2 * (y * pitch + x * channels_in),
-                    (pitch, 0), (1, line_length), block.zeros, (cut_y, input_lanes),
-                )  # fmt: skip
-                for group in range(groups):
-                    for fy in range(count_y):
+        for first_row in range(0, rows_of_tiles, size_y):
+            last_row = min(first_row + size_y, rows_of_tiles)
+            for first_column in range(0, columns_of_tiles, size_x):
+                last_column = min(first_column + size_x, columns_of_tiles)
+                across = last_column - first_column
+                left = min(2 * first_column, columns - 2)
+                last = min(2 * last_column, columns) - 2
+                # Tiles that are two columns apart; the very last one may be only one behind.
+                even = (last - left) // 2 + 1
+                for row in range(first_row, last_row):
+                    y = min(2 * row, rows - 2)
+                    transform_inputs(
+                        lines + 2 * (row - first_row) * count_y * line_length, (line_length, 0),
+                        source + 2 * (y * pitch + left * channels_in), (pitch, 0),
+                        (1, (last - left + taps_x + 1) * channels_in), block.zeros,
+                        (cut_y, input_lanes),
+                    )  # fmt: skip
+                count = (last_row - first_row) * across
+                for fy in range(count_y):
+                    for row in range(last_row - first_row):
+                        line = lines + 2 * (row * count_y + fy) * line_length
+                        into = inputs + 2 * row * across * channels_in
                         transform_inputs(
-                            inputs, (size * group_in, group_in),
-                            lines + 2 * (fy * line_length + group * group_in),
-                            (channels_in, 2 * channels_in), (size, group_in),
+                            into, (plane_tiles * channels_in, channels_in), line,
+                            (channels_in, 2 * channels_in), (even, channels_in),
                             block.offsets + 8 * fy * count_x, (cut_x, input_lanes),
                         )  # fmt: skip
-                        for fx in range(count_x):
-                            number = fy * count_x + fx
-                            frequency = group * count_y * count_x + number
+                        if even < across:
+                            transform_inputs(
+                                into + 2 * even * channels_in,
+                                (plane_tiles * channels_in, channels_in),
+                                line + 2 * (last - left) * channels_in,
+                                (channels_in, 0), (1, channels_in),
+                                block.offsets + 8 * fy * count_x, (cut_x, input_lanes),
+                            )  # fmt: skip
+                    for fx in range(count_x):
+                        number = fy * count_x + fx
+                        for part in range(blocks):
+                            channel = part * width
+                            weights = block.weights + (number * blocks + part) * weight_bytes
                             ready = 0
-                            while ready < size:
-                                t = min(ready, size - pixels)
+                            while ready < count:
+                                t = max(0, min(ready, count - pixels))
                                 ready = t + pixels
-                                for part in range(blocks):
-                                    channel = part * width
+                                product = products + wide * (
+                                    number * plane + t * channels + channel
+                                )
+                                at = inputs + 2 * (fx * plane_tiles + t) * channels_in
+                                if totals:
+                                    first = chunks[number, 0]
+                                    wide_tile(
+                                        0, 0, at, channels_in,
+                                        (block.table, chunks[number, 1], block.pieces + 16 * first,
+                                         weights, block.starts + 4 * (first * channels + channel),
+                                         channels, 0),
+                                        (product, channels), rule, (other, 0, 0),
+                                        (pixels, vectors, lanes, SUMS, fingerprint),
+                                    )  # fmt: skip
+                                else:
                                     dense_tile(
-                                        products
-                                        + 4 * (number * plane + t * channels + channel),
-                                        channels,
-                                        inputs + 2 * (fx * size + t) * group_in,
-                                        group_in,
-                                        (block.zeros, 1, pairs,
-                                         block.weights + (frequency * blocks + part) * weight_bytes,
-                                         block.starts + 4 * (frequency * channels + channel)),
-                                        rule,
-                                        (other, 0, 0),
+                                        product, channels, at, channels_in,
+                                        (block.zeros, 1, pairs, weights,
+                                         block.starts + 4 * (number * channels + channel)),
+                                        rule, (other, 0, 0),
                                         (pixels, vectors, lanes, SUMS, 1, fingerprint),
                                     )  # fmt: skip
-                    results = target + item * (y * result_pitch + x * channels)
-                    beside = (
-                        other + beside_item * (y * other_pitch + x * channels),
-                        other_pitch,
-                        block.factor,
-                    )
-                    if not split:
+                for row in range(first_row, last_row):
+                    y = min(2 * row, rows - 2)
+                    first = (row - first_row) * across
+                    transform_outputs(
+                        target + item * (y * result_pitch + left * channels),
+                        (result_pitch, channels), products + wide * first * channels,
+                        (even, channels, plane_tiles), block.start, rule,
+                        (other + beside_item * (y * other_pitch + left * channels), other_pitch,
+                         block.factor),
+                        (cut_y, cut_x, lanes, stored, sums),
+                    )  # fmt: skip
+                    if even < across:
                         transform_outputs(
-                            results, (result_pitch, channels), products, (size, channels), totals,
-                            block.start, rule, beside, (cut_y, cut_x, lanes, stored, ONLY),
-                        )  # fmt: skip
-                    elif group == 0:
-                        transform_outputs(
-                            results, (result_pitch, channels), products, (size, channels), totals,
-                            block.start, rule, beside, (cut_y, cut_x, lanes, stored, FIRST),
-                        )  # fmt: skip
-                    elif group < groups - 1:
-                        transform_outputs(
-                            results, (result_pitch, channels), products, (size, channels), totals,
-                            block.start, rule, beside, (cut_y, cut_x, lanes, stored, MIDDLE),
-                        )  # fmt: skip
-                    else:
-                        transform_outputs(
-                            results, (result_pitch, channels), products, (size, channels), totals,
-                            block.start, rule, beside, (cut_y, cut_x, lanes, stored, LAST),
+                            target + item * (y * result_pitch + last * channels),
+                            (result_pitch, channels), products + wide * (first + even) * channels,
+                            (1, channels, plane_tiles), block.start, rule,
+                            (other + beside_item * (y * other_pitch + last * channels), other_pitch,
+                             block.factor),
+                            (cut_y, cut_x, lanes, stored, sums),
                         )  # fmt: skip
         return 0
 

@@ -315,7 +315,8 @@ def test_write_behind_the_memory_is_noticed() -> None:
             return super().workspace_bytes - 64
 
     fields = {name: getattr(plan, name) for name in (
-        "program", "planes", "shapes", "steps", "bases", "slots", "threads", "counted")}  # fmt: skip
+        "program", "planes", "shapes", "steps", "bases", "slots", "threads",
+        "counted")}  # fmt: skip
     assert smaller != plan.slot_bytes
     trial.set_plan(engine, Smaller(**fields, slot_bytes=plan.slot_bytes))
     with pytest.raises(AssertionError, match="written behind the memory"):

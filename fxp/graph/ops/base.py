@@ -244,19 +244,29 @@ wrap on the way, as the final sum is proved to fit.
 class Summary:
     """What every result of an op needs to know of its whole first input.
 
-    An engine summarizes parts of the image on several threads, merges what they give, and hands the
-    kernel the result as a further window.
+    An engine summarizes parts of the image on several threads and hands the kernel all of them as a
+    further window, one row for each part; or merged to one row.
 
     Attributes
     ----------
-    part
-        Summarizes whole rows of the image, ``(rows, W, C)``.
+    fill
+        Summarizes whole rows of the image, ``(rows, W, C)``; called with the int64 results
+        ``(1, columns, channels)`` and the rows.
+    shape
+        Columns and channels of the summary of an image with so many.
     merge
         Makes one summary of an array of them, stacked along its first axis.
     """
 
-    part: Callable[[NDArray], NDArray]
+    fill: Callable[[NDArray, NDArray], None]
+    shape: Callable[[int, int], tuple[int, int]]
     merge: Callable[[NDArray], NDArray]
+
+    def part(self, image: NDArray) -> NDArray[np.int64]:
+        """Summarize rows of an image, ``(rows, W, C)``."""
+        results = np.empty((1, *self.shape(*image.shape[1:])), np.int64)
+        self.fill(results, image)
+        return results
 
 
 Role = Literal["weight", "factor", "slope", "bias", "offset", "table"]
@@ -318,6 +328,8 @@ class Op(ABC):
     """What the table holds that quantization computes for the op; None if there is none."""
     output_range: ClassVar[Range | None] = None
     """Bounds of the results of an op whose table holds them, whatever the operand."""
+    recordable: ClassVar[bool] = True
+    """Whether the kernel calls nothing but routines, so that an engine may write them down."""
     format_is_given: ClassVar[bool] = False
     """Whether the op only moves its operand to a format that something else asks for."""
 

@@ -115,6 +115,7 @@ class Conv2d(Op):
     """
 
     name: ClassVar[str] = "conv2d"
+    recordable: ClassVar[bool] = False
     arity: ClassVar[tuple[int, int]] = (2, 3)
     constant_roles: ClassVar[Mapping[int, Role]] = {1: "weight", 2: "bias"}
 
@@ -261,6 +262,7 @@ class Linear(Op):
     """Matrix times vector. Inputs: vector ``(F,)``, weight ``(M, F)``, optional bias ``(M,)``."""
 
     name: ClassVar[str] = "linear"
+    recordable: ClassVar[bool] = False
     arity: ClassVar[tuple[int, int]] = (2, 3)
     constant_roles: ClassVar[Mapping[int, Role]] = {1: "weight", 2: "bias"}
 

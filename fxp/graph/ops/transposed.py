@@ -149,6 +149,7 @@ class ConvTranspose2d(Op):
     """
 
     name: ClassVar[str] = "conv_transpose2d"
+    recordable: ClassVar[bool] = False
     arity: ClassVar[tuple[int, int]] = (2, 3)
     constant_roles: ClassVar[Mapping[int, Role]] = {1: "weight", 2: "bias"}
 

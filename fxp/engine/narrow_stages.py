@@ -1,0 +1,146 @@
+"""Convolutions of values and weights of 8 bits: four products a lane."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxp.engine.chains import Chain
+from fxp.engine.convolution_stages import SMALL_TILES, ConvolutionStage, Part, start_with_bias
+from fxp.engine.geometry import Geometry, fits_pairs, geometry
+from fxp.engine.packing import input_runs, split_channels
+from fxp.engine.schedule import ALIGNMENT
+from fxp.engine.stages import Place, Region
+from fxp.graph import Graph
+from fxp.kernels.host import Tiles
+from fxp.kernels.quad_mac import FIRST_BYTE
+from fxp.kernels.quad_tiles import dense_quad_kernel, to_bytes_kernel
+from fxp.kernels.records import DENSE, TO_BYTES, filled
+
+BYTE_VALUES = 256
+INT8_MIN, INT8_MAX = -128, 127
+
+
+def pack_quads(weights: NDArray[np.int64], width: int) -> NDArray[np.int8]:
+    """Turn ``(runs, inputs, C)`` into ``(blocks, runs, quads, width, 4)``, filled with zeros."""
+    runs, inputs, channels = weights.shape
+    whole = np.zeros((runs, -(-inputs // 4) * 4, channels), np.int8)
+    whole[:, :inputs] = weights
+    quads = whole.reshape(runs, -1, 4, channels // width, width)
+    return np.ascontiguousarray(quads.transpose(3, 0, 1, 4, 2))
+
+
+class QuadStage(ConvolutionStage):
+    """Dense or grouped convolution of bytes.
+
+    Values are int16 between stages. The rows that a command reads are first stored as bytes in its
+    scratch memory, less a constant that makes them begin at `FIRST_BYTE`; the bias makes up for it.
+    Padding is stored like any other zero.
+    """
+
+    def __init__(
+        self, graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles, limits: tuple[int, int]
+    ) -> None:
+        super().__init__(graph, chain, "quad tiles")
+        assert chain.finish is not None
+        self._shape = shape
+        less = limits[0] - FIRST_BYTE
+        total = shape.weight.sum(axis=(1, 2, 3))
+        finish = start_with_bias(chain.finish, shape.bias + less * total)
+        self._keep: list[NDArray] = finish.arrays
+        self._to_bytes = filled(TO_BYTES, channels=shape.channels_in, less=less)
+        self.parts = []
+        per_group = len(shape.weight) // shape.groups
+        for group in range(shape.groups):
+            taps, ordered = input_runs(shape, group)
+            for tile, offset, blocks, again in split_channels(per_group, tiles):
+                vectors, lanes, pixels = tile
+                width = vectors * lanes
+                weights = pack_quads(ordered[..., offset : offset + blocks * width], width)
+                self._keep += [weights, taps]
+
+                def kernel(
+                    size: int, counted: bool, vectors: int = vectors, lanes: int = lanes
+                ) -> Any:
+                    return dense_quad_kernel(size, vectors, lanes, finish.stored(counted))
+
+                record = filled(
+                    DENSE,
+                    **finish.fields(),
+                    result_step=len(shape.weight),
+                    blocks=blocks,
+                    pairs=weights.shape[2],
+                    weights=weights.ctypes.data,
+                    taps=taps.ctypes.data,
+                    input_step=shape.stride[1] * shape.channels_in,
+                    row_step=shape.stride[0],
+                    channels=len(shape.weight),
+                    first_channel=group * per_group + offset,
+                    runs=len(taps),
+                    uncounted=again,
+                )
+                self.parts.append(Part((pixels, *SMALL_TILES), kernel, record))
+
+    def _read(self, rows: int, columns: int) -> tuple[int, int, int]:
+        """Rows and columns that a region reads, and bytes from one stored row to the next."""
+        spans = [
+            (outputs - 1) * step + dilation * (taps - 1) + 1
+            for outputs, step, dilation, taps in zip(
+                (rows, columns),
+                self._shape.stride,
+                self._shape.dilation,
+                self._shape.weight.shape[2:],
+                strict=True,
+            )
+        ]
+        pitch = -(-spans[1] * self._shape.channels_in // ALIGNMENT) * ALIGNMENT
+        return spans[0], spans[1], pitch
+
+    def commands(self, region: Region) -> list[list[int]]:
+        """Store the inputs as bytes; then one command per part."""
+        rows, columns, pitch = self._read(region.rows, region.columns)
+        stored = Place(*region.scratch, pitch)
+        first = replace(region, rows=rows, columns=columns, result=stored, inputs=region.inputs[:1])
+        of_bytes = replace(region, inputs=(stored, *region.inputs[1:]))
+        return [
+            first.command(to_bytes_kernel(), self._to_bytes),
+            *super().commands(of_bytes),
+        ]
+
+    def scratch_bytes(self, rows: int, columns: int) -> int:
+        """Memory for the inputs as bytes; the last quad may reach a little beyond."""
+        count, _, pitch = self._read(rows, columns)
+        return count * pitch + ALIGNMENT
+
+
+def narrow_stage(graph: Graph, chain: Chain, tiles: Tiles) -> QuadStage | None:
+    """Make the stage of a convolution whose inputs and weights fit bytes.
+
+    Parameters
+    ----------
+    graph
+        The graph.
+    chain
+        The nodes to compute.
+    tiles
+        Register tiles of the processor.
+    """
+    shape = geometry(graph, chain)
+    if shape is None or not tiles.quads or not fits_pairs(graph, chain):
+        return None
+    assert chain.finish is not None
+    limits = graph.operands[chain.head.name][0].limits
+    if (
+        chain.finish.wide
+        or shape.factor > 1
+        or shape.is_depthwise
+        or len(shape.weight) // shape.groups < tiles.dense[-1][1]
+        or limits[1] - limits[0] >= BYTE_VALUES
+        or shape.weight.min() < INT8_MIN
+        or shape.weight.max() > INT8_MAX
+    ):
+        return None
+    return QuadStage(graph, chain, shape, tiles, limits)

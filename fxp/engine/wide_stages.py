@@ -1,0 +1,367 @@
+"""Convolutions whose sums need int64, or whose operands have more than 16 bits.
+
+Sums are cut into chunks that are proved to fit int32, and added up in int64. Operands of more than
+16 bits are sums of int16 parts, shifted: every part of the inputs meets every part of the weights,
+and each product of parts is a chunk of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxp.engine.chains import Chain
+from fxp.engine.convolution_stages import (
+    SMALL_TILES,
+    ConvolutionStage,
+    Part,
+    depthwise_blocks,
+    own_pixels,
+    start_with_bias,
+)
+from fxp.engine.few_channels import before_shuffle
+from fxp.engine.geometry import Geometry, merge_groups
+from fxp.engine.packing import (
+    Chunks,
+    Term,
+    chunk_ends,
+    chunks,
+    input_runs,
+    pack_chunks,
+    split_channels,
+)
+from fxp.engine.schedule import ALIGNMENT
+from fxp.engine.stages import Place, Region
+from fxp.graph import Graph
+from fxp.kernels.finish import Finish
+from fxp.kernels.host import Tiles
+from fxp.kernels.records import DENSE_WIDE, DEPTHWISE_WIDE, SPLIT, filled
+from fxp.kernels.split import split_kernel
+from fxp.kernels.wide_tiles import (
+    dense_wide_kernel,
+    dense_wide_sums_kernel,
+    depthwise_wide_kernel,
+)
+
+PART_BITS: Final = 16
+"""Of a part of the inputs."""
+WEIGHT_BITS: Final = 15
+"""Of a lower part of weights: two products of such a part fit int32."""
+
+
+def weight_parts(weight: NDArray[np.int64], *, split: bool) -> list[tuple[NDArray[np.int64], int]]:
+    """Write weights as a sum of int16 parts and their left shifts.
+
+    Parameters
+    ----------
+    weight
+        The weights.
+    split
+        Whether weights that fit int16 are split, too.
+    """
+    parts: list[tuple[NDArray[np.int64], int]] = []
+    shift = 0
+    while split or weight.min() < -(2**15) or weight.max() >= 2**15:
+        half = 1 << (WEIGHT_BITS - 1)
+        low = ((weight + half) & (2 * half - 1)) - half
+        parts.append((low, shift))
+        weight = (weight - low) >> WEIGHT_BITS
+        shift += WEIGHT_BITS
+        split = False
+    return [*parts, (weight, shift)]
+
+
+class InputParts:
+    """How inputs of more than 16 bits are stored as several int16 each.
+
+    ``x = least + Σ (part + less) << shift``, with a part and a constant for every 16 bits; the
+    constants keep parts around 0, and the bias makes up for them.
+
+    Attributes
+    ----------
+    least
+        The smallest input.
+    less
+        The constants.
+    limits
+        Smallest and largest value of every part.
+    """
+
+    def __init__(self, limits: tuple[int, int]) -> None:
+        self.least, most = limits
+        span = most - self.least
+        count = -(-max(span.bit_length(), 1) // PART_BITS)
+        tops = [min(span >> (PART_BITS * p), 2**PART_BITS - 1) for p in range(count)]
+        self.less = [(top + 1) // 2 for top in tops]
+        self.limits = [(-less, top - less) for top, less in zip(tops, self.less, strict=True)]
+
+    def __len__(self) -> int:
+        return len(self.limits)
+
+    def shift(self, part: int) -> int:
+        """Left shift of a part."""
+        return PART_BITS * part
+
+    @property
+    def constant(self) -> int:
+        """What is missing from the sum of the stored parts."""
+        return self.least + sum(less << self.shift(p) for p, less in enumerate(self.less))
+
+
+class _WideStage(ConvolutionStage):
+    """Shared by all: int64 sums, and inputs that are stored as parts first."""
+
+    accumulator_dtype = np.dtype(np.int64)
+
+    def __init__(
+        self, graph: Graph, chain: Chain, shape: Geometry, kernel: str, limits: tuple[int, int]
+    ) -> None:
+        source = graph.operands[chain.head.name][0].format.dtype
+        self._shape = shape
+        self._split = None if source == np.int16 else InputParts(limits)
+        super().__init__(graph, chain, kernel + ("" if self._split is None else ", inputs split"))
+        assert chain.finish is not None
+        bias = shape.bias
+        self._pixel, self._limits, self._keep = shape.channels_in, [limits], []
+        if self._split is not None:
+            bias = bias + self._split.constant * shape.weight.sum(axis=(1, 2, 3))
+            self._pixel, self._limits = shape.channels_in * len(self._split), self._split.limits
+            less = np.array(self._split.less, np.int64)
+            self._keep.append(less)
+            self._record = filled(
+                SPLIT,
+                channels=shape.channels_in,
+                parts=len(self._split),
+                least=self._split.least,
+                less=less.ctypes.data,
+            )
+        self._finish = start_with_bias(_wide(chain.finish), bias)
+        self._keep += self._finish.arrays
+        self.parts = []
+
+    def _chunks(self, group: int) -> Chunks:
+        """Products of a group of channels, cut into chunks."""
+        for split in (False, True):
+            terms = [
+                Term(
+                    *input_runs(
+                        replace(self._shape, weight=weight),
+                        group,
+                        (self._pixel, number * self._shape.channels_in),
+                    ),
+                    limits,
+                    PART_BITS * number + shift,
+                )
+                for number, limits in enumerate(self._limits)
+                for weight, shift in weight_parts(self._shape.weight, split=split)
+            ]
+            if (found := chunks(terms)) is not None:
+                return found
+        raise AssertionError("products of split weights fit")
+
+    def _fields(self, chunked: Chunks, weights: NDArray[np.int16], width: int) -> dict[str, int]:
+        """Fields of the record of dense kernels; keeps the arrays alive."""
+        zeros = np.zeros(width, np.int32)
+        self._keep += [chunked.table, chunked.taps, chunked.lengths, weights, zeros]
+        return {
+            **self._finish.fields(),
+            "result_step": len(self._shape.weight) // self._shape.factor,
+            "runs": len(chunked.taps),
+            "pairs": len(chunked.weights),
+            "weights": weights.ctypes.data,
+            "taps": chunked.taps.ctypes.data,
+            "input_step": self._shape.stride[1] * self._pixel,
+            "row_step": self._shape.stride[0],
+            "channels": len(self._shape.weight),
+            "shuffle": self._shape.factor,
+            "chunks": len(chunked.table),
+            "chunk_table": chunked.table.ctypes.data,
+            "piece_pairs": chunked.lengths.ctypes.data,
+            "zeros": zeros.ctypes.data,
+        }
+
+    def _read(self, rows: int, columns: int) -> tuple[int, int, int]:
+        """Rows and columns that a region reads, and bytes from one stored row to the next."""
+        spans = [
+            (outputs - 1) * step + dilation * (taps - 1) + 1
+            for outputs, step, dilation, taps in zip(
+                (rows, columns),
+                self._shape.stride,
+                self._shape.dilation,
+                self._shape.weight.shape[2:],
+                strict=True,
+            )
+        ]
+        pitch = -(-2 * spans[1] * self._pixel // ALIGNMENT) * ALIGNMENT
+        return spans[0], spans[1], pitch
+
+    def commands(self, region: Region) -> list[list[int]]:
+        """Store the inputs as parts, if they are; then one command per part of the channels."""
+        if self._split is None:
+            return super().commands(region)
+        rows, columns, pitch = self._read(region.rows, region.columns)
+        stored = Place(*region.scratch, pitch)
+        first = replace(region, rows=rows, columns=columns, result=stored, inputs=region.inputs[:1])
+        size = rows * pitch + ALIGNMENT
+        base, offset = region.scratch
+        after = replace(region, scratch=(base, offset + size), inputs=(stored, *region.inputs[1:]))
+        return [first.command(split_kernel(), self._record), *super().commands(after)]
+
+    def scratch_bytes(self, rows: int, columns: int) -> int:
+        """Memory for the inputs as parts; the last pair may reach a little beyond."""
+        if self._split is None:
+            return 0
+        count, _, pitch = self._read(rows, columns)
+        return count * pitch + 2 * ALIGNMENT
+
+
+def _wide(finish: Finish) -> Finish:
+    """Return a finish in int64."""
+    if finish.wide:
+        return finish
+    return replace(finish, **{
+        name: getattr(finish, name).astype(np.int64)
+        for name in ("start", "own", "factor", "shift")
+    })  # fmt: skip
+
+
+class WideStage(_WideStage):
+    """Dense or grouped convolution in chunks."""
+
+    def __init__(
+        self, graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles, limits: tuple[int, int]
+    ) -> None:
+        super().__init__(graph, chain, shape, "pair tiles in chunks", limits)
+        if self._split is None:
+            self.pixel_bytes = own_pixels(shape, self._finish)
+        per_group = len(shape.weight) // shape.groups
+        for group in range(shape.groups):
+            chunked = self._chunks(group)
+            for tile, offset, blocks, again in split_channels(per_group, tiles):
+                vectors, lanes, pixels = tile
+                width = vectors * lanes
+                weights = pack_chunks(chunked.weights[..., offset : offset + blocks * width], width)
+
+                def kernel(
+                    size: int, counted: bool, vectors: int = vectors, lanes: int = lanes
+                ) -> Any:
+                    return dense_wide_kernel(size, vectors, lanes, self._finish.stored(counted))
+
+                record = filled(
+                    DENSE_WIDE,
+                    **self._fields(chunked, weights, width),
+                    first_channel=group * per_group + offset,
+                    blocks=blocks,
+                    uncounted=again,
+                )
+                self.parts.append(Part((pixels, *SMALL_TILES), kernel, record))
+
+
+class WideSumsStage(_WideStage):
+    """Convolution in chunks whose sums are finished row by row: few channels, pixel shuffle."""
+
+    def __init__(
+        self, graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles, limits: tuple[int, int]
+    ) -> None:
+        super().__init__(graph, chain, shape, "pair tiles in chunks, sums", limits)
+        self.multiple = shape.factor
+        channels = len(shape.weight)
+        _, lanes, pixels = next(
+            (tile for tile in tiles.dense if tile[0] == 1 and tile[1] <= max(4, channels)),
+            tiles.dense[-1],
+        )
+        self._width = -(-channels // lanes) * lanes
+        chunked = self._chunks(0)
+        padded = np.zeros((*chunked.weights.shape[:2], self._width), np.int16)
+        padded[..., :channels] = chunked.weights
+        weights = pack_chunks(padded, lanes)
+
+        def kernel(size: int, counted: bool) -> Any:
+            return dense_wide_sums_kernel(size, lanes, self._finish.stored(counted))
+
+        record = filled(
+            DENSE_WIDE,
+            **self._fields(chunked, weights, lanes),
+            first_channel=0,
+            blocks=len(weights),
+            uncounted=0,
+        )
+        self.parts = [Part((pixels, *SMALL_TILES), kernel, record)]
+
+    def commands(self, region: Region) -> list[list[int]]:
+        """One command, whose region is that of the image before the shuffle."""
+        return super().commands(before_shuffle(region, self.multiple))
+
+    def scratch_bytes(self, rows: int, columns: int) -> int:
+        """Memory for the inputs, and for a row of sums."""
+        rows, columns = -(-rows // self.multiple), -(-columns // self.multiple)
+        return super().scratch_bytes(rows, columns) + 8 * self._width * columns
+
+
+class WideDepthwiseStage(_WideStage):
+    """Depthwise convolution in chunks."""
+
+    def __init__(
+        self, graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles, limits: tuple[int, int]
+    ) -> None:
+        super().__init__(graph, chain, shape, "depthwise tiles in chunks", limits)
+        channels = len(shape.weight)
+        width, pixels = next(tile for tile in tiles.depthwise if tile[0] <= channels)
+        taps, packed, pairs = depthwise_blocks(shape, width)
+        ends = chunk_ends(pairs.transpose(0, 2, 1), limits)
+        assert ends is not None
+        table = np.array([(count, 0) for count in np.diff([0, *ends])], np.int64)
+        self._keep += [taps, packed, table]
+        record = filled(
+            DEPTHWISE_WIDE,
+            **self._finish.fields(),
+            result_step=channels,
+            blocks=len(packed),
+            pairs=len(taps) // 2,
+            weights=packed.ctypes.data,
+            taps=taps.ctypes.data,
+            input_step=shape.stride[1] * channels,
+            row_step=shape.stride[0],
+            channels=channels,
+            chunks=len(table),
+            chunk_table=table.ctypes.data,
+        )
+
+        def kernel(size: int, counted: bool) -> Any:
+            return depthwise_wide_kernel(size, width, self._finish.stored(counted))
+
+        self.parts = [Part((pixels, 2, 1), kernel, record)]
+
+
+def wide_stage(
+    graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles, limits: tuple[int, int]
+) -> ConvolutionStage:
+    """Make the stage of a convolution whose operands or sums are wide.
+
+    Parameters
+    ----------
+    graph
+        The graph.
+    chain
+        The nodes to compute, with a finish.
+    shape
+        The convolution.
+    tiles
+        Register tiles of the processor.
+    limits
+        Smallest and largest input.
+    """
+    channels = len(shape.weight)
+    source = graph.operands[chain.head.name][0].format.dtype
+    fits = source == np.int16 and -(2**15) <= shape.weight.min() <= shape.weight.max() < 2**15
+    if fits and shape.is_depthwise and shape.factor == 1 and channels >= tiles.depthwise[-1][0]:
+        _, _, pairs = depthwise_blocks(shape, tiles.depthwise[-1][0])
+        if chunk_ends(pairs.transpose(0, 2, 1), limits) is not None:
+            return WideDepthwiseStage(graph, chain, shape, tiles, limits)
+    shape = merge_groups(shape, tiles.dense[0][1])
+    if shape.factor > 1 or channels // shape.groups < tiles.dense[-1][1]:
+        return WideSumsStage(graph, chain, merge_groups(shape, channels), tiles, limits)
+    return WideStage(graph, chain, shape, tiles, limits)
