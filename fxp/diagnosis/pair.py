@@ -107,7 +107,7 @@ class Pair:
         for node in fixed.nodes:
             if node.name not in self._float_nodes:
                 self.source[node.name] = self.source[node.inputs[0]]
-        self._constants: dict[tuple[bool, torch.dtype], dict[str, torch.Tensor]] = {}
+        self._constants: dict[tuple[bool, torch.dtype], Mapping[str, torch.Tensor]] = {}
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -274,13 +274,11 @@ class Pair:
                 following[state.value.name] = changed[own.source]
         return outputs, following
 
-    def _constants_of(self, graph: Graph, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    def _constants_of(self, graph: Graph, dtype: torch.dtype) -> Mapping[str, torch.Tensor]:
         """Return the real values of a graph's constants in some type, made once."""
         key = graph.is_integer, dtype
         if key not in self._constants:
-            self._constants[key] = {
-                name: tensor.to(dtype) for name, tensor in constant_values(graph).items()
-            }
+            self._constants[key] = constant_values(graph, dtype=dtype)
         return self._constants[key]
 
     def _rounded_operands(self, node: Node, values: Tensors) -> dict[str, torch.Tensor]:
@@ -305,8 +303,15 @@ class Pair:
         dtype = values[
             next(name for name in node.inputs if name not in graph.constants_by_name)
         ].dtype
-        own = {**self._constants_of(graph, dtype), **constants}
-        tensors = [own[key].to(dtype) if key in own else values[key] for key in node.inputs]
+        own = self._constants_of(graph, dtype)
+        tensors = [
+            constants[key].to(dtype)
+            if key in constants
+            else own[key]
+            if key in graph.constants_by_name
+            else values[key]
+            for key in node.inputs
+        ]
         return node.op.torch(graph.operands[node.name], *tensors).to(dtype)
 
 

@@ -115,17 +115,26 @@ def start_values(
     return values
 
 
-def constant_values(graph: Graph, device: torch.device | None = None) -> Mapping[str, torch.Tensor]:
-    """Return the real values of all constants by name, in float64.
+def constant_values(
+    graph: Graph, device: torch.device | None = None, dtype: torch.dtype = torch.float64
+) -> Mapping[str, torch.Tensor]:
+    """Return the real values of all constants by name.
 
     Large ones, of which some networks have gigabytes, are made anew whenever they are asked for.
+
+    Parameters
+    ----------
+    graph
+        Float or integer graph.
+    device, dtype
+        Of the tensors.
     """
-    return _Constants(graph, device)
+    return _Constants(graph, device, dtype)
 
 
 class _Constants(Mapping[str, torch.Tensor]):
-    def __init__(self, graph: Graph, device: torch.device | None) -> None:
-        self._constants, self._device = graph.constants_by_name, device
+    def __init__(self, graph: Graph, device: torch.device | None, dtype: torch.dtype) -> None:
+        self._constants, self._device, self._dtype = graph.constants_by_name, device, dtype
         self._kept: dict[str, torch.Tensor] = {}
 
     def __getitem__(self, name: str) -> torch.Tensor:
@@ -133,7 +142,7 @@ class _Constants(Mapping[str, torch.Tensor]):
         if tensor is None:
             constant = self._constants[name]
             values = constant.values if constant.formats else constant.values.copy()
-            tensor = torch.from_numpy(values).to(self._device)
+            tensor = torch.from_numpy(values).to(self._device, self._dtype)
             if values.size <= KEPT_ELEMENTS:
                 self._kept[name] = tensor
         return tensor

@@ -23,13 +23,13 @@ from zlib import crc32
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.np.arrayobj import make_array, populate_array
 from numpy.typing import NDArray
 
 from fxp.kernels import commands, compiler
 from fxp.kernels.commands import BLOCK, INPUT, OTHER, RESULT, kernel
-from fxp.kernels.compiler import I64, code_generator
+from fxp.kernels.compiler import I64, code_generator, njit
 
 VALUES: Final = {2: np.int16, 4: np.int32, 8: np.int64}
 """Types of values and sums, by their bytes."""

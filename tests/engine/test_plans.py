@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -19,7 +20,7 @@ from fxp.engine.schedule import ALIGNMENT
 from fxp.executors import oracle
 from fxp.formats import Format
 from fxp.graph import Graph
-from fxp.graph.ops import Add, ConvTranspose2d, PixelShuffle, Relu, Sigmoid
+from fxp.graph.ops import Add, ConvTranspose2d, MaxPool, Op, PixelShuffle, Relu, Sigmoid
 from fxp.kernels import tiles
 
 HEIGHT, WIDTH = 10, 12
@@ -116,6 +117,42 @@ def test_many_sizes_are_forgotten() -> None:
         if number == 20:
             kernels = tiles.dense_kernel.cache_info().currsize
     assert tiles.dense_kernel.cache_info().currsize == kernels
+
+
+@pytest.mark.parametrize(
+    "ops", [(Relu(),), (Relu(), MaxPool((3, 3), (1, 1), (1, 1, 1, 1))), (Add(),)]
+)
+def test_planning_is_linear_in_the_number_of_nodes(ops: tuple[Op, ...]) -> None:
+    def seconds(count: int) -> float:
+        network = Network()
+        last = network.image(2)
+        for number in range(count):
+            op = ops[number % len(ops)]
+            last = network.node(op, *[last] * op.arity[0], to=BYTE)
+        engine = Engine(network.graph())
+        begin = time.process_time()
+        engine.plan([(2, 8, 8)], threads=1, count_clipped=False)
+        return time.process_time() - begin
+
+    seconds(64)  # Kernels are compiled.
+    few = min(seconds(500) for _ in range(3))
+    # Sixteen times as long if it grew with the square.
+    assert seconds(2000) < 9 * few
+
+
+def test_high_images_are_planned_in_few_steps() -> None:
+    network = Network()
+    last = network.node(Relu(), network.image(1), to=BYTE)
+    last = network.node(MaxPool((3, 3), (1, 1), (1, 1, 1, 1)), last, to=BYTE)
+    engine = Engine(network.graph())
+    plans = [engine.plan([(1, height, 4)], threads=1, count_clipped=False)
+             for height in (1 << 13, 1 << 17)]  # fmt: skip
+    low, high = (
+        sum(len(item.commands) for step in plan.steps if isinstance(step, Pieces)
+            for item in step.schedules)
+        for plan in plans
+    )  # fmt: skip
+    assert high < 1.1 * low
 
 
 def test_plans_used_least_recently_are_forgotten() -> None:
