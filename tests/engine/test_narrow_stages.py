@@ -188,7 +188,7 @@ def test_sum_of_bytes_at_the_end_of_int32(end: int, beyond: int) -> None:
     to = Quantization(Format(16, -10), Rounding.FLOOR)
     network.node(Conv2d(), source, *names, to=to)
     graph = network.graph()
-    assert kernels(graph, forced()) == ["pair tiles in chunks" if beyond else "quad tiles"]
+    assert kernels(graph, forced()) == ["pair tiles" if beyond else "quad tiles"]
     image = np.full((8, 5, 17), 255)
     expected = check(graph, (image,), {**TILES, **PAIRS}, RUNS[::3])
     assert (expected.outputs[0] == (2**15 - 1 if end > 0 else -(2**15))).all()
