@@ -24,7 +24,7 @@ BYTE_VALUES = 256
 INT8_MIN, INT8_MAX = -128, 127
 
 
-def pack_quads(weights: NDArray[np.int64], width: int) -> NDArray[np.int8]:
+def pack_quads(weights: NDArray[np.int16], width: int) -> NDArray[np.int8]:
     """Turn ``(runs, inputs, C)`` into ``(blocks, runs, quads, width, 4)``, filled with zeros."""
     runs, inputs, channels = weights.shape
     whole = np.zeros((runs, -(-inputs // 4) * 4, channels), np.int8)

@@ -233,13 +233,12 @@ def sign_tile(typingctx, output, output_step, image, image_step, taps, rule, oth
         begin, scales = (of_channels(base, I64(0)) for base in (start, scale))
         finish = Store(builder, out, out_step, rule_pack, other_pack, lanes, stored)
         for p in range(pixels):
-            if not zeros:
-                count = load(builder, address(builder, counts, I64(p), I32), I32, 4)
-                count = splat(builder, count, lanes)
+            count = load(builder, address(builder, counts, I64(p), I32), I32, 4)
+            used = splat(builder, count, lanes)
             for v in range(vectors):
                 total = totals[p * vectors + v]
                 if not zeros:
-                    total = builder.sub(count, builder.add(total, total))
+                    total = builder.sub(used, builder.add(total, total))
                 total = builder.add(builder.mul(total, scales[v]), begin[v])
                 finish(total, p, v * lanes)
         return finish.clipped()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+from llvmlite import ir
+from numba import types
 
 from fxp.kernels.commands import (
     BLOCK,
@@ -19,10 +21,28 @@ from fxp.kernels.commands import (
     operand,
     pointer,
 )
-from fxp.kernels.compiler import carray
-from fxp.kernels.quad_mac import FINGERPRINT, quad_tile
+from fxp.kernels.compiler import I16, I64, address, carray, code_generator, load, splat, store
+from fxp.kernels.quad_mac import FINGERPRINT, I8, quad_tile
 from fxp.kernels.records import DENSE, TO_BYTES
 from fxp.kernels.tile_store import item_size, other_size
+
+CHUNK: Final = 64
+"""Values that are stored as bytes at a time."""
+
+
+@code_generator
+def _store_chunk(typingctx, target, source, less):  # type: ignore[no-untyped-def]
+    """Store a chunk of int16 values, less a constant, as bytes; addresses."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        target, source, less = arguments
+        values = load(builder, address(builder, source, I64(0), I16), ir.VectorType(I16, CHUNK), 2)
+        values = builder.sub(values, splat(builder, builder.trunc(less, I16), CHUNK))
+        narrow = builder.trunc(values, ir.VectorType(I8, CHUNK))
+        store(builder, narrow, address(builder, target, I64(0), I8), 1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), codegen
 
 
 @cache
@@ -41,7 +61,10 @@ def to_bytes_kernel() -> Any:
         for y in range(command[ROWS]):
             values = carray(pointer(source + y * command[INPUT + 2]), length, np.int16)
             stored = carray(pointer(target + y * command[RESULT + 2]), length, np.uint8)
-            for i in range(length):
+            whole = length // CHUNK * CHUNK
+            for i in range(0, whole, CHUNK):
+                _store_chunk(stored.ctypes.data + i, values.ctypes.data + 2 * i, block.less)
+            for i in range(whole, length):
                 stored[i] = np.uint8(values[i] - less)
         return 0
 

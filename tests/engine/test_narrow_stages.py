@@ -21,13 +21,14 @@ from engine_graphs import (
     rounded,
     same_padding,
 )
+from numba import cfunc
 
 from fxp.engine import Engine, Options
 from fxp.executors import oracle
 from fxp.formats import Format, IntArray, Overflow, Quantization, Rounding
 from fxp.graph import Graph
 from fxp.graph.ops import Add, Clamp, Conv2d, GraphError, Linear, Relu, Requantize
-from fxp.kernels import quad_mac
+from fxp.kernels import commands, quad_mac, quad_tiles
 from fxp.kernels.host import FEW, MANY_NARROW, MANY_WIDE, Tiles, host_tiles
 
 UNSIGNED_BYTE = Format(8, 6, signed=False)
@@ -188,7 +189,7 @@ def test_sum_of_bytes_at_the_end_of_int32(end: int, beyond: int) -> None:
     to = Quantization(Format(16, -10), Rounding.FLOOR)
     network.node(Conv2d(), source, *names, to=to)
     graph = network.graph()
-    assert kernels(graph, forced()) == ["pair tiles in chunks" if beyond else "quad tiles"]
+    assert kernels(graph, forced()) == ["pair tiles" if beyond else "quad tiles"]
     image = np.full((8, 5, 17), 255)
     expected = check(graph, (image,), {**TILES, **PAIRS}, RUNS[::3])
     assert (expected.outputs[0] == (2**15 - 1 if end > 0 else -(2**15))).all()
@@ -203,6 +204,22 @@ def test_linear_of_bytes(features: int, results: int) -> None:
     graph = network.graph()
     assert kernels(graph, forced()) == ["quad tiles"]
     check(graph, random_images(graph, (1, 1), network.generator, "ends"), {**TILES, **PAIRS})
+
+
+def test_without_a_quad_instruction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same in plain vector IR, as processors without the instruction would run it."""
+    asked: list[int] = []
+    monkeypatch.setattr(quad_mac, "quad_instruction", asked.append)
+    # Compiled anew, and not kept.
+    monkeypatch.setattr(quad_tiles, "kernel", cfunc(commands.signature, nopython=True))
+    quad_tiles.dense_quad_kernel.cache_clear()
+    graph = byte_graph((6, 16), (3, 3), UNSIGNED_BYTE)
+    inputs = random_images(graph, (4, 13), np.random.default_rng(0), "ends")
+    try:
+        check(graph, inputs, {"few": forced(FEW)}, [(1, True, False)])
+    finally:
+        quad_tiles.dense_quad_kernel.cache_clear()
+    assert asked
 
 
 def test_the_processor_decides(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -227,20 +227,23 @@ KERNELS = {
     "to few channels": (3, (1, 3), {}),
     "chunks": (8, (3, 1), {"bits": 16}),
     "winograd": (32, (3, 3), {"bits": 4}),
+    "bytes": (8, (3, 3), {}),
+    "four outputs": (32, (3, 3), {"bits": 4}),
 }
+FORMS = {"chunks": Format(16, 4), "bytes": BYTE, "four outputs": BYTE}
 NO_PADDING = (0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("name", [*KERNELS, "shuffled"])
 def test_wrong_weight_in_a_tile_is_noticed(name: str) -> None:
-    """Each int16 number that a kernel reads beside its input, changed by one bit.
+    """Each number of 8 or 16 bits that a kernel reads beside its input, changed by one bit.
 
     Some serve only runs that count, or only what is left over at the ends of blocks.
     """
     network = Network()
     channels, kernel, more = KERNELS.get(name, (4, (3, 3), {}))
-    inputs = 32 if name == "winograd" else 8
-    form = Format(16, 4) if name == "chunks" else BYTE
+    inputs = 32 if name in ("winograd", "four outputs") else 8
+    form = FORMS.get(name, Format(10, 4))
     to = Format(16, -12) if name == "chunks" else Format(16, 9)
     conv = network.conv(
         network.image(inputs, form),
@@ -256,6 +259,8 @@ def test_wrong_weight_in_a_tile_is_noticed(name: str) -> None:
     engine = trial.engine(OPTIONS["many wide registers"])
     (stage,) = trial.plan(engine).program.stages
     assert isinstance(stage, CommandStage)
+    if name in FORMS:
+        assert {"bytes": "quad", "chunks": "chunks"}.get(name, name) in stage.kernel
     packed = weights_of(stage)
     assert packed
     tried = 0
@@ -275,13 +280,13 @@ def test_wrong_weight_in_a_tile_is_noticed(name: str) -> None:
     assert tried >= 20
 
 
-def weights_of(holder: object, depth: int = 3) -> list[NDArray[np.int16]]:
-    """All int16 arrays that a stage or its parts hold."""
-    found: list[NDArray[np.int16]] = []
+def weights_of(holder: object, depth: int = 3) -> list[NDArray[np.signedinteger]]:
+    """All int8 and int16 arrays that a stage or its parts hold."""
+    found: list[NDArray[np.signedinteger]] = []
     items = holder if isinstance(holder, list | tuple) else [*vars(holder).values()]
     for item in items:
         if isinstance(item, np.ndarray):
-            found += [item] if item.dtype == np.int16 else []
+            found += [item] if item.dtype in (np.int8, np.int16) else []
         elif depth and (isinstance(item, list | tuple | CommandStage)):
             found += weights_of(item, depth - 1)
     unique = {array.ctypes.data: array for array in found}
