@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,13 @@ from fxp.kernels.pair_mac import interleaved_order
 from fxp.kernels.records import DENSE, DEPTHWISE, filled
 from fxp.kernels.tiles import dense_kernel, depthwise_kernel
 
-SMALL_TILES = (4, 1)
-"""Pixels of tiles for regions narrower than the usual tile."""
+SMALL_TILES: Final = (10, 7, 4, 1)
+"""Pixels of tiles for regions narrower than the usual tile, or that this one does not divide."""
+
+
+def tile_sizes(pixels: int) -> tuple[int, ...]:
+    """Pixels of the tiles that a region may be cut into, the usual one first."""
+    return pixels, *(size for size in SMALL_TILES if size < pixels)
 
 
 def start_with_bias(finish: Finish, bias: NDArray[np.int64]) -> Finish:
@@ -58,7 +63,11 @@ class Part:
 
     def command(self, region: Region) -> list[int]:
         """Command for a region."""
-        pixels = next(size for size in self.sizes if region.columns >= size)
+        # A tile loads its weights once, which takes about as long as a pixel more.
+        pixels = min(
+            (size for size in self.sizes if region.columns >= size),
+            key=lambda size: -(-region.columns // size) * (size + 1),
+        )
         return region.command(self.kernel(pixels, region.counted), self.record)
 
 
@@ -116,7 +125,7 @@ class DenseStage(ConvolutionStage):
                     blocks=blocks,
                     uncounted=again,
                 )
-                self.parts.append(Part((pixels, *SMALL_TILES), kernel, record))
+                self.parts.append(Part(tile_sizes(pixels), kernel, record))
 
     def _dense_fields(
         self,

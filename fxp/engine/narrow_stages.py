@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.engine.chains import Chain
-from fxp.engine.convolution_stages import SMALL_TILES, ConvolutionStage, Part, start_with_bias
+from fxp.engine.convolution_stages import ConvolutionStage, Part, start_with_bias, tile_sizes
 from fxp.engine.geometry import Geometry, fits_pairs, geometry, proved_limits
 from fxp.engine.packing import input_runs, split_channels
 from fxp.engine.schedule import ALIGNMENT
@@ -127,7 +127,7 @@ class QuadStage(RepackedStage):
                     runs=len(taps),
                     uncounted=again,
                 )
-                self.parts.append(Part((pixels, *SMALL_TILES), kernel, record))
+                self.parts.append(Part(tile_sizes(pixels), kernel, record))
 
 
 def quad_stage(graph: Graph, chain: Chain, tiles: Tiles) -> QuadStage | None:

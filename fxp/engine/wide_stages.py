@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from fxp.engine.chains import Chain
 from fxp.engine.convolution_stages import (
-    SMALL_TILES,
     ConvolutionStage,
     Part,
     depthwise_blocks,
     own_pixels,
     start_with_bias,
+    tile_sizes,
 )
 from fxp.engine.few_channels import before_shuffle
 from fxp.engine.geometry import Geometry, merge_groups
@@ -257,7 +257,7 @@ class WideStage(_WideStage):
                     blocks=blocks,
                     uncounted=again,
                 )
-                self.parts.append(Part((pixels, *SMALL_TILES), kernel, record))
+                self.parts.append(Part(tile_sizes(pixels), kernel, record))
 
 
 class WideSumsStage(_WideStage):
@@ -289,7 +289,7 @@ class WideSumsStage(_WideStage):
             blocks=len(weights),
             uncounted=0,
         )
-        self.parts = [Part((pixels, *SMALL_TILES), kernel, record)]
+        self.parts = [Part(tile_sizes(pixels), kernel, record)]
 
     def commands(self, region: Region) -> list[list[int]]:
         """One command, whose region is that of the image before the shuffle."""

@@ -144,7 +144,7 @@ WINOGRAD: Final = _record(
     *FINISH_FIELDS,
     "channels_in",
     "channels_out",
-    "weights",  # address of the int16 (n_y, n_x, blocks, pairs, width, 2)
+    "weights",  # address of the int16 (blocks, n_y, n_x, pairs, width, 2)
     "offsets",  # address of the int64 (n_y, n_x) subtracted from inputs to fit int16
     "starts",  # address of the int32 (chunks of all products, channels_out) that undo the offsets
     "chunks",  # address of the int64 (n_y, n_x, 2): first chunk of a product, and how many
