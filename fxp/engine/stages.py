@@ -210,7 +210,7 @@ class CommandStage(Stage, ABC):
     """Whether rows of the result need few rows of the inputs, so that it may run with others."""
     before: tuple[CommandStage, ...] = ()
     """Stages that compute what only this one needs."""
-    moves: bool = True
+    relocatable: bool = True
     """Whether commands for other columns differ in their places alone."""
 
     @abstractmethod
