@@ -483,7 +483,7 @@ class Unflatten(Movement):
         def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
             (source,) = inputs
             size = (self.height, self.width)
-            movement.unflatten(band, source.array, first_row, first_column, size)
+            movement.unflatten(band, source.view((0, 1), (0, 1)), first_row, first_column, size)
 
         return run
 
