@@ -168,15 +168,14 @@ class Plan:
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in (header, tuple("-" * width for width in widths), *rows)
         ]
+        slow = (
+            f"; {len(self.portable)} of {len(self.program.stages)} stages portable, which is slow"
+        )
         lines.append(
             f"{self.threads} threads; {sum(self.slot_bytes) / 2**20:.2f} MiB of values in "
             f"{len(self.slot_bytes)} slots, {self.workspace_bytes / 2**20:.2f} MiB of rows per "
-            f"thread; {self.macs:,} multiply-accumulates"
+            f"thread; {self.macs:,} multiply-accumulates" + (slow if self.portable else "")
         )
-        if self.portable:
-            lines.append(
-                f"{len(self.portable)} of {len(self.program.stages)} stages portable, which is slow"
-            )
         return "\n".join(lines)
 
     @property
