@@ -18,7 +18,8 @@ from benchmarks.zoo import measure, networks
 
 MEASURED = {
     "parameters": 2_500_000, "sqnr": 40.26, "equal_values": 1234, "oracle_side": 64, "side": 224,
-    "macs": 60_000_000, "quantize_seconds": 16.0, "load": 1.0, "machine": "one processor",
+    "macs": 60_000_000, "portable_stages": 0, "quantize_seconds": 16.0, "load": 1.0,
+    "machine": "one processor",
     "seconds": {"1": {"fxp": 0.001, "fxp_real": 0.002, "onnxruntime": 0.0015, "torch": 0.004}},
 }  # fmt: skip
 REFUSED = {"parameters": 5, "refused": "attention", "machine": "one processor"}
@@ -34,7 +35,7 @@ def run(out: Path, **options: Any) -> None:
 def test_page():
     lines = zoo.page({"alexnet": MEASURED, "vit_b_16": REFUSED, "vgg11": FAILED}).splitlines()
     assert (
-        "| alexnet | 2.5 M | 40.3 dB | 1,234 | 64×64 | 0.06 | 1.0 ms | 1.5 ms | 4.0 ms | 1.50× "
+        "| alexnet | 2.5 M | 40.3 dB | 1,234 | 64×64 | 0 | 0.06 | 1.0 ms | 1.5 ms | 4.0 ms | 1.50× "
         "| 224×224 |"
     ) in lines
     assert "| vit_b_16 | attention |" in lines[lines.index("## Refused") :]
@@ -49,11 +50,19 @@ def test_page_says_when_times_are_rough():
 
 
 def test_summary():
-    records = {"a": MEASURED, "b": MEASURED | {"sqnr": 29.8}, "c": REFUSED}
+    older = {key: value for key, value in MEASURED.items() if key != "portable_stages"}
+    records = {
+        "a": MEASURED,
+        "b": MEASURED | {"sqnr": 29.8, "portable_stages": 3},
+        "c": REFUSED,
+        "d": older,
+    }
     assert [figure for _, figure in zoo.summary(records)] == [
-        "2 accepted, 1 with attention refused",
+        "3 accepted, 1 with attention refused",
         "30 to 40 dB SQNR",
+        "3 in 2 networks",
     ]
+    assert len(zoo.summary({"d": older})) == 2
     assert zoo.summary({"c": REFUSED}) == []
 
 

@@ -30,7 +30,7 @@ METHOD = (
     f"{len(networks.CALIBRATION)} photographs that scikit-image ships. *SQNR*: of the output, "
     f"against the float network, on crops of {len(networks.LEFT_OUT)} other photographs. Every "
     "value of every layer was compared with the oracle's on one image, and is equal; *compared* "
-    "says how many.\n\n"
+    "says how many. *Portable*: stages that no fast kernel computes.\n\n"
     "The networks are **not trained**, as their weights could not be downloaded. The weights of "
     "each layer are drawn at random and scaled until its results have deviation 1, batch "
     "normalization has random gains and offsets and the statistics of the photographs, and "
@@ -50,7 +50,7 @@ def page(records: Records) -> str:
         What `benchmarks.zoo.measure.measure` found, by name; or why that ``failed``.
     """
     threads = sorted({count for record in records.values() for count in record.get("seconds", {})})
-    header = ["network", "parameters", "SQNR", "compared", "on", "GMAC"]
+    header = ["network", "parameters", "SQNR", "compared", "on", "portable", "GMAC"]
     for count in threads:
         text = threads_text(int(count))
         header += [f"fxp, {text}", "ONNX Runtime float32", "PyTorch float32", "faster than ONNX"]
@@ -62,7 +62,8 @@ def page(records: Records) -> str:
         side = record["oracle_side"]
         row = [
             name, f"{record['parameters'] / 1e6:.1f} M", f"{record['sqnr']:.1f} dB",
-            f"{record['equal_values']:,}", f"{side}×{side}", f"{record['macs'] / 1e9:.2f}",
+            f"{record['equal_values']:,}", f"{side}×{side}",
+            str(record.get("portable_stages", "")), f"{record['macs'] / 1e9:.2f}",
         ]  # fmt: skip
         for count in threads:
             row += _times(record["seconds"].get(count))
@@ -112,7 +113,17 @@ def summary(records: Records) -> Summary:
             f"{len(accepted)} accepted, {refused} with attention refused",
         ),
         ("their output with 10/14 bits, untrained weights", f"{worst:.0f} to {best:.0f} dB SQNR"),
+        *_portable(accepted),
     ]
+
+
+def _portable(accepted: list[Record]) -> Summary:
+    """Row on the stages that no fast kernel computes, of the networks whose record tells."""
+    counts = [record["portable_stages"] for record in accepted if "portable_stages" in record]
+    if not counts:
+        return []
+    stages = sum(counts)
+    return [("their stages without a fast kernel", f"{stages} in {len(counts)} networks")]
 
 
 def machine() -> str:

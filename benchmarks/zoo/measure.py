@@ -69,6 +69,7 @@ def measure(name: str, side: int, settings: Settings, say: Callable[[str], None]
     say("timing")
     frame = images[:1]
     raw = raw_input(model, frame)
+    record["portable_stages"] = len(model.plan(side, side).portable)
     record |= {"side": side, "macs": count_macs(model.graph, raw.shape), "seconds": {}}
     record["load"] = load_per_processor()
     peers = Peers(network, [frame])

@@ -223,7 +223,7 @@ class Plan:
                         str(number),
                         stage.result,
                         " ".join(node.op.name for node in stage.chain.nodes),
-                        stage.kernel,
+                        kernel_text(stage),
                         piece,
                         f"{stage.accumulator_bits} bit in {stage.accumulator_dtype}",
                         held,
@@ -235,12 +235,20 @@ class Plan:
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in (header, tuple("-" * width for width in widths), *rows)
         ]
+        slow = (
+            f"; {len(self.portable)} of {len(self.program.stages)} stages portable, which is slow"
+        )
         lines.append(
             f"{self.threads} threads; {sum(self.slot_bytes) / 2**20:.2f} MiB of values in "
             f"{len(self.slot_bytes)} slots, {self.workspace_bytes / 2**20:.2f} MiB of rows per "
-            f"thread; {self.macs:,} multiply-accumulates"
+            f"thread; {self.macs:,} multiply-accumulates" + (slow if self.portable else "")
         )
         return "\n".join(lines)
+
+    @property
+    def portable(self) -> tuple[str, ...]:
+        """Values that no fast kernel computes; `describe` says why."""
+        return tuple(stage.result for stage in self.program.stages if isinstance(stage, BandStage))
 
     @property
     def macs(self) -> int:
@@ -248,6 +256,11 @@ class Plan:
         return sum(
             stage_macs(stage, *self.shapes[stage.result][:2]) for stage in self.program.stages
         )
+
+
+def kernel_text(stage: Stage) -> str:
+    """Return the kernel of a stage, and of a portable one the reason."""
+    return f"PORTABLE: {stage.reason}" if isinstance(stage, BandStage) else stage.kernel
 
 
 def aligned_bytes(size: int) -> NDArray[np.uint8]:

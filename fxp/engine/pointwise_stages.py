@@ -367,7 +367,8 @@ def _combine(graph: Graph, chain: Chain) -> CommandStage | None:
         call = Call("combine", make(second.format.dtype), record)
         if first.shape == second.shape == shape:
             return CallStage(graph, chain, call, swaps=bool(image))
-        return SpreadStage(graph, chain, call, int(shape[0]), swaps=bool(image))
+        channels = max(first.channels, second.channels)
+        return SpreadStage(graph, chain, call, channels, swaps=bool(image))
     if first.shape != shape:
         return None
     if any(size != 1 for size in second.shape[1:]):

@@ -17,6 +17,7 @@ from fxp.engine.routine_stages import routine_stage
 from fxp.engine.stages import BandStage, CommandStage, Stage
 from fxp.engine.winograd_four_stages import winograd_four_stage
 from fxp.engine.winograd_stages import winograd_stage
+from fxp.formats import Overflow, Rounding
 from fxp.graph import Graph, Node
 from fxp.kernels.host import Tiles, host_tiles
 
@@ -25,6 +26,10 @@ HEADS: Final = frozenset(
     | {"add", "subtract", "multiply", "relu", "clamp", "requantize"}
 )
 """Ops that a chain of several nodes may begin with."""
+NARROW_BITS: Final = 16
+"""Most bits of the inputs and weights that fast kernels multiply."""
+WIDE_BITS: Final = 32
+"""Bits of a sum that only some of the kernels hold."""
 BUILDERS: Final[tuple[Callable[[Graph, Chain, Tiles], CommandStage | None], ...]] = (
     binary_stage,
     winograd_four_stage,
@@ -115,4 +120,28 @@ class Program:
         return [self._band_stage(chain.head)]
 
     def _band_stage(self, node: Node) -> BandStage:
-        return BandStage(self.graph, Chain((node,)), "portable", self.options.band_bytes)
+        reason = "asked for" if self.options.kernels == "portable" else _reason(self.graph, node)
+        return BandStage(self.graph, Chain((node,)), reason, self.options.band_bytes)
+
+
+def _reason(graph: Graph, node: Node) -> str:
+    """Why no command stage computes a node, in a few words."""
+    accumulator, target = node.accumulator, node.quantization
+    assert accumulator is not None
+    assert target is not None
+    widths = {
+        "input" if operand.constant is None else "weights": max(
+            form.width for form in operand.formats
+        )
+        for operand in graph.operands[node.name][:2]
+    }
+    for name, width in widths.items():
+        if width > NARROW_BITS:
+            return f"{name} of {width} bits"
+    if target.rounding not in (Rounding.HALF_UP, Rounding.FLOOR):
+        return f"rounds {target.rounding.value}"
+    if target.overflow not in (Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC):
+        return f"overflow {target.overflow.value}"
+    if accumulator.bits > WIDE_BITS:
+        return f"sums of {accumulator.bits} bits"
+    return f"this shape of {node.op.name}"

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from fxp.engine.chains import Chain
-from fxp.engine.pointwise_stages import Call, clip_call
+from fxp.engine.pointwise_stages import Call, changes_nothing, clip_call
 from fxp.engine.rules import conversion
 from fxp.engine.stages import (
     CommandStage,
@@ -44,7 +44,7 @@ LARGE: Final = 5040
 class RoutineStage(CommandStage):
     """One node, by the routines of its op's kernel and one step that makes results of sums."""
 
-    moves = False
+    relocatable = False
 
     def __init__(self, graph: Graph, chain: Chain) -> None:
         node = chain.head
@@ -59,7 +59,8 @@ class RoutineStage(CommandStage):
             self.before = (self._summary,)
             self.inputs = (*self.inputs, self._summary.result)
         dtype = accumulator_dtype(graph, node)
-        kept = _is_kept(node, self.dtype) and all(
+        # What is compared must be seen whole; sums and products may wrap on the way.
+        kept = changes_nothing(self.chain) and all(
             operand.format.dtype.itemsize <= self.dtype.itemsize
             for position, operand in enumerate(self.operands)
             if position not in node.op.constant_roles
@@ -113,7 +114,7 @@ class RoutineStage(CommandStage):
             region.routine(call, sums, region.inputs, size, self._channels)
             for call in self._recorded(region)
         ]
-        if finished:
+        if self._requantization is None:
             return commands
         if self._finish is not None:
             return [*commands, self._finish.command(replace(region, inputs=(sums,)))]
@@ -153,7 +154,7 @@ class SummaryStage(CommandStage):
     A part is a row of the result, so that threads share the image.
     """
 
-    moves = False
+    relocatable = False
     is_local = False
 
     def __init__(self, graph: Graph, chain: Chain, summary: Summary) -> None:
@@ -211,17 +212,6 @@ def _summary_stage(graph: Graph, chain: Chain) -> SummaryStage | None:
     op = chain.head.op
     summary = op.summary(graph.operands[chain.head.name]) if isinstance(op, Statistic) else None
     return None if summary is None else SummaryStage(graph, chain, summary)
-
-
-def _is_kept(node, dtype: np.dtype) -> bool:
-    accumulator, target = node.accumulator, node.quantization
-    form = target.format
-    low, high = form.min_raw, form.max_raw
-    return (
-        set(accumulator.fracs) == {form.frac}
-        and low <= min(accumulator.low)
-        and max(accumulator.high) <= high
-    )
 
 
 def is_local(graph: Graph, chain: Chain) -> bool:

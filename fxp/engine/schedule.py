@@ -146,7 +146,7 @@ class _Walk:
 
     def form(self) -> tuple | None:
         """Return what two strips must share for the same commands; None for one at a border."""
-        if not all(stage.moves for stage in self.stages):
+        if not all(stage.relocatable for stage in self.stages):
             return None
         left = self.columns[self.segment.result][0]
         form = []

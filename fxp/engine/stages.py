@@ -229,7 +229,7 @@ class CommandStage(Stage, ABC):
     """Whether rows of the result need few rows of the inputs, so that it may run with others."""
     before: tuple[CommandStage, ...] = ()
     """Stages that compute what only this one needs."""
-    moves: bool = True
+    relocatable: bool = True
     """Whether commands for other columns differ in their places alone."""
 
     @abstractmethod
@@ -242,10 +242,21 @@ class CommandStage(Stage, ABC):
 
 
 class BandStage(Stage):
-    """One node, by its op's kernel and the general requantize step."""
+    """One node, by its op's kernel and the general requantize step.
 
-    def __init__(self, graph: Graph, chain: Chain, kernel: str, band_bytes: int) -> None:
-        super().__init__(graph, Chain((chain.head,)), kernel)
+    Parameters
+    ----------
+    graph, chain
+        What is computed.
+    reason
+        Why no command stage computes it, for people.
+    band_bytes
+        Accumulators of one band.
+    """
+
+    def __init__(self, graph: Graph, chain: Chain, reason: str, band_bytes: int) -> None:
+        super().__init__(graph, Chain((chain.head,)), "portable")
+        self.reason = reason
         dtype = accumulator_dtype(graph, chain.head)
         self.band_bytes = band_bytes
         node = chain.head

@@ -119,7 +119,7 @@ def requantize_band(
     high: int,
     width: int,
     signed: bool,
-) -> int:
+) -> np.int64:
     """Requantize accumulator rows into the result; returns how many elements overflowed.
 
     Parameters

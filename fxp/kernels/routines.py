@@ -158,7 +158,7 @@ class Routine:
         return how many results overflowed.
     """
 
-    def __init__(self, function: Callable[..., int | None]) -> None:
+    def __init__(self, function: Callable[..., np.int64 | None]) -> None:
         self.name = function.__name__
         self.__doc__ = function.__doc__
         self.compiled: Any = njit(cache=True, nogil=True)(function)
@@ -175,7 +175,7 @@ class Routine:
         return self.compiled(band, *arguments)
 
 
-def routine(function: Callable[..., int | None]) -> Routine:
+def routine(function: Callable[..., np.int64 | None]) -> Routine:
     """Make a function a routine."""
     return Routine(function)
 
@@ -352,9 +352,9 @@ class _Reader:
         builder, context = self.builder, self.context
         element = context.get_data_type(form.dtype)
         size = I64(context.get_abi_sizeof(element))
-        strides = [size]
+        strides: list[Any] = [size]
         for extent in reversed(shape[1:]):
-            strides.insert(0, builder.mul(strides[0], extent))
+            strides = [builder.mul(strides[0], extent), *strides]
         if pitch is not None:
             strides[0] = pitch
         view = make_array(form)(context, builder)

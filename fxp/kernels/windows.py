@@ -142,7 +142,7 @@ def resample(
 
 
 def row_sums(
-    weights: NDArray[np.int64], limits: tuple[int, int], dtype: np.dtype
+    weights: NDArray[np.signedinteger], limits: tuple[int, int], dtype: np.dtype
 ) -> NDArray[np.signedinteger]:
     """Return weights of rows in int32 where the sums of rows fit it, for `resample`.
 

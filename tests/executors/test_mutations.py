@@ -200,8 +200,8 @@ def test_rounding_constant_in_the_kernel_is_noticed(monkeypatch: pytest.MonkeyPa
     graph = requantizing(Rounding.HALF_UP, Overflow.SATURATE)
     right = stages.requantize_band
 
-    def wrong(band, result, first, shifts, *rest):
-        return right(band - 1, result, first, shifts, *rest)
+    def wrong(result, band, shifts, *rest):
+        return right(result, band - 1, shifts, *rest)
 
     monkeypatch.setattr(stages, "requantize_band", wrong)
     with pytest.raises(AssertionError, match="engine, y: 31 of 256 elements differ"):

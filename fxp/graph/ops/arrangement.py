@@ -24,7 +24,7 @@ from fxp.graph.ops.base import (
     require_image,
     require_vector,
 )
-from fxp.graph.ops.movement import Movement, alignment_shifts
+from fxp.graph.ops.movement import Movement, alignment_shifts, copy_places
 from fxp.kernels import movement
 from fxp.support.lazy import lazy_import
 
@@ -184,9 +184,9 @@ class Part(Movement):
             (source,) = inputs
             row = first_row + self._first(0, source.height)
             column = first_column + self._first(1, source.width)
-            rows = np.arange(row, row + band.shape[0]) - source.row
-            columns = np.arange(column, column + band.shape[1]) - source.column
-            movement.gather(band, source.array, rows, columns, 0, one, 0)
+            rows = np.arange(row, row + band.shape[0])
+            columns = np.arange(column, column + band.shape[1])
+            copy_places(band, source, rows, columns, one)
 
         return run
 
@@ -302,15 +302,7 @@ class SpatialConcat(Op):
                     target = [slice(0, band.shape[0]), slice(0, band.shape[1])]
                     target[axis] = slice(low - start[axis], high - start[axis])
                     rows, columns = (np.arange(*span) for span in read)
-                    movement.gather(
-                        band[target[0], target[1]],
-                        source.array,
-                        rows - source.row,
-                        columns - source.column,
-                        0,
-                        factor,
-                        0,
-                    )
+                    copy_places(band[target[0], target[1]], source, rows, columns, factor)
                 offset += size
 
         return run
@@ -390,9 +382,7 @@ class Flip(Movement):
                 rows = source.height - 1 - rows
             else:
                 columns = source.width - 1 - columns
-            movement.gather(
-                band, source.array, rows - source.row, columns - source.column, 0, one, 0
-            )
+            copy_places(band, source, rows, columns, one)
 
         return run
 
@@ -493,7 +483,7 @@ class Unflatten(Movement):
         def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
             (source,) = inputs
             size = (self.height, self.width)
-            movement.unflatten(band, source.array, first_row, first_column, size)
+            movement.unflatten(band, source.view((0, 1), (0, 1)), first_row, first_column, size)
 
         return run
 

@@ -456,8 +456,10 @@ class Requantize(_Identity):
         def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
             (source,) = inputs
             band, (array,), (start,) = joined_rows(band, first_row, first_column, (source,))
-            rows = np.arange(start[0], start[0] + band.shape[0])
-            movement.gather(band, array, rows, np.zeros(1, np.int64), 0, one, 0)
+            rows, columns = (
+                start[axis] + start[2 + axis] * np.arange(band.shape[axis]) for axis in (0, 1)
+            )
+            movement.gather(band, array, rows, columns, 0, one, 0)
 
         return run
 

@@ -149,9 +149,9 @@ class GroupNorm(Statistic):
                 return
             pixels = inputs[0].height * inputs[0].width
             statistics.normalize_image(
-                band, image, self._image_moments(operands, inputs), self.groups, bits.mean, self.centered,
-                pixels * members, self.divided_by(pixels * members), bits.variance, bits.epsilon,
-                self.summed, 1 << RECIPROCAL_FRAC,
+                band, image, self._image_moments(operands, inputs), self.groups, bits.mean,
+                self.centered, pixels * members, self.divided_by(pixels * members), bits.variance,
+                bits.epsilon, self.summed, 1 << RECIPROCAL_FRAC,
             )  # fmt: skip
 
         return run

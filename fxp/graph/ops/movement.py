@@ -52,6 +52,25 @@ def alignment_shifts(operands: Sequence[Operand]) -> list[int]:
     return [common - operand.format.frac for operand in operands]
 
 
+def copy_places(
+    band: NDArray, source: Window, rows: IntArray, columns: IntArray, factor: np.signedinteger
+) -> None:
+    """Gather rows and columns of an image, times a factor.
+
+    Parameters
+    ----------
+    band
+        The results; written.
+    source
+        The operand.
+    rows, columns
+        Of the image, one for every row and column of the band.
+    factor
+        Multiplies every value.
+    """
+    movement.gather(band, source.array, rows - source.row, columns - source.column, 0, factor, 0)
+
+
 @register
 @dataclass(frozen=True)
 class Concat(Op):
@@ -250,9 +269,7 @@ class Slice(Movement):
                 )
             ]
             rows, columns = (np.array(reads, np.int64) for reads in ranges)
-            movement.gather(
-                band, source.array, rows - source.row, columns - source.column, 0, one, 0
-            )
+            copy_places(band, source, rows, columns, one)
 
         return run
 

@@ -242,7 +242,7 @@ class Statistic(Op):
     def _image_moments(
         self, operands: Sequence[Operand], inputs: Sequence[Window]
     ) -> NDArray[np.int64]:
-        """Return sums and sums of squares of the channels of an image, by parts, ``(parts, 2, C)``."""
+        """Return sums and sums of squares of channels, by parts of the image, ``(parts, 2, C)``."""
         source, *summaries = inputs
         if summaries:
             return summaries[0].array
@@ -319,7 +319,7 @@ class Statistic(Op):
 
 
 def _fill_moments(limits: tuple[int, int], moments: NDArray[np.int64], image: NDArray) -> None:
-    """Sums and sums of squares of the channels of an image.
+    """Write sums and sums of squares of the channels of an image.
 
     Parameters
     ----------
