@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     )
     from fxp.models.events.reading import EventReader, read_events
     from fxp.models.events.reconstruct import Reconstructor
-    from fxp.models.events.simulator import Camera, moving_image, simulate
+    from fxp.models.events.simulator import Camera, moving_image, simulate, video_images
     from fxp.models.events.voxel import fixed_grid, float_grid, voxel_sums
     from fxp.models.events.windows import Window, between, by_count, by_time
 
@@ -49,6 +49,7 @@ __all__ = [
     "moving_image",
     "read_events",
     "simulate",
+    "video_images",
     "voxel_sums",
 ]
 
@@ -63,7 +64,7 @@ _MODULE_OF = {
         ),
         ("reading", ("EventReader", "read_events")),
         ("reconstruct", ("Reconstructor",)),
-        ("simulator", ("Camera", "moving_image", "simulate")),
+        ("simulator", ("Camera", "moving_image", "simulate", "video_images")),
         ("voxel", ("fixed_grid", "float_grid", "voxel_sums")),
         ("windows", ("Window", "between", "by_count", "by_time")),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 import time
@@ -122,6 +123,8 @@ def events(
         raise ArgumentError("--json writes to standard output, where the video goes; give a file")
     if source == STREAM and sys.stdin.isatty():
         raise ArgumentError("the standard input is a terminal; redirect it")
+    if fps is not None and not math.isfinite(fps):
+        raise ArgumentError(f"--fps must be a number, not {fps}")
     count, duration = _window(window, fps)
     rate = Fraction(SECOND, duration) if fps is None and duration else Fraction(fps or RATE)
     _check_target(target, source, model)
@@ -226,6 +229,8 @@ class _Output:
         else:
             self._folder = Path(target)
             self._folder.mkdir(exist_ok=True)
+            # Called last: what an earlier, longer run has left would be taken for frames of this.
+            stack.callback(self._remove_later_frames)
             self._times = stack.enter_context((self._folder / TIMES).open("w"))
         if self._stream is not None:
             self._stream.write(video.header(self._form))
@@ -237,7 +242,16 @@ class _Output:
             video.write_frame(self._stream, [frame], self._form)
             self._stream.flush()
         else:
-            name = f"frame_{self._number:07d}.png"
-            write_image(self._folder / name, frame)
-            self._times.write(f"{end} {name}\n")
+            path = self._frame(self._number)
+            write_image(path, frame)
+            self._times.write(f"{end} {path.name}\n")
         self._number += 1
+
+    def _frame(self, number: int) -> Path:
+        return self._folder / f"frame_{number:07d}.png"
+
+    def _remove_later_frames(self) -> None:
+        number = self._number
+        while (path := self._frame(number)).is_file():
+            path.unlink()
+            number += 1

@@ -70,14 +70,17 @@ class EventReader:
     ) -> None:
         self._file: IO[bytes] | None = None
         self._name = source if isinstance(source, str | Path) else "the stream"
-        recording = self._recording(source)
-        found = size or recording.size
-        if found is None:
+        try:
+            recording = self._recording(source)
+            found = size or recording.size
+            if found is None:
+                raise EventsError(
+                    f"{self._name} does not say how large the sensor is; give its size, --size "
+                    "WIDTHxHEIGHT"
+                )
+        except BaseException:
             self.close()
-            raise EventsError(
-                f"{self._name} does not say how large the sensor is; give its size, --size "
-                "WIDTHxHEIGHT"
-            )
+            raise
         self.size: Size = found
         self._parts = checked(recording.parts, found, outside=outside)
 

@@ -25,7 +25,7 @@ MILLISECOND: Final = 1000
 
 
 @dataclass(frozen=True)
-class Sequence:
+class SimulatedSequence:
     """One simulated sequence.
 
     Attributes
@@ -42,7 +42,7 @@ class Sequence:
 
 def simulated(
     pictures: Pictures, seed: list[int], *, side: int, length: int, images: int, milliseconds: int
-) -> Sequence:
+) -> SimulatedSequence:
     """Simulate a camera that moves over a picture, drawn by a seed.
 
     Parameters
@@ -80,7 +80,7 @@ def simulated(
     parts = [*simulate(rendered, camera), end]
     windows = islice(between(parts, range(0, (length + 1) * step, step)), length)
     grids = np.stack([float_grid(window.events, (side, side)) for window in windows])
-    return Sequence(grids, rendered[-1][1][None].astype(np.float32))
+    return SimulatedSequence(grids, rendered[-1][1][None].astype(np.float32))
 
 
 def large_enough(pictures: Pictures, side: int) -> Pictures:

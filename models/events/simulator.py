@@ -8,14 +8,18 @@ of the pixel, there is another event.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from fxp.imaging import video
+from fxp.imaging.video import VideoError
 from fxp.models.events.events import Events
 from fxp.support.errors import ArgumentError
 
@@ -111,6 +115,33 @@ def simulate(
         extra = _causeless(random, camera, hot, image.shape, time, int(end))
         yield Events.joined([Events.of(*found), extra]).sorted()
         time, image = int(end), following
+
+
+def video_images(path: str | Path) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Read the luma of a YUV4MPEG2 video, with the times of its frames in microseconds.
+
+    Parameters
+    ----------
+    path
+        The video; its header says the frames a second.
+
+    Yields
+    ------
+    tuple
+        Time, and the luma ``(H, W)``.
+
+    Raises
+    ------
+    VideoError
+        If it is no such video, or its header says no frame rate.
+    """
+    with open(path, "rb") as stream:
+        form = video.read_header(stream)
+        rate = re.search(r"(?:^| )F(\d+):(\d+)(?: |$)", " ".join(form.tags or ()))
+        if rate is None or not int(rate[1]) or not int(rate[2]):
+            raise VideoError(f"the header of {path} says no frame rate")
+        for number, frame in enumerate(video.read_frames(stream, form)):
+            yield number * SECOND * int(rate[2]) // int(rate[1]), frame[0]
 
 
 def moving_image(

@@ -125,6 +125,14 @@ def test_a_folder_of_frames_with_their_times():
     assert listed == [f"{end} {name}" for end, name in zip(ends, names, strict=True)]
 
 
+def test_frames_of_an_earlier_run_do_not_stay():
+    run("events.txt", "frames", "--window", "20")
+    assert len(list(Path("frames").glob("*.png"))) == 4
+    run("events.txt", "frames", "--window", "40")
+    names = sorted(path.name for path in Path("frames").iterdir())
+    assert names == ["frame_0000000.png", "frame_0000001.png", "timestamps.txt"]
+
+
 @pytest.mark.parametrize(
     ("options", "rate", "count"),
     [
@@ -181,6 +189,7 @@ def test_what_cannot_be_done(capsys: pytest.CaptureFixture[str]):
     assert "--window must be" in refused("events.txt", "out.y4m", "--window", "20min")
     assert "--window must be" in refused("events.txt", "out.y4m", "--window", "0")
     assert "--window must be" in refused("events.txt", "out.y4m", "--window", "1.5")
+    assert "--fps must be a number" in refused("events.txt", "out.y4m", "--fps", "inf")
     assert "WIDTHxHEIGHT" in refused("events.txt", "out.y4m", "--size", "11")
     assert "--json writes" in refused("events.txt", "-", "--json")
     Path("none.txt").write_bytes(b"10 0 0 1\n")

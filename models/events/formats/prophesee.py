@@ -57,13 +57,14 @@ def read(stream: BufferedReader) -> Recording:
 
 
 def _header(stream: BufferedReader) -> tuple[list[str], bytes]:
-    """Return the lines of the header, and the byte that has been read behind them."""
+    """Return the lines of the header, and the bytes that have been read behind them."""
     lines, length = [], 0
     while True:
-        mark = stream.read(1)
-        if mark != b"%":
+        # Old files have no last line of the header, and their first event may begin with a %.
+        mark = stream.read(2)
+        if mark not in (b"% ", b"%\n"):
             return lines, mark
-        line = stream.readline(LONGEST_HEADER)
+        line = mark if mark.endswith(b"\n") else stream.readline(LONGEST_HEADER)
         length += len(line)
         if not line.endswith(b"\n") or length > LONGEST_HEADER:
             raise EventsError("the header does not end, so this is no RAW or DAT file")

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fxp.support.errors import ArgumentError
+
 BINS = 5
 """Bins of time of a voxel grid, the channels of every network's input."""
 
@@ -43,11 +45,11 @@ class StepNetwork(nn.Module):
 
         Raises
         ------
-        ValueError
+        ArgumentError
             If the size is no multiple of `multiple`.
         """
         if height % self.multiple or width % self.multiple:
-            raise ValueError(
+            raise ArgumentError(
                 f"{type(self).__name__} takes heights and widths that are multiples of "
                 f"{self.multiple}, not {height}x{width}; pad the grid"
             )

@@ -89,6 +89,15 @@ def test_evt3_counts_on_when_its_24_bits_begin_anew():
     assert read_events(io.BytesIO(content)).t.tolist() == [(1 << 24) - 1, (1 << 24) + 2]
 
 
+def test_a_header_without_an_end():
+    """The first word, TIME_HIGH 0x25, begins with the byte of a percent sign."""
+    words = [0x8025, 0x6001, 0x0002, 0x2803]
+    content = b"% evt 3.0\n% geometry 8x6\n" + np.array(words, "<u2").tobytes()
+    events = read_events(io.BytesIO(content))
+    assert events.t.tolist() == [(0x25 << 12) + 1]
+    assert (events.x.tolist(), events.y.tolist(), events.p.tolist()) == ([3], [2], [1])
+
+
 def test_npz(tmp_path: Path):
     assert holds(read_events(written(tmp_path, event_files.npz())))
     np.savez(tmp_path / "float.npz", ts=np.array(T) / 1e6, xs=np.array(X, float), ys=Y, ps=P)

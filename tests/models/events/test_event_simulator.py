@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fxp.imaging.video import VideoError
 from fxp.models.events.events import Events
-from fxp.models.events.simulator import DARKEST, Camera, moving_image, simulate
+from fxp.models.events.simulator import (
+    DARKEST,
+    Camera,
+    moving_image,
+    simulate,
+    video_images,
+)
 from fxp.support.errors import ArgumentError
 
 EXACT = Camera(threshold=0.5, spread=0, refractory=0)
@@ -77,6 +85,18 @@ def test_noise_and_hot_pixels_need_no_change():
     assert 400 < len(noisy) < 600
     (hot,) = simulate(still, Camera(hot=1, refractory=100_000))
     assert len(hot) == 100 * 10
+
+
+def test_images_of_a_video(tmp_path: Path):
+    path = tmp_path / "in.y4m"
+    frames = [bytes([10, 20]), bytes([30, 40]), bytes([50, 60])]
+    body = b"".join(b"FRAME\n" + frame for frame in frames)
+    path.write_bytes(b"YUV4MPEG2 W2 H1 F30000:1001 Cmono\n" + body)
+    found = [(time, image.tolist()) for time, image in video_images(path)]
+    assert found == [(0, [[10, 20]]), (33_366, [[30, 40]]), (66_733, [[50, 60]])]
+    path.write_bytes(b"YUV4MPEG2 W2 H1 Cmono\n" + body)
+    with pytest.raises(VideoError, match="says no frame rate"):
+        next(video_images(path))
 
 
 def test_what_cannot_be_simulated():

@@ -1,0 +1,58 @@
+"""The scores of the benchmark of networks for events."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import benchmarks.events.__main__ as benchmark
+from benchmarks.events.scores import Score, equalized, mean_score, nearest, score
+from fxp.models.events.networks import FireNet
+
+
+def test_equalized_pixels_are_the_shares_of_darker_ones():
+    frame = np.array([[5.0, 7.0], [7.0, 7.0]])
+    # One of four pixels is as dark as the first: 255 / 4, rounded.
+    assert equalized(frame).tolist() == [[64, 255], [255, 255]]
+    assert np.array_equal(equalized(3 * frame - 8), equalized(frame))
+    # The stretch ends at percentiles: of 101 values the second and the last but one.
+    values = np.arange(101.0)[None]
+    assert equalized(values, 1, 99)[0, :2].tolist() == [5, 5]
+
+
+def test_a_picture_of_another_contrast_is_the_same():
+    random = np.random.default_rng(0)
+    frame = random.random((20, 30))
+    same = score(0.3 + frame / 10, frame)
+    assert same.mse < 1e-3
+    assert same.ssim > 0.99
+    other = score(random.random((20, 30)), frame)
+    assert other.mse > 0.05
+    assert other.psnr == pytest.approx(-10 * math.log10(other.mse))
+
+
+def test_means_and_pairs():
+    assert mean_score([Score(0, 10, 1), Score(1, 20, 0)]) == Score(0.5, 15, 0.5)
+    assert nearest([10, 20, 30], [9, 10, 14, 16, 30, 31]) == [(0, 1), (0, 2), (1, 3), (2, 4)]
+
+
+def test_a_network_is_measured_in_float_and_in_fixed_point(tmp_path: Path):
+    random = np.random.default_rng(1)
+    width, height, count = 120, 100, 6000
+    np.savez(
+        tmp_path / "small.npz",
+        t_us=np.arange(count), x=random.integers(0, width, count),
+        y=random.integers(0, height, count), p=random.integers(0, 2, count),
+        frame=random.integers(0, 256, (3, height, width)).astype(np.uint8),
+        frame_t_us=[-5, 2000, 5000],
+    )  # fmt: skip
+    recording = benchmark.Recording("small", "small.npz", (width, height), 1000)
+    torch.manual_seed(0)
+    first, second, frames = benchmark.measured(FireNet(2).eval(), recording, tmp_path, 5)
+    assert frames == 1
+    assert first.psnr == pytest.approx(second.psnr, abs=0.2)
+    assert first.mse == pytest.approx(second.mse, rel=0.1)
