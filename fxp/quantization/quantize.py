@@ -33,6 +33,7 @@ from fxp.quantization.concatenations import warn_of_narrowed_parts
 from fxp.quantization.lowering import lower
 from fxp.quantization.options import QuantizeKeywords, QuantizeOptions, merged
 from fxp.quantization.refinement import Chosen, choose, equalize
+from fxp.quantization.refinement.extreme_pictures import observe_extreme_pictures
 from fxp.quantization.refinement.judgement import references_of
 from fxp.quantization.search import search_bits, search_fracs
 from fxp.quantization.settings import LoweringSettings
@@ -290,7 +291,12 @@ def _observe(
         if progress is not None:
             progress(0, 0, "calibrating on a longer sequence")
         return observe_on(graph, calls)
-    return observe(graph, _told(calls, progress, "calibrating"))
+    statistics = observe(graph, _told(calls, progress, "calibrating"))
+    if options.headroom is None:
+        names = [value.name for value in graph.inputs]
+        formats = options.formats_by_name("input_format", names)
+        observe_extreme_pictures(graph, statistics, formats, calls)
+    return statistics
 
 
 def _told(calls: Calls, progress: Progress | None, text: str) -> Iterator[Sequence[torch.Tensor]]:
