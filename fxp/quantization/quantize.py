@@ -37,7 +37,7 @@ from fxp.quantization.refinement.extreme_pictures import observe_extreme_picture
 from fxp.quantization.refinement.judgement import references_of
 from fxp.quantization.search import search_bits, search_fracs
 from fxp.quantization.settings import LoweringSettings
-from fxp.quantization.states import extra_bits, observe_on
+from fxp.quantization.states import SEQUENCE_HEADROOM, extra_bits, observe_on
 from fxp.support.errors import ArgumentError, ArgumentTypeError, PrecisionWarning
 from fxp.support.progress import Progress
 
@@ -233,6 +233,8 @@ def choose_settings(
         output_formats=options.formats_by_name("output_format", graph.outputs),
         fracs=dict(options.fracs or {}),
     )
+    if graph.states and options.headroom is None and settings.method != "percentile":
+        settings = replace(settings, headroom=SEQUENCE_HEADROOM)
     statistics = _observe(graph, calls, options, progress)
     if graph.states and options.hold_states:
         settings = replace(settings, extra_bits=extra_bits(graph, calls))
