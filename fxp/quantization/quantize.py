@@ -33,10 +33,11 @@ from fxp.quantization.concatenations import warn_of_narrowed_parts
 from fxp.quantization.lowering import lower
 from fxp.quantization.options import QuantizeKeywords, QuantizeOptions, merged
 from fxp.quantization.refinement import Chosen, choose, equalize
+from fxp.quantization.refinement.extreme_pictures import observe_extreme_pictures
 from fxp.quantization.refinement.judgement import references_of
 from fxp.quantization.search import search_bits, search_fracs
 from fxp.quantization.settings import LoweringSettings
-from fxp.quantization.states import extra_bits, observe_on
+from fxp.quantization.states import SEQUENCE_HEADROOM, extra_bits, observe_on
 from fxp.support.errors import ArgumentError, ArgumentTypeError, PrecisionWarning
 from fxp.support.progress import Progress
 
@@ -232,6 +233,8 @@ def choose_settings(
         output_formats=options.formats_by_name("output_format", graph.outputs),
         fracs=dict(options.fracs or {}),
     )
+    if graph.states and options.headroom is None and settings.method != "percentile":
+        settings = replace(settings, headroom=SEQUENCE_HEADROOM)
     statistics = _observe(graph, calls, options, progress)
     if graph.states and options.hold_states:
         settings = replace(settings, extra_bits=extra_bits(graph, calls))
@@ -290,7 +293,12 @@ def _observe(
         if progress is not None:
             progress(0, 0, "calibrating on a longer sequence")
         return observe_on(graph, calls)
-    return observe(graph, _told(calls, progress, "calibrating"))
+    statistics = observe(graph, _told(calls, progress, "calibrating"))
+    if options.headroom is None:
+        names = [value.name for value in graph.inputs]
+        formats = options.formats_by_name("input_format", names)
+        observe_extreme_pictures(graph, statistics, formats, calls)
+    return statistics
 
 
 def _told(calls: Calls, progress: Progress | None, text: str) -> Iterator[Sequence[torch.Tensor]]:

@@ -10,8 +10,10 @@ from fxp.graph import Graph
 from fxp.graph.ops.base import UNBOUNDED, Op, Range
 from fxp.quantization.statistics import Statistics
 
+PICTURES: Final[tuple[Range, ...]] = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
+"""Ranges of pixels."""
 PICTURE_SHARE: Final = 0.5
-"""An input that fills at least this share of 0…1 or of -1…1, and never leaves it, is a picture."""
+"""An input that fills at least this share of such a range, and never leaves it, is a picture."""
 
 
 def known_ranges(
@@ -21,7 +23,7 @@ def known_ranges(
 
     Inputs keep the range of the format that is given for them. Another input is bounded where the
     calibration data shows a bound: on a side whose extreme two images reach exactly, as white
-    pixels do, and to 0…1 or -1…1 where the data fills at least half of that and never leaves it.
+    pixels do, and where `picture_range` finds one.
 
     Parameters
     ----------
@@ -68,13 +70,28 @@ def format_within_one(op: Op, bits: int) -> Format:
     return Format(bits, bits - signed, signed)
 
 
+def picture_range(statistics: Statistics, form: Format | None = None) -> Range | None:
+    """Return black and white of an input that is a picture; None if it is something else.
+
+    It is one if the data fills at least `PICTURE_SHARE` of a range of pixels and never leaves it.
+
+    Parameters
+    ----------
+    statistics
+        Of the input.
+    form
+        Its format, if that is given: then its range is that of pixels.
+    """
+    low, high = statistics.low, statistics.high
+    for black, white in PICTURES if form is None else ((form.min, form.max),):
+        if black <= low and high <= white and high - low >= PICTURE_SHARE * (white - black):
+            return black, white
+    return None
+
+
 def _input_range(statistics: Statistics) -> Range:
     low, high = statistics.low, statistics.high
-    for picture in ((0.0, 1.0), (-1.0, 1.0)):
-        fills = high - low >= PICTURE_SHARE * (picture[1] - picture[0])
-        if picture[0] <= low and high <= picture[1] and fills:
-            return picture
-    return (
+    return picture_range(statistics) or (
         low if statistics.lows.count(low) > 1 else UNBOUNDED[0],
         high if statistics.highs.count(high) > 1 else UNBOUNDED[1],
     )

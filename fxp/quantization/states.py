@@ -35,6 +35,9 @@ from fxp.graph.ops import Add, Multiply, Subtract
 from fxp.quantization.calibrate import observe
 from fxp.quantization.statistics import Statistics
 
+SEQUENCE_HEADROOM: Final = 1.0
+"""Headroom in bits, where the user gives none: room for values twice as large. A sequence is one
+image to the rule for images, which would leave far more; but it shows many steps."""
 PLAYED_STEPS: Final = 40
 """Steps that the float network runs of each sequence, by repetition if there are fewer. A sequence
 of so many at most is run `ROUNDS` times at least."""

@@ -35,11 +35,15 @@ class Statistics:
     lows, highs
         Smallest and largest element of every image, in the order in which they came. The steps of
         a sequence count as one image (`update`).
+    rare
+        What pictures of rare kinds hold, see `fxp.quantization.refinement.extreme_pictures`. It is
+        part of `low` and `high`, and of nothing else.
     """
 
     count: int = 0
     lows: list[float] = field(default_factory=list)
     highs: list[float] = field(default_factory=list)
+    rare: Statistics | None = None
     _keys: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64), repr=False)
     _counts: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64), repr=False)
 
@@ -53,12 +57,12 @@ class Statistics:
     @property
     def low(self) -> float:
         """Smallest element seen; infinity before the first."""
-        return min(self.lows, default=math.inf)
+        return min([*self.lows, *(self.rare.lows if self.rare else ())], default=math.inf)
 
     @property
     def high(self) -> float:
         """Largest element seen; minus infinity before the first."""
-        return max(self.highs, default=-math.inf)
+        return max([*self.highs, *(self.rare.highs if self.rare else ())], default=-math.inf)
 
     def update(self, values: NDArray[np.float64], *, continues: bool = False) -> None:
         """Take in more elements.
@@ -111,7 +115,7 @@ class Statistics:
         # Negative numbers have larger keys the further they are from zero.
         lower, upper = np.minimum(near, far), np.maximum(near, far)
         order = np.argsort(lower)
-        lower, upper = np.maximum(lower, self.low), np.minimum(upper, self.high)
+        lower, upper = np.maximum(lower, min(self.lows)), np.minimum(upper, max(self.highs))
         return lower[order], upper[order], self._counts[order]
 
     @property

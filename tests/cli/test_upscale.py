@@ -143,6 +143,14 @@ def test_y4m(tag: str, width: int, height: int, scale: int):
             assert np.array_equal(plane, whole[: plane.shape[0], : plane.shape[1]])
 
 
+def test_a_video_of_ten_bits_is_said_to_be_rounded(capsys: pytest.CaptureFixture[str]):
+    samples = np.arange(12, dtype="<u2").tobytes()
+    Path("in.y4m").write_bytes(b"YUV4MPEG2 W4 H3 F25:1 Cmono10\nFRAME\n" + samples)
+    assert upscale("in.y4m", "out.y4m", "--model", "x2.fxp") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "frames of 4x3 to 8x6, 10-bit samples rounded to 8 bits" in said
+
+
 @pytest.mark.parametrize("layout", list(Layout))
 def test_raw_video(layout: Layout):
     form = VideoFormat(6, 4, layout)

@@ -89,6 +89,6 @@ def test_an_image_that_is_too_large_is_refused_in_one_line(
     """The header alone announces 40,000 by 5,000 pixels."""
     path = tmp_path / "bomb.pgm"
     path.write_bytes(b"P5\n40000 5000\n255\n")
-    with pytest.raises(ImageError, match=r"40000x5000 pixels.*cut it into parts|decompression"):
+    with pytest.raises(ImageError, match=r"more than the 178,956,970 pixels that are read; cut it"):
         read_picture(path)
     assert capfd.readouterr().err == ""

@@ -22,9 +22,10 @@ from fxp.quantization.calibrate import (
     EXTRA_FRACS,
     METHODS,
     choose_frac,
+    excess_of_extremes,
     mean_squared_errors,
     observe,
-    spread_of_extremes,
+    tail_of_extremes,
 )
 from fxp.quantization.statistics import Statistics
 
@@ -242,30 +243,40 @@ def test_mse_clips_a_lonely_outlier():
 
 
 @pytest.mark.parametrize(
-    ("extremes", "spread"),
+    ("extremes", "scale", "shape"),
     [
-        ([3.0], 0.25),
-        # Mean 3/4 of the largest; (1/4 + (1/4) / (1/2)) / 2.
-        ([2.0, 1.0], 0.375),
-        # Mean 7/10; (1/4 + 2 * (3/10) / (1/2 + 1/3)) / 3.
-        ([1.0, 0.5, 0.6], 0.97 / 3),
-        # What is below zero counts as zero on this side.
-        ([1.0, -5.0], (0.25 + 0.5 / 0.5) / 2),
-        ([7.0] * 100, 0.0025),
+        # Two images that had a spread of one half before any was seen.
+        ([3.0], 2 * 0.5, 2),
+        # Mean 3/4 of the largest: 1 + (1/4) / (1/2).
+        ([2.0, 1.0], 1.5, 3),
+        # Mean 7/10: 1 + 2 * (3/10) / (1/2 + 1/3).
+        ([1.0, 0.5, 0.6], 1.72, 4),
+        # What is below zero counts as zero on this side: 1 + (1/2) / (1/2).
+        ([1.0, -5.0], 2.0, 3),
+        ([7.0] * 100, 1.0, 101),
     ],
 )
-def test_the_spread_of_extremes_by_hand(extremes, spread):
-    assert spread_of_extremes(extremes) == pytest.approx(spread)
-    assert spread_of_extremes([1e-5 * extreme for extreme in extremes]) == pytest.approx(spread)
+def test_the_tail_of_extremes_by_hand(extremes, scale, shape):
+    for unit in (1, 1e-5):
+        found = tail_of_extremes([unit * extreme for extreme in extremes])
+        assert found == (pytest.approx(scale), shape)
 
 
-def test_a_sample_of_exponential_extremes_has_their_scale():
+def test_excesses_by_hand():
+    # (1 + x) ** -2 is 1/4 at 1 and 1/100 at 9.
+    assert excess_of_extremes([3.0], [1.0, 0.25, 0.01]).tolist() == pytest.approx([0, 1, 9])
+    # (1 + x / 1.5) ** -3 is 1/8 at 1.5.
+    assert excess_of_extremes([2.0, 1.0], 0.125) == pytest.approx(1.5)
+
+
+def test_a_sample_of_exponential_extremes_has_their_tail():
     """The largest of 100 numbers 20 + Exp(1) is 25.2 on average, of which 1 is a share of 1/25."""
     generator = np.random.default_rng(1)
-    spreads = [
-        spread_of_extremes((20 + generator.exponential(size=100)).tolist()) for _ in range(300)
+    medians = [
+        float(excess_of_extremes((20 + generator.exponential(size=100)).tolist(), 0.5))
+        for _ in range(300)
     ]
-    assert np.mean(spreads) == pytest.approx(1 / 25.2 + 0.0025, rel=0.05)
+    assert np.mean(medians) == pytest.approx(math.log(2) * (1 / 25.2 + 0.01), rel=0.05)
 
 
 RAMP = np.linspace(-0.97, 0.97, 1001)
@@ -275,13 +286,13 @@ RAMP = np.linspace(-0.97, 0.97, 1001)
     ("images", "width", "headroom", "known", "frac"),
     [
         ([1.0], 14, 0, 9, 13),
-        # One image says little: the next may well reach beyond 1.
-        ([1.0], 14, None, 9, 12),
+        # One image says little: one in fifty of the next passes 1 + (sqrt(50) - 1) = 7.
+        ([1.0], 14, None, 9, 10),
         ([1.0], 14, None, 1, 13),
         ([1.0] * 1000, 14, None, 9, 13),
-        # Spread (1/4 + 3 * (3/20) / (13/12)) / 4 = 0.17: beyond 1, but hardly beyond 2.
-        ([1.0, 0.8, 0.7, 0.9], 14, None, 9, 12),
-        # Spread 0.36: one image in a hundred reaches 2.
+        # Scale 1 + 3 * (3/20) / (13/12) = 1.42 and shape 5: one in twenty passes 2.2.
+        ([1.0, 0.8, 0.7, 0.9], 14, None, 9, 11),
+        # Scale 2.18: one in twenty passes 2.8.
         ([1.0, 0.4, 0.3, 0.6], 14, None, 9, 11),
         ([1.0], 14, 1, 9, 12),
         ([1.0], 14, 2.5, 9, 10),
@@ -402,3 +413,26 @@ def test_observe_with_constants():
     statistics = observe(shifted, [(torch.zeros(1, 1, 2, 2),)])
     assert (statistics["sum"].low, statistics["sum"].high) == (2.5, 2.5)
     assert "offset" not in statistics
+
+
+@pytest.mark.parametrize(
+    ("method", "seen", "rare", "frac"),
+    [
+        # Pictures of rare kinds get what they need, without headroom of their own.
+        ("mse", 0.97, 1.9, 12),
+        ("minmax", 0.97, 1.9, 12),
+        ("percentile", 0.97, 1.9, 12),
+        # At most two bits are spent on them.
+        ("mse", 0.97, 60.0, 11),
+        ("minmax", 0.97, 60.0, 11),
+        # Where they are smaller, nothing changes.
+        ("mse", 0.97, 0.1, 13),
+        ("mse", 1.9, 0.97, 12),
+    ],
+)
+def test_rare_pictures_widen_the_range(method, seen, rare, frac):
+    statistics = of_images(*[seen * RAMP / 0.97] * 1000)
+    statistics.rare = of_images(rare * RAMP / 0.97)
+    assert choose_frac(statistics, 14, True, method, headroom=None) == frac
+    largest = pytest.approx(max(seen, rare))
+    assert (-statistics.low, statistics.high) == (largest, largest)

@@ -301,6 +301,15 @@ def test_steps_from_the_reset_state_must_not_lose():
     assert replace(gained, run_in=exact).improves(replace(same, run_in=exact))
 
 
+def test_rare_pictures_must_not_lose_more_than_the_images_gain():
+    """Noise of 4 is halved, which gains 3 dB; that of rare pictures may at most double."""
+    same, gained = quality((1, 4), (1, 4)), quality((1, 2), (1, 2))
+    before = replace(same, rare=same)
+    assert replace(gained, rare=quality((1, 7.9), (1, 7.9))).improves(before)
+    assert not replace(gained, rare=quality((1, 8.1), (1, 8.1))).improves(before)
+    assert not replace(same, rare=gained).improves(before)
+
+
 def test_a_recurrent_network_is_judged_from_the_reset_state_on():
     """Y = s + x, rounded to halves: of 0.3, 0.4 and 0.1 nothing is left but 0.5, 1 and 1."""
     real = fxp.Graph(

@@ -16,6 +16,7 @@ from fxp.formats import Format
 from fxp.graph.ops import Add, Conv2d, HardSigmoid, Multiply, Sigmoid, Subtract, Tanh
 from fxp.model.clipping import harmless_clipping
 from fxp.quantization.error_growth import ErrorGrowth, error_growth
+from fxp.quantization.quantize import choose_settings
 from fxp.quantization.saturation import saturation_exponents
 from fxp.quantization.states import _carried_on, error_gains, extra_bits, feeding, observe_on
 from fxp.quantization.widths import Widths
@@ -301,3 +302,13 @@ def test_published_cells_hold_what_six_steps_showed(name: str):
     power = (wanted**2).flatten(1).mean(1)
     levels = (10 * torch.log10(power / noise)).tolist()
     assert levels[0] - min(levels[-10:]) < 6
+
+
+@pytest.mark.parametrize(
+    ("method", "given", "used"),
+    [("mse", None, 1.0), ("minmax", None, 1.0), ("mse", 0.5, 0.5), ("percentile", None, None)],
+)
+def test_sequences_have_room_for_values_twice_as_large(method, given, used):
+    options = fxp.QuantizeOptions(method=method, headroom=given)
+    _, settings = choose_settings(leaky(0.5), ones(3), options)
+    assert settings.headroom == used

@@ -15,6 +15,7 @@ from fxp.quantization.calibrate import Statistics
 from fxp.quantization.lowering import lower
 from fxp.quantization.options import QuantizeOptions
 from fxp.quantization.refinement.equalization import equalize
+from fxp.quantization.refinement.extreme_pictures import extreme_pictures
 from fxp.quantization.refinement.judgement import Judge, Quality, references_of
 from fxp.quantization.refinement.parts import Parts, divide
 from fxp.quantization.refinement.refine import Refinement, refine
@@ -130,6 +131,9 @@ def choose(
     trying = options.effort != "fast"
     parts = divide(graph, calls) if trying or asked.rounding or asked.biases else Parts([], [])
     trying = trying and bool(parts.held_out)
+    if trying and options.headroom is None:
+        pictures = extreme_pictures(graph, statistics, settings.input_formats, calls)
+        parts = replace(parts, rare=pictures)
     lowered = lower(graph, statistics, settings)
     plain = Chosen(graph, graph, statistics, settings, lowered)
     if not trying:

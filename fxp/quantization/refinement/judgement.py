@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -33,11 +33,14 @@ class Quality:
         Sum of squares of the float network's outputs, ``(outputs,)``.
     run_in
         The same of the steps before, from the reset state on; None without states.
+    rare
+        The same of pictures of rare kinds; None without any.
     """
 
     noise: NDArray[np.float64]
     power: NDArray[np.float64]
     run_in: Quality | None = None
+    rare: Quality | None = None
 
     @property
     def sqnr(self) -> float:
@@ -50,13 +53,18 @@ class Quality:
         The SQNR of the worst output must rise by `MARGIN`, and half of the images must gain at
         what is their worst output. Of a recurrent network the steps from the reset state on must
         not lose by as much: what the few steps that follow gain may be chance, where states amplify
-        every difference.
+        every difference. Pictures of rare kinds must not lose more than the images gain.
         """
         pair = self.run_in, other.run_in
         if pair[0] is not None and pair[1] is not None and pair[0].sqnr < pair[1].sqnr - MARGIN:
             return False
         if not self.sqnr >= other.sqnr + MARGIN:
             return False
+        pair = self.rare, other.rare
+        if pair[0] is not None and pair[1] is not None:
+            lost = pair[1].sqnr - pair[0].sqnr
+            if lost > self.sqnr - other.sqnr:
+                return False
         gains = np.count_nonzero(self._worst_of_images() < other._worst_of_images())
         return bool(2 * gains >= len(self.noise))
 
@@ -82,11 +90,12 @@ class Judge:
     graph
         The float graph.
     parts
-        Calibration data; a recurrent network runs over the fitted part first.
+        Calibration data; a recurrent network runs over the fitted part first, any other over the
+        pictures of rare kinds.
     """
 
     def __init__(self, graph: Graph, parts: Parts) -> None:
-        self._before = parts.fitted if graph.states else []
+        self._before = parts.fitted if graph.states else parts.rare
         self._calls = parts.held_out
         _, self._wanted = references_of(graph, [*self._before, *self._calls])
 
@@ -108,8 +117,9 @@ class Judge:
                 noise[number, place] = np.sum((dequantize(raw, form) - wanted) ** 2)
                 powers[number, place] = np.sum(wanted**2)
         count = len(self._before)
-        run_in = Quality(noise[:count], powers[:count].sum(axis=0)) if count else None
-        return Quality(noise[count:], powers[count:].sum(axis=0), run_in)
+        before = Quality(noise[:count], powers[:count].sum(axis=0)) if count else None
+        found = Quality(noise[count:], powers[count:].sum(axis=0))
+        return replace(found, **{"run_in" if lowered.states else "rare": before})
 
 
 def references_of(

@@ -43,10 +43,14 @@ class Parts:
     held_out
         The same; none if the data is a single image that cannot be cut, a single vector, or a
         sequence that is too short to judge by.
+    rare
+        Pictures of rare kinds, on which refinements must not lose more than they gain on others;
+        see `fxp.quantization.refinement.extreme_pictures`.
     """
 
     fitted: Calls
     held_out: Calls
+    rare: Calls = ()
 
     @property
     def everything(self) -> Calls:
@@ -84,6 +88,21 @@ def divide(graph: Graph, calls: Calls) -> Parts:
         return Parts([cutter.bounded(halves[0], 0.5)], [cutter.bounded(halves[1], 0.5)])
     middle = (len(images) + 1) // 2
     return Parts(_thinned(cutter, images[:middle]), _thinned(cutter, images[middle:]))
+
+
+def cut_to(graph: Graph, image: Sequence[torch.Tensor], share: float) -> Sequence[torch.Tensor]:
+    """Return an image, or its middle, that takes a share of the bounds at most.
+
+    Parameters
+    ----------
+    graph
+        A float graph. An image that it takes in one size alone stays whole.
+    image
+        A call with a batch of one.
+    share
+        Of what a part may have.
+    """
+    return _Cutter(graph).bounded(image, share)
 
 
 def _divide_steps(graph: Graph, steps: Calls) -> Parts:
