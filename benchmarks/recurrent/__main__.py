@@ -27,6 +27,8 @@ NETWORKS: tuple[tuple[str, str, str, int, int], ...] = (
     ("CISTA-TC", "cista-tc", "cista_tc", 32, 150),
 )
 """Title, name, file, size of the part of the picture, and events in each step."""
+SENSOR = (346, 260)
+"""Width and height of the sensor of the recording."""
 SHOWN = 6
 """Steps of calibration."""
 STEPS = (1, 10, 50, 200)
@@ -43,7 +45,7 @@ def main() -> None:
     for name, kind, weights, size, events in track(NETWORKS, "networks"):
         network = load_released(kind, Path(data) / "weights" / f"{weights}.npz")
         recording = Path(data) / "events" / "davis346_cups.npz"
-        grids = voxel_grids(recording, size=size, events=events, grids=max(STEPS))
+        grids = voxel_grids(recording, SENSOR, size=size, events=events, grids=max(STEPS))
         options = QuantizeOptions(
             states=network.state_pairs(),
             initial_states=network.initial_states(size, size),

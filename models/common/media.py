@@ -123,7 +123,7 @@ def raw_video(size: str | None, layout: Layout | None) -> VideoFormat | None:
     """
     if (size is None) != (layout is None):
         raise VideoError("raw video needs both --size and --format")
-    return None if size is None or layout is None else _raw_format(size, layout)
+    return None if size is None or layout is None else VideoFormat(*frame_size(size), layout)
 
 
 def process(
@@ -192,11 +192,21 @@ def image_task(work: PixelWork, source: Path, target: Path, threads: int | None)
     write_image(target, work(image, threads=threads), alpha=True, attachments=attachments)
 
 
-def _raw_format(size: str, layout: Layout) -> VideoFormat:
-    width, _, height = size.partition("x")
-    if not all(side.isascii() and side.isdigit() and len(side) < 10 for side in (width, height)):
-        raise VideoError(f"--size must be written as WIDTHxHEIGHT, not {size!r}")
-    return VideoFormat(int(width), int(height), layout)
+def frame_size(text: str) -> tuple[int, int]:
+    """Return width and height from the option ``--size``, which is written as WIDTHxHEIGHT.
+
+    Raises
+    ------
+    VideoError
+        If it is written in another way.
+    """
+    sides = text.split("x")
+    if len(sides) != 2 or not all(
+        side.isascii() and side.isdigit() and len(side) < 10 for side in sides
+    ):
+        raise VideoError(f"--size must be written as WIDTHxHEIGHT, not {text!r}")
+    width, height = map(int, sides)
+    return width, height
 
 
 def _is_y4m(path: Path) -> bool:

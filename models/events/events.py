@@ -72,7 +72,7 @@ class Events:
             shapes = ", ".join(str(array.shape) for array in arrays)
             raise EventsError(f"t, x, y and p must be of one length, not of the shapes {shapes}")
         for name, array in zip("txyp", arrays, strict=True):
-            if array.dtype.kind not in "iub":
+            if len(array) and array.dtype.kind not in "iub":
                 raise EventsError(f"{name} must be integers, not {array.dtype}")
         time, column, row, sign = arrays
         if len(sign) and (int(sign.min()) < -1 or int(sign.max()) > 1):

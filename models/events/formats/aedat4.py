@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fxp.models.events.events import Events, EventsError
 from fxp.models.events.formats import Recording
 from fxp.support.lazy import lazy_import
 
-if TYPE_CHECKING:
-    import aedat
-else:
-    aedat = lazy_import("aedat", "events")
+aedat: Any = lazy_import("aedat", "events")
 
 
 def read(path: Path) -> Recording:
     """Read the first stream of events of an AEDAT 4 file."""
-    make: Any = aedat.Decoder
     try:
-        decoder = make(path)
+        decoder = aedat.Decoder(path)
         streams = decoder.id_to_stream()
     except ModuleNotFoundError:
         raise

@@ -5,9 +5,10 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from importlib import import_module
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, Any, Final
 
 import numpy as np
 from numpy.lib import format as npy
@@ -17,10 +18,7 @@ from fxp.models.events.events import Events, EventsError, Size
 from fxp.models.events.formats import NAMES, PART, Recording
 from fxp.support.lazy import lazy_import
 
-if TYPE_CHECKING:
-    import h5py
-else:
-    h5py = lazy_import("h5py", "events")
+h5py: Any = lazy_import("h5py", "events")
 
 SECOND: Final = 1_000_000
 
@@ -88,8 +86,9 @@ def read_hdf5(path: Path) -> Recording:
 
     They lie at the root or in a group such as ``events``, under the names in `NAMES`, or are the
     fields of one array such as ``CD/events``. Integer times are microseconds, others are seconds.
-    ``t_offset`` at the root is added to the times. The sensor's size is taken from the attribute
-    ``sensor_resolution``, height and width, or from the attributes ``width`` and ``height``.
+    ``t_offset`` at the root is added to the times. Compressed arrays such as those of DSEC need the
+    package hdf5plugin, which is used if it is installed. The sensor's size is taken from the
+    attribute ``sensor_resolution``, height and width, or from ``width`` and ``height``.
     """
     try:
         with h5py.File(path) as file:
@@ -100,7 +99,7 @@ def read_hdf5(path: Path) -> Recording:
     return Recording(size, _hdf5_parts(path, place))
 
 
-def _place(file: h5py.File, path: Path) -> str:
+def _place(file: Any, path: Path) -> str:
     """Find the group, or the array with fields, that holds the events."""
     found: list[str] = []
 
@@ -116,7 +115,7 @@ def _place(file: h5py.File, path: Path) -> str:
     return found[0]
 
 
-def _hdf5_size(file: h5py.File, place: str) -> Size | None:
+def _hdf5_size(file: Any, place: str) -> Size | None:
     for item in (file, file[place]):
         attributes = item.attrs
         if "sensor_resolution" in attributes:
@@ -128,6 +127,9 @@ def _hdf5_size(file: h5py.File, place: str) -> Size | None:
 
 
 def _hdf5_parts(path: Path, place: str) -> Iterator[Events]:
+    with suppress(ModuleNotFoundError):
+        # Importing it registers the filters; it is too large to be required.
+        import_module("hdf5plugin")
     try:
         with h5py.File(path) as file:
             item: Any = file[place]
@@ -143,6 +145,11 @@ def _hdf5_parts(path: Path, place: str) -> Iterator[Events]:
                 part = _events(arrays)
                 yield part if not offset else Events(part.t + offset, part.x, part.y, part.p)
     except OSError as error:
+        if "plugin" in str(error) or "filter" in str(error):
+            raise EventsError(
+                f"{path} is compressed in a way that HDF5 cannot read by itself; pip install "
+                f"hdf5plugin has the usual ones ({error})"
+            ) from error
         raise EventsError(f"{path} is damaged or cut short: {error}") from error
 
 

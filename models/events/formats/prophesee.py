@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, Final
+from io import BufferedReader
+from typing import Final
 
 import numpy as np
 from numba import njit
@@ -30,7 +31,7 @@ Decoder = Callable[[NDArray, NDArray, NDArray], int]
 """Takes words, the state and the arrays to fill; returns the number of events."""
 
 
-def read(stream: BinaryIO) -> Recording:
+def read(stream: BufferedReader) -> Recording:
     """Read a RAW or DAT file, which begins with lines that begin with ``%``."""
     header, ahead = _header(stream)
     size = _size(header)
@@ -55,14 +56,15 @@ def read(stream: BinaryIO) -> Recording:
     )
 
 
-def _header(stream: BinaryIO) -> tuple[list[str], bytes]:
-    """Return the lines of the header, and the byte that has been read behind them."""
+def _header(stream: BufferedReader) -> tuple[list[str], bytes]:
+    """Return the lines of the header, and the bytes that have been read behind them."""
     lines, length = [], 0
     while True:
-        mark = stream.read(1)
-        if mark != b"%":
+        # Old files have no last line of the header, and their first event may begin with a %.
+        mark = stream.read(2)
+        if mark not in (b"% ", b"%\n"):
             return lines, mark
-        line = stream.readline(LONGEST_HEADER)
+        line = mark if mark.endswith(b"\n") else stream.readline(LONGEST_HEADER)
         length += len(line)
         if not line.endswith(b"\n") or length > LONGEST_HEADER:
             raise EventsError("the header does not end, so this is no RAW or DAT file")
@@ -92,7 +94,7 @@ def _encoding(header: list[str]) -> str:
 
 
 def _parts(
-    stream: BinaryIO, ahead: bytes, word: np.dtype, together: int, decode: Decoder, most: int
+    stream: BufferedReader, ahead: bytes, word: np.dtype, together: int, decode: Decoder, most: int
 ) -> Iterator[Events]:
     """Decode block by block.
 
@@ -102,7 +104,7 @@ def _parts(
     state = np.zeros(8, np.int64)
     room = (BLOCK // step + 1) * most
     while True:
-        block = stream.read(BLOCK)
+        block = stream.read1(BLOCK)
         data = ahead + block
         whole = len(data) // step * step
         words = np.frombuffer(data[:whole], word)

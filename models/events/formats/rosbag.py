@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -14,11 +14,8 @@ from fxp.models.events.events import Events, EventsError
 from fxp.models.events.formats import Recording
 from fxp.support.lazy import lazy_import
 
-if TYPE_CHECKING:
-    from rosbags import highlevel, typesys
-else:
-    highlevel = lazy_import("rosbags.highlevel", "events")
-    typesys = lazy_import("rosbags.typesys", "events")
+highlevel: Any = lazy_import("rosbags.highlevel", "events")
+typesys: Any = lazy_import("rosbags.typesys", "events")
 
 KIND: Final = "/msg/EventArray"
 """How the type of the messages ends, in the packages dvs_msgs and prophesee_event_msgs."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import BinaryIO, Final
+from io import BufferedReader
+from typing import Final
 
 import numpy as np
 from numba import njit
@@ -23,7 +24,7 @@ _SHORTEST: Final = 8
 """Bytes of the shortest line, ``0 0 0 0`` and its end."""
 
 
-def read(stream: BinaryIO) -> Recording:
+def read(stream: BufferedReader) -> Recording:
     """Read text.
 
     A line is ``time x y polarity``, separated by spaces, tabs or commas. Times are seconds if the
@@ -57,7 +58,7 @@ def _order(titles: list[str]) -> list[int]:
     return order
 
 
-def _first_line(stream: BinaryIO) -> tuple[bytes, int]:
+def _first_line(stream: BufferedReader) -> tuple[bytes, int]:
     """Return the first line that is no comment, and the number of lines before it."""
     before = 0
     while True:
@@ -76,11 +77,11 @@ def _in_seconds(data: bytes, column: int) -> bool | None:
     return None
 
 
-def _parts(stream: BinaryIO, rest: bytes, line: int, order: list[int]) -> Iterator[Events]:
+def _parts(stream: BufferedReader, rest: bytes, line: int, order: list[int]) -> Iterator[Events]:
     seconds: bool | None = None
     places = np.array(order)
     while True:
-        block = stream.read(BLOCK)
+        block = stream.read1(BLOCK)
         data = rest + block
         if not data:
             return

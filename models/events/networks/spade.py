@@ -63,7 +63,8 @@ class SpadeE2VID(StepNetwork):
 
     The picture has three channels, of which the grey picture is the mean. The authors begin a
     sequence with the first three bins of events, stretched to 0...1, as last picture; here it
-    begins with zeros as every other network does.
+    begins with zeros as every other network does. `fxp.quantize` fixes its sizes to those of the
+    example.
 
     Parameters
     ----------

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from equality import check_onnx, onnx_session
 from torch import nn
 
 import fxp
@@ -147,11 +148,13 @@ def test_fixed_point_in_every_executor(name: str, tmp_path: Path):
     raw = quantize(grids.numpy(), source.format)
     whole = np.asarray(model.run_raw(raw))
     stream = model.stream()
-    by_oracle, by_torch = None, None
+    session = onnx_session(model.graph)
+    by_oracle, by_torch, by_onnx = None, None, None
     for number, grid in enumerate(raw):
         expected = oracle.run(model.graph, [grid], by_oracle)
         real = torch.from_numpy(dequantize(grid[None], source.format))
         by_float = torch_forward.run(model.graph, [real], by_torch)
+        by_onnx = check_onnx(model.graph, [expected], [[grid]], by_onnx, session)
         by_oracle, by_torch = expected.states, by_float.states
         step = np.asarray(stream.step_raw(grid[None]))[0]
         assert np.array_equal(whole[number], expected.outputs[0])
