@@ -20,8 +20,9 @@ What feeds states has `FEEDING_BITS` more: its errors enter the sum in every ste
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -70,7 +71,8 @@ def observe_on(graph: Graph, calls: Calls) -> dict[str, Statistics]:
     sequences = in_sequences(calls)
     played = [_played(graph, sequence, len(sequences)) for sequence in sequences]
     together = [call for sequence in played for call in sequence]
-    extremes = _Extremes()
+    ends = itertools.accumulate(len(sequence) for sequence in played)
+    extremes = _Extremes({end - 1 for end in ends})
     statistics = observe(graph, together, extremes.recorded(float_results(graph, together)))
     first = 0
     for sequence, longer in zip(sequences, played, strict=True):
@@ -102,22 +104,28 @@ def _played(
 
 
 class _Extremes:
-    """Extremes of every value in every step."""
+    """Extremes of every value in every step, and all values of the last step of each sequence.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    last_steps
+        Numbers of these steps.
+    """
+
+    def __init__(self, last_steps: Collection[int]) -> None:
         self.low: list[dict[str, float]] = []
         self.high: list[dict[str, float]] = []
-        self.values: list[dict[str, NDArray[np.float64]]] = []
+        self.values: dict[int, dict[str, NDArray[np.float64]]] = {}
+        self._last_steps = last_steps
 
     def recorded(self, results: Iterator[TorchResult]) -> Iterator[TorchResult]:
         """Pass results on, and keep their extremes."""
         for result in results:
             arrays = {name: tensor.cpu().numpy() for name, tensor in result.values.items()}
+            if len(self.low) in self._last_steps:
+                self.values[len(self.low)] = arrays
             self.low.append({name: float(array.min()) for name, array in arrays.items()})
             self.high.append({name: float(array.max()) for name, array in arrays.items()})
-            if self.values:
-                self.values[-1] = {}
-            self.values.append(arrays)
             yield result
 
     def growth(self, first: int, last: int, length: int) -> dict[str, float]:

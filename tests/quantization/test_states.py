@@ -169,6 +169,14 @@ def test_each_sequence_is_played_on_by_itself():
     assert statistics.lows == pytest.approx([1, -4])
 
 
+def test_each_of_several_growing_sequences_is_carried_on():
+    # Running sums of 1 and of -1/2, carried on to 1000 steps.
+    data = fxp.Sequences(torch.ones(4, *SHAPE), -0.5 * torch.ones(5, *SHAPE))
+    calls = one_by_one(calibration_calls(data, leaky(1.0)))
+    statistics = observe_on(leaky(1.0), calls)["y"]
+    assert (statistics.low, statistics.high) == (-500, 1000)
+
+
 def test_saturating_functions_read_no_more_than_they_tell_apart():
     x = fxp.Value("x", (1, 4, 4))
     two = constant("two", [[[2.0]]])
