@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.engine.chains import Chain
-from fxp.engine.convolution_stages import SMALL_TILES, Part, start_with_bias
+from fxp.engine.convolution_stages import Part, start_with_bias, tile_sizes
 from fxp.engine.geometry import Geometry, fits_pairs, geometry, proved_limits
 from fxp.engine.narrow_stages import RepackedStage
 from fxp.engine.packing import split_channels
@@ -108,7 +108,7 @@ class BinaryStage(RepackedStage):
                 tap_columns=shape.dilation[1],
             )
             # A pixel takes more registers than in a dense tile.
-            sizes = tuple(sorted({pixels // 2, *SMALL_TILES}, reverse=True))
+            sizes = tile_sizes(pixels // 2)
             self.parts.append(Part(sizes, kernel, record))
 
 
