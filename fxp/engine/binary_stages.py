@@ -54,7 +54,7 @@ class BinaryStage(RepackedStage):
         finish = start_with_bias(chain.finish, shape.bias)
         channels, channels_in, height, width = shape.weight.shape
         words = -(-channels_in // WORD)
-        self.pixel_bytes, self.count_bytes = 8 * words, 4
+        self.stored_bytes, self.count_bytes = 8 * words, 4
         self.repack = to_signs_kernel(), filled(TO_SIGNS, channels=channels_in)
         scale = np.abs(shape.weight).reshape(channels, -1).max(axis=1).astype(np.int32)
         zeros = bool((shape.weight[scale > 0] == 0).any())

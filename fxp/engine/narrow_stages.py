@@ -42,7 +42,7 @@ class RepackedStage(ConvolutionStage):
 
     repack: tuple[Any, NDArray[np.void]]
     """Kernel that stores the inputs, and its record."""
-    pixel_bytes: int
+    stored_bytes: int
     """Bytes of a stored pixel."""
     count_bytes = 0
     """Bytes of another number that is stored per pixel, behind all rows."""
@@ -63,7 +63,7 @@ class RepackedStage(ConvolutionStage):
                 strict=True,
             )
         ]
-        pitch = -(-spans[1] * self.pixel_bytes // ALIGNMENT) * ALIGNMENT
+        pitch = -(-spans[1] * self.stored_bytes // ALIGNMENT) * ALIGNMENT
         return spans[0], spans[1], pitch
 
     def commands(self, region: Region) -> list[list[int]]:
@@ -95,7 +95,7 @@ class QuadStage(RepackedStage):
         total = shape.weight.sum(axis=(1, 2, 3))
         finish = start_with_bias(chain.finish, shape.bias + less * total)
         self._keep: list[NDArray] = finish.arrays
-        self.pixel_bytes = shape.channels_in
+        self.stored_bytes = shape.channels_in
         self.repack = to_bytes_kernel(), filled(TO_BYTES, channels=shape.channels_in, less=less)
         self.parts = []
         per_group = len(shape.weight) // shape.groups
