@@ -305,6 +305,12 @@ def test_speed_record_has_a_file_of_its_processor(tmp_path: Path):
     assert records.read_all(tmp_path) == [AMD, INTEL]
 
 
+def test_published_speed_files_have_their_processors_names():
+    paths = sorted(records.folder(None).glob("*.json"))
+    assert paths
+    assert [records.path_of(records.read(path), None) for path in paths] == paths
+
+
 def test_what_a_speed_record_has():
     assert records.names(AMD, [1]) == {"kimsr-540", "conv3x3"}
     assert records.names(AMD, [1, 2]) == {"conv3x3"}
