@@ -278,7 +278,7 @@ def test_processors_stand_side_by_side():
 def test_summary_names_the_processors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(tables, "ROOT", tmp_path)
     (tmp_path / "docs" / "benchmarks").mkdir(parents=True)
-    zoo = {"alexnet": {"portable": 1}, "vgg16": {"portable": 2}, "vit": {"refused": "attention"}}
+    zoo = {"alexnet": {"portable_stages": 1}, "vgg16": {"portable_stages": 2}, "vit": {}}
     (tmp_path / "docs" / "benchmarks" / "zoo.json").write_text(json.dumps(zoo))
     assert tables.summary([AMD, INTEL]) == [
         ("Speed against ONNX Runtime float32, 1 thread",
