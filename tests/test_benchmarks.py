@@ -278,7 +278,7 @@ def test_processors_stand_side_by_side():
 def test_summary_names_the_processors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(tables, "ROOT", tmp_path)
     (tmp_path / "docs" / "benchmarks").mkdir(parents=True)
-    zoo = {"alexnet": {"portable": 1}, "vgg16": {"portable": 2}, "vit": {"refused": "attention"}}
+    zoo = {"alexnet": {"portable_stages": 1}, "vgg16": {"portable_stages": 2}, "vit": {}}
     (tmp_path / "docs" / "benchmarks" / "zoo.json").write_text(json.dumps(zoo))
     assert tables.summary([AMD, INTEL]) == [
         ("Speed against ONNX Runtime float32, 1 thread",
@@ -303,6 +303,12 @@ def test_speed_record_has_a_file_of_its_processor(tmp_path: Path):
     for record in (INTEL, AMD):
         records.write(record, tmp_path)
     assert records.read_all(tmp_path) == [AMD, INTEL]
+
+
+def test_published_speed_files_have_their_processors_names():
+    paths = sorted(records.folder(None).glob("*.json"))
+    assert paths
+    assert [records.path_of(records.read(path), None) for path in paths] == paths
 
 
 def test_what_a_speed_record_has():

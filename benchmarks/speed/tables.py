@@ -91,7 +91,7 @@ def _portable(records: Sequence[Record]) -> Iterator[str]:
             yield f"{processor_name(record)}: {sum(counts)} in {len(counts)} networks"
     path = ROOT / DOCUMENTATION / "zoo.json"
     zoo = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    counts = [item["portable"] for item in zoo.values() if "portable" in item]
+    counts = [item["portable_stages"] for item in zoo.values() if "portable_stages" in item]
     if counts:
         yield f"torchvision's: {sum(counts)} in {len(counts)} networks"
 
