@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fxp.diagnosis.report import Report
     from fxp.executors.calls import Sequences
     from fxp.filters import filter2d, filter_graph, gamma_table, gaussian_pyramid
-    from fxp.graph import Constant, Graph, Node, State, Value
+    from fxp.graph import Constant, Graph, Limits, Node, State, Value
     from fxp.graph.extents import Extent
     from fxp.graph.ops.base import GraphError
     from fxp.model import FixedModel, load
@@ -42,6 +42,7 @@ _HOMES = {
     "FixedModel": "fxp.model",
     "Graph": "fxp.graph",
     "GraphError": "fxp.graph.ops.base",
+    "Limits": "fxp.graph",
     "MixedPrecision": "fxp.quantization.mixed",
     "Node": "fxp.graph",
     "QatModel": "fxp.quantization.qat",
@@ -89,6 +90,7 @@ __all__ = [
     "FxpError",
     "Graph",
     "GraphError",
+    "Limits",
     "MixedPrecision",
     "Node",
     "Overflow",

@@ -26,6 +26,10 @@ ThreadsOption = Annotated[
     int | None, typer.Option(min=1, help="Threads of the engine; default: all processors.")
 ]
 """The option ``--threads`` of all commands that run the engine."""
+UnlimitedOption = Annotated[
+    bool, typer.Option("--unlimited", help="Run however many rows, bytes and operations it takes.")
+]
+"""The option ``--unlimited`` of commands that run any file on any image."""
 
 
 def output_console() -> Console:

@@ -25,7 +25,7 @@ from fxp.cli.batch import (
     over_files,
     refuse_failures,
 )
-from fxp.cli.console import JsonOption, ThreadsOption, print_json
+from fxp.cli.console import JsonOption, ThreadsOption, UnlimitedOption, print_json
 from fxp.cli.messages import CommandError
 from fxp.cli.pixel_values import DivideByOption, PixelScale, scale_of_model
 from fxp.cli.sources import image_channels, is_array, planes, read_array
@@ -43,6 +43,7 @@ def run(
     target: Annotated[Path, typer.Argument(help="Image, .npy or folder to write.")],
     divide_by: DivideByOption = None,
     threads: ThreadsOption = None,
+    unlimited: UnlimitedOption = False,
     jobs: JobsOption = JOBS,
     backend: BackendOption = BACKEND,
     scheduler: SchedulerOption = None,
@@ -57,7 +58,7 @@ def run(
     Example: fxp run kimsr_x2.fxp photo.png enlarged.png
     """
     check_workers(backend, jobs, scheduler)
-    loaded = fxp.load(model)
+    loaded = fxp.load(model, limits=fxp.Limits.none() if unlimited else None)
     if len(loaded.graph.outputs) > 1:
         raise ArgumentError(f"{model} has {len(loaded.graph.outputs)} outputs; use it from Python")
     if source.is_dir() and loaded.graph.states:

@@ -36,6 +36,8 @@ from fxp.kernels.requantize import half_step
 
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 MAX_SHIFT = 62
+MAX_NODES: Final = 16
+"""Most nodes of a chain, so that the search for the longest one stays short."""
 CONVOLUTION: Final = Conv2d | ConvTranspose2d | Linear
 """Heads whose kernels align sums with another value, and may store int32."""
 ELEMENTWISE: Final = Add | Subtract | Multiply | Relu | Clamp | Requantize
@@ -104,15 +106,20 @@ def chains(graph: Graph, *, heads: frozenset[str], fuse: bool = True) -> list[Ch
     for node in graph.nodes:
         if node.name in taken:
             continue
-        best = single(graph, node)
-        if fuse and node.op.name in heads:
-            nodes = [node]
-            while (follower := followers.get(nodes[-1].name)) and follower.name not in taken:
-                nodes.append(follower)
-                if (longer := _chain(graph, tuple(nodes))) is not None:
-                    best = longer
-                if not _may_continue(nodes):
-                    break
+        nodes = [node]
+        while (
+            fuse
+            and node.op.name in heads
+            and len(nodes) < MAX_NODES
+            and (follower := followers.get(nodes[-1].name))
+            and follower.name not in taken
+            and (len(nodes) == 1 or _may_continue(nodes))
+        ):
+            nodes.append(follower)
+        # The longest chain that can be proved.
+        longer = (_chain(graph, tuple(nodes[:count])) for count in range(len(nodes), 1, -1))
+        best = next((chain for chain in longer if chain is not None), None)
+        best = best or single(graph, node)
         taken.update(member.name for member in best.nodes)
         found.append(best)
     return sorted(found, key=lambda chain: position[chain.last.name])
@@ -126,24 +133,7 @@ def single(graph: Graph, node: Node) -> Chain:
 def _may_continue(nodes: list[Node]) -> bool:
     return (
         isinstance(nodes[-1].op, Add | Subtract | Relu | Clamp | Requantize | PixelShuffle)
-        and sum(not _is_exact(node) for node in nodes) <= 1
-    )
-
-
-def _is_exact(node: Node) -> bool:
-    """Whether a node's requantization changes no value that its accumulator can take."""
-    accumulator, target = node.accumulator, node.quantization
-    assert accumulator is not None
-    assert target is not None
-    form = target.format
-    if form.frac < accumulator.frac:
-        return False
-    low, high = saturation_limits(form, target.overflow)
-    return all(
-        below << (form.frac - frac) >= low and above << (form.frac - frac) <= high
-        for below, above, frac in zip(
-            accumulator.low, accumulator.high, accumulator.fracs, strict=True
-        )
+        and sum(not node.is_exact for node in nodes) <= 1
     )
 
 
@@ -194,7 +184,7 @@ class _Steps:
 def _chain(graph: Graph, nodes: tuple[Node, ...]) -> Chain | None:
     """Make the chain of these nodes, or None if its finish cannot be proved."""
     head, result = nodes[0], _format(nodes[-1]).dtype
-    inexact = [index for index, node in enumerate(nodes) if not _is_exact(node)]
+    inexact = [index for index, node in enumerate(nodes) if not node.is_exact]
     # What follows the node that rounds may only clip, at the same binary point.
     count = inexact[0] + 1 if inexact else len(nodes)
     nodes, clipping = nodes[:count], nodes[count:]
@@ -274,23 +264,20 @@ def _finish(accumulator: Accumulator, steps: _Steps, target: Quantization) -> Fi
         # Half a step of the result is less than one of the accumulator.
         return None
     other_limits = (0, 0) if operand is None else operand.limits
+    # Many channels are alike.
+    sums = set(zip(accumulator.low, accumulator.high, own, factor, shift, half, strict=True))
     ends = [
-        _sum_range((low, high), scale, other_limits, other_scale)
-        for low, high, scale, other_scale in zip(
-            accumulator.low, accumulator.high, own, factor, strict=True
-        )
+        (*_sum_range((low, high), scale, other_limits, other_scale), bits, step)
+        for low, high, scale, other_scale, bits, step in sums
     ]
     bounds = saturation_limits(form, target.overflow)
-    clips = any(
-        low < bounds[0] << bits or high > bounds[1] << bits
-        for (low, high), bits in zip(ends, shift, strict=True)
-    )
+    clips = any(low < bounds[0] << bits or high > bounds[1] << bits for low, high, bits, _ in ends)
     if (max(shift) > 0 and rounding not in (Rounding.HALF_UP, Rounding.FLOOR)) or (
         clips and target.overflow not in (Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC)
     ):
         return None
-    least = min(low for low, _ in ends)
-    most = max(high + step for (_, high), step in zip(ends, half, strict=True))
+    least = min(low for low, *_ in ends)
+    most = max(high + step for _, high, _, step in ends)
     if most >= 1 << MAX_SHIFT or least < -(1 << MAX_SHIFT):
         return None
     result_low, result_high = bounds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,27 @@ from fxp.kernels.pair_mac import interleaved_order
 from fxp.kernels.records import DENSE, DEPTHWISE, filled
 from fxp.kernels.tiles import dense_kernel, depthwise_kernel
 
-SMALL_TILES = (4, 1)
-"""Pixels of tiles for regions narrower than the usual tile."""
+SMALL_TILES: Final = (10, 7, 4, 1)
+"""Pixels of tiles for regions narrower than the usual tile, or that this one does not divide."""
+
+
+def tile_sizes(pixels: int) -> tuple[int, ...]:
+    """Pixels of the tiles that a region may be cut into, the usual one first."""
+    return pixels, *(size for size in SMALL_TILES if size < pixels)
 
 
 def start_with_bias(finish: Finish, bias: NDArray[np.int64]) -> Finish:
     """Finish whose start holds the bias; wraps, as the sums do."""
     return replace(finish, start=(finish.start + bias).astype(finish.start.dtype))
+
+
+def own_pixels(shape: Geometry, finish: Finish) -> tuple[int, ...]:
+    """`ConvolutionStage.pixel_bytes` of a convolution of int16 inputs."""
+    if shape.weight.shape[2:] != (1, 1) or shape.stride != (1, 1):
+        return ()
+    others = () if finish.other is None else (finish.other.itemsize,)
+    result, *added = (item * len(shape.weight) for item in (finish.result.itemsize, *others))
+    return result, 2 * shape.channels_in, *added
 
 
 @dataclass(frozen=True)
@@ -49,7 +63,11 @@ class Part:
 
     def command(self, region: Region) -> list[int]:
         """Command for a region."""
-        pixels = next(size for size in self.sizes if region.columns >= size)
+        # A tile loads its weights once, which takes about as long as a pixel more.
+        pixels = min(
+            (size for size in self.sizes if region.columns >= size),
+            key=lambda size: -(-region.columns // size) * (size + 1),
+        )
         return region.command(self.kernel(pixels, region.counted), self.record)
 
 
@@ -57,10 +75,21 @@ class ConvolutionStage(CommandStage):
     """Shared by the convolutions: parts of the output channels one after the other."""
 
     parts: list[Part]
+    pixel_bytes: tuple[int, ...] = ()
+    """Bytes of a pixel of the result and of every input, if results read their own pixel only."""
 
     def commands(self, region: Region) -> list[list[int]]:
         """One command per part."""
+        if self.pixel_bytes:
+            # Short rows would leave tiles half empty.
+            region = region.in_one_row(self.pixel_bytes[0], self.pixel_bytes[1:])
         return [part.command(region) for part in self.parts]
+
+    def spread(self, step: int) -> None:
+        """Store results to every so many columns."""
+        self.pixel_bytes = ()
+        for part in self.parts:
+            part.record["result_step"] *= step
 
 
 class DenseStage(ConvolutionStage):
@@ -72,6 +101,7 @@ class DenseStage(ConvolutionStage):
         finish = start_with_bias(chain.finish, shape.bias)
         if finish.wide:
             self.accumulator_dtype = np.dtype(np.int64)
+        self.pixel_bytes = own_pixels(shape, finish)
         self._keep: list[NDArray] = finish.arrays
         self.parts = []
         per_group = len(shape.weight) // shape.groups
@@ -95,7 +125,7 @@ class DenseStage(ConvolutionStage):
                     blocks=blocks,
                     uncounted=again,
                 )
-                self.parts.append(Part((pixels, *SMALL_TILES), kernel, record))
+                self.parts.append(Part(tile_sizes(pixels), kernel, record))
 
     def _dense_fields(
         self,
@@ -108,7 +138,7 @@ class DenseStage(ConvolutionStage):
         self._keep += [weights, taps]
         return {
             **finish.fields(),
-            "result_step": len(shape.weight),
+            "result_step": len(shape.weight) // shape.factor,
             "runs": len(taps),
             "pairs": weights.shape[2],
             "weights": weights.ctypes.data,

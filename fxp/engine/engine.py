@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fxp.engine.plan import Memory, Pieces, Plan, make_plan
+from fxp.engine.plan import CompiledSteps, Memory, Plan, aligned_bytes, make_plan
 from fxp.engine.program import Options, Program
 from fxp.engine.stages import BandStage
 from fxp.engine.workers import Workers
-from fxp.executors.execution import Result, start
-from fxp.graph import Graph
+from fxp.executors.execution import Result, checked, start
+from fxp.graph import Graph, Limits
 from fxp.graph.ops.base import GraphError, Summary, Window
-from fxp.kernels.commands import run_commands
+from fxp.kernels.commands import COUNTERS, run_images, run_pieces
 from fxp.kernels.layout import pixels_to_planes, planes_to_pixels
 from fxp.support.errors import ArgumentError
 
 MAX_PLANS = 16
-"""Plans kept, for as many sizes."""
+"""Plans kept at most, for as many sizes; see also `Options.plan_bytes`."""
 SHARED_ELEMENTS = 1 << 18
 """Images of fewer elements are copied by one thread."""
+MAX_BATCH_BYTES = 1 << 26
+"""Memory of all threads together up to which each runs images of a batch of its own."""
+NAP_SECONDS = 2e-5
+"""How long a thread sleeps that has waited for others; the system makes it about 100 µs."""
 
 
 class Engine:
@@ -37,13 +43,18 @@ class Engine:
         An integer graph.
     options
         How to run it; the results do not depend on it.
+    limits
+        Most that a run may need.
     """
 
-    def __init__(self, graph: Graph, options: Options | None = None) -> None:
+    def __init__(
+        self, graph: Graph, options: Options | None = None, limits: Limits | None = None
+    ) -> None:
         if not graph.is_integer:
             raise GraphError(f"graph {graph.name!r} is a float graph; quantize it first")
         self.graph = graph
         self.options = options or Options()
+        self.limits = limits or Limits()
         self._programs: dict[bool, Program] = {}
         self._plans: dict[tuple, Plan] = {}
         self._lock = threading.Lock()
@@ -51,7 +62,7 @@ class Engine:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Compiled code, locks and threads stay here; a copy makes its own.
-        return Engine, (self.graph, self.options)
+        return Engine, (self.graph, self.options, self.limits)
 
     def plan(
         self,
@@ -73,20 +84,28 @@ class Engine:
         Raises
         ------
         GraphError
-            If the shapes do not fit the graph.
+            If the shapes do not fit the graph, or a run would need more than the limits.
         """
         threads = check_threads(threads)
         shapes = tuple(tuple(map(int, shape)) for shape in input_shapes)
         key = (shapes, threads, keep_values, count_clipped)
         with self._lock:
-            if key not in self._plans:
+            plan = self._plans.pop(key, None)
+            if plan is None:
                 program = self._program(keep_values)
-                sizes = program.graph.concrete_shapes(program.graph.bind(shapes))
+                graph = program.graph
+                sizes = graph.concrete_shapes(graph.bind(shapes), self.limits)
                 plan = make_plan(program, sizes, threads=threads, counted=count_clipped)
-                if len(self._plans) >= MAX_PLANS:
-                    del self._plans[next(iter(self._plans))]
-                self._plans[key] = plan
-            return self._plans[key]
+                self._forget(plan.held_bytes)
+            # The one used last stands last.
+            self._plans[key] = plan
+            return plan
+
+    def _forget(self, needed: int) -> None:
+        """Forget the plans used least recently, and their memory, to make room for another."""
+        held = needed + sum(plan.held_bytes for plan in self._plans.values())
+        while self._plans and (len(self._plans) >= MAX_PLANS or held > self.options.plan_bytes):
+            held -= self._plans.pop(next(iter(self._plans))).held_bytes
 
     def _program(self, keep_values: bool) -> Program:
         if keep_values not in self._programs:
@@ -120,13 +139,15 @@ class Engine:
         narrow
             Whether arrays come in the narrowest integer type of their format instead of int64.
         """
-        started, shapes = start(self.graph, inputs, states, narrow=True)
+        arrays = [np.asarray(array) for array in inputs]
         plan = self.plan(
-            [shapes[value.name] for value in self.graph.inputs],
+            [array.shape for array in arrays],
             threads=threads,
             keep_values=keep_values,
             count_clipped=count_clipped,
         )
+        shapes = plan.planes
+        started, _ = start(self.graph, arrays, states, narrow=True, shapes=shapes)
         memory = plan.take_memory()
         for name, array in started.items():
             self._take_in(array, plan.array(memory, name), plan.threads)
@@ -139,12 +160,116 @@ class Engine:
         result = Result(
             tuple(export(name) for name in self.graph.outputs),
             {state.value.name: export(state.source) for state in self.graph.states},
-            {name: export(name) for name in shapes} if keep_values else {},
+            {name: export(name) for name in self.graph.values} if keep_values else {},
             self._counts(plan, overflows) if count_clipped else {},
-            {node.name: int(np.prod(shapes[node.name])) for node in self.graph.nodes},
+            {node.name: plan.node_sizes[node.name] for node in self.graph.nodes},
         )
         plan.give_back(memory)
         return result
+
+    def run_batch(
+        self, inputs: Sequence[NDArray], *, threads: int | None = None
+    ) -> tuple[NDArray, ...]:
+        """Run a graph without states on many images, which threads take one by one.
+
+        Parameters
+        ----------
+        inputs
+            Raw integers ``(N, C, H, W)`` or ``(N, F)`` of every input, N at least 1.
+        threads
+            As in `run`.
+
+        Returns
+        -------
+        tuple
+            Raw integers of every output, with the axis N, in the narrowest type of its format.
+
+        Raises
+        ------
+        GraphError, FormatError
+            As `run`.
+        """
+        if self.graph.states:
+            raise GraphError(f"graph {self.graph.name!r} has states; its steps run one by one")
+        threads = check_threads(threads)
+        count = len(inputs[0])
+        shapes = [array.shape[1:] for array in inputs]
+        plan = self.plan(shapes, threads=1, count_clipped=False)
+        if not self._runs_side_by_side(plan, count, threads):
+            results = [
+                self.run(images, threads=threads, count_clipped=False, narrow=True).outputs
+                for images in zip(*inputs, strict=True)
+            ]
+            return tuple(np.stack(arrays) for arrays in zip(*results, strict=True))
+        (part,) = plan.parts
+        assert isinstance(part, CompiledSteps)
+        images = {
+            value.name: self._batch_in(
+                checked(value, array, narrow=True), plan, value.name, threads
+            )
+            for value, array in zip(self.graph.inputs, inputs, strict=True)
+        }
+        images |= {name: _batch(plan, name, count) for name in self.graph.outputs}
+        moving = np.array(
+            [
+                (plan.bases[name], array.ctypes.data, array[0].nbytes)
+                for name, array in images.items()
+            ],
+            np.int64,
+        )
+        counter = np.zeros(1, np.int64)
+
+        def work(thread: int) -> None:
+            del thread
+            memory = plan.take_memory()
+            overflows = np.zeros(len(plan.program.stages), np.int64)
+            bases = plan.addresses(memory)[0].copy()
+            run_images(part.pieces, bases, moving, overflows, counter, count)
+            plan.give_back(memory)
+
+        self._workers.together(work, min(threads, count))
+        return tuple(
+            self._batch_out(images[name], plan, name, threads) for name in self.graph.outputs
+        )
+
+    def _runs_side_by_side(self, plan: Plan, count: int, threads: int) -> bool:
+        """Whether threads run images of their own rather than parts of one image."""
+        outputs = self.graph.outputs
+        return (
+            count >= 2 * threads
+            and len(plan.parts) == 1
+            and isinstance(plan.parts[0], CompiledSteps)
+            and len(set(outputs)) == len(outputs)
+            and not {value.name for value in self.graph.inputs} & set(outputs)
+            and threads * (sum(plan.slot_bytes) + plan.workspace_bytes) <= MAX_BATCH_BYTES
+        )
+
+    def _batch_in(self, planes: NDArray, plan: Plan, name: str, threads: int) -> NDArray:
+        """Copy ``(N, C, H, W)`` or ``(N, F)`` arrays to images ``(N, H, W, C)``."""
+        images = _batch(plan, name, len(planes))
+        if planes.ndim == 2 or planes.shape[1] == 1:
+            images[...] = planes.reshape(images.shape)
+        else:
+            self._workers.share(
+                lambda _, number: self._take_in(planes[number], images[number], 1),
+                len(planes),
+                threads,
+            )
+        return images
+
+    def _batch_out(self, images: NDArray, plan: Plan, name: str, threads: int) -> NDArray:
+        """Return images ``(N, H, W, C)`` as arrays ``(N, C, H, W)`` or ``(N, F)``."""
+        shape = plan.planes[name]
+        if 1 in (len(shape), shape[0]):
+            return images.reshape(len(images), *shape)
+        planes = np.empty((len(images), *shape), images.dtype)
+
+        def copy(thread: int, number: int) -> None:
+            del thread
+            planes[number] = self._give_out(images[number], shape, 1)
+
+        self._workers.share(copy, len(images), threads)
+        return planes
 
     def _take_in(self, array: NDArray, image: NDArray, threads: int) -> None:
         """Copy a user's ``(C, H, W)`` or ``(F,)`` array to an image."""
@@ -175,7 +300,10 @@ class Engine:
     def _in_rows(self, work: Callable[[int, int], None], image: NDArray, threads: int) -> None:
         """Call ``work(first, last)`` for the rows of an image, on several threads if that pays."""
         height = len(image)
-        rows = -(-height // threads) if image.size >= SHARED_ELEMENTS else height
+        if threads == 1 or image.size < SHARED_ELEMENTS:
+            work(0, height)
+            return
+        rows = -(-height // threads)
         self._workers.share(
             lambda _, number: work(number * rows, min((number + 1) * rows, height)),
             -(-height // rows),
@@ -184,24 +312,33 @@ class Engine:
 
     def _execute(self, plan: Plan, memory: Memory) -> NDArray[np.int64]:
         """Run all steps; returns the overflows of every stage."""
-        index = {stage.result: number for number, stage in enumerate(plan.program.stages)}
-        addresses = [memory.slots[plan.slots[name]].ctypes.data for name in plan.bases]
-        bases = [
-            np.array([*addresses, workspace.ctypes.data], np.int64)
-            for workspace in memory.workspaces
-        ]
+        bases = plan.addresses(memory)
         overflows = np.zeros((plan.threads, len(plan.program.stages)), np.int64)
-        for step in plan.steps:
-            if isinstance(step, Pieces):
-                pieces = step.schedules
-
-                def run_piece(thread: int, number: int, pieces: tuple = pieces) -> None:
-                    run_commands(pieces[number].commands, bases[thread], overflows[thread])
-
-                self._workers.share(run_piece, len(pieces), plan.threads)
+        for part in plan.parts:
+            if isinstance(part, CompiledSteps):
+                self._run_compiled(part, bases, overflows)
             else:
-                self._run_bands(plan, memory, step, overflows, index[step.result])
+                self._run_bands(plan, memory, part, overflows, plan.counters[part.result])
         return overflows.sum(axis=0)
+
+    def _run_compiled(
+        self, part: CompiledSteps, bases: NDArray[np.int64], overflows: NDArray[np.int64]
+    ) -> None:
+        """Run steps without the interpreter, all threads together."""
+        steps = len(part.firsts) - 1
+        counters = np.zeros((steps, COUNTERS), np.int64)
+
+        def work(thread: int) -> None:
+            done = 0
+            while True:
+                done = run_pieces(
+                    part.pieces, part.firsts, bases[thread], overflows[thread], counters, done
+                )
+                if done == steps:
+                    break
+                time.sleep(NAP_SECONDS)
+
+        self._workers.together(work, min(len(bases), part.most))
 
     def _run_bands(
         self, plan: Plan, memory: Memory, stage: BandStage, overflows: NDArray[np.int64], slot: int
@@ -237,6 +374,13 @@ class Engine:
             if name in counts:
                 counts[name] = count
         return counts
+
+
+def _batch(plan: Plan, name: str, count: int) -> NDArray:
+    """Memory for a value of many images, ``(N, H, W, C)``."""
+    shape, dtype = plan.shapes[name], plan.program.dtypes[name]
+    memory = aligned_bytes(count * prod(shape) * dtype.itemsize)
+    return memory.view(dtype).reshape(count, *shape)
 
 
 def check_threads(threads: int | None) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.engine.chains import Chain
-from fxp.engine.convolution_stages import SMALL_TILES, DenseStage, Part, start_with_bias
+from fxp.engine.convolution_stages import DenseStage, Part, start_with_bias, tile_sizes
 from fxp.engine.geometry import Geometry, in_blocks
 from fxp.engine.packing import input_runs, pack_pairs
 from fxp.engine.stages import CommandStage, Region
@@ -72,7 +72,7 @@ class ShuffledStage(_PaddedStage):
         fields = self._dense_fields(self._finish, shape, weights, taps)
         fields["result_step"] = 1
         record = filled(DENSE, **fields, first_channel=0, blocks=1, uncounted=0)
-        self.parts = [Part((pixels, *SMALL_TILES), kernel, record)]
+        self.parts = [Part(tile_sizes(pixels), kernel, record)]
 
 
 class SumsStage(_PaddedStage):
@@ -99,7 +99,7 @@ class SumsStage(_PaddedStage):
             uncounted=0,
             shuffle=shape.factor,
         )
-        self.parts = [Part((pixels, *SMALL_TILES), kernel, record)]
+        self.parts = [Part(tile_sizes(pixels), kernel, record)]
 
     def scratch_bytes(self, rows: int, columns: int) -> int:
         """Memory for a row of sums."""

@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.engine.chains import Chain
-from fxp.engine.convolution_stages import SMALL_TILES, ConvolutionStage, Part, start_with_bias
+from fxp.engine.convolution_stages import (
+    ConvolutionStage,
+    Part,
+    own_pixels,
+    start_with_bias,
+    tile_sizes,
+)
 from fxp.engine.geometry import Geometry, fits_pairs, geometry, proved_limits
 from fxp.engine.packing import input_runs, split_channels
 from fxp.engine.schedule import ALIGNMENT
@@ -42,7 +48,7 @@ class RepackedStage(ConvolutionStage):
 
     repack: tuple[Any, NDArray[np.void]]
     """Kernel that stores the inputs, and its record."""
-    pixel_bytes: int
+    stored_bytes: int
     """Bytes of a stored pixel."""
     count_bytes = 0
     """Bytes of another number that is stored per pixel, behind all rows."""
@@ -63,16 +69,19 @@ class RepackedStage(ConvolutionStage):
                 strict=True,
             )
         ]
-        pitch = -(-spans[1] * self.pixel_bytes // ALIGNMENT) * ALIGNMENT
+        pitch = -(-spans[1] * self.stored_bytes // ALIGNMENT) * ALIGNMENT
         return spans[0], spans[1], pitch
 
     def commands(self, region: Region) -> list[list[int]]:
         """Store the inputs otherwise; then one command per part."""
+        if self.pixel_bytes:
+            region = region.in_one_row(self.pixel_bytes[0], self.pixel_bytes[1:])
         rows, columns, pitch = self._read(region.rows, region.columns)
         stored = Place(*region.scratch, pitch)
         first = replace(region, rows=rows, columns=columns, result=stored, inputs=region.inputs[:1])
         of_stored = replace(region, inputs=(stored, *region.inputs[1:]))
-        return [first.command(*self.repack), *super().commands(of_stored)]
+        parts = [part.command(of_stored) for part in self.parts]
+        return [first.command(*self.repack), *parts]
 
     def scratch_bytes(self, rows: int, columns: int) -> int:
         """Memory for the stored inputs; a tile may load a little beyond the last."""
@@ -95,7 +104,8 @@ class QuadStage(RepackedStage):
         total = shape.weight.sum(axis=(1, 2, 3))
         finish = start_with_bias(chain.finish, shape.bias + less * total)
         self._keep: list[NDArray] = finish.arrays
-        self.pixel_bytes = shape.channels_in
+        self.stored_bytes = shape.channels_in
+        self.pixel_bytes = own_pixels(shape, finish)
         self.repack = to_bytes_kernel(), filled(TO_BYTES, channels=shape.channels_in, less=less)
         self.parts = []
         per_group = len(shape.weight) // shape.groups
@@ -127,7 +137,7 @@ class QuadStage(RepackedStage):
                     runs=len(taps),
                     uncounted=again,
                 )
-                self.parts.append(Part((pixels, *SMALL_TILES), kernel, record))
+                self.parts.append(Part(tile_sizes(pixels), kernel, record))
 
 
 def quad_stage(graph: Graph, chain: Chain, tiles: Tiles) -> QuadStage | None:

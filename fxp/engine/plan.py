@@ -2,45 +2,56 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from heapq import heappop, heappush
 from html import escape
+from itertools import groupby
 from math import prod
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fxp.engine.cutting import Pieces, cut_segment, segment_stages, stage_macs
 from fxp.engine.program import Options, Program
-from fxp.engine.schedule import ALIGNMENT, Schedule, Segment, Span, schedules
+from fxp.engine.schedule import ALIGNMENT, Segment
 from fxp.engine.stages import BandStage, CommandStage, Stage
-from fxp.graph import Graph
+from fxp.graph import Graph, Limits
 from fxp.graph.extents import Shape
-from fxp.graph.ops import ConvTranspose2d
 
-MIN_COLUMNS: Final = 128
-PIECES_PER_THREAD: Final = 4
-"""Pieces are taken one by one by the threads, so that a slow one does not hold up the others."""
+Step = Pieces | BandStage
 
 
 @dataclass(frozen=True)
-class Pieces:
-    """A segment cut into pieces that threads compute independently."""
+class CompiledSteps:
+    """Steps that run one after the other in compiled code; see `run_pieces`.
 
-    stages: tuple[CommandStage, ...]
-    schedules: tuple[Schedule, ...]
-    shape: tuple[int, int]
-    """Rows and columns of a piece of the result."""
-    band: int
+    Attributes
+    ----------
+    pieces
+        ``(n, 2)``: address and number of the commands of every piece. The steps keep them alive.
+    firsts
+        First piece of every step, and the number of pieces.
+    most
+        Most pieces of a step.
+    """
 
-    @property
-    def workspace(self) -> int:
-        """Bytes that a thread needs."""
-        return max(item.workspace for item in self.schedules)
+    pieces: NDArray[np.int64]
+    firsts: NDArray[np.int64]
+    most: int
 
-
-Step = Pieces | BandStage
+    @classmethod
+    def of(cls, steps: Sequence[Pieces]) -> CompiledSteps:
+        """Collect the pieces of some steps."""
+        commands = [piece.commands for step in steps for piece in step.schedules]
+        assert all(rows.flags.c_contiguous for rows in commands)
+        pieces = np.array([(rows.ctypes.data, len(rows)) for rows in commands], np.int64)
+        counts = [len(step.schedules) for step in steps]
+        return cls(pieces, np.cumsum([0, *counts]), max(counts))
 
 
 @dataclass
@@ -49,6 +60,11 @@ class Memory:
 
     slots: list[NDArray[np.uint8]]
     workspaces: list[NDArray[np.uint8]]
+
+    images: dict[str, NDArray] = field(default_factory=dict)
+    """Values in memory, ``(H, W, C)``, that `Plan.array` was asked for."""
+    bases: NDArray[np.int64] | None = None
+    """What `Plan.addresses` found."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +75,14 @@ class Plan:
     ----------
     program
         The stages.
+    planes
+        ``(C, H, W)`` or ``(F,)`` of every value, as in the graph.
     shapes
-        ``(H, W, C)`` of every value.
+        ``(H, W, C)`` of every value, as in memory.
     steps
         What to run, in order.
+    bases
+        Number of every value that lives in memory as a whole, for the commands.
     slots
         Slot of every value that lives in memory as a whole.
     slot_bytes
@@ -74,6 +94,7 @@ class Plan:
     """
 
     program: Program
+    planes: Mapping[str, tuple[int, ...]]
     shapes: Mapping[str, tuple[int, int, int]]
     steps: tuple[Step, ...]
     bases: Mapping[str, int]
@@ -82,6 +103,27 @@ class Plan:
     threads: int
     counted: bool
     _idle: deque[Memory] = field(default_factory=deque, compare=False, repr=False)
+
+    @cached_property
+    def parts(self) -> tuple[CompiledSteps | BandStage, ...]:
+        """The steps, of which those that compiled code runs without a break are taken together."""
+        parts: list[CompiledSteps | BandStage] = []
+        for compiled, steps in groupby(self.steps, lambda step: isinstance(step, Pieces)):
+            if compiled:
+                parts.append(CompiledSteps.of([step for step in steps if isinstance(step, Pieces)]))
+            else:
+                parts += [step for step in steps if isinstance(step, BandStage)]
+        return tuple(parts)
+
+    @cached_property
+    def counters(self) -> dict[str, int]:
+        """Which counter of overflows is that of a stage's result."""
+        return {stage.result: index for index, stage in enumerate(self.program.stages)}
+
+    @cached_property
+    def node_sizes(self) -> dict[str, int]:
+        """Number of elements of every node's value."""
+        return {node.name: prod(self.planes[node.name]) for node in self.program.graph.nodes}
 
     @property
     def workspace_base(self) -> int:
@@ -92,6 +134,18 @@ class Plan:
     def workspace_bytes(self) -> int:
         """Bytes of buffers per thread."""
         return max((step.workspace for step in self.steps if isinstance(step, Pieces)), default=0)
+
+    @cached_property
+    def held_bytes(self) -> int:
+        """Bytes of the commands, and of the memory that is kept for the next run."""
+        commands = {
+            id(item): item.commands.nbytes
+            for step in self.steps
+            if isinstance(step, Pieces)
+            for item in step.schedules
+        }
+        memory = sum(self.slot_bytes) + self.threads * self.workspace_bytes
+        return sum(commands.values()) + memory
 
     def take_memory(self) -> Memory:
         """Memory for a run: that of an earlier one, if it is free."""
@@ -110,9 +164,22 @@ class Plan:
 
     def array(self, memory: Memory, name: str) -> NDArray:
         """Return the array ``(H, W, C)`` of a value in memory."""
-        shape, dtype = self.shapes[name], self.program.dtypes[name]
-        size = prod(shape) * dtype.itemsize
-        return memory.slots[self.slots[name]][:size].view(dtype).reshape(shape)
+        found = memory.images.get(name)
+        if found is None:
+            shape, dtype = self.shapes[name], self.program.dtypes[name]
+            size = prod(shape) * dtype.itemsize
+            found = memory.slots[self.slots[name]][:size].view(dtype).reshape(shape)
+            memory.images[name] = found
+        return found
+
+    def addresses(self, memory: Memory) -> NDArray[np.int64]:
+        """Address of every base of the commands, a row per thread."""
+        if memory.bases is None:
+            slots = [slot.ctypes.data for slot in memory.slots]
+            shared = [slots[self.slots[name]] for name in self.bases]
+            own = [workspace.ctypes.data for workspace in memory.workspaces]
+            memory.bases = np.array([[*shared, address] for address in own], np.int64)
+        return memory.bases
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Kernels are machine code; a copy is planned anew, for the same size.
@@ -183,27 +250,6 @@ class Plan:
         )
 
 
-def stage_macs(stage: Stage, height: int, width: int) -> int:
-    """Multiply-accumulates of a stage, as the graph defines them.
-
-    Parameters
-    ----------
-    stage
-        The stage.
-    height, width
-        Size of its result.
-    """
-    op = stage.chain.head.op
-    weights = [
-        operand.constant.size
-        for position, operand in enumerate(stage.operands)
-        if operand.constant is not None and op.constant_roles.get(position) == "weight"
-    ]
-    factor = stage.chain.factor
-    rows, columns = op.stride if isinstance(op, ConvTranspose2d) else (factor, factor)
-    return sum(weights) * (height // rows) * (width // columns)
-
-
 def aligned_bytes(size: int) -> NDArray[np.uint8]:
     """Uninitialised memory that begins at a cache line, with a margin behind it."""
     memory = np.empty(size + 2 * ALIGNMENT, np.uint8)
@@ -228,13 +274,17 @@ def make_plan(
         Whether overflows are counted.
     """
     sizes = {name: _image_size(shape) for name, shape in shapes.items()}
+    for stage in program.stages:
+        if stage.result not in sizes:
+            sizes[stage.result] = stage.own_size(sizes)
     # Segments compute some values twice, where pieces overlap, and leave out what nobody reads.
-    groups = _group(program, fuse=program.options.fuse and not counted)
+    groups = segment_stages(program, sizes, threads, fuse=program.options.fuse and not counted)
     outside = [value.name for value in program.graph.inputs]
     outside += [state.value.name for state in program.graph.states]
     outside += [group[-1].result for group in groups]
     bases = {name: index for index, name in enumerate(outside)}
     counters = {stage.result: index for index, stage in enumerate(program.stages)}
+    items = {name: dtype.itemsize for name, dtype in program.dtypes.items()}
     steps: list[Step] = []
     for group in groups:
         if isinstance(group[0], BandStage):
@@ -244,14 +294,15 @@ def make_plan(
             tuple(stage for stage in group if isinstance(stage, CommandStage)),
             bases,
             sizes,
-            {name: dtype.itemsize for name, dtype in program.dtypes.items()},
+            items,
             len(bases),
             counters,
             counted,
         )
-        steps.append(_pieces(segment, threads, program.options))
+        steps.append(cut_segment(segment, threads, program.options))
     slots, slot_bytes = _slots(program, groups, outside, sizes)
-    return Plan(program, sizes, tuple(steps), bases, slots, slot_bytes, threads, counted)
+    planes = {name: tuple(int(size) for size in shape) for name, shape in shapes.items()}  # type: ignore[arg-type]
+    return Plan(program, planes, sizes, tuple(steps), bases, slots, slot_bytes, threads, counted)
 
 
 def _planned_again(
@@ -263,82 +314,13 @@ def _planned_again(
     counted: bool,
 ) -> Plan:
     """Return a copy of a plan that was pickled or deep-copied."""
-    shapes = graph.concrete_shapes(graph.bind(inputs))
+    shapes = graph.concrete_shapes(graph.bind(inputs), Limits.none())
     return make_plan(Program(graph, options, kept), shapes, threads=threads, counted=counted)
 
 
 def _image_size(shape: Shape) -> tuple[int, int, int]:
     sizes = [int(size) for size in shape]  # type: ignore[arg-type]
     return (1, 1, sizes[0]) if len(sizes) == 1 else (sizes[1], sizes[2], sizes[0])
-
-
-def _group(program: Program, *, fuse: bool) -> list[tuple[Stage, ...]]:
-    """Cut the stages into segments whose values in between nobody else reads."""
-    stages = program.stages
-    last_reader: dict[str, int] = {}
-    for index, stage in enumerate(stages):
-        last_reader.update(dict.fromkeys(stage.inputs, index))
-    groups: list[tuple[Stage, ...]] = []
-    first = 0
-    while first < len(stages):
-        best = first + 1
-        for last in range(first + 1, len(stages) + 1):
-            group = stages[first:last]
-            if not all(isinstance(stage, CommandStage) for stage in group):
-                break
-            if last - first > 1 and any(_is_heavy(stage) for stage in group):
-                break
-            inner = [stage.result for stage in group[:-1]]
-            if all(
-                last_reader.get(name, len(stages)) < last and name not in program.kept
-                for name in inner
-            ):
-                best = last
-            if not fuse:
-                break
-        groups.append(tuple(stages[first:best]))
-        first = best
-    return groups
-
-
-HEAVY: Final = 300
-"""Multiply-accumulates per result above which a stage runs alone: it is not bound by memory."""
-
-
-def _is_heavy(stage: Stage) -> bool:
-    return stage_macs(stage, 1, 1) > HEAVY * max(1, _channels(stage))
-
-
-def _channels(stage: Stage) -> int:
-    return stage.operands[1].channels if len(stage.operands) > 1 else 1
-
-
-def _pieces(segment: Segment, threads: int, options: Options) -> Pieces:
-    height, width, _ = segment.sizes[segment.result]
-    factor = segment.stages[-1].multiple
-    # Bytes of all values per pixel of the result, columns and rows alike.
-    per_pixel = sum(
-        prod(segment.sizes[stage.result]) * segment.items[stage.result] for stage in segment.stages
-    ) / (height * width)
-    band = options.band_rows * factor
-    columns = int(options.workspace_bytes / (per_pixel * (band + 2 * factor)))
-    strips = max(1, -(-width // max(columns, MIN_COLUMNS * factor)))
-    strip_spans = _cut(width, strips, factor)
-    wanted = PIECES_PER_THREAD * threads if threads > 1 else 1
-    parts = max(1, min(-(-wanted // strips), height // (4 * band) or 1))
-    if threads > 1 and strips * parts < threads:
-        parts = max(parts, min(threads, height // factor))
-    row_spans = _cut(height, parts, factor)
-    shape = (row_spans[0][1] - row_spans[0][0], strip_spans[0][1] - strip_spans[0][0])
-    return Pieces(
-        segment.stages, tuple(schedules(segment, row_spans, strip_spans, band)), shape, band
-    )
-
-
-def _cut(size: int, parts: int, multiple: int) -> list[Span]:
-    """Cut an axis into parts that begin at multiples and are as wide, but for the last."""
-    step = -(-size // (parts * multiple)) * multiple
-    return [(first, min(first + step, size)) for first in range(0, size, step)]
 
 
 def _slots(
@@ -356,19 +338,28 @@ def _slots(
                 if last_use.get(name, -1) < index:
                     last_use[name] = index
     slots: dict[str, int] = {}
-    free_from: list[int] = []
     slot_bytes: list[int] = []
+    free: list[tuple[int, int]] = []
+    """Size and slot, in order."""
+    taken: list[tuple[int, int]] = []
+    """The last group that uses a slot, and the slot; a heap."""
     for name in outside:
         born = first_use.get(name, -1)
+        while taken and taken[0][0] < born:
+            _, slot = heappop(taken)
+            insort(free, (slot_bytes[slot], slot))
         size = prod(sizes[name]) * program.dtypes[name].itemsize
-        candidates = [slot for slot, end in enumerate(free_from) if end < born]
-        # The slot whose size fits best; a new one if none is free.
-        slot = min(candidates, key=lambda slot: abs(slot_bytes[slot] - size), default=None)
-        if slot is None:
-            slot = len(free_from)
-            free_from.append(-1)
-            slot_bytes.append(0)
+        if free:
+            # The slot whose size fits best.
+            place = bisect_left(free, (size, 0))
+            nearest = (free[index] for index in (place, place - 1) if 0 <= index < len(free))
+            best = min(nearest, key=lambda entry: abs(entry[0] - size))
+            free.remove(best)
+            slot = best[1]
+            slot_bytes[slot] = max(slot_bytes[slot], size)
+        else:
+            slot = len(slot_bytes)
+            slot_bytes.append(size)
         slots[name] = slot
-        slot_bytes[slot] = max(slot_bytes[slot], size)
-        free_from[slot] = max(last_use.get(name, born), born)
+        heappush(taken, (max(last_use.get(name, born), born), slot))
     return slots, tuple(slot_bytes)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.engine.chains import INT32_MAX, INT32_MIN, Chain
-from fxp.engine.stages import CommandStage, Region, variable_inputs
+from fxp.engine.stages import CommandStage, Place, Region, variable_inputs
 from fxp.formats import overflow_mask, requantize, saturation_limits
 from fxp.graph import Graph
 from fxp.graph.ops import (
@@ -28,6 +28,7 @@ from fxp.graph.ops import (
 from fxp.graph.ops.base import Op, Operand
 from fxp.kernels.commands import INTEGERS
 from fxp.kernels.host import Tiles
+from fxp.kernels.movement import spread
 from fxp.kernels.pointwise import (
     Sizes,
     clip_kernel,
@@ -38,6 +39,7 @@ from fxp.kernels.pointwise import (
     tile_elements,
 )
 from fxp.kernels.records import CLIP, COMBINE, LOOK_UP, PRELU, SOFT_THRESHOLD, filled
+from fxp.kernels.routines import Part, Recorder
 
 INT16_MAX = 2**15 - 1
 ITEM: Final = 2
@@ -128,6 +130,58 @@ class CallStage(CommandStage):
         return self._scratch_bytes(rows, columns) if self._scratch_bytes else 0
 
 
+class SpreadStage(CallStage):
+    """One call of a kernel of two images, which are repeated along axes of size 1 beforehand.
+
+    Parameters
+    ----------
+    graph, chain, call, swaps
+        As for `CallStage`.
+    channels
+        Channels of the result.
+    """
+
+    def __init__(
+        self, graph: Graph, chain: Chain, call: Call, channels: int, *, swaps: bool
+    ) -> None:
+        super().__init__(graph, chain, call, swaps=swaps)
+        self.kernel = f"{call.name}, repeated"
+        self._channels = channels
+        shape = graph.values[self.result].shape
+        self._spread = [operand.shape != shape for operand in self.operands]
+
+    def commands(self, region: Region) -> list[list[int]]:
+        """Repeat, then combine."""
+        commands, places = [], list(region.inputs)
+        base, offset = region.scratch
+        for index, operand in enumerate(self.operands):
+            if not self._spread[index]:
+                continue
+            dtype = operand.format.dtype
+            pitch = dtype.itemsize * self._channels * region.columns
+            recorder = Recorder((region.rows, region.columns, self._channels), dtype)
+            spans = region.spans[index]
+            rows, columns = (last - first for first, last in spans)
+            shape = (rows, columns, operand.channels)
+            spread(recorder, Part(index, shape, dtype, dtype.itemsize * operand.channels))
+            places[index] = Place(base, offset, pitch)
+            offset += pitch * region.rows
+            commands += [
+                region.routine(call, places[index], region.inputs, dtype.itemsize, self._channels)
+                for call in recorder.calls
+            ]
+        return [*commands, *super().commands(replace(region, inputs=tuple(places)))]
+
+    def scratch_bytes(self, rows: int, columns: int) -> int:
+        """Memory for what is repeated."""
+        pixel = sum(
+            operand.format.dtype.itemsize
+            for operand, repeated in zip(self.operands, self._spread, strict=True)
+            if repeated
+        )
+        return pixel * self._channels * rows * columns
+
+
 def changes_nothing(chain: Chain) -> bool:
     """Whether the only node's format holds its accumulators as they are."""
     node = chain.head
@@ -185,9 +239,10 @@ def clip_call(
     rule: Mapping[str, int],
     channels: int,
     sizes: Sizes,
-    limits: tuple[int, int] = (INT32_MIN, INT32_MAX),
+    limits: tuple[int, int] | None = None,
     *,
     wide: bool = False,
+    factor: int = 1,
 ) -> Call:
     """Return a call that clips a value to raw integers, and applies a rule.
 
@@ -200,12 +255,18 @@ def clip_call(
     sizes
         Bytes of an element of the value and of the result.
     limits
-        Smallest and largest raw integer.
+        Smallest and largest raw integer; those of the sums' type by default.
     wide
         Whether sums need int64.
+    factor
+        What clipped values are multiplied by before the rule.
     """
-    smallest, largest = limits
-    record = filled(CLIP, **rule, smallest=smallest, largest=largest, channels=channels)
+    bounds = np.iinfo(np.int64 if wide else np.int32)
+    smallest, largest = limits or (int(bounds.min), int(bounds.max))
+    factor = wrapped(factor, wide=wide)
+    record = filled(
+        CLIP, **rule, smallest=smallest, largest=largest, factor=factor, channels=channels
+    )
     return Call("clip", partial(clip_kernel, sizes, wide), record)
 
 
@@ -278,7 +339,7 @@ def _combine(graph: Graph, chain: Chain) -> CommandStage | None:
     # The first operand of the kernel is an image.
     image = int(operands[0].constant is not None or operands[0].shape != shape)
     first, second = operands[image], operands[1 - image]
-    if rule is None or first.constant is not None or first.shape != shape:
+    if rule is None or first.constant is not None:
         return None
     common = max(operand.format.frac for operand in operands)
     factors = [
@@ -297,12 +358,18 @@ def _combine(graph: Graph, chain: Chain) -> CommandStage | None:
         **rule,
         left_factor=factors[image],
         right_factor=factors[1 - image],
-        channels=first.channels,
+        channels=shape[0],
     )
-    if second.constant is None and second.shape == shape:
+    if second.constant is None and (
+        first.shape != shape or any(size != 1 for size in second.shape[1:])
+    ):
         record = fill(tile=0, repeated=0, pixel_channels=0)
         call = Call("combine", make(second.format.dtype), record)
-        return CallStage(graph, chain, call, swaps=bool(image))
+        if first.shape == second.shape == shape:
+            return CallStage(graph, chain, call, swaps=bool(image))
+        return SpreadStage(graph, chain, call, int(shape[0]), swaps=bool(image))
+    if first.shape != shape:
+        return None
     if any(size != 1 for size in second.shape[1:]):
         return None
     tile, kind = tile_elements(first.channels), second.format.dtype

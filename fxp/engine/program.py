@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-import numpy as np
-
 from fxp.engine.binary_stages import binary_stage
 from fxp.engine.chains import Chain, chains, single
 from fxp.engine.direct import direct_stage
@@ -15,6 +13,7 @@ from fxp.engine.movement_stages import movement_stage
 from fxp.engine.narrow_stages import quad_stage
 from fxp.engine.padding_stages import separate_padding
 from fxp.engine.pointwise_stages import pointwise_stage
+from fxp.engine.routine_stages import routine_stage
 from fxp.engine.stages import BandStage, CommandStage, Stage
 from fxp.engine.winograd_four_stages import winograd_four_stage
 from fxp.engine.winograd_stages import winograd_stage
@@ -34,6 +33,7 @@ BUILDERS: Final[tuple[Callable[[Graph, Chain, Tiles], CommandStage | None], ...]
     direct_stage,
     pointwise_stage,
     movement_stage,
+    routine_stage,
 )
 """Each makes a fast stage of a chain, or tells by None that it cannot; the first one counts."""
 
@@ -59,6 +59,9 @@ class Options:
         Rows of a result that are computed in one step of a segment.
     band_bytes
         Accumulators of one band of a stage that runs alone.
+    piece_work
+        Multiply-accumulates of what a thread takes at a time, at least; half a million take a few
+        microseconds, much longer than to take it.
     """
 
     kernels: Literal["fast", "direct", "portable"] = "fast"
@@ -67,6 +70,8 @@ class Options:
     workspace_bytes: int = 1 << 20
     band_rows: int = 8
     band_bytes: int = 1 << 18
+    plan_bytes: int = 1 << 30
+    piece_work: int = 500_000
 
 
 class Program:
@@ -94,6 +99,7 @@ class Program:
         for chain in chains(graph, heads=HEADS, fuse=options.fuse and fast):
             stages += self._stages(chain) if fast else [self._band_stage(chain.head)]
         self.stages: tuple[Stage, ...] = tuple(stages)
+        self.dtypes |= {stage.result: stage.dtype for stage in self.stages}
 
     def _stages(self, chain: Chain) -> list[Stage]:
         tiles = self.options.tiles or host_tiles()
@@ -101,7 +107,7 @@ class Program:
             if build in WINOGRAD and self.options.kernels == "direct":
                 continue
             if (stage := build(self.graph, chain, tiles)) is not None:
-                return [stage]
+                return [*stage.before, stage]
         if len(chain.nodes) > 1:
             return [
                 stage for node in chain.nodes for stage in self._stages(single(self.graph, node))
@@ -109,14 +115,4 @@ class Program:
         return [self._band_stage(chain.head)]
 
     def _band_stage(self, node: Node) -> BandStage:
-        accumulator = node.accumulator
-        assert accumulator is not None
-        # Wrapping to 32 bits is exact for sums and products whose result is proved to fit, but
-        # a comparison (clamp, max) must see its operands whole.
-        narrow = accumulator.bits <= 32 and all(
-            form.dtype.itemsize <= 4
-            for operand in self.graph.operands[node.name]
-            for form in operand.formats
-        )
-        dtype = np.dtype(np.int32 if narrow else np.int64)
-        return BandStage(self.graph, Chain((node,)), "portable", dtype, self.options.band_bytes)
+        return BandStage(self.graph, Chain((node,)), "portable", self.options.band_bytes)

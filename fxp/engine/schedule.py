@@ -27,6 +27,7 @@ from fxp.kernels.commands import (
     copy_rows,
     zero_rows,
 )
+from fxp.kernels.routines import Kept
 
 ALIGNMENT = 64
 """Buffers and their rows begin at cache lines."""
@@ -81,6 +82,8 @@ class Schedule:
 
     commands: NDArray[np.int64]
     workspace: int
+    kept: Kept
+    """Arrays whose addresses are in the commands' records."""
 
 
 @dataclass
@@ -143,6 +146,8 @@ class _Walk:
 
     def form(self) -> tuple | None:
         """Return what two strips must share for the same commands; None for one at a border."""
+        if not all(stage.moves for stage in self.stages):
+            return None
         left = self.columns[self.segment.result][0]
         form = []
         for name, (first, last) in self.columns.items():
@@ -221,6 +226,26 @@ class _Walk:
         return kept
 
 
+def rows_needed(
+    stages: Sequence[CommandStage], sizes: Mapping[str, tuple[int, int, int]], rows: Span
+) -> dict[str, int]:
+    """Count the rows of every value of a segment that some rows of its result need.
+
+    Parameters
+    ----------
+    stages
+        The segment.
+    sizes
+        ``(H, W, C)`` of every value.
+    rows
+        Rows of the result.
+    """
+    segment = Segment(tuple(stages), {}, sizes, {}, 0, {}, False)
+    spans = _Walk(segment, rows, (0, sizes[segment.result][1])).rows
+    clipped = {name: _clip(span, sizes[name][0]) for name, span in spans.items()}
+    return {name: max(last - first, 0) for name, (first, last) in clipped.items()}
+
+
 def schedule(segment: Segment, rows: Span, columns: Span, band: int) -> Schedule:
     """Write down the commands for a piece of a segment's result.
 
@@ -233,7 +258,7 @@ def schedule(segment: Segment, rows: Span, columns: Span, band: int) -> Schedule
     band
         Rows of the result per step.
     """
-    return _write(segment, _Walk(segment, rows, columns), band)
+    return _write(segment, _Walk(segment, rows, columns), band, {})
 
 
 def schedules(
@@ -254,15 +279,16 @@ def schedules(
         Rows of the result per step.
     """
     found = []
+    kept: Kept = {}
     for rows in row_spans:
         written: dict[tuple, tuple[_Walk, Schedule]] = {}
         for columns in column_spans:
             walk = _Walk(segment, rows, columns)
             key = walk.form()
             if key is None:
-                found.append(_write(segment, walk, band))
+                found.append(_write(segment, walk, band, kept))
             elif key not in written:
-                written[key] = walk, _write(segment, walk, band)
+                written[key] = walk, _write(segment, walk, band, kept)
                 found.append(written[key][1])
             else:
                 model, like = written[key]
@@ -270,14 +296,14 @@ def schedules(
     return found
 
 
-def _write(segment: Segment, walk: _Walk, band: int) -> Schedule:
+def _write(segment: Segment, walk: _Walk, band: int, kept: Kept) -> Schedule:
     steps = walk.steps(band)
     buffers, scratch, workspace = _allocate(segment, walk, steps)
-    writer = _Writer(walk, buffers, scratch)
+    writer = _Writer(walk, buffers, scratch, kept)
     writer.clear()
     for step in steps:
         writer.step(step)
-    return Schedule(np.array(writer.commands, np.int64).reshape(-1, FIELDS), workspace)
+    return Schedule(np.array(writer.commands, np.int64).reshape(-1, FIELDS), workspace, kept)
 
 
 def _moved(
@@ -293,12 +319,12 @@ def _moved(
         for base, name in by_base.items():
             distance = (after[name][0] - before[name][0]) * segment.pixel_bytes(name)
             commands[commands[:, field] == base, field + 1] += distance
-    results = {slot: name for name, slot in segment.slots.items() if name in before}
+    results = {segment.slots[name]: name for name in before if name in segment.slots}
     plain = np.isin(commands[:, KERNEL], np.array([copy_rows.address, zero_rows.address]))
     for slot, name in results.items():
         computed = (commands[:, SLOT] == slot) & ~plain
         commands[computed, FIRST_COLUMN] += after[name][0] - before[name][0]
-    return Schedule(commands, model.workspace)
+    return Schedule(commands, model.workspace, model.kept)
 
 
 def _allocate(
@@ -344,8 +370,9 @@ def _aligned(size: int) -> int:
 class _Writer:
     """Collects commands."""
 
-    def __init__(self, walk: _Walk, buffers: dict[str, _Buffer], scratch: int) -> None:
+    def __init__(self, walk: _Walk, buffers: dict[str, _Buffer], scratch: int, kept: Kept) -> None:
         segment = walk.segment
+        self.kept = kept
         self.segment, self.stages, self.buffers = segment, walk.stages, buffers
         self.result_columns = walk.columns[segment.result]
         self.scratch = (segment.workspace_base, scratch)
@@ -395,12 +422,13 @@ class _Writer:
     def _run(self, stage: CommandStage, first: int, last: int) -> None:
         sizes = self.segment.sizes
         left, right = self._columns(stage.result)
-        places = []
+        places, spans = [], []
         for position, name in enumerate(stage.inputs):
             height, width, _ = sizes[name]
-            row = stage.reach(0, position, first, last, height)[0]
-            column = stage.reach(1, position, left, right, width)[0]
-            places.append(self._place(name, row, column))
+            rows = stage.reach(0, position, first, last, height)
+            columns = stage.reach(1, position, left, right, width)
+            spans.append((rows, columns))
+            places.append(self._place(name, rows[0], columns[0]))
         region = Region(
             last - first,
             right - left,
@@ -408,10 +436,12 @@ class _Writer:
             left,
             self._place(stage.result, first, left),
             tuple(places),
-            sizes[stage.inputs[0]][:2],
+            tuple(sizes[name][:2] for name in stage.inputs),
+            tuple(spans),
             self.scratch,
             self.segment.counted,
             self.segment.slots[stage.result],
+            self.kept,
         )
         self.commands += stage.commands(region)
 
@@ -439,5 +469,6 @@ class _Writer:
         self._rows(copy_rows, target, source, rows[1] - rows[0], (right - left) * pixel)
 
     def _rows(self, kernel: object, target: Place, source: Place, rows: int, size: int) -> None:
-        region = Region(rows, size, 0, 0, target, (source,), (0, 0), self.scratch, False, 0)
+        places = (target, (source,), (), ())
+        region = Region(rows, size, 0, 0, *places, self.scratch, False, 0, self.kept)
         self.commands.append(region.command(kernel, None))

@@ -7,8 +7,8 @@ its neighbours; a *band stage* calls an op's kernel from Python, band by band, o
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -20,6 +20,7 @@ from fxp.graph import Graph, Node
 from fxp.graph.ops.base import Operand, Window
 from fxp.kernels.commands import FIELDS
 from fxp.kernels.requantize import OVERFLOW_CODES, ROUNDING_CODES, requantize_band
+from fxp.kernels.routines import Call, Kept, written
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,18 @@ class Region:
     result, inputs
         Places of the result's first element and of the first element each input's reach begins
         with.
-    image
-        Rows and columns of the whole image that the first input is part of.
+    sizes
+        Rows and columns of the whole image that each input is part of.
+    spans
+        Rows and columns that each input's reach has, of its whole image.
     scratch
         Base and offset of memory that the command may overwrite.
     counted
         Whether overflows are counted.
     slot
         Counter of the overflows.
+    kept
+        Arrays that live as long as the commands.
     """
 
     rows: int
@@ -71,12 +76,33 @@ class Region:
     first_column: int
     result: Place
     inputs: tuple[Place, ...]
-    image: tuple[int, int]
+    sizes: tuple[tuple[int, int], ...]
+    spans: tuple[tuple[tuple[int, int], tuple[int, int]], ...]
     scratch: tuple[int, int]
     counted: bool
     slot: int
+    kept: Kept
 
-    def command(self, kernel: Any, record: NDArray[np.void] | None) -> list[int]:
+    def in_one_row(self, result_pixel: int, input_pixels: Sequence[int]) -> Region:
+        """Region with all rows side by side, if they follow each other in memory.
+
+        Only for a kernel that computes every pixel from the same pixel of its inputs, wherever it
+        lies.
+
+        Parameters
+        ----------
+        result_pixel, input_pixels
+            Bytes of a pixel of the result, and of each input.
+        """
+        places = (self.result, *self.inputs)
+        pixels = (result_pixel, *input_pixels)
+        if any(
+            place.pitch != self.columns * pixel for place, pixel in zip(places, pixels, strict=True)
+        ):
+            return self
+        return replace(self, rows=1, columns=self.rows * self.columns)
+
+    def command(self, kernel: Any, record: NDArray | None) -> list[int]:
         """Return a command for this region."""
         first, *others = self.inputs
         fields = [
@@ -91,10 +117,38 @@ class Region:
             *self.result.fields(),
             *first.fields(),
             *(others[0] if others else NOWHERE).fields(),
-            *self.image,
+            *(self.sizes[0] if self.sizes else (0, 0)),
         ]
         assert len(fields) == FIELDS
         return fields
+
+    def routine(
+        self, call: Call, band: Place, inputs: Sequence[Place], size: int, channels: int
+    ) -> list[int]:
+        """Return the command of a routine's call.
+
+        Parameters
+        ----------
+        call
+            The call.
+        band
+            Where the band of the region begins.
+        inputs
+            Where what the region reads of the operands begins.
+        size
+            Bytes of an element of the band.
+        channels
+            Channels of the band.
+        """
+        pitches = [place.pitch for place in inputs]
+        command = written(call, size, self.kept, band.pitch, pitches)
+        places = tuple(
+            inputs[part.position].moved(part.row, part.column * part.pixel)
+            for part in command.images
+        )
+        result = band.moved(call.row, call.column * size * channels)
+        moved = replace(self, result=result, inputs=places or (NOWHERE,))
+        return moved.command(command.kernel, command.record)
 
 
 class Stage:
@@ -149,6 +203,10 @@ class Stage:
             size,
         )
 
+    def own_size(self, sizes: Mapping[str, tuple[int, int, int]]) -> tuple[int, int, int]:
+        """``(H, W, C)`` of a result that is no value of the graph, from those of the values."""
+        raise NotImplementedError
+
     accumulator_dtype = np.dtype(np.int32)
 
     @property
@@ -167,6 +225,13 @@ def variable_inputs(graph: Graph, node: Node) -> list[str]:
 class CommandStage(Stage, ABC):
     """A stage that compiled code runs without the interpreter."""
 
+    is_local: bool = True
+    """Whether rows of the result need few rows of the inputs, so that it may run with others."""
+    before: tuple[CommandStage, ...] = ()
+    """Stages that compute what only this one needs."""
+    moves: bool = True
+    """Whether commands for other columns differ in their places alone."""
+
     @abstractmethod
     def commands(self, region: Region) -> list[list[int]]:
         """Commands that compute a region of the result."""
@@ -179,34 +244,17 @@ class CommandStage(Stage, ABC):
 class BandStage(Stage):
     """One node, by its op's kernel and the general requantize step."""
 
-    def __init__(
-        self, graph: Graph, chain: Chain, kernel: str, dtype: np.dtype, band_bytes: int
-    ) -> None:
+    def __init__(self, graph: Graph, chain: Chain, kernel: str, band_bytes: int) -> None:
         super().__init__(graph, Chain((chain.head,)), kernel)
+        dtype = accumulator_dtype(graph, chain.head)
         self.band_bytes = band_bytes
         node = chain.head
-        accumulator, target = node.accumulator, node.quantization
-        assert accumulator is not None
-        assert target is not None
         self.node = node
         self.accumulator_dtype = dtype
         self.run_kernel = node.op.kernel(self.operands, dtype)
         self.summary = node.op.summary(self.operands)
-        self.constants = {
-            position: _image(graph.constants_by_name[name].data, operand)
-            for position, (name, operand) in enumerate(zip(node.inputs, self.operands, strict=True))
-            if name in graph.constants_by_name and position not in node.op.constant_roles
-        }
-        low, high = saturation_limits(target.format, target.overflow)
-        self.requantization = (
-            np.array(accumulator.fracs, np.int64) - target.format.frac,
-            ROUNDING_CODES[target.rounding],
-            OVERFLOW_CODES[target.overflow],
-            low,
-            high,
-            target.format.width,
-            target.format.signed,
-        )
+        self.constants = bound_constants(graph, node)
+        self.requantization = requantization(node)
 
     def windows(self, values: Sequence[NDArray], height: int, width: int) -> list[Window]:
         """Windows of all non-bound inputs for the whole result, with the zeros around them.
@@ -263,7 +311,48 @@ class BandStage(Stage):
         """
         band = np.empty((rows, *result.shape[1:]), self.accumulator_dtype)
         self.run_kernel(band, first_row, 0, windows)
-        return requantize_band(band, result, first_row, *self.requantization)
+        return requantize_band(result[first_row : first_row + rows], band, *self.requantization)
+
+
+def accumulator_dtype(graph: Graph, node: Node) -> np.dtype:
+    """Return the dtype in which a node's kernel sums."""
+    accumulator = node.accumulator
+    assert accumulator is not None
+    # Wrapping to 32 bits is exact for sums and products whose result is proved to fit, but
+    # a comparison (clamp, max) must see its operands whole.
+    narrow = accumulator.bits <= 32 and all(
+        form.dtype.itemsize <= 4
+        for operand in graph.operands[node.name]
+        for form in operand.formats
+    )
+    return np.dtype(np.int32 if narrow else np.int64)
+
+
+def bound_constants(graph: Graph, node: Node) -> dict[int, NDArray]:
+    """Return the constants that a node reads like images, ``(H, W, C)``, by their positions."""
+    operands = graph.operands[node.name]
+    return {
+        position: _image(graph.constants_by_name[name].data, operand)
+        for position, (name, operand) in enumerate(zip(node.inputs, operands, strict=True))
+        if name in graph.constants_by_name and position not in node.op.constant_roles
+    }
+
+
+def requantization(node: Node) -> tuple[NDArray[np.int64], int, int, int, int, int, bool]:
+    """Return what `requantize_band` takes for a node, after the results and the sums."""
+    accumulator, target = node.accumulator, node.quantization
+    assert accumulator is not None
+    assert target is not None
+    low, high = saturation_limits(target.format, target.overflow)
+    return (
+        np.array(accumulator.fracs, np.int64) - target.format.frac,
+        ROUNDING_CODES[target.rounding],
+        OVERFLOW_CODES[target.overflow],
+        low,
+        high,
+        target.format.width,
+        target.format.signed,
+    )
 
 
 def _image(data: NDArray, operand: Operand) -> NDArray:

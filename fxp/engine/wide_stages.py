@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from fxp.engine.chains import Chain
 from fxp.engine.convolution_stages import (
-    SMALL_TILES,
     ConvolutionStage,
     Part,
     depthwise_blocks,
+    own_pixels,
     start_with_bias,
+    tile_sizes,
 )
 from fxp.engine.few_channels import before_shuffle
 from fxp.engine.geometry import Geometry, merge_groups
@@ -167,7 +168,7 @@ class _WideStage(ConvolutionStage):
         self._keep += [chunked.table, chunked.taps, chunked.lengths, weights, zeros]
         return {
             **self._finish.fields(),
-            "result_step": len(self._shape.weight),
+            "result_step": len(self._shape.weight) // self._shape.factor,
             "runs": len(chunked.taps),
             "pairs": len(chunked.weights),
             "weights": weights.ctypes.data,
@@ -204,7 +205,7 @@ class _WideStage(ConvolutionStage):
         rows, columns, pitch = self._read(region.rows, region.columns)
         stored = Place(*region.scratch, pitch)
         first = replace(region, rows=rows, columns=columns, result=stored, inputs=region.inputs[:1])
-        size = -(-rows * pitch // ALIGNMENT + 1) * ALIGNMENT
+        size = rows * pitch + ALIGNMENT
         base, offset = region.scratch
         after = replace(region, scratch=(base, offset + size), inputs=(stored, *region.inputs[1:]))
         return [first.command(split_kernel(), self._record), *super().commands(after)]
@@ -234,6 +235,8 @@ class WideStage(_WideStage):
         self, graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles, limits: tuple[int, int]
     ) -> None:
         super().__init__(graph, chain, shape, "pair tiles in chunks", limits)
+        if self._split is None:
+            self.pixel_bytes = own_pixels(shape, self._finish)
         per_group = len(shape.weight) // shape.groups
         for group in range(shape.groups):
             chunked = self._chunks(group)
@@ -254,7 +257,7 @@ class WideStage(_WideStage):
                     blocks=blocks,
                     uncounted=again,
                 )
-                self.parts.append(Part((pixels, *SMALL_TILES), kernel, record))
+                self.parts.append(Part(tile_sizes(pixels), kernel, record))
 
 
 class WideSumsStage(_WideStage):
@@ -286,7 +289,7 @@ class WideSumsStage(_WideStage):
             blocks=len(weights),
             uncounted=0,
         )
-        self.parts = [Part((pixels, *SMALL_TILES), kernel, record)]
+        self.parts = [Part(tile_sizes(pixels), kernel, record)]
 
     def commands(self, region: Region) -> list[list[int]]:
         """One command, whose region is that of the image before the shuffle."""

@@ -183,14 +183,14 @@ class WinogradStage(ConvolutionStage):
         width = self._tile[0] * self._tile[1]
         packed = np.ascontiguousarray(
             transformed.weights.reshape(rows, columns, channels_in // 2, 2, -1, width)
-            .transpose(0, 1, 4, 2, 5, 3)
+            .transpose(4, 0, 1, 2, 5, 3)
         )  # fmt: skip
         chunks, pieces, starts = transformed.chunks()
         offsets = np.ascontiguousarray(transformed.offsets)
         zeros = np.zeros(max(rows, columns), np.int64)
         table = np.tile(np.array([1, 0], np.int64), (chunks[:, 1].max(), 1))
         budget = max(SCRATCH_BYTES, packed.nbytes // 2)
-        self._channels = channels_in, channels
+        self._channels = channels_in, width
         self._tiles = next(
             count
             for count in (MOST_TILES, 28, MIN_TILES)

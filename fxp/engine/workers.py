@@ -1,25 +1,59 @@
-"""Threads that share numbered pieces of work."""
+"""Threads that work together on one call."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import threading
+import weakref
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 
 
 class Workers:
-    """Hands out pieces of work; keeps its threads for the next time.
+    """Threads that help with a call, and sleep until the next one.
 
-    Any number of calls may share it. The calling thread always takes part, so that a call never
+    Any number of calls may share them. The calling thread always takes part, so that a call never
     waits for threads that are busy with another one.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._pool: ThreadPoolExecutor | None = None
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._helpers = 0
         self._process = 0
+
+    def together(self, work: Callable[[int], None], threads: int) -> None:
+        """Call ``work(0)`` in this thread, and ``work(1)``, ... in others that are free by then.
+
+        The calls must share the work in a way that ``work(0)`` alone does all of it.
+
+        Parameters
+        ----------
+        work
+            Called as ``work(thread)``; `thread` is below `threads`.
+        threads
+            Threads to use at most.
+
+        Raises
+        ------
+        BaseException
+            The first error of any thread.
+        """
+        if threads <= 1:
+            work(0)
+            return
+        job = _Job(work, threads)
+        jobs = self._queue(threads - 1)
+        for _ in range(threads - 1):
+            jobs.put(job)
+        try:
+            work(0)
+        finally:
+            errors = job.end()
+        if errors:
+            raise errors[0]
 
     def share(self, work: Callable[[int, int], None], count: int, threads: int) -> None:
         """Call ``work(thread, number)`` for every number below `count`, on several threads.
@@ -38,34 +72,69 @@ class Workers:
         BaseException
             The first error of any thread.
         """
-        threads = min(threads, count)
         numbers = itertools.count()
-        errors: list[BaseException] = []
+        failed: list[bool] = []
 
         def take(thread: int) -> None:
             try:
-                while not errors and (number := next(numbers)) < count:
+                while not failed and (number := next(numbers)) < count:
                     work(thread, number)
-            except BaseException as error:  # raised below, in the caller's thread
-                errors.append(error)
+            except BaseException:
+                failed.append(True)
+                raise
 
-        if threads > 1:
-            pool = self._threads(threads)
-            futures = [pool.submit(take, thread) for thread in range(1, threads)]
-            take(0)
-            for future in futures:
-                if not future.cancel():
-                    future.result()
-        else:
-            take(0)
-        if errors:
-            raise errors[0]
+        self.together(take, min(threads, count))
 
-    def _threads(self, threads: int) -> ThreadPoolExecutor:
-        """Return the pool, large enough; a new one in a forked process, which has no threads."""
+    def _queue(self, helpers: int) -> SimpleQueue[_Job | None]:
+        """Return the queue of as many helpers; a new one in a forked process, which has none."""
         with self._lock:
-            size = 0 if self._pool is None else self._pool._max_workers
-            if self._pool is None or size < threads - 1 or self._process != os.getpid():
-                self._pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="fxp")
-                self._process = os.getpid()
-            return self._pool
+            if self._process != os.getpid():
+                self._jobs, self._helpers, self._process = SimpleQueue(), 0, os.getpid()
+            for _ in range(self._helpers, helpers):
+                threading.Thread(target=_help, args=(self._jobs,), name="fxp", daemon=True).start()
+                # Ends the thread when nobody can ask for it any more.
+                weakref.finalize(self, self._jobs.put, None)
+            self._helpers = max(self._helpers, helpers)
+            return self._jobs
+
+
+class _Job:
+    """One call of `Workers.together`."""
+
+    def __init__(self, work: Callable[[int], None], threads: int) -> None:
+        self._work = work
+        self._free = deque(range(1, threads))
+        self._ended: SimpleQueue[BaseException | None] = SimpleQueue()
+        self._threads = threads
+
+    def help(self) -> None:
+        """Take part, unless the call is over."""
+        try:
+            thread = self._free.pop()
+        except IndexError:
+            return
+        try:
+            self._work(thread)
+        except BaseException as error:  # raised in the caller's thread
+            self._ended.put(error)
+        else:
+            self._ended.put(None)
+
+    def end(self) -> list[BaseException]:
+        """Let nobody in any more, and wait for those that take part; returns their errors."""
+        helping = self._threads - 1
+        while True:
+            try:
+                self._free.pop()
+            except IndexError:
+                break
+            helping -= 1
+        ends = [self._ended.get() for _ in range(helping)]
+        return [error for error in ends if error is not None]
+
+
+def _help(jobs: SimpleQueue[_Job | None]) -> None:
+    """Help with jobs until there is a None."""
+    while (job := jobs.get()) is not None:
+        job.help()
+        del job  # what it holds is not ours to keep while we sleep

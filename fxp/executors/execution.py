@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fxp.formats import FormatError, IntArray, check_raw
-from fxp.graph import Graph, Value
+from fxp.graph import Graph, Limits, Value
 from fxp.graph.ops.base import GraphError
 
 
@@ -44,7 +44,9 @@ def start(
     states: Mapping[str, ArrayLike] | None = None,
     *,
     narrow: bool = False,
-) -> tuple[dict[str, NDArray], dict[str, tuple[int, ...]]]:
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    limits: Limits | None = None,
+) -> tuple[dict[str, NDArray], Mapping[str, tuple[int, ...]]]:
     """Check what goes into a run.
 
     Parameters
@@ -57,6 +59,10 @@ def start(
         Raw integers of the states by name; those left out start from their reset value.
     narrow
         Give arrays of the formats' own dtypes instead of int64, perhaps the caller's own.
+    shapes
+        The concrete shape of every value for these inputs, where it is known already.
+    limits
+        Most that a run may need.
 
     Returns
     -------
@@ -66,17 +72,18 @@ def start(
     Raises
     ------
     GraphError
-        If the graph is a float graph, or a shape or a state's name does not fit.
+        If the graph is a float graph, a shape or a state's name does not fit, or a run would need
+        more than the limits.
     FormatError
         If a raw integer lies outside its format.
     """
     if not graph.is_integer:
         raise GraphError(f"graph {graph.name!r} is a float graph; quantize it first")
     arrays = [np.asarray(array) for array in inputs]
-    sizes = graph.bind([array.shape for array in arrays])
-    shapes = graph.concrete_shapes(sizes)
+    if shapes is None:
+        shapes = graph.concrete_shapes(graph.bind([array.shape for array in arrays]), limits)
     values = {
-        value.name: _checked(value, array, narrow)
+        value.name: checked(value, array, narrow)
         for value, array in zip(graph.inputs, arrays, strict=True)
     }
     given = dict(states or {})
@@ -85,7 +92,7 @@ def start(
         if shapes[state.source] != shape:
             raise GraphError(
                 f"state {state.value.name!r} has shape {shape}, but its source {state.source!r} "
-                f"has {shapes[state.source]} at sizes {sizes}"
+                f"has {shapes[state.source]} for inputs of {[array.shape for array in arrays]}"
             )
         array = np.asarray(given.pop(state.value.name, np.full(shape, int(state.reset))))
         if array.shape != shape:
@@ -93,13 +100,24 @@ def start(
                 f"state {state.value.name!r} needs shape {shape}, got {array.shape}; the images of "
                 "a sequence have one size"
             )
-        values[state.value.name] = _checked(state.value, array, narrow)
+        values[state.value.name] = checked(state.value, array, narrow)
     if given:
         raise GraphError(f"graph {graph.name!r} has no state {sorted(given)}")
     return values, shapes
 
 
-def _checked(value: Value, array: np.ndarray, narrow: bool) -> NDArray:
+def checked(value: Value, array: np.ndarray, narrow: bool) -> NDArray:
+    """Return raw integers of an input or state as int64; raises `FormatError` if one does not fit.
+
+    Parameters
+    ----------
+    value
+        The input or state.
+    array
+        Integers of any shape.
+    narrow
+        Return the format's own dtype instead.
+    """
     assert value.format is not None
     try:
         return check_raw(array, value.format, narrow=narrow)

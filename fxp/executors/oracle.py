@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from fxp.executors.execution import Result, start
 from fxp.formats import IntArray, overflow_mask, requantize
-from fxp.graph import Graph, Node
+from fxp.graph import Graph, Limits, Node
 from fxp.graph.ops.base import GraphError, channel_view
 
 
@@ -17,6 +17,8 @@ def run(
     graph: Graph,
     inputs: Sequence[ArrayLike],
     states: Mapping[str, ArrayLike] | None = None,
+    *,
+    limits: Limits | None = None,
 ) -> Result:
     """Run an integer graph once, keeping every value.
 
@@ -28,6 +30,8 @@ def run(
         Raw integers of each input, ``(C, H, W)`` or ``(F,)``.
     states
         Raw integers of the states by name; those left out start from their reset value.
+    limits
+        Most that the run may need.
 
     Returns
     -------
@@ -37,12 +41,13 @@ def run(
     Raises
     ------
     GraphError
-        If the graph is a float graph, or a shape or a state's name does not fit. Also if an exact
-        result leaves its proved range, which would be a fault of this package.
+        If the graph is a float graph, a shape or a state's name does not fit, or the run would
+        need more than the limits. Also if an exact result leaves its proved range, which would be a
+        fault of this package.
     FormatError
         If a raw integer lies outside its format.
     """
-    values, shapes = start(graph, inputs, states)
+    values, shapes = start(graph, inputs, states, limits=limits)
     clipped: dict[str, int] = {}
     constants = {name: constant.data for name, constant in graph.constants_by_name.items()}
     for node in graph.nodes:

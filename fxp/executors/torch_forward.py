@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from fxp.formats import Overflow, Quantization, Rounding, saturation_limits
-from fxp.graph import Graph, Node
+from fxp.graph import Graph, Limits, Node
 from fxp.graph.ops.base import GraphError, Operand
 
 EXACT_BITS = 52
@@ -39,6 +39,8 @@ def run(
     graph: Graph,
     inputs: Sequence[torch.Tensor],
     states: Mapping[str, torch.Tensor] | None = None,
+    *,
+    limits: Limits | None = None,
 ) -> TorchResult:
     """Run a float or an integer graph on real values in float64.
 
@@ -51,14 +53,17 @@ def run(
         formats with HALF_UP and SATURATE.
     states
         Real values of the states by name; those left out start from their reset value.
+    limits
+        Most that the run of one image may need.
 
     Raises
     ------
     GraphError
-        If shapes do not fit, or float64 is too narrow for an integer graph: an accumulator is wider
-        than 52 bits, a result wider than 53, or fraction bits are beyond ±900.
+        If shapes do not fit, the run would need more than the limits, or float64 is too narrow for
+        an integer graph: an accumulator is wider than 52 bits, a result wider than 53, or fraction
+        bits are beyond ±900.
     """
-    values = start_values(graph, inputs, states)
+    values = start_values(graph, inputs, states, limits=limits)
     constants = constant_values(graph, inputs[0].device)
     for node in graph.nodes:
         _check_exact(graph, node)
@@ -74,12 +79,14 @@ def start_values(
     graph: Graph,
     inputs: Sequence[torch.Tensor],
     states: Mapping[str, torch.Tensor] | None = None,
+    *,
+    limits: Limits | None = None,
 ) -> dict[str, torch.Tensor]:
     """Return the values of inputs and states by name, in float64; takes what `run` does.
 
     Parameters
     ----------
-    graph, inputs, states
+    graph, inputs, states, limits
         As for `run`.
 
     Raises
@@ -87,7 +94,7 @@ def start_values(
     GraphError
         If shapes do not fit.
     """
-    shapes = graph.concrete_shapes(graph.bind([tuple(x.shape[1:]) for x in inputs]))
+    shapes = graph.concrete_shapes(graph.bind([tuple(x.shape[1:]) for x in inputs]), limits)
     batch, device = inputs[0].shape[0], inputs[0].device
     values: dict[str, torch.Tensor] = {}
     for value, tensor in zip(graph.inputs, inputs, strict=True):

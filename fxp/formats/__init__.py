@@ -1,6 +1,7 @@
 """Number formats: what raw integers stand for, and the one definition of rounding."""
 
 from fxp.formats.conversion import (
+    check_range,
     check_raw,
     dequantize,
     overflow_mask,
@@ -32,6 +33,7 @@ __all__ = [
     "Quantization",
     "Rounding",
     "check_modes",
+    "check_range",
     "check_raw",
     "dequantize",
     "floor_sqrt",

@@ -20,6 +20,9 @@ from fxp.formats.format import (
 )
 from fxp.support.errors import ArgumentTypeError
 
+BLOCK = 1 << 15
+"""Numbers that are converted at once, so that what lies between stays in the cache."""
+
 
 def quantize(
     values: ArrayLike,
@@ -61,14 +64,20 @@ def quantize(
         raise ArgumentTypeError(
             f"cannot quantize an array of dtype {array.dtype}; give real numbers"
         )
-    array = array.astype(np.float64)
+    check_modes(target, rounding, overflow)
     finite = np.isfinite(array)
     if not finite.all():
         where = tuple(int(i) for i in np.argwhere(~finite)[0])
         raise FormatError(f"cannot quantize {array[where]} at index {where}")
-    mantissa, exponent = np.frexp(array)
-    raw = np.ldexp(mantissa, 53).astype(np.int64)
-    return requantize(raw, 53 - exponent.astype(np.int64), target, rounding, overflow)
+    result = np.empty(array.shape, np.int64)
+    given, rounded = array.reshape(-1), result.reshape(-1)
+    for first in range(0, array.size, BLOCK):
+        some = slice(first, first + BLOCK)
+        mantissa, exponent = np.frexp(given[some].astype(np.float64))
+        raw = np.ldexp(mantissa, 53).astype(np.int64)
+        source_frac = 53 - exponent.astype(np.int64)
+        rounded[some] = requantize(raw, source_frac, target, rounding, overflow)
+    return result
 
 
 def dequantize(raw: ArrayLike, source: Format | str) -> NDArray[np.float64]:
@@ -180,6 +189,12 @@ def check_raw(raw: ArrayLike, source: Format, *, narrow: bool = False) -> NDArra
         If an integer does not fit; the message names the first index.
     """
     integers = _integers(raw)
+    check_range(integers, source)
+    return integers.astype(source.dtype, copy=False) if narrow else integers.astype(np.int64)
+
+
+def check_range(integers: NDArray, source: Format) -> None:
+    """Raise `FormatError` unless all integers fit a format; the message names the first index."""
     if integers.size and (integers.min() < source.min_raw or integers.max() > source.max_raw):
         outside = (integers < source.min_raw) | (integers > source.max_raw)
         where = tuple(int(i) for i in np.argwhere(outside)[0])
@@ -187,7 +202,6 @@ def check_raw(raw: ArrayLike, source: Format, *, narrow: bool = False) -> NDArra
             f"raw {integers[where]} at index {where} does not fit {source}, "
             f"which holds {source.min_raw} to {source.max_raw}"
         )
-    return integers.astype(source.dtype, copy=False) if narrow else integers.astype(np.int64)
 
 
 def _integers(raw: ArrayLike) -> NDArray:

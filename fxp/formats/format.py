@@ -166,10 +166,8 @@ class Format:
     @property
     def dtype(self) -> np.dtype:
         """Smallest of int16, int32 and int64 that holds every raw integer."""
-        for dtype in (np.int16, np.int32):
-            if self.max_raw <= np.iinfo(dtype).max:
-                return np.dtype(dtype)
-        return np.dtype(np.int64)
+        bits = self.width + (not self.signed)
+        return np.dtype(np.int16 if bits <= 16 else np.int32 if bits <= 32 else np.int64)
 
     @property
     def qonnx_name(self) -> str:

@@ -209,15 +209,17 @@ class Builder:
             return self._keyed[weights.key, weights.order, shape]
         data = weights.tensor.detach().cpu().to(torch.float64).reshape(shape).numpy()
         key = weights.key
-        first = key is not None and all(known != key for known, *_ in self._keyed)
         if key is None:
             name = self.unique(wanted)
         else:
-            name = self._names_of_keys[key] if first else self.unique(key)
+            # The first tensor of a key has its name.
+            name = self._names_of_keys.pop(key, None) or self.unique(key)
             self._keyed[key, weights.order, shape] = name
         source = weights.tensor if weights.source is None else weights.source
         derivation = Derivation(torch.reshape, (source, shape))
-        self.constants[name] = Constant(name, np.array(data, dtype=np.float64), (), derivation)
+        own = np.array(data, dtype=np.float64)
+        own.setflags(write=False)
+        self.constants[name] = Constant(name, own, (), derivation)
         return name
 
     def emit(

@@ -13,185 +13,21 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fxp.formats import Format, FormatError, Quantization, check_raw
+from fxp.formats import Format
 from fxp.graph.extents import Extent, Shape, evaluate_shape, fit_sizes, shape_text
-from fxp.graph.ops.base import Accumulator, GraphError, NoSuchNodeError, Op, Operand
+from fxp.graph.limits import Limits, node_text
+from fxp.graph.ops.base import GraphError, NoSuchNodeError, Operand
+from fxp.graph.parts import Constant, Node, State, Value
 from fxp.graph.rendering import graph_html, graph_line, graph_text
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.]{0,199}")
 MAX_CHANNELS = 2**22
 MAX_ELEMENTS = 2**40
-
-
-@dataclass(frozen=True)
-class Value:
-    """A named image ``(C, H, W)`` or vector ``(F,)`` with its format (None in a float graph)."""
-
-    name: str
-    shape: Shape
-    format: Format | None = None
-
-    def __post_init__(self) -> None:
-        shape = tuple(int(size) if isinstance(size, np.integer) else size for size in self.shape)
-        if any(isinstance(size, bool) or not isinstance(size, int | Extent) for size in shape):
-            raise GraphError(f"value {self.name!r}: sizes must be int or Extent, got {shape}")
-        if not isinstance(self.format, Format | None):
-            raise GraphError(f"value {self.name!r}: {self.format!r} is not a Format")
-        object.__setattr__(self, "shape", shape)
-
-    def __str__(self) -> str:
-        return f"{self.name}: {shape_text(self.shape)}{f' {self.format}' if self.format else ''}"
-
-
-@dataclass(frozen=True)
-class State:
-    """A value fed back from the previous call.
-
-    Attributes
-    ----------
-    value
-        What the nodes read; before the first call every element is `reset`.
-    source
-        Name of the value that becomes `value` in the next call; same shape and format.
-    reset
-        Raw integer (integer graph) or number (float graph) before the first call.
-    """
-
-    value: Value
-    source: str
-    reset: float = 0
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.value, Value) or not isinstance(self.source, str):
-            raise GraphError(f"state {self.value}: needs a Value and the name of its source")
-
-
-@dataclass(frozen=True, eq=False)
-class Constant:
-    """Weights, biases, tables and numbers.
-
-    Attributes
-    ----------
-    name
-        Name in the graph; for weights the state-dict key of the torch module where there is one.
-    data
-        float64 values, or int64 raw integers; read-only.
-    formats
-        Empty in a float graph; one format; or one per index of the first axis.
-    derivation
-        How the data of a float graph follows from a trained model, for training; not stored.
-    """
-
-    name: str
-    data: NDArray
-    formats: tuple[Format, ...] = ()
-    derivation: Any = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        formats = self.formats
-        if not isinstance(formats, Sequence) or any(not isinstance(f, Format) for f in formats):
-            raise GraphError(f"constant {self.name!r}: formats must be a tuple of Format")
-        expected = np.dtype(np.int64 if self.formats else np.float64)
-        data = np.array(self.data)
-        if data.dtype != expected:
-            raise GraphError(f"constant {self.name!r}: needs dtype {expected}, got {data.dtype}")
-        if data.size == 0 or data.ndim == 0:
-            raise GraphError(f"constant {self.name!r}: shape {data.shape} holds no axis or element")
-        if not np.isfinite(data).all():
-            raise GraphError(f"constant {self.name!r}: holds NaN or infinity")
-        if self.formats:
-            if len(self.formats) not in (1, data.shape[0]):
-                raise GraphError(
-                    f"constant {self.name!r}: {len(self.formats)} formats for {data.shape[0]} "
-                    "channels; give one, or one per channel"
-                )
-            try:
-                for index, form in enumerate(self.formats):
-                    check_raw(data if len(self.formats) == 1 else data[index], form)
-            except FormatError as error:
-                raise GraphError(f"constant {self.name!r}: {error}") from None
-        data.setflags(write=False)
-        object.__setattr__(self, "data", data)
-        object.__setattr__(self, "formats", tuple(self.formats))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Constant) and (
-            self.name == other.name
-            and self.formats == other.formats
-            and np.array_equal(self.data, other.data)
-        )
-
-    def __hash__(self) -> int:
-        return hash((self.name, self.data.shape, self.formats))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # A copy of an array is writable; made anew, the constant is checked and read-only again.
-        return Constant, (self.name, self.data, self.formats, self.derivation)
-
-    @property
-    def values(self) -> NDArray[np.float64]:
-        """The real values."""
-        if not self.formats:
-            return self.data
-        fracs = np.array([form.frac for form in self.formats])
-        return np.ldexp(
-            self.data.astype(np.float64), -fracs.reshape((-1,) + (1,) * (self.data.ndim - 1))
-        )
-
-    def __str__(self) -> str:
-        if not self.formats:
-            kind = ""
-        elif len(set(self.formats)) == 1:
-            kind = f" {self.formats[0]}"
-        else:
-            fracs = [form.frac for form in self.formats]
-            kind = f" {self.formats[0].width} bit, frac {min(fracs)} to {max(fracs)} per channel"
-        return f"{self.name}: {shape_text(self.data.shape)}{kind}"
-
-
-@dataclass(frozen=True)
-class Node:
-    """One op applied to named values; its result carries the node's name.
-
-    Attributes
-    ----------
-    name
-        Name of the node and of the value it computes.
-    op
-        The op with its attributes.
-    inputs
-        Names of values and constants.
-    quantization
-        Format, rounding and overflow of the result; None in a float graph.
-    accumulator
-        Proved range of the exact result; set by the graph, never by hand.
-    origin
-        Where the node comes from in the user's model, for messages.
-    """
-
-    name: str
-    op: Op
-    inputs: tuple[str, ...]
-    quantization: Quantization | None = None
-    accumulator: Accumulator | None = field(default=None, compare=False, repr=False)
-    origin: str = field(default="", compare=False)
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.op, Op):
-            raise GraphError(f"node {self.name!r}: {self.op!r} is not an op")
-        unhashable = [n for n, v in self.op.attributes().items() if isinstance(v, list)]
-        if unhashable:
-            raise GraphError(f"node {self.name!r}: {unhashable} must be tuples, not lists")
-        if isinstance(self.inputs, str) or any(not isinstance(name, str) for name in self.inputs):
-            raise GraphError(f"node {self.name!r}: inputs must be a tuple of names")
-        if not isinstance(self.quantization, Quantization | None):
-            raise GraphError(f"node {self.name!r}: {self.quantization!r} is not a Quantization")
-        object.__setattr__(self, "inputs", tuple(self.inputs))
 
 
 @dataclass(frozen=True)
@@ -244,7 +80,7 @@ class Graph:
     @property
     def values(self) -> Mapping[str, Value]:
         """Inputs, states and node results by name."""
-        return dict(self._values)
+        return MappingProxyType(self._values)
 
     @cached_property
     def constants_by_name(self) -> Mapping[str, Constant]:
@@ -270,18 +106,21 @@ class Graph:
         """For every node, what is known of its inputs."""
         return {node.name: tuple(self.operand(name) for name in node.inputs) for node in self.nodes}
 
+    @cached_property
+    def _nodes_by_name(self) -> Mapping[str, Node]:
+        return {node.name: node for node in self.nodes}
+
     def node(self, name: str) -> Node:
         """Return the node of that name; raises `NoSuchNodeError`, which is a KeyError."""
-        for node in self.nodes:
-            if node.name == name:
-                return node
-        raise NoSuchNodeError(f"graph {self.name!r} has no node {name!r}")
+        if name not in self._nodes_by_name:
+            raise NoSuchNodeError(f"graph {self.name!r} has no node {name!r}")
+        return self._nodes_by_name[name]
 
     def operand(self, name: str) -> Operand:
         """Return what is known of a value or constant before the graph runs."""
         constant = self.constants_by_name.get(name)
         if constant is not None:
-            return Operand(constant.data.shape, constant.formats, constant.data)
+            return constant.operand
         value = self._values[name]
         return Operand(value.shape, (value.format,) if value.format else ())
 
@@ -310,13 +149,23 @@ class Graph:
                 )
         return sizes
 
-    def concrete_shapes(self, sizes: Mapping[str, int]) -> dict[str, tuple[int, ...]]:
+    def concrete_shapes(
+        self, sizes: Mapping[str, int], limits: Limits | None = None
+    ) -> dict[str, tuple[int, ...]]:
         """Shape of every value for given symbol sizes.
+
+        Parameters
+        ----------
+        sizes
+            Size of every symbol.
+        limits
+            Most that a run may need.
 
         Raises
         ------
         GraphError
-            If the sizes do not fit some op; the message names the node.
+            If the sizes do not fit some op, or a run would need more than the limits; the message
+            names the node.
         """
         shapes: dict[str, tuple[int, ...]] = {
             value.name: evaluate_shape(value.shape, sizes) for value in self._sources
@@ -336,6 +185,7 @@ class Graph:
             if any(not isinstance(size, int) or size < 1 for size in shape):
                 raise self._error(node, f"result {shape} would be empty at sizes {dict(sizes)}")
             shapes[node.name] = tuple(int(size) for size in shape)  # type: ignore[arg-type]
+        (limits or Limits()).check(self, shapes)
         return shapes
 
     def with_nodes(self, nodes: Iterable[Node], constants: Iterable[Constant]) -> Graph:
@@ -461,10 +311,7 @@ class Graph:
                 raise GraphError(f"graph {self.name!r}: nothing reads {item.name!r}")
 
     def _error(self, node: Node, rule: str) -> GraphError:
-        origin = f", from {node.origin}" if node.origin else ""
-        return GraphError(
-            f"graph {self.name!r}, node {node.name!r} ({node.op.name}{origin}): {rule}"
-        )
+        return GraphError(f"{node_text(self, node)}: {rule}")
 
 
 def _broken_shape_rule(shape: Shape) -> str | None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fxp.graph.extents import Extent
 from fxp.graph.graph import Graph
+from fxp.graph.limits import Limits
 
 STRIP_PIXELS: Final = 1 << 22
 """Input pixels of a strip; smaller images run as a whole."""
@@ -46,7 +47,8 @@ def in_strips(
     rows = max(strip_pixels // width, min_rows)
     if rows >= height or not _is_local(graph):
         return run(planes)
-    shapes = graph.concrete_shapes(graph.bind([planes.shape]))
+    # Each strip is checked by itself.
+    shapes = graph.concrete_shapes(graph.bind([planes.shape]), Limits.none())
     scale = shapes[graph.outputs[0]][1] // height
     result = None
     for first in range(0, height, rows):
@@ -86,7 +88,7 @@ def margins(graph: Graph) -> tuple[int, int] | None:
             channels = graph.inputs[0].shape[0]
             assert isinstance(channels, int)
             shape = (channels, size, size)
-            shapes = graph.concrete_shapes(graph.bind([shape]))
+            shapes = graph.concrete_shapes(graph.bind([shape]), Limits.none())
             scale = shapes[graph.outputs[0]][1 + axis] // size
             middle = size // 2
             low, high = _reach(graph, shapes, middle * scale, (middle + 1) * scale, axis)

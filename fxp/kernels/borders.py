@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Final
 
-from numba import njit
-
 from fxp.kernels.commands import (
     BLOCK,
     COLUMNS,
@@ -22,7 +20,7 @@ from fxp.kernels.commands import (
     operand,
     pointer,
 )
-from fxp.kernels.compiler import carray
+from fxp.kernels.compiler import carray, njit
 from fxp.kernels.records import PAD
 
 BORDER_CODES: Final = {"replicate": 0, "reflect": 1, "symmetric": 2}

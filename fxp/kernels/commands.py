@@ -14,13 +14,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba import cfunc, njit, types
+from numba import types
 from numba.core import cgutils
 from numpy.typing import NDArray
 
-from fxp.kernels.compiler import carray, code_generator
+from fxp.kernels.compiler import I64, carray, cfunc, code_generator, njit
 
 KERNEL: Final = 0
 """Field: address of the kernel."""
@@ -52,7 +53,7 @@ INTEGERS: Final = {2: np.int16, 4: np.int32}
 """Types of the values that commands read and write, by their bytes."""
 
 signature = types.int64(types.CPointer(types.int64), types.CPointer(types.int64))
-kernel: Final[Callable[[Callable[..., int]], Any]] = cfunc(signature, cache=True)
+kernel: Final[Callable[[Callable[..., int]], Any]] = cfunc(signature)
 """Decorator of a kernel: ``kernel(command, bases) -> overflows``."""
 
 
@@ -113,6 +114,47 @@ def _zero_bytes(typingctx, target, count):  # type: ignore[no-untyped-def]
     return types.void(types.int64, types.int64), codegen
 
 
+@code_generator
+def _add_atomically(typingctx, address, value):  # type: ignore[no-untyped-def]
+    """Add to the int64 at an address, seen by all threads; returns what it was before."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        place = builder.inttoptr(arguments[0], I64.as_pointer())
+        return builder.atomic_rmw("add", place, arguments[1], "seq_cst")
+
+    return types.int64(types.int64, types.int64), codegen
+
+
+@code_generator
+def _load_atomically(typingctx, address):  # type: ignore[no-untyped-def]
+    """Load the int64 at an address as other threads left it."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        place = builder.inttoptr(arguments[0], I64.as_pointer())
+        return builder.load_atomic(place, "seq_cst", 8)
+
+    return types.int64(types.int64), codegen
+
+
+PAUSES: Final = {"x86_64": "pause", "i686": "pause", "aarch64": "yield", "arm64": "yield"}
+"""Instructions that tell a processor that this thread waits for another one."""
+
+
+@code_generator
+def _pause(typingctx):  # type: ignore[no-untyped-def]
+    """Wait for a moment."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        architecture = llvm.get_process_triple().partition("-")[0]
+        instruction = PAUSES.get(architecture)
+        if instruction is not None:
+            kind = ir.FunctionType(ir.VoidType(), [])
+            builder.call(ir.InlineAsm(kind, instruction, "~{memory}", side_effect=True), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
 @njit(cache=True, nogil=True)
 def run_commands(
     commands: NDArray[np.int64], bases: NDArray[np.int64], overflows: NDArray[np.int64]
@@ -131,6 +173,106 @@ def run_commands(
     for index in range(commands.shape[0]):
         command = commands[index]
         overflows[command[SLOT]] += _call(command[KERNEL], command.ctypes.data, bases.ctypes.data)
+
+
+COUNTERS: Final = 16
+"""Integers per step that threads share: two that are used, and so many that steps do not share a
+cache line."""
+PAUSES_BEFORE_SLEEP: Final = 1000
+"""How often a thread looks whether the others are done before it returns to sleep for a while."""
+
+
+@njit(cache=True, nogil=True)
+def run_pieces(
+    pieces: NDArray[np.int64],
+    firsts: NDArray[np.int64],
+    bases: NDArray[np.int64],
+    overflows: NDArray[np.int64],
+    counters: NDArray[np.int64],
+    first_step: int,
+) -> int:
+    """Run steps together with other threads, which run the same function.
+
+    The threads take the pieces of a step one by one. A step begins when all pieces of the one
+    before are done.
+
+    Parameters
+    ----------
+    pieces
+        ``(n, 2)``: address of the commands of every piece, and how many there are.
+    firsts
+        First piece of every step, and the number of pieces.
+    bases, overflows
+        As in `run_commands`; of this thread alone.
+    counters
+        ``(steps, COUNTERS)``: pieces of every step that were taken and that are done; zeros
+        before the first thread begins.
+    first_step
+        Where to begin; 0, or what the last call of this thread returned.
+
+    Returns
+    -------
+    int
+        The number of steps; or a smaller one if other threads take long with the pieces of that
+        step. The caller then sleeps for a while and calls again.
+    """
+    steps = firsts.size - 1
+    for step in range(first_step, steps):
+        first, last = firsts[step], firsts[step + 1]
+        taken = counters.ctypes.data + 8 * COUNTERS * step
+        done = taken + 8
+        while True:
+            number = first + _add_atomically(taken, 1)
+            if number >= last:
+                break
+            commands = carray(pointer(pieces[number, 0]), (pieces[number, 1], FIELDS), np.int64)
+            run_commands(commands, bases, overflows)
+            _add_atomically(done, 1)
+        pauses = 0
+        while _load_atomically(done) < last - first:
+            if pauses == PAUSES_BEFORE_SLEEP:
+                return step
+            _pause()
+            pauses += 1
+    return steps
+
+
+@njit(cache=True, nogil=True)
+def run_images(
+    pieces: NDArray[np.int64],
+    bases: NDArray[np.int64],
+    moving: NDArray[np.int64],
+    overflows: NDArray[np.int64],
+    counter: NDArray[np.int64],
+    count: int,
+) -> None:
+    """Run all steps for images of a batch, which threads that run this function take one by one.
+
+    Parameters
+    ----------
+    pieces
+        As in `run_pieces`, of all steps.
+    bases
+        As in `run_commands`; of this thread alone, and written.
+    moving
+        ``(n, 3)``: the bases that differ from image to image, the address of the first image, and
+        bytes from one image to the next.
+    overflows
+        As in `run_commands`; of this thread alone.
+    counter
+        Images that were taken, one element; zero before the first thread begins.
+    count
+        How many images there are.
+    """
+    while True:
+        image = _add_atomically(counter.ctypes.data, 1)
+        if image >= count:
+            break
+        for index in range(moving.shape[0]):
+            bases[moving[index, 0]] = moving[index, 1] + image * moving[index, 2]
+        for number in range(pieces.shape[0]):
+            commands = carray(pointer(pieces[number, 0]), (pieces[number, 1], FIELDS), np.int64)
+            run_commands(commands, bases, overflows)
 
 
 @njit(cache=True, nogil=True, inline="always")

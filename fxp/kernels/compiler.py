@@ -8,12 +8,51 @@ from typing import Any, Final
 import numba
 from llvmlite import ir
 from numba import types
+from numba.core.ccallback import CFunc
+from numba.core.sigutils import normalize_signature
 from numba.extending import intrinsic
+
+from fxp.kernels.kernel_cache import kernel_cache
 
 carray: Final[Any] = numba.carray  # type: ignore[reportPrivateImportUsage]
 """View of memory as an array, in compiled code."""
 
 I16, I32, I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
+
+
+def njit(*, cache: bool, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Make a decorator that compiles a function for each signature it is called with.
+
+    Parameters
+    ----------
+    cache
+        Whether to keep the compiled code on disk; see `fxp.kernels.kernel_cache`.
+    options
+        As for `numba.njit`.
+    """
+
+    def compiled(function: Callable[..., Any]) -> Any:
+        dispatcher: Any = numba.njit(**options)(function)
+        kept = kernel_cache(function) if cache else None
+        if kept is not None:
+            dispatcher._cache = kept
+        return dispatcher
+
+    return compiled
+
+
+def cfunc(signature: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Make a decorator that compiles a function as a C function, or finds it on disk."""
+
+    def compiled(function: Callable[..., Any]) -> Any:
+        made: Any = CFunc(function, normalize_signature(signature), {}, {})
+        kept = kernel_cache(function)
+        if kept is not None:
+            made._cache = kept
+        made.compile()
+        return made
+
+    return compiled
 
 
 def code_generator(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,20 +1,22 @@
 """Element-wise kernels over ``(H, W, C)`` images.
 
-Rows are taken as flat vectors, so that the inner loops are long and contiguous. A `Start` says
+Callers join the pixels of a row where nothing is broadcast (`fxp.kernels.routines.row_vectors`), so
+that the inner loops are long. A `Start` says
 where in an image the band begins, as `fxp.graph.ops.base.Window.start` returns it.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from fxp.kernels.routines import routine
 
 Start = tuple[int, int, int, int]
 """Row, column and their steps; a step of 0 reads the only row or column again and again."""
 
 
-@njit(cache=True, nogil=True)
+@routine
 def combine(
     band: NDArray,
     left: NDArray,
@@ -46,21 +48,8 @@ def combine(
     left_row, left_column, left_row_step, left_column_step = left_start
     right_row, right_column, right_row_step, right_column_step = right_start
     single = right.shape[2] < channels
-    joined = not single and left_column_step == right_column_step
     for y in range(rows):
         left_y, right_y = left_row + y * left_row_step, right_row + y * right_row_step
-        if joined:
-            # Without broadcasting a whole row is one vector.
-            out = band[y].reshape(-1)
-            a = left[left_y, left_column : left_column + columns].reshape(-1)
-            b = right[right_y, right_column : right_column + columns].reshape(-1)
-            if multiplies:
-                for i in range(out.size):
-                    out[i] = a[i] * b[i]
-            else:
-                for i in range(out.size):
-                    out[i] = a[i] * left_factor + b[i] * right_factor
-            continue
         # No views in these loops: counting their references would take longer than a pixel.
         for x in range(columns):
             left_x = left_column + x * left_column_step
@@ -82,7 +71,7 @@ def combine(
                     )
 
 
-@njit(cache=True, nogil=True)
+@routine
 def clamp(band: NDArray, image: NDArray, start: Start, low: np.integer, high: np.integer) -> None:
     """Clip to ``[low, high]``.
 
@@ -99,13 +88,12 @@ def clamp(band: NDArray, image: NDArray, start: Start, low: np.integer, high: np
     """
     row, column = start[:2]
     for y in range(band.shape[0]):
-        out = band[y].reshape(-1)
-        values = image[row + y, column : column + band.shape[1]].reshape(-1)
-        for i in range(out.size):
-            out[i] = min(max(values[i], low), high)
+        for x in range(band.shape[1]):
+            for c in range(band.shape[2]):
+                band[y, x, c] = min(max(image[row + y, column + x, c], low), high)
 
 
-@njit(cache=True, nogil=True)
+@routine
 def prelu(band: NDArray, image: NDArray, start: Start, slope: NDArray, one: np.integer) -> None:
     """Multiply by `one` where positive, by the channel's slope where negative.
 
@@ -131,7 +119,7 @@ def prelu(band: NDArray, image: NDArray, start: Start, slope: NDArray, one: np.i
                 out[c] = value * (one if value >= 0 else slope[c])
 
 
-@njit(cache=True, nogil=True)
+@routine
 def soft_threshold(
     band: NDArray, image: NDArray, start: Start, thresholds: NDArray[np.int64], factor: np.int64
 ) -> None:
@@ -160,7 +148,7 @@ def soft_threshold(
                 out[c] = max(value - threshold, 0) - max(-value - threshold, 0)
 
 
-@njit(cache=True, nogil=True)
+@routine
 def look_up(band: NDArray, image: NDArray, start: Start, table: NDArray, smallest: int) -> None:
     """Read ``table[value - smallest]``.
 
@@ -179,8 +167,7 @@ def look_up(band: NDArray, image: NDArray, start: Start, table: NDArray, smalles
     """
     row, column = start[:2]
     for y in range(band.shape[0]):
-        out = band[y].reshape(-1)
-        values = image[row + y, column : column + band.shape[1]].reshape(-1)
-        for i in range(out.size):
-            # Unsigned, as Numba tests a signed index for counting from the end.
-            out[i] = table[np.uint64(values[i] - smallest)]
+        for x in range(band.shape[1]):
+            for c in range(band.shape[2]):
+                # Unsigned, as Numba tests a signed index for counting from the end.
+                band[y, x, c] = table[np.uint64(image[row + y, column + x, c] - smallest)]

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numpy.typing import NDArray
 
-from fxp.kernels.compiler import I16, I32, I64, address, code_generator, load, store
+from fxp.kernels.compiler import I16, I32, I64, address, code_generator, load, njit, store
 
 SIDE = 8
 """Side of the squares that are transposed in registers."""
@@ -56,10 +56,20 @@ def _transpose_square(typingctx, source, source_step, target, target_step):  # t
 
 
 @njit(cache=True, nogil=True)
-def _transpose(
+def transpose(
     source: int, source_step: int, target: int, target_step: int, rows: int, columns: int
 ) -> None:
-    """Transpose a matrix of int16 elements."""
+    """Transpose whole squares of a matrix of int16 elements; what is left of both sides stays.
+
+    Parameters
+    ----------
+    source, target
+        Addresses of the matrices.
+    source_step, target_step
+        Elements from one row to the next.
+    rows, columns
+        Of the source.
+    """
     whole_rows, whole_columns = rows // SIDE * SIDE, columns // SIDE * SIDE
     for row in range(0, whole_rows, SIDE):
         for column in range(0, whole_columns, SIDE):
@@ -89,7 +99,7 @@ def planes_to_pixels(
     channels, height, width = planes.shape
     whole_channels, whole_width = channels // SIDE * SIDE, width // SIDE * SIDE
     for y in range(first_row, last_row):
-        _transpose(
+        transpose(
             planes.ctypes.data + 2 * y * width,
             height * width,
             image.ctypes.data + 2 * y * width * channels,
@@ -120,7 +130,7 @@ def pixels_to_planes(
     channels, height, width = planes.shape
     whole_channels, whole_width = channels // SIDE * SIDE, width // SIDE * SIDE
     for y in range(first_row, last_row):
-        _transpose(
+        transpose(
             image.ctypes.data + 2 * y * width * channels,
             channels,
             planes.ctypes.data + 2 * y * width,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from fxp.kernels.routines import routine
 
-@njit(cache=True, nogil=True)
+
+@routine
 def encode_decode(
     band: NDArray,
     first_column: int,

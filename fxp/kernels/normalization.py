@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from fxp.kernels.routines import routine
 
-@njit(cache=True, nogil=True)
+
+@routine
 def softmax(
     band: NDArray, image: NDArray, row: int, column: int, table: NDArray[np.int64], one: np.int64
 ) -> None:
@@ -44,7 +45,7 @@ def softmax(
                 out[c] = table[min(largest - values[c], last)] * factor
 
 
-@njit(cache=True, nogil=True)
+@routine
 def local_response(
     band: NDArray,
     image: NDArray,

@@ -6,9 +6,9 @@ import threading
 import time
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from fxp.kernels.compiler import njit
 from fxp.kernels.host import host_tiles
 from fxp.kernels.pair_mac import FINGERPRINT, dense_tile
 from fxp.kernels.tile_store import SUMS

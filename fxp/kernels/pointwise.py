@@ -40,6 +40,7 @@ from fxp.kernels.requantize import (
     round_sum,
     subtract,
 )
+from fxp.kernels.routines import VALUES
 
 Sizes = tuple[int, ...]
 """Bytes of an element of each value; 2 or 4."""
@@ -131,7 +132,7 @@ def clip_kernel(sizes: Sizes, wide: bool, counted: bool) -> Any:
         As for `prelu_kernel`.
     """
     record, kind = CLIP, SUMS[wide]
-    source_type, result_type = (INTEGERS[size] for size in sizes)
+    source_type, result_type = (VALUES[size] for size in sizes)
 
     @kernel
     def clip(command_at: Any, bases_at: Any) -> int:
@@ -140,7 +141,7 @@ def clip_kernel(sizes: Sizes, wide: bool, counted: bool) -> Any:
         block = carray(pointer(command[BLOCK]), 1, record)[0]
         target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
         rule = read_rule(block, kind)
-        low, high = kind(block.smallest), kind(block.largest)
+        low, high, factor = kind(block.smallest), kind(block.largest), kind(block.factor)
         length = command[COLUMNS] * block.channels
         clipped = 0
         for y in range(command[ROWS]):
@@ -148,7 +149,8 @@ def clip_kernel(sizes: Sizes, wide: bool, counted: bool) -> Any:
             values = carray(pointer(source + y * command[INPUT + 2]), length, source_type)
             outside = np.int32(0)
             for i in range(length):
-                rounded = round_sum(min(max(kind(values[i]), low), high), rule)
+                value = multiply(min(max(kind(values[i]), low), high), factor)
+                rounded = round_sum(value, rule)
                 result[i] = clamp(rounded, rule)
                 if counted:
                     outside = add(outside, overflows(rounded, rule))

@@ -75,6 +75,21 @@ CONVOLUTION_FIELDS: Final = (
 DEPTHWISE: Final = _record(*CONVOLUTION_FIELDS)
 """Of `fxp.kernels.tiles.depthwise_kernel`."""
 
+DEPTHWISE_ROWS: Final = _record(
+    *FINISH_FIELDS,
+    "blocks",  # vectors of all channels of the pixels that are computed together
+    "rows",  # rows of the kernel
+    "weights",  # address of the packed int16 weights
+    "channels",  # of a pixel
+    "together",  # pixels whose channels fill vectors together
+    "pixel_step",  # elements from one input pixel to the next
+    "stride",  # input pixels from one result to the next
+    "row_step",  # input rows from one result row to the next
+    "dilation",  # input rows from one row of the kernel to the next
+)
+"""Of `fxp.kernels.depthwise_rows.depthwise_rows_kernel`; channels lie as often as pixels are
+computed together."""
+
 DENSE: Final = _record(
     *CONVOLUTION_FIELDS,
     "first_channel",  # first output channel
@@ -129,7 +144,7 @@ WINOGRAD: Final = _record(
     *FINISH_FIELDS,
     "channels_in",
     "channels_out",
-    "weights",  # address of the int16 (n_y, n_x, blocks, pairs, width, 2)
+    "weights",  # address of the int16 (blocks, n_y, n_x, pairs, width, 2)
     "offsets",  # address of the int64 (n_y, n_x) subtracted from inputs to fit int16
     "starts",  # address of the int32 (chunks of all products, channels_out) that undo the offsets
     "chunks",  # address of the int64 (n_y, n_x, 2): first chunk of a product, and how many
@@ -175,6 +190,7 @@ CLIP: Final = _record(
     *RULE_FIELDS,
     "smallest",  # bounds of the operand
     "largest",
+    "factor",  # multiplies the clipped operand
     "channels",
 )
 """Of `fxp.kernels.pointwise.clip_kernel`."""

@@ -21,11 +21,12 @@ from typing import Any, Final
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numpy.typing import NDArray
 
 from fxp.formats import Overflow, Rounding
-from fxp.kernels.compiler import code_generator
+from fxp.kernels.compiler import code_generator, njit
+from fxp.kernels.routines import routine
 
 ROUNDING_CODES: Final = {mode: code for code, mode in enumerate(Rounding)}
 OVERFLOW_CODES: Final = {mode: code for code, mode in enumerate(Overflow)}
@@ -107,11 +108,10 @@ def wrap(low_bits: np.int64, width: int, signed: bool, sign_magnitude: bool) -> 
     return kept
 
 
-@njit(cache=True, nogil=True)
+@routine
 def requantize_band(
-    band: NDArray,
     result: NDArray,
-    first_row: int,
+    band: NDArray,
     shifts: NDArray[np.int64],
     rounding: int,
     overflow: int,
@@ -124,12 +124,10 @@ def requantize_band(
 
     Parameters
     ----------
+    result
+        Raw integers of the node's format, ``(rows, W, C)``; written.
     band
         Accumulators, ``(rows, W, C)``.
-    result
-        Raw integers of the node's format, ``(H, W, C)``.
-    first_row
-        Row of `result` that the first row of `band` stands for.
     shifts
         Right shift per channel; negative shifts left.
     rounding, overflow
@@ -140,7 +138,7 @@ def requantize_band(
         Of the node's format, for the wrapping modes.
     """
     saturates = overflow in (_SATURATE, _SATURATE_SYMMETRIC)
-    clipped = 0
+    clipped = np.int64(0)
     for y in range(band.shape[0]):
         for x in range(band.shape[1]):
             for c in range(band.shape[2]):
@@ -166,7 +164,7 @@ def requantize_band(
                         value = np.int64(0)
                     else:
                         value = wrap(low_bits, width, signed, overflow == _WRAP_SIGN_MAGNITUDE)
-                result[first_row + y, x, c] = value
+                result[y, x, c] = value
     return clipped
 
 
@@ -232,7 +230,7 @@ def round_sum(total: np.signedinteger, rule: Rule) -> np.signedinteger:
 @njit(cache=True, nogil=True, inline="always")
 def clamp(value: np.signedinteger, rule: Rule) -> np.int32:
     """Return the result of a rounded sum; where it is stored, it is narrowed."""
-    return np.int32(min(max(value, rule[2]), rule[3]))
+    return min(max(value, rule[2]), rule[3])
 
 
 @njit(cache=True, nogil=True, inline="always")

@@ -11,7 +11,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from fxp.kernels.borders import source_position
 from fxp.kernels.commands import (
@@ -30,7 +29,7 @@ from fxp.kernels.commands import (
     operand,
     pointer,
 )
-from fxp.kernels.compiler import carray
+from fxp.kernels.compiler import carray, njit
 from fxp.kernels.records import POOL, UPSAMPLE
 from fxp.kernels.requantize import add, clamp, multiply, overflows, read_rule, round_sum
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from fxp.kernels.compiler import njit
+from fxp.kernels.routines import routine
 
-@njit(cache=True, nogil=True)
-def reduce_sum(results: NDArray, image: NDArray) -> None:
-    """Sum over every axis along which there is one result.
+
+@routine
+def reduce_sum(results: NDArray, image: NDArray, factor: int, partial: NDArray, most: int) -> None:
+    """Sum over every axis along which there is one result, times a factor.
 
     Parameters
     ----------
@@ -22,24 +24,55 @@ def reduce_sum(results: NDArray, image: NDArray) -> None:
         ``(H or 1, W or 1, C or 1)``; written.
     image
         ``(H, W, C)``.
+    factor
+        Multiplies every sum.
+    partial
+        Its dtype is that of sums of some pixels, which are added to the results.
+    most
+        How many pixels may be summed in it.
     """
     rows, columns, channels = results.shape
-    results[...] = 0
-    for y in range(image.shape[0]):
-        for x in range(image.shape[1]):
-            pixel = image[y, x]
-            total = results[y if rows > 1 else 0, x if columns > 1 else 0]
-            if channels == pixel.size:
-                for c in range(pixel.size):
-                    total[c] += pixel[c]
-            else:
-                partial = results.dtype.type(0)
-                for c in range(pixel.size):
-                    partial += pixel[c]
-                total[0] += partial
+    if channels < image.shape[2]:
+        for y in range(rows):
+            for x in range(columns):
+                results[y, x, 0] = 0
+        for y in range(image.shape[0]):
+            for x in range(image.shape[1]):
+                total = partial.dtype.type(0)
+                for c in range(image.shape[2]):
+                    total += image[y, x, c]
+                results[y if rows > 1 else 0, x if columns > 1 else 0, 0] += total
+    else:
+        sums = np.zeros(channels, partial.dtype)
+        lines = image.shape[0] if rows == 1 else 1
+        pixels = image.shape[1] if columns == 1 else 1
+        for row in range(rows):
+            for column in range(columns):
+                out = results[row, column]
+                for c in range(channels):
+                    out[c] = 0
+                count = 0
+                for y in range(row, row + lines):
+                    for x in range(column, column + pixels):
+                        for c in range(channels):
+                            sums[c] += image[y, x, c]
+                        count += 1
+                        if count == most:
+                            for c in range(channels):
+                                out[c] += sums[c]
+                                sums[c] = 0
+                            count = 0
+                for c in range(channels):
+                    out[c] += sums[c]
+                    sums[c] = 0
+    if factor != 1:
+        for y in range(rows):
+            for x in range(columns):
+                for c in range(channels):
+                    results[y, x, c] *= factor
 
 
-@njit(cache=True, nogil=True)
+@routine
 def reduce_maximum(results: NDArray, image: NDArray) -> None:
     """Largest value over every axis along which there is one result.
 
@@ -51,48 +84,116 @@ def reduce_maximum(results: NDArray, image: NDArray) -> None:
         ``(H, W, C)``, not empty.
     """
     rows, columns, channels = results.shape
-    for y in range(image.shape[0]):
-        for x in range(image.shape[1]):
-            pixel = image[y, x]
-            best = results[y if rows > 1 else 0, x if columns > 1 else 0]
-            first = (rows > 1 or y == 0) and (columns > 1 or x == 0)
-            if channels == pixel.size:
-                for c in range(pixel.size):
-                    if first:
-                        best[c] = pixel[c]
+    lines = image.shape[0] if rows == 1 else 1
+    pixels = image.shape[1] if columns == 1 else 1
+    best = np.empty(channels, image.dtype)
+    for row in range(rows):
+        for column in range(columns):
+            for y in range(row, row + lines):
+                for x in range(column, column + pixels):
+                    first = y == row and x == column
+                    if channels < image.shape[2]:
+                        largest = image[y, x, 0]
+                        for c in range(image.shape[2]):
+                            largest = max(largest, image[y, x, c])
+                        best[0] = largest if first else max(best[0], largest)
+                    elif first:
+                        for c in range(channels):
+                            best[c] = image[y, x, c]
                     else:
-                        best[c] = max(best[c], pixel[c])
-            else:
-                largest = pixel[0]
-                for c in range(1, pixel.size):
-                    largest = max(largest, pixel[c])
-                best[0] = largest if first else max(best[0], largest)
+                        for c in range(channels):
+                            best[c] = max(best[c], image[y, x, c])
+            for c in range(channels):
+                results[row, column, c] = best[c]
 
 
-@njit(cache=True, nogil=True)
-def channel_moments(image: NDArray) -> NDArray[np.int64]:
-    """Sum and sum of squares of each channel, ``(2, C)``, of an image ``(H, W, C)``."""
-    moments = np.zeros((2, image.shape[2]), np.int64)
-    sums, squares = moments[0], moments[1]
+@routine
+def channel_moments(
+    moments: NDArray[np.int64], image: NDArray, partial: NDArray, most: int
+) -> None:
+    """Sum and sum of squares of each channel.
+
+    Parameters
+    ----------
+    moments
+        ``(1, 2, C)``; written.
+    image
+        ``(H, W, C)``.
+    partial
+        Its dtype is that of sums of some pixels, which are added to the moments.
+    most
+        How many pixels may be summed in it.
+    """
+    channels = image.shape[2]
+    sums, squares = np.zeros(channels, partial.dtype), np.zeros(channels, partial.dtype)
+    for c in range(channels):
+        moments[0, 0, c] = 0
+        moments[0, 1, c] = 0
+    count = 0
     for y in range(image.shape[0]):
         for x in range(image.shape[1]):
-            pixel = image[y, x]
-            for c in range(pixel.size):
-                value = np.int64(pixel[c])
+            for c in range(channels):
+                value = image[y, x, c]
                 sums[c] += value
-                squares[c] += value * value
-    return moments
+                squares[c] += np.int64(value) * np.int64(value)
+            count += 1
+            if count == most or x == image.shape[1] - 1:
+                for c in range(channels):
+                    moments[0, 0, c] += sums[c]
+                    moments[0, 1, c] += squares[c]
+                    sums[c] = 0
+                    squares[c] = 0
+                count = 0
 
 
 @njit(cache=True, nogil=True)
-def scale_deviations(
+def group_moments(
+    moments: NDArray[np.int64], group: int, members: int, shift: int, centered: bool, count: int
+) -> tuple[np.int64, np.int64]:
+    """Mean, with `shift` fraction bits more, and sum of squared deviations of a group.
+
+    Parameters
+    ----------
+    moments
+        Sums and sums of squares of the channels, by parts of the image, ``(parts, 2, C)``.
+    group, members
+        Which group, and channels of each.
+    shift
+        Fraction bits of the mean beyond those of the pixels.
+    centered
+        Whether the mean counts; else it is zero.
+    count
+        Values of the group.
+    """
+    total, squares = np.int64(0), np.int64(0)
+    for part in range(moments.shape[0]):
+        for c in range(group * members, (group + 1) * members):
+            total += moments[part, 0, c]
+            squares += moments[part, 1, c]
+    mean = np.int64(0)
+    if centered:
+        mean = ((total << (shift + 1)) + count) // (2 * count)
+    # The sum of (r * 2**shift - mean)**2, which fits although its parts may wrap.
+    squares = (squares << (2 * shift)) - (total << (shift + 1)) * mean + mean * mean * count
+    return mean, squares
+
+
+@routine
+def normalize_image(
     band: NDArray,
     image: NDArray,
+    moments: NDArray[np.int64],
+    groups: int,
+    mean_shift: int,
+    centered: bool,
+    count: int,
+    divisor: int,
     shift: int,
-    means: NDArray[np.int64],
-    factors: NDArray[np.int64],
+    epsilon: int,
+    floor: bool,
+    one: int,
 ) -> None:
-    """``((r << shift) - mean) * factor``, with a mean and a factor for each channel.
+    """Deviations from the mean of a group, times the reciprocal of their root.
 
     Parameters
     ----------
@@ -100,16 +201,60 @@ def scale_deviations(
         Results, ``(rows, W, C)``; written.
     image
         The pixels that belong to them.
-    shift
-        Fraction bits that the means have more than the pixels.
-    means, factors
-        One for each channel.
+    moments, mean_shift, centered, count
+        As `group_moments` takes them.
+    groups
+        Groups of channels.
+    divisor, shift, epsilon, floor
+        As `spread` takes them.
+    one
+        What is divided by the root.
     """
+    channels = image.shape[2]
+    members = channels // groups
+    means, factors = np.empty(channels, np.int64), np.empty(channels, np.int64)
+    for g in range(groups):
+        mean, squares = group_moments(moments, g, members, mean_shift, centered, count)
+        root = floor_sqrt(spread(squares, divisor, shift, epsilon, floor))
+        for c in range(g * members, (g + 1) * members):
+            means[c], factors[c] = mean, one // max(root, 1)
     for y in range(band.shape[0]):
         for x in range(band.shape[1]):
-            out, pixel = band[y, x], image[y, x]
-            for c in range(pixel.size):
-                out[c] = ((np.int64(pixel[c]) << shift) - means[c]) * factors[c]
+            for c in range(channels):
+                band[y, x, c] = ((np.int64(image[y, x, c]) << mean_shift) - means[c]) * factors[c]
+
+
+@routine
+def image_spread(
+    band: NDArray,
+    moments: NDArray[np.int64],
+    mean_shift: int,
+    centered: bool,
+    count: int,
+    divisor: int,
+    shift: int,
+    epsilon: int,
+    root: bool,
+) -> None:
+    """Variance of every group of channels of an image, or its root.
+
+    Parameters
+    ----------
+    band
+        Results, ``(1, 1, groups)``; written.
+    moments, mean_shift, centered, count
+        As `group_moments` takes them.
+    divisor, shift, epsilon
+        As `spread` takes them.
+    root
+        Whether the root is wanted.
+    """
+    groups = band.shape[2]
+    members = moments.shape[2] // groups
+    for g in range(groups):
+        _, squares = group_moments(moments, g, members, mean_shift, centered, count)
+        value = spread(squares, divisor, shift, epsilon, False)
+        band[0, 0, g] = floor_sqrt(value) if root else value
 
 
 @njit(cache=True, nogil=True)
@@ -182,7 +327,7 @@ def pixel_moments(
     return mean, squares
 
 
-@njit(cache=True, nogil=True)
+@routine
 def normalize_pixels(
     band: NDArray,
     image: NDArray,
@@ -223,7 +368,7 @@ def normalize_pixels(
                     band[y, x, c] = ((np.int64(image[y, x, c]) << mean_shift) - mean) * factor
 
 
-@njit(cache=True, nogil=True)
+@routine
 def pixel_spread(
     band: NDArray,
     image: NDArray,

@@ -8,7 +8,7 @@ a region has at least as many columns as a tile.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -31,6 +31,10 @@ from fxp.kernels.pair_mac import FINGERPRINT, dense_tile, depthwise_tile
 from fxp.kernels.records import DENSE, DENSE_SUMS, DEPTHWISE
 from fxp.kernels.requantize import add, finish_one, multiply
 from fxp.kernels.tile_store import COUNTED, PLUS_OTHER, SUMS, item_size, other_size, sum_size
+
+WEIGHT_BYTES: Final = 1 << 18
+"""More weights than these are read block by block, once for all pixels of a command: they do not
+stay in the caches from one tile to the next."""
 
 
 def value_types(stored: int) -> tuple[type, type]:
@@ -74,30 +78,32 @@ def dense_kernel(pixels: int, vectors: int, lanes: int, stored: int) -> Any:
         columns, pixel_step = command[COLUMNS], block.input_step
         block_bytes = runs * pairs * width * 4
         clipped = 0
-        for y in range(command[ROWS]):
-            into = target + y * command[RESULT + 2]
-            beside = other + y * command[OTHER + 2]
-            row = source + y * block.row_step * command[INPUT + 2]
-            done = 0
-            while done < columns:
-                x = min(done, columns - pixels)
-                for number in range(blocks):
-                    channel = first_channel + number * width
-                    clipped += dense_tile(
-                        into + size * (x * step + channel),
-                        step,
-                        row + 2 * x * pixel_step,
-                        pixel_step,
-                        (offsets.ctypes.data, runs, pairs, block.weights + number * block_bytes,
-                         block.start + unit * channel),
-                        (block.shift + unit * channel, block.own + unit * channel, block.low,
-                         block.high, block.count_low, block.count_high, done - x,
-                         block.uncounted),
-                        (beside + beside_size * (x * step + channel), step,
-                         block.factor + unit * channel),
-                        (pixels, vectors, lanes, stored, 1, fingerprint),
-                    )  # fmt: skip
-                done = x + pixels
+        passes = blocks if blocks * block_bytes > WEIGHT_BYTES else 1
+        for first in range(passes):
+            for y in range(command[ROWS]):
+                into = target + y * command[RESULT + 2]
+                beside = other + y * command[OTHER + 2]
+                row = source + y * block.row_step * command[INPUT + 2]
+                done = 0
+                while done < columns:
+                    x = min(done, columns - pixels)
+                    for number in range(first, first + blocks // passes):
+                        channel = first_channel + number * width
+                        clipped += dense_tile(
+                            into + size * (x * step + channel),
+                            step,
+                            row + 2 * x * pixel_step,
+                            pixel_step,
+                            (offsets.ctypes.data, runs, pairs, block.weights + number * block_bytes,
+                             block.start + unit * channel),
+                            (block.shift + unit * channel, block.own + unit * channel, block.low,
+                             block.high, block.count_low, block.count_high, done - x,
+                             block.uncounted),
+                            (beside + beside_size * (x * step + channel), step,
+                             block.factor + unit * channel),
+                            (pixels, vectors, lanes, stored, 1, fingerprint),
+                        )  # fmt: skip
+                    done = x + pixels
         return clipped
 
     return convolve_dense
@@ -268,7 +274,8 @@ def dense_sums_kernel(pixels: int, lanes: int, stored: int) -> Any:
         low, high = np.int32(block.low), np.int32(block.high)
         count_low, count_high = np.int32(block.count_low), np.int32(block.count_high)
         outputs = channels // (factor * factor)
-        length = columns * factor * outputs
+        step = block.result_step
+        length = columns * step
         clipped = 0
         for y in range(command[ROWS]):
             row = source + y * block.row_step * command[INPUT + 2]
@@ -301,14 +308,12 @@ def dense_sums_kernel(pixels: int, lanes: int, stored: int) -> Any:
                         for x in range(columns):
                             total = multiply(sums[x * width + channel], own)
                             if added_is_read:
-                                value = np.int32(added[x * factor * outputs + first])
+                                value = np.int32(added[x * step + first])
                                 total = add(total, multiply(value, factor_of))
                             if counted:
                                 rounded = total >> shift
                                 clipped += (rounded < count_low) | (rounded > count_high)
-                            result[x * factor * outputs + first] = finish_one(
-                                total, shift, low, high
-                            )
+                            result[x * step + first] = finish_one(total, shift, low, high)
         return clipped
 
     return convolve_dense_sums

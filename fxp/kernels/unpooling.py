@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from fxp.kernels.routines import routine
 
-@njit(cache=True, nogil=True)
+
+@routine
 def pool_indices(
     band: NDArray, image: NDArray, rows: NDArray[np.int64], columns: NDArray[np.int64]
 ) -> None:
@@ -49,7 +50,7 @@ def pool_indices(
                         largest[c] = max(value, largest[c])
 
 
-@njit(cache=True, nogil=True)
+@routine
 def unpool(
     band: NDArray,
     image: NDArray,

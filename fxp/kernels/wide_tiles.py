@@ -23,7 +23,7 @@ from fxp.kernels.commands import (
 from fxp.kernels.compiler import carray
 from fxp.kernels.records import DENSE_WIDE, DEPTHWISE_WIDE
 from fxp.kernels.tile_store import COUNTED, PLUS_OTHER, SUMS, item_size, other_size
-from fxp.kernels.tiles import value_types
+from fxp.kernels.tiles import WEIGHT_BYTES, value_types
 from fxp.kernels.wide_mac import FINGERPRINT, wide_depthwise_tile, wide_tile
 
 
@@ -66,32 +66,34 @@ def dense_wide_kernel(pixels: int, vectors: int, lanes: int, stored: int) -> Any
         columns, pixel_step = command[COLUMNS], block.input_step
         block_bytes = block.pairs * width * 4
         clipped = 0
-        for y in range(command[ROWS]):
-            into = target + y * command[RESULT + 2]
-            beside = other + y * command[OTHER + 2]
-            row = source + y * block.row_step * command[INPUT + 2]
-            done = 0
-            while done < columns:
-                x = min(done, columns - pixels)
-                for number in range(blocks):
-                    channel = first_channel + number * width
-                    clipped += wide_tile(
-                        into + size * (x * step + channel),
-                        step,
-                        row + 2 * x * pixel_step,
-                        pixel_step,
-                        (block.chunk_table, block.chunks, pieces.ctypes.data,
-                         block.weights + number * block_bytes, block.zeros, 0,
-                         block.start + 8 * channel),
-                        (totals.ctypes.data, width),
-                        (block.shift + 8 * channel, block.own + 8 * channel, block.low,
-                         block.high, block.count_low, block.count_high, done - x,
-                         block.uncounted),
-                        (beside + beside_size * (x * step + channel), step,
-                         block.factor + 8 * channel),
-                        (pixels, vectors, lanes, stored, fingerprint),
-                    )  # fmt: skip
-                done = x + pixels
+        passes = blocks if blocks * block_bytes > WEIGHT_BYTES else 1
+        for first in range(passes):
+            for y in range(command[ROWS]):
+                into = target + y * command[RESULT + 2]
+                beside = other + y * command[OTHER + 2]
+                row = source + y * block.row_step * command[INPUT + 2]
+                done = 0
+                while done < columns:
+                    x = min(done, columns - pixels)
+                    for number in range(first, first + blocks // passes):
+                        channel = first_channel + number * width
+                        clipped += wide_tile(
+                            into + size * (x * step + channel),
+                            step,
+                            row + 2 * x * pixel_step,
+                            pixel_step,
+                            (block.chunk_table, block.chunks, pieces.ctypes.data,
+                             block.weights + number * block_bytes, block.zeros, 0,
+                             block.start + 8 * channel),
+                            (totals.ctypes.data, width),
+                            (block.shift + 8 * channel, block.own + 8 * channel, block.low,
+                             block.high, block.count_low, block.count_high, done - x,
+                             block.uncounted),
+                            (beside + beside_size * (x * step + channel), step,
+                             block.factor + 8 * channel),
+                            (pixels, vectors, lanes, stored, fingerprint),
+                        )  # fmt: skip
+                    done = x + pixels
         return clipped
 
     return convolve_dense_wide
@@ -142,7 +144,8 @@ def dense_wide_sums_kernel(pixels: int, lanes: int, stored: int) -> Any:
         low, high = block.low, block.high
         count_low, count_high = block.count_low, block.count_high
         outputs = channels // (factor * factor)
-        length = columns * factor * outputs
+        step = block.result_step
+        length = columns * step
         clipped = 0
         for y in range(command[ROWS]):
             row = source + y * block.row_step * command[INPUT + 2]
@@ -176,11 +179,11 @@ def dense_wide_sums_kernel(pixels: int, lanes: int, stored: int) -> Any:
                         for x in range(columns):
                             total = (sums[x * width + channel] + start) * own
                             if added_is_read:
-                                total += np.int64(added[x * factor * outputs + first]) * factor_of
+                                total += np.int64(added[x * step + first]) * factor_of
                             total >>= shift
                             if counted:
                                 clipped += (total < count_low) | (total > count_high)
-                            result[x * factor * outputs + first] = min(max(total, low), high)
+                            result[x * step + first] = min(max(total, low), high)
         return clipped
 
     return convolve_dense_wide_sums

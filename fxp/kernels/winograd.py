@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numpy.typing import NDArray
 
@@ -45,6 +45,7 @@ from fxp.kernels.compiler import (
     literals,
     load,
     loop,
+    njit,
     splat,
     store,
 )
@@ -351,18 +352,18 @@ def scratch_bytes(
     rows_of_tiles
         Rows of tiles of the largest region.
     channels
-        In and out.
+        Channels of the image, and of a register tile.
     sums
         What is proved of products.
     """
     rows, columns = (len(matrices(cut)[0]) for cut in (cut_y, cut_x))
-    channels_in, channels_out = channels
+    channels_in, width = channels
     count = max(tiles, MOST_PIXELS)
     # Every row of tiles takes in a few columns beyond them.
     span = 2 * tiles + min(rows_of_tiles, tiles) * (sum(parts_of(cut_x)) - 1)
     lines = rows * span * channels_in * 2
-    inputs = columns * count * channels_in * 2
-    products = rows * columns * count * channels_out * product_size(sums)
+    inputs = rows * columns * count * channels_in * 2
+    products = rows * columns * count * width * product_size(sums)
     return lines + inputs + products + 4 * ALIGNMENT
 
 
@@ -421,7 +422,8 @@ def winograd_kernel(
     count_y, count_x = (len(matrices(cut)[0]) for cut in (cut_y, cut_x))
     taps_x = sum(parts_of(cut_x))
 
-    item, beside_item, wide = item_size(stored), other_size(stored), product_size(sums)
+    item, beside_item, unit = item_size(stored), other_size(stored), sum_size(stored)
+    wide = product_size(sums)
     totals = sums == TOTALS
 
     record, fingerprint = WINOGRAD, FINGERPRINT
@@ -443,14 +445,11 @@ def winograd_kernel(
         line_length = (2 * size_x + taps_x - 1) * channels_in
         lines = operand(command, bases, SCRATCH)
         inputs = lines + _aligned(2 * size_y * count_y * line_length)
-        products = inputs + _aligned(2 * count_x * plane_tiles * channels_in)
-        plane = plane_tiles * channels
+        in_plane, plane = plane_tiles * channels_in, plane_tiles * width
+        products = inputs + _aligned(2 * count_y * count_x * in_plane)
         pairs, blocks = channels_in // 2, channels // width
         weight_bytes = pairs * width * 4
         chunks = carray(pointer(block.chunks), (count_y * count_x, 2), np.int64)
-        rule = (
-            block.shift, block.own, block.low, block.high, block.count_low, block.count_high, 0, 0,
-        )  # fmt: skip
         for first_row in range(0, rows_of_tiles, size_y):
             last_row = min(first_row + size_y, rows_of_tiles)
             for first_column in range(0, columns_of_tiles, size_x):
@@ -472,71 +471,72 @@ def winograd_kernel(
                 for fy in range(count_y):
                     for row in range(last_row - first_row):
                         line = lines + 2 * (row * count_y + fy) * line_length
-                        into = inputs + 2 * row * across * channels_in
+                        into = inputs + 2 * (fy * count_x * in_plane + row * across * channels_in)
                         transform_inputs(
-                            into, (plane_tiles * channels_in, channels_in), line,
+                            into, (in_plane, channels_in), line,
                             (channels_in, 2 * channels_in), (even, channels_in),
                             block.offsets + 8 * fy * count_x, (cut_x, input_lanes),
                         )  # fmt: skip
                         if even < across:
                             transform_inputs(
-                                into + 2 * even * channels_in,
-                                (plane_tiles * channels_in, channels_in),
+                                into + 2 * even * channels_in, (in_plane, channels_in),
                                 line + 2 * (last - left) * channels_in,
                                 (channels_in, 0), (1, channels_in),
                                 block.offsets + 8 * fy * count_x, (cut_x, input_lanes),
                             )  # fmt: skip
-                    for fx in range(count_x):
-                        number = fy * count_x + fx
-                        for part in range(blocks):
-                            channel = part * width
-                            weights = block.weights + (number * blocks + part) * weight_bytes
-                            ready = 0
-                            while ready < count:
-                                t = max(0, min(ready, count - pixels))
-                                ready = t + pixels
-                                product = products + wide * (
-                                    number * plane + t * channels + channel
-                                )
-                                at = inputs + 2 * (fx * plane_tiles + t) * channels_in
-                                if totals:
-                                    first = chunks[number, 0]
-                                    wide_tile(
-                                        0, 0, at, channels_in,
-                                        (block.table, chunks[number, 1], block.pieces + 16 * first,
-                                         weights, block.starts + 4 * (first * channels + channel),
-                                         channels, 0),
-                                        (product, channels), rule, (other, 0, 0),
-                                        (pixels, vectors, lanes, SUMS, fingerprint),
-                                    )  # fmt: skip
-                                else:
-                                    dense_tile(
-                                        product, channels, at, channels_in,
-                                        (block.zeros, 1, pairs, weights,
-                                         block.starts + 4 * (number * channels + channel)),
-                                        rule, (other, 0, 0),
-                                        (pixels, vectors, lanes, SUMS, 1, fingerprint),
-                                    )  # fmt: skip
-                for row in range(first_row, last_row):
-                    y = min(2 * row, rows - 2)
-                    first = (row - first_row) * across
-                    transform_outputs(
-                        target + item * (y * result_pitch + left * channels),
-                        (result_pitch, channels), products + wide * first * channels,
-                        (even, channels, plane_tiles), block.start, rule,
-                        (other + beside_item * (y * other_pitch + left * channels), other_pitch,
-                         block.factor),
-                        (cut_y, cut_x, lanes, stored, sums),
+                for part in range(blocks):
+                    channel = part * width
+                    rule = (
+                        block.shift + unit * channel, block.own + unit * channel, block.low,
+                        block.high, block.count_low, block.count_high, 0, 0,
                     )  # fmt: skip
-                    if even < across:
+                    factors = block.factor + unit * channel
+                    for number in range(count_y * count_x):
+                        weights = block.weights + (part * count_y * count_x + number) * weight_bytes
+                        ready = 0
+                        while ready < count:
+                            t = max(0, min(ready, count - pixels))
+                            ready = t + pixels
+                            product = products + wide * (number * plane + t * width)
+                            at = inputs + 2 * (number * in_plane + t * channels_in)
+                            if totals:
+                                first = chunks[number, 0]
+                                wide_tile(
+                                    0, 0, at, channels_in,
+                                    (block.table, chunks[number, 1], block.pieces + 16 * first,
+                                     weights, block.starts + 4 * (first * channels + channel),
+                                     channels, 0),
+                                    (product, width), rule, (other, 0, 0),
+                                    (pixels, vectors, lanes, SUMS, fingerprint),
+                                )  # fmt: skip
+                            else:
+                                dense_tile(
+                                    product, width, at, channels_in,
+                                    (block.zeros, 1, pairs, weights,
+                                     block.starts + 4 * (number * channels + channel)),
+                                    rule, (other, 0, 0),
+                                    (pixels, vectors, lanes, SUMS, 1, fingerprint),
+                                )  # fmt: skip
+                    for row in range(first_row, last_row):
+                        y = min(2 * row, rows - 2)
+                        first = (row - first_row) * across
+                        result = target + item * (y * result_pitch + channel)
+                        beside = other + beside_item * (y * other_pitch + channel)
                         transform_outputs(
-                            target + item * (y * result_pitch + last * channels),
-                            (result_pitch, channels), products + wide * (first + even) * channels,
-                            (1, channels, plane_tiles), block.start, rule,
-                            (other + beside_item * (y * other_pitch + last * channels), other_pitch,
-                             block.factor),
+                            result + item * left * channels, (result_pitch, channels),
+                            products + wide * first * width, (even, width, plane_tiles),
+                            block.start + unit * channel, rule,
+                            (beside + beside_item * left * channels, other_pitch, factors),
                             (cut_y, cut_x, lanes, stored, sums),
                         )  # fmt: skip
+                        if even < across:
+                            transform_outputs(
+                                result + item * last * channels, (result_pitch, channels),
+                                products + wide * (first + even) * width, (1, width, plane_tiles),
+                                block.start + unit * channel, rule,
+                                (beside + beside_item * last * channels, other_pitch, factors),
+                                (cut_y, cut_x, lanes, stored, sums),
+                            )  # fmt: skip
         return 0
 
     return convolve_winograd

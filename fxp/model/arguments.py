@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fxp.executors.execution import Result
-from fxp.formats import Format, FormatError, dequantize, quantize
+from fxp.formats import Format, FormatError, IntArray, dequantize, quantize
 from fxp.graph import Graph, Value
 from fxp.graph.ops.base import GraphError
 from fxp.kernels.requantize import quantize_half_up
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import torch
 else:
     torch = lazy_import("torch", "torch")
+
+
+Execute = Callable[[Sequence[NDArray], Mapping[str, IntArray] | None], Result]
 
 
 class Arguments:
@@ -63,6 +66,7 @@ class Arguments:
         if len({len(array) for array in full}) > 1:
             raise GraphError(f"the inputs have different batch sizes {[len(a) for a in full]}")
         self._missing: int = missing[0]
+        self._full = full
         self.images: list[list[NDArray]] = [list(image) for image in zip(*full, strict=True)]
 
     def quantized(self) -> Iterator[list[NDArray]]:
@@ -80,19 +84,34 @@ class Arguments:
                 _raw(array, value) for array, value in zip(image, self._graph.inputs, strict=True)
             ]
 
-    def raw_results(self, results: Iterable[Result]) -> Any:
-        """Raw integers of the outputs with the axes of the inputs; a tuple if there are several."""
-        outputs = zip(*(result.outputs for result in results), strict=True)
-        return _unpacked([self._restored(np.stack(raws).astype(np.int64)) for raws in outputs])
+    @property
+    def batches(self) -> tuple[NDArray, ...]:
+        """The inputs with the batch axis, one array per input."""
+        return self._full
 
-    def real_results(self, results: Iterable[Result]) -> Any:
-        """Real values of the outputs, of the kind and with the axes of the inputs."""
-        outputs = zip(*(result.outputs for result in results), strict=True)
+    def quantized_batches(self) -> list[NDArray]:
+        """Raw integers of `batches`; raises as `quantized`."""
+        return [
+            _raw(array, value) for array, value in zip(self._full, self._graph.inputs, strict=True)
+        ]
+
+    def raw_results(self, outputs: Iterable[NDArray]) -> Any:
+        """Raw integers with the axes of the inputs; a tuple if there are several outputs.
+
+        `outputs` are raw integers of every output, with the batch axis.
+        """
+        return _unpacked([self._restored(raws.astype(np.int64)) for raws in outputs])
+
+    def real_results(self, outputs: Iterable[NDArray]) -> Any:
+        """Real values of raw integers, of the kind and with the axes of the inputs.
+
+        `outputs` are raw integers of every output, with the batch axis.
+        """
         found = []
         for name, raws in zip(self._graph.outputs, outputs, strict=True):
             form = format_of(self._graph.values[name])
             wide = self._in_float64 or not _fits_float32(form)
-            values = _values(np.stack(raws), form, np.dtype(np.float64 if wide else np.float32))
+            values = _values(raws, form, np.dtype(np.float64 if wide else np.float32))
             found.append(_like(self._restored(values), self._first))
         return _unpacked(found)
 
@@ -101,6 +120,21 @@ class Arguments:
         if self._missing == 2 and stacked.ndim == 4 and stacked.shape[1] == 1:
             return stacked[0, 0]
         return stacked[0] if self._missing else stacked
+
+
+def in_order(calls: Iterable[Sequence[NDArray]], execute: Execute) -> Iterator[Result]:
+    """Run calls one after the other, each starting from the states the last one left."""
+    states: Mapping[str, IntArray] | None = None
+    for call in calls:
+        result = execute(call, states)
+        states = result.states
+        yield result
+
+
+def stacked(results: Iterable[Result]) -> list[NDArray]:
+    """Raw integers of every output of several runs, with the batch axis."""
+    outputs = zip(*(result.outputs for result in results), strict=True)
+    return [np.stack(raws) for raws in outputs]
 
 
 def input_shapes(graph: Graph, sizes: Sequence[int | Sequence[int]]) -> list[tuple[int, ...]]:

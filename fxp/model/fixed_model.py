@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,8 @@ from fxp.engine import Engine, Plan
 from fxp.executors import oracle
 from fxp.executors.execution import Result
 from fxp.formats import IntArray
-from fxp.graph import Graph
-from fxp.model.arguments import Arguments, input_shapes
+from fxp.graph import Graph, Limits
+from fxp.model.arguments import Arguments, in_order, input_shapes, stacked
 from fxp.model.clipping import (
     ClippedCounter,
     ClippedShares,
@@ -40,8 +40,6 @@ else:
     # A saved model runs without the front end and PyTorch, which the room below needs.
     analysis = lazy_import("fxp.diagnosis.analysis", "report")
 
-Execute = Callable[[Sequence[NDArray], Mapping[str, IntArray] | None], Result]
-
 
 class FixedModel:
     """An integer graph with its engine; calling it takes and returns real values.
@@ -59,6 +57,8 @@ class FixedModel:
     calibration_sqnr
         SQNR in dB of every value on the calibration data against the float network, infinite where
         it is exact; everything up to the value is quantized.
+    limits
+        Most that one run may need, checked before it begins.
 
     Attributes
     ----------
@@ -80,8 +80,9 @@ class FixedModel:
         calibration_clipped: Mapping[str, float] | None = None,
         calibration_clipped_by_one_step: Mapping[str, float] | None = None,
         calibration_sqnr: Mapping[str, float] | None = None,
+        limits: Limits | None = None,
     ) -> None:
-        self._engine = Engine(graph)
+        self._engine = Engine(graph, limits=limits)
         self._stream = self.stream()
         self.metadata = dict(metadata or {})
         self.calibration_clipped = dict(calibration_clipped or {})
@@ -96,6 +97,11 @@ class FixedModel:
     def graph(self) -> Graph:
         """The integer graph."""
         return self._engine.graph
+
+    @property
+    def limits(self) -> Limits:
+        """Most that one run may need, of the engine and of the oracle."""
+        return self._engine.limits
 
     @property
     def parameters(self) -> int:
@@ -131,8 +137,12 @@ class FixedModel:
         FormatError
             For NaN or infinity.
         """
-        execute = partial(self._engine.run, threads=threads, count_clipped=False, narrow=True)
-        found = self._real(inputs, execute)
+        arguments = Arguments(self.graph, inputs)
+        if self._is_batch(arguments):
+            raws = self._engine.run_batch(arguments.quantized_batches(), threads=threads)
+        else:
+            raws = stacked(self._one_by_one(arguments.quantized(), threads))
+        found = arguments.real_results(raws)
         if not named:
             return found
         outputs = self.graph.outputs
@@ -140,7 +150,9 @@ class FixedModel:
 
     def oracle(self, *inputs: Any) -> Any:
         """Run the slow reference instead of the engine; same arguments and results."""
-        return self._real(inputs, partial(oracle.run, self.graph))
+        arguments = Arguments(self.graph, inputs)
+        execute = partial(oracle.run, self.graph, limits=self.limits)
+        return arguments.real_results(stacked(in_order(arguments.quantized(), execute)))
 
     def run_raw(self, *inputs: Any, threads: int | None = None) -> Any:
         """Run the engine on raw integers.
@@ -163,8 +175,9 @@ class FixedModel:
             If a shape does not fit, or an integer lies outside the input format.
         """
         arguments = Arguments(self.graph, inputs)
-        execute = partial(self._engine.run, threads=threads, count_clipped=False, narrow=True)
-        return arguments.raw_results(_in_order(arguments.images, execute))
+        if self._is_batch(arguments):
+            return arguments.raw_results(self._engine.run_batch(arguments.batches, threads=threads))
+        return arguments.raw_results(stacked(self._one_by_one(arguments.images, threads)))
 
     def stream(self, *, count_clipped: bool = True) -> RecurrentStream:
         """Return a new sequence of a recurrent network, which runs step by step by itself.
@@ -439,15 +452,18 @@ class FixedModel:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What an engine has compiled and planned is made again where the copy runs.
-        arguments = (
-            self.graph,
-            self.metadata,
-            self.calibration_clipped,
-            self.calibration_clipped_by_one_step,
-            self.state,
-            self.calibration_sqnr,
+        made = partial(
+            FixedModel,
+            metadata=self.metadata,
+            calibration_clipped=self.calibration_clipped,
+            calibration_clipped_by_one_step=self.calibration_clipped_by_one_step,
+            calibration_sqnr=self.calibration_sqnr,
+            limits=self.limits,
         )
-        return _restored, arguments
+        return made, (self.graph,), self.state
+
+    def __setstate__(self, state: Mapping[str, IntArray]) -> None:
+        self.load_state(state)
 
     def _clipped(self, *sequences: Iterable[Sequence[NDArray]]) -> ClippedShares:
         """Count what is clipped over sequences of calls, run in order."""
@@ -459,39 +475,17 @@ class FixedModel:
             return self._engine.run(raws, states)
 
         for calls in sequences:
-            for result in _in_order(calls, execute):
+            for result in in_order(calls, execute):
                 counter.add_nodes(result.clipped, result.sizes)
         return counter.shares()
 
-    def _real(self, inputs: tuple[Any, ...], execute: Execute) -> Any:
-        arguments = Arguments(self.graph, inputs)
-        return arguments.real_results(_in_order(arguments.quantized(), execute))
+    def _is_batch(self, arguments: Arguments) -> bool:
+        """Whether the images of a call do not depend on each other, and are several."""
+        return len(arguments.images) > 1 and not self.graph.states
 
-
-def _in_order(calls: Iterable[Sequence[NDArray]], execute: Execute) -> Iterator[Result]:
-    """Run calls one after the other, each starting from the states the last one left."""
-    states: Mapping[str, IntArray] | None = None
-    for call in calls:
-        result = execute(call, states)
-        states = result.states
-        yield result
-
-
-def _restored(
-    graph: Graph,
-    metadata: Mapping[str, str],
-    clipped: Mapping[str, float],
-    clipped_by_one_step: Mapping[str, float],
-    state: Mapping[str, IntArray],
-    sqnr: Mapping[str, float],
-) -> FixedModel:
-    """Return a copy that was pickled or deep-copied."""
-    model = FixedModel(
-        graph,
-        metadata=metadata,
-        calibration_clipped=clipped,
-        calibration_clipped_by_one_step=clipped_by_one_step,
-        calibration_sqnr=sqnr,
-    )
-    model.load_state(state)
-    return model
+    def _one_by_one(
+        self, calls: Iterable[Sequence[NDArray]], threads: int | None
+    ) -> Iterator[Result]:
+        """Run the engine on one call after the other."""
+        execute = partial(self._engine.run, threads=threads, count_clipped=False, narrow=True)
+        return in_order(calls, execute)

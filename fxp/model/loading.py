@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from os import PathLike
 
+from fxp.graph import Limits
 from fxp.model.fixed_model import FixedModel
 from fxp.model.levels import CLIPPED_KEY, ONE_STEP_KEY, SQNR_KEY, read_levels, read_shares
 from fxp.store import load_graph
 
 
-def load(path: str | PathLike[str]) -> FixedModel:
+def load(path: str | PathLike[str], *, limits: Limits | None = None) -> FixedModel:
     """Read a ``.fxp`` file; needs NumPy and Numba alone.
+
+    Parameters
+    ----------
+    path
+        The file.
+    limits
+        Most that one run may need, such as rows, bytes and operations: a small file can ask for any
+        amount. By default far more than usual networks need.
 
     Raises
     ------
@@ -29,4 +38,5 @@ def load(path: str | PathLike[str]) -> FixedModel:
         calibration_clipped=shares[CLIPPED_KEY],
         calibration_clipped_by_one_step=shares[ONE_STEP_KEY],
         calibration_sqnr=read_levels(metadata.pop(SQNR_KEY, "{}"), path),
+        limits=limits,
     )

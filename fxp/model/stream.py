@@ -21,7 +21,7 @@ from fxp.formats import FormatError, IntArray, check_raw
 from fxp.graph import Graph
 from fxp.graph.extents import evaluate_shape, fit_sizes
 from fxp.graph.ops.base import GraphError
-from fxp.model.arguments import Arguments, format_of
+from fxp.model.arguments import Arguments, format_of, stacked
 from fxp.model.clipping import (
     ClippingWarning,
     RunningClipped,
@@ -81,12 +81,12 @@ class RecurrentStream:
         counted = ({}, {})
         if self._counts:
             counted = count_clipped_inputs(self._engine.graph, arguments.images[0])
-        return arguments.real_results([self._run(image, threads, *counted)])
+        return arguments.real_results(stacked([self._run(image, threads, *counted)]))
 
     def step_raw(self, *inputs: Any, threads: int | None = None) -> Any:
         """Run one time step on raw integers, as `FixedModel.run_raw` with a batch of one."""
         arguments = self._one_step(inputs)
-        return arguments.raw_results([self._run(arguments.images[0], threads, {}, {})])
+        return arguments.raw_results(stacked([self._run(arguments.images[0], threads, {}, {})]))
 
     def reset_state(self) -> None:
         """Begin a new sequence, and the count of clipped values."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fxp.formats import MAX_FRAC_MAGNITUDE, Format, IntArray, quantize
 from fxp.graph import Graph, Node
+from fxp.kernels.rounding_errors import squared_errors
 from fxp.quantization.calibrate import EXTRA_FRACS, covering_frac
 from fxp.quantization.options import Method
 
@@ -44,16 +45,15 @@ def constant_fracs(rows: NDArray[np.float64], width: int, method: Method) -> NDA
     )
     if method == "minmax":
         return smallest
-    limit = 2 ** (width - 1)
-    offsets = (*range(EXTRA_FRACS), -1)
-    errors = np.full((len(offsets), len(rows)), np.inf)
-    for offset, error in zip(offsets, errors, strict=True):
-        scaled = np.ldexp(rows, (smallest + offset)[:, None])
-        raw = np.clip(np.floor(scaled + 0.5), -limit, limit - 1)
-        squares = ((raw - scaled) ** 2).mean(axis=1) * 4.0**-offset
-        allowed = np.abs(smallest + offset) <= MAX_FRAC_MAGNITUDE
-        error[allowed] = squares[allowed]
-    return smallest + np.array(offsets)[errors.argmin(axis=0)]
+    offsets = np.array([*range(EXTRA_FRACS), -1])
+    fracs = smallest + offsets[:, None]
+    allowed = np.abs(fracs) <= MAX_FRAC_MAGNITUDE
+    errors = np.empty(fracs.shape)
+    rows = np.ascontiguousarray(rows).view()
+    rows.setflags(write=False)
+    squared_errors(rows, np.where(allowed, fracs, 0), 2.0 ** (width - 1), errors)
+    errors = np.where(allowed, errors * 4.0 ** -offsets[:, None], np.inf)
+    return smallest + offsets[errors.argmin(axis=0)]
 
 
 def bias_magnitudes(graph: Graph, node: Node) -> NDArray[np.float64]:
@@ -96,7 +96,11 @@ def quantized_rows(values: NDArray[np.float64], formats: Sequence[Format]) -> In
     """Return the raw integers of constants in one format, or in one for each row."""
     if len(formats) == 1:
         return quantize(values, formats[0])
-    return np.stack([quantize(row, form) for row, form in zip(values, formats, strict=True)])
+    raws = np.empty(values.shape, np.int64)
+    for form in dict.fromkeys(formats):
+        rows = [row for row, own in enumerate(formats) if own == form]
+        raws[rows] = quantize(values[rows], form)
+    return raws
 
 
 def channel_fracs(

@@ -124,6 +124,7 @@ class _Lowering:
         self._saturated = saturation_exponents(graph, self._widths)
         self._nodes: list[Node] = []
         self._constants: dict[tuple[str, tuple[Format, ...]], Constant] = {}
+        self._copied: set[str] = set()
         self._formats: dict[str, Format] = {}
         self._names = set(graph.values) | set(graph.constants_by_name)
         self._requantized: dict[tuple[str, Format], str] = {}
@@ -243,7 +244,7 @@ class _Lowering:
         if node.op.table_use is not None:
             table = self._table(node, operands[0])
             names.append(table.name)
-            operands.append(Operand(table.data.shape, table.formats, table.data))
+            operands.append(table.operand)
         try:
             accumulator = node.op.accumulator(*operands)
             accumulator.check()
@@ -269,7 +270,7 @@ class _Lowering:
                 assert role is not None
                 lowered = self._lower_constant(constant, role, node, operands)
                 name = lowered.name
-                operand = Operand(lowered.data.shape, lowered.formats, lowered.data)
+                operand = lowered.operand
             names.append(name)
             operands.append(operand)
         return names, operands
@@ -313,11 +314,14 @@ class _Lowering:
         key = constant.name, formats
         if key not in self._constants:
             # Only the first copy has the float constant's own name.
-            copied = any(name == constant.name for name, _ in self._constants)
+            copied = constant.name in self._copied
+            self._copied.add(constant.name)
             name = self._new_name(f"{constant.name}.{node.name}") if copied else constant.name
             given = self._settings.weights.get(name)
             if given is None or given.formats != formats:
-                given = Constant(name, quantized_rows(values, formats), formats)
+                raws = quantized_rows(values, formats)
+                raws.setflags(write=False)
+                given = Constant(name, raws, formats)
             self._constants[key] = given
         return self._constants[key]
 
@@ -430,9 +434,10 @@ class _Lowering:
 
     def _leaves(self, node: Node) -> bool:
         """Whether a node concatenates what the network gives and nothing in it reads."""
-        inside = set(self._graph.consumers) | {state.source for state in self._graph.states}
-        free = node.name not in self._settings.bits and node.name not in inside
-        return free and isinstance(node.op, Concat)
+        if not isinstance(node.op, Concat) or node.name in self._settings.bits:
+            return False
+        fed = {state.source for state in self._graph.states}
+        return node.name not in self._graph.consumers and node.name not in fed
 
     def _flows_on(self, name: str) -> bool:
         """Whether a value, or each slice of it, has one reader that can take an accumulator."""

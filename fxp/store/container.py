@@ -69,7 +69,10 @@ def encode(tensors: Mapping[str, NDArray], metadata: Mapping[str, str]) -> bytes
     """
     names = {dtype: name for name, dtype in DTYPES.items()}
     order = list(DTYPES)
-    little = {name: array.astype(array.dtype.newbyteorder("<")) for name, array in tensors.items()}
+    little = {
+        name: np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+        for name, array in tensors.items()
+    }
     header: dict[str, Any] = {_METADATA: dict(sorted(metadata.items()))}
     parts = []
     end = 0
@@ -82,7 +85,7 @@ def encode(tensors: Mapping[str, NDArray], metadata: Mapping[str, str]) -> bytes
             "shape": list(array.shape),
             "data_offsets": [begin, end],
         }
-        parts.append(array.tobytes())
+        parts.append(array.data)
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     if len(text) > MAX_HEADER_BYTES:

@@ -138,7 +138,7 @@ def _to_bytes(
     }
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
     tensors = {
-        constant.name: constant.data.astype(_stored_dtype(constant.formats))
+        constant.name: constant.data.astype(_stored_dtype(constant.formats), copy=False)
         for constant in graph.constants
     }
     return container.encode(tensors, {_KEY: text})
@@ -370,7 +370,9 @@ def _constant(item: Any, where: str, tensors: dict[str, NDArray]) -> Constant:
     expected = _stored_dtype(chosen)
     if data.dtype != expected:
         raise FileError(f"{where}: its formats are stored as {expected}, not as {data.dtype}")
-    return Constant(name, data.astype(np.int64), chosen)
+    raw = data.astype(np.int64)
+    raw.setflags(write=False)
+    return Constant(name, raw, chosen)
 
 
 def _node(item: Any, where: str) -> Node:

@@ -28,13 +28,13 @@ SIGNED_PIXEL = Format(14, 10)
 FULL = Format(16, 12)
 
 OPTIONS = {
-    "host": Options(),
-    "few registers": Options(tiles=FEW),
-    "many wide registers": Options(tiles=MANY_WIDE),
-    "many narrow registers": Options(tiles=MANY_NARROW),
-    "direct": Options("direct"),
+    "host": Options(piece_work=1),
+    "few registers": Options(tiles=FEW, piece_work=1),
+    "many wide registers": Options(tiles=MANY_WIDE, piece_work=1),
+    "many narrow registers": Options(tiles=MANY_NARROW, piece_work=1),
+    "direct": Options("direct", piece_work=1),
     "portable": Options("portable", band_bytes=1000),
-    "not fused": Options(fuse=False),
+    "not fused": Options(fuse=False, piece_work=1),
 }
 """Every kernel that the engine may choose, on any machine."""
 

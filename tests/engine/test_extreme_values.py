@@ -12,7 +12,7 @@ from numba import cfunc
 from fxp.formats import Format, IntArray, Overflow, Quantization, Rounding
 from fxp.graph import Graph
 from fxp.graph.ops import Add, Conv2d, PixelShuffle, Relu
-from fxp.kernels import commands, pair_mac, tiles, wide_tiles
+from fxp.kernels import commands, depthwise_rows, pair_mac, tiles, wide_tiles
 from fxp.kernels.host import FEW
 
 FIRST, LAST = -(2**31), 2**31 - 1
@@ -209,23 +209,25 @@ def extreme_convolution(source: Format, bits: int) -> tuple[Graph, tuple[IntArra
     return graph, random_images(graph, (11, 37), network.generator, "ends")
 
 
-@pytest.mark.parametrize("name", ["dense", "depthwise", "sums", "wide"])
+@pytest.mark.parametrize("name", ["dense", "depthwise", "depthwise rows", "sums", "wide"])
 def test_without_a_dot_instruction(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The multiply-accumulate in plain vector IR, as processors without the instruction run it."""
     asked: list[int] = []
     monkeypatch.setattr(pair_mac, "_dot_instruction", asked.append)
+    monkeypatch.setattr(depthwise_rows, "_pack_instruction", lambda lanes: None)
     # Compiled anew, and not kept.
-    for module in (tiles, wide_tiles):
+    for module in (tiles, wide_tiles, depthwise_rows):
         monkeypatch.setattr(module, "kernel", cfunc(commands.signature, nopython=True))
     makers = (tiles.dense_kernel, tiles.depthwise_kernel, tiles.dense_sums_kernel,
-              wide_tiles.dense_wide_kernel)  # fmt: skip
+              wide_tiles.dense_wide_kernel, depthwise_rows.depthwise_rows_kernel)  # fmt: skip
     for maker in makers:
         maker.cache_clear()
     network = Network()
     channels, bits = {"sums": (3, 6), "wide": (16, 16)}.get(name, (16, 8))
     source = network.image(16, FULL)
-    groups = 16 if name == "depthwise" else 1
-    network.conv(source, channels, bits=bits, groups=groups, to=Format(12, 4))
+    groups = 16 if name.startswith("depthwise") else 1
+    dilation = (2, 2) if name == "depthwise" else (1, 1)
+    network.conv(source, channels, bits=bits, groups=groups, dilation=dilation, to=Format(12, 4))
     graph = network.graph()
     inputs = random_images(graph, (4, 13), network.generator, "ends")
     try:

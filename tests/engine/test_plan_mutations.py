@@ -10,10 +10,9 @@ import pytest
 from engine_graphs import BYTE, OPTIONS, Network, Run, compare, random_images
 from numpy.typing import NDArray
 
-from fxp.engine import Engine, Options, Plan
-from fxp.engine import plan as plan_module
+from fxp.engine import Engine, Options, Plan, cutting
 from fxp.engine import schedule as schedule_module
-from fxp.engine.plan import Pieces
+from fxp.engine.cutting import Pieces
 from fxp.engine.stages import CommandStage
 from fxp.executors import oracle
 from fxp.executors.execution import Result
@@ -21,7 +20,7 @@ from fxp.formats import Format, IntArray
 from fxp.graph import Graph
 from fxp.graph.ops import Add, PixelShuffle, Relu
 
-NARROW = Options(band_rows=2, workspace_bytes=1)
+NARROW = Options(band_rows=2, workspace_bytes=1, piece_work=1)
 RUN: Run = (1, False, False)
 COUNTED: Run = (1, True, False)
 DIFFERENT = r"engine, .* differ, first at"
@@ -30,7 +29,7 @@ DIFFERENT = r"engine, .* differ, first at"
 @pytest.fixture(autouse=True)
 def narrow_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut small images into strips."""
-    monkeypatch.setattr(plan_module, "MIN_COLUMNS", 5)
+    monkeypatch.setattr(cutting, "MIN_COLUMNS", 5)
 
 
 class Trial:
@@ -321,7 +320,8 @@ def test_write_behind_the_memory_is_noticed() -> None:
             return super().workspace_bytes - 64
 
     fields = {name: getattr(plan, name) for name in (
-        "program", "shapes", "steps", "bases", "slots", "threads", "counted")}  # fmt: skip
+        "program", "planes", "shapes", "steps", "bases", "slots", "threads",
+        "counted")}  # fmt: skip
     assert smaller != plan.slot_bytes
     trial.set_plan(engine, Smaller(**fields, slot_bytes=plan.slot_bytes))
     with pytest.raises(AssertionError, match="written behind the memory"):

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from random_graphs import GraphExample, graphs
 
 from fxp.engine import Engine, Options, Plan
+from fxp.engine.cutting import Pieces
 from fxp.engine.engine import MAX_PLANS
-from fxp.engine.plan import Pieces
 from fxp.engine.schedule import ALIGNMENT
 from fxp.executors import oracle
 from fxp.formats import Format
@@ -116,6 +116,39 @@ def test_many_sizes_are_forgotten() -> None:
         if number == 20:
             kernels = tiles.dense_kernel.cache_info().currsize
     assert tiles.dense_kernel.cache_info().currsize == kernels
+
+
+def test_plans_used_least_recently_are_forgotten() -> None:
+    graph = small_graph()
+    shapes = [
+        [array.shape for array in random_images(graph, size, np.random.default_rng(0))]
+        for size in ((8, 8), (8, 10), (10, 10))
+    ]
+    sizes = [Engine(graph).plan(shape, threads=1).held_bytes for shape in shapes]
+    assert all(size > 0 for size in sizes)
+    # Room for any two plans, but not for three.
+    engine = Engine(graph, Options(plan_bytes=sum(sizes) - 1))
+    first, second = (engine.plan(shape, threads=1) for shape in shapes[:2])
+    assert engine.plan(shapes[0], threads=1) is first
+    third = engine.plan(shapes[2], threads=1)
+    assert list(engine._plans.values()) == [first, third]
+    assert engine.plan(shapes[1], threads=1) is not second
+    # A plan that takes more than there is room for is kept until the next.
+    engine = Engine(graph, Options(plan_bytes=1))
+    only = engine.plan(shapes[0], threads=1)
+    assert engine.plan(shapes[0], threads=1) is only
+    assert list(engine._plans.values()) == [only]
+
+
+def test_bytes_of_a_plan_are_those_of_its_memory_and_commands() -> None:
+    graph = small_graph()
+    inputs = random_images(graph, (12, 16), np.random.default_rng(0))
+    plan = Engine(graph).plan([array.shape for array in inputs], threads=2)
+    memory = plan.take_memory()
+    blocks = sum(block.nbytes for block in (*memory.slots, *memory.workspaces))
+    commands = [item.commands for step in plan.steps if isinstance(step, Pieces)
+                for item in step.schedules]  # fmt: skip
+    assert plan.held_bytes == blocks + sum(rows.nbytes for rows in commands)
 
 
 def test_memory_is_used_again() -> None:

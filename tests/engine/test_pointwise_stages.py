@@ -11,7 +11,7 @@ import pytest
 from cases import CASES, Case, Example, RandomChoices, Template, build
 
 from fxp.engine import Engine, Options
-from fxp.engine.plan import Pieces
+from fxp.engine.cutting import Pieces
 from fxp.engine.stages import CommandStage
 from fxp.executors import oracle
 from fxp.executors.execution import Result
@@ -65,17 +65,17 @@ FAST_MODES = tuple(
     )
 )
 OPTIONS = (
-    Options(),
-    Options(workspace_bytes=1, band_rows=1),
-    Options(workspace_bytes=1 << 11, band_rows=3),
-    Options(workspace_bytes=1, band_rows=2, fuse=False),
+    Options(piece_work=1),
+    Options(workspace_bytes=1, band_rows=1, piece_work=1),
+    Options(workspace_bytes=1 << 11, band_rows=3, piece_work=1),
+    Options(workspace_bytes=1, band_rows=2, fuse=False, piece_work=1),
 )
 
 
 @pytest.fixture(autouse=True)
 def narrow_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut small images into strips."""
-    monkeypatch.setattr("fxp.engine.plan.MIN_COLUMNS", 5)
+    monkeypatch.setattr("fxp.engine.cutting.MIN_COLUMNS", 5)
 
 
 def check(graph: Graph, inputs: tuple, options: tuple[Options, ...] = OPTIONS) -> Result:

@@ -22,10 +22,9 @@ from engine_graphs import (
 from hypothesis import HealthCheck, Phase, given, settings
 from random_graphs import Builder, GraphExample, graphs
 
-from fxp.engine import Engine, Options
-from fxp.engine import plan as plan_module
+from fxp.engine import Engine, Options, cutting
 from fxp.engine import schedule as schedule_module
-from fxp.engine.plan import Pieces
+from fxp.engine.cutting import Pieces
 from fxp.engine.schedule import Schedule, Segment, Span, schedule
 from fxp.executors import oracle
 from fxp.formats import Format, Overflow, Quantization, Rounding
@@ -67,7 +66,7 @@ STRIPS = {
 @pytest.fixture(autouse=True)
 def narrow_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cut small images into many strips too."""
-    monkeypatch.setattr(plan_module, "MIN_COLUMNS", 3)
+    monkeypatch.setattr(cutting, "MIN_COLUMNS", 3)
 
 
 def check_segments(
@@ -236,7 +235,7 @@ NETWORKS: dict[str, Callable[[Network], str]] = {
 @pytest.mark.parametrize("columns", [1, 4])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_network(name: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan_module, "MIN_COLUMNS", columns)
+    monkeypatch.setattr(cutting, "MIN_COLUMNS", columns)
     generator = np.random.default_rng(columns)
     network = Network(generator)
     NETWORKS[name](network)
@@ -304,7 +303,7 @@ def test_moved_schedules(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
             moved += 1
         return found
 
-    monkeypatch.setattr(plan_module, "schedules", checked)
+    monkeypatch.setattr(cutting, "schedules", checked)
     for size in ((9, 70), (12, 36)):
         inputs = random_images(graph, size, network.generator)
         for options in STRIPS.values():
@@ -381,7 +380,7 @@ def test_result_does_not_depend_on_options() -> None:
     for rows, workspace, fuse in itertools.product(
         (1, 2, 5, 100), (1, 3000, 1 << 20), (True, False)
     ):
-        options = Options(workspace_bytes=workspace, band_rows=rows, fuse=fuse)
+        options = Options(workspace_bytes=workspace, band_rows=rows, fuse=fuse, piece_work=1)
         engine = Engine(graph, options)
         for threads in (1, 2, 5):
             compare(engine, expected, inputs, [(threads, False, False)])
@@ -400,7 +399,7 @@ def test_strips_as_wide_as_usual(name: str, monkeypatch: pytest.MonkeyPatch) -> 
     multiple = 4 if name == "down_and_up" else 1
     inputs = random_images(graph, (40 // multiple, 700 // multiple), network.generator)
     expected = oracle.run(graph, inputs)
-    for options in (Options(), Options(workspace_bytes=1 << 14)):
+    for options in (Options(piece_work=1), Options(workspace_bytes=1 << 14, piece_work=1)):
         compare(Engine(graph, options), expected, inputs, [(1, False, False), (3, False, False)])
 
 

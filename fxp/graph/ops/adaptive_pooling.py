@@ -29,6 +29,7 @@ from fxp.graph.ops.base import (
 )
 from fxp.graph.ops.pooling import GLOBAL_FRAC, MAX_PIXELS, reciprocal
 from fxp.kernels import windows
+from fxp.kernels.routines import row_vectors
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -172,7 +173,13 @@ class AdaptiveMaxPool(_AdaptivePool):
             (source,) = inputs
             rows, _ = self._taps(0, first_row, first_row + band.shape[0], source.height)
             columns, _ = self._taps(1, first_column, first_column + band.shape[1], source.width)
-            windows.pool_maximum(band, source.array, rows - source.row, columns - source.column)
+            windows.pool_maximum(
+                band,
+                row_vectors(source.array),
+                rows - source.row,
+                columns - source.column,
+                0,
+            )
 
         return run
 
@@ -218,16 +225,16 @@ class AdaptiveAveragePool(_AdaptivePool):
             columns, column_ones = self._taps(
                 1, first_column, first_column + band.shape[1], source.width
             )
+            counts = np.outer(row_ones.sum(axis=1), column_ones.sum(axis=1))
             windows.resample(
                 band,
-                source.array,
+                row_vectors(source.array),
                 rows - source.row,
                 columns - source.column,
-                row_ones.astype(dtype),
-                column_ones.astype(dtype),
+                windows.row_sums(row_ones, operands[0].limits, dtype),
+                column_ones.astype(np.int32),
+                reciprocal(counts, GLOBAL_FRAC).astype(dtype),
             )
-            counts = np.outer(row_ones.sum(axis=1), column_ones.sum(axis=1))
-            band *= reciprocal(counts, GLOBAL_FRAC).astype(dtype)[:, :, None]
 
         return run
 

@@ -177,13 +177,16 @@ class Part(Movement):
         return array[:, chosen] if self.axis == "row" else array[:, :, chosen]
 
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
-        """Copy."""
+        """Gather by index."""
+        one = dtype.type(1)
 
         def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
             (source,) = inputs
             row = first_row + self._first(0, source.height)
             column = first_column + self._first(1, source.width)
-            band[:] = source.view((row, row + band.shape[0]), (column, column + band.shape[1]))
+            rows = np.arange(row, row + band.shape[0]) - source.row
+            columns = np.arange(column, column + band.shape[1]) - source.column
+            movement.gather(band, source.array, rows, columns, 0, one, 0)
 
         return run
 
@@ -296,10 +299,17 @@ class SpatialConcat(Op):
                 if low < high:
                     read = [(first, first + band.shape[i]) for i, first in enumerate(start)]
                     read[axis] = low - offset, high - offset
-                    target = [slice(None), slice(None)]
+                    target = [slice(0, band.shape[0]), slice(0, band.shape[1])]
                     target[axis] = slice(low - start[axis], high - start[axis])
-                    np.multiply(
-                        source.view(*read), factor, out=band[tuple(target)], casting="unsafe"
+                    rows, columns = (np.arange(*span) for span in read)
+                    movement.gather(
+                        band[target[0], target[1]],
+                        source.array,
+                        rows - source.row,
+                        columns - source.column,
+                        0,
+                        factor,
+                        0,
                     )
                 offset += size
 
@@ -369,18 +379,20 @@ class Flip(Movement):
         return np.flip(arrays[0], 1 + IMAGE_AXES.index(self.axis))
 
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
-        """Copy backwards."""
+        """Gather backwards."""
+        one = dtype.type(1)
 
         def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
             (source,) = inputs
-            reads = [
-                self.reach(operands, axis, 0, first, first + count, size)
-                for axis, first, count, size in (
-                    (0, first_row, band.shape[0], source.height),
-                    (1, first_column, band.shape[1], source.width),
-                )
-            ]
-            band[:] = np.flip(source.view(*reads), IMAGE_AXES.index(self.axis))
+            rows = np.arange(first_row, first_row + band.shape[0])
+            columns = np.arange(first_column, first_column + band.shape[1])
+            if self.axis == "row":
+                rows = source.height - 1 - rows
+            else:
+                columns = source.width - 1 - columns
+            movement.gather(
+                band, source.array, rows - source.row, columns - source.column, 0, one, 0
+            )
 
         return run
 
@@ -427,13 +439,13 @@ class Transpose(Movement):
         return arrays[0].transpose(0, 2, 1)
 
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
-        """Copy from a transposed view."""
+        """Numba index arithmetic."""
 
         def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
             (source,) = inputs
             rows = (first_column, first_column + band.shape[1])
             columns = (first_row, first_row + band.shape[0])
-            band[:] = source.view(rows, columns).transpose(1, 0, 2)
+            movement.exchange(band, source.view(rows, columns))
 
         return run
 
@@ -476,14 +488,12 @@ class Unflatten(Movement):
         return arrays[0].reshape(-1, self.height, self.width)
 
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
-        """Reshape, then transpose to channels last."""
+        """Numba index arithmetic."""
 
         def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
             (source,) = inputs
-            image = source.view((0, 1), (0, 1)).reshape(-1, self.height, self.width)
-            rows = slice(first_row, first_row + band.shape[0])
-            columns = slice(first_column, first_column + band.shape[1])
-            band[:] = image.transpose(1, 2, 0)[rows, columns]
+            size = (self.height, self.width)
+            movement.unflatten(band, source.array, first_row, first_column, size)
 
         return run
 

@@ -88,6 +88,26 @@ class Operand:
             return int(self.constant.min()), int(self.constant.max())
         return self.format.min_raw, self.format.max_raw
 
+    @cached_property
+    def signed_sums(self) -> tuple[list[int], list[int]]:
+        """Sums of a constant's positive and of its negative raw integers, per first index."""
+        assert self.constant is not None
+        rows = self.constant.reshape(len(self.constant), -1)
+        bits = max(form.width for form in self.formats) + (rows.shape[1] - 1).bit_length()
+        # Python integers where a sum may pass 64 bits; a few rows at once stay in the cache.
+        step = max(1, SUM_BLOCK // rows.shape[1])
+        positive: list[int] = []
+        negative: list[int] = []
+        for first in range(0, len(rows), step):
+            some = rows[first : first + step].astype(np.int64 if bits < 64 else object, copy=False)
+            positive += map(int, np.maximum(some, 0).sum(axis=1))
+            negative += map(int, np.minimum(some, 0).sum(axis=1))
+        return positive, negative
+
+
+SUM_BLOCK: Final = 1 << 15
+"""Elements of a constant that are added up at once."""
+
 
 @dataclass(frozen=True)
 class Accumulator:
@@ -223,19 +243,29 @@ wrap on the way, as the final sum is proved to fit.
 class Summary:
     """What every result of an op needs to know of its whole first input.
 
-    An engine summarizes parts of the image on several threads, merges what they give, and hands the
-    kernel the result as a further window.
+    An engine summarizes parts of the image on several threads and hands the kernel all of them as a
+    further window, one row for each part; or merged to one row.
 
     Attributes
     ----------
-    part
-        Summarizes whole rows of the image, ``(rows, W, C)``.
+    fill
+        Summarizes whole rows of the image, ``(rows, W, C)``; called with the int64 results
+        ``(1, columns, channels)`` and the rows.
+    shape
+        Columns and channels of the summary of an image with so many.
     merge
         Makes one summary of an array of them, stacked along its first axis.
     """
 
-    part: Callable[[NDArray], NDArray]
+    fill: Callable[[NDArray, NDArray], None]
+    shape: Callable[[int, int], tuple[int, int]]
     merge: Callable[[NDArray], NDArray]
+
+    def part(self, image: NDArray) -> NDArray[np.int64]:
+        """Summarize rows of an image, ``(rows, W, C)``."""
+        results = np.empty((1, *self.shape(*image.shape[1:])), np.int64)
+        self.fill(results, image)
+        return results
 
 
 Role = Literal["weight", "factor", "slope", "bias", "offset", "table"]
@@ -297,6 +327,8 @@ class Op(ABC):
     """What the table holds that quantization computes for the op; None if there is none."""
     output_range: ClassVar[Range | None] = None
     """Bounds of the results of an op whose table holds them, whatever the operand."""
+    recordable: ClassVar[bool] = True
+    """Whether the kernel calls nothing but routines, so that an engine may write them down."""
     format_is_given: ClassVar[bool] = False
     """Whether the op only moves its operand to a format that something else asks for."""
 
@@ -319,6 +351,39 @@ class Op(ABC):
 
         Works on integers and on symbolic extents alike.
         """
+
+    def canvas(self, result: tuple[int, ...], *shapes: tuple[int, ...]) -> tuple[int, ...]:
+        """Concrete shape of the largest image an executor may lay out: operand and borders.
+
+        Parameters
+        ----------
+        result
+            Concrete shape of the result.
+        shapes
+            Concrete shapes of the operands.
+        """
+        channels, *sizes = shapes[0]
+        top, bottom, left, right = getattr(self, "padding", (0, 0, 0, 0))
+        borders = (top + bottom, left + right)
+        return channels, *(size + more for size, more in zip(sizes, borders, strict=False))
+
+    def operations(self, result: tuple[int, ...], *shapes: tuple[int, ...]) -> int:
+        """Multiplications and additions that a result takes, about; bounds a run beforehand.
+
+        Parameters
+        ----------
+        result
+            Concrete shape of the result.
+        shapes
+            Concrete shapes of the operands.
+        """
+        weights = sum(
+            math.prod(shape) * math.prod(result[1:])
+            for position, shape in enumerate(shapes)
+            if self.constant_roles.get(position) == "weight"
+        )
+        window = math.prod(getattr(self, "window", ()))
+        return weights + math.prod(result) * window + sum(math.prod(shape) for shape in shapes)
 
     @abstractmethod
     def accumulator(self, *operands: Operand) -> Accumulator:

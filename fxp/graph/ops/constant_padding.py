@@ -23,6 +23,7 @@ from fxp.graph.ops.base import (
     require_image,
 )
 from fxp.graph.ops.padding import Sides, check_sides, padded_shape
+from fxp.kernels import movement
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -83,22 +84,21 @@ class ConstantPad(Op):
         return np.pad(arrays[0].astype(np.int64), widths, constant_values=self._raw(operands[0]))
 
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
-        """Copy into an array of the value."""
-        raw = self._raw(operands[0])
+        """Gather by index."""
+        raw, one = self._raw(operands[0]), dtype.type(1)
 
         def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
             (source,) = inputs
-            band[:] = raw
-            inside = []
-            for axis, (first, size) in enumerate(
-                ((first_row, source.height), (first_column, source.width))
-            ):
+            places = []
+            for axis, (first, size, start) in enumerate((
+                (first_row, source.height, source.row),
+                (first_column, source.width, source.column),
+            )):  # fmt: skip
                 begin = first - self.sides[2 * axis]
-                inside.append((max(begin, 0), min(begin + band.shape[axis], size), begin))
-            (top, bottom, row), (left, right, column) = inside
-            if top < bottom and left < right:
-                view = source.view((top, bottom), (left, right))
-                band[top - row : bottom - row, left - column : right - column] = view
+                positions = np.arange(begin, begin + band.shape[axis])
+                inside = (positions >= 0) & (positions < size)
+                places.append(np.where(inside, positions - start, -1))
+            movement.gather(band, source.array, *places, 0, one, raw)
 
         return run
 

@@ -69,10 +69,7 @@ def weighted_sum(source: Operand, weight: Operand, bias: Operand | None) -> Accu
     """
     data = weight.constant
     assert data is not None
-    # Python integers: the sums of absolute weights may pass 64 bits.
-    flat = data.reshape(data.shape[0], -1).astype(object)
-    positive = [int(np.maximum(row, 0).sum()) for row in flat]
-    negative = [int(np.minimum(row, 0).sum()) for row in flat]
+    positive, negative = weight.signed_sums
     low, high = source.limits
     channels = range(data.shape[0])
     offsets = [0] * len(channels) if bias is None else [int(b) for b in constant_data(bias)]
@@ -118,6 +115,7 @@ class Conv2d(Op):
     """
 
     name: ClassVar[str] = "conv2d"
+    recordable: ClassVar[bool] = False
     arity: ClassVar[tuple[int, int]] = (2, 3)
     constant_roles: ClassVar[Mapping[int, Role]] = {1: "weight", 2: "bias"}
 
@@ -264,6 +262,7 @@ class Linear(Op):
     """Matrix times vector. Inputs: vector ``(F,)``, weight ``(M, F)``, optional bias ``(M,)``."""
 
     name: ClassVar[str] = "linear"
+    recordable: ClassVar[bool] = False
     arity: ClassVar[tuple[int, int]] = (2, 3)
     constant_roles: ClassVar[Mapping[int, Role]] = {1: "weight", 2: "bias"}
 

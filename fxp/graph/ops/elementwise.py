@@ -28,7 +28,8 @@ from fxp.graph.ops.base import (
     register,
     require,
 )
-from fxp.kernels import elementwise
+from fxp.kernels import elementwise, movement
+from fxp.kernels.routines import row_vectors
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -40,6 +41,36 @@ else:
 
 MAX_SHIFT = 62
 """Aligning by more bits than this fits a 63-bit accumulator for zeros only."""
+
+
+def joined_rows(
+    band: NDArray, first_row: int, first_column: int, windows: Sequence[Window]
+) -> tuple[NDArray, list[NDArray], list[tuple[int, int, int, int]]]:
+    """Make every row one pixel of all its channels, where the operands have pixels of its columns.
+
+    Parameters
+    ----------
+    band
+        The results.
+    first_row, first_column
+        Where they begin.
+    windows
+        The operands.
+
+    Returns
+    -------
+    tuple
+        The band, the operands' arrays, and where the band begins in each.
+    """
+    arrays = [window.array for window in windows]
+    starts = [window.start(first_row, first_column) for window in windows]
+    whole = [
+        array.shape[1:] == band.shape[1:] and start[1] == 0 and start[3] == 1
+        for array, start in zip(arrays, starts, strict=True)
+    ]
+    if not all(whole):
+        return band, arrays, starts
+    return row_vectors(band), [row_vectors(array) for array in arrays], starts
 
 
 class Elementwise(Op):
@@ -126,12 +157,13 @@ class _Combination(Elementwise):
 
         def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
             one, other = (inputs[position] for position in order)
+            band, arrays, starts = joined_rows(band, first_row, first_column, (one, other))
             elementwise.combine(
                 band,
-                one.array,
-                one.start(first_row, first_column),
-                other.array,
-                other.start(first_row, first_column),
+                arrays[0],
+                starts[0],
+                arrays[1],
+                starts[1],
                 factors[order[0]],
                 factors[order[1]],
                 self.multiplies,
@@ -273,8 +305,8 @@ class _Clamp(_Identity):
 
         def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
             (source,) = inputs
-            start = source.start(first_row, first_column)
-            elementwise.clamp(band, source.array, start, low, high)
+            band, (array,), (start,) = joined_rows(band, first_row, first_column, (source,))
+            elementwise.clamp(band, array, start, low, high)
 
         return run
 
@@ -418,12 +450,14 @@ class Requantize(_Identity):
         return arrays[0]
 
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
-        """Copy the band."""
+        """Gather by index."""
+        one = dtype.type(1)
 
         def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
             (source,) = inputs
-            last_row, last_column = first_row + band.shape[0], first_column + band.shape[1]
-            band[:] = source.view((first_row, last_row), (first_column, last_column))
+            band, (array,), (start,) = joined_rows(band, first_row, first_column, (source,))
+            rows = np.arange(start[0], start[0] + band.shape[0])
+            movement.gather(band, array, rows, np.zeros(1, np.int64), 0, one, 0)
 
         return run
 

@@ -147,11 +147,12 @@ class GroupNorm(Statistic):
                     1 << RECIPROCAL_FRAC,
                 )  # fmt: skip
                 return
-            means, variance = self._image_moments(inputs, bits)
-            factors = (1 << RECIPROCAL_FRAC) // self._roots(variance, bits)
-            statistics.scale_deviations(
-                band, image, bits.mean, np.repeat(means, members), np.repeat(factors, members)
-            )
+            pixels = inputs[0].height * inputs[0].width
+            statistics.normalize_image(
+                band, image, self._image_moments(operands, inputs), self.groups, bits.mean, self.centered,
+                pixels * members, self.divided_by(pixels * members), bits.variance, bits.epsilon,
+                self.summed, 1 << RECIPROCAL_FRAC,
+            )  # fmt: skip
 
         return run
 

@@ -29,7 +29,8 @@ from fxp.graph.ops.base import (
     require_image,
 )
 from fxp.kernels import movement
-from fxp.kernels.windows import resample
+from fxp.kernels.routines import row_vectors
+from fxp.kernels.windows import resample, row_sums
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -255,12 +256,14 @@ class Interpolate(Op):
                 result = wanted[axis] if inputs == 2 else int(self._result_size(axis, size))  # type: ignore[arg-type]
                 span = (first, first + count)
                 indices, weights, _ = self.taps(axis, inputs, span, size, result)
-                found.append((indices - start, weights.astype(dtype)))
+                found.append((indices - start, weights))
             (rows, row_weights), (columns, column_weights) = found
             if self.mode.startswith("nearest"):
-                movement.gather(band, source.array, rows[:, 0], columns[:, 0], 0, one)
+                movement.gather(band, source.array, rows[:, 0], columns[:, 0], 0, one, 0)
             else:
-                resample(band, source.array, rows, columns, row_weights, column_weights)
+                image, factors = row_vectors(source.array), np.ones(band.shape[:2], dtype)
+                taps = row_sums(row_weights, operands[0].limits, dtype)
+                resample(band, image, rows, columns, taps, column_weights.astype(np.int32), factors)
 
         return run
 

@@ -120,6 +120,7 @@ class Concat(Op):
                     columns - source.column,
                     channel,
                     factor,
+                    0,
                 )
                 channel += source.array.shape[2]
 
@@ -234,6 +235,7 @@ class Slice(Movement):
                 )
 
             return run_channels
+        one = dtype.type(1)
 
         def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
             (source,) = inputs
@@ -247,9 +249,10 @@ class Slice(Movement):
                     strict=False,
                 )
             ]
-            rows, columns = ((reads.start, reads.stop) for reads in ranges)
-            view = source.view(rows, columns)
-            band[:] = view[:: ranges[0].step, :: ranges[1].step]
+            rows, columns = (np.array(reads, np.int64) for reads in ranges)
+            movement.gather(
+                band, source.array, rows - source.row, columns - source.column, 0, one, 0
+            )
 
         return run
 
@@ -323,7 +326,9 @@ class Pad(Movement):
             last_row, last_column = first_row + band.shape[0], first_column + band.shape[1]
             rows = vertical.sources(first_row, last_row, source.height)[:, 0]
             columns = horizontal.sources(first_column, last_column, source.width)[:, 0]
-            movement.gather(band, source.array, rows - source.row, columns - source.column, 0, one)
+            movement.gather(
+                band, source.array, rows - source.row, columns - source.column, 0, one, 0
+            )
 
         return run
 
@@ -372,12 +377,11 @@ class Flatten(Movement):
         return arrays[0].reshape(-1)
 
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
-        """Transpose to channels first, then reshape."""
+        """Numba index arithmetic."""
 
         def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
             (source,) = inputs
-            image = source.view((0, source.height), (0, source.width))
-            band[:] = image.transpose(2, 0, 1).reshape(1, 1, -1)
+            movement.flatten(band, source.view((0, source.height), (0, source.width)))
 
         return run
 

@@ -45,7 +45,7 @@ def check_sides(sides: Sequence[int], mode: str) -> None:
     """Raise `GraphError` unless `sides` are four counts and `mode` is a padding mode."""
     require(
         len(sides) == 4 and all(isinstance(side, int) and 0 <= side < 1 << 20 for side in sides),
-        f"padding must be four counts (top, bottom, left, right), got {sides}",
+        f"padding must be four counts below {1 << 20} (top, bottom, left, right), got {sides}",
     )
     require(mode in get_args(PaddingMode), f"unknown padding mode {mode!r}")
 

@@ -38,6 +38,7 @@ from fxp.graph.ops.padding import (
     window_count,
 )
 from fxp.kernels import windows
+from fxp.kernels.routines import row_vectors
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -130,6 +131,49 @@ class SlidingWindow(Op):
         columns = self._taps(1).sources(first_column, last_column, source.width)
         return rows - source.row, columns - source.column
 
+    @staticmethod
+    def _sum(
+        operands: Sequence[Operand],
+        band: NDArray,
+        source: Window,
+        places: tuple[IntArray, IntArray],
+        factors: NDArray,
+    ) -> None:
+        """Sum windows that read these rows and columns; results are multiplied by factors.
+
+        Parameters
+        ----------
+        operands
+            As for the other faces.
+        band
+            The results.
+        source
+            The operand.
+        places
+            Rows and columns, ``(outputs, taps)``.
+        factors
+            ``(rows, columns)``, of the dtype of the results.
+        """
+        rows, columns = places
+        row_ones = windows.row_sums(np.ones_like(rows), operands[0].limits, factors.dtype)
+        column_ones = np.ones(columns.shape, np.int32)
+        image = row_vectors(source.array)
+        windows.resample(band, image, rows, columns, row_ones, column_ones, factors)
+
+    def _inside(
+        self, band: NDArray, first_row: int, first_column: int, source: Window
+    ) -> tuple[IntArray, IntArray]:
+        """As `_sources`, with -1 for what lies beyond the border."""
+        found = []
+        for axis, (first, size, start) in enumerate((
+            (first_row, source.height, source.row),
+            (first_column, source.width, source.column),
+        )):  # fmt: skip
+            positions = self._taps(axis).positions(first, first + band.shape[axis])
+            inside = (positions >= 0) & (positions < size)
+            found.append(np.where(inside, positions - start, -1))
+        return found[0], found[1]
+
     def reach(
         self,
         operands: Sequence[Operand],
@@ -190,8 +234,8 @@ class MaxPool(SlidingWindow):
 
         def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
             (source,) = inputs
-            rows, columns = self._sources(band, first_row, first_column, source)
-            windows.pool_maximum(band, source.array, rows, columns)
+            rows, columns = self._inside(band, first_row, first_column, source)
+            windows.pool_maximum(band, row_vectors(source.array), rows, columns, 0)
 
         return run
 
@@ -239,34 +283,14 @@ class DilatedMaxPool(SlidingWindow):
         """Maximum over sliding windows."""
         return self._windows(arrays[0], operands[0].format.min_raw).max(axis=(3, 4))
 
-    def _inside(
-        self, axis: int, first: int, last: int, size: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Pixels of windows first…last-1, and which windows have none.
-
-        A pixel outside of the image is replaced by one that its window has inside.
-        """
-        positions = self._taps(axis).positions(first, last)
-        inside = (positions >= 0) & (positions < size)
-        some = np.take_along_axis(positions, inside.argmax(axis=1)[:, None], axis=1)
-        empty = np.asarray(~inside.any(axis=1))
-        # An empty window reads any pixel that is in memory; its result is replaced.
-        some[empty] = np.clip(some[empty], 0, size - 1)
-        return np.where(inside, positions, some), empty
-
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
         """Numba maximum over gathered rows and columns."""
         smallest = operands[0].format.min_raw
 
         def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
             (source,) = inputs
-            rows, empty_rows = self._inside(0, first_row, first_row + band.shape[0], source.height)
-            columns, empty_columns = self._inside(
-                1, first_column, first_column + band.shape[1], source.width
-            )
-            windows.pool_maximum(band, source.array, rows - source.row, columns - source.column)
-            band[empty_rows] = smallest
-            band[:, empty_columns] = smallest
+            rows, columns = self._inside(band, first_row, first_column, source)
+            windows.pool_maximum(band, row_vectors(source.array), rows, columns, smallest)
 
         return run
 
@@ -340,7 +364,7 @@ class AveragePool(SlidingWindow):
         return sums * self._multiplier((0, height), (0, width), arrays[0].shape[1:])
 
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
-        """Numba sum over gathered rows and columns."""
+        """Numba sums of gathered rows, then of gathered columns."""
 
         def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
             (source,) = inputs
@@ -350,7 +374,7 @@ class AveragePool(SlidingWindow):
                 (source.height, source.width),
             )
             rows, columns = self._sources(band, first_row, first_column, source)
-            windows.pool_sum(band, source.array, rows, columns, multiplier.astype(dtype))
+            self._sum(operands, band, source, (rows, columns), multiplier.astype(dtype))
 
         return run
 
@@ -430,14 +454,14 @@ class SumPool(SlidingWindow):
         return self._windows(arrays[0], 0).sum(axis=(3, 4)) * self.factor[0]
 
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
-        """Numba sum over gathered rows and columns."""
+        """Numba sums of gathered rows, then of gathered columns."""
         multiplier = np.int64(self.factor[0]).astype(dtype)
 
         def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
             (source,) = inputs
             rows, columns = self._sources(band, first_row, first_column, source)
             factors = np.full(band.shape[:2], multiplier)
-            windows.pool_sum(band, source.array, rows, columns, factors)
+            self._sum(operands, band, source, (rows, columns), factors)
 
         return run
 

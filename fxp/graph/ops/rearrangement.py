@@ -195,7 +195,9 @@ class Nearest(_Factor):
             (source,) = inputs
             rows = np.arange(first_row, first_row + band.shape[0]) // self.factor
             columns = np.arange(first_column, first_column + band.shape[1]) // self.factor
-            movement.gather(band, source.array, rows - source.row, columns - source.column, 0, one)
+            movement.gather(
+                band, source.array, rows - source.row, columns - source.column, 0, one, 0
+            )
 
         return run
 

@@ -28,6 +28,7 @@ from fxp.graph.ops.base import (
 )
 from fxp.graph.ops.pooling import GLOBAL_FRAC, MAX_PIXELS, reciprocal
 from fxp.kernels import statistics
+from fxp.kernels.routines import row_vectors
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -105,22 +106,25 @@ class Reduction(Op):
         return (0, size) if (self.rows, self.columns)[axis] else (first, last)
 
     @abstractmethod
-    def _reduce(self, image: NDArray, rows: int, dtype: np.dtype) -> NDArray:
-        """Reduce an image ``(H, W, C)`` to that many rows; in `dtype`, where sums may wrap."""
+    def _fill(self, results: NDArray, image: NDArray, factor: int) -> None:
+        """Reduce an image ``(H, W, C)``; sums, times the factor, may wrap in the results."""
 
     @abstractmethod
     def _merge(self, parts: NDArray) -> NDArray:
         """Reduce the first axis of stacked results."""
 
-    def _reduced_shape(self, image: NDArray, rows: int) -> tuple[int, int, int]:
-        _, columns, channels = image.shape
-        return rows, 1 if self.columns else columns, 1 if self.channels else channels
-
     def summary(self, operands: Sequence[Operand]) -> Summary | None:
         """Results of parts of the image, where rows are reduced."""
         if not self.rows:
             return None
-        return Summary(lambda part: self._reduce(part, 1, np.dtype(np.int64)), self._merge)
+        return Summary(
+            lambda results, part: self._fill(results, part, 1),
+            lambda columns, channels: (
+                1 if self.columns else columns,
+                1 if self.channels else channels,
+            ),
+            self._merge,
+        )
 
     def _factor(self, source: Window, channels: int) -> int:
         """Return what sums are multiplied by."""
@@ -133,17 +137,17 @@ class Reduction(Op):
             source, *summaries = inputs
             rows = (0, source.height) if self.rows else (first_row, first_row + len(band))
             first, last = first_column, first_column + band.shape[1]
+            factor = self._factor(source, source.array.shape[2])
             if summaries:
                 whole = summaries[0].array
-                results = whole if self.columns else whole[:, first:last]
+                band[...] = whole if self.columns else whole[:, first:last]
+                band *= np.int64(factor).astype(dtype)
             else:
                 columns = (0, source.width) if self.columns else (first, last)
                 image = source.view(rows, columns)
-                results = self._reduce(image, len(band), dtype)
-            band[...] = results
-            factor = self._factor(source, source.array.shape[2])
-            if factor != 1:
-                band *= dtype.type(factor)
+                if not self.channels and not self.columns:
+                    band, image = row_vectors(band), row_vectors(image)
+                self._fill(band, image, factor)
 
         return run
 
@@ -155,10 +159,9 @@ class Reduction(Op):
 
 
 class _Sum(Reduction):
-    def _reduce(self, image: NDArray, rows: int, dtype: np.dtype) -> NDArray:
-        results = np.empty(self._reduced_shape(image, rows), dtype)
-        statistics.reduce_sum(results, image)
-        return results
+    def _fill(self, results: NDArray, image: NDArray, factor: int) -> None:
+        most, dtype = (1 << 15, np.int32) if image.dtype == np.int16 else (MAX_COUNT, np.int64)
+        statistics.reduce_sum(results, image, factor, np.zeros(1, dtype), most)
 
     def _merge(self, parts: NDArray) -> NDArray:
         return parts.sum(axis=0)
@@ -258,10 +261,8 @@ class _Max(Reduction):
         """Return the operand's."""
         return ranges[0]
 
-    def _reduce(self, image: NDArray, rows: int, dtype: np.dtype) -> NDArray:
-        results = np.empty(self._reduced_shape(image, rows), image.dtype)
+    def _fill(self, results: NDArray, image: NDArray, factor: int) -> None:
         statistics.reduce_maximum(results, image)
-        return results
 
     def _merge(self, parts: NDArray) -> NDArray:
         return parts.max(axis=0)

@@ -24,7 +24,8 @@ from fxp.graph.ops.base import (
     require_image,
 )
 from fxp.graph.ops.padding import Sides, pad_onnx, pad_oracle, symmetric_sources
-from fxp.kernels.windows import resample
+from fxp.kernels.routines import row_vectors
+from fxp.kernels.windows import resample, row_sums
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class _UpsampleTwice(Op):
 
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
         """Numba separable taps."""
-        phases = np.array([taps for _, taps in self._phases()], np.int64).astype(dtype)
+        phases = np.array([taps for _, taps in self._phases()], np.int32)
 
         def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
             (source,) = inputs
@@ -115,11 +116,12 @@ class _UpsampleTwice(Op):
             columns = self._tap_indices(first_column, last_column, source.width)
             resample(
                 band,
-                source.array,
+                row_vectors(source.array),
                 rows - source.row,
                 columns - source.column,
-                phases[np.arange(first_row, last_row) % 2],
+                row_sums(phases[np.arange(first_row, last_row) % 2], operands[0].limits, dtype),
                 phases[np.arange(first_column, last_column) % 2],
+                np.ones(band.shape[:2], dtype),
             )
 
         return run

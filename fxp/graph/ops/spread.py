@@ -93,7 +93,11 @@ class _Spread(Statistic):
 
         def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
             if self.scope == "image":
-                band[...] = self._result(self._image_moments(inputs, bits)[1], bits)
+                count = inputs[0].height * inputs[0].width * members
+                statistics.image_spread(
+                    band, self._image_moments(operands, inputs), bits.mean, self.centered, count,
+                    self.divided_by(count), bits.variance, bits.epsilon, self.rooted,
+                )  # fmt: skip
                 return
             last_row, last_column = first_row + band.shape[0], first_column + band.shape[1]
             image = inputs[0].view((first_row, last_row), (first_column, last_column))

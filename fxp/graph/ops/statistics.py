@@ -21,6 +21,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
@@ -55,6 +56,8 @@ MEAN_FRAC: Final = 5
 """Fraction bits that a mean has more than its values, at most."""
 ROOT_FRAC: Final = 24
 """Fraction bits that a variance has more than the squares, at most."""
+FEWEST_SUMMED: Final = 8
+"""Pixels that an int32 must be able to sum, to be used at all."""
 VARIANCE_BITS: Final = 49
 """Bits of a variance that is a result: float64 holds it, and half a step."""
 
@@ -226,30 +229,27 @@ class Statistic(Op):
         squares = (deviations * deviations).sum(axis=axes, keepdims=True)
         return deviations, _quotient(squares, self.divided_by(count), bits)
 
-    def _image_moments(
-        self, inputs: Sequence[Window], bits: Precision
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Mean and variance of every group of an image, for the engine."""
-        source, *summaries = inputs
-        if summaries:
-            moments = summaries[0].array
-        else:
-            moments = statistics.channel_moments(source.view((0, source.height), (0, source.width)))
-        sums, squares = moments.reshape(2, self.groups, -1).sum(axis=2)
-        count = source.height * source.width * moments.shape[1] // self.groups
-        means = np.zeros_like(sums)
-        if self.centered:
-            means = ((sums << (bits.mean + 1)) + count) // (2 * count)
-        # The sum of (r * 2**m - mean)**2, which fits although its parts may wrap.
-        squares = (squares << (2 * bits.mean)) - (sums << (bits.mean + 1)) * means
-        squares += means * means * count
-        return means, _quotient(squares, self.divided_by(count), bits)
-
     def summary(self, operands: Sequence[Operand]) -> Summary | None:
         """Return sums and sums of squares of parts of the image."""
         if self.scope == "pixel":
             return None
-        return Summary(statistics.channel_moments, lambda parts: parts.sum(axis=0))
+        return Summary(
+            partial(_fill_moments, operands[0].limits),
+            lambda columns, channels: (2, channels),
+            lambda parts: parts.sum(axis=0),
+        )
+
+    def _image_moments(
+        self, operands: Sequence[Operand], inputs: Sequence[Window]
+    ) -> NDArray[np.int64]:
+        """Return sums and sums of squares of the channels of an image, by parts, ``(parts, 2, C)``."""
+        source, *summaries = inputs
+        if summaries:
+            return summaries[0].array
+        moments = np.empty((1, 2, source.array.shape[2]), np.int64)
+        image = source.view((0, source.height), (0, source.width))
+        _fill_moments(operands[0].limits, moments, image)
+        return moments
 
     def _torch_moments(
         self, source: Operand, tensor: torch.Tensor, bits: Precision
@@ -316,6 +316,25 @@ class Statistic(Op):
         if bits.dropped:
             quotient = emit("Div", quotient, emit.constant(1 << bits.dropped))
         return values, quotient
+
+
+def _fill_moments(limits: tuple[int, int], moments: NDArray[np.int64], image: NDArray) -> None:
+    """Sums and sums of squares of the channels of an image.
+
+    Parameters
+    ----------
+    limits
+        Smallest and largest raw integer.
+    moments
+        ``(1, 2, C)``; written.
+    image
+        ``(H, W, C)``.
+    """
+    most = (2**31 - 1) // max(limits[0] ** 2, limits[1] ** 2, 1)
+    narrow = most >= FEWEST_SUMMED
+    dtype = np.int32 if narrow else np.int64
+    most = min(most, 1 << 15) if narrow else MAX_COUNT
+    statistics.channel_moments(moments, image, np.zeros(1, dtype), most)
 
 
 def _quotient(totals: IntArray, divisor: int, bits: Precision) -> IntArray:

@@ -20,7 +20,7 @@ from fxp.graph.ops.base import (
     register,
     require,
 )
-from fxp.graph.ops.elementwise import Elementwise
+from fxp.graph.ops.elementwise import Elementwise, joined_rows
 from fxp.kernels import elementwise
 from fxp.support.lazy import lazy_import
 
@@ -69,8 +69,8 @@ class Table(Elementwise):
 
         def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
             (source,) = inputs
-            start = source.start(first_row, first_column)
-            elementwise.look_up(band, source.array, start, table, smallest)
+            band, (array,), (start,) = joined_rows(band, first_row, first_column, (source,))
+            elementwise.look_up(band, array, start, table, smallest)
 
         return run
 

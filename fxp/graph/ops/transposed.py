@@ -149,6 +149,7 @@ class ConvTranspose2d(Op):
     """
 
     name: ClassVar[str] = "conv_transpose2d"
+    recordable: ClassVar[bool] = False
     arity: ClassVar[tuple[int, int]] = (2, 3)
     constant_roles: ClassVar[Mapping[int, Role]] = {1: "weight", 2: "bias"}
 
@@ -208,6 +209,11 @@ class ConvTranspose2d(Op):
 
     def _phases(self, weight: NDArray) -> tuple[Phase, ...]:
         return phases(weight, self.stride, self.padding, self.dilation)
+
+    def canvas(self, result: tuple[int, ...], *shapes: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of the result before the padding is cut off."""
+        rows, columns = self.padding
+        return result[0], result[1] + 2 * rows, result[2] + 2 * columns
 
     def accumulator(self, *operands: Operand) -> Accumulator:
         """Exact interval per output channel, over the taps that one output sees."""

@@ -67,15 +67,9 @@ class MaxPoolIndices(SlidingWindow):
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
         """Numba comparison over gathered rows and columns."""
 
-        def places(axis: int, first: int, last: int, size: int, start: int) -> IntArray:
-            positions = self._taps(axis).positions(first, last)
-            return np.where((positions >= 0) & (positions < size), positions - start, -1)
-
         def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
             (source,) = inputs
-            last_row, last_column = first_row + band.shape[0], first_column + band.shape[1]
-            rows = places(0, first_row, last_row, source.height, source.row)
-            columns = places(1, first_column, last_column, source.width, source.column)
+            rows, columns = self._inside(band, first_row, first_column, source)
             unpooling.pool_indices(band, source.array, rows, columns)
 
         return run

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from fxp.graph import Constant, Graph, Node
 from fxp.graph.ops import Conv2d, ConvTranspose2d, Linear
+from fxp.kernels.compiler import njit
 from fxp.quantization.refinement.layers import layer_inputs, sample_positions
 from fxp.quantization.refinement.values import LiveValues
 

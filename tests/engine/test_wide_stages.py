@@ -1,0 +1,202 @@
+"""Convolutions for which nothing is too wide, too few or too odd: no kernel is portable."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from engine_graphs import BYTE, FULL, OPTIONS, PIXEL, Network, check, near, plan_of, random_images
+
+from fxp.engine.packing import chunk_ends
+from fxp.engine.wide_stages import InputParts, weight_parts
+from fxp.formats import Format
+from fxp.graph.ops import Conv2d, ConvTranspose2d, Linear, PixelShuffle
+
+KERNELS = {
+    name: OPTIONS[name] for name in ("host", "few registers", "many narrow registers", "direct")
+}
+RUNS = ((1, True, False), (3, False, False))
+INT16 = Format(16, 0)
+WIDE = {
+    "16 bit unsigned": Format(16, 8, signed=False),
+    "17 bit": Format(17, 8),
+    "24 bit": Format(24, 8),
+    "32 bit": Format(32, 8),
+    "31 bit unsigned": Format(31, 8, signed=False),
+}
+
+
+def checked(network: Network, size: tuple[int, int] = (6, 17)) -> str:
+    """Compare with the oracle at ends and at random; returns the kernel of the last stage."""
+    graph = network.graph()
+    for pattern in ("ends", "random"):
+        inputs = random_images(graph, size, network.generator, pattern)
+        check(graph, inputs, KERNELS, RUNS)
+    stages = plan_of(graph, inputs).program.stages
+    assert "portable" not in [stage.kernel for stage in stages]
+    return stages[-1].kernel
+
+
+def convolve(network: Network, source: str, weight: str, op: Conv2d | ConvTranspose2d) -> None:
+    """Add a convolution with a bias, and a format that clips a little."""
+    names = (source, weight, network.bias(source, weight))
+    network.node(op, *names, to=near(op, *[network.known[name] for name in names], bits=12))
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5, 16, 33])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_wide_sums(channels: int, per_channel: bool) -> None:
+    network = Network(np.random.default_rng(channels))
+    source = network.image(6, FULL)
+    weight = network.weight((channels, 6, 3, 3), 16, per_channel)
+    convolve(network, source, weight, Conv2d(padding=(1, 1, 1, 1)))
+    kernel = checked(network)
+    assert kernel == "pair tiles in chunks" + (", sums" if channels < 4 else "")
+
+
+@pytest.mark.parametrize("source", WIDE)
+@pytest.mark.parametrize(
+    ("groups", "channels"), [(1, 1), (1, 17), (2, 6), (8, 8), (8, 16), (4, 4), (3, 9)]
+)
+def test_inputs_of_more_than_16_bits(source: str, groups: int, channels: int) -> None:
+    network = Network(np.random.default_rng(channels))
+    image = network.image(groups * (2 if groups < 4 else 1), WIDE[source])
+    inputs = network.known[image].channels // groups
+    weight = network.weight((channels, inputs, 3, 2), 8, per_channel=groups == 2)
+    op = Conv2d((2, 1), (1, 0, 1, 1), dilation=(1, 2), groups=groups)
+    convolve(network, image, weight, op)
+    assert checked(network).endswith("inputs split")
+
+
+@pytest.mark.parametrize("bits", [17, 24, 31])
+@pytest.mark.parametrize("groups", [1, 8])
+def test_weights_of_more_than_16_bits(bits: int, groups: int) -> None:
+    network = Network(np.random.default_rng(bits))
+    for form in (BYTE, Format(24, 4)):
+        network = Network(np.random.default_rng(bits))
+        source = network.image(8, form)
+        weight = network.weight((8, 8 // groups, 3, 3), bits)
+        convolve(network, source, weight, Conv2d(padding=(1, 1, 1, 1), groups=groups))
+        assert "chunks" in checked(network)
+
+
+@pytest.mark.parametrize("channels", [8, 9, 16, 40])
+@pytest.mark.parametrize("kernel", [(3, 3), (1, 4), (5, 5)])
+def test_depthwise_with_wide_sums(channels: int, kernel: tuple[int, int]) -> None:
+    network = Network(np.random.default_rng(channels))
+    source = network.image(channels, FULL)
+    weight = network.weight((channels, 1, *kernel), 16, per_channel=True)
+    convolve(network, source, weight, Conv2d((1, 2), groups=channels))
+    assert checked(network, (9, 21)) == "depthwise tiles in chunks"
+
+
+def test_depthwise_pairs_that_do_not_fit() -> None:
+    """Two products of -2**15 are 2**31, one more than int32 has."""
+    network = Network()
+    source = network.image(8, INT16)
+    weight = network.constant(np.full((8, 1, 1, 2), -(2**15)), INT16)
+    network.node(Conv2d(groups=8), source, weight, to=Format(16, -16))
+    assert checked(network) == "pair tiles in chunks"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "channels", "groups"),
+    [(4, 8, 4), (6, 6, 3), (9, 3, 3), (3, 3, 3), (17, 34, 17), (24, 24, 8), (32, 96, 32)],
+)
+@pytest.mark.parametrize("bits", [6, 16])
+def test_groups_of_few_channels(inputs: int, channels: int, groups: int, bits: int) -> None:
+    network = Network(np.random.default_rng(groups))
+    source = network.image(inputs, FULL)
+    weight = network.weight((channels, inputs // groups, 3, 3), bits, per_channel=bits == 6)
+    convolve(network, source, weight, Conv2d((1, 1), (1, 1, 1, 1), groups=groups))
+    checked(network)
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        ConvTranspose2d((2, 2)),
+        ConvTranspose2d((2, 2), (1, 1), (1, 1)),
+        ConvTranspose2d((1, 3), (0, 1)),
+        ConvTranspose2d((3, 2), (1, 0), (2, 1)),
+        ConvTranspose2d((4, 4)),
+        ConvTranspose2d((2, 2), (1, 1), dilation=(3, 2)),
+        ConvTranspose2d((2, 2), (1, 1), (1, 0), groups=2),
+        ConvTranspose2d((2, 1), groups=8),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("channels", [2, 8, 40])
+@pytest.mark.parametrize("bits", [6, 16])
+def test_transposed(op: ConvTranspose2d, channels: int, bits: int) -> None:
+    """Every stride, dilation and group; results that no tap reaches."""
+    network = Network(np.random.default_rng(channels))
+    inputs, channels = 8, max(channels, op.groups)
+    source = network.image(inputs, FULL)
+    weight = network.weight((channels, inputs // op.groups, 3, 3), bits, per_channel=bits == 6)
+    convolve(network, source, weight, op)
+    checked(network, (5, 11))
+
+
+@pytest.mark.parametrize("channels", [4, 12, 16, 36, 64])
+@pytest.mark.parametrize("bits", [6, 16])
+def test_pixel_shuffle_of_wide_sums(channels: int, bits: int) -> None:
+    network = Network(np.random.default_rng(channels))
+    source = network.image(5, FULL)
+    conv = network.conv(source, channels, (3, 3), bits=bits, to=None, per_channel=True)
+    network.node(PixelShuffle(2), conv, to=Format(12, network.known[conv].format.frac - 14))
+    checked(network)
+
+
+def test_linear_layers_in_many_chunks() -> None:
+    """Sums of 36 bits, of products as large as int16 has."""
+    network = Network(np.random.default_rng(3))
+    source = network.vector(3000, INT16)
+    weight = network.weight((20, 3000), 16)
+    network.node(Linear(), source, weight, to=Format(16, 5 - 25))
+    assert checked(network, (1, 1)) == "pair tiles in chunks"
+
+
+@pytest.mark.parametrize(("kernel", "uniform"), [(3, False), (3, True), (5, False), (5, True)])
+def test_winograd_with_exact_products(kernel: int, uniform: bool) -> None:
+    """Enlarged sums do not fit int32; each product does, or its chunks do."""
+    network = Network(np.random.default_rng(kernel))
+    source = network.image(64, PIXEL)
+    shape = (32, 64, kernel, kernel)
+    if uniform:
+        raw = network.generator.choice([-700, 700], shape)
+    else:
+        raw = network.generator.integers(-300, 300, shape) // (1 + (kernel > 3) * 2)
+    half = kernel // 2
+    op = Conv2d(padding=(half,) * 4)
+    network.node(op, source, network.constant(raw, Format(12, 8)), to=Format(14, -2))
+    for size in ((3, 5), (9, 37)):
+        name = checked(network, size)
+        assert name.startswith("winograd")
+        assert ("chunks" if uniform else "exact") in name
+
+
+def test_chunks_end_at_the_bound() -> None:
+    """A sum of 2**31 - 1 is one chunk, one more is two."""
+    weights = np.zeros((3, 2, 1), np.int16)
+    weights[:, 0, 0] = 2**14, 2**14, 1
+    # 2**14 * x + 2**14 * x + x with x = 65534 is 2**31 - 2; the limits are those of a transform.
+    assert chunk_ends(weights[:2], (0, 2**16 - 1)) == [2]
+    assert chunk_ends(weights, (0, 2**16 - 2)) == [3]
+    assert chunk_ends(weights, (0, 2**16 - 1)) == [2, 3]
+    assert chunk_ends(-weights[:2], (0, 2**16)) == [2]
+    assert chunk_ends(weights[:1], (0, 2**17)) is None
+    assert chunk_ends(-weights[:1], (0, 2**17)) == [1]
+
+
+def test_parts_of_operands() -> None:
+    """Parts add up, and fit int16."""
+    for value in (2**31 - 1, -(2**31), 12345678, -1, 2**15, -(2**15) - 1):
+        parts = weight_parts(np.array([value]), split=False)
+        assert sum(int(part[0]) << shift for part, shift in parts) == value
+        assert all(-(2**15) <= part[0] < 2**15 for part, _ in parts)
+    assert weight_parts(np.array([5]), split=False) == [(np.array([5]), 0)]
+    parts = InputParts((0, 2**16 - 1))
+    assert (parts.limits, parts.constant) == ([(-(2**15), 2**15 - 1)], 2**15)
+    parts = InputParts((-(2**23), 2**23 - 1))
+    assert parts.limits == [(-(2**15), 2**15 - 1), (-128, 127)]
+    assert parts.constant == -(2**23) + 2**15 + (128 << 16)
