@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.engine.chains import Chain
-from fxp.engine.convolution_stages import Part, start_with_bias, tile_sizes
+from fxp.engine.convolution_stages import Part, own_pixels, start_with_bias, tile_sizes
 from fxp.engine.geometry import Geometry, fits_pairs, geometry, proved_limits
 from fxp.engine.narrow_stages import RepackedStage
 from fxp.engine.packing import split_channels
@@ -55,6 +55,7 @@ class BinaryStage(RepackedStage):
         channels, channels_in, height, width = shape.weight.shape
         words = -(-channels_in // WORD)
         self.stored_bytes, self.count_bytes = 8 * words, 4
+        self.pixel_bytes = own_pixels(shape, finish)
         self.repack = to_signs_kernel(), filled(TO_SIGNS, channels=channels_in)
         scale = np.abs(shape.weight).reshape(channels, -1).max(axis=1).astype(np.int32)
         zeros = bool((shape.weight[scale > 0] == 0).any())
@@ -108,8 +109,7 @@ class BinaryStage(RepackedStage):
                 tap_columns=shape.dilation[1],
             )
             # A pixel takes more registers than in a dense tile.
-            sizes = tile_sizes(pixels // 2)
-            self.parts.append(Part(sizes, kernel, record))
+            self.parts.append(Part(tile_sizes(pixels // 2), kernel, record))
 
 
 def binary_stage(graph: Graph, chain: Chain, tiles: Tiles) -> BinaryStage | None:

@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.engine.chains import Chain
-from fxp.engine.convolution_stages import ConvolutionStage, Part, start_with_bias, tile_sizes
+from fxp.engine.convolution_stages import (
+    ConvolutionStage,
+    Part,
+    own_pixels,
+    start_with_bias,
+    tile_sizes,
+)
 from fxp.engine.geometry import Geometry, fits_pairs, geometry, proved_limits
 from fxp.engine.packing import input_runs, split_channels
 from fxp.engine.schedule import ALIGNMENT
@@ -68,11 +74,14 @@ class RepackedStage(ConvolutionStage):
 
     def commands(self, region: Region) -> list[list[int]]:
         """Store the inputs otherwise; then one command per part."""
+        if self.pixel_bytes:
+            region = region.in_one_row(self.pixel_bytes[0], self.pixel_bytes[1:])
         rows, columns, pitch = self._read(region.rows, region.columns)
         stored = Place(*region.scratch, pitch)
         first = replace(region, rows=rows, columns=columns, result=stored, inputs=region.inputs[:1])
         of_stored = replace(region, inputs=(stored, *region.inputs[1:]))
-        return [first.command(*self.repack), *super().commands(of_stored)]
+        parts = [part.command(of_stored) for part in self.parts]
+        return [first.command(*self.repack), *parts]
 
     def scratch_bytes(self, rows: int, columns: int) -> int:
         """Memory for the stored inputs; a tile may load a little beyond the last."""
@@ -96,6 +105,7 @@ class QuadStage(RepackedStage):
         finish = start_with_bias(chain.finish, shape.bias + less * total)
         self._keep: list[NDArray] = finish.arrays
         self.stored_bytes = shape.channels_in
+        self.pixel_bytes = own_pixels(shape, finish)
         self.repack = to_bytes_kernel(), filled(TO_BYTES, channels=shape.channels_in, less=less)
         self.parts = []
         per_group = len(shape.weight) // shape.groups

@@ -15,17 +15,10 @@ from fxp.engine.narrow_stages import quad_stage
 from fxp.engine.stages import CommandStage, Region
 from fxp.engine.winograd_stages import winograd_stage
 from fxp.graph import Graph
+from fxp.kernels.four_transforms import CUTS, EVEN_BITS, OUTPUTS, axis
 from fxp.kernels.host import Tiles
 from fxp.kernels.records import WINOGRAD_FOUR, filled
-from fxp.kernels.winograd_four import (
-    CUTS,
-    EVEN_BITS,
-    OUTPUTS,
-    axis,
-    scratch_bytes,
-    tiles_together,
-    winograd_four_kernel,
-)
+from fxp.kernels.winograd_four import scratch_bytes, tiles_together, winograd_four_kernel
 
 INT16_MIN, INT16_MAX = -(2**15), 2**15 - 1
 MANY_LANES: Final = 16
