@@ -23,6 +23,7 @@ _EXTRAS = {
     "search": "search,cli",
     "report": "report,cli",
     "demo": "models",
+    "events": "cli,events",
     "cosim": "rtl",
     "synth": "synth",
 }

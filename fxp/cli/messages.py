@@ -14,8 +14,10 @@ from fxp.support.errors import FxpError
 
 EXTRA_OF = {
     "PIL": "cli",
+    "aedat": "events",
     "cocotb": "rtl",
     "cocotb_tools": "rtl",
+    "h5py": "events",
     "hls4ml": "hls",
     "jinja2": "report",
     "joblib": "cli",
@@ -23,6 +25,7 @@ EXTRA_OF = {
     "onnx": "onnx",
     "pytorch_optimizer": "models",
     "rich": "cli",
+    "rosbags": "events",
     "safetensors": "models",
     "skimage": "cli",
     "torch": "torch",

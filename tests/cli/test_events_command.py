@@ -199,6 +199,23 @@ def test_what_cannot_be_done(capsys: pytest.CaptureFixture[str]):
     assert "which is read" in refused("events.txt", ".")
 
 
+@pytest.mark.parametrize(
+    ("module", "start"),
+    [("h5py", b"\x89HDF"), ("aedat", b"#!AER-DAT4.0"), ("rosbags.typesys", b"#ROSBAG V2.0")],
+)
+def test_a_missing_library_is_named(
+    module: str,
+    start: bytes,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setitem(sys.modules, module, None)
+    Path("recording").write_bytes(start + bytes(99))
+    error = error_of(capsys, "events", "recording", "out.y4m", "--model", "cista.fxp")
+    assert f"this needs {module}; install it with: pip install" in error
+    assert "[events]" in error
+
+
 def test_events_outside_can_be_dropped():
     events = recorded()
     run("events.txt", "out.y4m", "--size", "6x7", "--drop-outside", "--window", 30)
