@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,8 +61,8 @@ def transposed_phases(graph: Graph, chain: Chain) -> tuple[tuple[int, int], list
         for phase in phases(weight, op.stride, op.padding, op.dilation)
     }
     made = []
-    for key in np.ndindex(op.stride):
-        phase = found.get(key)
+    for row, column in product(*map(range, op.stride)):
+        phase = found.get((row, column))
         if phase is None:
             # No tap reaches these results: they are the bias. One pixel is read, for all.
             nothing = np.zeros((*weight.shape[:2], 1, 1), np.int64)
@@ -71,7 +72,7 @@ def transposed_phases(graph: Graph, chain: Chain) -> tuple[tuple[int, int], list
             steps = (phase.row_step, phase.column_step)
             shape = Geometry(taps, bias, (1, 1), steps, op.groups)
             first = (phase.first_row, phase.first_column)
-        made.append(PhaseGeometry(*key, first, shape, np.arange(len(weight))))
+        made.append(PhaseGeometry(row, column, first, shape, np.arange(len(weight))))
     return op.stride, made
 
 

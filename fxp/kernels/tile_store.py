@@ -190,7 +190,9 @@ class Store:
             counted = builder.icmp_signed(">=", pixel, self.skipped_pixels)
             kept = builder.and_(outside, splat(builder, counted, self.lanes))
             kept = builder.and_(kept, self.counted)
-            self.overflows = builder.add(self.overflows, builder.zext(kept, self.overflows.type))
+            self.overflows = builder.add(
+                self.overflows, builder.zext(kept, ir.VectorType(I32, self.lanes))
+            )
         return value
 
     def _of_channels(self, base: Any, channel: Any) -> Any:

@@ -133,9 +133,8 @@ def wide_tile(typingctx, output, output_step, image, image_step, taps, totals, r
         table, chunks, pieces, weights, begin, begin_step, start = cgutils.unpack_tuple(
             builder, tap_pack
         )
-        memory = _Totals(
-            builder, *cgutils.unpack_tuple(builder, total_pack), (pixels, vectors, lanes)
-        )
+        at, step = cgutils.unpack_tuple(builder, total_pack)
+        memory = _Totals(builder, at, step, (pixels, vectors, lanes))
         memory.clear()
         sums = ir.VectorType(I32, lanes)
 
@@ -208,7 +207,8 @@ def wide_depthwise_tile(  # type: ignore[no-untyped-def]
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         out, out_step, img, img_step, tap_pack, total_pack, rule_pack, other_pack, _ = arguments
         table, chunks, offsets, weights, start = cgutils.unpack_tuple(builder, tap_pack)
-        memory = _Totals(builder, *cgutils.unpack_tuple(builder, total_pack), (pixels, 1, channels))
+        at, step = cgutils.unpack_tuple(builder, total_pack)
+        memory = _Totals(builder, at, step, (pixels, 1, channels))
         memory.clear()
         zero = ir.Constant(ir.VectorType(I32, channels), [0] * channels)
 

@@ -167,7 +167,7 @@ def test_winograd_with_exact_products(kernel: int, uniform: bool) -> None:
     else:
         raw = network.generator.integers(-300, 300, shape) // (1 + (kernel > 3) * 2)
     half = kernel // 2
-    op = Conv2d(padding=(half,) * 4)
+    op = Conv2d(padding=(half, half, half, half))
     network.node(op, source, network.constant(raw, Format(12, 8)), to=Format(14, -2))
     for size in ((3, 5), (9, 37)):
         name = checked(network, size)
