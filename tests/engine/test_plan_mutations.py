@@ -75,7 +75,8 @@ class Trial:
 
     def set_plan(self, engine: Engine, plan: Plan) -> None:
         """Run another plan instead."""
-        (key,) = (key for key, found in engine._plans.items() if found is self.plan(engine))
+        current = self.plan(engine)
+        (key,) = (key for key, found in engine._plans.items() if found is current)
         engine._plans[key] = plan
 
 
