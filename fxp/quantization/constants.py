@@ -19,6 +19,8 @@ GUARD_BITS: Final = 4
 """The errors of a channel's weights, added up, may be this many bits below a step of the result."""
 FAST_BITS: Final = 32
 """Weights of a channel have no bits that matter little if its accumulator then fits this width."""
+ROWS_ELEMENTS: Final = 1 << 20
+"""Elements, about, of the rows of weights that are quantized at once."""
 BIAS_BITS: Final = 50
 """Weights get no more fraction bits than let the bias, which has those of the products, fit this
 width; an almost dead layer would pass 63 bits otherwise, and the 52 bits of float64."""
@@ -99,7 +101,11 @@ def quantized_rows(values: NDArray[np.float64], formats: Sequence[Format]) -> In
     raws = np.empty(values.shape, np.int64)
     for form in dict.fromkeys(formats):
         rows = [row for row, own in enumerate(formats) if own == form]
-        raws[rows] = quantize(values[rows], form)
+        # Some rows at once, so that copies of large weights stay small.
+        step = max(1, ROWS_ELEMENTS * len(values) // values.size)
+        for first in range(0, len(rows), step):
+            some = rows[first : first + step]
+            raws[some] = quantize(values[some], form)
     return raws
 
 

@@ -119,9 +119,8 @@ def test_a_file_of_another_kernel_is_not_used(tmp_path: Path) -> None:
 
 
 def test_files_of_earlier_sources_are_removed(tmp_path: Path) -> None:
-    old = _KernelFiles(tmp_path, "add-3.py311", 1)
-    new = _KernelFiles(tmp_path, "add-3.py311", 2)
-    other = _KernelFiles(tmp_path, "sub", 1)
+    old, new = (_KernelFiles(tmp_path, "add-3.py311", stamp) for stamp in (1, 2))
+    other = _KernelFiles(tmp_path, "subtract-3.py311", 1)
     old.save("int16", "old code")
     old.save("int32", "old code")
     other.save("int16", "other code")
