@@ -17,15 +17,13 @@ from fxp.engine.geometry import Geometry, fits_pairs, geometry
 from fxp.engine.packing import chunk_ends
 from fxp.engine.stages import Region
 from fxp.graph import Graph
+from fxp.kernels.cook_toom import CUTS, enlargement_bits, matrices
 from fxp.kernels.host import Tiles
 from fxp.kernels.records import WINOGRAD, filled
 from fxp.kernels.winograd import (
-    CUTS,
     EXACT,
     TOTALS,
     WRAPPING,
-    enlargement_bits,
-    matrices,
     scratch_bytes,
     tile_grid,
     winograd_kernel,
