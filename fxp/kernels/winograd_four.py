@@ -8,8 +8,6 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, Final
 
-from numba import njit
-
 from fxp.kernels.commands import (
     BLOCK,
     COLUMNS,
@@ -23,7 +21,7 @@ from fxp.kernels.commands import (
     operand,
     pointer,
 )
-from fxp.kernels.compiler import carray
+from fxp.kernels.compiler import carray, njit
 from fxp.kernels.four_transforms import (
     FINGERPRINT,
     OUTPUTS,

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from fxp.kernels.compiler import njit
 from fxp.support.errors import ArgumentError, FxpError
 
 DISORDER: Final = 1000

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from fxp.imaging import video
 from fxp.imaging.video import VideoError
+from fxp.kernels.compiler import njit
 from fxp.models.events.events import Events
 from fxp.support.errors import ArgumentError
 

@@ -19,10 +19,10 @@ import math
 from typing import Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from fxp.formats import Format
+from fxp.kernels.compiler import njit
 from fxp.models.events.events import Events, Size
 from fxp.support.errors import ArgumentError
 

@@ -7,9 +7,9 @@ from io import BufferedReader
 from typing import Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from fxp.kernels.compiler import njit
 from fxp.models.events.events import Events, EventsError
 from fxp.models.events.formats import NAMES, Recording
 
