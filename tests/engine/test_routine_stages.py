@@ -257,3 +257,36 @@ def test_a_routine_runs_at_once_or_notes_its_call() -> None:
 
 def test_the_form_of_a_routine_tells_its_version() -> None:
     assert re.fullmatch(r"halve:[0-9a-f]+", halve.version)
+
+
+@pytest.mark.parametrize("lengthen", [0, 20], ids=["int32", "int64"])
+def test_joined_values_are_converted_one_by_one(lengthen: int) -> None:
+    """Values of other sizes and binary points are rounded and clipped, equal ones are copied."""
+    network = Network()
+    unsigned = network.image(1, Format(16, 3, signed=False))
+    finer = network.image(2, Format(12, 5))
+    same = network.image(1, Format(14, 4))
+    longer = network.image(1, Format(12, 4 + lengthen))
+    network.node(Concat(), unsigned, finer, same, longer, to=Format(14, 4))
+    graph = network.graph()
+    inputs = [
+        np.array([[[65535, 4095, 4096, 3, 0]]]),
+        np.array([[[5, -5, 2047, -2048, 6]], [[1, -1, 0, 3, -3]]]),
+        np.array([[[8191, -8192, 7, -7, 0]]]),
+        np.array([[[2047, -2048, 0, 5, -5]]]),
+    ]
+    moved = [2047, -2048, 0, 5, -5] if lengthen == 0 else [0, 0, 0, 0, 0]
+    expected = [
+        [[8191, 8190, 8191, 6, 0]],
+        [[3, -2, 1024, -1024, 3]],
+        [[1, 0, 0, 2, -1]],
+        [[8191, -8192, 7, -7, 0]],
+        [moved],
+    ]
+    program = Engine(graph)._program(False)
+    assert [stage.kernel for stage in program.stages] == ["move, clip"]
+    result = Engine(graph).run(inputs)
+    assert result.outputs[0].tolist() == expected
+    # 65535 and 4096 exceed 8191 / 2.
+    assert result.clipped["node0"] == 2
+    check(graph, inputs)
