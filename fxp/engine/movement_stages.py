@@ -32,6 +32,7 @@ from fxp.graph.ops import (
     BicubicUpsample,
     BilinearUpsample,
     Concat,
+    GatherChannels,
     MaxPool,
     Nearest,
     Pad,
@@ -45,8 +46,14 @@ from fxp.graph.ops.pooling import reciprocal
 from fxp.kernels.borders import BORDER_CODES, pad_kernel
 from fxp.kernels.commands import copy_rows
 from fxp.kernels.host import Tiles
-from fxp.kernels.moves import copy_kernel, nearest_kernel, shuffle_kernel, unshuffle_kernel
-from fxp.kernels.records import COPY, PAD, POOL, UPSAMPLE, filled
+from fxp.kernels.moves import (
+    copy_kernel,
+    interleave_kernel,
+    nearest_kernel,
+    shuffle_kernel,
+    unshuffle_kernel,
+)
+from fxp.kernels.records import COPY, INTERLEAVE, PAD, POOL, UPSAMPLE, filled
 from fxp.kernels.resampling import pool_kernel, pool_scratch, upsample_kernel, upsample_scratch
 
 
@@ -275,6 +282,27 @@ def _move(graph: Graph, chain: Chain) -> CommandStage | None:
     return _RearrangeStage(graph, chain, finish, Call(op.name, never_counted(make), record))
 
 
+def _gather(graph: Graph, chain: Chain) -> CommandStage | None:
+    """Two runs of channels in turns; other orders have a routine."""
+    (source,), op = graph.operands[chain.head.name], chain.head.op
+    assert isinstance(op, GatherChannels)
+    runs = [np.array(op.channels[first::2]) for first in range(2)]
+    if len(op.channels) % 2 or any((np.diff(run) != 1).any() or run[0] < 0 for run in runs):
+        return None
+    finish = None if (stays := _stays(graph, chain)) else _finish(graph, chain)
+    if finish is None and not stays:
+        return None
+    record = filled(
+        INTERLEAVE,
+        even=int(runs[0][0]),
+        odd=int(runs[1][0]),
+        length=len(runs[0]),
+        channels=source.channels,
+    )
+    move = Call("interleave", never_counted(interleave_kernel), record)
+    return _RearrangeStage(graph, chain, finish, move)
+
+
 _Rearrangement = tuple[Callable[[], Any], NDArray[np.void] | None]
 """Returns the kernel, and the kernel's record or None."""
 
@@ -355,6 +383,7 @@ def _upsample(graph: Graph, chain: Chain) -> CommandStage | None:
 
 _MAKERS: Final[tuple[tuple[Any, Callable[[Graph, Chain], CommandStage | None], int], ...]] = (
     (Concat, _concat, 2 * ITEM),
+    (GatherChannels, _gather, ITEM),
     (Slice, _slice, 2 * ITEM),
     (Pad | Nearest | PixelShuffle | PixelUnshuffle, _move, 2 * ITEM),
     (MaxPool | AveragePool, _pool, ITEM),

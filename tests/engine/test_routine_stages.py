@@ -290,3 +290,32 @@ def test_joined_values_are_converted_one_by_one(lengthen: int) -> None:
     # 65535 and 4096 exceed 8191 / 2.
     assert result.clipped["node0"] == 2
     check(graph, inputs)
+
+
+@pytest.mark.parametrize("length", [1, 2, 15, 33])
+@pytest.mark.parametrize("rounds", [False, True])
+def test_two_runs_of_channels_in_turns(length: int, rounds: bool) -> None:
+    """A channel shuffle of two groups, or a half of one, has a kernel of its own."""
+    form = Format(16, 5)
+    network = Network()
+    image = network.image(2 * length + 3, form)
+    order = [channel for i in range(length) for channel in (i + 2, length + i + 1)]
+    network.node(GatherChannels(tuple(order)), image, to=Format(7, 4) if rounds else form)
+    graph = network.graph()
+    assert [stage.kernel for stage in Engine(graph)._program(False).stages] == [
+        "move, clip" if rounds else "move"
+    ]
+    values = np.arange((2 * length + 3) * 12).reshape(-1, 3, 4) * 97 % 65536 - 32768
+    result = check(graph, [values])
+    if not rounds:
+        assert np.array_equal(result.outputs[0][0::2], values[2 : length + 2])
+        assert np.array_equal(result.outputs[0][1::2], values[length + 1 : 2 * length + 1])
+
+
+@pytest.mark.parametrize("order", [(0, 2, 1, 4), (0, 3, 1, -1), (2, 1, 0), (4, 0, 3, 1)])
+def test_other_orders_of_channels_have_a_routine(order: tuple[int, ...]) -> None:
+    network = Network()
+    network.node(GatherChannels(order), network.image(5, Format(9, 5)), to=Format(9, 5))
+    graph = network.graph()
+    assert [stage.kernel for stage in Engine(graph)._program(False).stages] == ["gather channels"]
+    check(graph, [np.arange(60).reshape(5, 3, 4)])
