@@ -14,7 +14,7 @@ from typing import Final
 
 from fxp.engine.convolution_stages import ConvolutionStage
 from fxp.engine.cutting import stage_macs
-from fxp.engine.pointwise_stages import pointwise_stage
+from fxp.engine.pointwise_stages import CallStage
 from fxp.engine.program import Program
 from fxp.engine.stages import CommandStage, Stage
 from fxp.graph import Graph
@@ -111,16 +111,11 @@ def _is_local(graph: Graph, stage: Stage) -> bool:
         return False
     if isinstance(stage.chain.head.op, Linear):
         return isinstance(stage, ConvolutionStage)
-    # Neither a constant nor a value that is repeated is an image of the batch.
+    # A value that is repeated is no image of the batch.
     return (
-        isinstance(stage.chain.head.op, ELEMENTWISE)
-        and type(stage).__module__ == pointwise_stage.__module__
+        isinstance(stage, CallStage)
+        and isinstance(stage.chain.head.op, ELEMENTWISE)
         and len({graph.values[name].shape for name in names}) == 1
-        and not any(
-            name in graph.constants_by_name and position not in node.op.constant_roles
-            for node in stage.chain.nodes
-            for position, name in enumerate(node.inputs)
-        )
     )
 
 
