@@ -209,21 +209,21 @@ class Engine:
         count = len(inputs[0])
         shapes = tuple(tuple(map(int, array.shape[1:])) for array in inputs)
         halves = self._cut(shapes) if count > 1 else None
-        if halves is None:
-            plan = self.plan(shapes, threads=1, count_clipped=False)
-            if not self._runs_side_by_side(plan, count, threads):
-                results = [
-                    self.run(images, threads=threads, count_clipped=False, narrow=True).outputs
-                    for images in zip(*inputs, strict=True)
-                ]
-                return tuple(np.stack(arrays) for arrays in zip(*results, strict=True))
+        plan = None if halves else self.plan(shapes, threads=1, count_clipped=False)
+        if plan is not None and not self._runs_side_by_side(plan, count, threads):
+            results = [
+                self.run(images, threads=threads, count_clipped=False, narrow=True).outputs
+                for images in zip(*inputs, strict=True)
+            ]
+            return tuple(np.stack(arrays) for arrays in zip(*results, strict=True))
         batches = {
             value.name: checked(value, array, narrow=True)
             for value, array in zip(self.graph.inputs, inputs, strict=True)
         }
-        if halves is None:
+        if plan is not None:
             values = self._run_images(plan, batches, threads)
         else:
+            assert halves is not None
             values = self._run_vectors(
                 halves.vectors, self._run_first_half(halves.images, batches, threads), threads
             )
@@ -285,7 +285,7 @@ class Engine:
         """Run stages of vectors, which are pixels of images; returns their results, too."""
         dtypes = program.dtypes
         names = {*program.inputs, *(stage.result for stage in program.stages)}
-        features = {name: self.graph.values[name].shape[0] for name in names}
+        features = {name: self.graph.operand(name).channels for name in names}
         count = len(values[program.inputs[0]])
         results = {
             name: np.empty((count, 1, 1, features[name]), dtypes[name]) for name in program.kept
