@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from fxp.engine.plan import CompiledSteps, Memory, Plan, aligned_bytes, make_plan
 from fxp.engine.program import Options, Program
 from fxp.engine.stages import BandStage
+from fxp.engine.vectors import Halves, cut_batch
 from fxp.engine.workers import Workers
 from fxp.executors.execution import Result, checked, start
 from fxp.graph import Graph, Limits
@@ -60,6 +61,7 @@ class Engine:
             raise ArgumentTypeError(f"limits must be fxp.Limits or None, got {limits!r}")
         self.limits = limits or Limits()
         self._programs: dict[bool, Program] = {}
+        self._halves: dict[tuple, Halves | None] = {}
         self._plans: dict[tuple, Plan] = {}
         self._lock = threading.Lock()
         self._workers = Workers()
@@ -93,17 +95,29 @@ class Engine:
         threads = check_threads(threads)
         shapes = tuple(tuple(map(int, shape)) for shape in input_shapes)
         key = (shapes, threads, keep_values, count_clipped)
+
+        def make() -> Plan:
+            program = self._program(keep_values)
+            sizes = self._sizes(shapes)
+            return make_plan(program, sizes, threads=threads, counted=count_clipped)
+
         with self._lock:
-            plan = self._plans.pop(key, None)
-            if plan is None:
-                program = self._program(keep_values)
-                graph = program.graph
-                sizes = graph.concrete_shapes(graph.bind(shapes), self.limits)
-                plan = make_plan(program, sizes, threads=threads, counted=count_clipped)
-                self._forget(plan.held_bytes)
-            # The one used last stands last.
-            self._plans[key] = plan
-            return plan
+            return self._planned(key, make)
+
+    def _planned(self, key: tuple, make: Callable[[], Plan]) -> Plan:
+        """Return the plan of that key, made now if none is kept; the lock is held."""
+        plan = self._plans.pop(key, None)
+        if plan is None:
+            plan = make()
+            self._forget(plan.held_bytes)
+        # The one used last stands last.
+        self._plans[key] = plan
+        return plan
+
+    def _sizes(self, shapes: Sequence[tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+        """Shape of every value for inputs of these shapes; the lock is held."""
+        graph = self._program(False).graph
+        return graph.concrete_shapes(graph.bind(shapes), self.limits)
 
     def _forget(self, needed: int) -> None:
         """Forget the plans used least recently, and their memory, to make room for another."""
@@ -197,23 +211,115 @@ class Engine:
             raise GraphError(f"graph {self.graph.name!r} has states; its steps run one by one")
         threads = check_threads(threads)
         count = len(inputs[0])
-        shapes = [array.shape[1:] for array in inputs]
-        plan = self.plan(shapes, threads=1, count_clipped=False)
-        if not self._runs_side_by_side(plan, count, threads):
+        shapes = tuple(tuple(map(int, array.shape[1:])) for array in inputs)
+        halves = self._cut(shapes) if count > 1 else None
+        plan = None if halves else self.plan(shapes, threads=1, count_clipped=False)
+        if plan is not None and not self._runs_side_by_side(plan, count, threads):
             results = [
                 self.run(images, threads=threads, count_clipped=False, narrow=True).outputs
                 for images in zip(*inputs, strict=True)
             ]
             return tuple(np.stack(arrays) for arrays in zip(*results, strict=True))
-        (part,) = plan.parts
-        assert isinstance(part, CompiledSteps)
-        images = {
-            value.name: self._batch_in(
-                checked(value, array, narrow=True), plan, value.name, threads
-            )
+        batches = {
+            value.name: checked(value, array, narrow=True)
             for value, array in zip(self.graph.inputs, inputs, strict=True)
         }
-        images |= {name: _batch(plan, name, count) for name in self.graph.outputs}
+        if plan is not None:
+            values = self._run_images(plan, batches, threads)
+        else:
+            assert halves is not None
+            values = self._run_vectors(
+                halves.vectors, self._run_first_half(halves.images, batches, threads), threads
+            )
+        return tuple(
+            self._batch_out(values[name], len(self.graph.values[name].shape), threads)
+            for name in self.graph.outputs
+        )
+
+    def _cut(self, shapes: tuple[tuple[int, ...], ...]) -> Halves | None:
+        """Cut the program for a batch of images of these shapes, if that is worth while."""
+        with self._lock:
+            if shapes not in self._halves:
+                halves = Halves.of(self._program(False))
+                planes = self._sizes(shapes)
+                if len(self._halves) >= MAX_PLANS:
+                    self._halves.pop(next(iter(self._halves)))
+                worth = halves is not None and halves.are_worth_while(planes)
+                self._halves[shapes] = halves if worth else None
+            return self._halves[shapes]
+
+    def _part_plan(
+        self, program: Program, planes: Mapping[str, tuple[int, ...]], threads: int
+    ) -> Plan:
+        """Return the plan of a part of the program for values of these shapes."""
+        shapes = {name: planes[name] for name in program.inputs}
+        key = (*shapes.items(), threads)
+        with self._lock:
+            return self._planned(
+                key, lambda: make_plan(program, planes, threads=threads, counted=False)
+            )
+
+    def _run_first_half(
+        self, program: Program | None, batches: Mapping[str, NDArray], threads: int
+    ) -> dict[str, NDArray]:
+        """Run the stages before those of vectors; returns what these read, ``(N, H, W, C)``."""
+        if program is None:
+            return {name: batch[:, None, None] for name, batch in batches.items()}
+        with self._lock:
+            planes = self._sizes([batch.shape[1:] for batch in batches.values()])
+        count = len(next(iter(batches.values())))
+        plan = self._part_plan(program, planes, 1)
+        if self._runs_side_by_side(plan, count, threads):
+            return self._run_images(plan, batches, threads)
+        plan = self._part_plan(program, planes, threads)
+        values = {name: _batch(plan, name, count) for name in program.kept}
+        memory = plan.take_memory()
+        for number in range(count):
+            for name, batch in batches.items():
+                self._take_in(batch[number], plan.array(memory, name), threads)
+            self._execute(plan, memory)
+            for name, batch in values.items():
+                batch[number] = plan.array(memory, name)
+        plan.give_back(memory)
+        return values
+
+    def _run_vectors(
+        self, program: Program, values: dict[str, NDArray], threads: int
+    ) -> dict[str, NDArray]:
+        """Run stages of vectors, which are pixels of images; returns their results, too."""
+        dtypes = program.dtypes
+        names = {*program.inputs, *(stage.result for stage in program.stages)}
+        features = {name: self.graph.operand(name).channels for name in names}
+        count = len(values[program.inputs[0]])
+        results = {
+            name: np.empty((count, 1, 1, features[name]), dtypes[name]) for name in program.kept
+        }
+        for first, last, rows, columns in cut_batch(count):
+            planes = {name: (features[name], rows, columns) for name in names}
+            plan = self._part_plan(program, planes, threads)
+            memory = plan.take_memory()
+            for name in program.inputs:
+                pixels = plan.array(memory, name).reshape(-1, 1, 1, features[name])
+                pixels[: last - first] = values[name][first:last]
+                pixels[last - first :] = 0
+            self._execute(plan, memory)
+            for name, batch in results.items():
+                pixels = plan.array(memory, name).reshape(-1, 1, 1, features[name])
+                batch[first:last] = pixels[: last - first]
+            plan.give_back(memory)
+        return values | results
+
+    def _run_images(
+        self, plan: Plan, batches: Mapping[str, NDArray], threads: int
+    ) -> dict[str, NDArray]:
+        """Run a plan for many images; returns inputs and what is kept, ``(N, H, W, C)``."""
+        (part,) = plan.parts
+        assert isinstance(part, CompiledSteps)
+        count = len(next(iter(batches.values())))
+        images = {name: _batch(plan, name, count) for name in plan.program.kept}
+        images |= {
+            name: self._batch_in(batch, plan, name, threads) for name, batch in batches.items()
+        }
         moving = np.array(
             [
                 (plan.bases[name], array.ctypes.data, array[0].nbytes)
@@ -232,19 +338,14 @@ class Engine:
             plan.give_back(memory)
 
         self._workers.together(work, min(threads, count))
-        return tuple(
-            self._batch_out(images[name], plan, name, threads) for name in self.graph.outputs
-        )
+        return images
 
     def _runs_side_by_side(self, plan: Plan, count: int, threads: int) -> bool:
         """Whether threads run images of their own rather than parts of one image."""
-        outputs = self.graph.outputs
         return (
             count >= 2 * threads
             and len(plan.parts) == 1
             and isinstance(plan.parts[0], CompiledSteps)
-            and len(set(outputs)) == len(outputs)
-            and not {value.name for value in self.graph.inputs} & set(outputs)
             and threads * (sum(plan.slot_bytes) + plan.workspace_bytes) <= MAX_BATCH_BYTES
         )
 
@@ -261,18 +362,19 @@ class Engine:
             )
         return images
 
-    def _batch_out(self, images: NDArray, plan: Plan, name: str, threads: int) -> NDArray:
-        """Return images ``(N, H, W, C)`` as arrays ``(N, C, H, W)`` or ``(N, F)``."""
-        shape = plan.planes[name]
-        if 1 in (len(shape), shape[0]):
-            return images.reshape(len(images), *shape)
-        planes = np.empty((len(images), *shape), images.dtype)
+    def _batch_out(self, images: NDArray, axes: int, threads: int) -> NDArray:
+        """Return images ``(N, H, W, C)`` as arrays ``(N, C, H, W)`` or, of one axis, ``(N, F)``."""
+        count, height, width, channels = images.shape
+        shape = (channels,) if axes == 1 else (channels, height, width)
+        if 1 in (axes, channels):
+            return images.reshape(count, *shape)
+        planes = np.empty((count, *shape), images.dtype)
 
         def copy(thread: int, number: int) -> None:
             del thread
             planes[number] = self._give_out(images[number], shape, 1)
 
-        self._workers.share(copy, len(images), threads)
+        self._workers.share(copy, count, threads)
         return planes
 
     def _take_in(self, array: NDArray, image: NDArray, threads: int) -> None:

@@ -203,6 +203,8 @@ def _finest_ends(pairs: NDArray[np.int16], limits: tuple[int, int]) -> list[int]
 
 def _ends(most: NDArray[np.int64], least: NDArray[np.int64]) -> list[int] | None:
     """Find the ends of the longest chunks whose bounds ``(steps, C)`` fit int32 when added up."""
+    if most.sum(axis=0).max() <= INT32_MAX and least.sum(axis=0).min() >= INT32_MIN:
+        return [len(most)]
     above, below = (np.cumsum(bound, axis=0) for bound in (most, least))
     ends: list[int] = []
     begin = 0

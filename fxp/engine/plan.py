@@ -193,8 +193,7 @@ class Plan:
 
     def __repr__(self) -> str:
         inputs = ", ".join(
-            f"{value.name} {'x'.join(map(str, self.shapes[value.name]))}"
-            for value in self.program.graph.inputs
+            f"{name} {'x'.join(map(str, self.shapes[name]))}" for name in self.program.inputs
         )
         return (
             f"<Plan of {self.program.graph.name!r} for {inputs}: {len(self.steps)} steps, "
@@ -292,7 +291,7 @@ def make_plan(
             sizes[stage.result] = stage.own_size(sizes)
     # Segments compute some values twice, where pieces overlap, and leave out what nobody reads.
     groups = segment_stages(program, sizes, threads, fuse=program.options.fuse and not counted)
-    outside = [value.name for value in program.graph.inputs]
+    outside = list(program.inputs)
     outside += [state.value.name for state in program.graph.states]
     outside += [group[-1].result for group in groups]
     bases = {name: index for index, name in enumerate(outside)}

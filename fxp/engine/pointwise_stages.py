@@ -343,7 +343,7 @@ def _combine(graph: Graph, chain: Chain) -> CommandStage | None:
         channels=shape[0],
     )
     if second.constant is None and (
-        first.shape != shape or any(size != 1 for size in second.shape[1:])
+        shape != first.shape or shape == second.shape or any(size != 1 for size in second.shape[1:])
     ):
         record = fill(tile=0, repeated=0, pixel_channels=0)
         call = Call("combine", make(second.format.dtype), record)

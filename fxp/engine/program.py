@@ -96,6 +96,8 @@ class Program:
         fast = options.kernels != "portable"
         graph = separate_padding(graph) if fast else graph
         self.graph, self.options = graph, options
+        self.inputs = tuple(value.name for value in graph.inputs)
+        """Values that are given."""
         self.kept = kept | set(graph.outputs) | {state.source for state in graph.states}
         self.dtypes = {
             name: value.format.dtype for name, value in graph.values.items() if value.format

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise, product
 from math import prod
 from typing import Final
@@ -72,8 +74,7 @@ class Transformed:
     def cost(self) -> float:
         """Multiplications per output and input channel, with the transforms."""
         rows, columns, channels, _ = self.weights.shape
-        transforms = TRANSFORM_COST * (1 if self.proved == WRAPPING else EXACT_COST)
-        return rows * columns / 4 * (1 + transforms * 2 / channels)
+        return _cost(rows * columns, channels, 1 if self.proved == WRAPPING else EXACT_COST)
 
     def chunks(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
         """Chunks of the sums of all products.
@@ -94,6 +95,35 @@ class Transformed:
                 starts.append(weights[2 * begin : 2 * end].sum(axis=0, dtype=np.int64) * offset)
         # Wraps, as the sums do.
         return np.array(counts), np.array(pieces), np.array(starts).astype(np.int32)
+
+
+def _cost(products: int, channels: int, factor: float) -> float:
+    return products / 4 * (1 + factor * TRANSFORM_COST * 2 / channels)
+
+
+def cheapest(shape: Geometry, limits: tuple[int, int]) -> Transformed | None:
+    """Transform weights by the cheapest cuts that are exact.
+
+    Parameters
+    ----------
+    shape, limits
+        As in `transform`.
+    """
+    _, channels, height, width = shape.weight.shape
+
+    def least_cost(cuts: tuple[int, int]) -> float:
+        rows, columns = (len(matrices(cut)[0]) for cut in cuts)
+        return _cost(rows * columns, channels, 1)
+
+    best: Transformed | None = None
+    # Transforming many weights takes long; most layers need only the first cuts.
+    for cuts in sorted(product(CUTS[height], CUTS[width]), key=least_cost):
+        if best is not None and best.cost <= least_cost(cuts):
+            break
+        found = transform(shape, limits, cuts)
+        if found is not None and (best is None or found.cost < best.cost):
+            best = found
+    return best
 
 
 def transform(
@@ -133,7 +163,7 @@ def transform(
     weights = np.einsum("yk,xl,oikl->yxio", weights_y, weights_x, shape.weight)
     if weights.min() < INT16_MIN or weights.max() > INT16_MAX:
         return None
-    weights = weights.astype(np.int16)
+    weights = np.ascontiguousarray(weights, np.int16)
     channels = shape.weight.shape[1]
     if _fits_enlarged(shape.weight, limits, sum(map(enlargement_bits, cuts))):
         return Transformed(cuts, weights, offsets, [[channels // 2]] * offsets.size, WRAPPING)
@@ -157,7 +187,21 @@ def _fits_enlarged(weight: NDArray[np.int64], limits: tuple[int, int], bits: int
 
 
 class WinogradStage(ConvolutionStage):
-    """Winograd convolution; regions too small for it, and counting, go to another stage."""
+    """Winograd convolution; regions too small for it, and counting, go to another stage.
+
+    Parameters
+    ----------
+    graph, chain
+        What is computed.
+    shape
+        The convolution.
+    tiles
+        Register tiles of the processor.
+    transformed
+        The convolution in the transformed domain.
+    make_plain
+        Makes the other stage when it is first needed, because most runs never do.
+    """
 
     def __init__(
         self,
@@ -166,15 +210,16 @@ class WinogradStage(ConvolutionStage):
         shape: Geometry,
         tiles: Tiles,
         transformed: Transformed,
-        plain: ConvolutionStage,
+        make_plain: Callable[[], ConvolutionStage],
     ) -> None:
         rows, columns, channels_in, channels = transformed.weights.shape
-        self._transformed, self._plain = transformed, plain
+        self._transformed, self._make_plain = transformed, make_plain
         cut_y, cut_x = transformed.cuts
         exact = ("", ", exact products", ", products in chunks")[transformed.proved]
         super().__init__(graph, chain, f"winograd {cut_y}x{cut_x}{exact}")
-        self.accumulator_dtype = plain.accumulator_dtype
         assert chain.finish is not None
+        if chain.finish.wide:
+            self.accumulator_dtype = np.dtype(np.int64)
         finish = start_with_bias(chain.finish, shape.bias)
         self._stored = finish.stored(False)
         self._tile = next(tile for tile in tiles.dense if channels % (tile[0] * tile[1]) == 0)
@@ -213,6 +258,13 @@ class WinogradStage(ConvolutionStage):
             zeros=zeros.ctypes.data,
         )
 
+    @cached_property
+    def _plain(self) -> ConvolutionStage:
+        plain = self._make_plain()
+        # It needs no memory of its own, which `scratch_bytes` would have to know of.
+        assert plain.scratch_bytes(1, 1) == 0
+        return plain
+
     def _scratch(self, tiles: int, rows_of_tiles: int) -> int:
         """Memory for so many tiles."""
         cuts, proved = self._transformed.cuts, self._transformed.proved
@@ -242,7 +294,7 @@ class WinogradStage(ConvolutionStage):
         """Memory for transformed inputs and products."""
         rows_of_tiles, columns_of_tiles = -(-rows // 2), -(-columns // 2)
         tiles = min(self._tiles, rows_of_tiles * columns_of_tiles)
-        return max(self._scratch(tiles, rows_of_tiles), self._plain.scratch_bytes(rows, columns))
+        return self._scratch(tiles, rows_of_tiles)
 
 
 def winograd_stage(graph: Graph, chain: Chain, tiles: Tiles) -> WinogradStage | None:
@@ -273,14 +325,13 @@ def winograd_stage(graph: Graph, chain: Chain, tiles: Tiles) -> WinogradStage | 
     ):
         return None
     limits = graph.operands[chain.head.name][0].limits
-    found = [
-        transformed
-        for cuts in product(CUTS[height], CUTS[width])
-        if (transformed := transform(shape, limits, cuts)) is not None
-    ]
-    best = min(found, key=lambda transformed: transformed.cost, default=None)
+    best = cheapest(shape, limits)
     if best is None or best.cost > height * width * WORTH_WHILE:
         return None
-    plain = direct_stage(graph, chain, tiles)
-    assert isinstance(plain, ConvolutionStage)
-    return WinogradStage(graph, chain, shape, tiles, best, plain)
+
+    def make_plain() -> ConvolutionStage:
+        plain = direct_stage(graph, chain, tiles)
+        assert isinstance(plain, ConvolutionStage)
+        return plain
+
+    return WinogradStage(graph, chain, shape, tiles, best, make_plain)

@@ -300,6 +300,18 @@ class Linear(Op):
 
         return run
 
+    def reach(
+        self,
+        operands: Sequence[Operand],
+        axis: int,
+        position: int,
+        first: int,
+        last: int,
+        size: int,
+    ) -> tuple[int, int]:
+        """Return the outputs' own positions: a vector is a pixel."""
+        return first, last
+
     def torch(self, operands: Sequence[Operand], *tensors: torch.Tensor) -> torch.Tensor:
         """torch.nn.functional.linear."""
         return torch_functional.linear(*tensors)
