@@ -188,7 +188,7 @@ def _quad_depthwise_row(typingctx, output, output_step, image, steps, taps, rule
             values = [
                 builder.ashr(total, shift) for total, shift in zip(totals, shifts, strict=True)
             ]
-            halves = packed(builder, values[:2]), packed(builder, values[2:])
+            lower, upper = packed(builder, values[:2]), packed(builder, values[2:])
             natural = [
                 part // 2 + offset + which * 2 * lanes
                 for part in range(0, width, PART)
@@ -197,7 +197,7 @@ def _quad_depthwise_row(typingctx, output, output_step, image, steps, taps, rule
             ]
             for number in (0, 1):
                 mask = natural[number * 2 * lanes : (number + 1) * 2 * lanes]
-                value = builder.shuffle_vector(*halves, ir.Constant(half, mask))
+                value = builder.shuffle_vector(lower, upper, ir.Constant(half, mask))
                 for bound, sign in zip(bounds, ("<", ">"), strict=True):
                     outside = builder.icmp_signed(sign, value, bound)
                     value = builder.select(outside, bound, value)
@@ -223,11 +223,10 @@ def _quad_depthwise_row(typingctx, output, output_step, image, steps, taps, rule
                 natural = [0] * width
                 for place, channel in enumerate(c for part in order for c in part):
                     natural[channel] = place
-                joined = [
-                    builder.shuffle_vector(*both, ir.Constant(half, list(range(2 * lanes))))
-                    for both in (totals[:2], totals[2:])
-                ]
-                whole = builder.shuffle_vector(*joined, ir.Constant(sums, natural))
+                join = ir.Constant(half, list(range(2 * lanes)))
+                lower = builder.shuffle_vector(totals[0], totals[1], join)
+                upper = builder.shuffle_vector(totals[2], totals[3], join)
+                whole = builder.shuffle_vector(lower, upper, ir.Constant(sums, natural))
                 finish = Store(builder, out, out_step, rule_pack, other_pack, width, stored)
                 finish(whole, index, 0)
                 overflows = builder.add(overflows, finish.clipped())
