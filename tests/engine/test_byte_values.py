@@ -149,7 +149,10 @@ def test_other_readers_get_int16() -> None:
         network = Network()
         first = network.conv(network.image(16, BYTE), 16, (1, 1), bits=8, to=UNSIGNED_BYTE)
         second = network.conv(first, 16, (1, 1), bits=8, to=Format(12, 4))
-        pooled = network.node(MaxPool((2, 2), (2, 2)), first, to=UNSIGNED_BYTE)
-        graph = network.graph(second, pooled) if more == "pool" else network.graph(second, first)
+        if more == "pool":
+            more_read = network.node(MaxPool((2, 2), (2, 2)), first, to=UNSIGNED_BYTE)
+        else:
+            more_read = first
+        graph = network.graph(second, more_read)
         assert stored(graph)[0][1] == "int16"
         check(graph, random_images(graph, (6, 8), np.random.default_rng(0)), SMALL)
