@@ -34,13 +34,13 @@ def start_with_bias(finish: Finish, bias: NDArray[np.int64]) -> Finish:
     return replace(finish, start=(finish.start + bias).astype(finish.start.dtype))
 
 
-def own_pixels(shape: Geometry, finish: Finish) -> tuple[int, ...]:
-    """`ConvolutionStage.pixel_bytes` of a convolution of int16 inputs."""
+def own_pixels(shape: Geometry, finish: Finish, item: int = 2) -> tuple[int, ...]:
+    """`ConvolutionStage.pixel_bytes` of a convolution of inputs of so many bytes."""
     if shape.weight.shape[2:] != (1, 1) or shape.stride != (1, 1):
         return ()
     others = () if finish.other is None else (finish.other.itemsize,)
     result, *added = (item * len(shape.weight) for item in (finish.result.itemsize, *others))
-    return result, 2 * shape.channels_in, *added
+    return result, item * shape.channels_in, *added
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import gcd
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fxp.engine.byte_values import ByteStage
 from fxp.engine.chains import Chain
 from fxp.engine.convolution_stages import (
     ConvolutionStage,
@@ -21,10 +23,12 @@ from fxp.engine.packing import input_runs, split_channels
 from fxp.engine.schedule import ALIGNMENT
 from fxp.engine.stages import Place, Region
 from fxp.graph import Graph
+from fxp.kernels.depthwise_rows import STEPS, TAPS
 from fxp.kernels.host import Tiles
+from fxp.kernels.quad_depthwise import quad_depthwise_kernel, quad_order
 from fxp.kernels.quad_mac import FIRST_BYTE
 from fxp.kernels.quad_tiles import dense_quad_kernel, to_bytes_kernel
-from fxp.kernels.records import DENSE, TO_BYTES, filled
+from fxp.kernels.records import DENSE, DEPTHWISE_ROWS, TO_BYTES, filled
 
 BYTE_VALUES = 256
 INT8_MIN, INT8_MAX = -128, 127
@@ -46,8 +50,8 @@ class RepackedStage(ConvolutionStage):
     rows that it reads; padding is stored like any other zero.
     """
 
-    repack: tuple[Any, NDArray[np.void]]
-    """Kernel that stores the inputs, and its record."""
+    repack: tuple[Any, NDArray[np.void]] | None
+    """Kernel that stores the inputs, and its record; None where they are stored so already."""
     stored_bytes: int
     """Bytes of a stored pixel."""
     count_bytes = 0
@@ -76,38 +80,61 @@ class RepackedStage(ConvolutionStage):
         """Store the inputs otherwise; then one command per part."""
         if self.pixel_bytes:
             region = region.in_one_row(self.pixel_bytes[0], self.pixel_bytes[1:])
+        if self.repack is None:
+            return self.of_stored(region)
         rows, columns, pitch = self._read(region.rows, region.columns)
         stored = Place(*region.scratch, pitch)
         first = replace(region, rows=rows, columns=columns, result=stored, inputs=region.inputs[:1])
         of_stored = replace(region, inputs=(stored, *region.inputs[1:]))
-        parts = [part.command(of_stored) for part in self.parts]
-        return [first.command(*self.repack), *parts]
+        return [first.command(*self.repack), *self.of_stored(of_stored)]
+
+    def of_stored(self, region: Region) -> list[list[int]]:
+        """Commands for a region whose inputs are stored."""
+        return [part.command(region) for part in self.parts]
 
     def scratch_bytes(self, rows: int, columns: int) -> int:
         """Memory for the stored inputs; a tile may load a little beyond the last."""
+        if self.repack is None:
+            return 0
         count, width, pitch = self._read(rows, columns)
         return count * (pitch + width * self.count_bytes) + ALIGNMENT
 
 
-class QuadStage(RepackedStage):
-    """Dense or grouped convolution of bytes.
+class _ByteConvolution(RepackedStage, ByteStage):
+    """Convolution of bytes, which are inputs less a constant, to begin at `FIRST_BYTE`.
 
-    Stored bytes are less a constant, to begin at `FIRST_BYTE`; the bias makes up for it.
+    The bias makes up for the constant.
     """
+
+    def __init__(
+        self, graph: Graph, chain: Chain, kernel: str, shape: Geometry, limits: tuple[int, int]
+    ) -> None:
+        super().__init__(graph, chain, kernel, shape)
+        assert chain.finish is not None
+        less = limits[0] - FIRST_BYTE
+        total = shape.weight.sum(axis=(1, 2, 3))
+        self.finish = start_with_bias(chain.finish, shape.bias + less * total)
+        self.bytes_are_inputs = less == 0
+        self.stored_bytes = shape.channels_in
+        self.repack = to_bytes_kernel(), filled(TO_BYTES, channels=shape.channels_in, less=less)
+        self.parts = []
+        self._keep: list[NDArray] = self.finish.arrays
+
+    def take_bytes(self, name: str) -> None:
+        """From now on, a value that it stores or reads is bytes."""
+        super().take_bytes(name)
+        if self.reads_bytes:
+            self.repack = None
+
+
+class QuadStage(_ByteConvolution):
+    """Dense or grouped convolution of bytes."""
 
     def __init__(
         self, graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles, limits: tuple[int, int]
     ) -> None:
-        super().__init__(graph, chain, "quad tiles", shape)
-        assert chain.finish is not None
-        less = limits[0] - FIRST_BYTE
-        total = shape.weight.sum(axis=(1, 2, 3))
-        finish = start_with_bias(chain.finish, shape.bias + less * total)
-        self._keep: list[NDArray] = finish.arrays
-        self.stored_bytes = shape.channels_in
-        self.pixel_bytes = own_pixels(shape, finish)
-        self.repack = to_bytes_kernel(), filled(TO_BYTES, channels=shape.channels_in, less=less)
-        self.parts = []
+        super().__init__(graph, chain, "quad tiles", shape, limits)
+        self.pixel_bytes = own_pixels(shape, self.finish)
         per_group = len(shape.weight) // shape.groups
         for group in range(shape.groups):
             taps, ordered = input_runs(shape, group)
@@ -120,11 +147,11 @@ class QuadStage(RepackedStage):
                 def kernel(
                     size: int, counted: bool, vectors: int = vectors, lanes: int = lanes
                 ) -> Any:
-                    return dense_quad_kernel(size, vectors, lanes, finish.stored(counted))
+                    return dense_quad_kernel(size, vectors, lanes, self.finish.stored(counted))
 
                 record = filled(
                     DENSE,
-                    **finish.fields(),
+                    **self.finish.fields(),
                     result_step=len(shape.weight),
                     blocks=blocks,
                     pairs=weights.shape[2],
@@ -139,8 +166,113 @@ class QuadStage(RepackedStage):
                 )
                 self.parts.append(Part(tile_sizes(pixels), kernel, record))
 
+    def take_bytes(self, name: str) -> None:
+        """From now on, a value that it stores or reads is bytes."""
+        super().take_bytes(name)
+        self.pixel_bytes = own_pixels(self._shape, self.finish, 1 if self.reads_bytes else 2)
 
-def quad_stage(graph: Graph, chain: Chain, tiles: Tiles) -> QuadStage | None:
+
+class QuadDepthwiseStage(_ByteConvolution):
+    """Depthwise convolution of bytes whose kernel has three rows or more."""
+
+    def __init__(
+        self, graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles, limits: tuple[int, int]
+    ) -> None:
+        super().__init__(graph, chain, "depthwise quads", shape, limits)
+        channels = len(shape.weight)
+        widths = quad_widths(tiles)
+        width = next(width for width in widths if width <= channels)
+        self._single = self._part(shape, width, together=1)
+        self._joint: Part | None = None
+        self._together = widths[0] // gcd(widths[0], channels)
+        if channels < widths[0] and self._together in STEPS and shape.stride[1] == 1:
+            self._joint = self._part(shape, widths[0], self._together)
+
+    @staticmethod
+    def takes(shape: Geometry, tiles: Tiles) -> bool:
+        """Whether the kernels are made for a convolution."""
+        rows, columns = shape.weight.shape[2:]
+        return (
+            shape.is_depthwise
+            and rows in TAPS
+            and columns in TAPS
+            and shape.stride[1] in STEPS
+            and shape.dilation[1] == 1
+            and len(shape.weight) >= quad_widths(tiles)[-1]
+        )
+
+    def _part(self, shape: Geometry, width: int, together: int) -> Part:
+        """Make the kernel and its parameters for vectors of so many bytes.
+
+        Parameters
+        ----------
+        shape
+            The convolution.
+        width
+            Bytes of a vector.
+        together
+            Pixels whose channels fill whole vectors together.
+        """
+        channels, _, rows, columns = shape.weight.shape
+        repeated = self.finish.taken(np.tile(np.arange(channels), together))
+        weights = pack_columns(np.tile(shape.weight[:, 0], (together, 1, 1)), width)
+        self._keep += [*repeated.arrays, weights]
+        record = filled(
+            DEPTHWISE_ROWS,
+            **repeated.fields(),
+            blocks=len(weights),
+            rows=rows,
+            weights=weights.ctypes.data,
+            channels=channels,
+            together=together,
+            pixel_step=channels,
+            stride=shape.stride[1],
+            row_step=shape.stride[0],
+            dilation=shape.dilation[0],
+        )
+
+        def kernel(_: int, counted: bool) -> Any:
+            step = shape.stride[1] * together
+            return quad_depthwise_kernel(width, rows, columns, step, self.finish.stored(counted))
+
+        return Part((1,), kernel, record)
+
+    def of_stored(self, region: Region) -> list[list[int]]:
+        """One command."""
+        joint = self._joint
+        if joint is not None and region.columns >= self._together and not region.counted:
+            return [joint.command(region)]
+        return [self._single.command(region)]
+
+
+def quad_widths(tiles: Tiles) -> list[int]:
+    """Bytes of the vectors of depthwise tiles, widest first."""
+    return sorted({4 * lanes for _, lanes, _ in tiles.dense}, reverse=True)
+
+
+def pack_columns(weights: NDArray[np.int64], width: int) -> NDArray[np.int8]:
+    """Turn weights ``(C, rows, columns)`` into ``(blocks, rows / 4, columns, width, 4)``.
+
+    The channels of a block are in the order of `quad_order`. The last block overlaps the one
+    before it.
+
+    Parameters
+    ----------
+    weights
+        One kernel per channel.
+    width
+        Channels of a block.
+    """
+    channels, rows, columns = weights.shape
+    whole = np.zeros((channels, -(-rows // 4) * 4, columns), np.int8)
+    whole[:, :rows] = weights
+    quads = whole.reshape(channels, -1, 4, columns).transpose(1, 3, 0, 2)
+    order = np.concatenate(quad_order(width))
+    firsts = [min(first, channels - width) for first in range(0, channels, width)]
+    return np.ascontiguousarray(np.stack([quads[:, :, first + order] for first in firsts]))
+
+
+def quad_stage(graph: Graph, chain: Chain, tiles: Tiles) -> QuadStage | QuadDepthwiseStage | None:
     """Make the stage of a convolution whose inputs and weights fit bytes.
 
     Parameters
@@ -160,11 +292,13 @@ def quad_stage(graph: Graph, chain: Chain, tiles: Tiles) -> QuadStage | None:
     if (
         chain.finish.wide
         or shape.factor > 1
-        or shape.is_depthwise
-        or len(shape.weight) // shape.groups < tiles.dense[-1][1]
         or limits[1] - limits[0] >= BYTE_VALUES
         or shape.weight.min() < INT8_MIN
         or shape.weight.max() > INT8_MAX
     ):
+        return None
+    if QuadDepthwiseStage.takes(shape, tiles):
+        return QuadDepthwiseStage(graph, chain, shape, tiles, limits)
+    if shape.is_depthwise or len(shape.weight) // shape.groups < tiles.dense[-1][1]:
         return None
     return QuadStage(graph, chain, shape, tiles, limits)

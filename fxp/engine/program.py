@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from fxp.engine.binary_stages import binary_stage
+from fxp.engine.byte_values import store_bytes
 from fxp.engine.chains import Chain, chains, single
 from fxp.engine.direct import direct_stage
 from fxp.engine.movement_stages import movement_stage
@@ -106,6 +107,7 @@ class Program:
         for chain in chains(graph, heads=HEADS, fuse=options.fuse and fast):
             stages += self._stages(chain) if fast else [self._band_stage(chain.head)]
         self.stages: tuple[Stage, ...] = tuple(stages)
+        store_bytes(self.stages, self.kept)
         self.dtypes |= {stage.result: stage.dtype for stage in self.stages}
 
     def _stages(self, chain: Chain) -> list[Stage]:

@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fxp.engine.byte_values import ByteStage
 from fxp.engine.chains import INT32_MAX, Chain
 from fxp.engine.convolution_stages import start_with_bias
 from fxp.engine.direct import direct_stage
@@ -81,7 +82,7 @@ def four_weights(shape: Geometry, limits: tuple[int, int]) -> NDArray[np.int16] 
     return weights.astype(np.int16)
 
 
-class WinogradFourStage(CommandStage):
+class WinogradFourStage(ByteStage):
     """Winograd convolution with tiles of 4x4 outputs; what it does not suit goes to another stage.
 
     These are regions too small for it, and counting.
@@ -103,8 +104,9 @@ class WinogradFourStage(CommandStage):
         assert chain.finish is not None
         self._plain, self._plain_cost = plain, plain_cost
         self._channels = channels_in, channels
-        finish = start_with_bias(chain.finish, shape.bias)
-        self._stored = finish.stored(False)
+        self.finish = finish = start_with_bias(chain.finish, shape.bias)
+        if isinstance(plain, ByteStage):
+            self.bytes_are_inputs = plain.bytes_are_inputs
         self._tile = next(tile for tile in tiles.dense if channels % (tile[0] * tile[1]) == 0)
         width = self._tile[0] * self._tile[1]
         self._packed = packed = np.ascontiguousarray(
@@ -133,6 +135,20 @@ class WinogradFourStage(CommandStage):
             zeros=zeros.ctypes.data,
         )
 
+    def may_store_bytes(self) -> bool:
+        """Whether every result is an unsigned byte, and the other stage stores such."""
+        return isinstance(self._plain, ByteStage) and super().may_store_bytes()
+
+    def may_read_bytes(self, name: str) -> bool:
+        """Whether a value that it reads may be bytes."""
+        return isinstance(self._plain, ByteStage) and super().may_read_bytes(name)
+
+    def take_bytes(self, name: str) -> None:
+        """From now on, a value that it, and the other stage, stores or reads is bytes."""
+        super().take_bytes(name)
+        assert isinstance(self._plain, ByteStage)
+        self._plain.take_bytes(name)
+
     def _pays(self, rows: int, columns: int) -> bool:
         """Whether this costs less for a region than the other stage, in vector operations."""
         if min(rows, columns) < OUTPUTS:
@@ -152,7 +168,8 @@ class WinogradFourStage(CommandStage):
         vectors, lanes, pixels = self._tile
         across, down, _ = tiles_together(region.rows, region.columns, self._most)
         size = next(size for size in (pixels, 4, 1) if across * down >= size)
-        kernel = winograd_four_kernel(*self._cuts, size, vectors, lanes, self._lanes, self._stored)
+        forms = self.finish.stored(False), 1 if self.reads_bytes else 2
+        kernel = winograd_four_kernel(*self._cuts, size, vectors, lanes, self._lanes, *forms)
         return [region.command(kernel, self._record)]
 
     def scratch_bytes(self, rows: int, columns: int) -> int:

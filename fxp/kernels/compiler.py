@@ -17,7 +17,7 @@ from fxp.kernels.kernel_cache import kernel_cache
 carray: Final[Any] = numba.carray  # type: ignore[reportPrivateImportUsage]
 """View of memory as an array, in compiled code."""
 
-I16, I32, I64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
+I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 
 
 def njit(*, cache: bool, **options: Any) -> Callable[[Callable[..., Any]], Any]:

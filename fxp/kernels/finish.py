@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.kernels.tile_store import (
+    BYTE_OTHER,
+    BYTE_RESULTS,
     COUNTED,
     INT32_OTHER,
     INT32_RESULTS,
@@ -30,6 +32,7 @@ from fxp.kernels.tile_store import (
 )
 
 INT16: Final = np.dtype(np.int16)
+UINT8: Final = np.dtype(np.uint8)
 CHANNEL_FIELDS: Final = ("start", "own", "factor", "shift")
 """Fields of a `Finish` with an element per channel."""
 
@@ -54,9 +57,9 @@ class Finish:
     count_low, count_high
         Rounded values outside these overflow.
     other
-        Dtype of another value that is added, int16 or int32; None if there is none.
+        Dtype of another value that is added, uint8, int16 or int32; None if there is none.
     result
-        Dtype of the result, int16 or int32.
+        Dtype of the result, uint8, int16 or int32.
     """
 
     start: NDArray[np.signedinteger]
@@ -111,6 +114,8 @@ class Finish:
             + INT32_RESULTS * (self.result == np.int32)
             + SCALED * self.scaled
             + WIDE * self.wide
+            + BYTE_OTHER * (self.other == np.uint8)
+            + BYTE_RESULTS * (self.result == np.uint8)
         )
 
     def fields(self) -> dict[str, int]:

@@ -39,7 +39,7 @@ from fxp.kernels.compiler import (
     store,
 )
 from fxp.kernels.pair_mac import FINGERPRINT as PAIR_FINGERPRINT
-from fxp.kernels.tile_store import Store, item_size, other_size
+from fxp.kernels.tile_store import Store, element_type, item_size, other_size
 
 OUTPUTS: Final = 4
 """Outputs of a tile, per axis."""
@@ -197,7 +197,7 @@ def transform_four_inputs(typingctx, output, output_steps, image, steps, size, f
     Parameters
     ----------
     output, image
-        Addresses of int16 elements.
+        Addresses of int16 elements; the image may have unsigned bytes.
     output_steps
         Elements from one f, and from one i, to the next.
     steps
@@ -205,12 +205,12 @@ def transform_four_inputs(typingctx, output, output_steps, image, steps, size, f
     size
         Range of i and of c; c in a multiple of the lanes.
     form
-        Literals ``(cut, lanes, FINGERPRINT)``.
+        Literals ``(cut, lanes, read, FINGERPRINT)``: bytes of an element of the image.
     """
     values = literals(form)
     if values is None:
         return None
-    cut, lanes, _ = values
+    cut, lanes, read, _ = values
     signature = types.void(output, output_steps, image, steps, size, form)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
@@ -221,8 +221,14 @@ def transform_four_inputs(typingctx, output, output_steps, image, steps, size, f
         vector = ir.VectorType(I16, lanes)
         transforms = axis(cut)
 
-        def at(base: Any, first: Any, plane: Any, number: int) -> Any:
-            return address(builder, base, builder.add(first, builder.mul(plane, I64(number))), I16)
+        def behind(first: Any, plane: Any, number: int) -> Any:
+            return builder.add(first, builder.mul(plane, I64(number)))
+
+        def read_vector(place: Any) -> Any:
+            kind = element_type(read)
+            pointer = address(builder, img, place, kind)
+            value = load(builder, pointer, ir.VectorType(kind, lanes), read)
+            return value if read == 2 else builder.zext(value, vector)
 
         def row_body(row: Any, _: list[Any]) -> list[Any]:
             source, target = builder.mul(row, in_step), builder.mul(row, out_step)
@@ -230,12 +236,11 @@ def transform_four_inputs(typingctx, output, output_steps, image, steps, size, f
             def body(index: Any, _: list[Any]) -> list[Any]:
                 channel = builder.mul(index, I64(lanes))
                 first, place = builder.add(source, channel), builder.add(target, channel)
-                loaded = [
-                    load(builder, at(img, first, in_plane, d), vector, 2)
-                    for d in range(transforms.reads)
-                ]
+                loaded = [read_vector(behind(first, in_plane, d)) for d in range(transforms.reads)]
                 for f, value in enumerate(_to_products(builder, loaded, transforms)):
-                    store(builder, value, at(out, place, out_plane, f), 2)
+                    store(
+                        builder, value, address(builder, out, behind(place, out_plane, f), I16), 2
+                    )
                 return []
 
             loop(builder, builder.sdiv(length, I64(lanes)), [], body)

@@ -19,11 +19,10 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
 
-from fxp.kernels.compiler import I32, code_generator, literals
+from fxp.kernels.compiler import I8, I32, code_generator, literals
 from fxp.kernels.pair_mac import FINGERPRINT as PAIR_FINGERPRINT
 from fxp.kernels.pair_mac import emit_dense_tile
 
-I8 = ir.IntType(8)
 FINGERPRINT: Final = PAIR_FINGERPRINT ^ crc32(Path(__file__).read_bytes())
 """Of the code generators, as `fxp.kernels.pair_mac.FINGERPRINT`."""
 

@@ -21,8 +21,8 @@ from fxp.kernels.commands import (
     operand,
     pointer,
 )
-from fxp.kernels.compiler import I16, I64, address, carray, code_generator, load, splat, store
-from fxp.kernels.quad_mac import FINGERPRINT, I8, quad_tile
+from fxp.kernels.compiler import I8, I16, I64, address, carray, code_generator, load, splat, store
+from fxp.kernels.quad_mac import FINGERPRINT, quad_tile
 from fxp.kernels.records import DENSE, TO_BYTES
 from fxp.kernels.tile_store import item_size, other_size
 

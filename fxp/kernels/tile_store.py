@@ -12,24 +12,35 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 from numba.core import cgutils
 
-from fxp.kernels.compiler import I16, I32, I64, address, load, splat, store
+from fxp.kernels.compiler import I8, I16, I32, I64, address, load, splat, store
 
 SUMS, RESULTS = 0, 1
 """What a tile stores: int32 sums, or finished results."""
 PLUS_OTHER, COUNTED, INT32_OTHER, INT32_RESULTS, SCALED, WIDE = 2, 4, 8, 16, 32, 64
+BYTE_OTHER, BYTE_RESULTS = 128, 256
 """Added to RESULTS: another value is added before the shift; results that overflow are counted; the
 other value, or the results, are int32 and not int16; sums are multiplied before the addition; sums
-are finished in int64, and so are start, factors and shifts."""
+are finished in int64, and so are start, factors and shifts; the other value, or the results, are
+unsigned bytes."""
 
 
 def item_size(stored: int) -> int:
     """Bytes of an element that a tile stores."""
+    if stored & BYTE_RESULTS:
+        return 1
     return 4 if stored == SUMS or stored & INT32_RESULTS else 2
 
 
 def other_size(stored: int) -> int:
     """Bytes of an element that a tile adds."""
+    if stored & BYTE_OTHER:
+        return 1
     return 4 if stored & INT32_OTHER else 2
+
+
+def element_type(size: int) -> ir.IntType:
+    """Type of elements of so many bytes."""
+    return {1: I8, 2: I16, 4: I32}[size]
 
 
 def sum_size(stored: int) -> int:
@@ -116,7 +127,7 @@ class Store:
         for bound, order in ((self.low, "<"), (self.high, ">")):
             value = builder.select(builder.icmp_signed(order, value, bound), bound, value)
         item = item_size(self.stored)
-        kind = I32 if item == 4 else I16
+        kind = element_type(item)
         narrow = ir.VectorType(kind, self.lanes)
         result = value if value.type == narrow else builder.trunc(value, narrow)
         for at, lanes in self._places(self.output_step, pixel, channel):
@@ -164,7 +175,10 @@ class Store:
             bound = splat(builder, builder.trunc(scalar, I16), 2 * lanes)
             both = builder.select(builder.icmp_signed(sign, both, bound), bound, both)
         at = builder.add(builder.mul(self.output_step, row), I64(channel))
-        store(builder, both, address(builder, self.output, at, I16), 2)
+        item = item_size(self.stored)
+        if item == 1:
+            both = builder.trunc(both, ir.VectorType(I8, 2 * lanes))
+        store(builder, both, address(builder, self.output, at, element_type(item)), item)
 
     def _shifted(self, total: Any, pixel: Any, channel: Any) -> Any:
         """Bring sums to the binary point of the result, and count those that overflow."""
@@ -225,12 +239,15 @@ class Store:
     def _read(self, base: Any, step: Any, pixel: Any, channel: Any) -> Any:
         """Load values that lie as the results do as sums; lanes that do not exist are zero."""
         values = self._load(base, step, pixel, channel)
-        return values if values.type == self.sums else self.builder.sext(values, self.sums)
+        if values.type == self.sums:
+            return values
+        widen = self.builder.zext if self.stored & BYTE_OTHER else self.builder.sext
+        return widen(values, self.sums)
 
     def _load(self, base: Any, step: Any, pixel: Any, channel: Any) -> Any:
         builder, total = self.builder, None
         item = other_size(self.stored)
-        kind = I32 if item == 4 else I16
+        kind = element_type(item)
         for at, lanes in self._places(step, pixel, channel):
             pointer = address(builder, base, at, kind)
             part = load(builder, pointer, ir.VectorType(kind, len(lanes)), item)

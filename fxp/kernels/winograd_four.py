@@ -88,7 +88,14 @@ def scratch_bytes(
 
 @cache
 def winograd_four_kernel(
-    cut_y: int, cut_x: int, pixels: int, vectors: int, lanes: int, input_lanes: int, stored: int
+    cut_y: int,
+    cut_x: int,
+    pixels: int,
+    vectors: int,
+    lanes: int,
+    input_lanes: int,
+    stored: int,
+    read: int = 2,
 ) -> Any:
     """Return the convolution for one cut and tile shape; it does not count.
 
@@ -105,6 +112,8 @@ def winograd_four_kernel(
         Channels of a vector in the transform of inputs.
     stored
         What is stored; see `fxp.kernels.finish.Finish.stored`.
+    read
+        Bytes of an input.
     """
     width = vectors * lanes
     count_y, count_x = axis(cut_y).products, axis(cut_x).products
@@ -122,7 +131,7 @@ def winograd_four_kernel(
         other = operand(command, bases, OTHER) if command[OTHER] >= 0 else 0
         channels_in, channels = block.channels_in, block.channels_out
         rows, columns = command[ROWS], command[COLUMNS]
-        pitch, result_pitch = command[INPUT + 2] // 2, command[RESULT + 2] // item
+        pitch, result_pitch = command[INPUT + 2] // read, command[RESULT + 2] // item
         other_pitch = command[OTHER + 2] // beside_item
         across, together, span = tiles_together(rows, columns, block.tiles)
         tiles = across * together
@@ -149,8 +158,8 @@ def winograd_four_kernel(
                     y = min(first_row + 4 * band, rows - 4)
                     transform_four_inputs(
                         lines + 2 * band * line_length, (together * line_length, 0),
-                        source + 2 * (y * pitch + x * channels_in), (pitch, 0), (1, line_length),
-                        (cut_y, input_lanes, fingerprint),
+                        source + read * (y * pitch + x * channels_in), (pitch, 0), (1, line_length),
+                        (cut_y, input_lanes, read, fingerprint),
                     )  # fmt: skip
                 for fy in range(count_y):
                     for piece in range(2 * together):
@@ -167,7 +176,7 @@ def winograd_four_kernel(
                             lines + 2 * ((fy * together + band) * line_length
                                          + column * channels_in),
                             (channels_in, 4 * channels_in), (count, channels_in),
-                            (cut_x, input_lanes, fingerprint),
+                            (cut_x, input_lanes, 2, fingerprint),
                         )  # fmt: skip
                     for fx in range(count_x):
                         number = fy * count_x + fx
