@@ -80,7 +80,17 @@ class Part:
         return _cut(self, spans)
 
     def reshape(self, rows: int, columns: int, channels: int) -> Part:
-        """Join the pixels of a row: one column, and -1 for the channels."""
+        """Join the pixels of a row.
+
+        Parameters
+        ----------
+        rows
+            As many as there are.
+        columns
+            1.
+        channels
+            -1, which stands for all elements of a row.
+        """
         return replace(self, shape=_joined(self.shape, (rows, columns, channels)))
 
 
@@ -124,7 +134,17 @@ class Recorder:
         return self.shape[0]
 
     def reshape(self, rows: int, columns: int, channels: int) -> Recorder:
-        """Join the pixels of a row: one column, and -1 for the channels."""
+        """Join the pixels of a row.
+
+        Parameters
+        ----------
+        rows
+            As many as there are.
+        columns
+            1.
+        channels
+            -1, which stands for all elements of a row.
+        """
         return replace(self, shape=_joined(self.shape, (rows, columns, channels)))
 
 

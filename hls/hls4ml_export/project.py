@@ -22,7 +22,7 @@ from fxp.formats import IntArray
 from fxp.graph import Graph
 from fxp.graph.ops.base import GraphError
 from fxp.hls.hls4ml_export.writing import BUILD_SCRIPT, PROJECT_NAME, SIMULATOR
-from fxp.model.arguments import Arguments
+from fxp.model.arguments import Arguments, stacked
 from fxp.store import load_graph
 from fxp.store.container import FileError, object_values, parse_json, text_of
 from fxp.support.errors import FxpError
@@ -116,12 +116,12 @@ class HlsProject:
     def predict(self, *inputs: Any) -> Any:
         """Run the C simulation on real values; takes and returns what a `FixedModel` does."""
         arguments = Arguments(self.graph, inputs)
-        return arguments.real_results(self._results(list(arguments.quantized())))
+        return arguments.real_results(stacked(self._results(list(arguments.quantized()))))
 
     def predict_raw(self, *inputs: Any) -> Any:
         """Run the C simulation on raw integers; takes and returns what `run_raw` does."""
         arguments = Arguments(self.graph, inputs)
-        return arguments.raw_results(self._results(arguments.images))
+        return arguments.raw_results(stacked(self._results(arguments.images)))
 
     def trace(self, *inputs: Any) -> list[dict[str, IntArray]]:
         """Run the C simulation on raw integers and return the result of every node.
