@@ -121,7 +121,7 @@ def test_sequences_may_differ_in_size():
     model = fxp.quantize(Recurrent().eval(), fxp.Sequences(*parts), OPTIONS)
     assert min(model.calibration_sqnr.values()) > 60
     report = model.report(fxp.Sequences(*parts))
-    assert report.output_sqnr > 60
+    assert report.output_sqnr_db > 60
 
 
 def test_initial_states_of_another_size_than_the_pictures_are_refused():
