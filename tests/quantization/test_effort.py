@@ -15,7 +15,7 @@ from test_quantize import Cell
 from torch import nn
 
 import fxp
-from fxp.executors.calls import FirstStep
+from fxp.executors.calls import FirstStep, one_by_one
 from fxp.formats import Format, Quantization
 from fxp.frontend import from_torch
 from fxp.graph.ops import Add
@@ -24,7 +24,7 @@ from fxp.quantization.quantize import CHOICE, float_graph
 from fxp.quantization.refinement import parts as parts_module
 from fxp.quantization.refinement.choose import Chosen, Trial
 from fxp.quantization.refinement.judgement import Judge, Quality, references_of
-from fxp.quantization.refinement.parts import Parts, divide
+from fxp.quantization.refinement.parts import Parts, cut_to, divide
 from fxp.quantization.settings import LoweringSettings
 
 EFFORTS: tuple[Any, Any] = ("fast", "balanced")
@@ -383,3 +383,23 @@ def test_references_reset_where_a_sequence_begins():
     assert kinds == [FirstStep, list, FirstStep, list, list, list]
     assert np.array_equal(outputs[0][0], outputs[2][0])
     assert not np.array_equal(outputs[0][0], outputs[4][0])
+
+
+def test_a_part_of_a_sequence_has_as_many_steps_as_its_bound_allows(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    options = fxp.QuantizeOptions(states=[(1, 1)], initial_states=[torch.zeros(1, 1, 8, 9)])
+    frames = draw(100, 1, 8, 9)
+    graph = float_graph(Cell().eval(), [frames[:1]], options)
+    monkeypatch.setattr(parts_module, "MAX_PIXELS", 30 * 8 * 9)
+    found = divide(graph, one_by_one([[frames]]))
+    assert (len(found.fitted), len(found.held_out)) == (30, 30)
+
+
+def test_images_are_cut_to_the_products_that_a_part_may_have(monkeypatch: pytest.MonkeyPatch):
+    """A pixel takes 72 products, and 32 x 32 pixels are allowed."""
+    image = draw(1, 1, 64, 64)
+    graph = from_torch(nn.Conv2d(1, 8, 3, padding=1).eval(), [image])
+    monkeypatch.setattr(parts_module, "MAX_PRODUCTS", 72 * 32 * 32)
+    (cut,) = cut_to(graph, [image], 1.0)
+    assert torch.equal(cut, image[:, :, 16:48, 16:48])
