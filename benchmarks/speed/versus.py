@@ -67,7 +67,8 @@ def measure(work: Work, settings: Settings, say: Say) -> dict[str, Any]:
         say(f"{work.title}: comparing with the oracle")
         values = check_small(model, work) if work.margin is None else run.check(work.margin)
         record["equal_values"] = record.get("equal_values", 0) + values
-        record.setdefault("portable", {})[name] = portable_stages(model, frame.shape[1:])
+        plan = model.plan(frame.shape[1:], threads=1)
+        record.setdefault("portable", {})[name] = len(plan.portable)
         record.setdefault("sqnr", {})[name] = float(sqnr(expected, run.first_output()))
     graph = runs["fxp"].model.graph
     shapes = graph.concrete_shapes(graph.bind([frame.shape[1:]]))
@@ -238,20 +239,6 @@ def raw_inputs(model: fxp.FixedModel, frame: NDArray[np.float32]) -> NDArray:
 def raw_input(model: fxp.FixedModel, frame: NDArray[np.float32]) -> NDArray:
     """Return the raw integers of a ``(1, C, H, W)`` frame in the dtype of the input format."""
     return raw_inputs(model, frame)[0]
-
-
-def portable_stages(model: fxp.FixedModel, shape: tuple[int, ...]) -> int:
-    """Count the stages of a plan that no fast kernel runs.
-
-    Parameters
-    ----------
-    model
-        What is planned.
-    shape
-        Of its input, ``(C, H, W)``.
-    """
-    stages = model.plan(shape, threads=1).program.stages
-    return sum(stage.kernel == "portable" for stage in stages)
 
 
 def check_small(model: fxp.FixedModel, work: Work) -> int:

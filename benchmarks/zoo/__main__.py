@@ -113,17 +113,7 @@ def summary(records: Records) -> Summary:
             f"{len(accepted)} accepted, {refused} with attention refused",
         ),
         ("their output with 10/14 bits, untrained weights", f"{worst:.0f} to {best:.0f} dB SQNR"),
-        *_portable(accepted),
     ]
-
-
-def _portable(accepted: list[Record]) -> Summary:
-    """Row on the stages that no fast kernel computes, of the networks whose record tells."""
-    counts = [record["portable_stages"] for record in accepted if "portable_stages" in record]
-    if not counts:
-        return []
-    stages = sum(counts)
-    return [("their stages without a fast kernel", f"{stages} in {len(counts)} networks")]
 
 
 def machine() -> str:

@@ -2,6 +2,7 @@
 
 from fxp.engine.engine import Engine, check_threads
 from fxp.engine.plan import Plan
+from fxp.engine.profiling import Profile, StageTime, profile
 from fxp.engine.program import Options
 
-__all__ = ["Engine", "Options", "Plan", "check_threads"]
+__all__ = ["Engine", "Options", "Plan", "Profile", "StageTime", "check_threads", "profile"]

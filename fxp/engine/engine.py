@@ -22,10 +22,12 @@ from fxp.graph import Graph, Limits
 from fxp.graph.ops.base import GraphError, Summary, Window
 from fxp.kernels.commands import COUNTERS, run_images, run_pieces
 from fxp.kernels.layout import pixels_to_planes, planes_to_pixels
-from fxp.support.errors import ArgumentError
+from fxp.support.errors import ArgumentError, ArgumentTypeError
 
 MAX_PLANS = 16
 """Plans kept at most, for as many sizes; see also `Options.plan_bytes`."""
+MAX_THREADS = 1024
+"""More threads than this are a mistake: each has memory of its own."""
 SHARED_ELEMENTS = 1 << 18
 """Images of fewer elements are copied by one thread."""
 MAX_BATCH_BYTES = 1 << 26
@@ -54,6 +56,8 @@ class Engine:
             raise GraphError(f"graph {graph.name!r} is a float graph; quantize it first")
         self.graph = graph
         self.options = options or Options()
+        if not isinstance(limits, Limits | None):
+            raise ArgumentTypeError(f"limits must be fxp.Limits or None, got {limits!r}")
         self.limits = limits or Limits()
         self._programs: dict[bool, Program] = {}
         self._plans: dict[tuple, Plan] = {}
@@ -384,9 +388,9 @@ def _batch(plan: Plan, name: str, count: int) -> NDArray:
 
 
 def check_threads(threads: int | None) -> int:
-    """Return the number of threads to use; raises ValueError unless it is None or at least 1."""
+    """Return the number of threads to use; raises ValueError unless None or 1 to `MAX_THREADS`."""
     if threads is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise ArgumentError(f"threads must be an integer of at least 1, got {threads!r}")
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
+        raise ArgumentError(f"threads must be an integer from 1 to {MAX_THREADS}, got {threads!r}")
     return threads

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -195,12 +196,27 @@ def merge_groups(shape: Geometry, channels: int) -> Geometry:
     channels
         Output channels that a group should have.
     """
+    each = len(shape.weight) // shape.groups
+    return _merged(shape, lambda count: count * each >= channels)
+
+
+def groups_of_whole_pixels(shape: Geometry) -> Geometry:
+    """Make groups of several, until each has all channels of the pixels that it is shuffled to.
+
+    Every phase of the pixel shuffle then has the same groups, with as many channels each.
+    """
+    each = len(shape.weight) // shape.groups
+    return _merged(shape, lambda count: count * each % shape.factor**2 == 0)
+
+
+def _merged(shape: Geometry, suits: Callable[[int], bool]) -> Geometry:
+    """Make one group of the smallest number of groups that suits, or of all."""
     outputs, inputs, height, width = shape.weight.shape
     each = outputs // shape.groups
     count = next(
         n
         for n in range(1, shape.groups + 1)
-        if shape.groups % n == 0 and (n * each >= channels or n == shape.groups)
+        if shape.groups % n == 0 and (suits(n) or n == shape.groups)
     )
     if count == 1:
         return shape

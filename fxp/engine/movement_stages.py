@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from fxp.engine.chains import Chain
 from fxp.engine.pointwise_stages import (
-    INT16_MAX,
     ITEM,
     Call,
     CallStage,
@@ -22,7 +21,6 @@ from fxp.engine.pointwise_stages import (
     clip_call,
     is_wide,
     never_counted,
-    scale_call,
     table_call,
     value_sizes,
     wrapped,
@@ -34,6 +32,7 @@ from fxp.graph.ops import (
     BicubicUpsample,
     BilinearUpsample,
     Concat,
+    GatherChannels,
     MaxPool,
     Nearest,
     Pad,
@@ -42,13 +41,19 @@ from fxp.graph.ops import (
     Requantize,
     Slice,
 )
-from fxp.graph.ops.base import Op
+from fxp.graph.ops.base import Op, Operand
 from fxp.graph.ops.pooling import reciprocal
 from fxp.kernels.borders import BORDER_CODES, pad_kernel
 from fxp.kernels.commands import copy_rows
 from fxp.kernels.host import Tiles
-from fxp.kernels.moves import copy_kernel, nearest_kernel, shuffle_kernel, unshuffle_kernel
-from fxp.kernels.records import COPY, PAD, POOL, UPSAMPLE, filled
+from fxp.kernels.moves import (
+    copy_kernel,
+    interleave_kernel,
+    nearest_kernel,
+    shuffle_kernel,
+    unshuffle_kernel,
+)
+from fxp.kernels.records import COPY, INTERLEAVE, PAD, POOL, UPSAMPLE, filled
 from fxp.kernels.resampling import pool_kernel, pool_scratch, upsample_kernel, upsample_scratch
 
 
@@ -111,7 +116,7 @@ class _Part:
 
 
 class _PartsStage(_MoveStage):
-    """One copy per part: concat, slice, zero padding; steps take every n-th row and column."""
+    """One copy per part: slice, zero padding; steps take every n-th row and column."""
 
     def __init__(
         self,
@@ -174,24 +179,69 @@ def _finish(graph: Graph, chain: Chain) -> Call | None:
     return table_call(chain, Requantize(), [moved])
 
 
+class _ConcatStage(CommandStage):
+    """Channels of all inputs side by side; those of an input that change are converted first.
+
+    Parameters
+    ----------
+    graph, chain
+        What is computed.
+    conversions
+        For every input, the call that makes results of its values; None if they stay as they are.
+    """
+
+    def __init__(self, graph: Graph, chain: Chain, conversions: Sequence[Call | None]) -> None:
+        changed = [call.name for call in conversions if call]
+        super().__init__(graph, chain, f"move, {changed[0]}" if changed else "move")
+        self._conversions = conversions
+        sizes = [self.dtype.itemsize * operand.channels for operand in self.operands]
+        self._pixels = sizes
+        self._copies = [filled(COPY, result_step=sum(sizes), input_step=size) for size in sizes]
+
+    def commands(self, region: Region) -> list[list[int]]:
+        """Convert an input to scratch memory if it changes, and copy it to its channels."""
+        commands, offset = [], region.result.offset
+        for source, call, record, pixel in zip(
+            region.inputs, self._conversions, self._copies, self._pixels, strict=True
+        ):
+            if call is not None:
+                converted = Place(*region.scratch, pixel * region.columns)
+                commands.append(call.command(replace(region, result=converted, inputs=(source,))))
+                source = converted
+            target = replace(region.result, offset=offset)
+            copied = replace(region, result=target, inputs=(source,))
+            commands.append(copied.command(copy_kernel(pixel // ITEM), record))
+            offset += pixel
+        return commands
+
+    def scratch_bytes(self, rows: int, columns: int) -> int:
+        """Memory for one converted input."""
+        changed = zip(self._pixels, self._conversions, strict=True)
+        return rows * columns * max((pixel for pixel, call in changed if call), default=0)
+
+
 def _concat(graph: Graph, chain: Chain) -> CommandStage | None:
-    operands, rule = graph.operands[chain.head.name], chain_rule(chain)
-    common = max(operand.format.frac for operand in operands)
-    factors = [1 << (common - operand.format.frac) for operand in operands]
-    if rule is None or max(factors) > INT16_MAX:
+    operands, rule = graph.operands[chain.head.name], chain_rule(chain, wide=True)
+    if rule is None or any(operand.constant is not None for operand in operands):
         return None
-    channels = [operand.channels for operand in operands]
-    finish = None
-    if max(factors) > 1:
-        finish = scale_call(rule, np.repeat(factors, channels).tolist())
-    elif not changes_nothing(chain):
-        finish = clip_call(rule, sum(channels), (ITEM, ITEM))
-    firsts = np.cumsum([0, *channels]).tolist()
-    parts = [
-        _Part(position, 0, first, count)
-        for position, (first, count) in enumerate(zip(firsts, channels, strict=False))
-    ]
-    return _PartsStage(graph, chain, finish, parts)
+    common = max(operand.format.frac for operand in operands)
+    *sizes, result = value_sizes(graph, chain)
+
+    def conversion(operand: Operand, size: int) -> Call | None:
+        shift, form = common - operand.format.frac, operand.format
+        if (
+            size == result
+            and shift == rule["shift"]
+            and rule["low"] <= form.min_raw
+            and form.max_raw <= rule["high"]
+        ):
+            # Half a step, which is added, is shifted out again.
+            return None
+        wide = is_wide(chain)
+        return clip_call(rule, operand.channels, (size, result), wide=wide, factor=1 << shift)
+
+    conversions = [conversion(*pair) for pair in zip(operands, sizes, strict=True)]
+    return _ConcatStage(graph, chain, conversions)
 
 
 def _stays(graph: Graph, chain: Chain) -> bool:
@@ -230,6 +280,27 @@ def _move(graph: Graph, chain: Chain) -> CommandStage | None:
     # A wide value is moved like two narrow ones.
     make, record = _REARRANGEMENTS[type(op)](op, source.channels * item // ITEM)
     return _RearrangeStage(graph, chain, finish, Call(op.name, never_counted(make), record))
+
+
+def _gather(graph: Graph, chain: Chain) -> CommandStage | None:
+    """Two runs of channels in turns; other orders have a routine."""
+    (source,), op = graph.operands[chain.head.name], chain.head.op
+    assert isinstance(op, GatherChannels)
+    runs = [np.array(op.channels[first::2]) for first in range(2)]
+    if len(op.channels) % 2 or any((np.diff(run) != 1).any() or run[0] < 0 for run in runs):
+        return None
+    finish = None if (stays := _stays(graph, chain)) else _finish(graph, chain)
+    if finish is None and not stays:
+        return None
+    record = filled(
+        INTERLEAVE,
+        even=int(runs[0][0]),
+        odd=int(runs[1][0]),
+        length=len(runs[0]),
+        channels=source.channels,
+    )
+    move = Call("interleave", never_counted(interleave_kernel), record)
+    return _RearrangeStage(graph, chain, finish, move)
 
 
 _Rearrangement = tuple[Callable[[], Any], NDArray[np.void] | None]
@@ -311,7 +382,8 @@ def _upsample(graph: Graph, chain: Chain) -> CommandStage | None:
 
 
 _MAKERS: Final[tuple[tuple[Any, Callable[[Graph, Chain], CommandStage | None], int], ...]] = (
-    (Concat, _concat, ITEM),
+    (Concat, _concat, 2 * ITEM),
+    (GatherChannels, _gather, ITEM),
     (Slice, _slice, 2 * ITEM),
     (Pad | Nearest | PixelShuffle | PixelUnshuffle, _move, 2 * ITEM),
     (MaxPool | AveragePool, _pool, ITEM),

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fxp.engine.chains import Chain
 from fxp.engine.convolution_stages import ConvolutionStage
-from fxp.engine.geometry import Geometry
+from fxp.engine.geometry import Geometry, groups_of_whole_pixels
 from fxp.engine.stages import CommandStage, Place, Region
 from fxp.graph import Graph
 from fxp.graph.ops import ConvTranspose2d
@@ -81,7 +81,7 @@ def shuffled_phases(shape: Geometry) -> list[PhaseGeometry]:
 
     The input that result 0 reads first is that of the convolution itself.
     """
-    factor = shape.factor
+    shape, factor = groups_of_whole_pixels(shape), shape.factor
     order = np.arange(len(shape.weight)).reshape(-1, factor, factor)
     return [
         PhaseGeometry(

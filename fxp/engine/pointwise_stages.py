@@ -270,24 +270,6 @@ def clip_call(
     return Call("clip", partial(clip_kernel, sizes, wide), record)
 
 
-def scale_call(rule: Mapping[str, int], factors: Sequence[int]) -> Call:
-    """Return a call that multiplies every channel by an int16, and applies a rule."""
-    tile = tile_elements(len(factors))
-    repeated = np.resize(np.array(factors, np.int16), tile)
-    record = filled(
-        COMBINE,
-        **rule,
-        left_factor=1,
-        right_factor=1,
-        channels=len(factors),
-        tile=tile,
-        repeated=repeated.ctypes.data,
-        pixel_channels=0,
-    )
-    make = partial(combine_kernel, True, (ITEM, ITEM, ITEM), False)
-    return Call("combine, constant", make, record, [repeated])
-
-
 def table_call(chain: Chain, op: Op, operands: Sequence[Operand]) -> Call | None:
     """Return a call that reads the finished results of a function of one value from a table.
 

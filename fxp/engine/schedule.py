@@ -246,7 +246,9 @@ def rows_needed(
     return {name: max(last - first, 0) for name, (first, last) in clipped.items()}
 
 
-def schedule(segment: Segment, rows: Span, columns: Span, band: int) -> Schedule:
+def schedule(
+    segment: Segment, rows: Span, columns: Span, band: int, kept: Kept | None = None
+) -> Schedule:
     """Write down the commands for a piece of a segment's result.
 
     Parameters
@@ -257,8 +259,10 @@ def schedule(segment: Segment, rows: Span, columns: Span, band: int) -> Schedule
         The piece.
     band
         Rows of the result per step.
+    kept
+        Arrays that commands share with those of other pieces; it takes in new ones.
     """
-    return _write(segment, _Walk(segment, rows, columns), band, {})
+    return _write(segment, _Walk(segment, rows, columns), band, {} if kept is None else kept)
 
 
 def schedules(

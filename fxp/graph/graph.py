@@ -106,15 +106,11 @@ class Graph:
         """For every node, what is known of its inputs."""
         return {node.name: tuple(self.operand(name) for name in node.inputs) for node in self.nodes}
 
-    @cached_property
-    def _nodes_by_name(self) -> Mapping[str, Node]:
-        return {node.name: node for node in self.nodes}
-
     def node(self, name: str) -> Node:
         """Return the node of that name; raises `NoSuchNodeError`, which is a KeyError."""
-        if name not in self._nodes_by_name:
+        if name not in self.nodes_by_name:
             raise NoSuchNodeError(f"graph {self.name!r} has no node {name!r}")
-        return self._nodes_by_name[name]
+        return self.nodes_by_name[name]
 
     def operand(self, name: str) -> Operand:
         """Return what is known of a value or constant before the graph runs."""

@@ -22,7 +22,7 @@ from fxp.kernels.commands import (
     pointer,
 )
 from fxp.kernels.compiler import carray
-from fxp.kernels.records import COPY
+from fxp.kernels.records import COPY, INTERLEAVE
 
 
 @cache
@@ -45,6 +45,34 @@ def copy_kernel(channels: int) -> Any:
         return 0
 
     return copy_pixels
+
+
+@cache
+def interleave_kernel() -> Any:
+    """Return the kernel that takes channels from two runs in turns, as a channel shuffle does."""
+    record = INTERLEAVE
+
+    @kernel
+    def interleave(command_at: Any, bases_at: Any) -> int:
+        command = carray(command_at, FIELDS)
+        bases = carray(bases_at, 1 << 16)
+        block = carray(pointer(command[BLOCK]), 1, record)[0]
+        target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
+        length = block.length
+        for y in range(command[ROWS]):
+            into = target + y * command[RESULT + 2]
+            place = source + y * command[INPUT + 2]
+            for x in range(command[COLUMNS]):
+                pixel = place + 2 * block.channels * x
+                even = carray(pointer(pixel + 2 * block.even), length, np.uint16)
+                odd = carray(pointer(pixel + 2 * block.odd), length, np.uint16)
+                # Two elements are stored at once; the lower half comes first.
+                pairs = carray(pointer(into + 4 * length * x), length, np.uint32)
+                for i in range(length):
+                    pairs[i] = np.uint32(even[i]) | (np.uint32(odd[i]) << np.uint32(16))
+        return 0
+
+    return interleave
 
 
 @cache

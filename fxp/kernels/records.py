@@ -259,3 +259,11 @@ COPY: Final = _record(
     "input_step",  # bytes from one pixel of the operand to the next
 )
 """Of `fxp.kernels.moves.copy_kernel`."""
+
+INTERLEAVE: Final = _record(
+    "even",  # first channel of the run that goes to even channels
+    "odd",  # first channel of the run that goes to odd channels
+    "length",  # channels of a run
+    "channels",  # channels of the operand
+)
+"""Of `fxp.kernels.moves.interleave_kernel`."""

@@ -151,8 +151,15 @@ def input_shapes(graph: Graph, sizes: Sequence[int | Sequence[int]]) -> list[tup
     ------
     GraphError
         If their number does not fit.
+    ArgumentTypeError
+        If one is no whole number.
     """
     values = graph.inputs
+    for size in sizes:
+        numbers = size if isinstance(size, tuple | list) else (size,)
+        for number in numbers:
+            if isinstance(number, bool) or not isinstance(number, int | np.integer):
+                raise ArgumentTypeError(f"a size is whole numbers such as 540, 960, got {size!r}")
     whole = [size for size in sizes if isinstance(size, int | np.integer)]
     if len(whole) == len(sizes) == 2:
         given = [whole if len(value.shape) == 3 else value.shape for value in values]
@@ -165,6 +172,8 @@ def input_shapes(graph: Graph, sizes: Sequence[int | Sequence[int]]) -> list[tup
         given = sizes
     shapes = []
     for size, value in zip(given, values, strict=True):
+        if not min(2, len(value.shape)) <= len(size) <= len(value.shape):  # type: ignore[arg-type]
+            raise GraphError(f"input {value} needs a size (H, W) or all of its shape, got {size!r}")
         missing = tuple(value.shape[: len(value.shape) - len(size)])  # type: ignore[arg-type]
         shapes.append(tuple(int(number) for number in (*missing, *size)))  # type: ignore[misc]
     return shapes

@@ -123,6 +123,11 @@ class RecurrentStream:
         graph = self._engine.graph
         if isinstance(source, Mapping):
             states = _checked(graph, source)
+        elif not isinstance(source, str | PathLike):
+            raise ArgumentTypeError(
+                "a state is integers by name, as `state` returns them, or the path of a file that "
+                f"save_state wrote; got {type(source).__name__}"
+            )
         else:
             try:
                 states = _from_bytes(graph, container.read(source))
@@ -188,7 +193,7 @@ def _checked(graph: Graph, given: Mapping[str, ArrayLike]) -> dict[str, NDArray]
             raise GraphError(f"state {value.name!r} is missing; give all of {names} or none")
         try:
             array = check_raw(np.asarray(given[value.name]), format_of(value))
-        except (FormatError, TypeError, ValueError) as error:
+        except (FormatError, TypeError, ValueError, RuntimeError) as error:
             kind = FormatError if isinstance(error, FormatError) else ArgumentTypeError
             raise kind(f"state {value.name!r}: {error}") from None
         if array.ndim != len(value.shape):

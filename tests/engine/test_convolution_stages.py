@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from engine_graphs import (
     BYTE,
+    FEW_RUNS,
     FULL,
     OPTIONS,
     PIXEL,
@@ -19,6 +20,7 @@ from engine_graphs import (
     SIGNED_PIXEL,
     TILES,
     Network,
+    check,
     compare,
     near,
     plan_of,
@@ -229,6 +231,22 @@ def test_every_size(name: str) -> None:
         next(runs)
     assert len(widths) >= 38
     assert len({width * 7 % 41 for width in range(1, 41)}) == 40
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups", "factor"),
+    [(16, 16, 2), (16, 4, 2), (24, 3, 2), (24, 6, 2), (32, 16, 2), (60, 30, 2), (36, 12, 3),
+     (72, 36, 3), (36, 18, 6)],
+)  # fmt: skip
+def test_groups_before_a_pixel_shuffle(channels: int, groups: int, factor: int) -> None:
+    """The channels of a pixel may come from one group, a few, or parts of groups."""
+    network = Network(np.random.default_rng(channels * groups))
+    source = network.image(groups if groups > channels // 2 else 2 * groups, SIGNED_PIXEL)
+    conv = network.conv(source, channels, (3, 2), to=None, bias=True, groups=groups)
+    network.node(PixelShuffle(factor), conv, to=Format(10, 4))
+    graph = network.graph()
+    for size in ((5, 13), (3, 34)):
+        check(graph, random_images(graph, size, network.generator), TILES, FEW_RUNS)
 
 
 def winograd_graph(generator: np.random.Generator) -> Graph:

@@ -12,6 +12,7 @@ from cases import CASES, Case, Example, RandomChoices, Template, build
 
 from fxp.engine import Engine, Options
 from fxp.engine.cutting import Pieces
+from fxp.engine.routine_stages import RoutineStage
 from fxp.engine.stages import CommandStage
 from fxp.executors import oracle
 from fxp.executors.execution import Result
@@ -336,7 +337,7 @@ def test_followers_of_combinations() -> None:
 
 
 def test_wide_factors() -> None:
-    """Constants of more than 16 bits are not narrowed; fast kernels take up to 32 bits."""
+    """Constants of more than 16 bits are not narrowed; those of more than 32 take routines."""
     form, generator = Format(4, 0), np.random.default_rng(3)
     for value, width in ((40000, 18), (-32768, 18), (2**33 + 7, 40)):
         graph = Graph(
@@ -347,4 +348,6 @@ def test_wide_factors() -> None:
             (Constant("c", np.full((2, 1, 1), value), (Format(width, 0),)),),
         )
         check(graph, (generator.integers(form.min_raw, form.max_raw, (2, 3, 4)),))
-        assert is_fast(graph) == (width <= 32)
+        assert is_fast(graph)
+        (stage,) = Engine(graph)._program(False).stages
+        assert isinstance(stage, RoutineStage) == (width > 32)

@@ -257,3 +257,65 @@ def test_a_routine_runs_at_once_or_notes_its_call() -> None:
 
 def test_the_form_of_a_routine_tells_its_version() -> None:
     assert re.fullmatch(r"halve:[0-9a-f]+", halve.version)
+
+
+@pytest.mark.parametrize("lengthen", [0, 20], ids=["int32", "int64"])
+def test_joined_values_are_converted_one_by_one(lengthen: int) -> None:
+    """Values of other sizes and binary points are rounded and clipped, equal ones are copied."""
+    network = Network()
+    unsigned = network.image(1, Format(16, 3, signed=False))
+    finer = network.image(2, Format(12, 5))
+    same = network.image(1, Format(14, 4))
+    longer = network.image(1, Format(12, 4 + lengthen))
+    network.node(Concat(), unsigned, finer, same, longer, to=Format(14, 4))
+    graph = network.graph()
+    inputs = [
+        np.array([[[65535, 4095, 4096, 3, 0]]]),
+        np.array([[[5, -5, 2047, -2048, 6]], [[1, -1, 0, 3, -3]]]),
+        np.array([[[8191, -8192, 7, -7, 0]]]),
+        np.array([[[2047, -2048, 0, 5, -5]]]),
+    ]
+    moved = [2047, -2048, 0, 5, -5] if lengthen == 0 else [0, 0, 0, 0, 0]
+    expected = [
+        [[8191, 8190, 8191, 6, 0]],
+        [[3, -2, 1024, -1024, 3]],
+        [[1, 0, 0, 2, -1]],
+        [[8191, -8192, 7, -7, 0]],
+        [moved],
+    ]
+    program = Engine(graph)._program(False)
+    assert [stage.kernel for stage in program.stages] == ["move, clip"]
+    result = Engine(graph).run(inputs)
+    assert result.outputs[0].tolist() == expected
+    # 65535 and 4096 exceed 8191 / 2.
+    assert result.clipped["node0"] == 2
+    check(graph, inputs)
+
+
+@pytest.mark.parametrize("length", [1, 2, 15, 33])
+@pytest.mark.parametrize("rounds", [False, True])
+def test_two_runs_of_channels_in_turns(length: int, rounds: bool) -> None:
+    """A channel shuffle of two groups, or a half of one, has a kernel of its own."""
+    form = Format(16, 5)
+    network = Network()
+    image = network.image(2 * length + 3, form)
+    order = [channel for i in range(length) for channel in (i + 2, length + i + 1)]
+    network.node(GatherChannels(tuple(order)), image, to=Format(7, 4) if rounds else form)
+    graph = network.graph()
+    assert [stage.kernel for stage in Engine(graph)._program(False).stages] == [
+        "move, clip" if rounds else "move"
+    ]
+    values = np.arange((2 * length + 3) * 12).reshape(-1, 3, 4) * 97 % 65536 - 32768
+    result = check(graph, [values])
+    if not rounds:
+        assert np.array_equal(result.outputs[0][0::2], values[2 : length + 2])
+        assert np.array_equal(result.outputs[0][1::2], values[length + 1 : 2 * length + 1])
+
+
+@pytest.mark.parametrize("order", [(0, 2, 1, 4), (0, 3, 1, -1), (2, 1, 0), (4, 0, 3, 1)])
+def test_other_orders_of_channels_have_a_routine(order: tuple[int, ...]) -> None:
+    network = Network()
+    network.node(GatherChannels(order), network.image(5, Format(9, 5)), to=Format(9, 5))
+    graph = network.graph()
+    assert [stage.kernel for stage in Engine(graph)._program(False).stages] == ["gather channels"]
+    check(graph, [np.arange(60).reshape(5, 3, 4)])

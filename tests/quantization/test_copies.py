@@ -152,6 +152,15 @@ def test_plans_for_inputs_of_different_sizes():
     assert model.plan(8, 10).shapes["y"] == (8, 10, 1)
     with pytest.raises(fxp.GraphError, match="takes 2 inputs"):
         model.plan((8, 10))
+    with pytest.raises(fxp.GraphError, match=r"input x: .* needs a size \(H, W\).*, got \(8,\)"):
+        model.plan((8,), (4, 5))
+    for size in (8.5, True, "8", None):
+        with pytest.raises(TypeError, match="whole numbers such as 540, 960"):
+            model.plan((8, size), (4, 5))
+    with pytest.raises(ValueError, match="threads must be an integer from 1 to 1024"):
+        model.plan(8, 10, threads=1025)
+    with pytest.raises(TypeError, match=r"limits must be fxp\.Limits"):
+        fxp.FixedModel(model.graph, limits=5)  # type: ignore[arg-type]
 
 
 def test_four_threads_quantize_at_once():

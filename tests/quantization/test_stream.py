@@ -206,6 +206,12 @@ BAD_STATES = {
     "huge": (changed("h", lambda a: a.astype(np.uint64) + 2**63), r"state 'h': raw values above"),
     "ragged": (changed("h", lambda a: [[1, 2], [3]]), r"state 'h': "),
     "nothing": (changed("h", lambda a: None), r"state 'h': raw values must be integers"),
+    "gradient": (
+        changed("h", lambda a: torch.ones(a.shape, requires_grad=True)),
+        r"state 'h': .*requires grad",
+    ),
+    "no names": (lambda s: list(s.values()), "a state is integers by name.* got list"),
+    "no state": (lambda s: None, "a state is integers by name.* got NoneType"),
 }
 
 
