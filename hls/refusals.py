@@ -11,7 +11,10 @@ _WHOLE_IMAGE: Final = (
     "its result depends on a whole image, which would have to be stored: leave it to the processor "
     "behind the hardware"
 )
-_POOLING: Final = "use a convolution with a stride, which fxp.hls.export takes"
+_POOLING: Final = (
+    "use a convolution with a stride, and make the hardware with fxp.hls.export: the cores of "
+    "fxp.hls.emit_rtl work at one resolution"
+)
 _ROOTS: Final = (
     "hardware for squares and roots over many values does not exist here: train the network "
     "without it, or leave it to the processor"
@@ -25,10 +28,10 @@ ADVICE: Final = {
     "sum_pool": _POOLING,
     "adaptive_average_pool": _POOLING,
     "adaptive_max_pool": _POOLING,
-    "constant_pad": "pad with zeros, or by copying or reflecting the border, which "
-    "fxp.hls.export takes",
-    "interpolate": "upsample by nearest neighbour or by a transposed convolution, or bilinearly by "
-    "two, which fxp.hls.export takes",
+    "constant_pad": "pad inside a convolution, with its padding=...; padding apart from one, with "
+    "zeros or by copying or reflecting the border, needs hardware made with fxp.hls.export",
+    "interpolate": "upsample by nearest neighbour or by a transposed convolution; bilinear "
+    "upsampling by two needs hardware made with fxp.hls.export",
     "max_unpool": "use a transposed convolution or nearest-neighbour upsampling",
     "global_average_pool": _WHOLE_IMAGE,
     "global_max_pool": _WHOLE_IMAGE,

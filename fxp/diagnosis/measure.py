@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fxp.diagnosis.costs import multiplications
 from fxp.diagnosis.pair import FixedStep, Pair
 from fxp.diagnosis.sums import ValueSums, decibels
-from fxp.executors.calls import Calls, one_by_one
+from fxp.executors.calls import Calls, FirstStep, one_by_one
 from fxp.executors.torch_forward import constant_values, evaluate, start_values
 from fxp.graph import Graph
 from fxp.graph.extents import Extent
@@ -144,7 +144,8 @@ def bounded(calls: Calls, graph: Graph, images: int, side: int = SIDE) -> list[l
         call = int(np.searchsorted(starts, index, side="right")) - 1
         place = int(index) - int(starts[call])
         whole = [tensor[place : place + 1].to(torch.float64) for tensor in calls[call]]
-        found.append(_cropped(whole, graph, side))
+        first = isinstance(calls[call], FirstStep) and place == 0
+        found.append((FirstStep if first else list)(_cropped(whole, graph, side)))
     return found
 
 
@@ -193,7 +194,7 @@ def compare_values(
     pair
         The two graphs.
     calls
-        Real values, with a batch axis; states go on from call to call.
+        Real values, with a batch axis; states go on from call to call, except to a `FirstStep`.
     dtype
         Type that the float graph runs in; the integer graph runs in float64.
     """
@@ -202,6 +203,8 @@ def compare_values(
     fixed_states: dict[str, torch.Tensor] = {}
     with torch.no_grad():
         for call in calls:
+            if isinstance(call, FirstStep):
+                float_states, fixed_states = {}, {}
             wanted = pair.run_float(call, float_states, dtype)
             step = pair.run_fixed(call, fixed_states)
             float_states = pair.next_states(pair.network, wanted)
@@ -230,7 +233,8 @@ def measure(pair: Pair, calls: Calls, *, whole: int, progress: Progress | None =
     pair
         The two graphs.
     calls
-        Real values, each with a batch of one; states go on from call to call.
+        Real values, each with a batch of one; states go on from call to call, except to a
+        `FirstStep`.
     whole
         Size of the data that the calls are a part of.
     progress
@@ -253,6 +257,8 @@ def measure(pair: Pair, calls: Calls, *, whole: int, progress: Progress | None =
     large = work_of(pair.fixed, shapes) > LARGE
     with torch.no_grad():
         for index, call in enumerate(calls):
+            if isinstance(call, FirstStep):
+                float_states, fixed_states, changed = {}, {}, {}
             wanted = pair.run_float(call, float_states)
             step = pair.run_fixed(call, fixed_states)
             float_states = pair.next_states(pair.network, wanted)

@@ -157,6 +157,31 @@ def one_by_one(calls: Iterable[Sequence[torch.Tensor]]) -> list[list[torch.Tenso
     ]
 
 
+def check_sizes_of_steps(calls: Iterable[Sequence[torch.Tensor]]) -> None:
+    """Refuse steps of another size than the first of their sequence, whose states have its size.
+
+    Raises
+    ------
+    ArgumentError
+        The message names the step and both sizes.
+    """
+    first: Sequence[torch.Tensor] | None = None
+    for position, call in enumerate(calls):
+        if first is None or isinstance(call, FirstStep):
+            first = call
+        if any(one.shape[1:] != other.shape[1:] for one, other in zip(first, call, strict=False)):
+            raise ArgumentError(
+                f"calibration item {position} has the size {shapes_of(call)}, but its sequence "
+                f"began with {shapes_of(first)}, and the states keep that size; give each size as "
+                "a sequence of its own: fxp.Sequences(first, second)"
+            )
+
+
+def shapes_of(tensors: Iterable[torch.Tensor]) -> str:
+    """Return sizes without the batch axis in words: ``(1, 16, 24) and (4, 8, 12)``."""
+    return " and ".join(str(tuple(tensor.shape[1:])) for tensor in tensors)
+
+
 def rebatched(calls: Iterable[Sequence[torch.Tensor]]) -> list[list[torch.Tensor]]:
     """Return the same images in batches of bounded size, however they were divided before.
 

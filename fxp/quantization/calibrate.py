@@ -39,6 +39,8 @@ MINMAX_RISK: Final = 0.01
 """With automatic headroom, ``minmax`` clips something in this share of the images to come."""
 RARE_BITS: Final = 2
 """Fraction bits that images pay at most for pictures of rare kinds."""
+RARE_SHARE: Final = 0.01
+"""Weight of the error in pictures of rare kinds: one in so many of the images to come is one."""
 QUANTILES: Final = 16
 """In how many equally likely ways an image to come may pass the extremes."""
 
@@ -99,8 +101,9 @@ def choose_frac(
     Parameters
     ----------
     statistics
-        What is known of the values, at least one. What is `Statistics.rare` is held without
-        headroom, as far as `RARE_BITS` fewer fraction bits suffice for that.
+        What is known of the values, at least one. For what is `Statistics.rare` there are up to
+        `RARE_BITS` fewer fraction bits: the number with the least mean squared error, if
+        `RARE_SHARE` of the images to come are such pictures. They have no headroom of their own.
     width, signed
         The format's other two properties.
     method
@@ -129,8 +132,18 @@ def choose_frac(
     frac = _frac_of_images(statistics, width, signed, method, percentile, headroom, known)
     if statistics.rare is None:
         return frac
-    rare = _frac_of_images(statistics.rare, width, signed, method, percentile, 0, known)
-    return min(frac, max(rare, frac - RARE_BITS))
+    fracs = [
+        coarser
+        for coarser in range(frac, frac - RARE_BITS - 1, -1)
+        if coarser >= -MAX_FRAC_MAGNITUDE
+    ]
+    forms = [Format(width, coarser, signed) for coarser in fracs]
+    of_images = mean_squared_errors(statistics, forms, headroom=headroom, known=known)
+    # What images clip is for the method to say: here they can only lose.
+    of_images = np.maximum.accumulate(of_images)
+    of_rare = mean_squared_errors(statistics.rare, forms)
+    # The first of equal errors wins.
+    return fracs[int(np.argmin((1 - RARE_SHARE) * of_images + RARE_SHARE * of_rare))]
 
 
 def _frac_of_images(

@@ -17,9 +17,11 @@ from fxp.executors.calls import (
     Calls,
     Sequences,
     calibration_calls,
+    check_sizes_of_steps,
     in_sequences,
     one_by_one,
     rebatched,
+    shapes_of,
 )
 from fxp.formats import Overflow, Rounding
 from fxp.frontend import from_torch, unwrapped
@@ -117,6 +119,8 @@ def quantize(
         if progress is not None:
             progress(0, 0, "reading the network")
         graph = model if isinstance(model, Graph) else float_graph(model, calls[0], options)
+        if graph.states:
+            check_sizes_of_steps(calls)
         calls = one_by_one(calls) if graph.states else rebatched(calls)
         chosen = _chosen(graph, calls, options, progress)
         fixed = calibrated(chosen.lowered, calls, progress)
@@ -183,7 +187,34 @@ def float_graph(
     """
     dtype = next((weight.dtype for weight in model.parameters()), torch.get_default_dtype())
     example = [tensor.to(dtype) for tensor in _example_inputs(call, options)]
+    if options.states:
+        _check_initial_states(model, example, options)
     return from_torch(model, example, name=options.name, states=options.states)
+
+
+def _check_initial_states(
+    model: torch.nn.Module, example: Sequence[torch.Tensor], options: QuantizeOptions
+) -> None:
+    """Refuse initial states whose size does not fit the first calibration item.
+
+    A state may be smaller than the picture by any factor, so only the network knows.
+    """
+    positions = {position for position, _ in options.states}
+    given = [tensor for place, tensor in enumerate(example) if place not in positions]
+    states = [tensor for place, tensor in enumerate(example) if place in positions]
+    if len({tensor.shape[2:] for tensor in example}) == 1:
+        return
+    try:
+        with torch.no_grad():
+            model(*example)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ArgumentError(
+            f"the network cannot run on the first calibration item, whose size is "
+            f"{shapes_of(given)}, with initial states of size {shapes_of(states)}: {reason}; give "
+            "initial states of the size that this item needs. Sequences of other sizes may follow, "
+            "as fxp.Sequences"
+        ) from error
 
 
 def choose_formats(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -53,6 +53,10 @@ class Statistics:
         statistics = cls()
         statistics.update(np.asarray(values, dtype=np.float64)[None])
         return statistics
+
+    def without_rare(self) -> Statistics:
+        """Return the same without pictures of rare kinds."""
+        return replace(self, rare=None)
 
     @property
     def low(self) -> float:

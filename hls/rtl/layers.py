@@ -95,7 +95,9 @@ def add_node(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operan
     """
     rule = RULES.get(type(node.op))
     if rule is None:
-        advice = ADVICE.get(node.op.name, "fxp.hls.export may take it")
+        advice = ADVICE.get(
+            node.op.name, "make the hardware with fxp.hls.export, which may take it"
+        )
         raise StreamingError(f"{node.op.name} cannot stream; {advice}")
     stream = rule(plan, graph, node, operands)
     assert node.accumulator is not None

@@ -150,9 +150,12 @@ def refused(graph: Graph, tmp_path: Path, **options: object) -> str:
     [
         (ops.MaxPool(), "max_pool cannot stream; use a convolution with a stride"),
         (ops.Slice("row", 1), "slice of rows"),
-        (ops.Pad((1, 1, 1, 1)), "pad cannot stream; fxp.hls.export may take it"),
+        (ops.Pad((1, 1, 1, 1)), "pad cannot stream; make the hardware with fxp.hls.export"),
         (ops.GlobalAveragePool(), "global_average_pool cannot stream; its result depends on a"),
-        (ops.BilinearUpsample(), "bilinear_upsample cannot stream; fxp.hls.export may take it"),
+        (
+            ops.BilinearUpsample(),
+            "bilinear_upsample cannot stream; make the hardware with fxp.hls.export",
+        ),
         (ops.ReduceMean(True, False, False), "reduce_mean cannot stream; a mean over channels"),
         (ops.ReduceSum(True, False, False), "reduce_sum cannot stream; a sum over channels"),
         (ops.ReduceMax(True, False, False), "reduce_max cannot stream; leave it to the processor"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,14 +15,17 @@ from test_quantize import Cell
 from torch import nn
 
 import fxp
+from fxp.executors.calls import FirstStep, one_by_one
 from fxp.formats import Format, Quantization
 from fxp.frontend import from_torch
 from fxp.graph.ops import Add
 from fxp.imaging.metrics import sqnr
-from fxp.quantization.quantize import CHOICE
+from fxp.quantization.quantize import CHOICE, float_graph
 from fxp.quantization.refinement import parts as parts_module
-from fxp.quantization.refinement.judgement import Judge, Quality
-from fxp.quantization.refinement.parts import Parts, divide
+from fxp.quantization.refinement.choose import Chosen, Trial
+from fxp.quantization.refinement.judgement import Judge, Quality, references_of
+from fxp.quantization.refinement.parts import Parts, cut_to, divide
+from fxp.quantization.settings import LoweringSettings
 
 EFFORTS: tuple[Any, Any] = ("fast", "balanced")
 LOSS = 0.3
@@ -350,3 +354,52 @@ def test_progress_names_every_phase():
                   "refining", "counting clipped values"):  # fmt: skip
         assert any(text.startswith(phase) for text in texts), phase
     assert all(0 <= done <= max(total, 0) for done, total, _ in told)
+
+
+def test_trials_are_told_in_hundredths_of_a_decibel():
+    graph = from_torch(nn.ReLU().eval(), [draw(1, 3, 4, 4)])
+    tried = (
+        Trial("measured", 12.3456, kept=True),
+        Trial("exact", math.inf, kept=True),
+        Trial("impossible", None, kept=False),
+    )
+    chosen = Chosen(graph, graph, {}, LoweringSettings(), graph, tried)
+    assert chosen.as_data(fxp.QuantizeOptions(effort="best")) == {
+        "effort": "best",
+        "trials": [
+            {"name": "measured", "sqnr": 12.35, "kept": True},
+            {"name": "exact", "sqnr": None, "kept": True},
+            {"name": "impossible", "sqnr": None, "kept": False},
+        ],
+    }
+
+
+def test_references_reset_where_a_sequence_begins():
+    options = fxp.QuantizeOptions(states=[(1, 1)], initial_states=[torch.zeros(1, 1, 8, 9)])
+    call = [draw(2, 1, 8, 9)]
+    graph = float_graph(Cell().eval(), [call[0][:1]], options)
+    inputs, outputs = references_of(graph, [FirstStep(call), FirstStep(call), list(call)])
+    kinds = [type(one) for one in inputs]
+    assert kinds == [FirstStep, list, FirstStep, list, list, list]
+    assert np.array_equal(outputs[0][0], outputs[2][0])
+    assert not np.array_equal(outputs[0][0], outputs[4][0])
+
+
+def test_a_part_of_a_sequence_has_as_many_steps_as_its_bound_allows(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    options = fxp.QuantizeOptions(states=[(1, 1)], initial_states=[torch.zeros(1, 1, 8, 9)])
+    frames = draw(100, 1, 8, 9)
+    graph = float_graph(Cell().eval(), [frames[:1]], options)
+    monkeypatch.setattr(parts_module, "MAX_PIXELS", 30 * 8 * 9)
+    found = divide(graph, one_by_one([[frames]]))
+    assert (len(found.fitted), len(found.held_out)) == (30, 30)
+
+
+def test_images_are_cut_to_the_products_that_a_part_may_have(monkeypatch: pytest.MonkeyPatch):
+    """A pixel takes 72 products, and 32 x 32 pixels are allowed."""
+    image = draw(1, 1, 64, 64)
+    graph = from_torch(nn.Conv2d(1, 8, 3, padding=1).eval(), [image])
+    monkeypatch.setattr(parts_module, "MAX_PRODUCTS", 72 * 32 * 32)
+    (cut,) = cut_to(graph, [image], 1.0)
+    assert torch.equal(cut, image[:, :, 16:48, 16:48])

@@ -95,3 +95,58 @@ def test_what_is_no_sequence_is_named(sequences: list, message: str):
     with pytest.raises(fxp.ArgumentError) as caught:
         calibration_calls(fxp.Sequences(*sequences), HALVING)
     assert str(caught.value).startswith(message)
+
+
+def pictures(sizes: list[int]) -> list[torch.Tensor]:
+    """Return one step of each height."""
+    return [torch.rand(1, 1, size, 16) for size in sizes]
+
+
+class Recurrent(torch.nn.Module):
+    """Half of the state plus the picture, whose size is twice that of the state."""
+
+    def forward(self, x: torch.Tensor, h: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        h = 0.5 * h + x[..., ::2, ::2]
+        return h + h, h
+
+
+OPTIONS = fxp.QuantizeOptions(
+    states=[(1, 1)], initial_states=[torch.zeros(1, 1, 8, 8)], effort="fast"
+)
+
+
+def test_sequences_may_differ_in_size():
+    torch.manual_seed(0)
+    parts = pictures([16, 16]), pictures([24, 24])
+    model = fxp.quantize(Recurrent().eval(), fxp.Sequences(*parts), OPTIONS)
+    assert min(model.calibration_sqnr.values()) > 60
+    report = model.report(fxp.Sequences(*parts))
+    assert report.output_sqnr_db > 60
+
+
+def test_initial_states_of_another_size_than_the_pictures_are_refused():
+    with pytest.raises(fxp.ArgumentError) as caught:
+        fxp.quantize(Recurrent().eval(), pictures([24, 24]), OPTIONS)
+    assert str(caught.value) == (
+        "the network cannot run on the first calibration item, whose size is (1, 24, 16), with "
+        "initial states of size (1, 8, 8): The size of tensor a (8) must match the size of tensor "
+        "b (12) at non-singleton dimension 2; give initial states of the size that this item "
+        "needs. Sequences of other sizes may follow, as fxp.Sequences"
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "place"),
+    [
+        (pictures([16, 24]), 1),
+        (fxp.Sequences(pictures([16]), pictures([16, 16, 24])), 3),
+    ],
+)
+def test_a_sequence_that_changes_its_size_is_refused(data, place: int):
+    with pytest.raises(fxp.ArgumentError) as caught:
+        fxp.quantize(Recurrent().eval(), data, OPTIONS)
+    assert str(caught.value) == (
+        f"calibration item {place} has the size (1, 24, 16), but its sequence began with "
+        "(1, 16, 16), and the states keep that size; give each size as a sequence of its own: "
+        "fxp.Sequences(first, second)"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from fxp.formats import FormatError
 from fxp.graph import Graph
 from fxp.graph.ops import GraphError
 from fxp.quantization.calibrate import Statistics
-from fxp.quantization.lowering import lower
+from fxp.quantization.lowering import lower, rounded_names
 from fxp.quantization.options import QuantizeOptions
 from fxp.quantization.refinement.equalization import equalize
 from fxp.quantization.refinement.extreme_pictures import extreme_pictures
@@ -195,6 +195,7 @@ class _Choice:
             self._quality = self._judge.quality(self._best.lowered)
             self._trials.append(Trial("asked", self._quality.sqnr, kept=True))
         self._fit()
+        self._narrow()
         # What `balanced` chooses is where `best` goes on from.
         if options.effort == "best" and (self._try("search", self._searched) or self._fitted):
             self._fit()
@@ -207,6 +208,17 @@ class _Choice:
             self._fitted |= self._try("learned rounding", self._refined(rounding=True))
         if self._options.bias_correction is None:
             self._fitted |= self._try("bias correction", self._refined(biases=True))
+
+    def _narrow(self) -> None:
+        """Try to take back what formats hold for pictures of rare kinds.
+
+        All of it; or else, if there is time, what each value holds.
+        """
+        names = tuple(self._widened())
+        kept = names and self._try("ranges of images alone", self._without_rare(names))
+        if self._options.effort == "best" and len(names) > 1 and not kept:
+            for name in names:
+                self._try(f"range of images alone: {name}", self._without_rare([name]))
 
     def _try(self, name: str, change: Callable[[], Chosen | None]) -> bool:
         """Make a change, and keep it if it helps."""
@@ -240,13 +252,43 @@ class _Choice:
     def _with_minmax(self) -> Chosen:
         return self._with(replace(self._best.settings, method="minmax"))
 
+    def _widened(self) -> dict[str, int]:
+        """Fraction bits of values that have fewer of them for pictures of rare kinds."""
+        best = self._best
+        if all(found.rare is None for found in best.statistics.values()):
+            return {}
+        values = best.lowered.values
+        chosen = rounded_names(best.lowered, best.settings)
+        names = [name for name in chosen if name in best.statistics]
+        narrow = self._without_rare(names)().lowered.values
+        pairs = {
+            name: (values[name].format, narrow[name].format) for name in names if name in narrow
+        }
+        return {
+            name: form.frac
+            for name, (form, other) in pairs.items()
+            if form is not None and other is not None and form.frac < other.frac
+        }
+
+    def _without_rare(self, names: Iterable[str]) -> Callable[[], Chosen]:
+        best = self._best
+
+        def change() -> Chosen:
+            found = best.statistics
+            statistics = {**found, **{name: found[name].without_rare() for name in names}}
+            lowered = lower(best.graph, statistics, best.settings)
+            return replace(best, statistics=statistics, lowered=lowered)
+
+        return change
+
     def _searched(self) -> Chosen:
         best, fitted = self._best, self._parts.fitted
         inputs, references = references_of(best.reference, fitted)
+        # The data of the search would have them narrow again.
+        kept = replace(best.settings, fracs={**best.settings.fracs, **self._widened()})
         settings, _ = search_fracs(
-            best.graph, best.statistics, best.settings, inputs, references,
-            rounds=1, progress=self._progress,
-        )  # fmt: skip
+            best.graph, best.statistics, kept, inputs, references, rounds=1, progress=self._progress
+        )
         return self._with(settings)
 
     def _refined(self, *, rounding: bool = False, biases: bool = False) -> Callable[[], Chosen]:
