@@ -12,6 +12,7 @@ from cases import CASES, WIDE_CASES, Case, Example, RandomChoices, assert_same, 
 from fxp.formats import IntArray
 from fxp.graph.ops import Op
 from fxp.graph.ops.base import Window
+from fxp.graph.ops.padding import TapPositions
 
 Range = tuple[int, int]
 ALL_CASES = (*CASES, *(case for cases in WIDE_CASES.values() for case in cases))
@@ -183,3 +184,19 @@ def test_reach_too_small_by_one_is_noticed(
     monkeypatch.setattr(type(op), "reach", wrong)
     with pytest.raises(AssertionError, match=r"kernel, .* differ, first at"):
         check(example, op, margins=(2,))
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "reach"),
+    [
+        (0, 1, (0, 3)),  # positions -2, 0, 2, of which the first repeats pixel 0
+        (0, 9, (0, 5)),
+        (4, 6, (2, 5)),  # the last position is 7
+        (8, 9, (4, 5)),  # positions 6, 8 and 10: nothing but the last pixel
+        (2, 3, (0, 5)),
+    ],
+)
+def test_reach_of_repeated_edges(first: int, last: int, reach: tuple[int, int]) -> None:
+    """Three taps, two apart, around five pixels."""
+    taps = TapPositions(count=3, stride=1, dilation=2, before=2, mode="replicate")
+    assert taps.reach(first, last, size=5) == reach

@@ -200,6 +200,8 @@ class TapPositions:
         high = self.stride * (last - 1) + self.dilation * (self.count - 1) - self.before + 1
         if self.mode == "zero" or (low >= 0 and high <= size):
             return low, high
+        if self.mode == "replicate":
+            return min(max(low, 0), size - 1), min(max(high, 1), size)
         sources = self.sources(first, last, size)
         return int(sources.min()), int(sources.max()) + 1
 
