@@ -12,8 +12,8 @@ _WHOLE_IMAGE: Final = (
     "behind the hardware"
 )
 _POOLING: Final = (
-    "use a convolution with a stride, and make the hardware with fxp.hls.export: the cores of "
-    "fxp.hls.emit_rtl work at one resolution"
+    "use a convolution with a stride, and make the hardware with fxp.hls.export: a streaming core "
+    "works at one resolution"
 )
 _ROOTS: Final = (
     "hardware for squares and roots over many values does not exist here: train the network "

@@ -35,7 +35,17 @@ def start_with_bias(finish: Finish, bias: NDArray[np.int64]) -> Finish:
 
 
 def own_pixels(shape: Geometry, finish: Finish, item: int = 2) -> tuple[int, ...]:
-    """`ConvolutionStage.pixel_bytes` of a convolution of inputs of so many bytes."""
+    """Return `ConvolutionStage.pixel_bytes` of a convolution.
+
+    Parameters
+    ----------
+    shape
+        The convolution.
+    finish
+        What its sums become.
+    item
+        Bytes of an element of its input.
+    """
     if shape.weight.shape[2:] != (1, 1) or shape.stride != (1, 1):
         return ()
     others = () if finish.other is None else (finish.other.itemsize,)

@@ -20,7 +20,8 @@ from fxp.engine.vectors import Halves, cut_batch
 from fxp.engine.workers import Workers
 from fxp.executors.execution import Result, checked, start
 from fxp.graph import Graph, Limits
-from fxp.graph.ops.base import GraphError, Summary, Window
+from fxp.graph.ops.base import GraphError
+from fxp.graph.ops.windows import Summary, Window
 from fxp.kernels.commands import COUNTERS, run_images, run_pieces
 from fxp.kernels.layout import pixels_to_planes, planes_to_pixels
 from fxp.support.errors import ArgumentError, ArgumentTypeError

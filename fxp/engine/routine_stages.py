@@ -26,8 +26,8 @@ from fxp.engine.stages import (
 )
 from fxp.graph import Graph
 from fxp.graph.extents import Shape
-from fxp.graph.ops.base import Summary, Window
 from fxp.graph.ops.statistics import Statistic
+from fxp.graph.ops.windows import Summary, Window
 from fxp.kernels import routines
 from fxp.kernels.host import Tiles
 from fxp.kernels.requantize import requantize_band

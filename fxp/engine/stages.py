@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from fxp.engine.chains import Chain
 from fxp.formats import saturation_limits
 from fxp.graph import Graph, Node
-from fxp.graph.ops.base import Operand, Window
+from fxp.graph.ops.base import Operand
+from fxp.graph.ops.windows import Window
 from fxp.kernels.commands import FIELDS
 from fxp.kernels.requantize import OVERFLOW_CODES, ROUNDING_CODES, requantize_band
 from fxp.kernels.routines import Call, Kept, written

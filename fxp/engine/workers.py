@@ -91,7 +91,9 @@ class Workers:
             if self._process != os.getpid():
                 self._jobs, self._helpers, self._process = SimpleQueue(), 0, os.getpid()
             for _ in range(self._helpers, helpers):
-                threading.Thread(target=_help, args=(self._jobs,), name="fxp", daemon=True).start()
+                threading.Thread(
+                    target=_help, args=(self._jobs,), name="fxp_worker", daemon=True
+                ).start()
                 # Ends the thread when nobody can ask for it any more.
                 weakref.finalize(self, self._jobs.put, None)
             self._helpers = max(self._helpers, helpers)

@@ -25,7 +25,8 @@ from fxp.graph.ops import (
     Op,
     Operand,
 )
-from fxp.graph.ops.base import Kernel, Role
+from fxp.graph.ops.base import Role
+from fxp.graph.ops.windows import Kernel
 
 if TYPE_CHECKING:
     from fxp.graph.onnx_emitter import Emitter

@@ -2,7 +2,7 @@
 
 Callers join the pixels of a row where nothing is broadcast (`fxp.kernels.routines.row_vectors`), so
 that the inner loops are long. A `Start` says
-where in an image the band begins, as `fxp.graph.ops.base.Window.start` returns it.
+where in an image the band begins, as `fxp.graph.ops.windows.Window.start` returns it.
 """
 
 from __future__ import annotations

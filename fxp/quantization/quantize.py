@@ -206,7 +206,8 @@ def _check_initial_states(
         return
     try:
         with torch.no_grad():
-            model(*example)
+            # Images of a batch are steps; one is enough.
+            model(*(tensor[:1] for tensor in example))
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ArgumentError(

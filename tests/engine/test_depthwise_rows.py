@@ -87,7 +87,7 @@ def test_what_the_kernels_are_not_made_for() -> None:
 def test_rows_apart() -> None:
     """The rows of taps, unlike the taps of a row, may be apart."""
     network = Network()
-    network.conv(network.image(16), 16, (3, 3), groups=16, dilation=(3, 1))
+    network.conv(network.image(16, Format(10, 5)), 16, (3, 3), groups=16, dilation=(3, 1))
     graph = network.graph()
     inputs = random_images(graph, (9, 21), np.random.default_rng(0))
     check(graph, inputs, TILED, RUNS[::3])

@@ -26,7 +26,7 @@ from fxp.export.onnx import to_onnx
 from fxp.formats import Format, Quantization
 from fxp.graph import Graph, Node, State, Value
 from fxp.graph.ops import REGISTRY, Add, Concat, FunctionTable, GraphError, Relu
-from fxp.graph.ops.base import Window
+from fxp.graph.ops.windows import Window
 
 thorough = settings(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -39,7 +39,10 @@ def test_bmp_that_claims_to_be_vast(tmp_path: Path, capfd: pytest.CaptureFixture
     Image.fromarray(RAMP).save(stream, "BMP")
     data = bytearray(stream.getvalue())
     path = tmp_path / "vast.bmp"
-    for side, message in ((12_650, "cannot read image"), (20_000, "cannot read image")):
+    for side, message in (
+        (12_650, f"cannot read image {path}: "),
+        (20_000, f"{path} has more than the 178,956,970 pixels that are read; cut it into parts"),
+    ):
         data[18:22] = data[22:26] = side.to_bytes(4, "little")
         path.write_bytes(data)
         with warnings.catch_warnings(record=True) as caught, pytest.raises(ImageError) as error:

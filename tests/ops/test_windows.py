@@ -11,8 +11,8 @@ from cases import CASES, WIDE_CASES, Case, Example, RandomChoices, assert_same, 
 
 from fxp.formats import IntArray
 from fxp.graph.ops import Op
-from fxp.graph.ops.base import Window
 from fxp.graph.ops.padding import TapPositions
+from fxp.graph.ops.windows import Window
 
 Range = tuple[int, int]
 ALL_CASES = (*CASES, *(case for cases in WIDE_CASES.values() for case in cases))

@@ -18,16 +18,15 @@ from fxp.formats import IntArray
 from fxp.graph.extents import Shape
 from fxp.graph.ops.base import (
     Accumulator,
-    Kernel,
     Op,
     Operand,
-    Window,
     moved,
     register,
     require,
     require_image,
 )
 from fxp.graph.ops.pooling import GLOBAL_FRAC, MAX_PIXELS, reciprocal
+from fxp.graph.ops.windows import Kernel, Window
 from fxp.kernels import windows
 from fxp.kernels.routines import row_vectors
 from fxp.support.lazy import lazy_import

@@ -13,11 +13,9 @@ from fxp.formats import IntArray
 from fxp.graph.extents import Dimension, Extent, Shape, shape_text
 from fxp.graph.ops.base import (
     Accumulator,
-    Kernel,
     Op,
     Operand,
     Range,
-    Window,
     hull,
     register,
     require,
@@ -25,6 +23,7 @@ from fxp.graph.ops.base import (
     require_vector,
 )
 from fxp.graph.ops.movement import Movement, alignment_shifts, copy_places
+from fxp.graph.ops.windows import Kernel, Window
 from fxp.kernels import movement
 from fxp.support.lazy import lazy_import
 

@@ -12,17 +12,9 @@ from numpy.typing import NDArray
 
 from fxp.formats import IntArray
 from fxp.graph.extents import Shape
-from fxp.graph.ops.base import (
-    Accumulator,
-    Kernel,
-    Op,
-    Operand,
-    Window,
-    register,
-    require,
-    require_image,
-)
+from fxp.graph.ops.base import Accumulator, Op, Operand, register, require, require_image
 from fxp.graph.ops.padding import Sides, check_sides, padded_shape
+from fxp.graph.ops.windows import Kernel, Window
 from fxp.kernels import movement
 from fxp.support.lazy import lazy_import
 

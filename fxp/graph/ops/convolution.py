@@ -14,11 +14,9 @@ from fxp.graph.extents import Shape
 from fxp.graph.ops.base import (
     Accumulator,
     GraphError,
-    Kernel,
     Op,
     Operand,
     Role,
-    Window,
     register,
     require,
     require_image,
@@ -35,6 +33,7 @@ from fxp.graph.ops.padding import (
     padded_shape,
     window_count,
 )
+from fxp.graph.ops.windows import Kernel, Window
 from fxp.kernels.convolution import convolve
 from fxp.support.lazy import lazy_import
 

@@ -17,17 +17,16 @@ from fxp.graph.ops.base import (
     UNBOUNDED,
     Accumulator,
     GraphError,
-    Kernel,
     Op,
     Operand,
     Range,
     Role,
-    Window,
     channel_view,
     moved,
     register,
     require,
 )
+from fxp.graph.ops.windows import Kernel, Window
 from fxp.kernels import elementwise, movement
 from fxp.kernels.routines import row_vectors
 from fxp.support.lazy import lazy_import

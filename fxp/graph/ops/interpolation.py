@@ -18,16 +18,8 @@ from numpy.typing import NDArray
 
 from fxp.formats import IntArray
 from fxp.graph.extents import Dimension, Shape
-from fxp.graph.ops.base import (
-    Accumulator,
-    Kernel,
-    Op,
-    Operand,
-    Window,
-    register,
-    require,
-    require_image,
-)
+from fxp.graph.ops.base import Accumulator, Op, Operand, register, require, require_image
+from fxp.graph.ops.windows import Kernel, Window
 from fxp.kernels import movement
 from fxp.kernels.routines import row_vectors
 from fxp.kernels.windows import resample, row_sums

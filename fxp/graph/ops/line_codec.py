@@ -14,15 +14,14 @@ from fxp.graph.extents import Shape
 from fxp.graph.ops.base import (
     Accumulator,
     GraphError,
-    Kernel,
     Op,
     Operand,
-    Window,
     moved,
     register,
     require,
     require_image,
 )
+from fxp.graph.ops.windows import Kernel, Window
 from fxp.kernels import line_codec
 from fxp.support.lazy import lazy_import
 

@@ -14,11 +14,9 @@ from fxp.formats import IntArray
 from fxp.graph.extents import Extent, Shape, shape_text
 from fxp.graph.ops.base import (
     Accumulator,
-    Kernel,
     Op,
     Operand,
     Range,
-    Window,
     hull,
     moved,
     register,
@@ -35,6 +33,7 @@ from fxp.graph.ops.padding import (
     pad_torch,
     padded_shape,
 )
+from fxp.graph.ops.windows import Kernel, Window
 from fxp.kernels import movement
 from fxp.support.lazy import lazy_import
 

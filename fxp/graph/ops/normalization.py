@@ -19,18 +19,17 @@ from fxp.formats import IntArray
 from fxp.graph.extents import Shape
 from fxp.graph.ops.base import (
     Accumulator,
-    Kernel,
     Operand,
     Range,
     Role,
     TableUse,
-    Window,
     register,
     require,
     require_image,
 )
 from fxp.graph.ops.elementwise import Elementwise
 from fxp.graph.ops.tables import MAX_TABLE_BITS
+from fxp.graph.ops.windows import Kernel, Window
 from fxp.kernels import normalization
 from fxp.support.lazy import lazy_import
 

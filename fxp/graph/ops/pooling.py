@@ -18,11 +18,9 @@ from fxp.formats import IntArray
 from fxp.graph.extents import Shape
 from fxp.graph.ops.base import (
     Accumulator,
-    Kernel,
     Op,
     Operand,
     Range,
-    Window,
     hull,
     moved,
     register,
@@ -37,6 +35,7 @@ from fxp.graph.ops.padding import (
     padded_shape,
     window_count,
 )
+from fxp.graph.ops.windows import Kernel, Window
 from fxp.kernels import windows
 from fxp.kernels.routines import row_vectors
 from fxp.support.lazy import lazy_import

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from fxp.formats import IntArray
 from fxp.graph.extents import Shape
-from fxp.graph.ops.base import Kernel, Operand, Window, register, require, require_image
+from fxp.graph.ops.base import Operand, register, require, require_image
 from fxp.graph.ops.movement import Movement
+from fxp.graph.ops.windows import Kernel, Window
 from fxp.kernels import movement
 from fxp.support.lazy import lazy_import
 

@@ -15,18 +15,16 @@ from fxp.formats import IntArray
 from fxp.graph.extents import Shape, shape_text
 from fxp.graph.ops.base import (
     Accumulator,
-    Kernel,
     Op,
     Operand,
     Range,
-    Summary,
-    Window,
     moved,
     register,
     require,
     require_image,
 )
 from fxp.graph.ops.pooling import GLOBAL_FRAC, MAX_PIXELS, reciprocal
+from fxp.graph.ops.windows import Kernel, Summary, Window
 from fxp.kernels import statistics
 from fxp.kernels.routines import row_vectors
 from fxp.support.lazy import lazy_import

@@ -14,16 +14,15 @@ from fxp.formats import IntArray
 from fxp.graph.extents import Shape
 from fxp.graph.ops.base import (
     Accumulator,
-    Kernel,
     Op,
     Operand,
     Range,
-    Window,
     register,
     require,
     require_image,
 )
 from fxp.graph.ops.padding import Sides, pad_onnx, pad_oracle, symmetric_sources
+from fxp.graph.ops.windows import Kernel, Window
 from fxp.kernels.routines import row_vectors
 from fxp.kernels.windows import resample, row_sums
 from fxp.support.lazy import lazy_import

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fxp.formats import IntArray, floor_sqrt
 from fxp.graph.extents import Shape
-from fxp.graph.ops.base import Accumulator, Kernel, Operand, Window, register, require
+from fxp.graph.ops.base import Accumulator, Operand, register, require
 from fxp.graph.ops.statistics import (
     VARIANCE_BITS,
     Precision,
@@ -21,6 +21,7 @@ from fxp.graph.ops.statistics import (
     Statistic,
     torch_floor_sqrt,
 )
+from fxp.graph.ops.windows import Kernel, Window
 from fxp.kernels import statistics
 from fxp.support.lazy import lazy_import
 

@@ -29,15 +29,9 @@ from numpy.typing import NDArray
 
 from fxp.formats import MAX_SQUARE_BITS, IntArray
 from fxp.graph.extents import Shape, shape_text
-from fxp.graph.ops.base import (
-    GraphError,
-    Op,
-    Operand,
-    Summary,
-    Window,
-    require,
-)
+from fxp.graph.ops.base import GraphError, Op, Operand, require
 from fxp.graph.ops.reduction import MAX_COUNT, check_count
+from fxp.graph.ops.windows import Summary, Window
 from fxp.kernels import statistics
 from fxp.support.lazy import lazy_import
 

@@ -11,16 +11,9 @@ from numpy.typing import NDArray
 
 from fxp.formats import Format, IntArray
 from fxp.graph.extents import Shape
-from fxp.graph.ops.base import (
-    Accumulator,
-    Kernel,
-    Operand,
-    Role,
-    Window,
-    register,
-    require,
-)
+from fxp.graph.ops.base import Accumulator, Operand, Role, register, require
 from fxp.graph.ops.elementwise import Elementwise, joined_rows
+from fxp.graph.ops.windows import Kernel, Window
 from fxp.kernels import elementwise
 from fxp.support.lazy import lazy_import
 

@@ -20,17 +20,16 @@ from fxp.formats import IntArray
 from fxp.graph.extents import Shape
 from fxp.graph.ops.base import (
     Accumulator,
-    Kernel,
     Op,
     Operand,
     Role,
-    Window,
     register,
     require,
     require_image,
 )
 from fxp.graph.ops.convolution import Conv2d, bias_or_zeros, check_bias, constant_data, weighted_sum
 from fxp.graph.ops.padding import TapPositions
+from fxp.graph.ops.windows import Kernel, Window
 from fxp.kernels.convolution import convolve
 from fxp.support.lazy import lazy_import
 

@@ -17,10 +17,8 @@ from fxp.formats import IntArray
 from fxp.graph.extents import Dimension, Shape, shape_text
 from fxp.graph.ops.base import (
     Accumulator,
-    Kernel,
     Operand,
     Range,
-    Window,
     hull,
     moved,
     register,
@@ -29,6 +27,7 @@ from fxp.graph.ops.base import (
 )
 from fxp.graph.ops.padding import PaddingMode, Sides
 from fxp.graph.ops.pooling import SlidingWindow
+from fxp.graph.ops.windows import Kernel, Window
 from fxp.kernels import unpooling
 from fxp.support.lazy import lazy_import
 

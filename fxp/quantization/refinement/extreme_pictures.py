@@ -98,6 +98,6 @@ def _pictures(image: torch.Tensor, found: Range) -> Sequence[torch.Tensor]:
         torch.arange(size, device=image.device) // STRIPE % 2 == 1 for size in image.shape[2:]
     )
     nowhere = torch.zeros_like(image, dtype=torch.bool)
-    drawing = image > image.mean()
+    drawing = image > image.double().mean()
     masks = (nowhere, ~nowhere, nowhere | rows[:, None], nowhere | columns, drawing, ~drawing)
     return [torch.where(mask, white, black).to(image.dtype) for mask in masks]
