@@ -205,7 +205,7 @@ def test_a_failed_trace_names_other_threads():
 
 
 def test_a_failed_trace_names_neither_progress_bars_nor_the_engine(model: fxp.FixedModel):
-    model(torch.rand(1, 1, 64, 64), threads=3)
+    model(torch.rand(1, 1, 512, 512), threads=3)
     with Progress() as bar:
         bar.add_task("quantizing")
         alive = threading.enumerate()
