@@ -65,6 +65,8 @@ class Options:
         Rows of a result that are computed in one step of a segment.
     band_bytes
         Accumulators of one band of a stage that runs alone.
+    plan_bytes
+        Memory of the plans that are kept for other sizes; those used least recently are forgotten.
     piece_work
         Multiply-accumulates of what a thread takes at a time, at least; half a million take a few
         microseconds, much longer than to take it.
