@@ -43,13 +43,24 @@ class MobileNetV1(Classifier):
     classes
         Number of scores.
     slope
-        Of the leaky ReLUs; 0 for ReLUs, as published.
+        Of leaky ReLUs; 0 for ReLUs, as published.
+    clipped
+        Whether the ReLUs end at 6, as those do that timm's weights were trained with.
     """
 
-    def __init__(self, width: float = 1.0, classes: int = 1000, slope: float = 0.0) -> None:
-        super().__init__(width=width, classes=classes, slope=slope)
+    def __init__(
+        self,
+        width: float = 1.0,
+        classes: int = 1000,
+        slope: float = 0.0,
+        *,
+        clipped: bool = False,
+    ) -> None:
+        super().__init__(width=width, classes=classes, slope=slope, clipped=clipped)
 
         def activation() -> nn.Module:
+            if clipped:
+                return nn.ReLU6()
             return nn.LeakyReLU(slope) if slope else nn.ReLU()
 
         inputs = int(32 * width)
