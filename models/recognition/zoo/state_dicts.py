@@ -68,11 +68,7 @@ def load_state(network: Network, path: str | Path) -> Network:
             reason = f"{name} has shape {shapes[0]}, not {shapes[1]}"
         else:
             reason = f"{missing[0]} is missing" if missing else f"{unknown[0]} is unknown"
-        count = len(missing) + len(unknown) + len(unlike)
-        raise WeightsError(
-            f"{path} holds no weights of this {type(network).__name__}: {reason} "
-            f"({count} of {len(own)} do not fit)"
-        )
+        raise WeightsError(f"{path} holds no weights of this {type(network).__name__}: {reason}")
     network.load_state_dict(given)
     network.eval()
     return network
