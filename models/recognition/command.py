@@ -22,8 +22,8 @@ from fxp.cli.batch import (
 )
 from fxp.cli.console import JsonOption, ThreadsOption, print_json
 from fxp.imaging.files import image_paths
-from fxp.models.recognition.classify import Prediction, Recognizer, read_labels
 from fxp.models.recognition.fixed import load
+from fxp.models.recognition.recognizer import Prediction, Recognizer, read_labels
 from fxp.support.parallel import check_workers, workers
 
 DEFAULT_MODEL = "cifar_resnet20"

@@ -143,7 +143,7 @@ def test_weights_that_do_not_fit(tmp_path: Path):
     ):
         load_state(network, path)
     assert torch.equal(network.features[0].weight, before)
-    with pytest.raises(WeightsError, match=r"features\.1\.0\.weight is missing"):
+    with pytest.raises(WeightsError, match=r"features\.0\.0\.weight is missing"):
         load_state(MobileNetV1(0.25, 8), path)
     path.write_bytes(b"no weights")
     with pytest.raises(WeightsError, match=r"weights\.pt"):
