@@ -92,7 +92,8 @@ class Recognizer:
         graph = model.graph
         shape = graph.inputs[0].shape
         result = graph.values[graph.outputs[0]].shape
-        vector = len(result) == 1 and isinstance(result[0], int)
+        # Networks that end in a global pooling may keep its axes of size 1.
+        vector = isinstance(result[0], int) and all(size == 1 for size in result[1:])
         if len(graph.inputs) != 1 or len(graph.outputs) != 1 or graph.states or not vector:
             raise ArgumentError(
                 f"{graph.name} is no classifier: it must take one picture and return one score "
@@ -128,7 +129,7 @@ class Recognizer:
         """
         square = fitted(in_channels(picture, self.channels), self.side, share=self.share)
         values = self.scale.values(square.transpose(2, 0, 1))
-        return np.asarray(self.model(values, threads=threads), np.float64)
+        return np.asarray(self.model(values, threads=threads), np.float64).ravel()
 
     def __call__(
         self, picture: NDArray[np.uint8], *, top: int = 5, threads: int | None = None
