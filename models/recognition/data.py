@@ -222,7 +222,8 @@ def planes(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     ndarray
         ``(N, channels, H, W)``, pixels divided by 256.
     """
-    return np.ascontiguousarray(images.transpose(0, 3, 1, 2)).astype(np.float32) / 256
+    pixels = np.ascontiguousarray(images.transpose(0, 3, 1, 2)).astype(np.float32)
+    return pixels / np.float32(256)
 
 
 def varied(

@@ -92,14 +92,15 @@ class Recognizer:
         graph = model.graph
         shape = graph.inputs[0].shape
         result = graph.values[graph.outputs[0]].shape
+        count = result[0]
         # Networks that end in a global pooling may keep its axes of size 1.
-        vector = isinstance(result[0], int) and all(size == 1 for size in result[1:])
-        if len(graph.inputs) != 1 or len(graph.outputs) != 1 or graph.states or not vector:
+        vector = all(size == 1 for size in result[1:])
+        single = len(graph.inputs) == len(graph.outputs) == 1 and not graph.states
+        if not (isinstance(count, int) and vector and single):
             raise ArgumentError(
                 f"{graph.name} is no classifier: it must take one picture and return one score "
                 "for each class"
             )
-        count = int(result[0])
         named = model.metadata.get(CLASSES)
         names = labels if labels is not None else named.split("\n") if named else None
         if names is None:
@@ -157,7 +158,20 @@ class Recognizer:
         ]
 
     def file(self, path: Path, *, top: int, threads: int | None = None) -> list[Prediction]:
-        """Return the likeliest classes of a picture in a file; takes what a call takes."""
+        """Return the likeliest classes of a picture in a file.
+
+        Parameters
+        ----------
+        path
+            The file.
+        top, threads
+            As for a call.
+
+        Raises
+        ------
+        ImageError
+            If the file is no image, or damaged.
+        """
         return self(read_image(path), top=top, threads=threads)
 
 

@@ -84,9 +84,11 @@ class VGGS(Classifier):
         padding = int(variant)
         few, more, many = (int(wanted * width) for wanted in (96, 256, 512))
 
-        def convolution(inputs: int, outputs: int, kernel: int, **options: int) -> list[nn.Module]:
+        def convolution(
+            inputs: int, outputs: int, kernel: int, *, padding: int = 1, stride: int = 1
+        ) -> list[nn.Module]:
             norm = [nn.BatchNorm2d(outputs, eps=1e-3)] if variant else []
-            return [nn.Conv2d(inputs, outputs, kernel, **options), *norm, nn.ReLU()]
+            return [nn.Conv2d(inputs, outputs, kernel, stride, padding), *norm, nn.ReLU()]
 
         self.features = nn.Sequential(
             *convolution(3, few, 7, stride=2, padding=padding),
@@ -94,9 +96,9 @@ class VGGS(Classifier):
             nn.MaxPool2d(3, 3, ceil_mode=True),
             *convolution(few, more, 5, padding=padding),
             nn.MaxPool2d(2, 2, ceil_mode=True),
-            *convolution(more, many, 3, padding=1),
-            *convolution(many, many, 3, padding=1),
-            *convolution(many, many, 3, padding=1),
+            *convolution(more, many, 3),
+            *convolution(many, many, 3),
+            *convolution(many, many, 3),
             nn.MaxPool2d(3, 3, ceil_mode=True),
         )
         self.avgpool = nn.AdaptiveAvgPool2d(6)
