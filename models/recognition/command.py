@@ -31,7 +31,7 @@ DEFAULT_MODEL = "cifar_resnet20"
 
 def classify(
     sources: Annotated[
-        list[Path], typer.Argument(metavar="IN...", help="Images and folders of images.")
+        list[Path], typer.Argument(metavar="IN", help="Images and folders of images.")
     ],
     model: Annotated[str, typer.Option(help="Shipped model or .fxp file.")] = DEFAULT_MODEL,
     labels: Annotated[
@@ -62,7 +62,7 @@ def classify(
 
     Example: fxp classify photo.jpg --top 3
 
-    Example: fxp classify photos --model squeezenet.fxp --labels names.txt --share 0.875
+    Example: fxp classify photos --model own.fxp --labels names.txt --json
     """
     check_workers(backend, jobs, scheduler)
     recognizer = Recognizer(
