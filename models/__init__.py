@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from types import ModuleType
 
-_SYSTEMS = frozenset({"common", "events", "sr"})
+_SYSTEMS = frozenset({"common", "events", "recognition", "sr"})
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -46,7 +46,21 @@ def measure(name: str, side: int, settings: Settings, say: Callable[[str], None]
         ``parameters``, and why it is ``refused``; or what it needs and gives.
     """
     say("building")
-    network = build(name)
+    return measure_network(build(name), side, settings, say)
+
+
+def measure_network(
+    network: torch.nn.Module, side: int, settings: Settings, say: Callable[[str], None]
+) -> Record:
+    """Return what is found out about an untrained network; takes and returns what `measure` does.
+
+    Parameters
+    ----------
+    network
+        In eval mode; its weights are changed, see `benchmarks.zoo.networks.settle`.
+    side, settings, say
+        As for `measure`.
+    """
     record: Record = {"parameters": sum(item.numel() for item in network.parameters())}
     calibration = photographs(CALIBRATION, side)
     settle(network, calibration)
@@ -57,6 +71,8 @@ def measure(name: str, side: int, settings: Settings, say: Callable[[str], None]
     except FrontendError as error:
         return record | {"refused": str(error).splitlines()[0]}
     record["quantize_seconds"] = time.perf_counter() - started
+    accumulators = [node.accumulator for node in model.graph.nodes if node.accumulator]
+    record["accumulator_bits"] = max(accumulator.bits for accumulator in accumulators)
     say("comparing with the float network")
     images = photographs(LEFT_OUT, side)
     with torch.inference_mode():
