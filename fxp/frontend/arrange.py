@@ -130,7 +130,7 @@ def _gathered(emit: Emit, base: Term, order: Axis) -> Term:
         return features
     if total > MAX_GATHERED:
         raise ArrangementError(
-            f"it puts {total} values in an order of their own; at most {MAX_GATHERED} can be"
+            f"it puts more than {MAX_GATHERED} values in an order of their own"
         )
     return gathered(emit, features, _indices(order, strides))
 
