@@ -96,7 +96,7 @@ def test_a_trained_network_ships_and_is_scored_in_fixed_point():
 
 
 def test_training_with_roundings_runs_through_the_states():
-    settings = replace(SETTINGS, base=2, length=8, weight_bits=10, activation_bits=14, steps=2,
+    settings = replace(SETTINGS, length=8, weight_bits=10, activation_bits=14, steps=2,
                        epoch=1)  # fmt: skip
     trainer = Trainer(recipe(settings))
     before = {name: value.clone() for name, value in trainer.weights().items()}
