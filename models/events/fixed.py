@@ -31,7 +31,7 @@ else:
 WEIGHTS_FOLDER: Final = Path(__file__).parent / "weights"
 CALIBRATION: Final = ("chelsea", "coffee", "rocket")
 """Photographs shipped with scikit-image over which the simulated camera moves for calibration."""
-SIDE: Final = 64
+SIDE: Final = 48
 """Height and width of the sensor in calibration."""
 STEPS: Final = 40
 """Frames of each sequence of calibration."""
