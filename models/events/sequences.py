@@ -111,7 +111,7 @@ def _part(
     part = (part - low) / max(high - low, FLATTEST)
     part = np.clip(BLACK + (1 - BLACK) * part, BLACK, 1)
     part = part[:, ::-1] if random.integers(2) else part
-    return np.rot90(part, random.integers(4))
+    return np.rot90(part, int(random.integers(4)))
 
 
 def large_enough(pictures: Pictures, side: int) -> Pictures:

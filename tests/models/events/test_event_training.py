@@ -109,6 +109,7 @@ def test_training_with_roundings_runs_through_the_states():
     trainer.run_epoch()
     assert any(not torch.equal(value, before[name]) for name, value in trainer.weights().items())
     assert isinstance(trainer.network, fxp.QatModel)
+    assert isinstance(trainer.recipe, EventsRecipe)
     fixed = fxp.convert(trainer.network)
     exact = trainer.network.double()
     states = [state.double() for state in trainer.recipe.template.initial_states(16, 16)]
