@@ -13,7 +13,8 @@ the next adds up to ``1 / (1 - L**2)`` times its power if errors are independent
 ``1 / (1 - L)`` times its size if they are equal in all steps (L. B. Jackson, "An analysis of limit
 cycles due to multiplication rounding in recursive digital filters", Allerton 1969; A. V. Oppenheim
 and R. W. Schafer, "Discrete-time signal processing", 6.10). They are equal wherever a picture does
-not change, so that the second holds. `error_gains` measures it; a state has log2 of it more bits,
+not change, so that the second holds. `error_gains` measures it, for each element by itself: there
+are few where errors grow for long, but they count most. A state has log2 of it more bits,
 of which layers read a narrow copy (`fxp.quantization.widths`).
 What feeds states has `FEEDING_BITS` more: its errors enter the sum in every step too.
 """
@@ -27,7 +28,7 @@ from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fxp.executors.calls import Calls, FirstStep, float_results, in_sequences
 from fxp.executors.torch_forward import TorchResult, run
@@ -152,24 +153,30 @@ class _Extremes:
 def _reach(sizes: Sequence[float], remaining: float) -> float:
     """Return how many times as large a value becomes, after so many further rounds."""
     before, then, now = sizes[-3:]
-    return _carried_on(before, then, now, remaining) / now if now > 0 else 1.0
+    return float(_carried_on(before, then, now, remaining)) / now if now > 0 else 1.0
 
 
-def _carried_on(before: float, then: float, now: float, remaining: float) -> float:
+def _carried_on(
+    before: ArrayLike, then: ArrayLike, now: ArrayLike, remaining: float
+) -> NDArray[np.float64]:
     """Carry three sizes at equal distances on, whose growth changes by equal factors.
 
     Parameters
     ----------
     before, then, now
-        The sizes.
+        The sizes, or arrays of them.
     remaining
         How many such distances follow.
     """
-    last, ratio = now - then, 0.0
-    if last > SETTLED * now and then > before:
-        ratio = min(last / (then - before), 1.0)
-    rounds = remaining if ratio == 1 else ratio * (1 - ratio**remaining) / (1 - ratio)
-    return now + rounds * last
+    first, last = np.subtract(then, before), np.subtract(now, then)
+    grows = (last > SETTLED * np.asarray(now)) & (first > 0)
+    ratio = np.minimum(np.divide(last, first, out=np.zeros(grows.shape), where=grows), 1.0)
+    powers = ratio * (1 - ratio**remaining)
+    rounds = np.divide(
+        powers, 1 - ratio, out=np.full(grows.shape, float(remaining)), where=ratio < 1
+    )
+    # What has settled, or was not growing before, has a ratio of 0.
+    return np.where(last > SETTLED * np.asarray(now), now + rounds * last, now)
 
 
 @torch.no_grad()
@@ -198,7 +205,7 @@ def error_gains(graph: Graph, calls: Calls) -> dict[str, float]:
         for name, tensor in result.states.items():
             sizes[name] = max(sizes.get(name, 0.0), float(tensor.abs().max()))
     errors: dict[str, torch.Tensor] = {}
-    growing: dict[str, list[float]] = {name: [] for name in sizes}
+    growing: dict[str, list[NDArray[np.float64]]] = {name: [] for name in sizes}
     random = np.random.default_rng(0)
     for call in _played(graph, sequence, 1, DISTURBED_STEPS):
         both = [torch.cat([tensor, tensor]) for tensor in call]
@@ -209,15 +216,17 @@ def error_gains(graph: Graph, calls: Calls) -> dict[str, float]:
                 errors[name] = torch.from_numpy(signs * DISTURBANCE * (sizes[name] or 1.0))
             grown = (tensor[1] + errors[name] - tensor[0]) / errors[name].abs()
             states[name] = torch.stack([tensor[0], tensor[1] + errors[name]])
-            growing[name].append(float((grown**2).mean() ** 0.5))
+            growing[name].append(grown.abs().numpy())
     found = {}
     for name, gains in growing.items():
-        now, half = max(gains[-1], 1.0), (len(gains) - 1) // 2
+        now, half = gains[-1], (len(gains) - 1) // 2
         remaining = HELD_STEPS - len(gains)
         if half and remaining > 0:
             before, then = gains[-1 - 2 * half], gains[-1 - half]
-            now = max(_carried_on(before, then, gains[-1], remaining / half), 1.0)
-        found[name] = now
+            # Each element by itself: where a picture stands still errors grow on, while they have
+            # settled where it moves.
+            now = np.maximum(_carried_on(before, then, now, remaining / half), now)
+        found[name] = max(float(np.sqrt(np.square(now).mean())), 1.0)
     return found
 
 

@@ -17,7 +17,6 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-import fxp
 from fxp.cli.console import JsonOption, ThreadsOption, print_json, progress_bar
 from fxp.cli.targets import check_folder_target, check_target
 from fxp.imaging import video
@@ -25,6 +24,7 @@ from fxp.imaging.files import FILM_SUFFIXES, IMAGE_SUFFIXES, write_image
 from fxp.imaging.video import Layout, VideoFormat
 from fxp.models.common.media import STREAM, Y4M, frame_size, overlapped
 from fxp.models.events.events import EventsError
+from fxp.models.events.fixed import DEFAULT, SHIPPED, load
 from fxp.models.events.reading import EventReader
 from fxp.models.events.reconstruct import Reconstructor
 from fxp.models.events.windows import Window, by_count, by_time
@@ -79,7 +79,9 @@ def events(
     target: Annotated[
         str, typer.Argument(metavar="OUT", help="Folder for PNG, .y4m video, or - for stdout.")
     ],
-    model: Annotated[Path, typer.Option(help="A .fxp file of a network for events.")],
+    model: Annotated[
+        str, typer.Option(help=f"Shipped model ({', '.join(SHIPPED)}) or .fxp file.")
+    ] = DEFAULT,
     window: Annotated[
         str | None,
         typer.Option(help="Events of a frame, such as 15000, or their time: 500us, 20ms, 0.1s."),
@@ -114,10 +116,9 @@ def events(
     Of a recording that is damaged, the frames before the damage are written;
     then the command fails.
 
-    Example: fxp events recording.raw frames --model firenet.fxp
+    Example: fxp events recording.raw frames --model firenet-small
 
-    Example: fxp events recording.raw - --model firenet.fxp --fps 30 |
-    ffmpeg -i - video.mp4
+    Example: fxp events recording.raw - --fps 30 | ffmpeg -i - video.mp4
     """
     if as_json and target == STREAM:
         raise ArgumentError("--json writes to standard output, where the video goes; give a file")
@@ -129,7 +130,7 @@ def events(
     rate = Fraction(SECOND, duration) if fps is None and duration else Fraction(fps or RATE)
     _check_target(target, source, model)
     sensor = None if size is None else frame_size(size)
-    loaded = fxp.load(model)
+    loaded = load(model)
     with EventReader(source, size=sensor, outside="drop" if drop_outside else "refuse") as reader:
         work = Reconstructor(loaded, reader.size, hot=hot, stretch=stretch)
         windows = by_time(reader, duration) if duration else by_count(reader, count)
@@ -156,9 +157,9 @@ def _window(text: str | None, fps: float | None) -> tuple[int, int]:
     return (0, int(number)) if found and found[2] else (int(number), 0)
 
 
-def _check_target(target: str, source: str, model: Path) -> None:
+def _check_target(target: str, source: str, model: str) -> None:
     """Refuse a target that cannot be meant, before any work."""
-    reads = [model, *([] if source == STREAM else [Path(source)])]
+    reads = [Path(name) for name in (model, source) if name not in (STREAM, *SHIPPED)]
     goal = Path(target)
     if target == STREAM:
         if sys.stdout.isatty():

@@ -29,6 +29,7 @@ DATA = {
     "fxp/py.typed",
     "fxp/hls/hls4ml_export/fxp_layers.h",
     "fxp/rtl_sim/harness.cpp",
+    "fxp/models/events/weights/firenet-small.fxp",
     "fxp/models/sr/weights/kimsr_x2_bicubic.fxp",
     "fxp/models/sr/weights/kimsr_x2_compressed.safetensors",
     "fxp/hls/rtl/lib/fxp_window.sv",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -57,6 +58,15 @@ def widths(model: fxp.FixedModel) -> dict[str, int]:
 def test_equal_errors_in_every_step_add_up_to_a_geometric_sum(pole: float, gain: float):
     (found,) = error_gains(leaky(pole), ones(6)).values()
     assert found == pytest.approx(max(gain, 1), rel=0.05)
+
+
+def test_few_elements_with_a_long_memory_are_not_lost_among_the_others():
+    poles = np.full(SHAPE, 0.8)
+    poles[0, 0, 0] = 0.999
+    graph = dataclasses.replace(leaky(0.5), constants=(constant("pole", poles),))
+    (found,) = error_gains(graph, ones(6)).values()
+    # Errors grow to 5, and to 632.3 in one of six: the root of the mean of the squares.
+    assert found == pytest.approx(((5 * 5**2 + 632.3**2) / 6) ** 0.5, rel=0.05)
 
 
 def test_states_get_the_bits_of_their_gain():

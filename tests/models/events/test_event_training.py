@@ -16,7 +16,7 @@ from fxp.models.common.settings import TrainingError
 from fxp.models.common.ship import ship
 from fxp.models.common.trainer import Trainer
 from fxp.models.events.losses import structural_similarity
-from fxp.models.events.sequences import simulated
+from fxp.models.events.sequences import BLACK, simulated
 from fxp.models.events.settings import EventsSettings, Network
 from fxp.models.events.train import EventsRecipe
 
@@ -96,10 +96,47 @@ def test_a_trained_network_ships_and_is_scored_in_fixed_point():
 
 
 def test_training_with_roundings_runs_through_the_states():
-    settings = replace(SETTINGS, weight_bits=10, activation_bits=14, steps=4, epoch=2)
+    settings = replace(SETTINGS, length=8, weight_bits=10, activation_bits=14, steps=2,
+                       epoch=1)  # fmt: skip
     trainer = Trainer(recipe(settings))
+    before = {name: value.clone() for name, value in trainer.weights().items()}
+    grids, wanted = (torch.from_numpy(array) for array in trainer.recipe.batch(0))
+    grids.requires_grad_()
+    trainer.loss((grids, wanted)).backward()
+    assert grids.grad is not None
+    # The loss is that of the last picture, to which the first grids lead through states alone.
+    assert (grids.grad.abs().sum((0, 2, 3, 4)) > 0).all()
     trainer.run_epoch()
-    trainer.run_epoch()
+    assert any(not torch.equal(value, before[name]) for name, value in trainer.weights().items())
+    assert isinstance(trainer.network, fxp.QatModel)
+    assert isinstance(trainer.recipe, EventsRecipe)
+    fixed = fxp.convert(trainer.network)
+    exact = trainer.network.double()
+    states = [state.double() for state in trainer.recipe.template.initial_states(16, 16)]
+    given = grids[0].detach().double()
+    for grid, expected in zip(given, np.asarray(fixed(given.numpy())), strict=True):
+        with torch.no_grad():
+            picture, *states = exact(grid[None], *states)
+        assert np.array_equal(picture[0].numpy(), expected)
+    assert len(given) == 8
+
+
+def test_iterations_are_those_of_cista():
+    item = recipe(replace(SETTINGS, model=Network.CISTA_TC, base=2, iterations=1))
+    assert item.network().options()["iterations"] == 1
+    with pytest.raises(TrainingError, match="--iterations is for CISTA; firenet has none"):
+        EventsSettings(model=Network.FIRENET, iterations=1)
+
+
+def test_a_camera_moves_over_a_stretched_part():
+    picture = np.tile(np.arange(100, 164, dtype=np.uint8), (64, 1))
+    found = simulated([picture], [0], side=16, length=4, images=2, milliseconds=25).picture
+    # All brightness there is lies within 64 of 255 steps, the least range that is stretched to 1.
+    assert found.min() >= BLACK
+    assert found.max() <= 1
+    assert found.max() - found.min() > 16 / 255
+    dark = simulated([np.zeros((40, 40), np.uint8)], [0], **SIZES).picture
+    assert np.allclose(dark, BLACK)
 
 
 def test_what_cannot_be_trained():
