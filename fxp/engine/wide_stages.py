@@ -8,12 +8,13 @@ and each product of parts is a chunk of its own.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp.engine.chains import Chain
+from fxp.engine.chains import INT32_MAX, INT32_MIN, Chain
 from fxp.engine.convolution_stages import (
     ConvolutionStage,
     Part,
@@ -40,6 +41,7 @@ from fxp.kernels.finish import Finish
 from fxp.kernels.host import Tiles
 from fxp.kernels.records import DENSE_WIDE, DEPTHWISE_WIDE, SPLIT, filled
 from fxp.kernels.split import split_kernel
+from fxp.kernels.wide_mac import CARRIED, CARRIED_BITS, HIGH
 from fxp.kernels.wide_tiles import (
     dense_wide_kernel,
     dense_wide_sums_kernel,
@@ -162,10 +164,9 @@ class _WideStage(ConvolutionStage):
                 return found
         raise AssertionError("products of split weights fit")
 
-    def _fields(self, chunked: Chunks, weights: NDArray[np.int16], width: int) -> dict[str, int]:
+    def _fields(self, chunked: Chunks, weights: NDArray[np.int16]) -> dict[str, int]:
         """Fields of the record of dense kernels; keeps the arrays alive."""
-        zeros = np.zeros(width, np.int32)
-        self._keep += [chunked.table, chunked.taps, chunked.lengths, weights, zeros]
+        self._keep += [chunked.table, chunked.taps, chunked.lengths, weights]
         return {
             **self._finish.fields(),
             "result_step": len(self._shape.weight) // self._shape.factor,
@@ -180,7 +181,7 @@ class _WideStage(ConvolutionStage):
             "chunks": len(chunked.table),
             "chunk_table": chunked.table.ctypes.data,
             "piece_pairs": chunked.lengths.ctypes.data,
-            "zeros": zeros.ctypes.data,
+            "low_starts": 0,
         }
 
     def _read(self, rows: int, columns: int) -> tuple[int, int, int]:
@@ -240,24 +241,68 @@ class WideStage(_WideStage):
         per_group = len(shape.weight) // shape.groups
         for group in range(shape.groups):
             chunked = self._chunks(group)
+            finish, low, chunking = self._finish, 0, chunked.added
+            cut = _cut(finish, chunked)
+            if cut is not None:
+                finish, low_starts = cut
+                self._keep += [*finish.arrays, low_starts]
+                low, chunking = low_starts.ctypes.data, CARRIED | HIGH
             for tile, offset, blocks, again in split_channels(per_group, tiles):
                 vectors, lanes, pixels = tile
                 width = vectors * lanes
                 weights = pack_chunks(chunked.weights[..., offset : offset + blocks * width], width)
-
-                def kernel(
-                    size: int, counted: bool, vectors: int = vectors, lanes: int = lanes
-                ) -> Any:
-                    return dense_wide_kernel(size, vectors, lanes, self._finish.stored(counted))
-
+                kernel = partial(_dense_kernel, vectors, lanes, finish, chunking)
                 record = filled(
                     DENSE_WIDE,
-                    **self._fields(chunked, weights, width),
+                    **self._fields(chunked, weights) | finish.fields() | {"low_starts": low},
                     first_channel=group * per_group + offset,
                     blocks=blocks,
                     uncounted=again,
                 )
                 self.parts.append(Part(tile_sizes(pixels), kernel, record))
+
+
+def _dense_kernel(
+    vectors: int, lanes: int, finish: Finish, chunking: int, size: int, counted: bool
+) -> Any:
+    return dense_wide_kernel(size, vectors, lanes, finish.stored(counted), chunking)
+
+
+def _cut(finish: Finish, chunked: Chunks) -> tuple[Finish, NDArray[np.int32]] | None:
+    """Finish of the high parts of sums alone, and the low parts of the start.
+
+    None where results need the low parts as well, or int32 might not hold the high parts.
+
+    Parameters
+    ----------
+    finish
+        In int64.
+    chunked
+        The products.
+    """
+    high, low = finish.start >> CARRIED_BITS, finish.start & ((1 << CARRIED_BITS) - 1)
+    most = int(np.abs(high).max()) + (len(chunked.table) << (31 - CARRIED_BITS))
+    shift = finish.shift - CARRIED_BITS
+    if (
+        chunked.added != CARRIED
+        or finish.other is not None
+        or finish.scaled
+        or shift.min() < 0
+        or shift.max() > 31
+        or most > INT32_MAX
+    ):
+        return None
+    counts = (max(finish.count_low, INT32_MIN), min(finish.count_high, INT32_MAX))
+    narrow = replace(
+        finish,
+        start=high.astype(np.int32),
+        own=finish.own.astype(np.int32),
+        factor=finish.factor.astype(np.int32),
+        shift=shift.astype(np.int32),
+        count_low=counts[0],
+        count_high=counts[1],
+    )
+    return narrow, low.astype(np.int32)
 
 
 class WideSumsStage(_WideStage):
@@ -280,11 +325,11 @@ class WideSumsStage(_WideStage):
         weights = pack_chunks(padded, lanes)
 
         def kernel(size: int, counted: bool) -> Any:
-            return dense_wide_sums_kernel(size, lanes, self._finish.stored(counted))
+            return dense_wide_sums_kernel(size, lanes, self._finish.stored(counted), chunked.added)
 
         record = filled(
             DENSE_WIDE,
-            **self._fields(chunked, weights, lanes),
+            **self._fields(chunked, weights),
             first_channel=0,
             blocks=len(weights),
             uncounted=0,
