@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
 from fxp.support.files import replacing
-from fxp.support.modules import lazy_import
+from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
     from PIL import Image
