@@ -49,8 +49,28 @@ def test_wide_sums(channels: int, per_channel: bool) -> None:
     source = network.image(6, FULL)
     weight = network.weight((channels, 6, 3, 3), 16, per_channel)
     convolve(network, source, weight, Conv2d(padding=(1, 1, 1, 1)))
-    kernel = checked(network)
-    assert kernel == "pair tiles in chunks" + (", sums" if channels < 4 else "")
+    few = {1: ", blocks of 4x4", 2: ", sums", 3: ", sums"}
+    assert checked(network) == "pair tiles in chunks" + few.get(channels, "")
+    if channels == 1:
+        # Whole blocks only, and none at all.
+        for size in ((4, 16), (3, 3), (13, 30)):
+            checked(network, size)
+
+
+@pytest.mark.parametrize("low", [0, 1])
+def test_a_sum_whose_low_part_decides(low: int) -> None:
+    """The last bit of a bias carries through the low parts of sums and of the start."""
+    network = Network()
+    source = network.image(64, INT16)
+    weight = network.constant(np.full((16, 64, 1, 1), 2**15 - 1), INT16)
+    # 64 * 32767 * 32767 = 68,715,282,496 = 4,095 * 2**24 + 12,582,976; half a step is 2**23.
+    missing = 2**24 - 2**23 - 12_582_976 + 2**24
+    bias = network.constant(np.full(16, missing - 1 + low), Format(32, 0))
+    network.node(Conv2d(), source, weight, bias, to=Format(16, -24))
+    graph = network.graph()
+    inputs = (np.full((64, 3, 15), 2**15 - 1, np.int64),)
+    found = check(graph, inputs, KERNELS, RUNS)
+    assert np.unique(found.outputs[0]).tolist() == [4096 + low]
 
 
 @pytest.mark.parametrize("source", WIDE)
