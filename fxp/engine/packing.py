@@ -85,17 +85,27 @@ class Term:
         Smallest and largest input.
     shift
         Left shift of the sum.
+    together
+        Neighbouring pixels whose pairs of inputs are taken together; a run has an even number of
+        inputs in so many pixels then.
     """
 
     taps: NDArray[np.int64]
     weights: NDArray[np.int16]
     limits: tuple[int, int]
     shift: int = 0
+    together: int = 1
 
     @property
     def pairs(self) -> NDArray[np.int16]:
-        """Weights of pairs of inputs, ``(runs, pairs, 2, C)``; odd runs get a zero."""
+        """Weights of pairs of inputs, ``(runs, pairs, 2, C)``; odd runs get a zero.
+
+        With several pixels, ``(runs, pairs of a pixel, 2 * together, C)``.
+        """
         runs, inputs, channels = self.weights.shape
+        if self.together > 1:
+            apart = self.weights.reshape(runs, self.together, -1, 2, channels)
+            return apart.swapaxes(1, 2).reshape(runs, -1, 2 * self.together, channels)
         even = np.zeros((runs, inputs + inputs % 2, channels), np.int16)
         even[:, :inputs] = self.weights
         return even.reshape(runs, -1, 2, channels)
@@ -112,7 +122,7 @@ class Chunks:
     taps
         ``(row, element in the row)`` of every piece, a run of contiguous inputs.
     lengths
-        Pairs of inputs of every piece.
+        Pairs of inputs of every piece, in one of the pixels that are taken together.
     weights
         Of all pieces, one after the other, ``(pairs, 2, C)``.
     """
@@ -156,7 +166,7 @@ def chunks(terms: Sequence[Term]) -> Chunks | None:
                 first = last
             table.append((-(-end // length) - begin // length, term.shift))
             begin = end
-        weights.append(flat)
+        weights.append(flat.reshape(-1, 2, flat.shape[2]))
     return Chunks(
         np.array(table, np.int64),
         np.array(taps, np.int64),

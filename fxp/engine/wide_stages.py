@@ -164,6 +164,20 @@ class _WideStage(ConvolutionStage):
                 return found
         raise AssertionError("products of split weights fit")
 
+    def _chunks_together(self, group: int, together: int) -> Chunks | None:
+        """Products of which those with so many neighbouring pixels are taken together, if any."""
+        parts = weight_parts(self._shape.weight, split=False)
+        if together == 1 or len(parts) > 1:
+            return None
+        taps, weights = input_runs(self._shape, group, (self._pixel, 0))
+        if len(taps) > self._shape.weight.shape[2]:
+            # Runs of single pixels become rows of the kernel.
+            taps, weights = (
+                taps[::together],
+                weights.reshape(-1, together * weights.shape[1], weights.shape[2]),
+            )
+        return chunks([Term(taps, weights, self._limits[0], together=together)])
+
     def _fields(self, chunked: Chunks, weights: NDArray[np.int16]) -> dict[str, int]:
         """Fields of the record of dense kernels; keeps the arrays alive."""
         self._keep += [chunked.table, chunked.taps, chunked.lengths, weights]
@@ -240,18 +254,21 @@ class WideStage(_WideStage):
             self.pixel_bytes = own_pixels(shape, self._finish)
         per_group = len(shape.weight) // shape.groups
         for group in range(shape.groups):
-            chunked = self._chunks(group)
-            finish, low, chunking = self._finish, 0, chunked.added
-            cut = _cut(finish, chunked)
-            if cut is not None:
-                finish, low_starts = cut
-                self._keep += [*finish.arrays, low_starts]
-                low, chunking = low_starts.ctypes.data, CARRIED | HIGH
             for tile, offset, blocks, again in split_channels(per_group, tiles):
                 vectors, lanes, pixels = tile
                 width = vectors * lanes
+                together = self._together(tile, tiles)
+                chunked = self._chunks_together(group, together)
+                if chunked is None:
+                    together, chunked = 1, self._chunks(group)
+                finish, low, chunking = self._finish, 0, chunked.added
+                cut = _cut(finish, chunked)
+                if cut is not None:
+                    finish, low_starts = cut
+                    self._keep += [*finish.arrays, low_starts]
+                    low, chunking = low_starts.ctypes.data, CARRIED | HIGH
                 weights = pack_chunks(chunked.weights[..., offset : offset + blocks * width], width)
-                kernel = partial(_dense_kernel, vectors, lanes, finish, chunking)
+                kernel = partial(_dense_kernel, vectors, lanes, finish, chunking, together)
                 record = filled(
                     DENSE_WIDE,
                     **self._fields(chunked, weights) | finish.fields() | {"low_starts": low},
@@ -261,11 +278,33 @@ class WideStage(_WideStage):
                 )
                 self.parts.append(Part(tile_sizes(pixels), kernel, record))
 
+    def _together(self, tile: tuple[int, int, int], tiles: Tiles) -> int:
+        """Columns of the kernel that share each load of an input, where loads are the limit.
+
+        Parameters
+        ----------
+        tile
+            Vectors, lanes and pixels of the register tile.
+        tiles
+            All tiles of the processor, which tell how many registers there are.
+        """
+        (vectors, _, pixels), shape = tile, self._shape
+        columns = shape.weight.shape[3]
+        registers = max(count * size for count, _, size in tiles.dense)
+        possible = (
+            vectors == 1
+            and self._split is None
+            and (shape.stride[1], shape.dilation[1]) == (1, 1)
+            and shape.weight.shape[1] % 2 == 0
+            and pixels + columns < registers
+        )
+        return columns if possible else 1
+
 
 def _dense_kernel(
-    vectors: int, lanes: int, finish: Finish, chunking: int, size: int, counted: bool
+    vectors: int, lanes: int, finish: Finish, chunking: int, together: int, size: int, counted: bool
 ) -> Any:
-    return dense_wide_kernel(size, vectors, lanes, finish.stored(counted), chunking)
+    return dense_wide_kernel(size, vectors, lanes, finish.stored(counted), chunking, together)
 
 
 def _cut(finish: Finish, chunked: Chunks) -> tuple[Finish, NDArray[np.int32]] | None:

@@ -21,7 +21,7 @@ from numba.core import cgutils
 from fxp.kernels import pair_mac
 from fxp.kernels.compiler import I16, I32, I64, address, code_generator, literals, load, loop, splat
 from fxp.kernels.compiler import store as store_vector
-from fxp.kernels.pair_mac import add_run, emit_depthwise_sums
+from fxp.kernels.pair_mac import add_columns, add_run, emit_depthwise_sums
 from fxp.kernels.tile_store import SUMS, Store
 
 FINGERPRINT: Final = pair_mac.FINGERPRINT ^ crc32(Path(__file__).read_bytes())
@@ -171,9 +171,11 @@ def wide_tile(typingctx, output, output_step, image, image_step, taps, totals, r
     totals
         ``(address, step)`` of int64 totals, and elements from one pixel to the next.
     form
-        Literals ``(pixels, vectors, lanes, stored, added, FINGERPRINT)``; `added` is a sum of the
-        constants above. With HIGH, `stored` has no WIDE, and the shift is that of the high parts;
-        else it is SUMS or has WIDE.
+        Literals ``(pixels, vectors, lanes, stored, added, columns, FINGERPRINT)``; `added` is a sum
+        of the constants above. With more columns than 1, which needs one vector, a piece is pairs
+        of inputs in so many neighbouring pixels, and weights are packed
+        ``[piece][pair][column][channel][2]``. With HIGH, `stored` has no WIDE, and the shift is
+        that of the high parts; else it is SUMS or has WIDE.
 
     Returns
     -------
@@ -183,7 +185,7 @@ def wide_tile(typingctx, output, output_step, image, image_step, taps, totals, r
     values = literals(form)
     if values is None:
         return None
-    pixels, vectors, lanes, stored, added, _ = values
+    pixels, vectors, lanes, stored, added, columns, _ = values
     signature = types.int64(output, output_step, image, image_step, taps, totals, rule, other, form)
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
@@ -226,11 +228,14 @@ def wide_tile(typingctx, output, output_step, image, image_step, taps, totals, r
                 pairs = load(builder, address(builder, pieces, behind, I64), I64, 8)
                 sources = [
                     address(builder, img, builder.add(offset, builder.mul(img_step, I64(p))), I16)
-                    for p in range(pixels)
+                    for p in range(pixels + columns - 1)
                 ]
                 taps_at = address(builder, weights, at, I16)
-                totals = add_run(builder, totals, sources, taps_at, pairs, (vectors, lanes))
-                following = builder.add(at, builder.mul(pairs, I64(2 * vectors * lanes)))
+                if columns == 1:
+                    totals = add_run(builder, totals, sources, taps_at, pairs, (vectors, lanes))
+                else:
+                    totals = add_columns(builder, totals, sources, taps_at, pairs, columns)
+                following = builder.add(at, builder.mul(pairs, I64(2 * columns * vectors * lanes)))
                 return [builder.add(row, I64(2)), following, *totals]
 
             row, at, *totals = loop(builder, count, [row, at, *low], piece_body)

@@ -28,7 +28,9 @@ from fxp.kernels.wide_mac import FINGERPRINT, wide_depthwise_tile, wide_tile
 
 
 @cache
-def dense_wide_kernel(pixels: int, vectors: int, lanes: int, stored: int, chunking: int) -> Any:
+def dense_wide_kernel(
+    pixels: int, vectors: int, lanes: int, stored: int, chunking: int, together: int
+) -> Any:
     """Return the dense convolution for one tile shape.
 
     Weights are packed ``(blocks, pairs of all pieces, vectors * lanes, 2)``.
@@ -43,6 +45,8 @@ def dense_wide_kernel(pixels: int, vectors: int, lanes: int, stored: int, chunki
         What is stored; see `fxp.kernels.finish.Finish.stored`.
     chunking
         How chunks are added up; see `fxp.kernels.wide_mac`.
+    together
+        Columns of the kernel that meet an input when it is loaded; 1 for one after the other.
     """
     width = vectors * lanes
     size, beside_size, unit = item_size(stored), other_size(stored), sum_size(stored)
@@ -94,7 +98,7 @@ def dense_wide_kernel(pixels: int, vectors: int, lanes: int, stored: int, chunki
                              block.uncounted),
                             (beside + beside_size * (x * step + channel), step,
                              block.factor + unit * channel),
-                            (pixels, vectors, lanes, stored, chunking, fingerprint),
+                            (pixels, vectors, lanes, stored, chunking, together, fingerprint),
                         )  # fmt: skip
                     done = x + pixels
         return clipped
@@ -168,7 +172,7 @@ def dense_wide_sums_kernel(pixels: int, lanes: int, stored: int, chunking: int) 
                         (scratch + 8 * (x * width + number * lanes), width),
                         (0, 0, 0, 0, 0, 0, 0, 0),
                         (other, 0, 0),
-                        (pixels, 1, lanes, SUMS, chunking, fingerprint),
+                        (pixels, 1, lanes, SUMS, chunking, 1, fingerprint),
                     )  # fmt: skip
                 done = x + pixels
             for i in range(factor):

@@ -458,7 +458,7 @@ def winograd_kernel(
                                      weights, block.starts + 4 * (first * channels + channel),
                                      channels, 0),
                                     (product, width), rule, (other, 0, 0),
-                                    (pixels, vectors, lanes, SUMS, added, fingerprint),
+                                    (pixels, vectors, lanes, SUMS, added, 1, fingerprint),
                                 )  # fmt: skip
                             else:
                                 dense_tile(

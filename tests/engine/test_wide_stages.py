@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from engine_graphs import BYTE, FULL, OPTIONS, PIXEL, Network, check, near, plan_of, random_images
 
-from fxp.engine.packing import chunk_ends
+from fxp.engine.packing import Term, chunk_ends, chunks
 from fxp.engine.wide_stages import InputParts, weight_parts
 from fxp.formats import Format
 from fxp.graph.ops import Conv2d, ConvTranspose2d, Linear, PixelShuffle
@@ -55,6 +57,37 @@ def test_wide_sums(channels: int, per_channel: bool) -> None:
         # Whole blocks only, and none at all.
         for size in ((4, 16), (3, 3), (13, 30)):
             checked(network, size)
+
+
+@pytest.mark.parametrize(
+    ("groups", "inputs", "channels", "kernel"), [(2, 8, 32, (1, 5)), (1, 4, 16, (2, 2))]
+)
+def test_an_input_is_loaded_once_for_a_row_of_taps(
+    groups: int, inputs: int, channels: int, kernel: tuple[int, int]
+) -> None:
+    network = Network(np.random.default_rng(channels))
+    source = network.image(inputs, FULL)
+    weight = network.weight((channels, inputs // groups, *kernel), 16)
+    convolve(network, source, weight, Conv2d(padding=(1, 1, 1, 1), groups=groups))
+    graph = network.graph()
+    chosen = {name: KERNELS[name] for name in ("host", "many narrow registers")}
+    for size in ((4, 14), (3, 17), (2, 3)):
+        check(graph, random_images(graph, size, network.generator, "ends"), chosen, RUNS)
+
+
+def test_chunks_of_neighbouring_pixels() -> None:
+    """Pairs of both pixels of a run come together, and chunks end between such groups."""
+    weights = np.arange(1, 9, dtype=np.int16).reshape(1, 8, 1)
+    term = Term(np.array([[0, 0]]), weights, (-(2**15), 2**15 - 1), together=2)
+    assert term.pairs[0, :, :, 0].tolist() == [[1, 2, 5, 6], [3, 4, 7, 8]]
+    found = chunks([replace(term, weights=weights * 2**11)])
+    assert found is not None
+    # 14 * 2**11 * 2**15 fits int32, 36 times as much does not.
+    assert found.table.tolist() == [[1, 0], [1, 0]]
+    assert (found.taps.tolist(), found.lengths.tolist()) == ([[0, 0], [0, 2]], [1, 1])
+    assert found.weights[:, :, 0].tolist() == [
+        [n * 2**11 for n in pair] for pair in ([1, 2], [5, 6], [3, 4], [7, 8])
+    ]
 
 
 @pytest.mark.parametrize("low", [0, 1])
