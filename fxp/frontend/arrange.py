@@ -129,9 +129,7 @@ def _gathered(emit: Emit, base: Term, order: Axis) -> Term:
     if total <= 1 or flat == (Atom(0, int(features.shape[0]), 1),):  # type: ignore[arg-type]
         return features
     if total > MAX_GATHERED:
-        raise ArrangementError(
-            f"it puts {total} values in an order of their own; at most {MAX_GATHERED} can be"
-        )
+        raise ArrangementError(f"it puts more than {MAX_GATHERED} values in an order of their own")
     return gathered(emit, features, _indices(order, strides))
 
 

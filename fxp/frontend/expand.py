@@ -2,7 +2,8 @@
 
 A reduction over the axis along which tensors were stacked is a chain of ops on two tensors, and an
 `einsum` that multiplies entry by entry, or mixes channels with constant weights, is a product and a
-sum, or a linear layer.
+sum, or a linear layer. One pixel that is spread over an image, to be joined with others, is an
+enlargement.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ _CHAINED: Final = {
     "aten.mean.dim": _ATEN.add.Tensor,
 }
 """Reductions, with the op of two tensors that they repeat."""
+_SPREADING: Final = {"aten.expand.default", "aten.repeat.default"}
+_JOINING: Final = {"aten.cat.default", "aten.convolution.default"}
+"""Ops that read every pixel by itself; those of two tensors spread one pixel on their own."""
 
 
 def expand(nodes: Sequence[FxNode], inputs: Collection[FxNode]) -> None:
@@ -50,6 +54,8 @@ def expand(nodes: Sequence[FxNode], inputs: Collection[FxNode]) -> None:
             made = _chain(writer, node)
         elif str(node.target) == "aten.einsum.default":
             made = _einsum(writer, node, computed)
+        elif str(node.target) in _SPREADING:
+            made = _spread(writer, node)
         if made is not None:
             computed.update(writer.written)
             node.replace_all_uses_with(made)
@@ -119,6 +125,20 @@ def _chain(write: _Writer, node: FxNode) -> FxNode | None:
         reader.replace_all_uses_with(made)
         reader.graph.erase_node(reader)
     return made
+
+
+def _spread(write: _Writer, node: FxNode) -> FxNode | None:
+    """Enlarge an image of one pixel for ops that read all of its pixels."""
+    source: Any = node.args[0]
+    before, after = source.meta["val"].shape, node.meta["val"].shape
+    if not any(str(reader.target) in _JOINING for reader in node.users):
+        return None
+    if len(before) != 4 or len(after) != 4 or before[2:] != (1, 1) or before[:2] != after[:2]:
+        return None
+    sizes: Any = node.args[1]
+    if any(isinstance(size, int) and size < 1 for size in sizes[2:]):
+        return None
+    return write(_ATEN.upsample_nearest2d.default, source, list(sizes[2:]))
 
 
 def _einsum(write: _Writer, node: FxNode, computed: Collection[FxNode]) -> FxNode | None:

@@ -13,6 +13,7 @@ import os
 import pickle
 import warnings
 from collections.abc import Callable
+from errno import EISDIR
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,7 @@ class _KernelFiles:
 
     def __init__(self, folder: Path, base: str, stamp: object) -> None:
         self._folder, self._base, self._stamp = folder, base, stamp
+        self._tidy = False
 
     def load(self, key: object) -> Any:
         """Return what was saved for a key; None if that is missing, damaged or out of date."""
@@ -85,11 +87,17 @@ class _KernelFiles:
     def save(self, key: object, data: object) -> None:
         """Save data for a key; another process sees the old file or the new one."""
         body = dumps((self._stamp, key, data))
-        replace_file(self._path(key), hashlib.sha256(body).digest() + body)
+        path = self._path(key)
+        if path.is_dir():
+            raise IsADirectoryError(EISDIR, f"{path.name} is a folder, which must be removed")
+        replace_file(path, hashlib.sha256(body).digest() + body)
+        if self._tidy:
+            return
         for path in self._folder.glob(f"{self._base}.*.kernel"):
-            if self._content(path)[0] != self._stamp:
+            if path.is_file() and self._content(path)[0] != self._stamp:
                 # Of an earlier version of the source, or damaged.
                 path.unlink(missing_ok=True)
+        self._tidy = True
 
     @staticmethod
     def _content(path: Path) -> tuple[Any, Any, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fxp.models.events.checkpoints import load_released
     from fxp.models.events.events import Events, EventsError
+    from fxp.models.events.fixed import load, load_float
     from fxp.models.events.networks import (
         E2VID,
         NETWORKS,
@@ -45,6 +46,8 @@ __all__ = [
     "by_time",
     "fixed_grid",
     "float_grid",
+    "load",
+    "load_float",
     "load_released",
     "moving_image",
     "read_events",
@@ -58,6 +61,7 @@ _MODULE_OF = {
     for module, names in (
         ("checkpoints", ("load_released",)),
         ("events", ("Events", "EventsError")),
+        ("fixed", ("load", "load_float")),
         (
             "networks",
             ("E2VID", "NETWORKS", "Cista", "CistaD", "CistaTC", "FireNet", "SpadeE2VID"),

@@ -17,7 +17,6 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-import fxp
 from fxp.cli.console import JsonOption, ThreadsOption, print_json, progress_bar
 from fxp.cli.targets import check_folder_target, check_target
 from fxp.imaging import video
@@ -25,6 +24,7 @@ from fxp.imaging.files import FILM_SUFFIXES, IMAGE_SUFFIXES, write_image
 from fxp.imaging.video import Layout, VideoFormat
 from fxp.models.common.media import STREAM, Y4M, frame_size, overlapped
 from fxp.models.events.events import EventsError
+from fxp.models.events.fixed import DEFAULT, SHIPPED, load
 from fxp.models.events.preview import PREVIEW_SUFFIXES, Preview
 from fxp.models.events.reading import EventReader
 from fxp.models.events.reconstruct import Reconstructor
@@ -80,7 +80,9 @@ def events(
     target: Annotated[
         str, typer.Argument(metavar="OUT", help="Folder for PNG, .y4m video, or - for stdout.")
     ],
-    model: Annotated[Path, typer.Option(help="A .fxp file of a network for events.")],
+    model: Annotated[
+        str, typer.Option(help=f"Shipped model ({', '.join(SHIPPED)}) or .fxp file.")
+    ] = DEFAULT,
     window: Annotated[
         str | None,
         typer.Option(help="Events of a frame, such as 15000, or their time: 500us, 20ms, 0.1s."),
@@ -122,10 +124,9 @@ def events(
     --preview also writes an animation of at most 120 frames and 320 pixels a
     side, as long as the video.
 
-    Example: fxp events recording.raw frames --model firenet.fxp
+    Example: fxp events recording.raw frames --model firenet-small
 
-    Example: fxp events recording.raw - --model firenet.fxp --fps 30 |
-    ffmpeg -i - video.mp4
+    Example: fxp events recording.raw - --fps 30 | ffmpeg -i - video.mp4
     """
     if as_json and target == STREAM:
         raise ArgumentError("--json writes to standard output, where the video goes; give a file")
@@ -139,7 +140,7 @@ def events(
     if preview is not None:
         _check_preview(preview, target, source, model)
     sensor = None if size is None else frame_size(size)
-    loaded = fxp.load(model)
+    loaded = load(model)
     with EventReader(source, size=sensor, outside="drop" if drop_outside else "refuse") as reader:
         work = Reconstructor(loaded, reader.size, hot=hot, stretch=stretch)
         windows = by_time(reader, duration) if duration else by_count(reader, count)
@@ -168,17 +169,21 @@ def _window(text: str | None, fps: float | None) -> tuple[int, int]:
     return (0, int(number)) if found and found[2] else (int(number), 0)
 
 
-def _check_preview(preview: Path, target: str, source: str, model: Path) -> None:
+def _read_files(source: str, model: str) -> list[Path]:
+    """Return the files that are read: neither a stream nor a shipped model."""
+    return [Path(name) for name in (model, source) if name not in (STREAM, *SHIPPED)]
+
+
+def _check_preview(preview: Path, target: str, source: str, model: str) -> None:
     """Refuse a preview that cannot be meant, before any work."""
-    reads = [model, *([] if source == STREAM else [Path(source)])]
-    check_target(preview, reads=reads, suffixes=PREVIEW_SUFFIXES)
+    check_target(preview, reads=_read_files(source, model), suffixes=PREVIEW_SUFFIXES)
     if preview.absolute() == Path(target).absolute():
         raise ArgumentError(f"{preview} cannot be both the video and its preview")
 
 
-def _check_target(target: str, source: str, model: Path) -> None:
+def _check_target(target: str, source: str, model: str) -> None:
     """Refuse a target that cannot be meant, before any work."""
-    reads = [model, *([] if source == STREAM else [Path(source)])]
+    reads = _read_files(source, model)
     goal = Path(target)
     if target == STREAM:
         if sys.stdout.isatty():

@@ -21,6 +21,13 @@ NOISE: Final = 0.5
 """Events a second of every pixel that have no cause, at most."""
 HOT: Final = 1e-3
 """Share of hot pixels, at most."""
+PACES: Final = (0.8, 5.0)
+"""Smallest and largest room of the camera, in pixels of each direction for each frame."""
+PERCENTILES: Final = (1, 99)
+"""Percentiles of a picture that become the brightness `BLACK` and 1."""
+BLACK: Final = 0.05
+FLATTEST: Final = 0.25
+"""Pictures of a smaller range of brightness are stretched as if they had this one."""
 MILLISECOND: Final = 1000
 
 
@@ -61,7 +68,7 @@ def simulated(
         Time of each grid.
     """
     random = np.random.default_rng(seed)
-    picture = pictures[random.integers(len(pictures))]
+    picture = _part(pictures[random.integers(len(pictures))], random, side, length)
     path, noise = (int(random.integers(1 << 31)) for _ in range(2))
     camera = Camera(
         threshold=float(random.choice(THRESHOLDS)),
@@ -81,6 +88,30 @@ def simulated(
     windows = islice(between(parts, range(0, (length + 1) * step, step)), length)
     grids = np.stack([float_grid(window.events, (side, side)) for window in windows])
     return SimulatedSequence(grids, rendered[-1][1][None].astype(np.float32))
+
+
+def _part(
+    picture: NDArray[np.uint8], random: np.random.Generator, side: int, length: int
+) -> NDArray[np.float64]:
+    """Cut out, stretch and turn what the camera moves over: the smaller, the slower it moves.
+
+    Without it the camera would cross the whole picture, by tens of pixels from image to image, and
+    events between such images have nothing to do with those of a camera.
+    """
+    pace = np.exp(random.uniform(*np.log(PACES)))
+    wanted = side + 2 + round(pace * length)
+    rows, columns = (min(wanted, available) for available in picture.shape)
+    top, left = (
+        int(random.integers(available - taken + 1))
+        for available, taken in zip(picture.shape, (rows, columns), strict=True)
+    )
+    part = picture[top : top + rows, left : left + columns] / 255
+    low, high = np.percentile(part, PERCENTILES)
+    # Events say nothing about the brightness as a whole, only about contrast.
+    part = (part - low) / max(high - low, FLATTEST)
+    part = np.clip(BLACK + (1 - BLACK) * part, BLACK, 1)
+    part = part[:, ::-1] if random.integers(2) else part
+    return np.rot90(part, random.integers(4))
 
 
 def large_enough(pictures: Pictures, side: int) -> Pictures:

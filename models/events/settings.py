@@ -25,6 +25,10 @@ class Network(StrEnum):
     FIRENET = "firenet"
 
 
+UNROLLED = (Network.CISTA, Network.CISTA_D, Network.CISTA_TC)
+"""Networks that have iterations."""
+
+
 @dataclass(frozen=True)
 class EventsSettings(TrainingSettings):
     """A training on simulated sequences.
@@ -35,6 +39,8 @@ class EventsSettings(TrainingSettings):
         The network.
     base
         Its width, the option `base` of its class; 0 for the published width.
+    iterations
+        Those of CISTA, the option `iterations` of its classes; 0 for the published number.
     side
         Height and width of the simulated sensor.
     length
@@ -51,6 +57,7 @@ class EventsSettings(TrainingSettings):
 
     model: Network = option(Network.CISTA_TC, "Network.")
     base: int = option(0, "Width of the network; 0 = the published one.", minimum=0)
+    iterations: int = option(0, "Iterations of CISTA; 0 = the published ones.", minimum=0)
     side: int = option(96, "Side of the simulated sensor, a multiple of 8.", minimum=16)
     length: int = option(15, "Frames of a sequence.", minimum=2)
     truncate: int = option(0, "Frames until the gradient is cut off; 0 = never.", minimum=0)
@@ -68,3 +75,5 @@ class EventsSettings(TrainingSettings):
         super().__post_init__()
         if self.side % 8:
             raise TrainingError(f"--side must be a multiple of 8, not {self.side}")
+        if self.iterations and self.model not in UNROLLED:
+            raise TrainingError(f"--iterations is for CISTA; {self.model} has none")

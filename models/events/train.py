@@ -60,7 +60,8 @@ class EventsRecipe(Recipe[EventsSettings]):
 
     def network(self) -> StepNetwork:
         """Return a new network."""
-        options: dict[str, Any] = {"base": self.settings.base} if self.settings.base else {}
+        given = {name: getattr(self.settings, name) for name in ("base", "iterations")}
+        options: dict[str, Any] = {name: value for name, value in given.items() if value}
         return NETWORKS[self.settings.model](**options)
 
     def load(self, name: str) -> nn.Module:

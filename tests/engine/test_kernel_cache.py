@@ -111,6 +111,17 @@ def test_damaged_files_are_compiled_and_written_again(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in kernels(tmp_path)} == times
 
 
+def test_a_folder_in_place_of_a_file(tmp_path: Path) -> None:
+    files = _KernelFiles(tmp_path, "add-3.py311", 1)
+    files.save("int16", "code")
+    (path,) = kernels(tmp_path)
+    path.unlink()
+    path.mkdir()
+    assert files.load("int16") is None
+    with pytest.raises(IsADirectoryError, match=f"{path.name} is a folder, which must be removed"):
+        files.save("int16", "code")
+
+
 def test_a_file_of_another_kernel_is_not_used(tmp_path: Path) -> None:
     warnings_of(started(tmp_path))
     paths = list(kernels(tmp_path))

@@ -23,6 +23,7 @@ from fxp.graph.ops import (
     Flip,
     GatherChannels,
     GlobalAveragePool,
+    Interpolate,
     Linear,
     Multiply,
     Nearest,
@@ -39,6 +40,7 @@ from fxp.graph.ops import (
 )
 
 IMAGE = (1, 4, 8, 12)
+SPREAD = Interpolate("nearest")
 
 
 def pixel_shuffle(m, x):
@@ -187,6 +189,18 @@ SPELLINGS = {
     "expanded operand": (
         lambda m, x: x * functional.adaptive_avg_pool2d(x, 1).expand_as(x),
         [GlobalAveragePool(), Multiply()],
+    ),
+    "one pixel spread and joined": (
+        lambda m, x: torch.cat(
+            [x, functional.adaptive_avg_pool2d(x, 1).expand(-1, -1, *x.shape[2:])], 1
+        ),
+        [GlobalAveragePool(), SPREAD, Concat()],
+    ),
+    "one pixel repeated and joined": (
+        lambda m, x: torch.cat(
+            [x, functional.adaptive_avg_pool2d(x, 1).repeat(1, 1, *x.shape[2:])], 1
+        ),
+        [GlobalAveragePool(), SPREAD, Concat()],
     ),
     "nearest by repeat_interleave": (
         lambda m, x: x.repeat_interleave(2, 2).repeat_interleave(2, 3), [Nearest(2)],
