@@ -11,7 +11,7 @@ from engine_graphs import BYTE, FULL, OPTIONS, PIXEL, Network, check, near, plan
 from fxp.engine.packing import Term, chunk_ends, chunks
 from fxp.engine.wide_stages import InputParts, weight_parts
 from fxp.formats import Format
-from fxp.graph.ops import Conv2d, ConvTranspose2d, Linear, PixelShuffle
+from fxp.graph.ops import Conv2d, ConvTranspose2d, Linear, PixelShuffle, Subtract
 
 KERNELS = {
     name: OPTIONS[name] for name in ("host", "few registers", "many narrow registers", "direct")
@@ -73,6 +73,22 @@ def test_an_input_is_loaded_once_for_a_row_of_taps(
     chosen = {name: KERNELS[name] for name in ("host", "many narrow registers")}
     for size in ((4, 14), (3, 17), (2, 3)):
         check(graph, random_images(graph, size, network.generator, "ends"), chosen, RUNS)
+
+
+def test_one_channel_that_is_subtracted_from_another_value() -> None:
+    network = Network(np.random.default_rng(16))
+    source, other = network.image(6, FULL), network.image(1, FULL)
+    weight = network.weight((1, 6, 3, 3), 16)
+    bias = network.bias(source, weight)
+    sums = network.node(Conv2d(padding=(1, 1, 1, 1)), source, weight, bias)
+    ends = [network.known[name] for name in (other, sums)]
+    network.node(Subtract(), other, sums, to=near(Subtract(), *ends, bits=12))
+    graph = network.graph()
+    for size in ((5, 17), (3, 3)):
+        inputs = random_images(graph, size, network.generator, "ends")
+        check(graph, inputs, {"host": KERNELS["host"]}, RUNS)
+    (stage,) = plan_of(graph, inputs).program.stages
+    assert stage.kernel == "pair tiles in chunks, blocks of 4x4"
 
 
 def test_chunks_of_neighbouring_pixels() -> None:
