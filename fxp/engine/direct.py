@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from fxp.engine.geometry import (
 )
 from fxp.engine.phases import PhasesStage, shuffled_phases, transposed_phases
 from fxp.engine.stages import CommandStage
-from fxp.engine.wide_stages import wide_stage
+from fxp.engine.wide_stages import WideSumsStage, wide_stage
 from fxp.graph import Graph
 from fxp.graph.ops import ConvTranspose2d
 from fxp.kernels.commands import INTEGERS
@@ -75,17 +76,23 @@ def direct_stage(graph: Graph, chain: Chain, tiles: Tiles) -> CommandStage | Non
     ):
         return DepthwiseRowsStage(graph, chain, shape, tiles)
     single = channels == shape.factor**2 and channels <= MAX_LANES
-    if not single or not narrow or (shape.factor == 1 and chain.finish.wide):
+    if not single or not fits_pairs(graph, chain):
         return plain(chain, shape)
-    if shape.factor > 1:
+    limits = source.limits
+    if not narrow or (shape.factor == 1 and chain.finish.wide):
+        alone, make = plain(chain, shape), partial(WideSumsStage, graph, tiles=tiles, limits=limits)
+        if not isinstance(alone, WideSumsStage):
+            return alone
         shape = merge_groups(shape, channels)
-        alone = ShuffledStage(graph, chain, shape, tiles)
     else:
-        alone = SumsStage(graph, chain, shape, tiles)
+        make = partial(ShuffledStage, graph, tiles=tiles)
+        if shape.factor > 1:
+            shape = merge_groups(shape, channels)
+        alone = (ShuffledStage if shape.factor > 1 else SumsStage)(graph, chain, shape, tiles)
     block = best_block(shape)
     if block == 1 or (shape.stride, shape.dilation) != ((1, 1), (1, 1)):
         return alone
-    return BlockedStage(graph, chain, shape, tiles, block, alone)
+    return BlockedStage(graph, chain, shape, block, make, alone)
 
 
 def _narrow(graph: Graph, chain: Chain, shape: Geometry) -> bool:

@@ -176,9 +176,15 @@ class Engine:
             given = self._give_out(plan.array(memory, name), shapes[name], plan.threads)
             return given if narrow else given.astype(np.int64)
 
+        def export_state(name: str) -> NDArray:
+            # In the order of the image, which the next step takes in as it is.
+            given = plan.array(memory, name).copy()
+            given = given.transpose(2, 0, 1) if len(shapes[name]) == 3 else given.reshape(-1)
+            return given if narrow else given.astype(np.int64)
+
         result = Result(
             tuple(export(name) for name in self.graph.outputs),
-            {state.value.name: export(state.source) for state in self.graph.states},
+            {state.value.name: export_state(state.source) for state in self.graph.states},
             {name: export(name) for name in self.graph.values} if keep_values else {},
             self._counts(plan, overflows) if count_clipped else {},
             {node.name: plan.node_sizes[node.name] for node in self.graph.nodes},

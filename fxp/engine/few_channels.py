@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -111,6 +112,17 @@ class BlockedStage(CommandStage):
 
     A block's kernel is a little larger and has zeros, but fills the vectors: four channels, or one,
     leave most lanes of a register empty. What is left over at the ends goes to another stage.
+
+    Parameters
+    ----------
+    graph, chain, shape
+        What is computed; the inputs are int16.
+    block
+        Height and width of a block.
+    make
+        Makes the stage of a convolution whose channels are shuffled to one.
+    plain
+        The other stage.
     """
 
     def __init__(
@@ -118,20 +130,20 @@ class BlockedStage(CommandStage):
         graph: Graph,
         chain: Chain,
         shape: Geometry,
-        tiles: Tiles,
         block: int,
+        make: Callable[[Chain, Geometry], CommandStage],
         plain: CommandStage,
     ) -> None:
-        super().__init__(graph, chain, f"pair tiles, blocks of {block}x{block}")
         assert chain.finish is not None
-        self.multiple, self._plain = shape.factor, plain
-        self.accumulator_dtype = plain.accumulator_dtype
         self._pixel_bytes = 2 * shape.channels_in
         self._item = chain.finish.result.itemsize
         self._other_item = chain.finish.other.itemsize if chain.finish.other else 0
         blocked, order = in_blocks(shape, block)
-        wide = replace(chain, finish=chain.finish.taken(order))
-        self._blocked = ShuffledStage(graph, wide, blocked, tiles)
+        self._blocked = make(replace(chain, finish=chain.finish.taken(order)), blocked)
+        name = self._blocked.kernel.split(",")[0]
+        super().__init__(graph, chain, f"{name}, blocks of {block}x{block}")
+        self.multiple, self._plain = shape.factor, plain
+        self.accumulator_dtype = plain.accumulator_dtype
 
     def commands(self, region: Region) -> list[list[int]]:
         """Commands for whole blocks, and for the columns and rows beyond."""
@@ -166,5 +178,5 @@ class BlockedStage(CommandStage):
         )
 
     def scratch_bytes(self, rows: int, columns: int) -> int:
-        """Return what the other stage needs."""
-        return self._plain.scratch_bytes(rows, columns)
+        """Return what either stage needs."""
+        return max(stage.scratch_bytes(rows, columns) for stage in (self._plain, self._blocked))

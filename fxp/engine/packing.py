@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fxp.engine.chains import INT32_MAX, INT32_MIN
 from fxp.engine.geometry import Geometry
 from fxp.kernels.host import Tiles
+from fxp.kernels.wide_mac import CARRIED, CARRIED_BITS, MOST_CHUNKS
 
 
 def tap_positions(
@@ -84,17 +85,27 @@ class Term:
         Smallest and largest input.
     shift
         Left shift of the sum.
+    together
+        Neighbouring pixels whose pairs of inputs are taken together; a run has an even number of
+        inputs in so many pixels then.
     """
 
     taps: NDArray[np.int64]
     weights: NDArray[np.int16]
     limits: tuple[int, int]
     shift: int = 0
+    together: int = 1
 
     @property
     def pairs(self) -> NDArray[np.int16]:
-        """Weights of pairs of inputs, ``(runs, pairs, 2, C)``; odd runs get a zero."""
+        """Weights of pairs of inputs, ``(runs, pairs, 2, C)``; odd runs get a zero.
+
+        With several pixels, ``(runs, pairs of a pixel, 2 * together, C)``.
+        """
         runs, inputs, channels = self.weights.shape
+        if self.together > 1:
+            apart = self.weights.reshape(runs, self.together, -1, 2, channels)
+            return apart.swapaxes(1, 2).reshape(runs, -1, 2 * self.together, channels)
         even = np.zeros((runs, inputs + inputs % 2, channels), np.int16)
         even[:, :inputs] = self.weights
         return even.reshape(runs, -1, 2, channels)
@@ -111,7 +122,7 @@ class Chunks:
     taps
         ``(row, element in the row)`` of every piece, a run of contiguous inputs.
     lengths
-        Pairs of inputs of every piece.
+        Pairs of inputs of every piece, in one of the pixels that are taken together.
     weights
         Of all pieces, one after the other, ``(pairs, 2, C)``.
     """
@@ -120,6 +131,11 @@ class Chunks:
     taps: NDArray[np.int64]
     lengths: NDArray[np.int64]
     weights: NDArray[np.int16]
+
+    @property
+    def added(self) -> int:
+        """How they are added up, as `fxp.kernels.wide_mac` names it."""
+        return 0 if self.table[:, 1].any() or len(self.table) > MOST_CHUNKS else CARRIED
 
 
 def chunks(terms: Sequence[Term]) -> Chunks | None:
@@ -134,7 +150,8 @@ def chunks(terms: Sequence[Term]) -> Chunks | None:
     for term in terms:
         pairs = term.pairs
         flat = pairs.reshape(-1, *pairs.shape[2:])
-        ends = chunk_ends(flat, term.limits)
+        # The first chunk may begin with the low part of a start.
+        ends = chunk_ends(flat, term.limits, first=False)
         if ends is None:
             return None
         begin, length = 0, pairs.shape[1]
@@ -149,7 +166,7 @@ def chunks(terms: Sequence[Term]) -> Chunks | None:
                 first = last
             table.append((-(-end // length) - begin // length, term.shift))
             begin = end
-        weights.append(flat)
+        weights.append(flat.reshape(-1, 2, flat.shape[2]))
     return Chunks(
         np.array(table, np.int64),
         np.array(taps, np.int64),
@@ -162,7 +179,9 @@ STEPS: Final = 1024
 """Places, about, where long sums may be cut."""
 
 
-def chunk_ends(pairs: NDArray[np.int16], limits: tuple[int, int]) -> list[int] | None:
+def chunk_ends(
+    pairs: NDArray[np.int16], limits: tuple[int, int], *, first: bool = True
+) -> list[int] | None:
     """Find the ends of the longest chunks whose sums fit int32.
 
     Parameters
@@ -171,6 +190,8 @@ def chunk_ends(pairs: NDArray[np.int16], limits: tuple[int, int]) -> list[int] |
         Weights of pairs of inputs, ``(pairs, 2, C)``.
     limits
         Smallest and largest input; 0 lies between.
+    first
+        Whether the first chunk begins with 0; others begin with the low bits of the one before.
 
     Returns
     -------
@@ -184,7 +205,8 @@ def chunk_ends(pairs: NDArray[np.int16], limits: tuple[int, int]) -> list[int] |
         np.add.reduceat(part(pairs, 0).sum(axis=1, dtype=np.int64), firsts)
         for part in (np.maximum, np.minimum)
     )
-    ends = _ends(high * positive + low * negative, high * negative + low * positive)
+    most, least = high * positive + low * negative, high * negative + low * positive
+    ends = _ends(most, least, first=first)
     if ends is None:
         return None if step == 1 else _finest_ends(pairs, limits)
     return [*(int(firsts[end]) for end in ends[:-1]), len(pairs)]
@@ -193,17 +215,27 @@ def chunk_ends(pairs: NDArray[np.int16], limits: tuple[int, int]) -> list[int] |
 def _finest_ends(pairs: NDArray[np.int16], limits: tuple[int, int]) -> list[int] | None:
     """Find the ends where some steps of several pairs are too long."""
     found: list[int] = []
-    for first in range(0, len(pairs), STEPS):
-        part = chunk_ends(pairs[first : first + STEPS], limits)
+    for begin in range(0, len(pairs), STEPS):
+        part = chunk_ends(pairs[begin : begin + STEPS], limits, first=not begin)
         if part is None:
             return None
-        found += [first + end for end in part]
+        found += [begin + end for end in part]
     return found
 
 
-def _ends(most: NDArray[np.int64], least: NDArray[np.int64]) -> list[int] | None:
-    """Find the ends of the longest chunks whose bounds ``(steps, C)`` fit int32 when added up."""
-    if most.sum(axis=0).max() <= INT32_MAX and least.sum(axis=0).min() >= INT32_MIN:
+def _ends(most: NDArray[np.int64], least: NDArray[np.int64], *, first: bool) -> list[int] | None:
+    """Find the ends of the longest chunks whose bounds ``(steps, C)`` fit int32 when added up.
+
+    Parameters
+    ----------
+    most, least
+        The bounds.
+    first
+        As in `chunk_ends`.
+    """
+    carried = (1 << CARRIED_BITS) - 1
+    room = INT32_MAX if first else INT32_MAX - carried
+    if most.sum(axis=0).max() <= room and least.sum(axis=0).min() >= INT32_MIN:
         return [len(most)]
     above, below = (np.cumsum(bound, axis=0) for bound in (most, least))
     ends: list[int] = []
@@ -213,7 +245,7 @@ def _ends(most: NDArray[np.int64], least: NDArray[np.int64]) -> list[int] | None
         low, high = begin, len(most)
         while low < high:  # Bounds grow from step to step.
             middle = (low + high + 1) // 2
-            fits = (above[middle - 1] - used_above).max() <= INT32_MAX and (
+            fits = (above[middle - 1] - used_above).max() <= room and (
                 below[middle - 1] - used_below
             ).min() >= INT32_MIN
             low, high = (middle, high) if fits else (low, middle - 1)
@@ -222,6 +254,7 @@ def _ends(most: NDArray[np.int64], least: NDArray[np.int64]) -> list[int] | None
         begin = low
         ends.append(begin)
         used_above, used_below = above[begin - 1], below[begin - 1]
+        room = INT32_MAX - carried
     return ends
 
 

@@ -8,12 +8,13 @@ and each product of parts is a chunk of its own.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp.engine.chains import Chain
+from fxp.engine.chains import INT32_MAX, INT32_MIN, Chain
 from fxp.engine.convolution_stages import (
     ConvolutionStage,
     Part,
@@ -40,6 +41,7 @@ from fxp.kernels.finish import Finish
 from fxp.kernels.host import Tiles
 from fxp.kernels.records import DENSE_WIDE, DEPTHWISE_WIDE, SPLIT, filled
 from fxp.kernels.split import split_kernel
+from fxp.kernels.wide_mac import CARRIED, CARRIED_BITS, HIGH
 from fxp.kernels.wide_tiles import (
     dense_wide_kernel,
     dense_wide_sums_kernel,
@@ -162,10 +164,23 @@ class _WideStage(ConvolutionStage):
                 return found
         raise AssertionError("products of split weights fit")
 
-    def _fields(self, chunked: Chunks, weights: NDArray[np.int16], width: int) -> dict[str, int]:
+    def _chunks_together(self, group: int, together: int) -> Chunks | None:
+        """Products of which those with so many neighbouring pixels are taken together, if any."""
+        parts = weight_parts(self._shape.weight, split=False)
+        if together == 1 or len(parts) > 1:
+            return None
+        taps, weights = input_runs(self._shape, group, (self._pixel, 0))
+        if len(taps) > self._shape.weight.shape[2]:
+            # Runs of single pixels become rows of the kernel.
+            taps, weights = (
+                taps[::together],
+                weights.reshape(-1, together * weights.shape[1], weights.shape[2]),
+            )
+        return chunks([Term(taps, weights, self._limits[0], together=together)])
+
+    def _fields(self, chunked: Chunks, weights: NDArray[np.int16]) -> dict[str, int]:
         """Fields of the record of dense kernels; keeps the arrays alive."""
-        zeros = np.zeros(width, np.int32)
-        self._keep += [chunked.table, chunked.taps, chunked.lengths, weights, zeros]
+        self._keep += [chunked.table, chunked.taps, chunked.lengths, weights]
         return {
             **self._finish.fields(),
             "result_step": len(self._shape.weight) // self._shape.factor,
@@ -180,7 +195,7 @@ class _WideStage(ConvolutionStage):
             "chunks": len(chunked.table),
             "chunk_table": chunked.table.ctypes.data,
             "piece_pairs": chunked.lengths.ctypes.data,
-            "zeros": zeros.ctypes.data,
+            "low_starts": 0,
         }
 
     def _read(self, rows: int, columns: int) -> tuple[int, int, int]:
@@ -239,25 +254,94 @@ class WideStage(_WideStage):
             self.pixel_bytes = own_pixels(shape, self._finish)
         per_group = len(shape.weight) // shape.groups
         for group in range(shape.groups):
-            chunked = self._chunks(group)
             for tile, offset, blocks, again in split_channels(per_group, tiles):
                 vectors, lanes, pixels = tile
                 width = vectors * lanes
+                together = self._together(tile, tiles)
+                chunked = self._chunks_together(group, together)
+                if chunked is None:
+                    together, chunked = 1, self._chunks(group)
+                finish, low, chunking = self._finish, 0, chunked.added
+                cut = _cut(finish, chunked)
+                if cut is not None:
+                    finish, low_starts = cut
+                    self._keep += [*finish.arrays, low_starts]
+                    low, chunking = low_starts.ctypes.data, CARRIED | HIGH
                 weights = pack_chunks(chunked.weights[..., offset : offset + blocks * width], width)
-
-                def kernel(
-                    size: int, counted: bool, vectors: int = vectors, lanes: int = lanes
-                ) -> Any:
-                    return dense_wide_kernel(size, vectors, lanes, self._finish.stored(counted))
-
+                kernel = partial(_dense_kernel, vectors, lanes, finish, chunking, together)
                 record = filled(
                     DENSE_WIDE,
-                    **self._fields(chunked, weights, width),
+                    **self._fields(chunked, weights) | finish.fields() | {"low_starts": low},
                     first_channel=group * per_group + offset,
                     blocks=blocks,
                     uncounted=again,
                 )
                 self.parts.append(Part(tile_sizes(pixels), kernel, record))
+
+    def _together(self, tile: tuple[int, int, int], tiles: Tiles) -> int:
+        """Columns of the kernel that share each load of an input, where loads are the limit.
+
+        Parameters
+        ----------
+        tile
+            Vectors, lanes and pixels of the register tile.
+        tiles
+            All tiles of the processor, which tell how many registers there are.
+        """
+        (vectors, _, pixels), shape = tile, self._shape
+        columns = shape.weight.shape[3]
+        registers = max(count * size for count, _, size in tiles.dense)
+        possible = (
+            vectors == 1
+            and self._split is None
+            and (shape.stride[1], shape.dilation[1]) == (1, 1)
+            and shape.weight.shape[1] % 2 == 0
+            and pixels + columns < registers
+        )
+        return columns if possible else 1
+
+
+def _dense_kernel(
+    vectors: int, lanes: int, finish: Finish, chunking: int, together: int, size: int, counted: bool
+) -> Any:
+    return dense_wide_kernel(size, vectors, lanes, finish.stored(counted), chunking, together)
+
+
+def _cut(finish: Finish, chunked: Chunks) -> tuple[Finish, NDArray[np.int32]] | None:
+    """Finish of the high parts of sums alone, and the low parts of the start.
+
+    None where results need the low parts as well, or int32 might not hold the high parts.
+
+    Parameters
+    ----------
+    finish
+        In int64.
+    chunked
+        The products.
+    """
+    high, low = finish.start >> CARRIED_BITS, finish.start & ((1 << CARRIED_BITS) - 1)
+    most = int(np.abs(high).max()) + (len(chunked.table) << (31 - CARRIED_BITS))
+    shift = finish.shift - CARRIED_BITS
+    if (
+        chunked.added != CARRIED
+        or finish.other is not None
+        or finish.scaled
+        or shift.min() < 0
+        or shift.max() > 31
+        or most > INT32_MAX
+    ):
+        return None
+    counts = (max(finish.count_low, INT32_MIN), min(finish.count_high, INT32_MAX))
+    narrow = replace(
+        finish,
+        start=high.astype(np.int32),
+        own=finish.own.astype(np.int32),
+        factor=finish.factor.astype(np.int32),
+        shift=shift.astype(np.int32),
+        count_low=counts[0],
+        count_high=counts[1],
+    )
+    return narrow, low.astype(np.int32)
 
 
 class WideSumsStage(_WideStage):
@@ -280,11 +364,11 @@ class WideSumsStage(_WideStage):
         weights = pack_chunks(padded, lanes)
 
         def kernel(size: int, counted: bool) -> Any:
-            return dense_wide_sums_kernel(size, lanes, self._finish.stored(counted))
+            return dense_wide_sums_kernel(size, lanes, self._finish.stored(counted), chunked.added)
 
         record = filled(
             DENSE_WIDE,
-            **self._fields(chunked, weights, lanes),
+            **self._fields(chunked, weights),
             first_channel=0,
             blocks=len(weights),
             uncounted=0,

@@ -22,6 +22,7 @@ from fxp.graph import Graph
 from fxp.kernels.cook_toom import CUTS, enlargement_bits, matrices
 from fxp.kernels.host import Tiles
 from fxp.kernels.records import WINOGRAD, filled
+from fxp.kernels.wide_mac import MOST_CHUNKS
 from fxp.kernels.winograd import (
     EXACT,
     TOTALS,
@@ -172,7 +173,7 @@ def transform(
         for y, x in np.ndindex(offsets.shape)
     ]
     cut = [item for item in ends if item is not None]
-    if len(cut) < len(ends):
+    if len(cut) < len(ends) or max(map(len, cut)) > MOST_CHUNKS:
         return None
     return Transformed(cuts, weights, offsets, cut, TOTALS if max(map(len, cut)) > 1 else EXACT)
 

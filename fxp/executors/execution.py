@@ -94,7 +94,8 @@ def start(
                 f"state {state.value.name!r} has shape {shape}, but its source {state.source!r} "
                 f"has {shapes[state.source]} for inputs of {[array.shape for array in arrays]}"
             )
-        array = np.asarray(given.pop(state.value.name, np.full(shape, int(state.reset))))
+        known = given.pop(state.value.name, None)
+        array = np.full(shape, int(state.reset)) if known is None else np.asarray(known)
         if array.shape != shape:
             raise GraphError(
                 f"state {state.value.name!r} needs shape {shape}, got {array.shape}; the images of "

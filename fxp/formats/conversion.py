@@ -189,7 +189,10 @@ def check_raw(raw: ArrayLike, source: Format, *, narrow: bool = False) -> NDArra
         If an integer does not fit; the message names the first index.
     """
     integers = _integers(raw)
-    if integers.size and (integers.min() < source.min_raw or integers.max() > source.max_raw):
+    held = np.iinfo(integers.dtype)
+    if source.min_raw <= held.min and held.max <= source.max_raw:
+        pass  # Nothing of this dtype can be outside.
+    elif integers.size and (integers.min() < source.min_raw or integers.max() > source.max_raw):
         outside = (integers < source.min_raw) | (integers > source.max_raw)
         where = tuple(int(i) for i in np.argwhere(outside)[0])
         raise FormatError(

@@ -267,6 +267,55 @@ def add_run(
     return loop(builder, count, totals, group_body)
 
 
+def add_columns(
+    builder: ir.IRBuilder,
+    totals: list[Any],
+    columns: list[Any],
+    weights: Any,
+    count: Any,
+    taps: int,
+) -> list[Any]:
+    """Add the products of a row of a kernel's taps, of which each reads the next column.
+
+    An input is loaded once for all taps that it meets, so that a tile of one vector is not limited
+    by its loads.
+
+    Parameters
+    ----------
+    builder
+        Writes the code.
+    totals
+        A vector of sums for every pixel.
+    columns
+        Pointer to the first int16 input of every column: of the pixels, and ``taps - 1`` behind.
+    weights
+        Pointer to the first int16 weight, ``[pair][tap][channel][2]``.
+    count
+        Pairs of inputs.
+    taps
+        Taps of the row.
+    """
+    lanes = totals[0].type.count
+    vector = ir.VectorType(I16, 2 * lanes)
+
+    def pair_body(pair: Any, totals: list[Any]) -> list[Any]:
+        row = builder.gep(weights, [builder.mul(pair, I64(2 * taps * lanes))])
+        tap = [
+            load(builder, builder.gep(row, [I64(2 * t * lanes)]), vector, 2) for t in range(taps)
+        ]
+        position = builder.mul(pair, I64(2))
+        results = list(totals)
+        for number, column in enumerate(columns):
+            scalar = load(builder, builder.gep(column, [position]), I32, 2)
+            inputs = builder.bitcast(splat(builder, scalar, lanes), vector)
+            for t in range(taps):
+                if 0 <= number - t < len(totals):
+                    results[number - t] = add_pairs(builder, results[number - t], inputs, tap[t])
+        return results
+
+    return loop(builder, count, totals, pair_body)
+
+
 def interleaved_order(channels: int) -> list[int]:
     """Order in which a depthwise tile sums its channels.
 

@@ -124,10 +124,10 @@ DENSE_WIDE: Final = _record(
     *(DENSE_SUMS.names or ()),
     *WIDE_FIELDS,
     "piece_pairs",  # address of the int64 numbers of pairs of the pieces, which are the runs
-    "zeros",  # address of an int32 zero per channel of a tile
+    "low_starts",  # address of the int32 low part of the start per channel, if starts are cut
 )
 """Of `fxp.kernels.wide_tiles.dense_wide_kernel` and `dense_wide_sums_kernel`, whose fields per
-channel are int64; `pairs` counts those of all pieces."""
+channel are int64, or int32 where starts are cut; `pairs` counts those of all pieces."""
 
 DEPTHWISE_WIDE: Final = _record(*CONVOLUTION_FIELDS, *WIDE_FIELDS)
 """Of `fxp.kernels.wide_tiles.depthwise_wide_kernel`."""

@@ -22,13 +22,15 @@ from fxp.kernels.commands import (
 )
 from fxp.kernels.compiler import carray
 from fxp.kernels.records import DENSE_WIDE, DEPTHWISE_WIDE
-from fxp.kernels.tile_store import COUNTED, PLUS_OTHER, SUMS, item_size, other_size
+from fxp.kernels.tile_store import COUNTED, PLUS_OTHER, SUMS, item_size, other_size, sum_size
 from fxp.kernels.tiles import WEIGHT_BYTES, value_types
 from fxp.kernels.wide_mac import FINGERPRINT, wide_depthwise_tile, wide_tile
 
 
 @cache
-def dense_wide_kernel(pixels: int, vectors: int, lanes: int, stored: int) -> Any:
+def dense_wide_kernel(
+    pixels: int, vectors: int, lanes: int, stored: int, chunking: int, together: int
+) -> Any:
     """Return the dense convolution for one tile shape.
 
     Weights are packed ``(blocks, pairs of all pieces, vectors * lanes, 2)``.
@@ -41,9 +43,13 @@ def dense_wide_kernel(pixels: int, vectors: int, lanes: int, stored: int) -> Any
         Vectors of output channels of a tile, and channels in each.
     stored
         What is stored; see `fxp.kernels.finish.Finish.stored`.
+    chunking
+        How chunks are added up; see `fxp.kernels.wide_mac`.
+    together
+        Columns of the kernel that meet an input when it is loaded; 1 for one after the other.
     """
     width = vectors * lanes
-    size, beside_size = item_size(stored), other_size(stored)
+    size, beside_size, unit = item_size(stored), other_size(stored), sum_size(stored)
 
     record, fingerprint = DENSE_WIDE, FINGERPRINT
 
@@ -83,15 +89,16 @@ def dense_wide_kernel(pixels: int, vectors: int, lanes: int, stored: int) -> Any
                             row + 2 * x * pixel_step,
                             pixel_step,
                             (block.chunk_table, block.chunks, pieces.ctypes.data,
-                             block.weights + number * block_bytes, block.zeros, 0,
-                             block.start + 8 * channel),
+                             block.weights + number * block_bytes,
+                             block.low_starts + 4 * channel, 0,
+                             block.start + unit * channel),
                             (totals.ctypes.data, width),
-                            (block.shift + 8 * channel, block.own + 8 * channel, block.low,
+                            (block.shift + unit * channel, block.own + unit * channel, block.low,
                              block.high, block.count_low, block.count_high, done - x,
                              block.uncounted),
                             (beside + beside_size * (x * step + channel), step,
-                             block.factor + 8 * channel),
-                            (pixels, vectors, lanes, stored, fingerprint),
+                             block.factor + unit * channel),
+                            (pixels, vectors, lanes, stored, chunking, together, fingerprint),
                         )  # fmt: skip
                     done = x + pixels
         return clipped
@@ -100,7 +107,7 @@ def dense_wide_kernel(pixels: int, vectors: int, lanes: int, stored: int) -> Any
 
 
 @cache
-def dense_wide_sums_kernel(pixels: int, lanes: int, stored: int) -> Any:
+def dense_wide_sums_kernel(pixels: int, lanes: int, stored: int, chunking: int) -> Any:
     """Return the dense convolution that finishes a row of sums after it, for odd channel counts.
 
     As `fxp.kernels.tiles.dense_sums_kernel`; the row of sums in scratch memory is int64.
@@ -113,6 +120,8 @@ def dense_wide_sums_kernel(pixels: int, lanes: int, stored: int) -> Any:
         Channels of the only vector of a tile.
     stored
         What is stored; see `fxp.kernels.finish.Finish.stored`.
+    chunking
+        How chunks are added up; see `fxp.kernels.wide_mac`.
     """
     result_type, added_type = value_types(stored)
     added_is_read, counted = bool(stored & PLUS_OTHER), bool(stored & COUNTED)
@@ -159,11 +168,11 @@ def dense_wide_sums_kernel(pixels: int, lanes: int, stored: int) -> Any:
                         row + 2 * x * pixel_step,
                         pixel_step,
                         (block.chunk_table, block.chunks, pieces.ctypes.data,
-                         block.weights + number * block.pairs * lanes * 4, block.zeros, 0, 0),
+                         block.weights + number * block.pairs * lanes * 4, 0, 0, 0),
                         (scratch + 8 * (x * width + number * lanes), width),
                         (0, 0, 0, 0, 0, 0, 0, 0),
                         (other, 0, 0),
-                        (pixels, 1, lanes, SUMS, fingerprint),
+                        (pixels, 1, lanes, SUMS, chunking, 1, fingerprint),
                     )  # fmt: skip
                 done = x + pixels
             for i in range(factor):

@@ -53,7 +53,7 @@ from fxp.kernels.cook_toom import enlargement_bits, matrices, parts_of
 from fxp.kernels.pair_mac import dense_tile
 from fxp.kernels.records import WINOGRAD
 from fxp.kernels.tile_store import SUMS, Store, item_size, other_size, sum_size, sum_type
-from fxp.kernels.wide_mac import FINGERPRINT, wide_tile
+from fxp.kernels.wide_mac import BEGINS, CARRIED, FINGERPRINT, wide_tile
 
 ALIGNMENT: Final = 64
 MOST_PIXELS: Final = 16
@@ -375,7 +375,7 @@ def winograd_kernel(
 
     item, beside_item, unit = item_size(stored), other_size(stored), sum_size(stored)
     wide = product_size(sums)
-    totals = sums == TOTALS
+    totals, added = sums == TOTALS, CARRIED | BEGINS
 
     record, fingerprint = WINOGRAD, FINGERPRINT ^ MATRICES
 
@@ -458,7 +458,7 @@ def winograd_kernel(
                                      weights, block.starts + 4 * (first * channels + channel),
                                      channels, 0),
                                     (product, width), rule, (other, 0, 0),
-                                    (pixels, vectors, lanes, SUMS, fingerprint),
+                                    (pixels, vectors, lanes, SUMS, added, 1, fingerprint),
                                 )  # fmt: skip
                             else:
                                 dense_tile(

@@ -25,6 +25,7 @@ from fxp.imaging.video import Layout, VideoFormat
 from fxp.models.common.media import STREAM, Y4M, frame_size, overlapped
 from fxp.models.events.events import EventsError
 from fxp.models.events.fixed import DEFAULT, SHIPPED, load
+from fxp.models.events.preview import PREVIEW_SUFFIXES, Preview
 from fxp.models.events.reading import EventReader
 from fxp.models.events.reconstruct import Reconstructor
 from fxp.models.events.windows import Window, by_count, by_time
@@ -99,6 +100,10 @@ def events(
         int | None, typer.Option(min=1, help="Limit of hot pixels, events a frame; usually 25.")
     ] = None,
     stretch: Annotated[bool, typer.Option(help="Stretch the contrast of each frame.")] = False,
+    preview: Annotated[
+        Path | None,
+        typer.Option(help="Write a small animation as well: a .gif, .webp or .apng file."),
+    ] = None,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -116,6 +121,9 @@ def events(
     Of a recording that is damaged, the frames before the damage are written;
     then the command fails.
 
+    --preview also writes an animation of at most 120 frames and 320 pixels a
+    side, as long as the video.
+
     Example: fxp events recording.raw frames --model firenet-small
 
     Example: fxp events recording.raw - --fps 30 | ffmpeg -i - video.mp4
@@ -129,12 +137,16 @@ def events(
     count, duration = _window(window, fps)
     rate = Fraction(SECOND, duration) if fps is None and duration else Fraction(fps or RATE)
     _check_target(target, source, model)
+    if preview is not None:
+        _check_preview(preview, target, source, model)
     sensor = None if size is None else frame_size(size)
     loaded = load(model)
     with EventReader(source, size=sensor, outside="drop" if drop_outside else "refuse") as reader:
         work = Reconstructor(loaded, reader.size, hot=hot, stretch=stretch)
         windows = by_time(reader, duration) if duration else by_count(reader, count)
-        report = _write(windows, work, target, rate.limit_denominator(1001), threads)
+        report = _write(
+            windows, work, target, rate.limit_denominator(1001), preview=preview, threads=threads
+        )
     if as_json:
         print_json(asdict(report))
     else:
@@ -157,9 +169,21 @@ def _window(text: str | None, fps: float | None) -> tuple[int, int]:
     return (0, int(number)) if found and found[2] else (int(number), 0)
 
 
+def _read_files(source: str, model: str) -> list[Path]:
+    """Return the files that are read: neither a stream nor a shipped model."""
+    return [Path(name) for name in (model, source) if name not in (STREAM, *SHIPPED)]
+
+
+def _check_preview(preview: Path, target: str, source: str, model: str) -> None:
+    """Refuse a preview that cannot be meant, before any work."""
+    check_target(preview, reads=_read_files(source, model), suffixes=PREVIEW_SUFFIXES)
+    if preview.absolute() == Path(target).absolute():
+        raise ArgumentError(f"{preview} cannot be both the video and its preview")
+
+
 def _check_target(target: str, source: str, model: str) -> None:
     """Refuse a target that cannot be meant, before any work."""
-    reads = [Path(name) for name in (model, source) if name not in (STREAM, *SHIPPED)]
+    reads = _read_files(source, model)
     goal = Path(target)
     if target == STREAM:
         if sys.stdout.isatty():
@@ -177,11 +201,18 @@ def _check_target(target: str, source: str, model: str) -> None:
 
 
 def _write(
-    windows: Iterator[Window], work: Reconstructor, target: str, rate: Fraction, threads: int | None
+    windows: Iterator[Window],
+    work: Reconstructor,
+    target: str,
+    rate: Fraction,
+    *,
+    preview: Path | None,
+    threads: int | None,
 ) -> EventsReport:
     started = time.perf_counter()
     frames = events = 0
     broken: list[EventsError] = []
+    shown = None if preview is None else Preview(rate)
 
     def whole() -> Iterator[Window]:
         # What is broken ends the video, so that the frames before it are still written.
@@ -199,7 +230,12 @@ def _write(
             events += len(window.events)
             return work.frame(window.events, threads=threads), window.end
 
-        with closing(overlapped(whole(), step, output.write)) as steps:
+        def write(made: tuple[NDArray[np.uint8], int]) -> None:
+            output.write(made)
+            if shown is not None:
+                shown.add(made[0])
+
+        with closing(overlapped(whole(), step, write)) as steps:
             for _ in steps:
                 frames += 1
                 progress(frames, 0, f"{events} events")
@@ -207,6 +243,8 @@ def _write(
             if broken:
                 raise broken[0]
             raise EventsError("the recording is shorter than one window; see --window")
+        if shown is not None and preview is not None:
+            shown.write(preview)
     error = str(broken[0]) if broken else None
     return EventsReport(target, frames, events, time.perf_counter() - started, error)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 import torch
 from cli_checks import error_of
 from numpy.typing import NDArray
+from PIL import Image
 
 import fxp
 from fxp import Extent, FixedModel, Graph, Node, Quantization, Value
@@ -25,6 +27,7 @@ from fxp.imaging import video
 from fxp.imaging.files import read_image
 from fxp.models.events.events import Events
 from fxp.models.events.networks import Cista
+from fxp.models.events.preview import MOST_FRAMES, MOST_PIXELS, Preview
 from fxp.models.events.reconstruct import Reconstructor
 from fxp.models.events.voxel import fixed_grid
 from fxp.support.errors import ArgumentError
@@ -214,6 +217,40 @@ def test_a_missing_library_is_named(
     error = error_of(capsys, "events", "recording", "out.y4m", "--model", "cista.fxp")
     assert f"this needs {module}; install it with: pip install" in error
     assert "[events]" in error
+
+
+@pytest.mark.parametrize("name", ["small.gif", "small.webp", "small.apng"])
+def test_a_preview_shows_the_same_frames(name: str):
+    run("events.txt", "out.y4m", "--window", 40, "--fps", 10, "--preview", name)
+    frames = frames_of("out.y4m")
+    with Image.open(name) as animation:
+        assert (animation.size, getattr(animation, "n_frames", 1)) == (SIZE, len(frames))
+        for number, frame in enumerate(frames):
+            animation.seek(number)
+            assert np.array_equal(np.asarray(animation.convert("L")), frame)
+            assert animation.info["duration"] == 100
+
+
+def test_a_long_preview_leaves_frames_out():
+    preview = Preview(Fraction(50))
+    for number in range(2 * MOST_FRAMES + 1):
+        preview.add(np.full((2, MOST_PIXELS + 10), number % 250, np.uint8))
+    # Of 241 frames there are 0, 4, 8 ... 240, each shown for four fiftieths of a second.
+    assert preview.milliseconds == 80
+    preview.write("long.webp")
+    with Image.open("long.webp") as animation:
+        assert (animation.size, getattr(animation, "n_frames", 1)) == ((165, 1), 61)
+        animation.seek(60)
+        assert np.asarray(animation.convert("L")).tolist() == [[240] * 165]
+
+
+def test_previews_that_cannot_be(capsys: pytest.CaptureFixture[str]):
+    arguments = ("events", "events.txt", "out.y4m", "--model", "cista.fxp", "--preview")
+    assert "must end in .apng, .gif or .webp" in error_of(capsys, *arguments, "small.png")
+    assert "no folder missing" in error_of(capsys, *arguments, "missing/small.gif")
+    Path("linked.gif").symlink_to("cista.fxp")
+    assert "is read; give another name" in error_of(capsys, *arguments, "linked.gif")
+    assert not Path("out.y4m").exists()
 
 
 def test_events_outside_can_be_dropped():

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from engine_graphs import BYTE, FULL, OPTIONS, PIXEL, Network, check, near, plan_of, random_images
 
-from fxp.engine.packing import chunk_ends
+from fxp.engine.packing import Term, chunk_ends, chunks
 from fxp.engine.wide_stages import InputParts, weight_parts
 from fxp.formats import Format
-from fxp.graph.ops import Conv2d, ConvTranspose2d, Linear, PixelShuffle
+from fxp.graph.ops import Conv2d, ConvTranspose2d, Linear, PixelShuffle, Subtract
 
 KERNELS = {
     name: OPTIONS[name] for name in ("host", "few registers", "many narrow registers", "direct")
@@ -49,8 +51,75 @@ def test_wide_sums(channels: int, per_channel: bool) -> None:
     source = network.image(6, FULL)
     weight = network.weight((channels, 6, 3, 3), 16, per_channel)
     convolve(network, source, weight, Conv2d(padding=(1, 1, 1, 1)))
-    kernel = checked(network)
-    assert kernel == "pair tiles in chunks" + (", sums" if channels < 4 else "")
+    few = {1: ", blocks of 4x4", 2: ", sums", 3: ", sums"}
+    assert checked(network) == "pair tiles in chunks" + few.get(channels, "")
+    if channels == 1:
+        # Whole blocks only, and none at all.
+        for size in ((4, 16), (3, 3), (13, 30)):
+            checked(network, size)
+
+
+@pytest.mark.parametrize(
+    ("groups", "inputs", "channels", "kernel"), [(2, 8, 32, (1, 5)), (1, 4, 16, (2, 2))]
+)
+def test_an_input_is_loaded_once_for_a_row_of_taps(
+    groups: int, inputs: int, channels: int, kernel: tuple[int, int]
+) -> None:
+    network = Network(np.random.default_rng(channels))
+    source = network.image(inputs, FULL)
+    weight = network.weight((channels, inputs // groups, *kernel), 16)
+    convolve(network, source, weight, Conv2d(padding=(1, 1, 1, 1), groups=groups))
+    graph = network.graph()
+    chosen = {name: KERNELS[name] for name in ("host", "many narrow registers")}
+    for size in ((4, 14), (3, 17), (2, 3)):
+        check(graph, random_images(graph, size, network.generator, "ends"), chosen, RUNS)
+
+
+def test_one_channel_that_is_subtracted_from_another_value() -> None:
+    network = Network(np.random.default_rng(16))
+    source, other = network.image(6, FULL), network.image(1, FULL)
+    weight = network.weight((1, 6, 3, 3), 16)
+    bias = network.bias(source, weight)
+    sums = network.node(Conv2d(padding=(1, 1, 1, 1)), source, weight, bias)
+    ends = [network.known[name] for name in (other, sums)]
+    network.node(Subtract(), other, sums, to=near(Subtract(), *ends, bits=12))
+    graph = network.graph()
+    for size in ((5, 17), (3, 3)):
+        inputs = random_images(graph, size, network.generator, "ends")
+        check(graph, inputs, {"host": KERNELS["host"]}, RUNS)
+    (stage,) = plan_of(graph, inputs).program.stages
+    assert stage.kernel == "pair tiles in chunks, blocks of 4x4"
+
+
+def test_chunks_of_neighbouring_pixels() -> None:
+    """Pairs of both pixels of a run come together, and chunks end between such groups."""
+    weights = np.arange(1, 9, dtype=np.int16).reshape(1, 8, 1)
+    term = Term(np.array([[0, 0]]), weights, (-(2**15), 2**15 - 1), together=2)
+    assert term.pairs[0, :, :, 0].tolist() == [[1, 2, 5, 6], [3, 4, 7, 8]]
+    found = chunks([replace(term, weights=weights * 2**11)])
+    assert found is not None
+    # 14 * 2**11 * 2**15 fits int32, 36 times as much does not.
+    assert found.table.tolist() == [[1, 0], [1, 0]]
+    assert (found.taps.tolist(), found.lengths.tolist()) == ([[0, 0], [0, 2]], [1, 1])
+    assert found.weights[:, :, 0].tolist() == [
+        [n * 2**11 for n in pair] for pair in ([1, 2], [5, 6], [3, 4], [7, 8])
+    ]
+
+
+@pytest.mark.parametrize("low", [0, 1])
+def test_a_sum_whose_low_part_decides(low: int) -> None:
+    """The last bit of a bias carries through the low parts of sums and of the start."""
+    network = Network()
+    source = network.image(64, INT16)
+    weight = network.constant(np.full((16, 64, 1, 1), 2**15 - 1), INT16)
+    # 64 * 32767 * 32767 = 68,715,282,496 = 4,095 * 2**24 + 12,582,976; half a step is 2**23.
+    missing = 2**24 - 2**23 - 12_582_976 + 2**24
+    bias = network.constant(np.full(16, missing - 1 + low), Format(32, 0))
+    network.node(Conv2d(), source, weight, bias, to=Format(16, -24))
+    graph = network.graph()
+    inputs = (np.full((64, 3, 15), 2**15 - 1, np.int64),)
+    found = check(graph, inputs, KERNELS, RUNS)
+    assert np.unique(found.outputs[0]).tolist() == [4096 + low]
 
 
 @pytest.mark.parametrize("source", WIDE)

@@ -10,7 +10,10 @@ import pytest
 import torch
 
 import benchmarks.events.__main__ as benchmark
+import fxp
+from benchmarks.events import speed
 from benchmarks.events.scores import Score, equalized, mean_score, nearest, score
+from benchmarks.speed.timing import Settings
 from fxp.models.events.networks import FireNet
 
 
@@ -56,3 +59,27 @@ def test_a_network_is_measured_in_float_and_in_fixed_point(tmp_path: Path):
     assert frames == 1
     assert first.psnr == pytest.approx(second.psnr, abs=0.2)
     assert first.mse == pytest.approx(second.mse, rel=0.1)
+
+
+def test_a_step_is_timed_and_its_memory_measured(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(speed, "_apart", lambda work, *arguments: work(*arguments))
+    torch.manual_seed(0)
+    network = FireNet(2).eval()
+    grids = torch.randn(2, 5, 12, 16)
+    model = fxp.quantize(
+        network,
+        [grids],
+        states=network.state_pairs(),
+        initial_states=network.initial_states(12, 16),
+        effort="fast",
+        hold_states=False,
+    )
+    found = speed.measure(network, model, grids[0].numpy(), Settings(rounds=1, turn_seconds=0))
+    assert set(found.seconds) == set(found.memory) == {"fxp", "onnxruntime", "torch"}
+    assert all(seconds > 0 for seconds in found.seconds.values())
+    known = speed.Speed(
+        {"fxp": 0.002, "onnxruntime": 0.005, "torch": 0.01},
+        {"fxp": 3 << 20, "onnxruntime": 5 << 20, "torch": 7 << 20},
+    )
+    cells = ["FireNet", "240×180", "2.0", "5.0", "10.0", "2.50×", "3", "5", "7"]
+    assert speed.row("FireNet", (240, 180), known) == cells
