@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterable
 from typing import TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 
 from fxp.support.errors import ArgumentError, ArgumentTypeError
@@ -27,7 +27,13 @@ def copied(network: Network) -> Network:
     """
     if not isinstance(network, nn.Module):
         raise ArgumentTypeError(f"a torch.nn.Module is compressed, not {type(network).__name__}")
-    return copy.deepcopy(network)
+    # Masked weights are results of the last call, which torch refuses to copy with their history.
+    results = {
+        id(value): value.detach().clone()
+        for module in network.modules() for value in vars(module).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    }  # fmt: skip
+    return copy.deepcopy(network, results)
 
 
 def layers_of(
