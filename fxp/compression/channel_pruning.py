@@ -140,9 +140,7 @@ def prune_channels(
     result.eval()
     kept = list(layers_of(result, names=keep).values()) if (keep := list(keep)) else []
     known = magnitude_scores(result) if scores is None else scores
-    by_module = {
-        result.get_submodule(name): values for name, values in known.items()
-    }
+    by_module = {result.get_submodule(name): values for name, values in known.items()}
     kept += _last_layers(result, examples)
     for parameter in result.parameters():
         parameter.requires_grad_(True)  # the tracer follows gradients
@@ -154,7 +152,9 @@ def prune_channels(
     removed = 0
     for group, doomed in zip(groups, _doomed(groups, by_module, fraction, scope), strict=True):
         if doomed:
-            smaller = graph.get_pruning_group(group[0].dep.target.module, group[0].dep.handler, doomed)
+            smaller = graph.get_pruning_group(
+                group[0].dep.target.module, group[0].dep.handler, doomed
+            )
             removed += len(doomed) * _removed(result, smaller, examples)
     if fraction and not removed:
         raise ArgumentError(

@@ -28,7 +28,6 @@ from fxp.store.container import integer_of, items_of, object_values, parse_json,
 from fxp.support.errors import ArgumentError
 from fxp.support.files import replace_file
 
-SUFFIX: Final = ".fxpc"
 VERSION: Final = 1
 MAX_WEIGHTS: Final = 2**28
 """Weights that a file may hold unless the reader allows more; a gigabyte of float32."""
@@ -42,7 +41,17 @@ _MAX_HEADER: Final = 2**24
 _MAX_AXES: Final = 8
 _DTYPES: Final = {
     name: np.dtype(name).newbyteorder("<")
-    for name in ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
+    for name in (
+        "float16",
+        "float32",
+        "float64",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "uint8",
+        "bool",
+    )
 }
 
 
@@ -186,7 +195,9 @@ def encode(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[by
         sizes.append(TensorSize(name, array.size, int(np.count_nonzero(array)), book,
                                 sum(map(len, streams))))  # fmt: skip
     header = zlib.compress(
-        json.dumps({"metadata": dict(metadata), "tensors": entries}, separators=(",", ":")).encode(),
+        json.dumps(
+            {"metadata": dict(metadata), "tensors": entries}, separators=(",", ":")
+        ).encode(),
         9,
     )
     data = b"".join([_START.pack(_MAGIC, VERSION, len(header)), header, *parts])

@@ -14,12 +14,8 @@ import torch
 from torch import Tensor
 
 from fxp.compression.layers import check_count, check_share
-from fxp.compression.weight_sharing import (
-    CONVOLUTION_BITS,
-    LINEAR_BITS,
-    MAX_BITS,
-    shared_values,
-)
+from fxp.compression.limits import CONVOLUTION_BITS, LINEAR_BITS, MAX_BITS
+from fxp.compression.weight_sharing import shared_values
 from fxp.support.errors import ArgumentError
 
 

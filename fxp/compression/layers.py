@@ -57,9 +57,7 @@ def layers_of(
     ArgumentError
         If a name is none of such a layer, or there is no such layer at all.
     """
-    found = {
-        name: module for name, module in network.named_modules() if isinstance(module, kinds)
-    }
+    found = {name: module for name, module in network.named_modules() if isinstance(module, kinds)}
     wanted = list(found) if names is None else [names] if isinstance(names, str) else list(names)
     words = " or ".join(kind.__name__ for kind in kinds)
     if not found or not wanted:

@@ -144,9 +144,9 @@ def _ranks_for(matrix: np.ndarray, sizes: list[int], count: int, error: float) -
     tensor = matrix.transpose(order)
     ranks = []
     for place in range(1, count):
-        energies = np.linalg.svd(
-            tensor.reshape(math.prod(sizes[:place]), -1), compute_uv=False
-        ) ** 2
+        energies = (
+            np.linalg.svd(tensor.reshape(math.prod(sizes[:place]), -1), compute_uv=False) ** 2
+        )
         lost = energies[::-1].cumsum()[::-1]
         ranks.append(max(1, int((lost > error**2 / (count - 1) * energies.sum()).sum())))
     return ranks

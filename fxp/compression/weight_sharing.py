@@ -17,13 +17,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from fxp.compression.layers import Network, check_count, layers_of, plain
+from fxp.compression.limits import CONVOLUTION_BITS, LINEAR_BITS, MAX_BITS
 from fxp.support.errors import ArgumentError
 
-MAX_BITS: Final = 8
-"""Codes are bytes in the compressed file."""
-CONVOLUTION_BITS: Final = 8
-LINEAR_BITS: Final = 5
-"""Widths of the codes in the paper."""
 _ROUNDS: Final = 50
 
 
