@@ -176,7 +176,7 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     Parameters
     ----------
     path
-        ``.safetensors``, what ``fxp compress`` wrote, or ``torch.save``: the state dict itself, or a
+        ``.safetensors``, ``.fxpc``, or what ``torch.save`` wrote: the state dict itself, or a
         checkpoint that has it under one of the names `NESTED`.
 
     Returns

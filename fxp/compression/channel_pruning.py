@@ -152,9 +152,8 @@ def prune_channels(
     removed = 0
     for group, doomed in zip(groups, _doomed(groups, by_module, fraction, scope), strict=True):
         if doomed:
-            smaller = graph.get_pruning_group(
-                group[0].dep.target.module, group[0].dep.handler, doomed
-            )
+            root = group[0].dep
+            smaller = graph.get_pruning_group(root.target.module, root.handler, doomed)
             removed += len(doomed) * _removed(result, smaller, examples)
     if fraction and not removed:
         raise ArgumentError(

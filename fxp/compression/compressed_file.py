@@ -194,12 +194,8 @@ def encode(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[by
         book = 0 if coded is None else coded.counts[0]
         sizes.append(TensorSize(name, array.size, int(np.count_nonzero(array)), book,
                                 sum(map(len, streams))))  # fmt: skip
-    header = zlib.compress(
-        json.dumps(
-            {"metadata": dict(metadata), "tensors": entries}, separators=(",", ":")
-        ).encode(),
-        9,
-    )
+    document = {"metadata": dict(metadata), "tensors": entries}
+    header = zlib.compress(json.dumps(document, separators=(",", ":")).encode(), 9)
     data = b"".join([_START.pack(_MAGIC, VERSION, len(header)), header, *parts])
     data += _END.pack(zlib.crc32(data))
     return data, Sizes(tuple(sizes), original, len(data))

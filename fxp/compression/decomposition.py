@@ -74,8 +74,9 @@ def _cp_factors(layer: nn.Conv2d, rank: int, seed: int) -> list[NDArray]:
     if not kernel.any():
         return [np.zeros((size, rank)) for size in kernel.shape]
     weights, factors = tensorly_decomposition.parafac(
-        kernel, rank, n_iter_max=_ROUNDS, init="svd", tol=_TOLERANCE, random_state=seed
-    )
+        kernel, rank, n_iter_max=_ROUNDS, init=(np.ones(rank), _first_factors(kernel, rank, seed)),
+        tol=_TOLERANCE,
+    )  # fmt: skip
     # Quantization keeps most precision where the factors of a component are alike in size.
     norms = [np.linalg.norm(factor, axis=0) for factor in factors]
     shared = (np.abs(weights) * math.prod(norms)) ** (1 / len(factors))
@@ -84,6 +85,18 @@ def _cp_factors(layer: nn.Conv2d, rank: int, seed: int) -> list[NDArray]:
         for factor, norm in zip(factors, norms, strict=True)
     ]
     return [scaled[0] * np.where(weights < 0, -1, 1), *scaled[1:]]
+
+
+def _first_factors(kernel: NDArray, rank: int, seed: int) -> list[NDArray]:
+    """Return singular vectors of each axis, and random columns beyond its size."""
+    random = np.random.default_rng(seed)
+    factors = []
+    for axis, size in enumerate(kernel.shape):
+        unfolded = np.moveaxis(kernel, axis, 0).reshape(size, -1)
+        vectors = np.linalg.svd(unfolded, full_matrices=False)[0][:, :rank]
+        more = random.standard_normal((size, rank - vectors.shape[1]))
+        factors.append(np.concatenate([vectors, more], axis=1))
+    return factors
 
 
 def _cp_chain(

@@ -80,7 +80,7 @@ def remove_zero_channels(model: Compressed) -> Compressed:
         return _reduced(model)
     if not isinstance(model, FixedModel):
         raise ArgumentTypeError(
-            f"channels of a FixedModel or an integer Graph are removed, not of {type(model).__name__}"
+            f"a FixedModel or an integer Graph loses channels, not a {type(model).__name__}"
         )
     graph = _reduced(model.graph)
 
@@ -179,12 +179,15 @@ def _constants_of(
         exact = bias[0] if bias else np.zeros(count, np.int64)
         return zero, np.where(zero, _requantized(node, exact), 0)
     if isinstance(node.op, Concat):
-        parts = [found[name] for name in node.inputs]
-        return tuple(np.concatenate(items) for items in zip(*parts, strict=True))  # type: ignore
+        mask = np.concatenate([found[name][0] for name in node.inputs])
+        numbers = [_requantized_as(node, graph, name, found[name][1]) for name in node.inputs]
+        return mask, np.concatenate(numbers)
     if isinstance(node.op, Flatten):
         mask, numbers = found[node.inputs[0]]
         pixels = count // len(mask)
-        return mask.repeat(pixels), _requantized_as(node, graph, numbers).repeat(pixels)
+        return mask.repeat(pixels), _requantized_as(node, graph, node.inputs[0], numbers).repeat(
+            pixels
+        )
     if isinstance(node.op, _MAPS):
         mask, numbers = found[node.inputs[0]]
         return mask & (numbers == 0), nothing[1]
@@ -219,9 +222,11 @@ def _requantized(node: Node, exact: NDArray[np.int64]) -> NDArray[np.int64]:
     return requantize(exact, fracs, target.format, target.rounding, target.overflow)
 
 
-def _requantized_as(node: Node, graph: Graph, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the numbers of a node's operand in the node's format."""
-    source = graph.values[node.inputs[0]].format
+def _requantized_as(
+    node: Node, graph: Graph, operand: str, numbers: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the numbers of an operand, which the node only moves, in the node's format."""
+    source = graph.values[operand].format
     target = node.quantization
     assert source is not None
     assert target is not None
@@ -246,14 +251,15 @@ def _kept_channels(
         fixed |= {state.value.name, state.source}
     for name in fixed:
         kept[name][:] = True
-    for mask in kept.values():
-        mask[0] |= not mask.any()  # a value has one channel at least
     while True:
         before = {name: mask.copy() for name, mask in kept.items()}
         for node in reversed(graph.nodes):
             _spread(graph, node, known, kept)
         if all(np.array_equal(mask, before[name]) for name, mask in kept.items()):
-            return kept
+            empty = [mask for mask in kept.values() if not mask.any()]
+            if not empty:
+                return kept
+            empty[-1][0] = True  # a value has one channel at least
 
 
 def _spread(

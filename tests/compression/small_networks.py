@@ -6,9 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fxp.frontend import from_torch
+from fxp.graph import Graph
+from fxp.quantization.options import QuantizeOptions
+from fxp.quantization.quantize import choose_formats
+
 
 class Branches(nn.Module):
-    """A residual addition, a depthwise layer, a concatenation, and a linear layer behind flatten."""
+    """A residual addition, a depthwise layer, a concatenation, a linear layer behind flatten."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,3 +64,9 @@ def chain(*, bias: bool = True) -> nn.Sequential:
         nn.Flatten(),
         nn.Linear(32, 4, bias=bias),
     ).eval()
+
+
+def integer_graph(network: nn.Module, images: Tensor, **options) -> Graph:
+    """Quantize a network without refinements, and so without compiling kernels."""
+    graph = from_torch(network, (images,))
+    return choose_formats(graph, [[images]], QuantizeOptions(**options))
