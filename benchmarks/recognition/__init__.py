@@ -1,0 +1,1 @@
+"""Classifiers: what compression costs and gains."""
