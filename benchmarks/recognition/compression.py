@@ -118,8 +118,11 @@ def unchanged(network: nn.Module, tune: Tuner) -> tuple[nn.Module, int]:
 def taylor(network: nn.Module, tune: Tuner) -> tuple[nn.Module, int]:
     """Remove a third of the channels."""
     batches = [tune.recipe.tensors(tune.recipe.batch(number), "cpu") for number in range(4)]
-    scores = taylor_scores(network, batches,
-                           lambda net, batch: tune.recipe.loss(net, batch, finishing=False))  # fmt: skip
+
+    def loss(net: nn.Module, batch: Sequence[Tensor]) -> Tensor:
+        return tune.recipe.loss(net, batch, finishing=False)
+
+    scores = taylor_scores(network, batches, loss)
     pruned = prune_channels(network, batches[0][0][:2], 0.33, scores=scores, scope="global")
     return tune(pruned), float_bytes(pruned)
 
