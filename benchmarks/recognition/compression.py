@@ -49,6 +49,9 @@ RUNS = 30
 class Normalized(nn.Module):
     """A released network behind the normalization of its pixels, which are divided by 256 here."""
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
@@ -284,7 +287,7 @@ def network_of(name: str) -> nn.Module:
 
 def main() -> None:
     """Measure, and print or publish."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description="Compress a classifier by every method.")
     parser.add_argument("--data", type=Path, help="Folder of the picture sets.")
     parser.add_argument("--weights", default="cifar_vggs", help="Shipped name or file of weights.")
     parser.add_argument("--epochs", type=float, default=5.0, help="Of each training.")

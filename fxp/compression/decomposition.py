@@ -73,10 +73,10 @@ def _cp_factors(layer: nn.Conv2d, rank: int, seed: int) -> list[NDArray]:
     kernel = layer.weight.detach().cpu().double().numpy()
     if not kernel.any():
         return [np.zeros((size, rank)) for size in kernel.shape]
+    first: Any = (np.ones(rank), _first_factors(kernel, rank, seed))
     weights, factors = tensorly_decomposition.parafac(
-        kernel, rank, n_iter_max=_ROUNDS, init=(np.ones(rank), _first_factors(kernel, rank, seed)),
-        tol=_TOLERANCE,
-    )  # fmt: skip
+        kernel, rank, n_iter_max=_ROUNDS, init=first, tol=_TOLERANCE
+    )
     # Quantization keeps most precision where the factors of a component are alike in size.
     norms = [np.linalg.norm(factor, axis=0) for factor in factors]
     shared = (np.abs(weights) * math.prod(norms)) ** (1 / len(factors))
@@ -144,12 +144,14 @@ def tucker_convolution(layer: nn.Conv2d, ranks: tuple[int, int]) -> nn.Sequentia
     for rank, most, what in zip(ranks, layer.weight.shape, ("outputs", "inputs"), strict=False):
         check_count(rank, f"the rank of the {what}", 1, most)
     kernel = layer.weight.detach().cpu().double().numpy()
-    (core, (outputs, inputs)), _ = tensorly_decomposition.partial_tucker(
+    found: Any = tensorly_decomposition.partial_tucker(
         kernel, rank=list(ranks), modes=[0, 1], init="svd", n_iter_max=_ROUNDS, tol=_TOLERANCE
     )
+    core, (outputs, inputs) = found[0]
+    size, stride, dilation = map(_pair, (layer.kernel_size, layer.stride, layer.dilation))
     middle = nn.Conv2d(
-        ranks[1], ranks[0], layer.kernel_size, layer.stride, _padding(layer), layer.dilation,
-        bias=False, padding_mode=layer.padding_mode,
+        ranks[1], ranks[0], size, stride, _padding(layer), dilation, bias=False,
+        padding_mode=layer.padding_mode,
     )  # fmt: skip
     chain = nn.Sequential(
         nn.Conv2d(layer.in_channels, ranks[1], 1, bias=False),
@@ -292,6 +294,10 @@ def _padding(layer: nn.Conv2d) -> tuple[int, int]:
         raise ArgumentError(f"padding='same' of the even kernel of {layer} is not the same on all "
                             "sides")  # fmt: skip
     return spans[0] // 2, spans[1] // 2
+
+
+def _pair(sizes: tuple[int, ...]) -> tuple[int, int]:
+    return sizes[0], sizes[1]
 
 
 def _filled(chain: nn.Sequential, layer: nn.Conv2d, weights: Iterable[NDArray]) -> nn.Sequential:

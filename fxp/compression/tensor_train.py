@@ -111,7 +111,7 @@ def tensor_train_linear(
     count = len(inputs)
     sizes = [n * m for n, m in zip(inputs, outputs, strict=True)]
     matrix = layer.weight.detach().cpu().double().numpy().reshape(*outputs, *inputs)
-    if isinstance(ranks, float):
+    if isinstance(ranks, int | float):
         chosen = _ranks_for(matrix, sizes, count, ranks)
     else:
         chosen = [int(rank) for rank in ranks]

@@ -42,6 +42,7 @@ def cluster(values: NDArray[np.float32], count: int) -> NDArray[np.float32]:
         return different
     sums = np.concatenate([[0.0], np.cumsum(ordered, dtype=np.float64)])
     centroids = np.linspace(float(ordered[0]), float(ordered[-1]), count)
+    members = np.zeros(count, int)
     for _ in range(_ROUNDS):
         inner = np.searchsorted(ordered, (centroids[1:] + centroids[:-1]) / 2)
         borders = np.concatenate([[0], inner, [len(ordered)]])

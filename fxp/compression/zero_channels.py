@@ -87,9 +87,10 @@ def remove_zero_channels(model: Compressed) -> Compressed:
     def of_fewer(shares: Mapping[str, float]) -> dict[str, float]:
         # The channels that went clipped nothing that matters, so the share of the rest may be more.
         return {
-            name: min(1.0, share * model.graph.values[name].shape[0] / graph.values[name].shape[0])
-            for name, share in shares.items() if name in graph.values
-        }  # fmt: skip
+            name: min(1.0, share * _channels(model.graph, name) / _channels(graph, name))
+            for name, share in shares.items()
+            if name in graph.values
+        }
 
     return FixedModel(
         graph,
@@ -169,49 +170,51 @@ def _constants_of(
     constants = [graph.constants_by_name.get(name) for name in node.inputs]
     if isinstance(node.op, Conv2d | Linear):
         weight, *bias = (constant.data for constant in constants[1:] if constant is not None)
-        zero = ~weight.reshape(count, -1).any(axis=1)
+        zero = _zero_rows(weight)
         if _is_depthwise(graph, node):
             mask, numbers = found[node.inputs[0]]
             zero |= mask & (numbers == 0)
         elif _is_sum(node):
             mask, numbers = found[node.inputs[0]]
-            zero = ~weight[:, ~(mask & (numbers == 0))].reshape(count, -1).any(axis=1)
+            zero = _zero_rows(weight[:, ~(mask & (numbers == 0))])
         exact = bias[0] if bias else np.zeros(count, np.int64)
         return zero, np.where(zero, _requantized(node, exact), 0)
     if isinstance(node.op, Concat):
-        mask = np.concatenate([found[name][0] for name in node.inputs])
-        numbers = [_requantized_as(node, graph, name, found[name][1]) for name in node.inputs]
-        return mask, np.concatenate(numbers)
+        masks = [found[name][0] for name in node.inputs]
+        moved = [_requantized_as(node, graph, name, found[name][1]) for name in node.inputs]
+        return np.concatenate(masks), np.concatenate(moved)
     if isinstance(node.op, Flatten):
         mask, numbers = found[node.inputs[0]]
         pixels = count // len(mask)
-        return mask.repeat(pixels), _requantized_as(node, graph, node.inputs[0], numbers).repeat(
-            pixels
-        )
+        numbers = _requantized_as(node, graph, node.inputs[0], numbers)
+        return mask.repeat(pixels), numbers.repeat(pixels)
     if isinstance(node.op, _MAPS):
         mask, numbers = found[node.inputs[0]]
         return mask & (numbers == 0), nothing[1]
     if not isinstance(node.op, Elementwise) or isinstance(node.op, ChannelNormalization):
         return nothing
-    arrays, masks = [], []
-    for name, constant in zip(node.inputs, constants, strict=True):
+    arrays: list[NDArray[np.int64]] = []
+    whole, zero = np.ones(count, bool), np.zeros(count, bool)
+    for place, (name, constant) in enumerate(zip(node.inputs, constants, strict=True)):
         if constant is None:
             mask, numbers = found[name]
-            axes = (1,) * (len(graph.values[name].shape) - 1)
-            arrays.append(numbers.reshape(-1, *axes))
-            masks.append(np.broadcast_to(mask, count))
+            whole &= mask
+            zero |= mask & (numbers == 0)
+            numbers = numbers.reshape(-1, *(1,) * (len(graph.values[name].shape) - 1))
         else:
-            table = node.op.constant_roles.get(len(arrays)) == "table"
-            if not table and constant.data.size not in (1, len(constant.data)):
+            numbers = constant.data
+            table = node.op.constant_roles.get(place) == "table"
+            if not table and numbers.size not in (1, len(numbers)):
                 return nothing  # it differs from pixel to pixel
-            arrays.append(constant.data)
-    whole = np.logical_and.reduce(masks)
-    exact = node.op.oracle(graph.operands[node.name], *arrays)
-    result = _requantized(node, exact).reshape(count)
+        arrays.append(numbers)
     if isinstance(node.op, Multiply):
-        for mask, array in zip(masks, arrays, strict=False):
-            whole = whole | (mask & (np.broadcast_to(array.ravel(), count) == 0))
-    return whole, np.where(whole, result, 0)
+        whole |= zero  # whatever the other factor is
+    exact = node.op.oracle(graph.operands[node.name], *arrays)
+    return whole, np.where(whole, _requantized(node, exact).reshape(count), 0)
+
+
+def _zero_rows(weight: NDArray[np.int64]) -> Mask:
+    return np.array([not row.any() for row in weight])
 
 
 def _requantized(node: Node, exact: NDArray[np.int64]) -> NDArray[np.int64]:

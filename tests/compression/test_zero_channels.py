@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from random_graphs import graphs
 from small_networks import Branches, chain, integer_graph
 from torch import nn
 
@@ -12,7 +15,7 @@ import fxp
 from fxp.compression.zero_channels import remove_zero_channels
 from fxp.executors import oracle
 from fxp.frontend import from_torch
-from fxp.graph import Graph
+from fxp.graph import Constant, Graph
 from fxp.support.errors import ArgumentError, ArgumentTypeError
 
 IMAGES = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(3))
@@ -152,6 +155,34 @@ def test_a_model_runs_in_the_engine_with_the_same_results(tmp_path):
     assert np.array_equal(smaller(IMAGES.numpy()), model(IMAGES.numpy()))
     smaller.save(tmp_path / "smaller.fxp")
     assert fxp.load(tmp_path / "smaller.fxp").graph == smaller.graph
+
+
+@settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(example=graphs(), seed=st.integers(0, 2**32 - 1))
+def test_random_graphs_with_zeros_keep_their_results(example, seed):
+    random = np.random.default_rng(seed)
+    roles = {
+        name: node.op.constant_roles.get(place)
+        for node in example.graph.nodes
+        for place, name in enumerate(node.inputs)
+    }
+    constants = []
+    for constant in example.graph.constants:
+        data = constant.data.copy()
+        if roles[constant.name] == "weight":
+            for axis in (0, 1):
+                np.moveaxis(data, axis, 0)[random.random(data.shape[axis]) < 0.4] = 0
+        elif roles[constant.name] == "bias":
+            data[random.random(len(data)) < 0.5] = 0
+        constants.append(Constant(constant.name, data, constant.formats))
+    graph = example.graph.with_nodes(example.graph.nodes, constants)
+    smaller = remove_zero_channels(graph)
+    for call in example.calls[:2]:
+        expected, found = oracle.run(graph, call[0]), oracle.run(smaller, call[0])
+        for one, other in zip(expected.outputs, found.outputs, strict=True):
+            assert np.array_equal(one, other)
+        for name, state in expected.states.items():
+            assert np.array_equal(state, found.states[name])
 
 
 def test_what_is_no_integer_graph_is_refused():
