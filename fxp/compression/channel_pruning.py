@@ -230,10 +230,12 @@ def _doomed(
     if scope == "layer":
         counts = [min(int(fraction * len(total)), len(total) - 1) for total in totals]
     else:
-        pooled = torch.cat(totals) if totals else torch.zeros(0)
-        order = pooled.sort().values
-        limit = order[int(fraction * len(order))] if len(order) else 0.0
-        counts = [min(int((total < limit).sum()), len(total) - 1) for total in totals]
+        # Chosen by rank: many channels of dead ReLUs may share the score zero.
+        pooled = torch.cat([*totals, torch.zeros(0)])
+        chosen = torch.zeros(len(pooled), dtype=torch.bool)
+        chosen[pooled.argsort(stable=True)[: int(fraction * len(pooled))]] = True
+        parts = chosen.split([len(total) for total in totals])
+        counts = [min(int(part.sum()), len(part) - 1) for part in parts]
     return [
         sorted(total.argsort(stable=True)[:count].tolist())
         for total, count in zip(totals, counts, strict=True)

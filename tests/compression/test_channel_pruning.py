@@ -97,6 +97,12 @@ def test_taylor_scores_choose_over_all_layers():
     assert pruned(IMAGES).shape == (2, 5)
 
 
+def test_equal_scores_are_no_reason_to_keep_all_channels():
+    scores = {"0": torch.zeros(6), "2": torch.zeros(8)}
+    pruned = prune_channels(chain(), IMAGES, 0.25, scores=scores, scope="global")
+    assert shapes(pruned)["0.weight"][0] + shapes(pruned)["2.weight"][0] == 14 - 3
+
+
 def test_magnitude_scores_are_sums_of_absolute_weights():
     network = nn.Sequential(nn.Linear(2, 2))
     with torch.no_grad():
