@@ -1,1 +1,1 @@
-"""Classifiers: the zoo in fixed point, and what fixed point costs released and own weights."""
+"""Classifiers: the zoo, released and own weights in fixed point, and compression."""

@@ -16,10 +16,11 @@ from fxp.support.modules import source_file
 PLUGIN_GROUP = "fxp.commands"
 BUILT_IN = tuple(
     EntryPoint(name, f"fxp.cli.{name}:{name}", PLUGIN_GROUP)
-    for name in ("quantize", "info", "report", "run", "psnr")
+    for name in ("quantize", "compress", "info", "report", "run", "psnr")
 )
 _EXTRAS = {
     "quantize": "torch,cli",
+    "compress": "compression,cli",
     "search": "search,cli",
     "report": "report,cli",
     "demo": "models",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fxp.cli.console import note
+from fxp.compression.limits import SUFFIX
 from fxp.support.errors import ArgumentError
 from fxp.support.lazy import lazy_import
 from fxp.support.modules import source_file
@@ -24,7 +25,10 @@ from fxp.support.modules import source_file
 if TYPE_CHECKING:
     import safetensors.torch as safetensors_torch
     import torch
+
+    from fxp.compression import compressed_file
 else:
+    compressed_file = lazy_import("fxp.compression.compressed_file", "torch")
     torch = lazy_import("torch", "torch")
     safetensors_torch = lazy_import("safetensors.torch", "models")
 
@@ -38,7 +42,7 @@ ArgOption = Annotated[
 """The option ``--arg``."""
 WeightsOption = Annotated[
     Path | None,
-    typer.Option(help="State dict, .safetensors or .pt; also one within a checkpoint."),
+    typer.Option(help="State dict, .safetensors, .fxpc or .pt; also one within a checkpoint."),
 ]
 """The option ``--weights``."""
 
@@ -172,8 +176,8 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
     Parameters
     ----------
     path
-        ``.safetensors``, or what ``torch.save`` wrote: the state dict itself, or a checkpoint that
-        has it under one of the names `NESTED`.
+        ``.safetensors``, ``.fxpc``, or what ``torch.save`` wrote: the state dict itself, or a
+        checkpoint that has it under one of the names `NESTED`.
 
     Returns
     -------
@@ -189,6 +193,8 @@ def read_state(path: Path) -> dict[str, torch.Tensor]:
         raise ArgumentError(f"no weights file {path}")
     if path.stat().st_size == 0:
         raise ArgumentError(f"cannot read weights {path}: the file is empty; {AGAIN}")
+    if path.suffix == SUFFIX:
+        return compressed_file.load_compressed(path)[0]
     return _tensors(_safetensors(path) if path.suffix == ".safetensors" else _saved(path), path)
 
 

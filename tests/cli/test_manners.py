@@ -24,7 +24,7 @@ from fxp.graph.ops import Nearest
 from fxp.imaging.files import read_image, write_image
 
 COMMANDS = (
-    *("quantize", "info", "report", "run", "psnr"),
+    *("quantize", "compress", "info", "report", "run", "psnr"),
     *("classify", "cosim", "demo", "export", "search", "synth", "upscale"),
 )
 

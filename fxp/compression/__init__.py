@@ -1,0 +1,1 @@
+"""Networks made smaller before they are quantized: pruning, shared weights, factors of layers."""

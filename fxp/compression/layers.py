@@ -1,0 +1,145 @@
+"""What every method needs: layers by name, copies, and the plain network at the end."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import TypeVar
+
+from torch import Tensor, nn
+from torch.nn.utils import parametrize, prune
+
+from fxp.support.errors import ArgumentError, ArgumentTypeError
+
+WEIGHTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+"""Layers whose weights are pruned and shared."""
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def copied(network: Network) -> Network:
+    """Return a copy to work on; the network that was given stays as it is.
+
+    Raises
+    ------
+    ArgumentTypeError
+        If it is no module.
+    """
+    if not isinstance(network, nn.Module):
+        raise ArgumentTypeError(f"a torch.nn.Module is compressed, not {type(network).__name__}")
+    # Masked weights are results of the last call, which torch refuses to copy with their history.
+    results = {
+        id(value): value.detach().clone()
+        for module in network.modules() for value in vars(module).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    }  # fmt: skip
+    return copy.deepcopy(network, results)
+
+
+def layers_of(
+    network: nn.Module,
+    kinds: tuple[type[nn.Module], ...] = WEIGHTED,
+    names: Iterable[str] | None = None,
+) -> dict[str, nn.Module]:
+    """Return layers by name.
+
+    Parameters
+    ----------
+    network
+        Where they are.
+    kinds
+        Classes that they may be of.
+    names
+        Those that are wanted, as in ``network.named_modules()``; all of these kinds if left out.
+
+    Raises
+    ------
+    ArgumentError
+        If a name is none of such a layer, or there is no such layer at all.
+    """
+    found = {name: module for name, module in network.named_modules() if isinstance(module, kinds)}
+    wanted = list(found) if names is None else [names] if isinstance(names, str) else list(names)
+    words = " or ".join(kind.__name__ for kind in kinds)
+    if not found or not wanted:
+        raise ArgumentError(f"{type(network).__name__} has no {words} to compress")
+    for name in wanted:
+        if name not in found:
+            raise ArgumentError(f"no {words} is called {name!r}, only {', '.join(found)}")
+    return {name: found[name] for name in wanted}
+
+
+def replace_layer(network: nn.Module, name: str, layer: nn.Module) -> None:
+    """Put another module in the place of one.
+
+    Parameters
+    ----------
+    network
+        The network, which is changed; its own name is empty and cannot be replaced.
+    name
+        The place.
+    layer
+        What comes there; it takes over the mode, training or eval.
+    """
+    parent, _, last = name.rpartition(".")
+    layer.train(network.get_submodule(name).training)
+    setattr(network.get_submodule(parent), last, layer)
+
+
+def plain(network: Network) -> Network:
+    """Return a copy whose weights are ordinary parameters with their present values.
+
+    Masks of `torch.nn.utils.prune` and parametrizations, those of shared and hashed weights among
+    them, end there: pruned weights are zeros, shared ones are equal.
+    """
+    result = copied(network)
+    for module in result.modules():
+        for name in [key for key, _ in module.named_parameters(recurse=False)]:
+            weight = name.removesuffix("_orig")
+            if name != weight and f"{weight}_mask" in dict(module.named_buffers(recurse=False)):
+                prune.remove(module, weight)
+        if parametrize.is_parametrized(module):
+            for name in list(module.parametrizations):  # type: ignore[arg-type]
+                parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+    return result
+
+
+def check_share(value: float, what: str) -> float:
+    """Return a share if it is a number from 0 up to but not including 1.
+
+    Parameters
+    ----------
+    value
+        What was given.
+    what
+        Its name, for the message.
+
+    Raises
+    ------
+    ArgumentError
+        If it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise ArgumentError(f"{what} must be at least 0 and below 1, got {value!r}")
+    return float(value)
+
+
+def check_count(value: int, what: str, low: int, high: int) -> int:
+    """Return an integer if it lies within limits.
+
+    Parameters
+    ----------
+    value
+        What was given.
+    what
+        Its name, for the message.
+    low, high
+        Smallest and largest that is allowed.
+
+    Raises
+    ------
+    ArgumentError
+        If it does not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ArgumentError(f"{what} must be an integer from {low} to {high}, got {value!r}")
+    return value
