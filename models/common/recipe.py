@@ -36,9 +36,12 @@ class Recipe(ABC, Generic[Settings]):
     ----------
     unit : str
         Unit of the scores, for the log.
+    weight_decay : float
+        Of every optimizer.
     """
 
     unit: str = "dB"
+    weight_decay: float = 0.0
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

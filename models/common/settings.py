@@ -20,10 +20,11 @@ class TrainingError(FxpError, ValueError):
 
 
 class Optimizer(StrEnum):
-    """SOAP (Vyas et al., arXiv:2409.11321) or Adam."""
+    """SOAP (Vyas et al., arXiv:2409.11321), Adam, or gradient descent with Nesterov's momentum."""
 
     SOAP = "soap"
     ADAM = "adam"
+    SGD = "sgd"
 
 
 class Precision(StrEnum):

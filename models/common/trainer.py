@@ -135,9 +135,14 @@ class Trainer:
 
     def _optimizer(self, module: nn.Module) -> torch.optim.Optimizer:
         parameters, rate = list(module.parameters()), self.settings.rate
+        decay = self.recipe.weight_decay
         if self.settings.optimizer == Optimizer.SOAP:
-            return SOAP(parameters, rate, weight_decay=0.0)
-        return torch.optim.Adam(parameters, rate)
+            return SOAP(parameters, rate, weight_decay=decay)
+        if self.settings.optimizer == Optimizer.SGD:
+            return torch.optim.SGD(
+                parameters, rate, momentum=0.9, weight_decay=decay, nesterov=True
+            )
+        return torch.optim.Adam(parameters, rate, weight_decay=decay)
 
     def weights(self) -> dict[str, Tensor]:
         """Return the present weights of the plain network, whatever `Recipe.prepared` added."""

@@ -1,0 +1,1 @@
+"""Recognition: classifiers of pictures, their training, and their models in fixed point."""
