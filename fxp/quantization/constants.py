@@ -110,7 +110,7 @@ def quantized_rows(values: NDArray[np.float64], formats: Sequence[Format]) -> In
 
 
 def rows_of_one_size(weight: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Output channels with several weights, all of which are zero or of one size.
+    """Output channels with several weights, all zero or of one size, in a layer of both signs.
 
     Those of binary and ternary networks are. Hardware and engine add and count such weights instead
     of multiplying, so quantization leaves their sizes alike.
@@ -127,7 +127,8 @@ def rows_of_one_size(weight: NDArray[np.float64]) -> NDArray[np.bool_]:
     """
     sizes = np.abs(weight).reshape(len(weight), -1)
     alike = (sizes == sizes.max(axis=1, keepdims=True)) | (sizes == 0)
-    return alike.all(axis=1) & (np.count_nonzero(sizes, axis=1) > 1)
+    both = bool((weight > 0).any() and (weight < 0).any())
+    return alike.all(axis=1) & (np.count_nonzero(sizes, axis=1) > 1) & both
 
 
 def alike_in_size(values: NDArray[np.float64], raws: IntArray) -> IntArray:

@@ -14,7 +14,6 @@ from fxp.graph.ops import (
     Multiply,
     Relu,
     Requantize,
-    Sign,
     Subtract,
 )
 from fxp.graph.ops.base import Op
@@ -49,7 +48,6 @@ WIDE_CASES: Final[dict[int, tuple[Case, ...]]] = {
         wide("add_unsigned_31", Add(), image(2, **bits(31, False)), image(2, **bits(31, False))),
     ),
     40: (
-        Case("wide_sign_40", Sign(1), (image(2, **bits(40)),)),
         Case("wide_relu_40", Relu(), (image(2, **bits(40)),)),
         Case("wide_clamp_39", Clamp(-3e11, 4e11), (image(2, **bits(40)),)),
         Case("wide_max_pool_40", MaxPool((3, 3), (1, 1), (1, 1, 1, 1)), (image(2, **bits(40)),)),

@@ -15,6 +15,7 @@ def test_rows_of_one_size() -> None:
     weight = np.array([[0.5, -0.5, 0.0], [0.5, 0.25, 0.5], [0.0, 0.0, 0.75], [0.0, 0.0, 0.0]])
     # A single weight is not a pattern, and neither are zeros.
     assert rows_of_one_size(weight).tolist() == [True, False, False, False]
+    assert not rows_of_one_size(np.ones((2, 3))).any()
 
 
 def test_halves_and_the_most_negative_number_are_alike() -> None:
@@ -31,9 +32,9 @@ class Binary(nn.Module):
         torch.manual_seed(3)
         self.first = nn.Conv2d(1, 6, 3)
         with torch.no_grad():
-            self.first.weight *= torch.tensor([1.0, 30.0, 0.02, 5.0, 0.3, 100.0])[
-                :, None, None, None
-            ]
+            self.first.weight *= torch.tensor([1.0, 30.0, 0.02, 5.0, 0.3, 100.0]).reshape(
+                6, 1, 1, 1
+            )
         self.weight = nn.Parameter(torch.randn(4, 6, 3, 3))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -44,7 +45,7 @@ class Binary(nn.Module):
 
 @pytest.mark.parametrize(
     "options",
-    [{"effort": "fast"}, {"effort": "balanced"}, {"weight_rounding": True, "equalization": True}],
+    [{}, {"weight_rounding": "learned", "equalization": True}],
     ids=str,
 )
 def test_refinements_leave_sizes_alike(options: dict) -> None:
