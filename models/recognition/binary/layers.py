@@ -32,7 +32,7 @@ class _SignOfActivation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
-        return torch.where(x >= 0, 1.0, -1.0)
+        return torch.where(x >= 0, 1.0, -1.0).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ class _BinaryWeight(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, scaled: bool) -> Tensor:
         axes = tuple(range(1, weight.ndim))
-        signs = torch.where(weight >= 0, 1.0, -1.0)
+        signs = torch.where(weight >= 0, 1.0, -1.0).to(weight.dtype)
         if not scaled:
             ctx.save_for_backward(weight, None)
             return signs
