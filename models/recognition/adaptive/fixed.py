@@ -170,7 +170,7 @@ class AdaptiveModel:
                 break
             if place:
                 unit = units[place - 1]
-                computed = _by_tiles(unit, x, active[0], run) if skips else run(unit, x)
+                computed = by_tiles(unit, x, active[0], run) if skips else run(unit, x)
                 x = np.where(active, computed, x)
             score = run(halting[place], x) if place < len(units) else np.int64(ONE)
             share = np.where(total + score >= self.threshold, ONE - total, score) * active
@@ -303,7 +303,7 @@ def threshold_of(epsilon: float) -> int:
     return threshold
 
 
-def _by_tiles(
+def by_tiles(
     unit: fxp.FixedModel, x: NDArray[np.int64], active: NDArray[np.bool_], run: Run
 ) -> NDArray[np.int64]:
     """Compute a unit where positions are active; elsewhere the result is what was there.

@@ -122,9 +122,16 @@ class AdaptiveRecipe(RecognitionRecipe):
         """Load an adaptive network, or a plain one whose units it takes."""
         network = self.network()
         try:
-            return load_weights(name, type(network))  # type: ignore[type-var]
+            found = load_weights(name, type(network))  # type: ignore[type-var]
         except WeightsError:
             plain = plain_resnet(name)
+        else:
+            # Another epsilon is no other network.
+            given, own = (item.options() | {"epsilon": 0} for item in (found, network))  # type: ignore[operator]
+            if given != own:
+                raise WeightsError(f"{name} has the options {given}, not {own}")
+            network.load_state_dict(found.state_dict())
+            return network
         wanted = {key: value for key, value in network.options().items() if key in plain.options()}  # type: ignore[operator]
         if plain.options() != wanted:
             raise WeightsError(f"{name} has the options {plain.options()}, not {wanted}")

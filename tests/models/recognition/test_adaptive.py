@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,10 @@ from fxp.models.recognition.adaptive import (
     heat_map,
 )
 from fxp.models.recognition.adaptive import fixed as adaptive_fixed
-from fxp.models.recognition.adaptive.fixed import threshold_of
+from fxp.models.recognition.adaptive.fixed import SCORE, threshold_of
 from fxp.models.recognition.adaptive.maps import units_per_pixel
-from fxp.models.recognition.adaptive.parts import AdaptiveError
+from fxp.models.recognition.adaptive.networks import Halting
+from fxp.models.recognition.adaptive.parts import AdaptiveError, quantized
 from fxp.models.recognition.adaptive.train import AdaptiveRecipe, AdaptiveSettings, computed_share
 from fxp.models.recognition.data import LabelledImages
 from fxp.support.errors import ArgumentError
@@ -58,14 +60,14 @@ def test_halting_by_hand() -> None:
     assert run.ponder.tolist() == pytest.approx([8 / 3])
 
 
-def _network(spatial: bool) -> AdaptiveResNet:
-    """Return a network with scores around one half, so that positions halt at different units."""
+def _network() -> AdaptiveResNet:
+    """Return a network with scores around the threshold, so that some positions halt."""
     torch.manual_seed(4)
-    network = AdaptiveResNet(20, width=4, spatial=spatial, epsilon=0.3).eval()
+    network = AdaptiveResNet(14, width=4, epsilon=0.3).eval()
     with torch.no_grad():
         for stage in network.halting:
             for halting in stage:
-                halting.whole.bias.fill_(0.2)
+                halting.whole.bias.fill_(0.8)
                 halting.whole.weight.mul_(2)
                 if halting.local is not None:
                     halting.local.weight.mul_(6)
@@ -81,7 +83,7 @@ def _raws(count: int, side: int = 32) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def spatial() -> AdaptiveModel:
-    return AdaptiveModel.of(_network(spatial=True), PICTURES, effort="fast")
+    return AdaptiveModel.of(_network(), PICTURES, effort="fast")
 
 
 def test_positions_that_halted_are_left_out(
@@ -113,7 +115,7 @@ def test_tiles_run_only_where_positions_are_active(monkeypatch: pytest.MonkeyPat
         seen.append(patch.shape[1:])
         return patch + 1000
 
-    found = adaptive_fixed._by_tiles(None, x, active, run)  # type: ignore[arg-type]
+    found = adaptive_fixed.by_tiles(None, x, active, run)  # type: ignore[arg-type]
     assert seen == [(6, 6), (8, 8)]
     changed = found - x
     assert (changed[:, :4, :4] == 1000).all()
@@ -121,17 +123,24 @@ def test_tiles_run_only_where_positions_are_active(monkeypatch: pytest.MonkeyPat
     assert changed.sum() == 1000 * 2 * 32
 
 
-def test_pictures_that_halted_run_no_more_units() -> None:
-    network = _network(spatial=False)
-    with torch.no_grad():
-        for stage in network.halting:
-            stage[0].whole.bias.fill_(9.0)  # the first score is one
-    model = AdaptiveModel.of(network, PICTURES, effort="fast")
+def test_pictures_that_halted_run_no_more_units(spatial: AdaptiveModel) -> None:
+    scores = []
+    for stage, entry in enumerate(spatial.entries):
+        halting = Halting(4 << stage, spatial=False).eval()
+        with torch.no_grad():
+            halting.whole.bias.fill_(9.0)  # a score of one
+        form = entry.graph.values[entry.graph.outputs[0]].format
+        example = [torch.rand(1, 4 << stage, 8, 8)]
+        part = quantized(
+            halting, halting, example, input_format=form, output_format=SCORE, effort="fast"
+        )
+        scores.append((part,))
+    model = replace(spatial, halting=tuple(scores))
     picture = _raws(1)[0]
     wanted, found = model.definition(picture), model.run_raw(picture)
     assert np.array_equal(found.scores, wanted.scores)
     assert [stage.max() for stage in found.units] == [1, 1, 1]
-    assert found.share(3) == pytest.approx(1 / 3)
+    assert found.share(2) == pytest.approx(1 / 2)
     ran: list[object] = []
 
     def counted(part: object, raws: np.ndarray) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Measurements of classifiers: networks, compression, binary and adaptive computation."""
