@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -60,7 +61,7 @@ def main() -> None:
     pixels = image[None].astype(np.float32)
     session = onnx_session(export(real, [pixels]), 1)
     name = session.get_inputs()[0].name
-    calls = {"float": lambda: session.run(None, {name: pixels})}
+    calls: dict[str, Callable[[], object]] = {"float": lambda: session.run(None, {name: pixels})}
     raws, kernels = [image.astype(np.int16)], {}
     for layer in (XnorConv2d, BinaryConv2d):
         for count in LAYERS:

@@ -137,11 +137,11 @@ class EarlyExits:
         """
         parts, settings = read_parts(folder, "exits")
         try:
-            kinds = [
+            segments, exits = (
                 tuple(parts[f"{kind}{number}"] for number in range(3))
                 for kind in ("segment", "exit")
-            ]
-            return cls(*kinds, settings["margin"])
+            )
+            return cls(segments, exits, settings["margin"])
         except KeyError as error:
             raise AdaptiveError(f"the adaptive model in {folder} lacks {error}") from error
 

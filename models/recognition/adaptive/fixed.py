@@ -207,19 +207,16 @@ class AdaptiveModel:
         """
         parts, settings = read_parts(folder, "adaptive")
         try:
-            units = range(settings["units"])
-            return cls(
-                tuple(parts[f"stage{stage}.first"] for stage in range(3)),
-                *(
-                    tuple(
-                        tuple(parts[f"stage{stage}.{kind}{place}"] for place in units)
-                        for stage in range(3)
-                    )
-                    for kind in ("unit", "halting")
-                ),
-                parts["head"],
-                settings["threshold"],
+            places = range(settings["units"])
+            units, halting = (
+                tuple(
+                    tuple(parts[f"stage{stage}.{kind}{place}"] for place in places)
+                    for stage in range(3)
+                )
+                for kind in ("unit", "halting")
             )
+            entries = tuple(parts[f"stage{stage}.first"] for stage in range(3))
+            return cls(entries, units, halting, parts["head"], settings["threshold"])
         except (KeyError, TypeError) as error:
             raise AdaptiveError(f"the adaptive model in {folder} lacks {error}") from error
 

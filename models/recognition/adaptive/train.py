@@ -198,7 +198,11 @@ def recipe(settings: AdaptiveSettings, folder: Path) -> AdaptiveRecipe:
     return AdaptiveRecipe(settings, *labelled_sets(settings, folder))
 
 
-main = training_command(AdaptiveSettings, recipe, "Train an adaptive classifier of pictures.")
+main = training_command(
+    AdaptiveSettings,
+    recipe,  # type: ignore[arg-type]
+    "Train an adaptive classifier of pictures.",
+)
 
 if __name__ == "__main__":
     run_training(main)

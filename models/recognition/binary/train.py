@@ -79,7 +79,11 @@ def recipe(settings: BinarySettings, folder: Path) -> BinaryRecipe:
     return BinaryRecipe(settings, *labelled_sets(settings, folder))
 
 
-main = training_command(BinarySettings, recipe, "Train a binary classifier of pictures.")
+main = training_command(
+    BinarySettings,
+    recipe,  # type: ignore[arg-type]
+    "Train a binary classifier of pictures.",
+)
 
 if __name__ == "__main__":
     run_training(main)

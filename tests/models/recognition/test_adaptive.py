@@ -162,8 +162,10 @@ def test_saved_and_loaded(spatial: AdaptiveModel, tmp_path: Path) -> None:
     with pytest.raises(AdaptiveError, match="of the kind 'adaptive', not 'exits'"):
         EarlyExits.load(tmp_path / "model")
     (tmp_path / "model" / "head.fxp").unlink()
-    with pytest.raises(AdaptiveError, match="holds no whole adaptive model"):
+    with pytest.raises(AdaptiveError, match="cannot read the adaptive model in"):
         AdaptiveModel.load(tmp_path / "model")
+    with pytest.raises(AdaptiveError, match="holds no whole adaptive model"):
+        AdaptiveModel.load(tmp_path / "nothing")
 
 
 def test_thresholds_out_of_range(spatial: AdaptiveModel) -> None:
