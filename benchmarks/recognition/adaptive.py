@@ -31,7 +31,7 @@ from fxp.models.recognition.data import find, planes, read_labelled
 from fxp.models.recognition.train import accuracy, calibration
 from fxp.models.recognition.zoo.cifar import CifarBlock
 
-SIDES: Final = (32, 128, 256)
+SIDES: Final = (32, 128)
 CHANNELS: Final = 32
 SHARES: Final = (1.0, 0.5, 0.25, 0.05, 0.0)
 FORM: Final = Format(14, 10, signed=False)
@@ -40,9 +40,9 @@ FORM: Final = Format(14, 10, signed=False)
 def times(settings: Settings) -> list[list[str]]:
     """Return rows of milliseconds of one unit, by the share of active positions in one corner."""
     torch.manual_seed(0)
-    block = CifarBlock(CHANNELS, CHANNELS, 1).eval()
+    block = nn.Sequential(CifarBlock(CHANNELS, CHANNELS, 1)).eval()
     unit = fxp.quantize(
-        nn.Sequential(block),
+        block,
         [torch.rand(1, CHANNELS, 16, 16)],
         input_format=FORM,
         output_format=FORM,
@@ -111,7 +111,7 @@ def main() -> None:
         scored = markdown_table(("network", "accuracy %", "positions computed %"), rows)
         body += f"Spatially adaptive ResNet-20 on the 2,000 test pictures:\n\n{scored}\n\n"
     body += (
-        f"{describe(())['processor']}; {load_text([load])}. {environment('fxp', 'torch', 'numpy')}"
+        f"{describe(())['processor']}; {load_text([load])} {environment('fxp', 'torch', 'numpy')}"
     )
     print(body)
     page = write_page(

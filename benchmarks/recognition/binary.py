@@ -23,7 +23,7 @@ from fxp.models.recognition.binary import BinaryConv2d, XnorConv2d
 
 CHANNELS: Final = 256
 SIZE: Final = 28
-LAYERS: Final = (1, 4)
+LAYERS: Final = (1, 2)
 """A layer by itself, with what a call costs, and several, whose difference is that of layers."""
 
 
