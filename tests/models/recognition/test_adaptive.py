@@ -106,8 +106,8 @@ def test_positions_that_halted_are_left_out(
 def test_tiles_run_only_where_positions_are_active(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in unit counts its pixels, and reads two pixels around a tile."""
     monkeypatch.setattr(adaptive_fixed, "TILE", 4)
-    x = np.arange(2 * 12 * 12).reshape(2, 12, 12)
-    active = np.zeros((12, 12), bool)
+    x = np.arange(2 * 20 * 20).reshape(2, 20, 20)
+    active = np.zeros((20, 20), bool)
     active[5, 6] = active[0, 0] = True
     seen = []
 
@@ -121,6 +121,28 @@ def test_tiles_run_only_where_positions_are_active(monkeypatch: pytest.MonkeyPat
     assert (changed[:, :4, :4] == 1000).all()
     assert (changed[:, 4:8, 4:8] == 1000).all()
     assert changed.sum() == 1000 * 2 * 32
+
+
+def test_tiles_of_a_unit_are_exact(spatial: AdaptiveModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the corners, at an edge and inside, of the pixels that the unit gives for the whole."""
+    monkeypatch.setattr(adaptive_fixed, "TILE", 4)
+    unit = spatial.units[0][0]
+    form = unit.graph.inputs[0].format
+    assert form is not None
+    x = np.random.default_rng(0).integers(0, form.max_raw, (4, 30, 29))
+    active = np.zeros((30, 29), bool)
+    active[[0, 29, 13, 20], [0, 28, 28, 11]] = True
+    sizes = []
+
+    def run(part: object, raws: np.ndarray) -> np.ndarray:
+        sizes.append(raws.shape[1:])
+        return adaptive_fixed.on_engine(part, raws)  # type: ignore[arg-type]
+
+    found = adaptive_fixed.by_tiles(unit, x, active, run)
+    assert len(sizes) == 4
+    whole = adaptive_fixed.on_engine(unit, x)
+    assert np.array_equal(found[:, active], whole[:, active])
+    assert not np.array_equal(whole, x)
 
 
 def test_pictures_that_halted_run_no_more_units(spatial: AdaptiveModel) -> None:
