@@ -1,1 +1,1 @@
-"""Classifiers: the zoo, released and own weights in fixed point, and compression."""
+"""Measurements of classifiers: networks, compression, binary and adaptive computation."""

@@ -26,13 +26,14 @@ from fxp.graph.ops import (
     Prelu,
     Relu,
     Requantize,
+    Sign,
     SoftThreshold,
     Subtract,
     Table,
 )
 
 _BINARY = Add | Subtract | Multiply
-ELEMENTWISE: Final = _BINARY | Relu | Clamp | Requantize | Prelu | SoftThreshold | Table
+ELEMENTWISE: Final = _BINARY | Relu | Clamp | Requantize | Prelu | Sign | SoftThreshold | Table
 """Ops that treat every pixel alike."""
 ROWS: Final = 8
 """Rows of an image at most: as many as are computed at once, so that weights are read once."""

@@ -14,6 +14,7 @@ import torch
 
 from fxp.frontend.activations import ACTIVATIONS
 from fxp.frontend.arithmetic import ARITHMETIC
+from fxp.frontend.comparison import CHOICES
 from fxp.frontend.context import Converter
 from fxp.frontend.layers import LAYERS
 from fxp.frontend.movement import MOVEMENT
@@ -29,6 +30,7 @@ SECTIONS: Final[dict[str, Mapping[str, Converter]]] = {
     "Normalization": NORMALIZATION,
     "Statistics over axes": STATISTICS,
     "Arithmetic": ARITHMETIC,
+    "Signs and choices": CHOICES,
     "Moving values": MOVEMENT,
 }
 SPELLINGS: Final[dict[str, tuple[str, ...]]] = {

@@ -19,6 +19,7 @@ from fxp.frontend.builder import (
     Term,
     UnifySizesError,
 )
+from fxp.frontend.comparison import CHOICES, Comparison, where
 from fxp.frontend.constants import filled_operand, filled_result
 from fxp.frontend.context import Context, Converter, module_of, op_name, refusal
 from fxp.frontend.derivation import Derivation, Overload, Parameter
@@ -44,6 +45,7 @@ CONVERTERS: dict[str, Converter] = {
     **NORMALIZATION,
     **STATISTICS,
     **ARITHMETIC,
+    **CHOICES,
     **MOVEMENT,
 }
 """Every supported aten op and overload."""
@@ -224,7 +226,12 @@ class _Conversion:
         if converter is None:
             advice = ADVICE.get(op_name(node), DEFAULT)
             raise refusal(node, "this op is not supported", advice, size_dependent=False)
-        if isinstance(value, torch.Tensor) and not value.is_floating_point():
+        compares = isinstance(value, torch.Tensor) and value.dtype == torch.bool
+        if (
+            isinstance(value, torch.Tensor)
+            and not value.is_floating_point()
+            and not (compares and str(node.target) in CHOICES)
+        ):
             raise refusal(node, f"its result is {value.dtype}", DEFAULT, size_dependent=False)
         return self._converted(node, converter, arguments)
 
@@ -236,6 +243,8 @@ class _Conversion:
         leaves = _flat(list(arguments.values()))
         if converter is not max_unpool and any(isinstance(leaf, PoolIndices) for leaf in leaves):
             context.refuse("it reads the indices of a pooling", "only max_unpool2d takes them")
+        if converter is not where and any(isinstance(leaf, Comparison) for leaf in leaves):
+            context.refuse("it reads the result of a comparison", "only torch.where takes it")
         try:
             result = on_views(context, converter)
         except GraphError as error:
@@ -331,6 +340,11 @@ class _Conversion:
             raise FrontendError(
                 f"output {position} of the model holds the indices of a pooling; only max_unpool2d "
                 "takes them"
+            )
+        if isinstance(term, Comparison):
+            raise FrontendError(
+                f"output {position} of the model holds the result of a comparison; only "
+                "torch.where takes it"
             )
         if term.view is None and any(term.name == source.name for source in self._sources):
             # An output must be the result of a node, which gives it a format.

@@ -149,6 +149,29 @@ def soft_threshold(
 
 
 @routine
+def sign(band: NDArray, image: NDArray, start: Start, at_zero: np.integer) -> None:
+    """Sign of each value, -1, 0 or 1.
+
+    Parameters
+    ----------
+    band
+        Results of a band of rows, ``(rows, W, C)``; written.
+    image
+        The operand, ``(H, W, C)``.
+    start
+        Where in the image the band begins, and its steps.
+    at_zero
+        What the sign of zero is.
+    """
+    row, column = start[:2]
+    for y in range(band.shape[0]):
+        for x in range(band.shape[1]):
+            for c in range(band.shape[2]):
+                value = image[row + y, column + x, c]
+                band[y, x, c] = 1 if value > 0 else (-1 if value < 0 else at_zero)
+
+
+@routine
 def look_up(band: NDArray, image: NDArray, start: Start, table: NDArray, smallest: int) -> None:
     """Read ``table[value - smallest]``.
 

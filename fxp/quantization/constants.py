@@ -109,6 +109,52 @@ def quantized_rows(values: NDArray[np.float64], formats: Sequence[Format]) -> In
     return raws
 
 
+def rows_of_one_size(weight: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Output channels with several weights, all zero or of one size, in a layer of both signs.
+
+    Those of binary and ternary networks are. Hardware and engine add and count such weights instead
+    of multiplying, so quantization leaves their sizes alike.
+
+    Parameters
+    ----------
+    weight
+        ``(M, ...)``.
+
+    Returns
+    -------
+    NDArray
+        ``(M,)``.
+    """
+    sizes = np.abs(weight).reshape(len(weight), -1)
+    alike = (sizes == sizes.max(axis=1, keepdims=True)) | (sizes == 0)
+    both = bool((weight > 0).any() and (weight < 0).any())
+    return alike.all(axis=1) & (np.count_nonzero(sizes, axis=1) > 1) & both
+
+
+def alike_in_size(values: NDArray[np.float64], raws: IntArray) -> IntArray:
+    """Return rounded weights whose sizes are alike wherever those of the real weights are.
+
+    Rounding alone may make ``a`` and ``-a`` differ by one: halves go up, and the most negative
+    number has no counterpart. The smaller size is taken.
+
+    Parameters
+    ----------
+    values
+        Real weights, ``(M, ...)``.
+    raws
+        Those, rounded.
+    """
+    alike = rows_of_one_size(values)
+    if not alike.any():
+        return raws
+    raws = raws.copy()
+    signs = np.sign(values[alike]).astype(np.int64)
+    sizes = np.where(signs == 0, np.iinfo(np.int64).max, np.abs(raws[alike]))
+    smallest = sizes.min(axis=tuple(range(1, sizes.ndim)), keepdims=True)
+    raws[alike] = signs * smallest
+    return raws
+
+
 def channel_fracs(
     rows: NDArray[np.float64],
     biases: NDArray[np.float64],

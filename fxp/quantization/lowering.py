@@ -28,6 +28,7 @@ from fxp.quantization.calibrate import choose_frac, covering_frac
 from fxp.quantization.concatenations import is_uneven
 from fxp.quantization.constants import (
     BIAS_BITS,
+    alike_in_size,
     bias_frac,
     bias_magnitudes,
     channel_fracs,
@@ -320,6 +321,8 @@ class _Lowering:
             given = self._settings.weights.get(name)
             if given is None or given.formats != formats:
                 raws = quantized_rows(values, formats)
+                if role == "weight":
+                    raws = alike_in_size(values, raws)
                 raws.setflags(write=False)
                 given = Constant(name, raws, formats)
             self._constants[key] = given

@@ -12,6 +12,7 @@ from fxp.graph.ops import (
     Add,
     Clamp,
     Multiply,
+    Sign,
     Subtract,
 )
 from fxp.graph.ops.base import Op
@@ -206,6 +207,35 @@ def soft_threshold(made: Lowering, node: Node, result: str) -> str:
         "else",
         "    res[c] = 0;",
         constants=bounds,
+    )  # fmt: skip
+
+
+def sign(made: Lowering, node: Node, result: str) -> str:
+    """Compare with zero.
+
+    Parameters
+    ----------
+    made
+        Layers made so far; the new ones are added to them.
+    node
+        The node of the graph.
+    result
+        C++ type of its result.
+
+    Returns
+    -------
+    str
+        Name of the layer that computes the node.
+    """
+    assert isinstance(node.op, Sign)
+    return _elementwise(
+        made, node, result,
+        "if (a[c] < 0)",
+        "    res[c] = -1;",
+        "else if (a[c] > 0)",
+        "    res[c] = 1;",
+        "else",
+        f"    res[c] = {node.op.at_zero};",
     )  # fmt: skip
 
 

@@ -447,6 +447,22 @@ def _line_codec(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Ope
     return line_codec(plan, _one_pixel(operands[0], "line codec"), layout)
 
 
+def _sign(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operand]) -> ValueBus:
+    """Two bits of each field, which are wires: the sign, and whether the result is not zero."""
+    op = node.op
+    assert isinstance(op, ops.Sign)
+    source = plan.as_signed(_image(operands[0]))
+    fields = []
+    for index in range(source.fields):
+        value, last = source.field(index), (index + 1) * source.width - 1
+        negative = f"{source.wire}[{last}]"
+        if op.at_zero < 0:
+            negative = f"{negative} | ~|{value}"
+        size = "1'b1" if op.at_zero else f"|{value}"
+        fields.append(f"{{{negative}, {size}}}")
+    return plan.gathered(replace(source, width=2), fields, source.channels, source.scale)
+
+
 def _same(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operand]) -> ValueBus:
     return _image(operands[0])
 
@@ -465,6 +481,7 @@ RULES: Final[dict[type[ops.Op], Rule]] = {
     ops.PixelShuffle: _shuffle,
     ops.Nearest: _nearest,
     ops.Requantize: _same,
+    ops.Sign: _sign,
     ops.LineCodec: _line_codec,
 }
 """Rules by op. An op without one cannot stream."""

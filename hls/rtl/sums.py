@@ -52,7 +52,8 @@ def weighted_sums(
         np.zeros(len(matrix), np.int64) if bias is None else bias,
         bits,
     )
-    if plan.multipliers == "shift_add":
+    if plan.multipliers == "shift_add" or (plan.fold == 1 and are_signs(matrix)):
+        # Signs need no multiplier; their size is a few more adders for each output.
         wire, clocks = sums.shift_add()
     elif min(plan.fold, matrix.shape[1]) > 1:
         wire, clocks = sums.folded(min(plan.fold, matrix.shape[1]))
@@ -193,6 +194,20 @@ class _Sums:
             Cost(adders=module.counts.adders, registers=module.counts.registers),
         )
         return wire, module.latency
+
+
+def are_signs(matrix: NDArray[np.int64]) -> bool:
+    """Whether the weights of every output are zero or of one size, and of both signs in all.
+
+    Parameters
+    ----------
+    matrix
+        ``(outputs, products)``.
+    """
+    sizes = np.abs(matrix)
+    alike = (sizes == sizes.max(axis=1, keepdims=True)) | (sizes == 0)
+    both = matrix.min() < 0 < matrix.max()
+    return bool(both and alike.all() and (np.count_nonzero(matrix, axis=1) > 1).any())
 
 
 def dense_matrix(

@@ -310,8 +310,18 @@ def calibration(images: LabelledImages, count: int = CALIBRATION) -> NDArray[np.
     return images.images[chosen]
 
 
-def recipe(settings: RecognitionSettings, folder: Path) -> RecognitionRecipe:
-    """Return the training of a data folder."""
+def labelled_sets(
+    settings: RecognitionSettings, folder: Path
+) -> tuple[LabelledImages, LabelledImages]:
+    """Return the training and the test pictures of a data folder.
+
+    Parameters
+    ----------
+    settings
+        Names the sets.
+    folder
+        The folder.
+    """
     training = read_labelled(
         find(folder, settings.training), settings.side, channels=settings.channels
     )
@@ -319,7 +329,12 @@ def recipe(settings: RecognitionSettings, folder: Path) -> RecognitionRecipe:
     if settings.test:
         test = read_labelled(find(folder, settings.test), settings.side, channels=settings.channels)
         check_classes(test.classes, training.classes, settings.test)
-    return RecognitionRecipe(settings, training, test)
+    return training, test
+
+
+def recipe(settings: RecognitionSettings, folder: Path) -> RecognitionRecipe:
+    """Return the training of a data folder."""
+    return RecognitionRecipe(settings, *labelled_sets(settings, folder))
 
 
 main = training_command(RecognitionSettings, recipe, "Train a classifier of pictures.")

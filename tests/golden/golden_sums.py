@@ -30,6 +30,7 @@ from fxp.graph.ops import (
     Prelu,
     Relu,
     Requantize,
+    Sign,
     SoftThreshold,
     Subtract,
 )
@@ -286,5 +287,26 @@ ARITHMETIC: Final = (
         ),
         to(S8),
         [[[-8, 2]], [[0, 0]], [[6, -16]]],
+    ),
+    Golden(
+        "sign as torch has it",
+        Sign(),
+        (Value([-8, -1, 0, 1, 7], signed(4, 2)),),
+        to(S8),
+        [-1, -1, 0, 1, 1],
+    ),
+    Golden(
+        "sign, one at zero",
+        Sign(1),
+        (Value([-8, -1, 0, 1, 7], signed(4, 2)),),
+        to(S8),
+        [-1, -1, 1, 1, 1],
+    ),
+    Golden(
+        "sign, minus one at zero",
+        Sign(-1),
+        (Value([-8, -1, 0, 1, 7], signed(4, 2)),),
+        to(signed(8, 1)),
+        [-2, -2, -2, 2, 2],
     ),
 )

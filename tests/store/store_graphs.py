@@ -53,6 +53,7 @@ from fxp.graph.ops import (
     Relu,
     Requantize,
     Sigmoid,
+    Sign,
     Slice,
     Softmax,
     SoftThreshold,
@@ -126,6 +127,7 @@ def every_op() -> Graph:
     put("scores", Linear(), "counted", "matrix", "offsets", kind=Quantization(Format(40, 20)))
     put("curve", StoredTable(), "requantize", "curve.table", kind=Quantization(PIXEL))
     put("shrunk", SoftThreshold(), "curve", "thresholds", kind=Quantization(PIXEL))
+    put("signs", Sign(-1), "shrunk")
     put("response", LocalResponseNorm(3, k=2.0), "shrunk", "response.table")
     put("enlarged", ConvTranspose2d((2, 2), (1, 0), (1, 1), groups=2), "response", "up.w", "up.b")
     put("shares", Softmax(), "flat", "shares.table", kind=Quantization(Format(12, 11, False)))
@@ -191,6 +193,7 @@ def every_op() -> Graph:
             "unpooled",
             "mixed",
             "square",
+            "signs",
             *statistics,
             *(op.name for op in rest),
         ),

@@ -61,7 +61,7 @@ from fxp.graph.ops.reduction import (
 from fxp.graph.ops.resampling import BicubicUpsample, BilinearUpsample
 from fxp.graph.ops.spread import L2Norm, StandardDeviation, Variance
 from fxp.graph.ops.tables import StoredTable, Table
-from fxp.graph.ops.thresholding import SoftThreshold
+from fxp.graph.ops.thresholding import Sign, SoftThreshold
 from fxp.graph.ops.transposed import ConvTranspose2d
 from fxp.graph.ops.unpooling import MaxPoolIndices, MaxUnpool
 
@@ -120,6 +120,7 @@ __all__ = [
     "Relu",
     "Requantize",
     "Sigmoid",
+    "Sign",
     "Silu",
     "Slice",
     "SoftThreshold",

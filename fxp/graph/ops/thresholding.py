@@ -1,4 +1,4 @@
-"""Soft thresholding."""
+"""Soft thresholding and signs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,16 @@ from numpy.typing import NDArray
 
 from fxp.formats import IntArray
 from fxp.graph.extents import Shape
-from fxp.graph.ops.base import Accumulator, Operand, Role, channel_view, register, require
-from fxp.graph.ops.elementwise import Elementwise
+from fxp.graph.ops.base import (
+    Accumulator,
+    Operand,
+    Range,
+    Role,
+    channel_view,
+    register,
+    require,
+)
+from fxp.graph.ops.elementwise import Elementwise, joined_rows
 from fxp.graph.ops.windows import Kernel, Window
 from fxp.kernels import elementwise
 from fxp.support.lazy import lazy_import
@@ -119,3 +127,70 @@ class SoftThreshold(Elementwise):
         above = emit.maximum(emit("Sub", values, emit.constant(t)), zero)
         below = emit.maximum(emit("Sub", emit.constant(-t), values), zero)
         return emit("Sub", above, below)
+
+
+@register
+@dataclass(frozen=True)
+class Sign(Elementwise):
+    """Sign of a value, -1, 0 or 1; that of zero is the attribute `at_zero`.
+
+    Binary networks have signs as activations, with 1 at zero (Courbariaux et al., Binarized Neural
+    Networks, 2016; Rastegari et al., XNOR-Net, ECCV 2016). ``torch.sign`` gives 0 there.
+    """
+
+    name: ClassVar[str] = "sign"
+    takes_accumulators: ClassVar[bool] = True
+
+    at_zero: int = 0
+
+    def __post_init__(self) -> None:
+        require(
+            type(self.at_zero) is int and -1 <= self.at_zero <= 1,
+            f"at_zero must be -1, 0 or 1, got {self.at_zero!r}",
+        )
+
+    def shape(self, *shapes: Shape) -> Shape:
+        """Shape rule: unchanged."""
+        return shapes[0]
+
+    def real_range(self, *ranges: Range) -> Range:
+        """From -1 to 1."""
+        return -1.0, 1.0
+
+    def accumulator(self, *operands: Operand) -> Accumulator:
+        """From -1 to 1, without fraction bits."""
+        return Accumulator.uniform(operands[0].channels, -1, 1, 0)
+
+    def oracle(self, operands: Sequence[Operand], *arrays: IntArray) -> IntArray:
+        """numpy.sign, and the attribute at zero."""
+        return np.where(arrays[0] == 0, self.at_zero, np.sign(arrays[0]))
+
+    def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
+        """Two comparisons in Numba."""
+        at_zero = dtype.type(self.at_zero)
+
+        def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
+            (source,) = inputs
+            band, (array,), (start,) = joined_rows(band, first_row, first_column, (source,))
+            elementwise.sign(band, array, start, at_zero)
+
+        return run
+
+    def torch(self, operands: Sequence[Operand], *tensors: torch.Tensor) -> torch.Tensor:
+        """Return the sign; its gradient is that of ``clamp(x, -1, 1)``, straight through."""
+        (values,) = tensors
+        signs = torch.sign(values)
+        if self.at_zero:
+            signs = torch.where(values == 0, float(self.at_zero), signs)
+        if not values.requires_grad:
+            return signs
+        clipped = torch.clamp(values, -1.0, 1.0)
+        return signs.detach() + (clipped - clipped.detach())
+
+    def onnx(self, emit: Emitter, operands: Sequence[Operand], *names: str) -> str:
+        """Sign of the integers, and the attribute at zero."""
+        signs = emit("Sign", names[0])
+        if not self.at_zero:
+            return signs
+        zero = emit("Equal", names[0], emit.constant(0))
+        return emit("Where", zero, emit.constant(self.at_zero), signs)

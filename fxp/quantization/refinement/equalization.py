@@ -56,6 +56,7 @@ from fxp.graph.ops import (
     Transpose,
     Unflatten,
 )
+from fxp.quantization.constants import rows_of_one_size
 from fxp.quantization.refinement.layers import input_channels
 
 MAX_EXPONENT: Final = 24
@@ -155,6 +156,10 @@ class _Scales:
         pairs: Links = []
         fixed = [value.name for value in graph.inputs] + list(graph.outputs)
         fixed += [name for state in graph.states for name in (state.value.name, state.source)]
+        for node in linear:
+            # Factors of their own for each channel that it reads would make its sizes differ.
+            if rows_of_one_size(graph.constants_by_name[node.inputs[1]].data).any():
+                fixed.append(node.inputs[0])
         for node in graph.nodes:
             if node.name in free:
                 continue

@@ -20,7 +20,11 @@ from numpy.typing import NDArray
 from fxp.graph import Constant, Graph, Node
 from fxp.graph.ops import Conv2d, ConvTranspose2d, Linear
 from fxp.kernels.compiler import njit
-from fxp.quantization.refinement.layers import layer_inputs, sample_positions
+from fxp.quantization.constants import rows_of_one_size
+from fxp.quantization.refinement.layers import (
+    layer_inputs,
+    sample_positions,
+)
 from fxp.quantization.refinement.values import LiveValues
 
 MAX_COLUMNS: Final = 4096
@@ -87,6 +91,8 @@ def learned_rounding(
     nearest = weight.data.reshape(rows.shape)
     down, up = (np.clip(f(rows / steps), low, high).astype(np.int64) for f in (np.floor, np.ceil))
     # Where a weight is clipped, or exact, both are the nearest, and there is no choice.
+    alike = rows_of_one_size(exact).reshape(*rows.shape[:2], 1)
+    down, up = (np.where(alike, nearest, raws) for raws in (down, up))
     chosen = [
         best_choice(*parts)
         for parts in zip(

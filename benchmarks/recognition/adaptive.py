@@ -1,0 +1,124 @@
+"""What adaptive computation saves: positions, accuracy, and time.
+
+``python -m benchmarks.recognition.adaptive --data DIR [--weights FILE]`` prints the tables and
+writes the page in docs/benchmarks. Without weights, time is measured alone: it depends on where
+positions are active, and not on what the weights are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from torch import nn
+
+import fxp
+from benchmarks.report import ROOT, environment, markdown_table, write_page
+from benchmarks.speed.machine import describe
+from benchmarks.speed.timing import Settings, best_times, load_per_processor, load_text
+from fxp.formats import Format
+from fxp.models.common.weights import load_weights
+from fxp.models.recognition.adaptive.fixed import AdaptiveModel, by_tiles
+from fxp.models.recognition.adaptive.networks import AdaptiveResNet
+from fxp.models.recognition.adaptive.parts import on_engine
+from fxp.models.recognition.adaptive.train import computed_share
+from fxp.models.recognition.data import find, planes, read_labelled
+from fxp.models.recognition.train import accuracy, calibration
+from fxp.models.recognition.zoo.cifar import CifarBlock
+
+SIDES: Final = (32, 128)
+CHANNELS: Final = 32
+SHARES: Final = (1.0, 0.5, 0.25, 0.05, 0.0)
+FORM: Final = Format(14, 10, signed=False)
+
+
+def times(settings: Settings) -> list[list[str]]:
+    """Return rows of milliseconds of one unit, by the share of active positions in one corner."""
+    torch.manual_seed(0)
+    block = nn.Sequential(CifarBlock(CHANNELS, CHANNELS, 1)).eval()
+    unit = fxp.quantize(
+        block,
+        [torch.rand(1, CHANNELS, 16, 16)],
+        input_format=FORM,
+        output_format=FORM,
+        effort="fast",
+    )
+    rows = []
+    for side in SIDES:
+        x = np.random.default_rng(0).integers(0, FORM.max_raw, (CHANNELS, side, side))
+        calls = {}
+        for share in SHARES:
+            active = np.zeros((side, side), bool)
+            edge = round(side * share**0.5)
+            active[:edge, :edge] = True
+            calls[f"{share:.0%}"] = partial(by_tiles, unit, x, active, on_engine)
+        best = best_times(calls, settings)
+        rows.append([f"{side}x{side}", *(f"{best[name] * 1e3:.2f}" for name in calls)])
+    return rows
+
+
+def quality(weights: Path, data: Path) -> list[list[str]]:
+    """Return rows of accuracy and computed positions of a trained network, float and fixed.
+
+    Parameters
+    ----------
+    weights
+        Of an `AdaptiveResNet`.
+    data
+        Folder of the pictures.
+    """
+    network = load_weights(weights, AdaptiveResNet)
+    training = read_labelled(find(data, "cifar10_jpeg_train20000.zip"), 32)
+    test = read_labelled(find(data, "cifar10_jpeg_test2000.zip"), 32)
+    rows = [
+        ["float", f"{accuracy(network, test):.2f}", f"{100 * computed_share(network, test):.1f}"]
+    ]
+    model = AdaptiveModel.of(network, torch.from_numpy(planes(calibration(training))))
+    right, shares = 0, []
+    pixels = test.images.transpose(0, 3, 1, 2).astype(np.int64)
+    for raws, label in zip(pixels, test.labels, strict=True):
+        found = model.run_raw(raws)
+        right += int(found.scores.argmax() == label)
+        shares.append(found.share(model.most_units))
+    rows.append(
+        ["fixed point, 10/14", f"{100 * right / len(test):.2f}", f"{100 * np.mean(shares):.1f}"]
+    )
+    return rows
+
+
+def main() -> None:
+    """Measure, print and write the page."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.recognition.adaptive")
+    parser.add_argument("--data", type=Path, default=os.environ.get("FXP_DATA"))
+    parser.add_argument("--weights", type=Path)
+    given = parser.parse_args()
+    load = load_per_processor()
+    table = markdown_table(("picture", *(f"{share:.0%}" for share in SHARES)), times(Settings()))
+    body = (
+        f"Milliseconds of a residual unit of {CHANNELS} channels, by the share of active "
+        "positions, which lie in one corner. A unit runs on the tiles that hold active positions, "
+        f"and none at all costs a copy.\n\n{table}\n\n"
+    )
+    if given.weights is not None:
+        if given.data is None:
+            parser.error("give --data DIR, or set FXP_DATA")
+        rows = quality(given.weights, Path(given.data))
+        scored = markdown_table(("network", "accuracy %", "positions computed %"), rows)
+        body += f"Spatially adaptive ResNet-20 on the 2,000 test pictures:\n\n{scored}\n\n"
+    body += (
+        f"{describe(())['processor']}; {load_text([load])} {environment('fxp', 'torch', 'numpy')}"
+    )
+    print(body)
+    page = write_page(
+        ROOT / "docs" / "benchmarks", "recognition.adaptive", "Adaptive computation", body
+    )
+    print(f"wrote {page}")
+
+
+if __name__ == "__main__":
+    main()
