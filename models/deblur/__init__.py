@@ -1,0 +1,1 @@
+"""Deblurring of photographs of moving scenes: DeepDeblur, its training and trained weights."""
