@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-import fxp
 from fxp.imaging.metrics import psnr
 from fxp.imaging.quality import to_codes
 from fxp.models.common.data import DataError, held_out, read_pictures
