@@ -29,8 +29,6 @@ else:
     transform = lazy_import("skimage.transform", "cli")
 
 GAMMA: Final = 2.2
-FEWEST, MOST = 7, 13
-"""Frames that the GOPRO data averages."""
 
 Frames = Sequence[NDArray[np.uint8]]
 
@@ -70,7 +68,7 @@ def blurred_pairs(
     frames
         A sequence; windows of it follow each other without overlap.
     count
-        Frames of a window, an odd number.
+        Frames of a window, an odd number; 7 to 13 in GOPRO.
     linear
         As for `averaged`.
 

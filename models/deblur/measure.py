@@ -14,7 +14,6 @@ from fxp.models.common.data import DataError
 from fxp.models.deblur.data import KohlerItem, PairFiles, rgb
 from fxp.support.errors import ArgumentError
 
-
 Method = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 """Maps a photograph ``(H, W, 3)`` uint8 to another."""
 

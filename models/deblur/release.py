@@ -44,7 +44,7 @@ def load_release(path: str | Path) -> Generator:
     except Exception as error:  # damaged files raise almost anything in torch.load
         raise WeightsError(f"cannot read weights {path}") from error
     try:
-        return from_release(stored["G"] if "G" in stored else stored)
+        return from_release(stored.get("G", stored))
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         raise WeightsError(f"weights do not fit the network: {path}: {reason}") from error

@@ -49,8 +49,8 @@ class DeblurSettings(TrainingSettings):
         Side of the patches, pixels; 256 in the paper.
     linear
         Blur as a camera without gamma.
-    interpolate
-        Frames that each frame of a film becomes before frames are averaged.
+    frames, interpolate
+        Frames of a film that are averaged, an odd number, and how many each becomes before.
     adversarial
         Factor of the adversarial loss, 1e-4 in the paper; 0 trains by the squared error alone.
     extra
@@ -66,6 +66,7 @@ class DeblurSettings(TrainingSettings):
     source: Source = option(Source.CAMERA, "Where blurred photographs come from.")
     patch: int = option(96, "Side of the patches.", minimum=8)
     linear: bool = option(False, "Blur without gamma.")
+    frames: int = option(7, "Frames of a film that are averaged, odd.", minimum=3)
     interpolate: int = option(1, "Frames that each frame of a film becomes.", minimum=1)
     adversarial: float = option(0.0, "Factor of the adversarial loss.", minimum=0.0)
     extra: bool = option(False, "The discriminator of the authors' code.")

@@ -24,7 +24,7 @@ from fxp.models.common.data import DataError, held_out, read_pictures
 from fxp.models.common.pixels import PIXEL
 from fxp.models.common.recipe import Model, Recipe
 from fxp.models.common.run import run_training, training_command
-from fxp.models.deblur.blur import FEWEST, blurred_pairs, interpolated
+from fxp.models.deblur.blur import blurred_pairs, interpolated
 from fxp.models.deblur.data import (
     Pairs,
     PatchSource,
@@ -216,7 +216,7 @@ def _sources(settings: DeblurSettings, folder: Path) -> tuple[PatchSource, Patch
             continue
         frames = interpolated(read_frames(paths), settings.interpolate)
         try:
-            made.append(blurred_pairs(frames, FEWEST, linear=settings.linear))
+            made.append(blurred_pairs(frames, settings.frames, linear=settings.linear))
         except DataError as error:
             raise DataError(f"{folder / FILMS / name}: {error}") from error
     training, held = held_out([pair for pairs in made for pair in pairs], HELD_OUT_EVERY)
