@@ -19,6 +19,7 @@ from fxp.imaging.files import write_image
 from fxp.models.common.data import DataError
 from fxp.models.deblur.blur import blurred_pairs, interpolated
 from fxp.models.deblur.data import read_frames, sequences
+from fxp.support.errors import FxpError
 
 
 def make_pairs(
@@ -91,7 +92,7 @@ def main(
             if done.error is None:
                 typer.echo(f"{Path(done.input).name}: {done.result} photographs")
         refuse_failures(outcomes, "blurred")
-    except (ValueError, OSError) as error:
+    except (FxpError, OSError) as error:
         typer.echo(f"error: {one_line(error)}", err=True)
         raise typer.Exit(1) from error
 

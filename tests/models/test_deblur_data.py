@@ -69,7 +69,7 @@ def test_pairs_of_unequal_size_and_corrupt_files(tmp_path: Path):
     with pytest.raises(DataError, match=r"a_blur\.png is 16x12, but .*a_sharp\.png is 20x12"):
         pair.read()
     whole = (tmp_path / "a_sharp.png").read_bytes()
-    (tmp_path / "a_sharp.png").write_bytes(whole[:-20])
+    (tmp_path / "a_sharp.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ImageError, match=r"a_sharp\.png"):
         pair.read()
     picture(tmp_path / "b_blur.png", 1)
@@ -170,7 +170,7 @@ def test_kohler_counts_the_view_most_like_the_result(tmp_path: Path):
         path.unlink()
     with pytest.raises(DataError, match=r"Blurry1_2\.png has no views"):
         kohler_items(tmp_path)
-    with pytest.raises(DataError, match="no folder .*BlurryImages"):
+    with pytest.raises(DataError, match=r"no folder .*BlurryImages"):
         kohler_items(tmp_path / "Image1")
 
 

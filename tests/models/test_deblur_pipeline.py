@@ -10,7 +10,7 @@ import pytest
 import torch
 import typer
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageCms
 
 import fxp
 from fxp.cli import main as fxp_main
@@ -22,6 +22,8 @@ from fxp.models.deblur import fixed
 from fxp.models.deblur.networks import Generator
 from fxp.models.deblur.pipeline import Deblurrer, deblur_float
 from fxp.models.deblur.tiles import Window, split, windows
+
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +89,7 @@ def test_tiles_are_the_whole_image_to_the_last_bit(
             )
         assert np.array_equal(tiled(image), expected)
     assert len(calls) > 12
-    assert max(height * width for _, height, width in calls) < shape[0] * shape[1]
+    assert min(height * width for _, height, width in calls) < shape[0] * shape[1] / 2
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 5), (7, 4, 1), (5, 6, 2), (9, 3, 3), (4, 4, 4)])
@@ -167,8 +169,7 @@ def test_chroma_returns_where_the_network_changes_nothing():
 def test_models_that_do_not_fit():
     with pytest.raises(ValueError, match="must take and return 3 planes of unsigned 8-bit pixels"):
         Deblurrer(sr.load("kimsr_x2"))
-    layer = torch.nn.Conv2d(3, 3, 3, stride=2, padding=1).eval()
-    smaller = fxp.quantize(layer, [np.random.default_rng(0).random((1, 3, 8, 8))],
+    smaller = fxp.quantize(torch.nn.AvgPool2d(2), [np.random.default_rng(0).random((1, 3, 8, 8))],
                            input_format=PIXEL, output_format=PIXEL, effort="fast")  # fmt: skip
     with pytest.raises(ValueError, match="must keep the size of an image"):
         Deblurrer(smaller)
@@ -188,7 +189,7 @@ def test_the_command_goes_on_with_the_other_files(
     for name, image in images.items():
         write_image(tmp_path / "in" / f"{name}.png", image)
     whole = (tmp_path / "in" / "a.png").read_bytes()
-    (tmp_path / "in" / "b.png").write_bytes(whole[:-30])
+    (tmp_path / "in" / "b.png").write_bytes(whole[: len(whole) // 2])
     code = fxp_main(["deblur", str(tmp_path / "in"), str(tmp_path / "out"), "--model", model_file,
                      "--threads", "1"])  # fmt: skip
     errors = capsys.readouterr().err
@@ -204,7 +205,7 @@ def test_what_the_file_says_is_kept(model_file: str, tmp_path: Path):
     exif = Image.Exif()
     exif[0x010E] = "a street"
     Image.fromarray(image_of(9, 7, 4)).save(
-        tmp_path / "in.png", exif=exif, dpi=(150, 150), icc_profile=b"profile"
+        tmp_path / "in.png", exif=exif, dpi=(150, 150), icc_profile=PROFILE
     )
     assert fxp_main(["deblur", str(tmp_path / "in.png"), str(tmp_path / "out.png"),
                      "--model", model_file, "--tile-megabytes", "1"]) == 0  # fmt: skip
@@ -212,7 +213,7 @@ def test_what_the_file_says_is_kept(model_file: str, tmp_path: Path):
         assert made.size == (7, 9)
         assert made.mode == "RGBA"
         assert made.getexif()[0x010E] == "a street"
-        assert made.info["icc_profile"] == b"profile"
+        assert made.info["icc_profile"] == PROFILE
         assert made.info["dpi"] == pytest.approx((150, 150), abs=0.1)
 
 
