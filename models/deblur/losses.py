@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,13 @@ from torch.nn import functional
 
 from fxp.models.deblur.networks import Generator
 
+FLOOR: Final = 1e-5
+"""Squared error of 50 dB, below which the logarithm rewards nothing more."""
 
-def content_loss(network: Generator, latent: Sequence[Tensor], sharp: Tensor) -> Tensor:
+
+def content_loss(
+    network: Generator, latent: Sequence[Tensor], sharp: Tensor, *, logarithmic: bool = False
+) -> Tensor:
     """Return the mean squared error of all scales over two (equation 5 of the paper).
 
     Parameters
@@ -22,11 +28,33 @@ def content_loss(network: Generator, latent: Sequence[Tensor], sharp: Tensor) ->
         What its scales made, the finest first.
     sharp
         The truth, ``(N, 3, H, W)``.
+    logarithmic
+        Take the logarithm of the error of every patch and scale, see `image_errors`.
     """
     with torch.no_grad(), torch.autocast(sharp.device.type, enabled=False):
         truths = network.pyramid(sharp)
-    errors = [functional.mse_loss(made, truth) for made, truth in zip(latent, truths, strict=True)]
+    errors = [
+        image_errors(made, truth, logarithmic=logarithmic)
+        for made, truth in zip(latent, truths, strict=True)
+    ]
     return torch.stack(errors).sum() / (2 * len(errors))
+
+
+def image_errors(made: Tensor, truth: Tensor, *, logarithmic: bool) -> Tensor:
+    """Return the mean over images of the squared error, or of its logarithm.
+
+    The logarithm is PSNR but for a factor. By it all patches count alike; by the error itself those
+    that are blurred beyond help count most.
+
+    Parameters
+    ----------
+    made, truth
+        ``(N, 3, H, W)``.
+    logarithmic
+        Which of the two.
+    """
+    errors = (made - truth).square().mean((1, 2, 3))
+    return torch.log(errors + FLOOR).mean() if logarithmic else errors.mean()
 
 
 def discriminator_loss(critic: nn.Module, made: Tensor, sharp: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from fxp.models.common.settings import (
-    Optimizer,
     TrainingError,
     TrainingSettings,
     option,
@@ -33,6 +32,13 @@ class Source(StrEnum):
     GOPRO = "gopro"
 
 
+class Loss(StrEnum):
+    """Squared error, as in the paper, or its logarithm, which is PSNR."""
+
+    MSE = "mse"
+    PSNR = "psnr"
+
+
 @dataclass(frozen=True)
 class DeblurSettings(TrainingSettings):
     """Everything that determines a training of `Generator`, besides the images.
@@ -45,6 +51,8 @@ class DeblurSettings(TrainingSettings):
         Options of `Generator` in place of those of the preset; 0, and -1 for blocks, keep those.
     source
         Where blurred photographs come from.
+    loss
+        Squared error, or PSNR.
     patch
         Side of the patches, pixels; 256 in the paper.
     linear
@@ -64,6 +72,7 @@ class DeblurSettings(TrainingSettings):
     width: int = option(0, "Feature maps; 0 = those of the network.", minimum=0)
     blocks: int = option(-1, "Residual blocks of a scale; -1 = those of the network.", minimum=-1)
     source: Source = option(Source.CAMERA, "Where blurred photographs come from.")
+    loss: Loss = option(Loss.PSNR, "Squared error, or PSNR.")
     patch: int = option(96, "Side of the patches.", minimum=8)
     linear: bool = option(False, "Blur without gamma.")
     frames: int = option(7, "Frames of a film that are averaged, odd.", minimum=3)
@@ -73,8 +82,7 @@ class DeblurSettings(TrainingSettings):
     steps: int = option(30_000, "Optimizer steps in all.", minimum=1)
     epoch: int = option(500, "Steps between measurements.", minimum=1)
     batch: int = option(4, "Patches per step.", minimum=1)
-    rate: float = option(1e-3, "Peak learning rate.", minimum=0.0)
-    optimizer: Optimizer = option(Optimizer.ADAM, "Update rule.")
+    rate: float = option(2e-3, "Peak learning rate.", minimum=0.0)
     compiled: bool = option(False, "Fuse the step with torch.compile.")
 
     def __post_init__(self) -> None:

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fxp.imaging.metrics import psnr
 from fxp.imaging.quality import to_codes
@@ -35,10 +34,15 @@ from fxp.models.deblur.data import (
     rgb,
     sequences,
 )
-from fxp.models.deblur.losses import content_loss, discriminator_loss, generator_loss
+from fxp.models.deblur.losses import (
+    content_loss,
+    discriminator_loss,
+    generator_loss,
+    image_errors,
+)
 from fxp.models.deblur.networks import Discriminator, Generator, load_float
 from fxp.models.deblur.pipeline import deblur_float
-from fxp.models.deblur.settings import DeblurSettings, Source
+from fxp.models.deblur.settings import DeblurSettings, Loss, Source
 
 PICTURES = ("T91", "BSD200")
 FILMS, GOPRO = "video", "GOPRO_Large"
@@ -105,7 +109,7 @@ class DeblurRecipe(Recipe[DeblurSettings]):
         )
 
     def loss(self, network: nn.Module, batch: Sequence[Tensor], *, finishing: bool) -> Tensor:
-        """Return the squared error of all scales, with roundings that of the finest alone.
+        """Return the error of all scales, with roundings that of the finest alone.
 
         Parameters
         ----------
@@ -118,8 +122,13 @@ class DeblurRecipe(Recipe[DeblurSettings]):
         """
         blurred, sharp = batch
         if isinstance(network, Generator):
-            return content_loss(network, network.latent(blurred), sharp)
-        return functional.mse_loss(network(blurred), sharp) / 2
+            return self._content(network, network.latent(blurred), sharp)
+        logarithmic = self.settings.loss == Loss.PSNR
+        return image_errors(network(blurred), sharp, logarithmic=logarithmic) / 2
+
+    def _content(self, network: Generator, latent: Sequence[Tensor], sharp: Tensor) -> Tensor:
+        logarithmic = self.settings.loss == Loss.PSNR
+        return content_loss(network, latent, sharp, logarithmic=logarithmic)
 
     def step(self, trainer: Any, batch: Sequence[Tensor]) -> float:
         """Do one step; with the adversarial loss, one of the discriminator before."""
@@ -130,7 +139,7 @@ class DeblurRecipe(Recipe[DeblurSettings]):
         blurred, sharp = batch
         latent = network.latent(blurred)
         trainer.update(CRITIC, discriminator_loss(critic, latent[0].detach(), sharp))
-        loss = content_loss(network, latent, sharp) + factor * generator_loss(critic, latent[0])
+        loss = self._content(network, latent, sharp) + factor * generator_loss(critic, latent[0])
         return trainer.update("network", loss)
 
     def quantize_options(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from PIL import Image, ImageCms
 
 import fxp
 from fxp.cli import main as fxp_main
+from fxp.graph.ops import Nearest
 from fxp.imaging.files import read_image, write_image
 from fxp.models import deblur, sr
 from fxp.models.common.pixels import PIXEL
@@ -169,10 +170,11 @@ def test_chroma_returns_where_the_network_changes_nothing():
 def test_models_that_do_not_fit():
     with pytest.raises(ValueError, match="must take and return 3 planes of unsigned 8-bit pixels"):
         Deblurrer(sr.load("kimsr_x2"))
-    smaller = fxp.quantize(torch.nn.AvgPool2d(2), [np.random.default_rng(0).random((1, 3, 8, 8))],
-                           input_format=PIXEL, output_format=PIXEL, effort="fast")  # fmt: skip
+    image = fxp.Value("image", (3, fxp.Extent("H"), fxp.Extent("W")), PIXEL)
+    node = fxp.Node("larger", Nearest(2), ("image",), fxp.Quantization(PIXEL))
+    larger = fxp.FixedModel(fxp.Graph("larger", (image,), (node,), ("larger",)))
     with pytest.raises(ValueError, match="must keep the size of an image"):
-        Deblurrer(smaller)
+        Deblurrer(larger)
 
 
 @pytest.fixture
