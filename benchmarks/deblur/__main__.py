@@ -57,8 +57,8 @@ class Page:
         self.parts += [
             f"## Quality\n\n`small` ships with the package. K = 1 to 3 have {CONVOLUTIONS} "
             f"convolutions of {WIDTH} feature maps in all and are trained with the same number of "
-            "multiply-accumulates, on pictures before a moving camera, so that they can be compared "
-            "with each other and not with the paper, which trained for weeks on GOPRO. The six "
+            "multiply-accumulates, on pictures before a moving camera. They can be compared with "
+            "each other and not with the paper, which trained for weeks on GOPRO. The six "
             "photographs of GOPRO, 1280x720, are true pairs; those of films are averages of "
             "frames. PSNR and SSIM of RGB; seconds for a photograph of GOPRO.",
             table,
@@ -80,8 +80,8 @@ class Page:
             Processes that shared a processor.
         """
         self.parts += [
-            "## The published network\n\nThree scales, 120 convolutions, 64 feature maps. Memory is "
-            f"that of the whole process at most. {load_text([load])}",
+            "## The published network\n\nThree scales, 120 convolutions, 64 feature maps. Memory "
+            f"is that of the whole process at most. {load_text([load])}",
             markdown_table(SPEED_HEADER, rows),
         ]
         ratios = [row[4] for row in rows if row[4]]
