@@ -260,7 +260,7 @@ class ShakenPictures:
 
     def patch(self, random: np.random.Generator, side: int) -> tuple[Patch, Patch]:
         """Draw a patch of any picture."""
-        return camera_shake(self.pictures[random.integers(len(self.pictures))], random, side)
+        return camera_shake(self.pictures[int(random.integers(len(self.pictures)))], random, side)
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -286,7 +286,7 @@ class Pairs:
         DataError
             If the pair is smaller than the patch.
         """
-        pair = self.pairs[random.integers(len(self.pairs))]
+        pair = self.pairs[int(random.integers(len(self.pairs)))]
         blurred, sharp = pair.read() if isinstance(pair, PairFiles) else pair
         height, width = sharp.shape[:2]
         if min(height, width) < side:

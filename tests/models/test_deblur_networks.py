@@ -89,13 +89,13 @@ def test_the_blurred_image_comes_first_and_the_enlarged_one_behind():
         for layer in network.modules():
             if isinstance(layer, nn.Conv2d):
                 layer.weight.zero_()
-        fine, coarse = network.scales
-        coarse.head.weight[0, 1, 2, 2] = 1.0  # green
-        coarse.tail.weight[:, 0, 2, 2] = 1.0
-        network.enlarge[0].weight[4:8, 2, 2, 2] = torch.tensor([1.0, 2.0, 3.0, 4.0])
-        fine.head.weight[0, 0, 2, 2] = 1.0  # red of the blurred image
-        fine.head.weight[0, 4, 2, 2] = 10.0  # green of the enlarged one
-        fine.tail.weight[0, 0, 2, 2] = 1.0
+        weights = dict(network.named_parameters())
+        weights["scales.1.head.weight"][0, 1, 2, 2] = 1.0  # green
+        weights["scales.1.tail.weight"][:, 0, 2, 2] = 1.0
+        weights["enlarge.0.weight"][4:8, 2, 2, 2] = torch.tensor([1.0, 2.0, 3.0, 4.0])
+        weights["scales.0.head.weight"][0, 0, 2, 2] = 1.0  # red of the blurred image
+        weights["scales.0.head.weight"][0, 4, 2, 2] = 10.0  # green of the enlarged one
+        weights["scales.0.tail.weight"][0, 0, 2, 2] = 1.0
     image = torch.full((1, 3, 2, 2), 0.5)
     image[:, 0] += 0.25
     image[:, 1] += 0.125
