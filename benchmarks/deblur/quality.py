@@ -221,7 +221,8 @@ def measured(network: str, arithmetic: str, method: Method, sets: Sequence[Seque
             seconds.append(time.perf_counter() - started)
             found.append(compare(sharp, result))
         qualities.append(mean_quality(found))
-    return Row(network, arithmetic, *qualities, float(np.mean(seconds[: len(sets[0])])))
+    mean = float(np.mean(seconds[: len(sets[0])]))
+    return Row(network, arithmetic, qualities[0], qualities[1], mean)
 
 
 def rows_of(
