@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import numpy as np
@@ -123,6 +123,30 @@ def _reach(
     graph: Graph, shapes: dict[str, tuple[int, ...]], first: int, last: int, axis: int = 0
 ) -> tuple[int, int]:
     """Rows or columns of the input that `first` to `last` - 1 of the output depend on."""
+    return reached(graph, shapes, first, last, axis)[graph.inputs[0].name]
+
+
+def reached(
+    graph: Graph, shapes: Mapping[str, tuple[int, ...]], first: int, last: int, axis: int
+) -> dict[str, tuple[int, int]]:
+    """Return the rows or columns of every value that a range of the output depends on.
+
+    Parameters
+    ----------
+    graph
+        With one output.
+    shapes
+        Concrete shape of every value.
+    first, last
+        The range, its end excluded.
+    axis
+        0 for rows, 1 for columns.
+
+    Returns
+    -------
+    dict
+        Ranges by name, the end excluded.
+    """
     needed = {graph.outputs[0]: (first, last)}
     for node in reversed(graph.nodes):
         for position, name in enumerate(node.inputs):
@@ -131,4 +155,4 @@ def _reach(
                 low, high = node.op.reach(operands, axis, position, *needed[node.name], size)
                 earlier = needed.get(name, (size, 0))
                 needed[name] = min(max(low, 0), earlier[0]), max(min(high, size), earlier[1])
-    return needed[graph.inputs[0].name]
+    return needed

@@ -1,0 +1,1 @@
+"""Deblurring: quality in float and fixed point, and the published network at 1280x720."""
