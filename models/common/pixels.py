@@ -115,12 +115,19 @@ class ImagePipeline:
         return cropped(result, border, result.shape[1] // larger.shape[1])
 
 
-def for_pixels(model: FixedModel) -> FixedModel:
+def for_pixels(model: FixedModel, planes: int = 1) -> FixedModel:
     """Return a model that takes and returns unsigned 8-bit pixels and computes the same.
 
     A model of one image in and one out whose formats are others gets a step before and after it
     that changes the format alone. The step before is exact; that after rounds half up to 8 bits.
     A pixel is divided by the model's ``divide_by``, by 256 if it does not say.
+
+    Parameters
+    ----------
+    model
+        The model.
+    planes
+        How many it must take, and return: 1 for luma, 3 for RGB.
 
     Raises
     ------
@@ -135,9 +142,10 @@ def for_pixels(model: FixedModel) -> FixedModel:
     taken, given = source.format, result.format
     assert taken is not None
     assert given is not None
-    if any(end.shape[0] != 1 for end in ends):
+    if any(end.shape[0] != planes for end in ends):
+        kind = "one plane (luma)" if planes == 1 else f"{planes} planes"
         raise ArgumentError(
-            "the model must take and return one plane (luma) of unsigned 8-bit pixels, "
+            f"the model must take and return {kind} of unsigned 8-bit pixels, "
             f"not {source} and {result}"
         )
     if all(form.width == 8 and not form.signed for form in (taken, given)):

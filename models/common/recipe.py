@@ -36,9 +36,12 @@ class Recipe(ABC, Generic[Settings]):
     ----------
     unit : str
         Unit of the scores, for the log.
+    betas : tuple of float
+        Decays of the two running averages of Adam.
     """
 
     unit: str = "dB"
+    betas: tuple[float, float] = (0.9, 0.999)
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -108,6 +111,10 @@ class Recipe(ABC, Generic[Settings]):
         Each gets an optimizer of its own; they belong to the checkpoint and not to the weights.
         """
         return {}
+
+    def rate_factor(self, name: str) -> float:
+        """Return the learning rate of a module, in units of that of the settings."""
+        return 1.0
 
     def step(self, trainer: Trainer, batch: Sequence[Tensor]) -> float:
         """Do one step and return its loss; override it to train several modules in turn.

@@ -33,7 +33,7 @@ def test_encoder_takes_the_weights_of_vgg16():
     assert shapes == expected
 
 
-@pytest.mark.parametrize("decoder", ["deconv", "unpool"])
+@pytest.mark.parametrize("decoder", ["transposed", "unpool"])
 def test_quantizes_and_equals_the_oracle(decoder):
     torch.manual_seed(0)
     network = FlashGenerator(2, decoder=decoder).eval()
@@ -61,8 +61,8 @@ def test_tanh_gives_both_signs():
     ("options", "message"),
     [
         ({"width": 0}, "width must be at least 1, not 0"),
-        ({"decoder": "nearest"}, "decoder must be one of deconv, unpool, not 'nearest'"),
-        ({"activation": "relu"}, "activation must be one of sigmoid, tanh, not 'relu'"),
+        ({"decoder": "nearest"}, "decoder must be one of transposed, unpool, not 'nearest'"),
+        ({"activation": "relu"}, "activation must be one of sigmoid, tanh, none, not 'relu'"),
     ],
 )
 def test_wrong_options(options, message):
