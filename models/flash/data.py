@@ -273,6 +273,11 @@ def smoothed(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     in the values of pixels.
     """
     result = restoration.denoise_bilateral(
-        picture, win_size=7, sigma_color=102 / 255, sigma_spatial=7, channel_axis=-1
+        picture,
+        win_size=7,
+        sigma_color=102 / 255,
+        sigma_spatial=7,
+        mode="edge",
+        channel_axis=-1,
     )
     return to_codes(result * 255)

@@ -26,8 +26,6 @@ DECODER: Final = ((8, 3), (4, 2), (2, 2), (1, 2))
 """The same for each level of the decoder, from the bottom."""
 POOLED: Final = 16
 """Factor by which the encoder reduces height and width."""
-REDUCTION: Final = 4
-"""Factor by which `LightField` reduces a picture before its generator."""
 
 
 class FlashOptions(TypedDict):
@@ -281,39 +279,61 @@ class UNet(nn.Module):
         return (torch.tanh(self.output(features)) + 1) / 2
 
 
-class LightField(nn.Module):
-    """A small network: smooth fields of gain and offset, applied to the flash photograph.
+class LightFieldOptions(WidthOption):
+    """Constructor arguments of `LightField`."""
 
-    The generator sees the picture at a quarter of its size and returns six channels: for each
-    colour what the photograph is multiplied by, less one, and what is added. Both are interpolated
-    bilinearly to the full size. The result keeps the texture of the photograph, and the network
-    can learn from few pairs, as it cannot learn to paint. New, it returns the photograph itself.
+    grid: int
+
+
+class LightField(nn.Module):
+    """A small network for few pairs: a tone curve, and a smooth field of light that is added.
+
+    The curve maps each pixel by itself. The field has a coarse grid of cells over the whole
+    picture, whatever its size: what a cell adds depends on its place and on the mean colours of it
+    and its neighbours, and is interpolated bilinearly in between. The result keeps the texture of
+    the photograph. New, the network returns the photograph itself.
 
     Parameters
     ----------
     width
-        Channels of the generator's first block.
+        Hidden values of the tone curve.
+    grid
+        Cells along each side of the field.
+
+    Raises
+    ------
+    ArgumentError
+        If a number is not positive.
     """
 
-    multiple = REDUCTION * POOLED
+    multiple = 1
 
-    def __init__(self, width: int = 8) -> None:
+    def __init__(self, width: int = 8, grid: int = 4) -> None:
         super().__init__()
-        self.width = width
-        self.generator = FlashGenerator(width, activation="none", outputs=6)
-        nn.init.zeros_(self.generator.output.weight)
+        check_width(width)
+        if grid < 1:
+            raise ArgumentError(f"grid must be at least 1, not {grid}")
+        self.width, self.grid = width, grid
+        self.tone = nn.Sequential(nn.Conv2d(3, width, 1), nn.ReLU(), nn.Conv2d(width, 3, 1))
+        self.place = nn.Parameter(torch.zeros(1, 3, grid, grid))
+        self.field = nn.Conv2d(3, 3, 3, padding=1)
+        for layer in (self.tone[2], self.field):
+            assert isinstance(layer, nn.Conv2d)
+            assert layer.bias is not None
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
-    def options(self) -> WidthOption:
+    def options(self) -> LightFieldOptions:
         """Return the constructor arguments that rebuild this network."""
-        return {"width": self.width}
+        return {"width": self.width, "grid": self.grid}
 
     def unclamped(self, flash: Tensor) -> Tensor:
         """Return the result before it is cut to [0, 1], for losses."""
-        small = functional.avg_pool2d(flash, REDUCTION)
-        fields = functional.interpolate(
-            self.generator(small), scale_factor=float(REDUCTION), mode="bilinear"
+        cells = functional.adaptive_avg_pool2d(flash, (self.grid, self.grid))
+        light = functional.interpolate(
+            self.field(cells - 0.5) + self.place, size=flash.shape[-2:], mode="bilinear"
         )
-        return flash + flash * fields[:, :3] + fields[:, 3:]
+        return flash + self.tone(flash) + light
 
     def forward(self, flash: Tensor) -> Tensor:
         """Return the photograph as ambient light would have shown it.
@@ -321,7 +341,7 @@ class LightField(nn.Module):
         Parameters
         ----------
         flash
-            ``(N, 3, H, W)`` in [0, 1]; height and width are multiples of 64.
+            ``(N, 3, H, W)`` in [0, 1], of any size.
         """
         return self.unclamped(flash).clamp(0.0, 1.0)
 

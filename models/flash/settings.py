@@ -59,9 +59,13 @@ class FlashSettings(TrainingSettings):
     discriminator_width
         Channels of its first convolution.
     crop
-        Smallest side of the square crops, in units of the shorter side of a pair.
+        Smallest side of the crops, in units of that of a pair.
+    square
+        Take square crops, as the paper does. Otherwise crops have the shape of the pair, so that
+        the network learns what lies where in a photograph.
     side
-        Side to which the crops are resized.
+        Side to which square crops are resized; the longer side of others, whose shorter one is
+        three quarters of it.
     exposure
         Deviation of random exposures of both photographs, each by itself, in natural logarithms of
         linear light; half of it for each colour.
@@ -84,7 +88,8 @@ class FlashSettings(TrainingSettings):
         0.1, "Its learning rate, in units of --rate.", minimum=0.0, maximum=100.0
     )
     discriminator_width: int = option(64, "Channels of its first convolution.", minimum=1)
-    crop: float = option(0.8, "Smallest crop, share of the short side.", minimum=0.1, maximum=1.0)
+    crop: float = option(0.8, "Smallest crop, share of the side.", minimum=0.1, maximum=1.0)
+    square: bool = option(True, "Square crops; otherwise those of the shape of photographs.")
     side: int = option(224, "Side of the resized crops, pixels.", minimum=16)
     exposure: float = option(0.0, "Deviation of random exposures.", minimum=0.0, maximum=3.0)
     fill_light: float = option(0.0, "Most ambient light in the flash.", minimum=0.0, maximum=10.0)
@@ -103,9 +108,8 @@ class FlashSettings(TrainingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        multiple = 64 if self.network == Network.SMALL else 16
-        if self.side % multiple:
-            raise TrainingError(f"--side must be a multiple of {multiple}, not {self.side}")
+        if self.side % 16:
+            raise TrainingError(f"--side must be a multiple of 16, not {self.side}")
         if self.fold >= self.folds:
             raise TrainingError(f"--fold must be below --folds, {self.folds}, not {self.fold}")
         if self.encoder and self.network not in (Network.PAPER, Network.DEEPFLASH):

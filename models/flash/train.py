@@ -103,25 +103,35 @@ class FlashRecipe(Recipe[FlashSettings]):
         return self.settings.discriminator_rate if name == DISCRIMINATOR else 1.0
 
     def batch(self, number: int) -> Sequence[NDArray[np.float32]]:
-        """Return crops of flash and ambient photographs, ``(N, 3, side, side)`` each."""
+        """Return crops of flash and ambient photographs, ``(N, 3, H, W)`` each."""
         random = np.random.default_rng([self.settings.seed, number])
-        items = np.stack([self._crop(random) for _ in range(self.settings.batch)])
+        pictures, side = self._pictures, self.settings.side
+        shape = (side, side)
+        if not self.settings.square:
+            # All pictures of a batch are upright, or all are not.
+            upright = _upright(pictures[random.integers(len(pictures))])
+            pictures = [item for item in pictures if _upright(item) == upright]
+            shape = (side, side * 3 // 4) if upright else (side * 3 // 4, side)
+        items = np.stack(
+            [
+                self._crop(pictures[random.integers(len(pictures))], shape, random)
+                for _ in range(self.settings.batch)
+            ]
+        )
         return items[:, :3], items[:, 3:]
 
-    def _crop(self, random: np.random.Generator) -> NDArray[np.float32]:
-        settings = self.settings
-        picture = self._pictures[random.integers(len(self._pictures))]
-        sides = picture.shape[1:]
-        length = int(min(sides) * random.uniform(settings.crop, 1.0))
-        top, left = (int(random.integers(side - length + 1)) for side in sides)
-        crop = picture[:, top : top + length, left : left + length]
+    def _crop(
+        self, picture: NDArray[np.float32], shape: tuple[int, int], random: np.random.Generator
+    ) -> NDArray[np.float32]:
+        sides = np.array(picture.shape[1:])
+        whole = np.full(2, sides.min()) if self.settings.square else sides
+        height, width = (whole * random.uniform(self.settings.crop, 1.0)).astype(int)
+        top, left = random.integers(sides - (height, width) + 1)
+        crop = picture[:, top : top + height, left : left + width]
         if random.random() < 0.5:
             crop = crop[:, :, ::-1]
         resized = functional.interpolate(
-            torch.from_numpy(crop[None].copy()),
-            size=(settings.side, settings.side),
-            mode="bilinear",
-            antialias=True,
+            torch.from_numpy(crop[None].copy()), size=shape, mode="bilinear", antialias=True
         )[0].numpy()
         return self._other_light(resized, random)
 
@@ -206,6 +216,11 @@ class FlashRecipe(Recipe[FlashSettings]):
     def metadata(self) -> dict[str, str]:
         """Return the pairs that were left out."""
         return {"left_out": ", ".join(pair.name for pair in self.left_out)}
+
+
+def _upright(picture: NDArray) -> bool:
+    """Whether a picture ``(C, H, W)`` is higher than wide."""
+    return picture.shape[1] > picture.shape[2]
 
 
 def _result(network: nn.Module, flash: Tensor) -> Tensor:
