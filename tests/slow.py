@@ -27,6 +27,7 @@ SLOW = (
     "frontend/test_classifiers.py",
     "models/events/test_event_networks.py::test_fixed_point_in_every_executor",
     "models/events/test_event_training.py::test_training_with_roundings_runs_through_the_states",
+    "models/test_flash_full.py",
     "models/test_demo.py::test_demo_on_the_shipped_photograph",
     "models/test_ship.py::test_the_shipped_models_are_made_again_byte_for_byte",
     "models/test_sr.py",

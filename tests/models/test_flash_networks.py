@@ -52,10 +52,10 @@ def test_encoder_takes_the_weights_of_vgg16():
     assert shapes == expected
 
 
-@pytest.mark.parametrize("decoder", ["transposed", "unpool"])
-def test_quantizes_and_equals_the_oracle(decoder):
+def test_unpooling_quantizes_and_equals_the_oracle():
+    # The transposed decoder has its turn in test_flash_pipeline.
     torch.manual_seed(0)
-    network = FlashGenerator(2, decoder=decoder).eval()
+    network = FlashGenerator(2, decoder="unpool").eval()
     assert FlashGenerator(**network.options()).state_dict().keys() == network.state_dict().keys()
     flash = torch.rand(2, 3, 32, 48)
     result = network(flash)
@@ -67,7 +67,7 @@ def test_quantizes_and_equals_the_oracle(decoder):
     assert torch.equal(found, model.oracle(flash))
     # Unpooling puts a value elsewhere where rounding makes two neighbours equal.
     error = np.abs((found - result).detach().numpy())
-    assert (error.mean() if decoder == "unpool" else error.max()) < 0.005
+    assert error.mean() < 0.005
 
 
 def test_tanh_gives_both_signs():
