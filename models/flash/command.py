@@ -45,7 +45,7 @@ def relight(
     others. A file is written as a whole or not at all.
 
     The network sees a photograph as a whole: with the shipped model, one of
-    twelve megapixels takes about 1 GiB of memory.
+    twelve megapixels takes about half a gigabyte of memory.
 
     Example: fxp relight flash.jpg ambient.png
 

@@ -25,7 +25,7 @@ from fxp.imaging.files import read_image, write_image
 
 COMMANDS = (
     *("quantize", "info", "report", "run", "psnr"),
-    *("cosim", "demo", "export", "search", "synth", "upscale"),
+    *("cosim", "demo", "export", "relight", "search", "synth", "upscale"),
 )
 
 
