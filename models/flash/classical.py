@@ -135,9 +135,11 @@ def srie(
         aim = tuple(kept - rest for kept, rest in zip(sparse_ones, residual, strict=True))
         factor = reflectance * coupling
         pull = factor * _adjoint(tuple(size * item for item in aim))
-        surface = _smooth(total - bright, (factor * size**2,) * 2, pull, surface)
+        both = factor * size**2
+        surface = _smooth(total - bright, (both, both), pull, surface)
         surface = np.minimum(surface, 0)
-        bright = _smooth(total - surface, (illumination * np.exp(2 * bright),) * 2, start=bright)
+        both = illumination * np.exp(2 * bright)
+        bright = _smooth(total - surface, (both, both), start=bright)
         bright = np.clip(bright, total, 0)
     # The value is divided by the illumination and multiplied by its power.
     gain = np.exp(surface + bright / DISPLAY) / value
@@ -203,7 +205,7 @@ def _smooth(
             *(-right.ravel()[:-1],) * 2,
             *(-down.ravel()[:-width],) * 2,
         ],
-        [0, 1, -1, width, -width],
+        [0, 1, -1, width, -width],  # pyright: ignore[reportArgumentType] (a list is usual)
         format="csr",
     )
     wanted = (plane if pull is None else plane + pull).ravel()

@@ -174,7 +174,9 @@ def measured_shift(
     if any(not edge.any() for edge in edges):
         return None
     moved, error, _ = registration.phase_cross_correlation(
-        *edges, upsample_factor=10, normalization=None
+        *edges,
+        upsample_factor=10,
+        normalization=None,  # pyright: ignore[reportArgumentType] (documented so)
     )
     if error > SURE:
         return None

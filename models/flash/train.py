@@ -69,9 +69,10 @@ class FlashRecipe(Recipe[FlashSettings]):
                 replace(pair, flash=smoothed(pair.flash), ambient=smoothed(pair.ambient))
                 for pair in learned
             ]
-        self._pictures = [
-            np.concatenate([pair.flash, pair.ambient], 2).transpose(2, 0, 1).astype(np.float32)
-            / 255
+        self._pictures: list[NDArray[np.float32]] = [
+            np.divide(
+                np.concatenate([pair.flash, pair.ambient], 2), 255, dtype=np.float32
+            ).transpose(2, 0, 1)
             for pair in learned
         ]
 
@@ -190,7 +191,7 @@ class FlashRecipe(Recipe[FlashSettings]):
 
     def quantize_options(self) -> dict[str, Any]:
         """Return the photographs that formats are chosen on, and the formats of pixels."""
-        return quantize_options(self.pairs, self.network().multiple)
+        return quantize_options(self.pairs, self.network().multiple)  # type: ignore[arg-type]
 
     def scores(self, model: Model) -> dict[str, float]:
         """Return PSNR of training pairs, and PSNR and SSIM of those left out."""
