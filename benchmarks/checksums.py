@@ -25,6 +25,8 @@ from fxp import hls
 from fxp.cli import main as command
 from fxp.formats import quantize
 from fxp.models import sr
+from fxp.models.flash.pipeline import Relighter
+from fxp.models.flash.shipped import load as load_flash
 from fxp.models.sr.fixed import calibration_images
 
 RECORD = Path(__file__).parents[1] / "docs" / "benchmarks" / "checksums.json"
@@ -98,6 +100,10 @@ def measured() -> Iterator[tuple[str, str]]:
         for picture in ("coffee", "camera"):
             image = getattr(skimage.data, picture)()[:201, :303]
             yield f"upscale: {name}, {picture}", digest(upscaler(image))
+    yield (
+        "relight: flash_small, coffee",
+        digest(Relighter(load_flash("flash_small"))(skimage.data.coffee()[:201, :303])),
+    )
     for style in ("dsp", "shift_add"):
         with tempfile.TemporaryDirectory() as folder:
             hls.emit_rtl(

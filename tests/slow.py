@@ -29,6 +29,7 @@ SLOW = (
     "models/events/test_event_training.py::test_training_with_roundings_runs_through_the_states",
     "models/recognition/test_recognition_training.py::test_trained_weights_become_a_model",
     "models/recognition/test_zoo_fixed.py",
+    "models/test_flash_full.py",
     "models/test_demo.py::test_demo_on_the_shipped_photograph",
     "models/test_ship.py::test_the_shipped_models_are_made_again_byte_for_byte",
     "models/test_sr.py",

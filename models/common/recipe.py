@@ -38,10 +38,13 @@ class Recipe(ABC, Generic[Settings]):
         Unit of the scores, for the log.
     weight_decay : float
         Of every optimizer.
+    betas : tuple of float
+        Decays of the two running averages of Adam.
     """
 
     unit: str = "dB"
     weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -111,6 +114,10 @@ class Recipe(ABC, Generic[Settings]):
         Each gets an optimizer of its own; they belong to the checkpoint and not to the weights.
         """
         return {}
+
+    def rate_factor(self, name: str) -> float:
+        """Return the learning rate of a module, in units of that of the settings."""
+        return 1.0
 
     def step(self, trainer: Trainer, batch: Sequence[Tensor]) -> float:
         """Do one step and return its loss; override it to train several modules in turn.

@@ -142,7 +142,7 @@ class Trainer:
             return torch.optim.SGD(
                 parameters, rate, momentum=0.9, weight_decay=decay, nesterov=True
             )
-        return torch.optim.Adam(parameters, rate, weight_decay=decay)
+        return torch.optim.Adam(parameters, rate, betas=self.recipe.betas, weight_decay=decay)
 
     def weights(self) -> dict[str, Tensor]:
         """Return the present weights of the plain network, whatever `Recipe.prepared` added."""
@@ -181,9 +181,9 @@ class Trainer:
 
     def _train_step(self) -> float:
         settings = self.settings
-        for optimizer in self.optimizers.values():
+        for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
-                group["lr"] = settings.rate_at(self.step)
+                group["lr"] = settings.rate_at(self.step) * self.recipe.rate_factor(name)
         batch = self.recipe.tensors(self.recipe.batch(self.step), self.device)
         # The roundings of a fixed-point model need all bits of float32.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=not settings.fixed):

@@ -1,4 +1,5 @@
-"""Flash to ambient: the network that removes a flash's light from a photograph.
+"""Flash to ambient: networks that remove a flash's light from a photograph.
 
-`fxp.models.flash.networks` has the generator; it is not trained yet.
+`fxp.models.flash.networks` has the networks, `fxp.models.flash.train` their training,
+`fxp.models.flash.pipeline` their use on whole photographs.
 """

@@ -25,7 +25,7 @@ from fxp.imaging.files import read_image, write_image
 
 COMMANDS = (
     *("quantize", "compress", "info", "report", "run", "psnr"),
-    *("classify", "cosim", "demo", "export", "search", "synth", "upscale"),
+    *("classify", "cosim", "demo", "export", "relight", "search", "synth", "upscale"),
 )
 
 
