@@ -33,7 +33,8 @@ def network(
 
 def node(kind: str, *inputs: str, to: str = "y", **attributes: Any) -> onnx.NodeProto:
     """Return a node that reads some values and writes another."""
-    return helper.make_node(kind, list(inputs), [to], name=f"the_{kind}", **attributes)
+    name = attributes.pop("name", f"the_{kind}")
+    return helper.make_node(kind, list(inputs), [to], name=name, **attributes)
 
 
 def numbers(*shape: int) -> np.ndarray:

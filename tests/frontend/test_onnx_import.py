@@ -18,8 +18,6 @@ import fxp
 from fxp.frontend import FrontendError, from_onnx, load_onnx
 from fxp.frontend.onnx import catalog
 
-INTEGERS = np.int64
-
 
 def outputs_of(model: onnx.ModelProto, *images: np.ndarray) -> list[np.ndarray]:
     session = onnxruntime.InferenceSession(model.SerializeToString(),
@@ -36,10 +34,6 @@ def module_equals(model: onnx.ModelProto, *shape: int) -> np.ndarray:
         (found,) = load_onnx(model)(torch.from_numpy(image)).values()
     np.testing.assert_allclose(found.numpy(), wanted, rtol=1e-4, atol=1e-5)
     return found.numpy()
-
-
-def constants(**values: object) -> dict[str, object]:
-    return values
 
 
 CASES = {
@@ -187,7 +181,7 @@ def test_images_with_channels_last_are_taken_with_channels_first() -> None:
         [
             node("Transpose", "x", to="t", perm=[0, 3, 1, 2]),
             node("Conv", "t", "w", to="c"),
-            node("Transpose", "c", to="back", perm=[0, 2, 3, 1]),
+            node("Transpose", "c", to="back", name="back", perm=[0, 2, 3, 1]),
             node("Softmax", "back", axis=3),
         ],
         ("N", 6, 5, 3), {"w": numbers(4, 3, 3, 3)},
@@ -215,8 +209,8 @@ def test_a_file_is_quantized_by_its_path(tmp_path: Path) -> None:
     images = np.random.default_rng(2).normal(size=(4, 2, 8, 8))
     fixed = fxp.quantize(str(path), [images], effort="fast")
     (wanted,) = outputs_of(small_classifier(), images[:1].astype(np.float32))
-    found = fixed.run(images[:1])
-    assert np.abs(np.asarray(found) - wanted).max() < 0.02 * np.abs(wanted).max()
+    found = fixed.run(images[0])
+    assert np.abs(np.asarray(found) - wanted[0]).max() < 0.02 * np.abs(wanted).max()
 
 
 def refusal(model: onnx.ModelProto | Path) -> str:
@@ -249,7 +243,7 @@ def test_what_the_graph_cannot_express_is_refused_by_the_node() -> None:
         (network([node("Relu", "x")], opset=6), "its operator set is version 6"),
         (network([node("Relu", "x")], (8, 2, 4, 4)), "is a batch of 8"),
         (network([node("Relu", "x")], (1, 1 << 31, 1 << 31, 4)), "needs too much memory"),
-        (network([node("Tile", "x", "n")], constants={"n": np.array([1, 1, 1 << 30, 1 << 30])}),
+        (network([node("Tile", "x", "n")], constants={"n": np.array([1, 1, 1 << 14, 1 << 14])}),
          "ONNX node 'the_Tile' (Tile, opset 17): a tensor of shape"),
         (network([node("ConstantOfShape", "n", to="c"), node("Add", "x", "c")],
                  constants={"n": np.array([1 << 20, 1 << 20])}), "needs too much memory"),

@@ -100,7 +100,7 @@ def conv_transpose(call: Call) -> torch.Tensor:
         wanted = [size * stride for size, stride in zip(x.shape[2:], strides, strict=True)]
     if wanted is not None:
         totals = [have - want for have, want in zip(full, list(wanted)[-2:], strict=True)]
-        before = [t - t // 2 if automatic == "SAME_LOWER" else t // 2 for t in totals]
+        before = [t // 2 if automatic == "SAME_UPPER" else t - t // 2 for t in totals]
         after = [total - first for total, first in zip(totals, before, strict=True)]
     else:
         pads = list(call.attribute("pads", [0] * 4))
@@ -130,7 +130,7 @@ def gemm(call: Call) -> torch.Tensor:
     if bias is not None and beta != 1:
         bias = bias * beta
     if bias is not None and prod(bias.shape) == weight.shape[0]:
-        return functional.linear(x, weight, bias.reshape(-1))
+        return functional.linear(x, weight, bias if bias.ndim == 1 else bias.reshape(-1))
     y = functional.linear(x, weight)
     return y if bias is None else y + bias
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -110,6 +113,21 @@ class _Measured(fx.Interpreter):
         return result
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back torch's log of operands that do not fit; the error says it."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+
+    def none(record: logging.LogRecord) -> bool:
+        return False
+
+    logger.addFilter(none)
+    try:
+        yield
+    finally:
+        logger.removeFilter(none)
+
+
 def _runnable_size(module: OnnxModule) -> int:
     """Return a height and width, for those that are free, at which the module runs."""
     free = any(None in given.shape[1:] for given in module.image_inputs)
@@ -120,7 +138,7 @@ def _runnable_size(module: OnnxModule) -> int:
             if math.prod(sizes) > MAX_ELEMENTS:
                 raise FrontendError(f"input {given.name!r} of shape {sizes} needs too much memory")
         try:
-            with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
+            with torch.no_grad(), _quiet(), FakeTensorMode(allow_non_fake_inputs=True):
                 _Measured(module).run(*(torch.empty(sizes) for sizes in shapes))
         except FrontendError as error:
             failure = failure or error
