@@ -84,7 +84,8 @@ def npz(
     check_target(out, reads=[model], suffixes=(".npz",))
     arrays = to_npz(fxp.load(model).graph)
     with replacing(out) as stream:
-        np.savez_compressed(stream, **arrays)
+        # NumPy types keywords as its own options, which `to_npz` keeps free.
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
     typer.echo(f"wrote {out}")
 
 

@@ -13,6 +13,8 @@ from fxp.graph.ops.base import GraphError
 
 DESCRIPTION = "graph"
 """Key of the description, JSON in the bytes of a uint8 array."""
+_TAKEN = frozenset({DESCRIPTION, "file", "allow_pickle"})
+"""Keys that are not free: the others are arguments of ``numpy.savez``."""
 
 
 def to_npz(graph: Graph) -> dict[str, NDArray[Any]]:
@@ -27,15 +29,17 @@ def to_npz(graph: Graph) -> dict[str, NDArray[Any]]:
     Raises
     ------
     GraphError
-        If the graph is a float graph, or a constant is called ``graph``.
+        If the graph is a float graph, or a constant has a name that the file needs.
     """
     if not graph.is_integer:
         raise GraphError(f"graph {graph.name!r} is a float graph; quantize it first")
     constants = graph.constants_by_name
     arrays: dict[str, NDArray[Any]] = {}
     for name, constant in constants.items():
-        if name == DESCRIPTION:
-            raise GraphError(f"a constant is called {name!r}, which is the key of the description")
+        if name in _TAKEN:
+            raise GraphError(
+                f"constant {name!r}: an .npz file needs that name; rename the constant"
+            )
         dtype = np.result_type(*(item.dtype for item in constant.formats))
         arrays[name] = constant.data.astype(dtype)
         arrays[f"{name}:frac"] = np.array([item.frac for item in constant.formats], np.int32)

@@ -203,14 +203,10 @@ def test_several_inputs_and_outputs() -> None:
     assert graph.outputs == ("gap", "sum")
 
 
-def test_a_file_is_quantized_by_its_path(tmp_path: Path) -> None:
-    path = tmp_path / "net.onnx"
-    onnx.save(small_classifier(), path)
-    images = np.random.default_rng(2).normal(size=(4, 2, 8, 8))
-    fixed = fxp.quantize(str(path), [images], effort="fast")
-    (wanted,) = outputs_of(small_classifier(), images[:1].astype(np.float32))
-    found = fixed.run(images[0])
-    assert np.abs(np.asarray(found) - wanted[0]).max() < 0.02 * np.abs(wanted).max()
+def test_an_output_with_channels_first_stays_as_it_is() -> None:
+    nodes = [node("Transpose", "x", to="t", perm=[0, 3, 1, 2]), node("Conv", "t", "w")]
+    graph = from_onnx(network(nodes, ("N", 6, 5, 3), {"w": numbers(4, 3, 1, 1)}))
+    assert graph.values["y"].shape == (4, 6, 5)
 
 
 def refusal(model: onnx.ModelProto | Path) -> str:

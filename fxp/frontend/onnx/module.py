@@ -143,13 +143,13 @@ class OnnxModule(fx.GraphModule):
     image_inputs
         What its ``forward`` takes, in order.
     channels_last
-        Whether images are ``(N, H, W, C)`` in the file; the module has ``(N, C, H, W)``.
+        Names of outputs that are ``(N, H, W, C)`` in the file; the module has ``(N, C, H, W)``.
     graph_name
         Name of the graph in the file.
     """
 
     image_inputs: tuple[ImageInput, ...]
-    channels_last: bool
+    channels_last: frozenset[str]
     graph_name: str
 
 
@@ -165,6 +165,7 @@ class _Assembly:
             tensor.name: array_of(tensor, tensor.name) for tensor in model.graph.initializer
         }
         self.computed: dict[str, fx.Node] = {}
+        self.channels_last: set[str] = set()
         self.inputs = [
             _image_input(value, model.graph)
             for value in model.graph.input
@@ -175,11 +176,11 @@ class _Assembly:
 
     def build(self) -> OnnxModule:
         """Translate all nodes."""
-        channels_last = any(given.channels_last for given in self.inputs)
         placeholders = [self.graph.placeholder(_identifier(given.name)) for given in self.inputs]
         for given, node in zip(self.inputs, placeholders, strict=True):
             if given.channels_last:
                 node = self.graph.call_method("permute", (node, 0, 2, 3, 1))
+                self.channels_last.add(given.name)
             elif len(given.shape) == 3:
                 node = self.graph.call_method("squeeze", (node, 2))
             self.computed[given.name] = node
@@ -190,9 +191,8 @@ class _Assembly:
             if value.name not in self.computed:
                 reason = "is constant" if value.name in self.known else "is computed by no node"
                 raise FrontendError(f"output {value.name!r} {reason}")
-            result = self.graph.call_function(
-                _as_output, (self.computed[value.name], channels_last)
-            )
+            last = value.name in self.channels_last
+            result = self.graph.call_function(_as_output, (self.computed[value.name], last))
             results[value.name] = result
         self.graph.output(results)
         module = OnnxModule(self.root, self.graph, "OnnxModule")
@@ -200,7 +200,7 @@ class _Assembly:
         module.recompile()
         module.delete_all_unused_submodules()
         module.image_inputs = tuple(self.inputs)
-        module.channels_last = channels_last
+        module.channels_last = frozenset(results) & self.channels_last
         module.graph_name = clean_name(self.model.graph.name or "network")
         return module.eval()
 
@@ -235,6 +235,8 @@ class _Assembly:
             if name and position not in constants
         )
         made = self.graph.call_module(path, operands)
+        if self._gives_channels_last(node):
+            self.channels_last.update(node.outputs)
         several = node.op == "Split"
         for position, name in enumerate(node.outputs):
             if name:
@@ -244,6 +246,13 @@ class _Assembly:
                 )  # fmt: skip
             if not several:
                 break
+
+    def _gives_channels_last(self, node: NodeInfo) -> bool:
+        """Whether a node computes images ``(N, H, W, C)`` in a file whose inputs are such."""
+        if node.op == "Transpose":
+            turned = node.attributes.get("perm") == [0, 2, 3, 1]
+            return turned and any(given.channels_last for given in self.inputs)
+        return any(name in self.channels_last for name in node.inputs)
 
     def _folded(self, node: NodeInfo, constants: Mapping[int, NDArray[Any]]) -> NDArray[Any] | None:
         """Return what a node computes from constants alone, None where torch has to."""
