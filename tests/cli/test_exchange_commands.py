@@ -23,7 +23,7 @@ def write_network(path: Path) -> None:
     """Write a 1x1 convolution of images with channels last, which doubles and adds 1."""
     nodes = [
         helper.make_node("Transpose", ["picture"], ["turned"], perm=[0, 3, 1, 2]),
-        helper.make_node("Conv", ["turned", "weight", "bias"], ["result"], "double"),
+        helper.make_node("Conv", ["turned", "weight", "bias"], ["result"], "scale"),
     ]
     graph = helper.make_graph(
         nodes,
@@ -65,7 +65,7 @@ def test_an_onnx_file_through_the_commands(
 
     assert main(["export", "npz", "net.fxp", "net.npz"]) == 0
     with np.load("net.npz") as arrays:
-        weight = arrays["double.W"] * 2.0 ** -arrays["double.W:frac"]
+        weight = arrays["scale.W"] * 2.0 ** -arrays["scale.W:frac"]
         assert weight.tolist() == [[[[2.0]]]]
         description = json.loads(arrays["graph"].tobytes())
     assert description["inputs"] == {"picture": "ap_ufixed<8,0>"}
