@@ -86,13 +86,13 @@ def test_the_adversarial_game_trains_both():
     trainer = Trainer(recipe(settings))
     before = {
         name: [item.clone() for item in trainer.modules[name].parameters()]
-        for name in ("network", "critic")
+        for name in ("network", "discriminator")
     }
     trainer.run_epoch()
     for name, earlier in before.items():
         now = list(trainer.modules[name].parameters())
         assert sum(not torch.equal(a, b) for a, b in zip(earlier, now, strict=True)) > len(now) / 2
-    assert not any(name.startswith("critic") for name in trainer.average)
+    assert not any(name.startswith("discriminator") for name in trainer.average)
 
 
 def test_a_training_with_roundings_scores_the_fixed_model():
