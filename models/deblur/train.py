@@ -213,7 +213,13 @@ def _sources(settings: DeblurSettings, folder: Path) -> tuple[PatchSource, Patch
             made.append(blurred_pairs(frames, settings.frames, linear=settings.linear))
         except DataError as error:
             raise DataError(f"{folder / FILMS / name}: {error}") from error
-    training, held = held_out([pair for pairs in made for pair in pairs], HELD_OUT_EVERY)
+    pairs = [pair for found in made for pair in found]
+    if len(pairs) < 2:
+        raise DataError(
+            f"the films in {folder / FILMS} make {len(pairs)} blurred photographs, but a training "
+            "needs two at least; add films, or average fewer --frames"
+        )
+    training, held = held_out(pairs, HELD_OUT_EVERY)
     return Pairs(training), Pairs(held)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -174,14 +175,19 @@ def training_pairs(folder: Path) -> list[FlashPair]:
     Raises
     ------
     DataError, ImageError
-        If there are none, or one cannot be used.
+        If there are none, one cannot be used, or two have one name.
     """
     root = folder / FOLDER
     if not root.is_dir():
         raise DataError(f"folder of flash pairs not found: {root}")
     sets = sorted(item for item in root.iterdir() if item.is_dir() and item.name != NOT_TRAINED)
     pairs = [pair for item in sets for pair in read_pairs(item)] or read_pairs(root)
-    return sorted(pairs, key=lambda pair: pair.name)
+    pairs.sort(key=lambda pair: pair.name)
+    for first, second in pairwise(pairs):
+        if first.name == second.name:
+            # In cross-validation, one would train while the other is left out.
+            raise DataError(f"two pairs in {root} are named {first.name}; rename or remove one")
+    return pairs
 
 
 def divided(

@@ -125,6 +125,24 @@ def test_a_residual_network_begins_near_its_input():
     assert network(2 * image).max() == 1.0
 
 
+def test_corrections_of_a_coarser_scale_are_enlarged_bilinearly_and_added():
+    network = Generator(2, 1, 0, residual=True, corrections=True)
+    with torch.no_grad():
+        for scale in network.scales:
+            for item in scale.parameters():
+                item.zero_()
+        # The coarser scale adds 1/4 to red wherever it is; the finer one adds nothing.
+        network.scales[1].tail.bias[0] = 0.25  # type: ignore[index,union-attr]
+    image = torch.full((1, 3, 16, 16), 0.5)
+    sharp, smaller = network.latent(image)
+    assert torch.equal(smaller[0, :, 0, 0], torch.tensor([0.75, 0.5, 0.5]))
+    # Beyond the border there are zeros, so only the inside has all of it.
+    assert torch.equal(sharp[0, :, 8, 8], torch.tensor([0.75, 0.5, 0.5]))
+    assert sharp[0, 0, 0, 8].item() == 0.5 + 0.25 * 0.75
+    with pytest.raises(ValueError, match="corrections need residual"):
+        Generator(2, 1, 0, corrections=True)
+
+
 def test_the_content_loss_is_the_mean_over_scales_halved():
     network = Generator(2, 1, 0)
     sharp = torch.full((2, 3, 4, 4), 0.5)
@@ -158,7 +176,8 @@ def test_weights_of_the_release_by_their_names(tmp_path: Path):
     state = released(Generator(2, 2, 1))
     torch.save({"G": state, "D": {"dense.weight": torch.zeros(1)}}, tmp_path / "model-9.pt")
     network = load_release(tmp_path / "model-9.pt")
-    assert network.options() == {"scales": 2, "width": 2, "blocks": [1, 1], "residual": False}
+    assert network.options() == {"scales": 2, "width": 2, "blocks": [1, 1], "residual": False,
+                                 "corrections": False}  # fmt: skip
     assert not network.training
     for ours, theirs in (
         ("scales.0.head", "body_models.0.body.0"),

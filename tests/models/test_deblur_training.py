@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import fxp
 from fxp.imaging.files import write_image
+from fxp.models.common.data import DataError
 from fxp.models.common.settings import Optimizer, Precision, TrainingError
 from fxp.models.common.trainer import Trainer
 from fxp.models.deblur import train
@@ -47,6 +48,7 @@ def test_presets_and_what_replaces_them():
     ]
     assert Generator(**SETTINGS.generator()).options() == {
         "scales": 2, "width": 4, "blocks": [1, 1], "residual": True,
+        "corrections": True,
     }  # fmt: skip
 
 
@@ -124,6 +126,16 @@ def test_films_without_those_that_are_not_for_weights(tmp_path: Path):
     blurred, sharp = made.batch(0)
     assert blurred.shape == sharp.shape == (2, 3, 16, 16)
     assert all(np.array_equal(a, b) for a, b in zip(made.batch(1), made.batch(1), strict=True))
+
+
+def test_films_that_are_too_few(tmp_path: Path):
+    films(tmp_path)
+    for name in ("first", "second"):
+        for file in (tmp_path / "video" / name).iterdir():
+            file.unlink()
+    settings = replace(SETTINGS, source=Source.FRAMES, frames=3)
+    with pytest.raises(DataError, match=r"video make 0 blurred photographs, but a training needs"):
+        train.recipe(settings, tmp_path)
 
 
 def test_gopro_holds_whole_sequences_out(tmp_path: Path):

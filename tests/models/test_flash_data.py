@@ -57,6 +57,13 @@ def test_training_leaves_the_folder_classic_out(tmp_path: Path):
         training_pairs(tmp_path / "flash")
 
 
+def test_two_pairs_of_one_name_would_leak_between_folds(tmp_path: Path):
+    for name in ("first", "second"):
+        write_pair(tmp_path / "flash" / name, "Toys_1", flash=photograph(), ambient=photograph())
+    with pytest.raises(DataError, match=r"two pairs in .*flash are named Toys_1; rename or remove"):
+        training_pairs(tmp_path)
+
+
 def test_training_pairs_without_subfolders(tmp_path: Path):
     picture = photograph()
     write_pair(tmp_path / "flash", "Toys_1", flash=picture, ambient=picture)
