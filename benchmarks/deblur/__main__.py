@@ -82,9 +82,10 @@ def page(record: Record) -> str:
     if SPEED in record:
         found = record[SPEED]
         parts.append(
-            "## The published network\n\n"
-            f"The preset `{found['network']}` with random weights. Memory is that of the whole "
-            f"process at most. {load_text([found['load']])}\n\n"
+            "## Time and memory\n\n"
+            f"The preset `{found['network']}`, the published network if it is `paper`, with random "
+            "weights. Memory is that of the whole process at most. "
+            f"{load_text([found['load']])}\n\n"
             + report.markdown_table(SPEED_HEADER, found["rows"])
         )
     missing = [name for name in PARTS if name not in record]
