@@ -85,8 +85,7 @@ def page(record: Record) -> str:
             "## Time and memory\n\n"
             f"The preset `{found['network']}`, the published network if it is `paper`, with random "
             "weights. Memory is that of the whole process at most. "
-            f"{load_text([found['load']])}\n\n"
-            + report.markdown_table(SPEED_HEADER, found["rows"])
+            f"{load_text([found['load']])}\n\n" + report.markdown_table(SPEED_HEADER, found["rows"])
         )
     missing = [name for name in PARTS if name not in record]
     if missing:

@@ -323,7 +323,13 @@ class Discriminator(nn.Module):
 
 PRESETS: Final[dict[str, dict[str, Any]]] = {
     "paper": {"scales": 3, "width": 64},
-    "small": {"scales": 3, "width": 32, "blocks": (1, 3, 6), "residual": True, "corrections": True},
+    "small": {
+        "scales": 3,
+        "width": 32,
+        "blocks": (0, 1, 10),
+        "residual": True,
+        "corrections": True,
+    },
 }
 """Options of `Generator` by name: the published network, and one for processors."""
 

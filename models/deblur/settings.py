@@ -106,8 +106,8 @@ class DeblurSettings(TrainingSettings):
         if self.blocks >= 0:
             options["blocks"] = self.blocks
         elif self.scales:
-            # The published rule for the paper's network, the finest of the preset for others.
+            # The published rule for the paper's network, the coarsest of the preset for others.
             blocks = options.pop("blocks", None)
             if blocks is not None:
-                options["blocks"] = [*blocks, *[blocks[-1]] * self.scales][: self.scales]
+                options["blocks"] = [*[blocks[0]] * self.scales, *blocks][-self.scales :]
         return options

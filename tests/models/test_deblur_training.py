@@ -43,9 +43,10 @@ def test_presets_and_what_replaces_them():
     assert DeblurSettings(network=Preset.PAPER, scales=1).generator()["scales"] == 1
     small = DeblurSettings().generator()
     assert small["residual"]
-    assert Generator(**DeblurSettings(scales=1).generator()).options()["blocks"] == [
-        small["blocks"][0]
-    ]
+    finest, middle, coarsest = small["blocks"]
+    for scales, blocks in ((1, [coarsest]), (4, [finest, finest, middle, coarsest])):
+        options = DeblurSettings(scales=scales).generator()
+        assert Generator(**options).options()["blocks"] == blocks
     assert Generator(**SETTINGS.generator()).options() == {
         "scales": 2, "width": 4, "blocks": [1, 1], "residual": True,
         "corrections": True,
