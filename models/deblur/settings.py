@@ -81,7 +81,7 @@ class DeblurSettings(TrainingSettings):
     extra: bool = option(False, "The discriminator of the authors' code.")
     steps: int = option(30_000, "Optimizer steps in all.", minimum=1)
     epoch: int = option(500, "Steps between measurements.", minimum=1)
-    batch: int = option(4, "Patches per step.", minimum=1)
+    batch: int = option(8, "Patches per step.", minimum=1)
     rate: float = option(2e-3, "Peak learning rate.", minimum=0.0)
     compiled: bool = option(False, "Fuse the step with torch.compile.")
 
