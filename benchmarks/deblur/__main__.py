@@ -158,7 +158,7 @@ def main(
         sets = [make(folder, crop or None) for make in (gopro, synthesized)]
     for name in chosen:
         if name == SPEED:
-            rows = paper_rows(tuple(size), counts, runs, larger=network == "paper", network=network)
+            rows = paper_rows(size, counts, runs, larger=network == "paper", network=network)
             record[name] = {"network": network, "rows": rows, "load": load_per_processor()}
         elif name == BLURRED:
             record[name] = [blurred_row(sets)]

@@ -148,6 +148,7 @@ def multiple_of(graph: Graph) -> int:
     if not all(isinstance(size, Extent) for size in graph.inputs[0].shape[1:]):
         raise ArgumentError("the model takes pictures of one size only; quantize it for any size")
     channels = graph.inputs[0].shape[0]
+    assert isinstance(channels, int)
     for multiple in MULTIPLES:
         # An odd number of times, as other multiples would do for twice as much too.
         try:
