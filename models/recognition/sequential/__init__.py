@@ -10,10 +10,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fxp.models.recognition.sequential.features import FeatureExtractor
-
     from fxp.models.recognition.sequential.classifier import SequentialClassifier, build_gallery
     from fxp.models.recognition.sequential.definition import Rule
+    from fxp.models.recognition.sequential.features import FeatureExtractor
     from fxp.models.recognition.sequential.gallery import Gallery, GalleryError, Search, pooled
 
 __all__ = [

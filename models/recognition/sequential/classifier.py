@@ -180,9 +180,9 @@ class SequentialClassifier(ClassifierMixin, BaseEstimator):
         X, y = validate_data(self, X, y)  # noqa: N806
         check_classification_targets(y)
         self.classes_, numbers = np.unique(y, return_inverse=True)
-        components = self.n_components
-        if components is None and self.metric != "chi2":
-            components = min(X.shape)
+        components = None
+        if self.metric != "chi2":
+            components = min(X.shape) if self.n_components is None else self.n_components
         names = [str(label) for label in self.classes_]
         self.gallery_ = build_gallery(
             X, numbers, components=components, metric=self.metric, classes=names

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike
+from threading import local
 from typing import Any, Final
 
 import numpy as np
@@ -150,8 +151,8 @@ class Gallery:
 
     def check_source(self, source: Mapping[str, str]) -> None:
         """Raise `GalleryError` unless features come from what made those of the gallery."""
-        for key in sorted({*source, *self.source}):
-            mine, other = self.source.get(key), source.get(key)
+        for key, other in source.items():
+            mine = self.source.get(key)
             if mine != other:
                 raise GalleryError(
                     f"the gallery was made with {key} {mine!r}, not {other!r}; recognize with the "
@@ -251,7 +252,7 @@ def checked_features(features: NDArray, metric: str) -> NDArray[np.float64]:
     if len(bad):
         raise ArgumentError(f"the features in row {bad[0]} hold NaN or infinity")
     if metric == "chi2" and rows.min() < 0:
-        raise ArgumentError("there are features below 0, which chi2 cannot compare; use l2")
+        raise ArgumentError("Negative values in data: chi2 cannot compare features below 0; use l2")
     return rows
 
 
@@ -325,12 +326,25 @@ class Search:
         self._arranged = distances.arranged(gallery.components, granule)
         self._squares = gallery.metric == "l2"
         self._rule, self._table = self.rule.integers, self.rule.table
-        self._sums = np.empty((1, self._arranged.shape[1] * distances.LANES), np.int32)
+        # Each thread has room for sums of its own.
+        self._room = local()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Made anew, which is quicker than to store the arranged components as well.
+        return _search, (self.gallery, self.rule, self.granule)
 
     @property
     def granules(self) -> int:
         """Granules of all components."""
         return len(self._arranged)
+
+    def _sums(self, frames: int) -> NDArray[np.int32]:
+        """Return room for the sums of so many frames."""
+        room = getattr(self._room, "sums", None)
+        if room is None or len(room) < frames:
+            room = np.empty((frames, self._arranged.shape[1] * distances.LANES), np.int32)
+            self._room.sums = room
+        return room[:frames]
 
     def decide(self, frames: NDArray[np.int16]) -> Decision:
         """Decide which class one or more pictures of the same thing belong to.
@@ -344,19 +358,18 @@ class Search:
             Components ``(frames, components)`` of `Gallery.transformed`, at most 2**16 frames.
         """
         queries = distances.padded(frames, self.granule)
-        if len(queries) > len(self._sums):
-            self._sums = np.empty((len(queries), self._sums.shape[1]), np.int32)
+        sums = self._sums(len(queries))
         found = np.empty(len(self.gallery.classes), np.int64)
         number, granules, rows = distances.decide(
             self._arranged, queries, self._squares, self.gallery.starts, self._rule, self._table,
-            self._sums[: len(queries)], found,
+            sums, found,
         )  # fmt: skip
         return Decision(number, granules, rows, found)
 
     def distances(self, queries: NDArray[np.int16]) -> NDArray[np.int32]:
         """Return the distances of queries to all rows by all components, ``(queries, rows)``."""
         parts = distances.padded(queries, self.granule)
-        sums = np.empty((len(parts), self._sums.shape[1]), np.int32)
+        sums = np.empty((len(parts), self._arranged.shape[1] * distances.LANES), np.int32)
         distances.row_distances(self._arranged, parts, self._squares, sums)
         return sums[:, : len(self.gallery.components)]
 
@@ -367,6 +380,10 @@ class Search:
         rows = len(self.gallery.components)
         distances.nearest_rows(self._arranged, parts, self._squares, rows, found)
         return found
+
+
+def _search(gallery: Gallery, rule: Rule, granule: int) -> Search:
+    return Search(gallery, rule, granule=granule)
 
 
 def pooled(frames: NDArray) -> NDArray:
