@@ -263,17 +263,22 @@ def decide(
     distances[:] = 0
     best, level, looked = 0, 0, 0
     for level in range(gallery.shape[0]):
-        done = 0
+        # Neighbouring classes are read in one go.
+        first, end = 0, 0
         for number in range(classes):
             if distances[number] < 0:
                 continue
-            first = max(starts[number] // LANES, done)
+            begin = starts[number] // LANES
+            if begin > end:
+                for frame in range(len(frames)):
+                    part = frames[frame, level * granule : (level + 1) * granule]
+                    _add_blocks(sums[frame], gallery[level], part, squares, first, end)
+                first = begin
             end = (starts[number + 1] + LANES - 1) // LANES
-            for frame in range(len(frames)):
-                part = frames[frame, level * granule : (level + 1) * granule]
-                _add_blocks(sums[frame], gallery[level], part, squares, first, end)
             looked += (starts[number + 1] - starts[number]) * len(frames)
-            done = max(done, end)
+        for frame in range(len(frames)):
+            part = frames[frame, level * granule : (level + 1) * granule]
+            _add_blocks(sums[frame], gallery[level], part, squares, first, end)
         least, second = LARGEST, LARGEST
         for number in range(classes):
             if distances[number] < 0:

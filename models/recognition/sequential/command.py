@@ -27,7 +27,7 @@ from fxp.cli.targets import check_target
 from fxp.imaging.files import image_paths, read_image
 from fxp.models.recognition.command import DEFAULT_MODEL
 from fxp.models.recognition.fixed import load
-from fxp.models.recognition.sequential.definition import FRAC, RULES, Rule
+from fxp.models.recognition.sequential.definition import FRAC, RULES, Rule, check_granule
 from fxp.models.recognition.sequential.features import FeatureExtractor
 from fxp.models.recognition.sequential.gallery import (
     METRICS,
@@ -109,7 +109,8 @@ def identify(
     """
     check_workers(backend, jobs, scheduler)
     if frames is not None and frames not in FRAMES:
-        raise ArgumentError(f"frames={frames!r} is none of {', '.join(FRAMES)}")
+        raise ArgumentError(f"--frames {frames!r} is none of {', '.join(FRAMES)}")
+    check_granule(granule)
     limits = Rule(rule, threshold, sharpness)
     if build is None and not sources:
         raise ArgumentError("nothing to do: name pictures to recognize, or give --build DIR")
