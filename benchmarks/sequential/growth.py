@@ -15,7 +15,7 @@ from fxp.models.recognition.sequential import Gallery, Rule, Search, build_galle
 ROWS: Final = 10
 """Rows of each class."""
 QUERIES: Final = 8
-QUICK: Final = ((100, 64), (1000, 64))
+QUICK: Final = ((1000, 256), (10_000, 256))
 SIZES: Final = (
     (100, 256), (1000, 256), (10_000, 64), (10_000, 128), (10_000, 256), (100_000, 256),
 )  # fmt: skip
