@@ -6,9 +6,9 @@ from fxp.frontend.fold_padding import fold_padding
 from fxp.frontend.model_import import from_torch
 from fxp.frontend.onnx import load_onnx
 from fxp.frontend.onnx_import import from_onnx
-from fxp.frontend.remove_dead_code import remove_dead_code
 from fxp.frontend.remove_identities import remove_identities
 from fxp.frontend.unwrap import unwrapped
+from fxp.graph.remove_dead_code import remove_dead_code
 
 __all__ = [
     "FrontendError",
