@@ -58,8 +58,22 @@ def test_the_middle_of_a_recording():
     # The part of 64 pixels begins at column 32 and row 0 of a sensor of 128x64.
     recording = Events.of([1, 2, 3, 4], [31, 32, 95, 96], [0, 5, 63, 1], [1, 1, 0, 1])
     stream = middle_part(recording, (128, 64), 2, "cut")
+    assert stream.size == (64, 64)
     assert [window.x.tolist() for window in stream.windows] == [[0], [63]]
     assert [window.y.tolist() for window in stream.windows] == [[5], [63]]
+
+
+def test_the_whole_sensor_but_what_is_no_multiple_of_8():
+    # 20 columns lose two on each side.
+    recording = Events.of([1, 2, 3, 4], [1, 2, 17, 18], [0, 5, 7, 1], [1, 1, 0, 1])
+    stream = middle_part(recording, (20, 8), 2, "cut", side=None)
+    assert stream.size == (16, 8)
+    assert [window.x.tolist() for window in stream.windows] == [[0], [15]]
+    assert to_and_fro(frames(), 1, side=None).truth[0].shape == (16, 24)
+    with pytest.raises(ValueError, match="2 events there, fewer than 3 steps"):
+        middle_part(recording, (20, 8), 3, "cut", side=None)
+    with pytest.raises(ValueError, match="a part of 64 pixels is larger"):
+        middle_part(recording, (20, 8), 1, "cut")
 
 
 @pytest.mark.parametrize(("levels", "text"), [((float("inf"), 60.0), "exact / 60.0")])
