@@ -100,7 +100,7 @@ def drift_works(data: Path, steps: int, side: int | None) -> Iterator[Work]:
     def work(title: str, stream: Callable[[], drift.Stream]) -> Record:
         events = stream()
         network, model = quality.network_of(title, data)
-        model = model or drift.calibrated(network, events)
+        model = model or drift.quantized(network, events)
         found = drift.drift(network, model, events)
         fixed, single = found.losses
         return {"row": drift.row(title, events, found), "figure": fixed - max(single, 0.0)}
@@ -127,7 +127,7 @@ def speed_works(data: Path) -> Iterator[Work]:
         recording = quality.RECORDINGS[0]
         windows = quality.windows_of(recording, data / "events", quality.SHOWN)
         network = quality.released(title, data)
-        model, grids = quality.calibrated(network, recording, windows)
+        model, grids = quality.shown_first(network, recording, windows)
         # A larger sensor is filled by reflection.
         missing = [(0, wanted - side) for wanted, side in zip(size, recording.size, strict=True)]
         grid = np.pad(grids[-1], ((0, 0), *reversed(missing)), "symmetric")

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 import fxp
+from benchmarks.events.quality import calibrated
 from benchmarks.report import markdown_table
 from fxp.formats import dequantize
 from fxp.imaging.colour import luma
@@ -192,10 +193,8 @@ def middle_part(
     return Stream(title, windows, (columns.stop - columns.start, rows.stop - rows.start))
 
 
-def calibrated(network: StepNetwork, stream: Stream) -> fxp.FixedModel:
-    """Quantize a network with the defaults, but without refinements, on a stream's first steps.
-
-    Calibration sees `SIDE` pixels in the middle.
+def quantized(network: StepNetwork, stream: Stream) -> fxp.FixedModel:
+    """Quantize a network on the middle of a stream's first steps.
 
     Parameters
     ----------
@@ -204,17 +203,8 @@ def calibrated(network: StepNetwork, stream: Stream) -> fxp.FixedModel:
     stream
         The events.
     """
-    side = min(SIDE, *stream.size)
-    columns, rows = _middle(stream.size, side)
-    grids = [float_grid(events, stream.size) for events in stream.windows[:CALIBRATION]]
-    parts = np.ascontiguousarray(np.stack(grids)[..., rows, columns])
-    return fxp.quantize(
-        network,
-        [torch.from_numpy(parts)],
-        states=network.state_pairs(),
-        initial_states=network.initial_states(side, side),
-        effort="fast",
-    )
+    shown = stream.windows[:CALIBRATION]
+    return calibrated(network, stream.size, shown, min(SIDE, *stream.size))[0]
 
 
 @torch.inference_mode()

@@ -18,6 +18,7 @@ from benchmarks.report import markdown_table
 from fxp.formats import dequantize
 from fxp.models.events import (
     EventReader,
+    Events,
     by_count,
     fixed_grid,
     float_grid,
@@ -25,6 +26,7 @@ from fxp.models.events import (
     load_float,
     load_released,
 )
+from fxp.models.events.events import Size
 from fxp.models.events.fixed import MODELS, SHIPPED
 from fxp.models.events.networks import StepNetwork
 from fxp.models.events.windows import Window
@@ -81,30 +83,53 @@ RECORDINGS: Final = (
 
 
 def calibrated(
-    network: StepNetwork, recording: Recording, windows: Sequence[Window]
+    network: StepNetwork, size: Size, windows: Sequence[Events], part: int
 ) -> tuple[fxp.FixedModel, NDArray[np.float32]]:
-    """Quantize a network on the middle of the first windows; also returns their whole grids.
+    """Quantize with the defaults, but without refinements, on the middle of the sensor.
 
     Parameters
     ----------
     network
-        The float network.
-    recording
-        Where the windows come from.
+        In eval mode.
+    size
+        Width and height of the sensor.
     windows
-        At least `SHOWN`, or all there are.
+        The events that are shown.
+    part
+        Height and width of the middle.
+
+    Returns
+    -------
+    fxp.FixedModel
+        The model, for all sizes that the network takes.
+    numpy.ndarray
+        The whole grids of the windows, ``(T, bins, H, W)``.
     """
-    width, height = recording.size
-    top, left = (height - PART) // 2, (width - PART) // 2
-    grids = np.stack([float_grid(window.events, recording.size) for window in windows[:SHOWN]])
+    width, height = size
+    top, left = (height - part) // 2, (width - part) // 2
+    grids = np.stack([float_grid(events, size) for events in windows])
     model = fxp.quantize(
         network,
-        [torch.from_numpy(grids[..., top : top + PART, left : left + PART].copy())],
+        [torch.from_numpy(grids[..., top : top + part, left : left + part].copy())],
         states=network.state_pairs(),
-        initial_states=network.initial_states(PART, PART),
+        initial_states=network.initial_states(part, part),
         effort="fast",
     )
     return model, grids
+
+
+def shown_first(
+    network: StepNetwork, recording: Recording, windows: Sequence[Window]
+) -> tuple[fxp.FixedModel, NDArray[np.float32]]:
+    """Quantize a network on the first `SHOWN` windows of a recording, as `calibrated` does.
+
+    Parameters
+    ----------
+    network, recording, windows
+        What is quantized, and the recording with its windows.
+    """
+    shown = [window.events for window in windows[:SHOWN]]
+    return calibrated(network, recording.size, shown, PART)
 
 
 def windows_of(recording: Recording, folder: Path, most: int | None = None) -> list[Window]:
@@ -149,7 +174,7 @@ def measured(
     shown = windows_of(recording, folder, windows)
     frames, times = recording.frames(folder)
     if model is None:
-        model, _ = calibrated(network, recording, shown)
+        model, _ = shown_first(network, recording, shown)
     (source,), result = model.graph.inputs, model.graph.values[model.graph.outputs[0]]
     assert source.format is not None
     assert result.format is not None

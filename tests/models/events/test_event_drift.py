@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.events.drift import Drift, calibrated, drift, middle_part, row, to_and_fro
+from benchmarks.events.drift import Drift, drift, middle_part, quantized, row, to_and_fro
 from fxp.models.events import Events
 from fxp.models.events.networks import FireNet
 
@@ -34,7 +34,7 @@ def test_float_and_fixed_see_the_same_events():
     torch.manual_seed(0)
     network = FireNet(2).eval()
     stream = to_and_fro(frames(), 6, side=16)
-    found = drift(network, calibrated(network, stream), stream)
+    found = drift(network, quantized(network, stream), stream)
     assert len(found.fixed) == len(found.float32) == len(found.quality) == 6
     assert all(30 < level < 120 for level in found.fixed)
     assert all(level > 120 for level in found.float32)
