@@ -265,13 +265,14 @@ def row(title: str, stream: Stream, found: Drift) -> list[str]:
     fixed, single = found.losses
     worst = f"{min(found.quality):+.3f}" if found.quality else ""
     clipped = f"{max(found.clipped.values(), default=0):.3%}"
-    return [title, stream.title, *levels, f"{fixed:.1f}", f"{single:.1f}", worst, clipped]
+    what = [title, stream.title, "{}×{}".format(*stream.size), str(len(found.fixed))]
+    return [*what, *levels, f"{fixed:.1f}", f"{single:.1f}", worst, clipped]
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Return the table of drift as Markdown, from what `row` gives."""
-    header = ("network", "events", "fixed, dB at step 1 / 100 / last", "float32", "fixed loses",
-              "float32 loses", "quality, worst step", "clipped most")  # fmt: skip
+    header = ("network", "events", "size", "steps", "fixed, dB at step 1 / 100 / last",
+              "float32", "fixed loses", "float32 loses", "quality, worst step", "clipped most")  # fmt: skip
     return markdown_table(header, rows)
 
 

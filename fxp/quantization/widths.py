@@ -57,13 +57,7 @@ class Widths:
         return self.bits.get(state.value.name, self.value(state.source))
 
     def _more(self, name: str, width: int) -> int:
-        """Width of what is named nowhere, with its extra bits as far as these are fast.
-
-        What feeds a state and is only added is stored in 32 bits anyhow once it has more than
-        `FAST_BITS`: a convolution whose exact sums are too wide to be kept is rounded finely.
-        """
-        if name in self._summands and name in self.extra_bits:
-            return max(width, MOST_BITS)
+        """Width of what is named nowhere, with its extra bits as far as these are fast."""
         wide = width + self.extra_bits.get(name, 0)
         return max(width, min(wide, MOST_BITS if name in self._added else FAST_BITS))
 
@@ -82,20 +76,6 @@ class Widths:
         if not rounded or form.width <= most:
             return form
         return Format(most, form.frac - form.width + most, form.signed)
-
-    @cached_property
-    def _summands(self) -> frozenset[str]:
-        """Names of convolutions whose only reader adds them to something else."""
-        readers, fed = self.graph.consumers, {state.source for state in self.graph.states}
-        return frozenset(
-            node.name
-            for node in self.graph.nodes
-            if "weight" in node.op.constant_roles.values()
-            and node.name not in fed
-            and node.name not in self.graph.outputs
-            and [isinstance(item.op, Add | Subtract) for item in readers.get(node.name, ())]
-            == [True]
-        )
 
     @cached_property
     def _added(self) -> frozenset[str]:

@@ -40,7 +40,7 @@ def test_float_and_fixed_see_the_same_events():
     assert all(level > 120 for level in found.float32)
     assert all(abs(difference) < 0.1 for difference in found.quality)
     cells = row("FireNet", stream, found)
-    assert cells[:2] == ["FireNet", "simulated from a video"]
+    assert cells[:4] == ["FireNet", "simulated from a video", "16×16", "6"]
 
 
 def test_losses_by_hand():
@@ -50,6 +50,7 @@ def test_losses_by_hand():
     assert not found.holds
     stream = to_and_fro(frames(), 2, side=16)
     assert row("net", stream, found)[2:] == [
+        "16×16", "2",
         "60.0 / 50.0", "140.0 / 138.0", "10.0", "2.0", "-0.200", "0.100%",
     ]  # fmt: skip
 
@@ -80,4 +81,4 @@ def test_the_whole_sensor_but_what_is_no_multiple_of_8():
 def test_no_difference_is_called_exact(levels: tuple, text: str):
     stream = to_and_fro(frames(), 2, side=16)
     found = Drift(levels, levels, (), {"y": 0.0})
-    assert row("net", stream, found)[2] == text
+    assert row("net", stream, found)[4] == text
