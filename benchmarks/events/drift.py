@@ -271,8 +271,10 @@ def row(title: str, stream: Stream, found: Drift) -> list[str]:
 
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Return the table of drift as Markdown, from what `row` gives."""
-    header = ("network", "events", "size", "steps", "fixed, dB at step 1 / 100 / last",
-              "float32", "fixed loses", "float32 loses", "quality, worst step", "clipped most")  # fmt: skip
+    header = (
+        "network", "events", "size", "steps", "fixed, dB at step 1 / 100 / last", "float32",
+        "fixed loses", "float32 loses", "quality, worst step", "clipped most",
+    )  # fmt: skip
     return markdown_table(header, rows)
 
 
