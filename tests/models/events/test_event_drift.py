@@ -50,7 +50,7 @@ def test_losses_by_hand():
     assert not found.holds
     stream = to_and_fro(frames(), 2, side=16)
     assert row("net", stream, found)[2:] == [
-        "16×16", "2",
+        "16×16", "3",
         "60.0 / 50.0", "140.0 / 138.0", "10.0", "2.0", "-0.200", "0.100%",
     ]  # fmt: skip
 
