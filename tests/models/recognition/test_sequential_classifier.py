@@ -30,8 +30,12 @@ def name_of(check: Any) -> str:
     return getattr(check, "func", check).__name__
 
 
-UNINSTALLED = {"check_array_api_input", "check_dataframe_column_names_consistency"}
-"""Checks of scikit-learn for packages that are not installed, by the beginnings of their names."""
+UNINSTALLED = {
+    "check_array_api_input",
+    "check_classifier_data_not_an_array",
+    "check_dataframe_column_names_consistency",
+}
+"""Checks of scikit-learn that need packages which are not installed: pandas, for example."""
 CHECKS = [
     pytest.param(estimator, check, id=f"{estimator.metric}-{number}-{name_of(check)}")
     for estimator in (
