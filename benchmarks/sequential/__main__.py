@@ -66,11 +66,11 @@ def measured(features: FeatureSet, settings: Settings) -> dict[str, Any]:
     labels, wanted = features.labels[known], features.labels[asked]
     rows: dict[str, dict[str, float]] = {}
     calls: dict[str, Any] = {}
+    first = features.fixed[asked][:TIMED]
     for name, (gallery, answer) in integer_methods(features.fixed[known], labels).items():
         prepared = gallery.transformed(features.fixed[asked])
         rows[name] = {"error": errors([answer(query) for query in prepared], wanted)}
-        first = features.fixed[asked][:TIMED]
-        calls[name] = lambda gallery=gallery, answer=answer, first=first: [
+        calls[name] = lambda gallery=gallery, answer=answer: [
             answer(gallery.transformed(query)[0]) for query in first
         ]
     queries = unit(features.fixed[asked])

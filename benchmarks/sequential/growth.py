@@ -44,7 +44,8 @@ def vectors(classes: int, components: int) -> tuple[NDArray[np.float32], NDArray
     chosen = random.integers(classes, size=QUERIES)
     asked = centres[chosen]
     asked = asked + random.standard_normal(asked.shape, np.float32) * (NOISE * deviation)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True), asked
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True).astype(np.float32)
+    return rows / lengths, asked.astype(np.float32, copy=False)
 
 
 def measured(sizes: Sequence[tuple[int, int]], settings: Settings) -> Iterator[dict[str, Any]]:

@@ -192,7 +192,7 @@ def faiss_index(kind: str, rows: NDArray[np.float32]) -> Callable[[NDArray], int
     import faiss
 
     faiss.omp_set_num_threads(1)
-    index = faiss.index_factory(rows.shape[1], kind)
+    index: Any = faiss.index_factory(rows.shape[1], kind)
     index.train(rows)
     index.add(rows)
     if kind.startswith("IVF"):
@@ -211,8 +211,8 @@ def _descent(rows: NDArray[np.float32]) -> Callable[[NDArray], int]:
 def _trees(rows: NDArray[np.float32]) -> Callable[[NDArray], int]:
     import cv2
 
-    # Randomized KD trees are algorithm 1 of FLANN.
-    index = cv2.flann_Index(np.ascontiguousarray(rows), {"algorithm": 1, "trees": 4})
+    # Randomized KD trees are algorithm 1 of FLANN, which cv2's type stubs leave out.
+    index = vars(cv2)["flann_Index"](np.ascontiguousarray(rows), {"algorithm": 1, "trees": 4})
     return lambda query: int(index.knnSearch(query, 1, params={"checks": 64})[0][0, 0])
 
 

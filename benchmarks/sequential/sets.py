@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -155,7 +155,7 @@ def feature_sets(data: Path, only: Callable[[str], bool]) -> Iterator[FeatureSet
     only
         Whether a set of this name is wanted.
     """
-    made: Any = None
+    made: tuple[nn.Module, FeatureExtractor, PixelScale] | None = None
     for name, (file, known, period) in SETS.items():
         if only(name):
             made = made or _mobilenet(data)
