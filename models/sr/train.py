@@ -7,6 +7,7 @@ that the test sets choose nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
@@ -32,6 +33,7 @@ from fxp.models.sr.degradation import Degradation, jpeg_level
 from fxp.models.sr.fixed import formats
 from fxp.models.sr.networks import KimSR, load_float
 from fxp.models.sr.settings import Images, KimSRSettings, Loss
+from fxp.quantization.signed_digits import signed_digit_count
 
 TRAINING_FOLDERS = ("T91", "BSD200")
 TEST_FOLDER = "Set5"
@@ -113,6 +115,13 @@ IMAGES: dict[Images, Downscaling] = {
     Images.MIXED: mixed,
 }
 """How the low-resolution images are made."""
+
+
+def mean_digits(model: fxp.FixedModel) -> float:
+    """Return the mean number of canonical signed digits of a weight."""
+    constants = [item.data for item in model.graph.constants if item.name.endswith(".weight")]
+    weights = torch.from_numpy(np.concatenate([data.ravel() for data in constants]))
+    return signed_digit_count(weights.to(torch.int64)).double().mean().item()
 
 
 def training_pairs(settings: KimSRSettings, images: Pictures) -> TrainingSet:
@@ -224,7 +233,7 @@ class KimSRRecipe(Recipe[KimSRSettings]):
         return formats(self.settings.scale)
 
     def scores(self, model: Model) -> dict[str, float]:
-        """Return the mean PSNR on the held-out images and on Set5."""
+        """Return the mean PSNR on the held-out images and on Set5, that with digits first."""
         if self.settings.quality_input:
             assert isinstance(model, KimSR)
             return {
@@ -237,10 +246,15 @@ class KimSRRecipe(Recipe[KimSRSettings]):
                 for name, pairs in self.pairs.items()
             }
         upscale = pixel_function(model, self.margin)
-        return {
+        found = {
             name: pair_scores(pairs, upscale, self.settings.scale).psnr
             for name, pairs in self.pairs.items()
         }
+        if self.settings.digits and isinstance(model, fxp.FixedModel):
+            # What the digits weigh in the loss, as decibels of an error of this size.
+            weight = 20 / math.log(10) * self.settings.digits * 10 ** (found["held-out"] / 20)
+            found = {"with digits": found["held-out"] - weight * mean_digits(model), **found}
+        return found
 
     def summary(self) -> str:
         """Return how many images there are."""
