@@ -94,7 +94,7 @@ def mixed_level(seed: int) -> float:
 
 
 def mixed(image: NDArray[np.uint8], scale: int, seed: int) -> NDArray[np.uint8]:
-    """Downscale, and compress most images by JPEG of qualities from 50 to 100.
+    """Downscale, and compress most images by JPEG of qualities from 50 to 100, half of them as grey.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def mixed(image: NDArray[np.uint8], scale: int, seed: int) -> NDArray[np.uint8]:
         Seed of the quality.
     """
     degradation = Degradation(blur=0, quality=mixed_quality(seed), noise=0)
-    return luma(degradation(image, scale, seed))
+    return luma(degradation(luma(image) if seed % 2 else image, scale, seed))
 
 
 IMAGES: dict[Images, Downscaling] = {
