@@ -17,6 +17,7 @@ from fxp.models.common.pixels import PIXEL
 from fxp.models.common.ship import ship
 from fxp.models.common.shipped import ShippedModels
 from fxp.models.sr.data import downscale_pixels
+from fxp.models.sr.jpeg import STORED, TAKES_QUALITY, jpeg_level
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -81,9 +82,15 @@ def quantize_shipped(
     from fxp.models.sr.networks import load_float
 
     network = load_float(name)
+    options, entries = formats(network.scale), {}
+    if getattr(network, "quality", None) is not None:
+        network = network.at_level(jpeg_level(STORED))
+        # A correction is the same for all qualities, and these biases are not.
+        options["bias_correction"] = False
+        entries = {TAKES_QUALITY: str(STORED)}
     return ship(
         network,
-        **formats(network.scale),
+        **options,
         weight_bits=weight_bits,
         activation_bits=activation_bits,
         name="_".join(name.split("_")[:2]),
@@ -91,6 +98,7 @@ def quantize_shipped(
             "divide_by": "256",
             "weights": name,
             "calibration": " ".join((*CALIBRATION, PAGE)),
+            **entries,
         },
     )
 

@@ -259,7 +259,7 @@ class KimSR(nn.Module):
             ``(N, 1, H, W)`` floating point, nominally in [0, 1].
         level
             How strongly the images are compressed, ``(N, 1, 1, 1)``, for a network with that
-            input: `fxp.models.sr.degradation.jpeg_level` of their JPEG quality, 0 for clean ones.
+            input: `fxp.models.sr.jpeg.jpeg_level` of their JPEG quality, 0 for clean ones.
 
         Returns
         -------

@@ -29,8 +29,9 @@ from fxp.models.common.run import run_training, training_command
 from fxp.models.common.settings import TrainingError
 from fxp.models.sr.branches import add_branches
 from fxp.models.sr.data import Downscaling, TrainingSet, bicubic
-from fxp.models.sr.degradation import Degradation, jpeg_level
+from fxp.models.sr.degradation import Degradation
 from fxp.models.sr.fixed import formats
+from fxp.models.sr.jpeg import jpeg_level
 from fxp.models.sr.networks import KimSR, load_float
 from fxp.models.sr.settings import Images, KimSRSettings, Loss
 from fxp.quantization.signed_digits import signed_digit_count
@@ -94,7 +95,7 @@ def mixed_level(seed: int) -> float:
 
 
 def mixed(image: NDArray[np.uint8], scale: int, seed: int) -> NDArray[np.uint8]:
-    """Downscale, and compress most images by JPEG of qualities from 50 to 100, half of them as grey.
+    """Downscale, and compress most images by JPEG of quality 50 to 100, half of them as grey.
 
     Parameters
     ----------
