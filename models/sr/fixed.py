@@ -31,6 +31,8 @@ CALIBRATION: Final = ("chelsea", "coffee", "rocket")
 PAGE: Final = "page"
 """A scan of text shipped with scikit-image, made black and white: it has the contrast that
 photographs lack, without which formats saturate on drawings and captions."""
+WEIGHT_BITS, ACTIVATION_BITS = 10, 14
+"""Widths of the shipped models of weights that were trained without roundings."""
 SHIPPED: Final = (
     "kimsr_x2_bicubic",
     "kimsr_x2_compressed",
@@ -67,22 +69,32 @@ def formats(scale: int = 2) -> dict[str, Any]:
 
 
 def quantize_shipped(
-    name: str, *, weight_bits: int = 10, activation_bits: int = 14
+    name: str, *, weight_bits: int | None = None, activation_bits: int | None = None
 ) -> fxp.FixedModel:
     """Quantize shipped weights for 8-bit luma, calibrated on the pictures of `CALIBRATION`.
+
+    Weights that were trained with roundings are rounded to nearest, as in their training.
 
     Parameters
     ----------
     name
         Name of the weights, or a ``.safetensors`` file.
     weight_bits, activation_bits
-        Widths of every weight and of every activation.
+        Widths of every weight and of every activation; by default those of the training with
+        roundings, or else 10 and 14.
     """
     # Late, so that models are named and loaded without PyTorch.
-    from fxp.models.sr.networks import load_float
+    from fxp.models.sr.networks import load_float, read_metadata
 
-    network = load_float(name)
+    network, known = load_float(name), read_metadata(name)
     options, entries = formats(network.scale), {}
+    trained = known.get("weight_bits")
+    if weight_bits is None:
+        weight_bits = int(trained or WEIGHT_BITS)
+    if activation_bits is None:
+        activation_bits = int(known.get("activation_bits", ACTIVATION_BITS))
+    if trained == str(weight_bits):
+        options["effort"] = "fast"
     if getattr(network, "quality", None) is not None:
         network = network.at_level(jpeg_level(STORED))
         # A correction is the same for all qualities, and these biases are not.

@@ -264,10 +264,12 @@ class KimSRRecipe(Recipe[KimSRSettings]):
         return f"{count} training images, {held} held out, {test} of {TEST_FOLDER}"
 
     def metadata(self) -> dict[str, str]:
-        """Return the data and the degradation."""
+        """Return the data, the degradation, and the widths of a training with roundings."""
+        widths = self.settings.widths() if self.settings.fixed else {}
         return {
             "training_images": " + ".join(TRAINING_FOLDERS),
             "degradation": str(self.settings.images),
+            **{name: str(width) for name, width in widths.items()},
         }
 
 
