@@ -1,4 +1,4 @@
-"""What compressed and noisy inputs become: a table by JPEG quality, and flicker of a still scene."""
+"""What compressed and noisy inputs become: quality by JPEG quality, and flicker of a scene."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def write(record: Record, folder: Path) -> Path:
     pictures = folder.parent / "pictures"
     parts = []
     if rows := record.get("members"):
-        pictures.mkdir(exist_ok=True)
+        pictures.mkdir(parents=True, exist_ok=True)
         stream = io.BytesIO()
         pareto(rows).savefig(stream, format="png", metadata={"Software": None})
         replace_file(pictures / PICTURE, stream.getvalue())

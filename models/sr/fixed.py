@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fxp
+from fxp.graph import Constant
 from fxp.imaging.colour import luma
 from fxp.models.common.pixels import PIXEL
 from fxp.models.common.ship import ship
 from fxp.models.common.shipped import ShippedModels
 from fxp.models.sr.data import downscale_pixels
-from fxp.models.sr.jpeg import STORED, TAKES_QUALITY, jpeg_level
+from fxp.models.sr.jpeg import jpeg_level
+from fxp.support.errors import ArgumentError
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -47,6 +50,17 @@ MODELS: Final = ShippedModels(
 )
 """A name without a degradation means the network trained on bicubic downscaling;
 ``"kimsr_x2_compressed"`` is for blurred, JPEG-compressed and noisy pictures."""
+
+STORED: Final = 50
+"""JPEG quality for which the biases of a model stand in its file."""
+TAKES_QUALITY: Final = "biases_for_jpeg_quality"
+"""Entry of the metadata of models whose biases follow the quality."""
+CLEAN_WEIGHTS: Final = "weights_of_clean_images"
+"""Entry that names the shipped model whose weights such a model has for clean images."""
+CLEAN_MODELS: Final = {"kimsr_x2_compressed": "kimsr_x2_bicubic"}
+"""The shipped models of that kind, and the one they name."""
+NEARLY_CLEAN: Final = 96
+"""Quality from which images count as clean: weights trained on clean ones are better there."""
 
 load = MODELS.load
 
@@ -100,6 +114,8 @@ def quantize_shipped(
         # A correction is the same for all qualities, and these biases are not.
         options["bias_correction"] = False
         entries = {TAKES_QUALITY: str(STORED)}
+        if name in CLEAN_MODELS:
+            entries[CLEAN_WEIGHTS] = CLEAN_MODELS[name]
     return ship(
         network,
         **options,
@@ -113,6 +129,45 @@ def quantize_shipped(
             **entries,
         },
     )
+
+
+def at_quality(model: fxp.FixedModel, quality: int) -> fxp.FixedModel:
+    """Return a fixed-point model for images of a JPEG quality: the same graph, other constants.
+
+    The biases are those of the file times ``2 * (100 - quality) / 100``, rounded half up, and those
+    of the file below quality 50. From quality `NEARLY_CLEAN` on, the model may have the weights of
+    another shipped one, which its metadata names.
+
+    Parameters
+    ----------
+    model
+        One whose biases follow the quality, such as ``"kimsr_x2_compressed"``.
+    quality
+        1 to 100.
+
+    Raises
+    ------
+    ArgumentError
+        If the quality is no such number, or the model has nothing that follows it.
+    """
+    if TAKES_QUALITY not in model.metadata:
+        raise ArgumentError("the model is for one kind of image and takes no JPEG quality")
+    if isinstance(quality, bool) or quality not in range(1, 101):
+        raise ArgumentError(f"a JPEG quality is a whole number from 1 to 100, not {quality!r}")
+    metadata = {**model.metadata, TAKES_QUALITY: str(quality)}
+    if quality >= NEARLY_CLEAN and CLEAN_WEIGHTS in model.metadata:
+        return fxp.FixedModel(load(model.metadata[CLEAN_WEIGHTS]).graph, metadata=metadata)
+    share = 100 - max(int(quality), STORED)
+    graph = model.graph
+    constants = tuple(
+        _scaled(item, share) if item.name.endswith(".bias") else item for item in graph.constants
+    )
+    return fxp.FixedModel(replace(graph, constants=constants), metadata=metadata)
+
+
+def _scaled(bias: Constant, share: int) -> Constant:
+    """Scale integers by ``share / STORED``; they get smaller, so that their formats still hold."""
+    return replace(bias, data=(2 * bias.data * share + STORED) // (2 * STORED))
 
 
 def main(folder: Path = WEIGHTS_FOLDER) -> None:

@@ -8,15 +8,10 @@ IEEE Trans. Image Processing 12(2), 2003).
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-
-from fxp import FixedModel
-from fxp.graph import Constant
-from fxp.support.errors import ArgumentError
 
 BLOCK: Final = 8
 #: Steps of the luma at quality 50, rows and columns of frequencies (ITU-T T.81, table K.1); those
@@ -41,10 +36,6 @@ OUTLIERS: Final = 0.1
 """Share of coefficients that other things have moved."""
 CLEAN: Final = 100
 """Quality of an image that shows no steps."""
-STORED: Final = 50
-"""Quality for which the biases of a model stand in its file."""
-TAKES_QUALITY: Final = "biases_for_jpeg_quality"
-"""Entry of the metadata of models whose biases follow the quality."""
 
 
 def jpeg_level(quality: int) -> float:
@@ -127,39 +118,3 @@ def _coefficients(image: NDArray[np.uint8]) -> NDArray[np.float64]:
     cosines[0] /= np.sqrt(2.0)
     low = cosines @ blocks @ cosines.T
     return low.reshape(len(blocks), STEPS.size).T[1:]
-
-
-def at_quality(model: FixedModel, quality: int) -> FixedModel:
-    """Return a fixed-point model for images of a JPEG quality: the same with other biases.
-
-    The biases are those of the file times ``2 * (100 - quality) / 100``, rounded half up, and those
-    of the file below quality 50. A core computes every quality that gets them as its constants.
-
-    Parameters
-    ----------
-    model
-        One whose biases follow the quality, such as ``"kimsr_x2_compressed"``.
-    quality
-        1 to 100.
-
-    Raises
-    ------
-    ArgumentError
-        If the quality is no such number, or the model has nothing that follows it.
-    """
-    if TAKES_QUALITY not in model.metadata:
-        raise ArgumentError("the model is for one kind of image and takes no JPEG quality")
-    if isinstance(quality, bool) or quality not in range(1, 101):
-        raise ArgumentError(f"a JPEG quality is a whole number from 1 to 100, not {quality!r}")
-    share = 100 - max(int(quality), STORED)
-    graph = model.graph
-    constants = tuple(
-        _scaled(item, share) if item.name.endswith(".bias") else item for item in graph.constants
-    )
-    metadata = {**model.metadata, TAKES_QUALITY: str(quality)}
-    return FixedModel(replace(graph, constants=constants), metadata=metadata)
-
-
-def _scaled(bias: Constant, share: int) -> Constant:
-    """Scale integers by ``share / STORED``; they get smaller, so that their formats still hold."""
-    return replace(bias, data=(2 * bias.data * share + STORED) // (2 * STORED))

@@ -27,7 +27,8 @@ from fxp.models.common.pixels import (
     scale_of,
     upscaled_first,
 )
-from fxp.models.sr.jpeg import CLEAN, TAKES_QUALITY, at_quality, estimated_quality
+from fxp.models.sr.fixed import TAKES_QUALITY, at_quality
+from fxp.models.sr.jpeg import CLEAN, estimated_quality
 from fxp.support.errors import ArgumentError
 from fxp.support.lazy import lazy_import
 

@@ -120,9 +120,30 @@ IMAGES: dict[Images, Downscaling] = {
 
 def mean_digits(model: fxp.FixedModel) -> float:
     """Return the mean number of canonical signed digits of a weight."""
-    constants = [item.data for item in model.graph.constants if item.name.endswith(".weight")]
+    constants = [item.data for item in model.graph.constants if item.name.endswith("weight")]
     weights = torch.from_numpy(np.concatenate([data.ravel() for data in constants]))
     return signed_digit_count(weights.to(torch.int64)).double().mean().item()
+
+
+def decibels(change: float, psnr: float, loss: Loss) -> float:
+    """Return by how much PSNR falls if a loss rises a little, in dB.
+
+    Parameters
+    ----------
+    change
+        Of the loss.
+    psnr
+        Where; the absolute error is taken for as large as the root of the squared one.
+    loss
+        Which.
+    """
+    # PSNR is -10 log10 of the squared error, and -20 log10 of its root.
+    steepness = {
+        Loss.L1: 20 * 10 ** (psnr / 20),
+        Loss.MSE: 10 * 10 ** (psnr / 10),
+        Loss.LOG: 10.0,
+    }
+    return steepness[loss] / math.log(10) * change
 
 
 def training_pairs(settings: KimSRSettings, images: Pictures) -> TrainingSet:
@@ -252,9 +273,9 @@ class KimSRRecipe(Recipe[KimSRSettings]):
             for name, pairs in self.pairs.items()
         }
         if self.settings.digits and isinstance(model, fxp.FixedModel):
-            # What the digits weigh in the loss, as decibels of an error of this size.
-            weight = 20 / math.log(10) * self.settings.digits * 10 ** (found["held-out"] / 20)
-            found = {"with digits": found["held-out"] - weight * mean_digits(model), **found}
+            weighed = self.settings.digits * mean_digits(model)
+            less = decibels(weighed, found["held-out"], self.settings.loss)
+            found = {"with digits": found["held-out"] - less, **found}
         return found
 
     def summary(self) -> str:

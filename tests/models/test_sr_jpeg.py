@@ -19,13 +19,8 @@ from fxp.graph import Constant
 from fxp.imaging.files import write_image
 from fxp.models import sr
 from fxp.models.sr import fixed
-from fxp.models.sr.jpeg import (
-    TAKES_QUALITY,
-    at_quality,
-    estimated_quality,
-    jpeg_level,
-    quantizer_steps,
-)
+from fxp.models.sr.fixed import CLEAN_WEIGHTS, TAKES_QUALITY, at_quality
+from fxp.models.sr.jpeg import estimated_quality, jpeg_level, quantizer_steps
 from fxp.models.sr.networks import KimSR
 from fxp.models.sr.settings import KimSRSettings
 from fxp.models.sr.train import mixed, mixed_level, mixed_quality
@@ -200,6 +195,15 @@ class TestFixedPoint:
             target = str(tmp_path / f"{name}.png")
             assert main([*common[:2], target, *common[2:], *options]) == 0
         assert (tmp_path / "estimated.png").read_bytes() == (tmp_path / "given.png").read_bytes()
+
+    def test_clean_images_may_have_weights_of_their_own(self, model: fxp.FixedModel) -> None:
+        metadata = {**model.metadata, CLEAN_WEIGHTS: "kimsr_x2_bicubic"}
+        named = fxp.FixedModel(model.graph, metadata=metadata)
+        clean = sr.load("kimsr_x2_bicubic")
+        assert at_quality(named, 96).graph == clean.graph
+        assert at_quality(named, 95).graph == at_quality(model, 95).graph
+        image = photograph(9, 1)
+        assert np.array_equal(sr.upscale(image, named), sr.upscale(image, clean))
 
     def test_metadata_says_the_quality(self, model: fxp.FixedModel) -> None:
         assert model.metadata[TAKES_QUALITY] == "50"
