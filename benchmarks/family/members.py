@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +19,7 @@ from fxp.hls.synth.targets import TARGETS
 from fxp.imaging.quality import Quality
 from fxp.models import sr
 from fxp.models.common.measure import FloatPixels, PixelFunction
-from fxp.models.sr.fixed import quantize_shipped
+from fxp.models.sr.fixed import ACTIVATION_BITS, WEIGHT_BITS, quantize_shipped
 
 LINE: Final = 1920
 """Pixels of the longest line of a core."""
@@ -57,34 +56,40 @@ class Member:
         return f"{self.network} {self.weight_bits}/{self.activation_bits}"
 
     def model(self) -> fxp.FixedModel:
-        """Quantize it, or load it if it is shipped with these widths."""
+        """Load it if its file has these widths, or quantize it quickly."""
+        shipped = sr.load(self.weights)
+        known = sr.read_metadata(self.weights)
+        own = (int(known.get("weight_bits", WEIGHT_BITS)),
+               int(known.get("activation_bits", ACTIVATION_BITS)))  # fmt: skip
+        if own == (self.weight_bits, self.activation_bits):
+            return shipped
         return quantize_shipped(
-            self.weights, weight_bits=self.weight_bits, activation_bits=self.activation_bits
+            self.weights,
+            weight_bits=self.weight_bits,
+            activation_bits=self.activation_bits,
+            effort="fast",
         )
 
 
 FEATURES: Final = {8: "kimsr8_x2", 16: "kimsr16_x2", 24: "kimsr24_x2", 32: "kimsr_x2"}
 """Beginning of the names of the weights, by feature maps."""
-CHAINS: Final = {"ECBSR-M4C8": "ecbsr_m4c8_x2", "ABPN-like, 8 maps": "abpn_m4c8_x2"}
-"""Chains of 3x3 convolutions, and their weights."""
+TRAINED: Final = {8: "kimsr8_x2_8_10"}
+"""Weights of these feature maps that were trained with 8-bit roundings."""
 HARDWARE: Final = "kimsr_x2_hardware"
-
+CHAIN: Final = "ecbsr_x2_bicubic"
+BITS: Final = ((8, 10), (8, 12), (10, 14))
 MEMBERS: Final = (
     *(
-        Member(f"KimSR, {features} maps", f"{name}_{kind}", weight_bits, activation_bits)
-        for features, name in FEATURES.items()
-        for kind, weight_bits, activation_bits in (
-            ("8_10", 8, 10),
-            ("8_10", 8, 12),
-            ("bicubic", 10, 14),
+        Member(
+            f"KimSR, {features} maps",
+            TRAINED.get(features, f"{name}_bicubic") if bits[0] == 8 else f"{name}_bicubic",
+            *bits,
         )
+        for features, name in FEATURES.items()
+        for bits in BITS
     ),
     Member("KimSR, fewer digits", HARDWARE, 10, 14),
-    *(
-        Member(network, f"{weights}_bicubic", weight_bits, activation_bits)
-        for network, weights in CHAINS.items()
-        for weight_bits, activation_bits in ((8, 10), (10, 14))
-    ),
+    *(Member("ECBSR-M4C8", CHAIN, *bits) for bits in BITS),
 )
 
 
@@ -179,8 +184,3 @@ def factor(scale: int, images: Images) -> Record:
         "float": psnrs(images, FloatPixels(network, border=network.margin), scale),
         "fixed": psnrs(images, fixed_pixels(sr.load(name)), scale),
     }
-
-
-def member_tasks(images: Images) -> dict[str, partial[Record]]:
-    """Return what measures each member, by its name."""
-    return {member.name: partial(measured, member, images) for member in MEMBERS}

@@ -1,10 +1,12 @@
 """The shipped fixed-point models: loaded by name, and made from the trained weights.
 
-``python -m fxp.models.sr.fixed`` makes every file again, byte for byte.
+``python -m fxp.models.sr.fixed`` makes every file again, byte for byte, or those named.
 """
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +22,7 @@ from fxp.models.common.ship import ship
 from fxp.models.common.shipped import ShippedModels
 from fxp.models.sr.data import downscale_pixels
 from fxp.models.sr.jpeg import jpeg_level
+from fxp.quantization.options import Effort
 from fxp.support.errors import ArgumentError
 from fxp.support.lazy import lazy_import
 
@@ -39,17 +42,29 @@ WEIGHT_BITS, ACTIVATION_BITS = 10, 14
 SHIPPED: Final = (
     "kimsr_x2_bicubic",
     "kimsr_x2_compressed",
+    "kimsr_x2_noisy",
+    "kimsr_x2_hardware",
     "kimsr_x3_bicubic",
     "kimsr_x4_bicubic",
+    "kimsr8_x2_bicubic",
+    "kimsr8_x2_8_10",
+    "kimsr16_x2_bicubic",
+    "kimsr24_x2_bicubic",
+    "ecbsr_x2_bicubic",
 )
-"""Names of the shipped networks: float weights, and the fixed-point model made from them."""
+"""Names of the shipped networks: float weights, and the fixed-point model made from them. A number
+after ``kimsr`` is that of the feature maps, 32 without one; two at the end are the bits of weights
+and activations that the network was trained for."""
 
 
 MODELS: Final = ShippedModels(
-    WEIGHTS_FOLDER, SHIPPED, {f"kimsr_x{scale}": f"kimsr_x{scale}_bicubic" for scale in (2, 3, 4)}
+    WEIGHTS_FOLDER,
+    SHIPPED,
+    {name.removesuffix("_bicubic"): name for name in SHIPPED if name.endswith("_bicubic")},
 )
 """A name without a degradation means the network trained on bicubic downscaling;
-``"kimsr_x2_compressed"`` is for blurred, JPEG-compressed and noisy pictures."""
+``"kimsr_x2_compressed"`` is for clean and JPEG-compressed pictures, ``"kimsr_x2_noisy"`` for those
+that are blurred, compressed and noisy."""
 
 STORED: Final = 50
 """JPEG quality for which the biases of a model stand in its file."""
@@ -83,7 +98,11 @@ def formats(scale: int = 2) -> dict[str, Any]:
 
 
 def quantize_shipped(
-    name: str, *, weight_bits: int | None = None, activation_bits: int | None = None
+    name: str,
+    *,
+    weight_bits: int | None = None,
+    activation_bits: int | None = None,
+    effort: Effort = "balanced",
 ) -> fxp.FixedModel:
     """Quantize shipped weights for 8-bit luma, calibrated on the pictures of `CALIBRATION`.
 
@@ -96,12 +115,14 @@ def quantize_shipped(
     weight_bits, activation_bits
         Widths of every weight and of every activation; by default those of the training with
         roundings, or else 10 and 14.
+    effort
+        As for `fxp.quantize`.
     """
     # Late, so that models are named and loaded without PyTorch.
     from fxp.models.sr.networks import load_float, read_metadata
 
     network, known = load_float(name), read_metadata(name)
-    options, entries = formats(network.scale), {}
+    options, entries = {**formats(network.scale), "effort": effort}, {}
     trained = known.get("weight_bits")
     if weight_bits is None:
         weight_bits = int(trained or WEIGHT_BITS)
@@ -170,13 +191,21 @@ def _scaled(bias: Constant, share: int) -> Constant:
     return replace(bias, data=(2 * bias.data * share + STORED) // (2 * STORED))
 
 
-def main(folder: Path = WEIGHTS_FOLDER) -> None:
-    """Write every shipped fixed-point model."""
-    for name in SHIPPED:
+def main(folder: Path = WEIGHTS_FOLDER, names: Sequence[str] = SHIPPED) -> None:
+    """Write shipped fixed-point models.
+
+    Parameters
+    ----------
+    folder
+        Where to write.
+    names
+        Which; all by default.
+    """
+    for name in names:
         path = folder / f"{name}.fxp"
         quantize_shipped(name).save(path)
         print(f"wrote {path}")
 
 
 if __name__ == "__main__":
-    main()
+    main(names=sys.argv[1:] or SHIPPED)
