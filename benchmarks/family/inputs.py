@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +14,7 @@ from fxp.imaging.quality import to_codes
 from fxp.imaging.resize import imresize
 from fxp.models import sr
 from fxp.models.common.data import modcrop
-from fxp.models.common.measure import flicker, pair_scores
+from fxp.models.common.measure import PixelFunction, flicker, pair_scores
 from fxp.models.sr.data import downscale_pixels
 
 SCALE: Final = 2
@@ -31,13 +30,13 @@ Pixels = NDArray[np.uint8]
 Record = dict[str, Any]
 
 
-def upscalers() -> dict[str, Callable[[Pixels], NDArray]]:
+def upscalers() -> dict[str, PixelFunction]:
     """Return bicubic, and the shipped models as they are used, by name."""
     shipped = {name: _grey(sr.Upscaler(sr.load(name))) for name in MODELS}
     return {"bicubic": lambda plane: to_codes(imresize(plane, SCALE)), **shipped}
 
 
-def _grey(upscaler: sr.Upscaler) -> Callable[[Pixels], NDArray]:
+def _grey(upscaler: sr.Upscaler) -> PixelFunction:
     return lambda plane: upscaler(np.asarray(plane, np.uint8), threads=1)
 
 
@@ -67,7 +66,8 @@ def still_scene(noise: float) -> Record:
     """
     generator = np.random.default_rng(0)
     scene = luma(downscale_pixels(getattr(skimage.data, SCENE)(), SCALE)).astype(np.float64)
-    frames = [to_codes(scene + generator.normal(0, noise, scene.shape)) for _ in range(FRAMES)]
+    noisy = (scene + generator.normal(0, noise, scene.shape) for _ in range(FRAMES))
+    frames = [to_codes(frame).astype(np.float64) for frame in noisy]
     found = {"input": flicker(frames)}
     for name, upscale in upscalers().items():
         found[name] = flicker([upscale(frame) for frame in frames])

@@ -19,7 +19,7 @@ from fxp.hls.synth.targets import TARGETS
 from fxp.imaging.quality import Quality
 from fxp.models import sr
 from fxp.models.common.measure import FloatPixels, PixelFunction
-from fxp.models.sr.fixed import ACTIVATION_BITS, WEIGHT_BITS, quantize_shipped
+from fxp.models.sr.fixed import ACTIVATION_BITS, COMPARED, WEIGHT_BITS, quantize_shipped
 
 LINE: Final = 1920
 """Pixels of the longest line of a core."""
@@ -57,12 +57,13 @@ class Member:
 
     def model(self) -> fxp.FixedModel:
         """Load it if its file has these widths, or quantize it quickly."""
-        shipped = sr.load(self.weights)
         known = sr.read_metadata(self.weights)
-        own = (int(known.get("weight_bits", WEIGHT_BITS)),
-               int(known.get("activation_bits", ACTIVATION_BITS)))  # fmt: skip
-        if own == (self.weight_bits, self.activation_bits):
-            return shipped
+        own = (
+            int(known.get("weight_bits", WEIGHT_BITS)),
+            int(known.get("activation_bits", ACTIVATION_BITS)),
+        )
+        if own == (self.weight_bits, self.activation_bits) and self.weights != COMPARED:
+            return sr.load(self.weights)
         return quantize_shipped(
             self.weights,
             weight_bits=self.weight_bits,
@@ -76,7 +77,6 @@ FEATURES: Final = {8: "kimsr8_x2", 16: "kimsr16_x2", 24: "kimsr24_x2", 32: "kims
 TRAINED: Final = {8: "kimsr8_x2_8_10"}
 """Weights of these feature maps that were trained with 8-bit roundings."""
 HARDWARE: Final = "kimsr_x2_hardware"
-CHAIN: Final = "ecbsr_x2_bicubic"
 BITS: Final = ((8, 10), (8, 12), (10, 14))
 MEMBERS: Final = (
     *(
@@ -89,7 +89,7 @@ MEMBERS: Final = (
         for bits in BITS
     ),
     Member("KimSR, fewer digits", HARDWARE, 10, 14),
-    *(Member("ECBSR-M4C8", CHAIN, *bits) for bits in BITS),
+    *(Member("ECBSR-M4C8", COMPARED, *bits) for bits in BITS),
 )
 
 

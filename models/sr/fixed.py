@@ -50,7 +50,6 @@ SHIPPED: Final = (
     "kimsr8_x2_8_10",
     "kimsr16_x2_bicubic",
     "kimsr24_x2_bicubic",
-    "ecbsr_x2_bicubic",
 )
 """Names of the shipped networks: float weights, and the fixed-point model made from them. A number
 after ``kimsr`` is that of the feature maps, 32 without one; two at the end are the bits of weights
@@ -72,6 +71,8 @@ TAKES_QUALITY: Final = "biases_for_jpeg_quality"
 """Entry of the metadata of models whose biases follow the quality."""
 CLEAN_WEIGHTS: Final = "weights_of_clean_images"
 """Entry that names the shipped model whose weights such a model has for clean images."""
+COMPARED: Final = "ecbsr_x2_bicubic"
+"""Float weights of ECBSR-M4C8, for comparison alone: its biases tint pictures of one colour."""
 CLEAN_MODELS: Final = {"kimsr_x2_compressed": "kimsr_x2_bicubic"}
 """The shipped models of that kind, and the one they name."""
 NEARLY_CLEAN: Final = 96

@@ -99,8 +99,9 @@ def estimated_quality(image: NDArray[np.uint8]) -> int:
 
 def _whole(image: NDArray[np.uint8], rows: int, columns: int) -> NDArray[np.bool_]:
     """Which blocks hold no pixel that may have been cut to 0...255, in their order."""
-    inside = (image > 0) & (image < 255)
-    inside = inside if image.ndim == 2 else inside[..., :3].all(axis=2)
+    inside = np.asarray((image > 0) & (image < 255))
+    if image.ndim == 3:
+        inside = inside[..., :3].all(axis=2)
     blocks = inside[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK)
     return blocks.all(axis=(1, 3)).ravel()
 

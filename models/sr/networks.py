@@ -168,7 +168,7 @@ class KimSR(nn.Module):
         self.residual2 = DepthwiseSeparable(few, many, (1, 5), relu_between=between)
         self.body = DepthwiseSeparable(many, few, (3, 3), relu_between=between)
         self.tail = DepthwiseSeparable(few, scale * scale, (3, 3), relu_between=between)
-        self.quality = (
+        self.quality: nn.ModuleDict | None = (
             nn.ModuleDict(
                 {
                     name: QualityBias(channels)

@@ -18,6 +18,7 @@ from fxp.formats import Format
 from fxp.graph import Constant
 from fxp.imaging.files import write_image
 from fxp.models import sr
+from fxp.models.common.settings import Precision
 from fxp.models.sr import fixed
 from fxp.models.sr.fixed import CLEAN_WEIGHTS, TAKES_QUALITY, at_quality
 from fxp.models.sr.jpeg import estimated_quality, jpeg_level, quantizer_steps
@@ -47,9 +48,9 @@ def small_network(*, quality_input: bool = True) -> KimSR:
     torch.manual_seed(3)
     network = KimSR(features=4, skip_from="pre_relu", quality_input=quality_input)
     with torch.no_grad():
-        network.tail.pointwise.weight.normal_(0, 0.2)
-        for biases in (network.quality or {}).values():
-            biases.weight.normal_(0, 0.2)
+        torch.nn.init.normal_(network.tail.pointwise.weight, 0, 0.2)
+        for biases in [] if network.quality is None else network.quality.parameters():
+            torch.nn.init.normal_(biases, 0, 0.2)
     return network.eval()
 
 
@@ -212,4 +213,6 @@ class TestFixedPoint:
 
 def test_quality_input_needs_floating_point() -> None:
     with pytest.raises(ValueError, match="--quality-input"):
-        KimSRSettings(quality_input=True, weight_bits=8, activation_bits=8, precision="float32")
+        KimSRSettings(
+            quality_input=True, weight_bits=8, activation_bits=8, precision=Precision.FLOAT32
+        )
