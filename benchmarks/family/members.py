@@ -68,21 +68,20 @@ class Member:
             self.weights,
             weight_bits=self.weight_bits,
             activation_bits=self.activation_bits,
-            effort="fast",
+            # Weights without roundings of these widths may gain by refinements.
+            effort="balanced" if "weight_bits" not in known else "fast",
         )
 
 
 FEATURES: Final = {8: "kimsr8_x2", 16: "kimsr16_x2", 24: "kimsr24_x2", 32: "kimsr_x2"}
 """Beginning of the names of the weights, by feature maps."""
-TRAINED: Final = {8: "kimsr8_x2_8_10"}
-"""Weights of these feature maps that were trained with 8-bit roundings."""
 HARDWARE: Final = "kimsr_x2_hardware"
 BITS: Final = ((8, 10), (8, 12), (10, 14))
 MEMBERS: Final = (
     *(
         Member(
             f"KimSR, {features} maps",
-            TRAINED.get(features, f"{name}_bicubic") if bits[0] == 8 else f"{name}_bicubic",
+            f"{name}_8_10" if bits[0] == 8 else f"{name}_bicubic",
             *bits,
         )
         for features, name in FEATURES.items()

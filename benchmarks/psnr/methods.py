@@ -74,7 +74,7 @@ def shipped_names() -> list[str]:
     return [
         name
         for name in SHIPPED
-        if name.startswith(f"kimsr_x{SCALE}") and not name.endswith("_hardware")
+        if name.startswith(f"kimsr_x{SCALE}") and not name.endswith(("_hardware", "_8_10"))
     ]
 
 

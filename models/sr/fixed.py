@@ -44,12 +44,15 @@ SHIPPED: Final = (
     "kimsr_x2_compressed",
     "kimsr_x2_noisy",
     "kimsr_x2_hardware",
+    "kimsr_x2_8_10",
     "kimsr_x3_bicubic",
     "kimsr_x4_bicubic",
     "kimsr8_x2_bicubic",
     "kimsr8_x2_8_10",
     "kimsr16_x2_bicubic",
+    "kimsr16_x2_8_10",
     "kimsr24_x2_bicubic",
+    "kimsr24_x2_8_10",
 )
 """Names of the shipped networks: float weights, and the fixed-point model made from them. A number
 after ``kimsr`` is that of the feature maps, 32 without one; two at the end are the bits of weights
