@@ -14,7 +14,7 @@ from fxp.graph.ops import GraphError
 from fxp.quantization.calibrate import Statistics
 from fxp.quantization.lowering import lower, rounded_names
 from fxp.quantization.options import QuantizeOptions
-from fxp.quantization.refinement.equalization import equalize
+from fxp.quantization.refinement.equalization import channel_sizes, equalize
 from fxp.quantization.refinement.extreme_pictures import extreme_pictures
 from fxp.quantization.refinement.judgement import Judge, Quality, references_of
 from fxp.quantization.refinement.parts import Parts, divide
@@ -188,6 +188,8 @@ class _Choice:
         options = self._options
         if options.equalization is None:
             self._try("equalization", self._equalized)
+            if options.per_channel:
+                self._try("equalization of values", self._with_equal_values)
         if options.method is None:
             self._try("method minmax", self._with_minmax)
         if self._asked.rounding or self._asked.biases:
@@ -241,13 +243,19 @@ class _Choice:
         return kept
 
     def _equalized(self) -> Chosen | None:
-        best = self._best
-        graph = equalize(best.graph)
-        if graph == best.graph:
+        return self._of_graph(equalize(self._best.graph))
+
+    def _with_equal_values(self) -> Chosen | None:
+        graph = self._best.graph
+        return self._of_graph(equalize(graph, channel_sizes(graph, self._parts.everything)))
+
+    def _of_graph(self, graph: Graph) -> Chosen | None:
+        """Return the choice so far for a graph that computes the same; None if it is no other."""
+        if graph == self._best.graph:
             return None
-        statistics = self._observe(graph)
-        lowered = lower(graph, statistics, best.settings)
-        return Chosen(graph, graph, statistics, best.settings, lowered)
+        settings, statistics = self._best.settings, self._observe(graph)
+        lowered = lower(graph, statistics, settings)
+        return Chosen(graph, graph, statistics, settings, lowered)
 
     def _with_minmax(self) -> Chosen:
         return self._with(replace(self._best.settings, method="minmax"))

@@ -5,6 +5,12 @@ Weight Equalization and Bias Correction", ICCV 2019, arXiv:1906.04721. If everyt
 layers is positively homogeneous, ``f(s·x) = s·f(x)``, a channel may be divided by ``s`` where it is
 made and multiplied by ``s`` where it is read.
 
+Formats of weights are those of single output channels as a rule, and then it is the values that
+share a format: a channel whose values are small keeps few bits of it. G. Xiao, J. Lin, M. Seznec,
+H. Wu, J. Demouth and S. Han, "SmoothQuant: Accurate and Efficient Post-Training Quantization for
+Large Language Models", ICML 2023, arXiv:2211.10438, weigh values against the weights that read
+them.
+
 Here every ``s`` is a power of two. Such a factor only moves the exponent of a float, so that each
 product, sum and comparison keeps its significand: the equalized graph computes the same floats, bit
 for bit, as long as none leaves the range of normal float64 numbers.
@@ -19,6 +25,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fxp.executors.calls import Calls, float_results
 from fxp.graph import Constant, Graph, Node
 from fxp.graph.ops import (
     AdaptiveAveragePool,
@@ -57,7 +64,7 @@ from fxp.graph.ops import (
     Unflatten,
 )
 from fxp.quantization.constants import rows_of_one_size
-from fxp.quantization.refinement.layers import input_channels
+from fxp.quantization.refinement.layers import input_channels, linear_nodes
 
 MAX_EXPONENT: Final = 24
 """A channel is scaled by at most two to this power, either way."""
@@ -89,35 +96,72 @@ Links = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
 """For every input: channels of the result, and the channels of the input they scale with."""
 
 
-def equalize(graph: Graph) -> Graph:
-    """Scale the channels of a float graph so that the weights on either side have similar ranges.
-
-    A channel's factor is the power of two nearest to ``sqrt(r1 / r2)``, with ``r1`` the largest
-    weight that makes the channel and ``r2`` the largest that reads it. Channels that any op ties
-    together, such as those of a residual addition, share one factor. Inputs, outputs, states,
-    layers with weights that another layer shares, and whatever touches an op that is not positively
-    homogeneous keep their scale.
+def channel_sizes(graph: Graph, calls: Calls) -> dict[str, NDArray[np.float64]]:
+    """Return the largest magnitude in every channel of what layers read, ``(C,)`` by name.
 
     Parameters
     ----------
     graph
         A float graph.
+    calls
+        Calibration data.
+    """
+    names = dict.fromkeys(node.inputs[0] for node in linear_nodes(graph))
+    found = {name: np.zeros(_channels(graph.values[name].shape)) for name in names}
+    for result in float_results(graph, calls):
+        for name, sizes in found.items():
+            values = result.values[name].abs().cpu().numpy()
+            np.maximum(sizes, values.max(axis=(0, *range(2, values.ndim))), out=sizes)
+    return found
+
+
+def equalize(graph: Graph, sizes: Mapping[str, NDArray[np.float64]] | None = None) -> Graph:
+    """Scale the channels of a float graph so that they need similar ranges.
+
+    A channel's factor is the power of two nearest to ``sqrt(r1 / r2)``, with ``r1`` the largest
+    weight that makes the channel and ``r2`` the largest that reads it. If the sizes of values are
+    given, ``r1`` is the channel's largest value; where each output channel of the layers that read
+    it reads nothing else, as in depthwise layers, its weights have a format of their own, and the
+    channel is brought to the size of the largest one beside it.
+
+    Channels that any op ties together, such as those of a residual addition, share one factor.
+    Inputs, outputs, states, layers with weights that another layer shares, and whatever touches an
+    op that is not positively homogeneous keep their scale.
+
+    Parameters
+    ----------
+    graph
+        A float graph.
+    sizes
+        What `channel_sizes` gives, to equalize values rather than the weights that make them.
 
     Returns
     -------
     Graph
         Computes the same outputs, bit for bit; its changed constants have no derivation.
     """
-    scales = _Scales(graph)
+    scales = _Scales(graph, sizes)
     for _ in range(MAX_PASSES):
         changes = [scales.balance(layer) for layer in scales.layers]
         if not any(changes):
             break
-    changed = scales.constants()
-    constants = (changed.get(constant.name, constant) for constant in graph.constants)
-    return Graph(
-        graph.name, graph.inputs, graph.nodes, graph.outputs, tuple(constants), graph.states
-    )
+    return scales.scaled()
+
+
+def scaled_like(graph: Graph, other: Graph) -> Graph:
+    """Scale the channels of a float graph as those of another graph were scaled.
+
+    Parameters
+    ----------
+    graph
+        A float graph.
+    other
+        What `equalize` made of it, or an integer graph that was made from that. Weights of an
+        integer graph tell the scale to within their rounding.
+    """
+    scales = _Scales(graph)
+    scales.match(other)
+    return scales.scaled()
 
 
 @dataclass(frozen=True)
@@ -144,7 +188,9 @@ class _Layer:
 class _Scales:
     """Exponents of all groups of channels, a group being what must have one scale."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(
+        self, graph: Graph, sizes: Mapping[str, NDArray[np.float64]] | None = None
+    ) -> None:
         self._graph = graph
         self._first: dict[str, int] = {}
         count = 0
@@ -176,25 +222,81 @@ class _Scales:
             self._is_fixed[self._group[self._channels_of(name)]] = True
         self._exponents = np.zeros(count, np.int64)
         self.layers = [self._layer(node) for node in linear]
+        self._sizes = None if sizes is None else self._sizes_of_groups(sizes)
 
     def balance(self, layer: _Layer) -> bool:
         """Give the channels that a layer makes their best scale; tell whether any changed."""
-        made, read = (np.zeros(len(self._exponents)) for _ in range(2))
-        for other in self.layers:
-            shift = self._exponents[other.read] - self._exponents[other.made][:, None]
-            sizes = np.ldexp(other.sizes, shift)
-            np.maximum.at(made, other.made, sizes.max(axis=1))
-            np.maximum.at(read, other.read, sizes)
+        if self._sizes is None:
+            made, read = self._ranges(alone=True)
+            share = np.full(len(made), 0.5)
+        else:
+            largest, beside = self._sizes
+            made, (_, read) = np.ldexp(largest, -self._exponents), self._ranges(alone=False)
+            share = np.where(read > 0, 0.5, 1.0)
+            read = np.where(read > 0, read, beside)
         groups = np.unique(layer.made)
         groups = groups[~self._is_fixed[groups] & (made[groups] > 0) & (read[groups] > 0)]
-        ratio = np.log2(made[groups]) - np.log2(read[groups])
-        wanted = self._exponents[groups] + np.rint(ratio / 2).astype(np.int64)
+        ratio = share[groups] * (np.log2(made[groups]) - np.log2(read[groups]))
+        wanted = self._exponents[groups] + np.rint(ratio).astype(np.int64)
         wanted = np.clip(wanted, -MAX_EXPONENT, MAX_EXPONENT)
         changed = not np.array_equal(wanted, self._exponents[groups])
         self._exponents[groups] = wanted
         return changed
 
-    def constants(self) -> Mapping[str, Constant]:
+    def _ranges(self, *, alone: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Largest weights that make each group and that read it, as they are scaled now.
+
+        Parameters
+        ----------
+        alone
+            Whether weights count that are the only ones of their output channel, each or with
+            others that read the same channel.
+        """
+        made, read = (np.zeros(len(self._exponents)) for _ in range(2))
+        for layer in self.layers:
+            shift = self._exponents[layer.read] - self._exponents[layer.made][:, None]
+            sizes = np.ldexp(layer.sizes, shift)
+            np.maximum.at(made, layer.made, sizes.max(axis=1))
+            if alone or layer.read.shape[1] > 1:
+                np.maximum.at(read, layer.read, sizes)
+        return made, read
+
+    def _sizes_of_groups(
+        self, sizes: Mapping[str, NDArray[np.float64]]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Largest value of each group, and of all channels of the values that it is part of."""
+        largest, beside = (np.zeros(len(self._exponents)) for _ in range(2))
+        for name, own in sizes.items():
+            groups = self._group[self._channels_of(name)]
+            np.maximum.at(largest, groups, own)
+            np.maximum.at(beside, groups, own.max())
+        return largest, beside
+
+    def match(self, other: Graph) -> None:
+        """Give all channels the scale that they have in another graph, by its weights."""
+        known = self._is_fixed.copy()
+        for layer in self.layers:
+            name = other.node(layer.node.name).inputs[1]
+            values = np.abs(other.constants_by_name[name].values)
+            values = values.reshape(*values.shape[:2], -1).max(axis=2)
+            for row, (own, found) in enumerate(zip(layer.sizes, values, strict=True)):
+                # Rounding changes the largest weights least.
+                large = (own > 0) & (found > 0) & (found >= found.max() / 4)
+                group = layer.made[row]
+                if large.any() and not known[group]:
+                    ratios = np.log2(found[large] / own[large])
+                    shifts = self._exponents[layer.read[row, large]] - ratios
+                    self._exponents[group], known[group] = round(float(np.median(shifts))), True
+
+    def scaled(self) -> Graph:
+        """Return the graph with scaled weights and biases."""
+        graph, changed = self._graph, self._constants()
+        constants = (changed.get(constant.name, constant) for constant in graph.constants)
+        return Graph(
+            graph.name, graph.inputs, graph.nodes, graph.outputs, tuple(constants), graph.states
+        )
+
+    def _constants(self) -> Mapping[str, Constant]:
         """Return the scaled weights and biases by name."""
         found = {}
         for layer in self.layers:
