@@ -11,13 +11,14 @@ H. Wu, J. Demouth and S. Han, "SmoothQuant: Accurate and Efficient Post-Training
 Large Language Models", ICML 2023, arXiv:2211.10438, weigh values against the weights that read
 them.
 
-Here every ``s`` is a power of two. Such a factor only moves the exponent of a float, so that each
-product, sum and comparison keeps its significand: the equalized graph computes the same floats, bit
-for bit, as long as none leaves the range of normal float64 numbers.
+Where weights are equalized, every ``s`` is a power of two. Such a factor only moves the exponent of
+a float, so that each product, sum and comparison keeps its significand: the equalized graph
+computes the same floats, bit for bit, as long as none leaves the range of normal float64 numbers.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -68,6 +69,10 @@ from fxp.quantization.refinement.layers import input_channels, linear_nodes
 
 MAX_EXPONENT: Final = 24
 """A channel is scaled by at most two to this power, either way."""
+POWER: Final = 8
+"""In the sizes of values: of a higher one, few outliers would decide alone."""
+STEP: Final = 0.25
+"""Exponents of two are multiples of this where values are equalized."""
 MAX_PASSES: Final = 20
 """Passes over the layers; most graphs change nothing after two or three."""
 CHANNELWISE: Final = (
@@ -97,7 +102,10 @@ Links = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
 
 
 def channel_sizes(graph: Graph, calls: Calls) -> dict[str, NDArray[np.float64]]:
-    """Return the largest magnitude in every channel of what layers read, ``(C,)`` by name.
+    """Return the sizes of every channel of what layers read, ``(C,)`` by name.
+
+    A size is the mean of the powers of `POWER` of the channel's values, and the root of that: near
+    the largest magnitude if many values are, and below if few are, which a format may clip.
 
     Parameters
     ----------
@@ -107,12 +115,20 @@ def channel_sizes(graph: Graph, calls: Calls) -> dict[str, NDArray[np.float64]]:
         Calibration data.
     """
     names = dict.fromkeys(node.inputs[0] for node in linear_nodes(graph))
-    found = {name: np.zeros(_channels(graph.values[name].shape)) for name in names}
+    found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in names}
     for result in float_results(graph, calls):
         for name, sizes in found.items():
-            values = result.values[name].abs().cpu().numpy()
-            np.maximum(sizes, values.max(axis=(0, *range(2, values.ndim))), out=sizes)
-    return found
+            values = result.values[name].cpu().numpy()
+            sizes += list(_power_mean(values.reshape(*values.shape[:2], -1)))
+    return {name: _power_mean(np.array(sizes).T) for name, sizes in found.items()}
+
+
+def _power_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Root of the mean power of `POWER` over the last axis, however large the values are."""
+    sizes = np.abs(values)
+    largest = sizes.max(axis=-1)
+    scale = np.where(largest > 0, largest, 1.0)
+    return scale * np.mean((sizes / scale[..., None]) ** POWER, axis=-1) ** (1 / POWER)
 
 
 def equalize(graph: Graph, sizes: Mapping[str, NDArray[np.float64]] | None = None) -> Graph:
@@ -120,9 +136,11 @@ def equalize(graph: Graph, sizes: Mapping[str, NDArray[np.float64]] | None = Non
 
     A channel's factor is the power of two nearest to ``sqrt(r1 / r2)``, with ``r1`` the largest
     weight that makes the channel and ``r2`` the largest that reads it. If the sizes of values are
-    given, ``r1`` is the channel's largest value; where each output channel of the layers that read
-    it reads nothing else, as in depthwise layers, its weights have a format of their own, and the
-    channel is brought to the size of the largest one beside it.
+    given, ``r1`` is the size of the channel, and exponents are multiples of `STEP`; where each
+    output channel of the layers that read it reads nothing else, as in depthwise layers, its
+    weights have a format of their own, and the channel is brought to the size of the largest one
+    beside it. Then the channels of a value are scaled together, so that the largest ends at a power
+    of two, as formats do.
 
     Channels that any op ties together, such as those of a residual addition, share one factor.
     Inputs, outputs, states, layers with weights that another layer shares, and whatever touches an
@@ -138,13 +156,15 @@ def equalize(graph: Graph, sizes: Mapping[str, NDArray[np.float64]] | None = Non
     Returns
     -------
     Graph
-        Computes the same outputs, bit for bit; its changed constants have no derivation.
+        Computes the same outputs, bit for bit if no sizes are given, or else to within the rounding
+        of float64; its changed constants have no derivation.
     """
     scales = _Scales(graph, sizes)
     for _ in range(MAX_PASSES):
         changes = [scales.balance(layer) for layer in scales.layers]
         if not any(changes):
             break
+    scales.fill()
     return scales.scaled()
 
 
@@ -220,9 +240,11 @@ class _Scales:
         self._is_fixed = np.zeros(count, bool)
         for name in fixed:
             self._is_fixed[self._group[self._channels_of(name)]] = True
-        self._exponents = np.zeros(count, np.int64)
+        self._exponents = np.zeros(count)
         self.layers = [self._layer(node) for node in linear]
+        self._values = [] if sizes is None else [self._channels_of(name) for name in sizes]
         self._sizes = None if sizes is None else self._sizes_of_groups(sizes)
+        self._step = 1.0 if sizes is None else STEP
 
     def balance(self, layer: _Layer) -> bool:
         """Give the channels that a layer makes their best scale; tell whether any changed."""
@@ -231,13 +253,13 @@ class _Scales:
             share = np.full(len(made), 0.5)
         else:
             largest, beside = self._sizes
-            made, (_, read) = np.ldexp(largest, -self._exponents), self._ranges(alone=False)
+            made, (_, read) = largest * _powers(-self._exponents), self._ranges(alone=False)
             share = np.where(read > 0, 0.5, 1.0)
             read = np.where(read > 0, read, beside)
         groups = np.unique(layer.made)
         groups = groups[~self._is_fixed[groups] & (made[groups] > 0) & (read[groups] > 0)]
         ratio = share[groups] * (np.log2(made[groups]) - np.log2(read[groups]))
-        wanted = self._exponents[groups] + np.rint(ratio).astype(np.int64)
+        wanted = self._exponents[groups] + np.rint(ratio / self._step) * self._step
         wanted = np.clip(wanted, -MAX_EXPONENT, MAX_EXPONENT)
         changed = not np.array_equal(wanted, self._exponents[groups])
         self._exponents[groups] = wanted
@@ -255,7 +277,7 @@ class _Scales:
         made, read = (np.zeros(len(self._exponents)) for _ in range(2))
         for layer in self.layers:
             shift = self._exponents[layer.read] - self._exponents[layer.made][:, None]
-            sizes = np.ldexp(layer.sizes, shift)
+            sizes = layer.sizes * _powers(shift)
             np.maximum.at(made, layer.made, sizes.max(axis=1))
             if alone or layer.read.shape[1] > 1:
                 np.maximum.at(read, layer.read, sizes)
@@ -272,6 +294,20 @@ class _Scales:
             np.maximum.at(beside, groups, own.max())
         return largest, beside
 
+    def fill(self) -> None:
+        """Bring the largest channel of each value up to a power of two, where formats end."""
+        if self._sizes is None:
+            return
+        settled, (largest, _) = self._is_fixed.copy(), self._sizes
+        for channels in self._values:
+            groups = np.unique(self._group[channels])
+            alive = groups[largest[groups] > 0]
+            if len(alive) and not settled[groups].any():
+                level = float((np.log2(largest[alive]) - self._exponents[alive]).max())
+                room = math.ceil(level) - level
+                self._exponents[groups] -= math.floor(room / self._step) * self._step
+                settled[groups] = True
+
     def match(self, other: Graph) -> None:
         """Give all channels the scale that they have in another graph, by its weights."""
         known = self._is_fixed.copy()
@@ -286,7 +322,8 @@ class _Scales:
                 if large.any() and not known[group]:
                     ratios = np.log2(found[large] / own[large])
                     shifts = self._exponents[layer.read[row, large]] - ratios
-                    self._exponents[group], known[group] = round(float(np.median(shifts))), True
+                    shift = float(np.median(shifts))
+                    self._exponents[group], known[group] = round(shift / STEP) * STEP, True
 
     def scaled(self) -> Graph:
         """Return the graph with scaled weights and biases."""
@@ -304,11 +341,11 @@ class _Scales:
             shift = self._exponents[layer.read] - made[:, None]
             weight, *bias = (self._graph.constants_by_name[n] for n in layer.node.inputs[1:])
             tail = (1,) * (weight.data.ndim - 2)
-            scaled = np.ldexp(weight.data, shift.reshape(*shift.shape, *tail))
+            scaled = weight.data * _powers(shift).reshape(*shift.shape, *tail)
             if shift.any():
                 found[weight.name] = replace(weight, data=scaled, derivation=None)
             if bias and made.any():
-                data = np.ldexp(bias[0].data, -made)
+                data = bias[0].data * _powers(-made)
                 found[bias[0].name] = replace(bias[0], data=data, derivation=None)
         return found
 
@@ -331,6 +368,12 @@ class _Scales:
 
     def _channels_of(self, name: str) -> NDArray[np.int64]:
         return self._first[name] + np.arange(_channels(self._graph.values[name].shape))
+
+
+def _powers(exponents: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Powers of two; of whole exponents they are exact."""
+    whole = np.floor(exponents)
+    return np.ldexp(np.exp2(exponents - whole), whole.astype(np.int64))
 
 
 def _channels(shape: tuple) -> int:
