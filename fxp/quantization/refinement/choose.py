@@ -134,11 +134,13 @@ def choose(
     if trying and options.headroom is None:
         pictures = extreme_pictures(graph, statistics, settings.input_formats, calls)
         parts = replace(parts, rare=pictures)
-    lowered = lower(graph, statistics, settings)
-    plain = Chosen(graph, graph, statistics, settings, lowered)
+    plain = Chosen(graph, graph, statistics, settings, lower(graph, statistics, settings))
     if not trying:
         return _asked(plain, asked, parts, progress)
-    return _Choice(parts, options, asked, observe, progress).result(plain)
+    choice = _Choice(parts, options, asked, observe, progress, plain)
+    # Large networks take gigabytes: what is not chosen is not kept.
+    del plain
+    return choice.result()
 
 
 def _rounded(sqnr: float | None) -> float | None:
@@ -173,16 +175,17 @@ class _Choice:
         asked: Refinement,
         observe: Observe,
         progress: Progress | None,
+        plain: Chosen,
     ) -> None:
+        self._best = plain
         self._parts, self._options, self._asked = parts, options, asked
         self._observe, self._progress = observe, progress
         self._trials: list[Trial] = []
 
-    def result(self, plain: Chosen) -> Chosen:
+    def result(self) -> Chosen:
         """Try everything in order."""
         self._tell("measuring")
-        self._judge = Judge(plain.reference, self._parts)
-        self._best = plain
+        self._judge = Judge(self._best.reference, self._parts)
         self._quality = self._judge.quality(self._best.lowered)
         self._trials.append(Trial("none", self._quality.sqnr, kept=True))
         options = self._options

@@ -64,7 +64,7 @@ from fxp.graph.ops import (
     Transpose,
     Unflatten,
 )
-from fxp.quantization.constants import rows_of_one_size
+from fxp.quantization.constants import ROWS_ELEMENTS, rows_of_one_size
 from fxp.quantization.refinement.layers import input_channels, linear_nodes
 
 MAX_EXPONENT: Final = 24
@@ -192,17 +192,43 @@ class _Layer:
     ----------
     node
         Its node.
-    made, read
-        Group of channels of every output channel ``(M,)``, and of the channel that each column of
-        the weights reads, ``(M, C / groups)``.
-    sizes
-        Largest weight from a channel to another, ``(M, C / groups)``.
+    weight
+        Its weights, ``(M, C / groups, ...)``.
+    made
+        Group of channels of every output channel, ``(M,)``.
+    read
+        Group of the channel that each column of the weights reads, ``(M, C / groups)``, or one row
+        where it is the same for all output channels.
     """
 
     node: Node
+    weight: NDArray[np.float64]
     made: NDArray[np.int64]
     read: NDArray[np.int64]
-    sizes: NDArray[np.float64]
+
+    def sizes(self, rows: slice) -> NDArray[np.float64]:
+        """Largest weights from a channel to another, of some output channels."""
+        weight = np.abs(self.weight[rows])
+        return weight.reshape(*weight.shape[:2], -1).max(axis=2)
+
+    def scaled_sizes(
+        self, exponents: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Largest weights of every output channel and column, the latter as `read`, when scaled."""
+        made, read = np.zeros(self.made.shape), np.zeros(self.read.shape)
+        alike = len(self.read) == 1
+        # Some rows at once: a layer may have a hundred million weights.
+        step = max(ROWS_ELEMENTS * len(self.weight) // self.weight.size, 1)
+        for first in range(0, len(made), step):
+            rows = slice(first, first + step)
+            sizes = self.sizes(rows) * _powers(-exponents[self.made[rows]])[:, None]
+            sizes *= _powers(exponents[self.read if alike else self.read[rows]])
+            made[rows] = sizes.max(axis=1)
+            if alike:
+                np.maximum(read, sizes.max(axis=0), out=read)
+            else:
+                read[rows] = sizes
+        return made, read
 
 
 class _Scales:
@@ -242,6 +268,7 @@ class _Scales:
             self._is_fixed[self._group[self._channels_of(name)]] = True
         self._exponents = np.zeros(count)
         self.layers = [self._layer(node) for node in linear]
+        self._beside = {layer.node.name: self._touching(layer) for layer in self.layers}
         self._values = [] if sizes is None else [self._channels_of(name) for name in sizes]
         self._sizes = None if sizes is None else self._sizes_of_groups(sizes)
         self._step = 1.0 if sizes is None else STEP
@@ -249,11 +276,12 @@ class _Scales:
     def balance(self, layer: _Layer) -> bool:
         """Give the channels that a layer makes their best scale; tell whether any changed."""
         if self._sizes is None:
-            made, read = self._ranges(alone=True)
+            made, read = self._ranges(layer, alone=True)
             share = np.full(len(made), 0.5)
         else:
             largest, beside = self._sizes
-            made, (_, read) = largest * _powers(-self._exponents), self._ranges(alone=False)
+            made = largest * _powers(-self._exponents)
+            _, read = self._ranges(layer, alone=False)
             share = np.where(read > 0, 0.5, 1.0)
             read = np.where(read > 0, read, beside)
         groups = np.unique(layer.made)
@@ -265,22 +293,25 @@ class _Scales:
         self._exponents[groups] = wanted
         return changed
 
-    def _ranges(self, *, alone: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _ranges(
+        self, layer: _Layer, *, alone: bool
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Largest weights that make each group and that read it, as they are scaled now.
 
         Parameters
         ----------
+        layer
+            Only the groups that it makes count.
         alone
             Whether weights count that are the only ones of their output channel, each or with
             others that read the same channel.
         """
         made, read = (np.zeros(len(self._exponents)) for _ in range(2))
-        for layer in self.layers:
-            shift = self._exponents[layer.read] - self._exponents[layer.made][:, None]
-            sizes = layer.sizes * _powers(shift)
-            np.maximum.at(made, layer.made, sizes.max(axis=1))
-            if alone or layer.read.shape[1] > 1:
-                np.maximum.at(read, layer.read, sizes)
+        for other in self._beside[layer.node.name]:
+            of_made, of_read = other.scaled_sizes(self._exponents)
+            np.maximum.at(made, other.made, of_made)
+            if alone or other.read.shape[1] > 1:
+                np.maximum.at(read, other.read, of_read)
         return made, read
 
     def _sizes_of_groups(
@@ -312,17 +343,18 @@ class _Scales:
         """Give all channels the scale that they have in another graph, by its weights."""
         known = self._is_fixed.copy()
         for layer in self.layers:
-            name = other.node(layer.node.name).inputs[1]
-            values = np.abs(other.constants_by_name[name].values)
-            values = values.reshape(*values.shape[:2], -1).max(axis=2)
-            for row, (own, found) in enumerate(zip(layer.sizes, values, strict=True)):
+            values = other.constants_by_name[other.node(layer.node.name).inputs[1]].values
+            like = replace(layer, weight=values)
+            for row, group in enumerate(layer.made):
+                if known[group]:
+                    continue
+                (own,), (found,) = (one.sizes(slice(row, row + 1)) for one in (layer, like))
                 # Rounding changes the largest weights least.
                 large = (own > 0) & (found > 0) & (found >= found.max() / 4)
-                group = layer.made[row]
-                if large.any() and not known[group]:
+                if large.any():
+                    columns = layer.read[row if len(layer.read) > 1 else 0]
                     ratios = np.log2(found[large] / own[large])
-                    shifts = self._exponents[layer.read[row, large]] - ratios
-                    shift = float(np.median(shifts))
+                    shift = float(np.median(self._exponents[columns[large]] - ratios))
                     self._exponents[group], known[group] = round(shift / STEP) * STEP, True
 
     def scaled(self) -> Graph:
@@ -337,17 +369,24 @@ class _Scales:
         """Return the scaled weights and biases by name."""
         found = {}
         for layer in self.layers:
-            made = self._exponents[layer.made]
-            shift = self._exponents[layer.read] - made[:, None]
+            made, read = self._exponents[layer.made], self._exponents[layer.read]
             weight, *bias = (self._graph.constants_by_name[n] for n in layer.node.inputs[1:])
-            tail = (1,) * (weight.data.ndim - 2)
-            scaled = weight.data * _powers(shift).reshape(*shift.shape, *tail)
-            if shift.any():
+            if (read != made[:, None]).any():
+                tail = (1,) * (weight.data.ndim - 2)
+                scaled = weight.data * _powers(read).reshape(*read.shape, *tail)
+                scaled *= _powers(-made).reshape(-1, 1, *tail)
+                scaled.setflags(write=False)
                 found[weight.name] = replace(weight, data=scaled, derivation=None)
             if bias and made.any():
                 data = bias[0].data * _powers(-made)
                 found[bias[0].name] = replace(bias[0], data=data, derivation=None)
         return found
+
+    def _touching(self, layer: _Layer) -> list[_Layer]:
+        """Layers that make or read a channel that this one makes."""
+        own = np.zeros(len(self._exponents), bool)
+        own[layer.made] = True
+        return [other for other in self.layers if own[other.made].any() or own[other.read].any()]
 
     def _is_free(self, node: Node) -> bool:
         """Whether a node is a linear layer with constants of its own."""
@@ -358,12 +397,13 @@ class _Scales:
 
     def _layer(self, node: Node) -> _Layer:
         weight = self._graph.constants_by_name[node.inputs[1]].data
-        columns = input_channels(node.op, weight.shape)
+        same = isinstance(node.op, Linear) or node.op.groups == 1  # type: ignore[union-attr]
+        columns = input_channels(node.op, (1, *weight.shape[1:]) if same else weight.shape)
         return _Layer(
             node,
+            weight,
             self._group[self._channels_of(node.name)],
             self._group[self._first[node.inputs[0]] + columns],
-            np.abs(weight).reshape(*weight.shape[:2], -1).max(axis=2),
         )
 
     def _channels_of(self, name: str) -> NDArray[np.int64]:
