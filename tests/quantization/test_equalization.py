@@ -260,18 +260,19 @@ def test_a_badly_scaled_network_gains_at_six_bits():
 def test_values_of_different_ranges_are_equalized_at_eight_bits():
     """Weights per output channel hide the ranges of the values, which share one format."""
     torch.manual_seed(0)
+    first, second = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8)
     network = nn.Sequential(
-        nn.Conv2d(3, 8, 3), nn.LeakyReLU(0.1), nn.Conv2d(8, 8, 3, groups=8), nn.LeakyReLU(0.1),
-        nn.Conv2d(8, 4, 1),
-    ).eval()  # fmt: skip
+        first, nn.LeakyReLU(0.1), second, nn.LeakyReLU(0.1), nn.Conv2d(8, 4, 1)
+    ).eval()
     factors = 2.0 ** torch.tensor([0.0, -3.0, -6.0, -4.0, 1.0, -7.0, -2.0, -5.0])
     with torch.no_grad():
-        for layer in (network[0], network[2]):
+        for layer in (first, second):
             layer.weight /= layer.weight.abs().amax((1, 2, 3), keepdim=True)
         # Small values, large where they are read: a depthwise layer hides it from the weights.
-        network[0].weight *= factors.reshape(-1, 1, 1, 1)
-        network[0].bias *= factors
-        network[2].weight /= factors.reshape(-1, 1, 1, 1)
+        first.weight *= factors.reshape(-1, 1, 1, 1)
+        assert first.bias is not None
+        first.bias *= factors
+        second.weight /= factors.reshape(-1, 1, 1, 1)
     data, unseen = torch.rand(6, 3, 16, 16), torch.rand(4, 3, 16, 16)
     wanted = network(unseen).detach().numpy()
     found = [
