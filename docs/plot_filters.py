@@ -15,7 +15,9 @@ from fxp.filters import (
     filter2d,
     gabor,
     gaussian,
+    laplacian,
     laplacian_of_gaussian,
+    prewitt,
     sobel,
 )
 from fxp.imaging.files import write_image
@@ -23,7 +25,9 @@ from fxp.imaging.montage import side_by_side
 
 FILTERS: dict[str, tuple[Taps, float]] = {
     "Gaussian": (gaussian(2.0), 1),
+    "Prewitt, x": (prewitt("x"), 1 / 3),
     "Sobel, x": (sobel("x"), 1 / 4),
+    "Laplacian": (laplacian(), 1),
     "Laplacian of Gaussian": (laplacian_of_gaussian(1.4), 3),
     "difference of Gaussians": (difference_of_gaussians(1.4), 4),
     "Gabor": (gabor(3.0, 8.0, math.pi / 4), 4),

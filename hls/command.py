@@ -1,4 +1,4 @@
-"""``fxp export``: a .fxp file as ONNX, a streaming core, or an hls4ml project."""
+"""``fxp export``: a .fxp file as ONNX, NumPy arrays, a streaming core, or an hls4ml project."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 
 import fxp
@@ -14,10 +15,11 @@ from fxp.cli.application import SETTINGS, WholeHelpGroup, help_text
 from fxp.cli.console import progress_bar
 from fxp.cli.targets import check_folder_target, check_target
 from fxp.cli.usage import PlainCommand
+from fxp.export.npz import to_npz
 from fxp.export.onnx import to_onnx
 from fxp.hls.rtl.core import Multipliers
 from fxp.support.errors import ArgumentError
-from fxp.support.files import replace_file
+from fxp.support.files import replace_file, replacing
 
 export = typer.Typer(
     cls=WholeHelpGroup,
@@ -25,7 +27,7 @@ export = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     context_settings=SETTINGS,
-    help="Write a model as ONNX, a streaming core in SystemVerilog, or an hls4ml project.",
+    help="Write a model as ONNX, NumPy arrays, a core in SystemVerilog, or an hls4ml project.",
 )
 
 
@@ -66,6 +68,24 @@ def onnx(
     """
     check_target(out, reads=[model], suffixes=(".onnx",))
     replace_file(out, to_onnx(fxp.load(model).graph).SerializeToString())
+    typer.echo(f"wrote {out}")
+
+
+def npz(
+    model: Annotated[Path, typer.Argument(help="The .fxp file.")],
+    out: Annotated[Path, typer.Argument(help="The .npz file to write.")],
+) -> None:
+    """Write all weights, biases and tables as integers, for NumPy.
+
+    Beside every array NAME lies NAME:frac, its fraction bits; "graph" describes all in JSON.
+
+    Example: fxp export npz kimsr_x2.fxp kimsr_x2.npz
+    """
+    check_target(out, reads=[model], suffixes=(".npz",))
+    arrays = to_npz(fxp.load(model).graph)
+    with replacing(out) as stream:
+        # NumPy types keywords as its own options, which `to_npz` keeps free.
+        np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
     typer.echo(f"wrote {out}")
 
 
@@ -172,7 +192,7 @@ def hls4ml(
     typer.echo(f"wrote {project.folder}, {_verdict(project)}")
 
 
-for _command in (onnx, rtl, hls4ml):
+for _command in (onnx, npz, rtl, hls4ml):
     export.command(_command.__name__, cls=PlainCommand, help=help_text(_command))(_command)
 
 

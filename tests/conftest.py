@@ -40,8 +40,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Draw the same examples in every run, unless ``--hypothesis-seed`` asks for others."""
     seeded = config.getoption("hypothesis_seed", None) is not None
     settings.load_profile("explore" if seeded else "fixed")
-    # Under nohup the processes that tests start and end would inherit that SIGHUP is ignored.
+    # Under nohup, and in the background of a script, the processes that tests start and end would
+    # inherit that these signals are ignored.
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

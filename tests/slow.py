@@ -25,6 +25,7 @@ SLOW = (
     "rtl_sim/test_whole_frames.py",
     # Networks that are trained, quantized and measured.
     "frontend/test_classifiers.py",
+    "frontend/test_onnx_files_of_others.py",
     "models/events/test_event_networks.py::test_fixed_point_in_every_executor",
     "models/events/test_event_training.py::test_training_with_roundings_runs_through_the_states",
     "models/recognition/test_recognition_training.py::test_trained_weights_become_a_model",

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.speed.process import ROOT, resident_bytes
+from benchmarks.speed.process import resident_bytes, second_process
 
 
 def start(path: Path, height: int, width: int, threads: int, runs: int) -> dict[str, float]:
@@ -37,17 +36,7 @@ def start(path: Path, height: int, width: int, threads: int, runs: int) -> dict[
     dict
         Seconds of the first and of the fastest run, bytes of resident memory at most.
     """
-    arguments = [str(item) for item in (path, height, width, threads, runs)]
-    done = subprocess.run(
-        [sys.executable, "-m", __name__, *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"a second process failed:\n{done.stderr}")
-    return json.loads(done.stdout)
+    return second_process(__name__, path, height, width, threads, runs)
 
 
 def main(path: str, height: int, width: int, threads: int, runs: int) -> dict[str, float]:

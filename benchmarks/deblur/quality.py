@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-import fxp
-from fxp.imaging.quality import Quality, compare, mean_quality
-from fxp.models.common.run import RunFiles, train
+from fxp.imaging.quality import compare, mean_quality
+from fxp.models.common.photographs import Method, float_photograph, unchanged
 from fxp.models.deblur.blur import blurred_pairs
 from fxp.models.deblur.data import folder_pairs, read_frames, sequences
 from fxp.models.deblur.fixed import quantize_weights
-from fxp.models.deblur.measure import Method, unchanged
-from fxp.models.deblur.networks import Generator, load_float
-from fxp.models.deblur.pipeline import Deblurrer, deblur_float
+from fxp.models.deblur.networks import Generator
+from fxp.models.deblur.pipeline import Deblurrer
 from fxp.models.deblur.settings import DeblurSettings, Loss
-from fxp.models.deblur.train import recipe
 
 WIDTH: Final = 16
 CONVOLUTIONS: Final = 24
@@ -114,26 +112,6 @@ def multiplications(scales: int) -> float:
     return total
 
 
-def trained(run: Run, data: Path, work: Path, steps: int) -> Generator:
-    """Train a network, or go on with a training that was interrupted.
-
-    Parameters
-    ----------
-    run
-        Which.
-    data
-        Folder of the pictures.
-    work
-        Folder of the weights and checkpoints.
-    steps
-        Those of three scales.
-    """
-    files = RunFiles(*(work / f"{run.name}.{kind}" for kind in ("safetensors", "log", "pt")))
-    made = recipe(run.settings(steps), data)
-    train(made, files, resume=files.checkpoint.exists(), report_line=print)
-    return load_float(files.weights)
-
-
 def gopro(data: Path, crop: int | None) -> list[Pair]:
     """Return the true GOPRO pairs.
 
@@ -165,46 +143,34 @@ def _middle(image: NDArray[np.uint8], crop: int | None) -> NDArray[np.uint8]:
     return image[top : top + crop, left : left + crop]
 
 
-@dataclass(frozen=True)
-class Row:
-    """A line of the table.
-
-    Attributes
-    ----------
-    network, arithmetic
-        What was measured.
-    gopro, films
-        Quality on both sets.
-    seconds
-        For a photograph of GOPRO.
-    """
-
-    network: str
-    arithmetic: str
-    gopro: Quality
-    films: Quality
-    seconds: float
-
-    def cells(self) -> list[str]:
-        """Return the cells of the table."""
-        return [
-            self.network,
-            self.arithmetic,
-            *(
-                f"{value:.{digits}f}"
-                for quality in (self.gopro, self.films)
-                for value, digits in zip(quality, (2, 4), strict=True)
-            ),
-            f"{self.seconds:.2f}",
-        ]
+Row = dict[str, Any]
+"""A line of the table: arithmetic, ``[PSNR, SSIM]`` of GOPRO and of films, seconds."""
 
 
-def measured(network: str, arithmetic: str, method: Method, sets: Sequence[Sequence[Pair]]) -> Row:
-    """Measure a method on GOPRO and on films.
+def cells(network: str, row: Row) -> list[str]:
+    """Return the cells of a line.
 
     Parameters
     ----------
-    network, arithmetic
+    network
+        What the table calls it.
+    row
+        What was measured.
+    """
+    figures = [
+        text
+        for psnr, similarity in (row["gopro"], row["films"])
+        for text in (f"{psnr:.2f}", f"{similarity:.4f}")
+    ]
+    return [network, row["arithmetic"], *figures, f"{row['seconds']:.2f}"]
+
+
+def measured(arithmetic: str, method: Method, sets: Sequence[Sequence[Pair]]) -> Row:
+    """Measure a method on GOPRO and on films; seconds are those of a photograph of GOPRO.
+
+    Parameters
+    ----------
+    arithmetic
         What the table says.
     method
         What deblurs.
@@ -222,7 +188,8 @@ def measured(network: str, arithmetic: str, method: Method, sets: Sequence[Seque
             found.append(compare(sharp, result))
         qualities.append(mean_quality(found))
     mean = float(np.mean(seconds[: len(sets[0])]))
-    return Row(network, arithmetic, qualities[0], qualities[1], mean)
+    gopro, films = map(list, qualities)
+    return {"arithmetic": arithmetic, "gopro": gopro, "films": films, "seconds": mean}
 
 
 def rows_of(
@@ -241,22 +208,16 @@ def rows_of(
     threads
         Of the engine.
     """
-    yield measured(title, "float32", lambda image: deblur_float(image, network), sets)
+    yield measured("float32", partial(float_photograph, network), sets)
     kinds: tuple[tuple[str, dict[str, Any]], ...] = (
         ("10/14 bits, calibration alone", {"effort": "fast"}),
         ("10/14 bits, refined", {"equalization": True, "weight_rounding": "learned"}),
     )
     for arithmetic, options in kinds:
-        yield measured(
-            title, arithmetic, _fixed(quantize_weights(network, title, **options), threads), sets
-        )
-
-
-def _fixed(model: fxp.FixedModel, threads: int) -> Callable[..., NDArray[np.uint8]]:
-    deblurrer = Deblurrer(model)
-    return lambda image: deblurrer(image, threads=threads)
+        model = quantize_weights(network, title, **options)
+        yield measured(arithmetic, partial(Deblurrer(model), threads=threads), sets)
 
 
 def blurred_row(sets: Sequence[Sequence[Pair]]) -> Row:
     """Measure the blurred photographs themselves."""
-    return measured("blurred photograph", "", unchanged, sets)
+    return measured("", unchanged, sets)

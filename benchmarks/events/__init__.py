@@ -1,1 +1,1 @@
-"""Quality of released networks for events on real recordings, in float and in fixed point."""
+"""Networks for events on real recordings: quality, drift, time and memory."""

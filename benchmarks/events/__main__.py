@@ -1,215 +1,63 @@
-"""Networks for events: quality against the camera's frames, time and memory of a step.
+"""Networks for events: quality against the camera's frames, drift, time and memory of a step.
 
-``python -m benchmarks.events --data DIR`` prints the tables and writes docs/benchmarks/events.md.
-DIR holds the released weights and recordings of events with frames.
+``python -m benchmarks.events --data DIR`` measures what docs/benchmarks/events.json does not hold
+yet with ``--missing``, or all of it, and writes docs/benchmarks/events.md after every figure, so
+that a long run can be stopped and continued. DIR holds the released weights and recordings of
+events with frames.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Final
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from rich.progress import track
+import typer
 
-import fxp
-from benchmarks.events.scores import Score, mean_score, nearest, score
-from benchmarks.events.speed import Speed, measure
-from benchmarks.events.speed import row as speed_row
-from benchmarks.events.speed import table as speed_table
-from benchmarks.report import environment, markdown_table, publish
+from benchmarks.events import drift, quality, speed
+from benchmarks.report import ROOT, Summary, environment, publish, write_page
 from benchmarks.speed.versus import fixed_model
 from benchmarks.speed.works import WORKS
-from fxp.formats import dequantize
+from fxp.cli.messages import one_line
 from fxp.models.common.data import data_folder
-from fxp.models.events import (
-    EventReader,
-    by_count,
-    fixed_grid,
-    float_grid,
-    load,
-    load_float,
-    load_released,
-)
-from fxp.models.events.fixed import MODELS, SHIPPED
-from fxp.models.events.windows import Window
+from fxp.models.events import read_events
 
-NETWORKS = (
-    ("FireNet", "firenet", "firenet_evreal"),
-    ("FireNet, trained by others", "firenet", "firenet_cista_authors"),
-    ("CISTA-TC", "cista-tc", "cista_tc"),
-)
-"""Title, name, and file of the weights."""
-LPIPS_REASON = (
-    "LPIPS is not given: the wheel of the package lpips holds the weights of its last layers only, "
-    "and loads those of the network below them from the Internet"
-)
-SPEEDS = (
+TITLE: Final = "Video from events"
+SPEEDS: Final = (
     ("CISTA-TC", (240, 180)),
     ("FireNet", (240, 180)),
     ("FireNet", (640, 480)),
 )
 """Title of the network, and width and height, of the steps that are timed."""
-UNTRAINED = "e2vid"
+UNTRAINED: Final = "e2vid"
 """A network that is timed without released weights, of `benchmarks.speed`."""
-SHOWN = 6
-"""Windows of calibration, the first of the recording."""
-PART = 96
-"""Height and width of the part of the sensor that calibration sees."""
+
+Record = dict[str, Any]
+"""The cells of a ``row``, the ``figure`` that the summary is made from, and ``seconds``."""
+Work = tuple[str, Callable[[], Record]]
+"""What is measured, and what measures it."""
 
 
-@dataclass(frozen=True)
-class Recording:
-    """A recording with frames.
+class Part(StrEnum):
+    """The parts of the benchmark."""
 
-    Attributes
-    ----------
-    name
-        Title.
-    file
-        In the folder of recordings.
-    size
-        Width and height of the sensor.
-    events
-        Events of a window.
-    """
-
-    name: str
-    file: str
-    size: tuple[int, int]
-    events: int
-
-    def frames(self, folder: Path) -> tuple[NDArray[np.uint8], list[int]]:
-        """Return the camera's frames, and the middles of their exposures in microseconds."""
-        with np.load(folder / self.file) as stored:
-            if "frame_t_us" in stored:
-                return stored["frame"], stored["frame_t_us"].tolist()
-            return stored["frame"], stored["frame_exposure_us"].mean(1).round().astype(int).tolist()
+    QUALITY = "quality"
+    DRIFT = "drift"
+    SPEED = "speed"
 
 
-RECORDINGS = (
-    Recording("slider_depth", "ecd_slider_depth.npz", (240, 180), 5000),
-    Recording("cups", "davis346_cups.npz", (346, 260), 15_000),
-)
+Records = dict[str, dict[str, Record]]
+"""By part, and by what is measured."""
 
 
-def calibrated(
-    network: Any, recording: Recording, windows: Sequence[Window]
-) -> tuple[fxp.FixedModel, NDArray[np.float32]]:
-    """Quantize a network on the middle of the first windows; also returns their whole grids.
-
-    Parameters
-    ----------
-    network
-        The float network.
-    recording
-        Where the windows come from.
-    windows
-        At least `SHOWN`, or all there are.
-    """
-    width, height = recording.size
-    top, left = (height - PART) // 2, (width - PART) // 2
-    grids = np.stack([float_grid(window.events, recording.size) for window in windows[:SHOWN]])
-    model = fxp.quantize(
-        network,
-        [torch.from_numpy(grids[..., top : top + PART, left : left + PART].copy())],
-        states=network.state_pairs(),
-        initial_states=network.initial_states(PART, PART),
-        effort="fast",
-    )
-    return model, grids
-
-
-def windows_of(recording: Recording, folder: Path, most: int | None = None) -> list[Window]:
-    """Return the windows of a recording.
-
-    Parameters
-    ----------
-    recording
-        The recording.
-    folder
-        Of the recordings.
-    most
-        Windows at most; None for all.
-    """
-    with EventReader(folder / recording.file, size=recording.size) as reader:
-        return list(islice(by_count(reader, recording.events), most))
-
-
-def measured(
-    network: Any,
-    recording: Recording,
-    folder: Path,
-    windows: int | None,
-    model: fxp.FixedModel | None = None,
-) -> tuple[Score, Score, int]:
-    """Return the scores of a network in float and in fixed point, and the number of frames.
-
-    Parameters
-    ----------
-    network
-        The float network.
-    recording
-        What it reconstructs.
-    folder
-        Of the recordings.
-    windows
-        Windows at most; None for all.
-    model
-        The fixed-point network; by default it is quantized on the first windows.
-    """
-    width, height = recording.size
-    shown = windows_of(recording, folder, windows)
-    frames, times = recording.frames(folder)
-    if model is None:
-        model, _ = calibrated(network, recording, shown)
-    (source,), result = model.graph.inputs, model.graph.values[model.graph.outputs[0]]
-    assert source.format is not None
-    assert result.format is not None
-    stream = model.stream(count_clipped=False)
-    states = network.initial_states(height, width)
-    pictures: list[tuple[NDArray, NDArray]] = []
-    for window in shown:
-        grid = torch.from_numpy(float_grid(window.events, recording.size))[None]
-        with torch.inference_mode():
-            picture, *states = network(grid, *states)
-        raw = fixed_grid(window.events, recording.size, source.format)
-        fixed = dequantize(np.asarray(stream.step_raw(raw[None])), result.format)
-        pictures.append((picture[0, 0].numpy(), fixed[0, 0]))
-    pairs = nearest([window.end for window in shown], times)
-    floats, fixeds = (
-        mean_score(score(pictures[window][kind], frames[frame]) for window, frame in pairs)
-        for kind in range(2)
-    )
-    return floats, fixeds, len(pairs)
-
-
-def networks(data: Path) -> Iterator[tuple[str, Any, fxp.FixedModel | None]]:
-    """Return title, float network and fixed-point model of all that are measured.
-
-    The models of released weights are None: they are quantized for each recording. Shipped networks
-    are those whose weights lie in the package.
-
-    Parameters
-    ----------
-    data
-        Folder of the released weights.
-    """
-    for title, name, weights in NETWORKS:
-        yield title, load_released(name, data / "weights" / f"{weights}.npz"), None
-    for name in SHIPPED:
-        if MODELS.weights_path(name).exists():
-            yield f"shipped {name}", load_float(name), load(name)
-
-
-def scores(data: Path, windows: int | None) -> tuple[list[list[str]], list[float]]:
-    """Return the rows of the table of quality, and fixed minus float in dB for released weights.
+def quality_works(data: Path, windows: int | None) -> Iterator[Work]:
+    """Give every network on every recording.
 
     Parameters
     ----------
@@ -218,97 +66,224 @@ def scores(data: Path, windows: int | None) -> tuple[list[list[str]], list[float
     windows
         Windows at most of each recording; None for all.
     """
-    rows, differences = [], []
-    for title, network, model in track(list(networks(data)), "quality"):
-        for recording in RECORDINGS:
-            first, second, count = measured(network, recording, data / "events", windows, model)
-            difference = second.psnr - first.psnr
-            if model is None:
-                differences.append(difference)
-            figures = [
-                f"{value:.{digits}f}"
-                for pair, digits in zip(zip(first, second, strict=True), (4, 2, 3), strict=True)
-                for value in pair
-            ]
-            rows.append([title, recording.name, str(count), *figures, "-", f"{difference:+.3f}"])
-            print(*rows[-1], flush=True)
-    return rows, differences
+
+    def work(title: str, recording: quality.Recording) -> Record:
+        network, model = quality.network_of(title, data)
+        *scores, frames = quality.measured(network, recording, data / "events", windows, model)
+        first, second = scores
+        row = quality.row(title, recording.name, (first, second), frames)
+        return {"row": row, "figure": second.psnr - first.psnr}
+
+    for title in quality.titles():
+        for recording in quality.RECORDINGS:
+            yield f"{title}, {recording.name}", partial(work, title, recording)
 
 
-def speeds(data: Path) -> list[tuple[str, tuple[int, int], Speed]]:
-    """Return title, width and height, and what was measured, of every step that is timed.
+def drift_works(data: Path, steps: int, side: int | None) -> Iterator[Work]:
+    """Give every network on events of a simulated camera and of a real one.
+
+    Parameters
+    ----------
+    data
+        Folder of weights, recordings and videos.
+    steps
+        Steps of each stream.
+    side
+        Height and width of the part of the sensor; None for all of it.
+    """
+
+    def real() -> drift.Stream:
+        recording = quality.RECORDINGS[-1]
+        events = read_events(data / "events" / recording.file, size=recording.size)
+        return drift.middle_part(events, recording.size, steps, recording.name, side=side)
+
+    def work(title: str, stream: Callable[[], drift.Stream]) -> Record:
+        events = stream()
+        network, model = quality.network_of(title, data)
+        model = model or drift.quantized(network, events)
+        found = drift.drift(network, model, events)
+        fixed, single = found.losses
+        return {"row": drift.row(title, events, found), "figure": fixed - max(single, 0.0)}
+
+    streams = {"video": partial(drift.video_stream, data, steps, side), "recording": real}
+    for title in quality.titles():
+        for name, stream in streams.items():
+            yield f"{title}, {name}", partial(work, title, stream)
+
+
+def speed_works(data: Path) -> Iterator[Work]:
+    """Give every step that is timed.
 
     Parameters
     ----------
     data
         Folder of weights and recordings.
     """
-    files = {title: (name, weights) for title, name, weights in NETWORKS}
-    recording = RECORDINGS[0]
-    windows = windows_of(recording, data / "events", SHOWN)
-    found = []
-    for title, size in track(SPEEDS, "speed"):
-        name, weights = files[title]
-        network = load_released(name, data / "weights" / f"{weights}.npz")
-        model, grids = calibrated(network, recording, windows)
+
+    def record(title: str, size: tuple[int, int], found: speed.Speed) -> Record:
+        return {"row": speed.row(title, size, found), "figure": found.ratio}
+
+    def trained(title: str, size: tuple[int, int]) -> Record:
+        recording = quality.RECORDINGS[0]
+        windows = quality.windows_of(recording, data / "events", quality.SHOWN)
+        network = quality.released(title, data)
+        model, grids = quality.shown_first(network, recording, windows)
         # A larger sensor is filled by reflection.
         missing = [(0, wanted - side) for wanted, side in zip(size, recording.size, strict=True)]
         grid = np.pad(grids[-1], ((0, 0), *reversed(missing)), "symmetric")
-        found.append((title, size, measure(network, model, grid)))
-        print(*speed_row(*found[-1]), flush=True)
-    work = next(work for work in WORKS if work.name == UNTRAINED)
-    network = work.network()
-    _, height, width = work.shape
-    speed = measure(network, fixed_model(work, network), work.frame()[-1])
-    found.append(("E2VID, untrained", (width, height), speed))
-    print(*speed_row(*found[-1]), flush=True)
-    return found
+        return record(title, size, speed.measure(network, model, grid))
+
+    def untrained() -> Record:
+        work = next(work for work in WORKS if work.name == UNTRAINED)
+        network = work.network()
+        _, height, width = work.shape
+        found = speed.measure(network, fixed_model(work, network), work.frame()[-1])
+        return record("E2VID, untrained", (width, height), found)
+
+    for title, size in SPEEDS:
+        yield f"{title}, {size[0]}x{size[1]}", partial(trained, title, size)
+    yield "E2VID", untrained
 
 
-def main() -> None:
-    """Measure, print and publish."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.events", description=__doc__)
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--windows", type=int, help="only so many windows; no page then")
-    parser.add_argument("--only", choices=("quality", "speed"), help="one part; no page then")
-    arguments = parser.parse_args()
-    data = data_folder(arguments.data)
-    rows, differences, timed = [], [], []
-    if arguments.only != "quality":
-        timed = speeds(data)
-    if arguments.only != "speed":
-        print(LPIPS_REASON)
-        rows, differences = scores(data, arguments.windows)
-    if arguments.windows is not None or arguments.only is not None:
-        return
-    header = ("network", "recording", "frames", "MSE float", "fixed", "PSNR float", "fixed",
-              "SSIM float", "fixed", "LPIPS", "difference dB")  # fmt: skip
-    body = (
-        "## Quality\n\n"
-        "Released weights on real recordings, in float32 and quantized with the defaults but "
-        f"without refinements, on {SHOWN} windows of a part of {PART}x{PART} pixels. Shipped "
-        "networks are the models of the package. Fixed point "
-        "takes the integer voxel grid too. Each frame of the camera is compared with the "
-        "window that ends nearest to the middle of its exposure. Pictures are stretched from their "
-        "smallest to their largest value, frames between their 1st and 99th percentile, and the "
-        "histograms of both are equalized, as in the paper on CISTA-TC. The frames of *cups* are "
-        f"blurred by their exposure of 104 ms. {LPIPS_REASON}.\n\n"
-        f"{markdown_table(header, rows)}\n\n"
-        "## Time and memory of a step\n\n"
-        "One step on one thread, with the states as inputs and outputs, against the same network "
-        "in float32; the best of several turns. Memory is what a process of its own grows by in "
-        "two steps, after the model is loaded.\n\n"
-        f"{speed_table([speed_row(*item) for item in timed])}\n\n"
-        f"{environment('fxp', 'torch', 'onnxruntime', 'numpy')}"
-    )
-    worst = f"{min(differences):+.3f}"
-    ratios = ", ".join(f"{speed.ratio:.2f}×" for _, _, speed in timed)
-    summary = [
-        ("dB against the camera's frames, fixed minus float, worst of 3 networks", worst),
-        ("speed against ONNX Runtime float32: CISTA-TC, FireNet twice, E2VID", ratios),
-    ]
-    print(f"wrote {publish('events', 'Video from events', body, summary=summary)}")
+def page(records: Records) -> str:
+    """Return the body of the page, with the parts that there are.
+
+    Parameters
+    ----------
+    records
+        What was measured.
+    """
+    sections = {
+        Part.QUALITY: (
+            "## Quality",
+            "Released weights on real recordings, in float32 and quantized with the defaults but "
+            f"without refinements, on {quality.SHOWN} windows of a part of "
+            f"{quality.PART}x{quality.PART} pixels. Shipped networks are the models of the "
+            "package. Fixed point takes the integer voxel grid too. Each frame of the camera is "
+            "compared with the window that ends nearest to the middle of its exposure. Pictures "
+            "are stretched from their smallest to their largest value, frames between their 1st "
+            "and 99th percentile, and the histograms of both are equalized, as in the paper on "
+            "CISTA-TC. The frames of *cups* are blurred by their exposure of 104 ms. "
+            f"{quality.LPIPS_REASON}.",
+            quality.table,
+        ),
+        Part.DRIFT: (
+            "## Drift",
+            "PSNR with a peak of 1 against the same network in float64, which sees the same "
+            "events. *Loses* is the difference between the first step and the last. *Quality* is "
+            "how much nearer fixed point is to the true pictures than float64, in dB, at its worst "
+            "step. *Clipped* is the highest share of any one value, where that changes a result. "
+            f"Formats are chosen on the first {drift.CALIBRATION} steps, without refinements.",
+            drift.table,
+        ),
+        Part.SPEED: (
+            "## Time and memory of a step",
+            "One step on one thread, with the states as inputs and outputs, against the same "
+            "network in float32; the best of several turns. Memory is what a process of its own "
+            "grows by in two steps, after the model is loaded.",
+            speed.table,
+        ),
+    }
+    found = []
+    for part, (heading, text, table) in sections.items():
+        if measured := records.get(part):
+            rows = [record["row"] for record in measured.values()]
+            seconds = sum(record["seconds"] for record in measured.values())
+            found += [
+                heading,
+                text,
+                table(rows),
+                f"Measuring this took {seconds / 60:.0f} minutes.",
+            ]
+    found.append(environment("fxp", "torch", "onnxruntime", "numpy"))
+    return "\n\n".join(found)
+
+
+def summary(records: Records) -> Summary:
+    """Return the rows of the README.
+
+    Parameters
+    ----------
+    records
+        As for `page`.
+    """
+
+    def figures(part: Part) -> list[float]:
+        measured = records.get(part, {})
+        return [item["figure"] for name, item in measured.items() if not name.startswith("shipped")]
+
+    rows = []
+    if found := figures(Part.QUALITY):
+        what = "dB against the camera's frames, fixed minus float, worst of the released networks"
+        rows.append((what, f"{min(found):+.3f}"))
+    if found := figures(Part.DRIFT):
+        what = "dB that fixed point loses over many steps of events beyond float32, worst and best"
+        rows.append((what, f"{max(found):.1f}, {min(found):.1f}"))
+    if found := figures(Part.SPEED):
+        what = "speed of networks for events against ONNX Runtime float32"
+        rows.append((what, ", ".join(f"{ratio:.2f}×" for ratio in found)))
+    return rows
+
+
+def main(
+    data: Annotated[Path | None, typer.Option(help="Folder of weights and recordings.")] = None,
+    only: Annotated[list[Part] | None, typer.Option(help="A part; may be repeated.")] = None,
+    name: Annotated[str, typer.Option(help="Only what has this in its name, as FireNet.")] = "",
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Only what the JSON does not have.")
+    ] = False,
+    windows: Annotated[
+        int | None, typer.Option(help="Only so many windows of a recording, for quality.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Steps, for drift.")] = drift.STEPS,
+    side: Annotated[
+        int, typer.Option(min=0, help="Part of the sensor, for drift; 0 = the whole sensor.")
+    ] = drift.SIDE,
+    out: Annotated[Path | None, typer.Option(help="Folder for page and JSON.")] = None,
+) -> None:
+    """Measure, and merge what is found with what the JSON holds.
+
+    On one free core, quality takes about 20 minutes, drift 30 and speed 5. Every network is
+    calibrated anew for each figure.
+    """
+    folder = data_folder(data)
+    store = (out or ROOT / "docs" / "benchmarks") / "events.json"
+    records: Records = json.loads(store.read_text(encoding="utf-8")) if store.exists() else {}
+    parts = {
+        Part.SPEED: speed_works(folder),
+        Part.DRIFT: drift_works(folder, steps, side or None),
+        Part.QUALITY: quality_works(folder, windows),
+    }
+    for part in only or parts:
+        measured = records.setdefault(part, {})
+        for title, work in parts[part]:
+            if name not in title or (missing and title in measured):
+                continue
+            started = time.perf_counter()
+            found = work()
+            measured[title] = found | {"seconds": round(time.perf_counter() - started, 1)}
+            print(part, *found["row"], f"{measured[title]['seconds']:.0f} s", flush=True)
+            write(records, out)
+
+
+def write(records: Records, out: Path | None) -> None:
+    """Write page and JSON, to the documentation and the README if no folder is given.
+
+    Parameters
+    ----------
+    records
+        What was measured.
+    out
+        The folder.
+    """
+    if out is None:
+        publish("events", TITLE, page(records), summary=summary(records), data=records)
+    else:
+        write_page(out, "events", TITLE, page(records), records)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        typer.run(main)
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(f"error: {one_line(error)}")

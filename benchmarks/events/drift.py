@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 import fxp
+from benchmarks.events.quality import calibrated
 from benchmarks.report import markdown_table
 from fxp.formats import dequantize
 from fxp.imaging.colour import luma
@@ -26,12 +27,16 @@ from fxp.imaging.files import image_paths, read_image
 from fxp.imaging.metrics import psnr
 from fxp.model.clipping import harmless_clipping
 from fxp.models.events import Camera, Events, between, by_count, fixed_grid, float_grid, simulate
+from fxp.models.events.events import Size
 from fxp.models.events.networks import StepNetwork
 from fxp.quantization.error_growth import ALLOWED_LOSS
+from fxp.support.errors import ArgumentError
 
 STEPS: Final = 500
 SIDE: Final = 64
-"""Height and width of the part of the sensor."""
+"""Height and width of the part of the sensor, and of what calibration sees of a larger one."""
+GRANULE: Final = 8
+"""Heights and widths are multiples of this, as the networks need them."""
 VIDEO: Final = "esim_536fps"
 """Folder of frames from which events are simulated."""
 INTERVAL: Final = 1866
@@ -51,16 +56,16 @@ class Stream:
     title
         Where they come from.
     windows
-        Events of each step, on a square sensor.
-    side
-        Its height and width.
+        Events of each step.
+    size
+        Width and height of the sensor.
     truth
         What the camera sees at the end of each step, from 0 to 1; empty if that is not known.
     """
 
     title: str
     windows: Sequence[Events]
-    side: int
+    size: Size
     truth: Sequence[NDArray[np.float64]] = ()
 
 
@@ -95,7 +100,21 @@ class Drift:
         return fixed <= max(single, 0.0) + ALLOWED_LOSS
 
 
-def to_and_fro(frames: Sequence[NDArray[np.uint8]], steps: int, *, side: int = SIDE) -> Stream:
+def _middle(size: Size, side: int | None) -> tuple[slice, slice]:
+    """Return columns and rows of the middle of a sensor; all but a remainder without a side."""
+    lengths = [length // GRANULE * GRANULE if side is None else side for length in size]
+    if any(taken > length for taken, length in zip(lengths, size, strict=True)):
+        raise ArgumentError(f"a part of {side} pixels is larger than the sensor, {size}")
+    starts = [(length - taken) // 2 for length, taken in zip(size, lengths, strict=True)]
+    columns, rows = (
+        slice(start, start + taken) for start, taken in zip(starts, lengths, strict=True)
+    )
+    return columns, rows
+
+
+def to_and_fro(
+    frames: Sequence[NDArray[np.uint8]], steps: int, *, side: int | None = SIDE
+) -> Stream:
     """Simulate a camera that sees a video forward and backward, again and again.
 
     Parameters
@@ -105,11 +124,11 @@ def to_and_fro(frames: Sequence[NDArray[np.uint8]], steps: int, *, side: int = S
     steps
         Windows, of `FRAMES` frames each.
     side
-        Height and width of the part.
+        Height and width of the part; None for all that the networks take.
     """
     height, width = frames[0].shape
-    top, left = (height - side) // 2, (width - side) // 2
-    parts = [frame[top : top + side, left : left + side] for frame in frames]
+    columns, rows = _middle((width, height), side)
+    parts = [frame[rows, columns] for frame in frames]
     cycle = [*parts, *parts[-2:0:-1]]
     shown = [
         (number * INTERVAL, cycle[number % len(cycle)]) for number in range(FRAMES * steps + 1)
@@ -120,10 +139,11 @@ def to_and_fro(frames: Sequence[NDArray[np.uint8]], steps: int, *, side: int = S
     ends = range(0, end + 1, FRAMES * INTERVAL)
     windows = [window.events for window in islice(between(events, ends), steps)]
     truth = [shown[FRAMES * (number + 1)][1] / 255 for number in range(steps)]
-    return Stream("simulated from a video", windows, side, truth)
+    height, width = parts[0].shape
+    return Stream("simulated from a video", windows, (width, height), truth)
 
 
-def video_stream(data: Path, steps: int = STEPS) -> Stream:
+def video_stream(data: Path, steps: int = STEPS, side: int | None = SIDE) -> Stream:
     """Return events simulated from the frames of `VIDEO`.
 
     Parameters
@@ -132,12 +152,16 @@ def video_stream(data: Path, steps: int = STEPS) -> Stream:
         The data folder.
     steps
         Windows.
+    side
+        As for `to_and_fro`.
     """
     frames = [luma(read_image(path)) for path in image_paths(data / "video" / VIDEO)]
-    return to_and_fro(frames, steps)
+    return to_and_fro(frames, steps, side=side)
 
 
-def middle_part(recording: Events, size: tuple[int, int], steps: int, title: str) -> Stream:
+def middle_part(
+    recording: Events, size: Size, steps: int, title: str, *, side: int | None = SIDE
+) -> Stream:
     """Cut the middle out of a recording, and divide its events into windows of equal number.
 
     Parameters
@@ -150,18 +174,27 @@ def middle_part(recording: Events, size: tuple[int, int], steps: int, title: str
         Windows.
     title
         What the stream is called.
+    side
+        As for `to_and_fro`.
+
+    Raises
+    ------
+    ArgumentError
+        If there are fewer events than steps.
     """
-    left, top = ((length - SIDE) // 2 for length in size)
-    inside = (recording.x >= left) & (recording.x < left + SIDE)
-    inside &= (recording.y >= top) & (recording.y < top + SIDE)
-    columns, rows = recording.x[inside] - left, recording.y[inside] - top
-    part = Events.of(recording.t[inside], columns, rows, recording.p[inside])
+    columns, rows = _middle(size, side)
+    inside = (recording.x >= columns.start) & (recording.x < columns.stop)
+    inside &= (recording.y >= rows.start) & (recording.y < rows.stop)
+    x, y = recording.x[inside] - columns.start, recording.y[inside] - rows.start
+    part = Events.of(recording.t[inside], x, y, recording.p[inside])
+    if len(part) < steps:
+        raise ArgumentError(f"{title} has {len(part)} events there, fewer than {steps} steps")
     windows = [window.events for window in islice(by_count([part], len(part) // steps), steps)]
-    return Stream(title, windows, SIDE)
+    return Stream(title, windows, (columns.stop - columns.start, rows.stop - rows.start))
 
 
-def calibrated(network: StepNetwork, stream: Stream) -> fxp.FixedModel:
-    """Quantize a network with the defaults, but without refinements, on a stream's first steps.
+def quantized(network: StepNetwork, stream: Stream) -> fxp.FixedModel:
+    """Quantize a network on the middle of a stream's first steps.
 
     Parameters
     ----------
@@ -170,15 +203,8 @@ def calibrated(network: StepNetwork, stream: Stream) -> fxp.FixedModel:
     stream
         The events.
     """
-    side = stream.side
-    grids = [float_grid(events, (side, side)) for events in stream.windows[:CALIBRATION]]
-    return fxp.quantize(
-        network,
-        [torch.from_numpy(np.stack(grids))],
-        states=network.state_pairs(),
-        initial_states=network.initial_states(side, side),
-        effort="fast",
-    )
+    shown = stream.windows[:CALIBRATION]
+    return calibrated(network, stream.size, shown, min(SIDE, *stream.size))[0]
 
 
 @torch.inference_mode()
@@ -194,21 +220,21 @@ def drift(network: StepNetwork, model: fxp.FixedModel, stream: Stream) -> Drift:
     stream
         The events.
     """
-    size = (stream.side, stream.side)
+    width, height = stream.size
     double = copy.deepcopy(network).double()
     running = model.stream()
     taken = model.graph.inputs[0].format
     given = model.graph.values[model.graph.outputs[0]].format
     assert taken is not None
     assert given is not None
-    narrow = network.initial_states(*size)
+    narrow = network.initial_states(height, width)
     wide = [state.double() for state in narrow]
     fixed, single, quality = [], [], []
     for number, events in enumerate(stream.windows):
-        grid = torch.from_numpy(float_grid(events, size))[None]
+        grid = torch.from_numpy(float_grid(events, stream.size))[None]
         narrow_picture, *narrow = network(grid, *narrow)
         wide_picture, *wide = double(grid.double(), *wide)
-        raw = running.step_raw(fixed_grid(events, size, taken)[None])
+        raw = running.step_raw(fixed_grid(events, stream.size, taken)[None])
         found = dequantize(np.asarray(raw), given)[0, 0]
         exact = wide_picture[0, 0].numpy()
         fixed.append(psnr(exact, found))
@@ -238,15 +264,17 @@ def row(title: str, stream: Stream, found: Drift) -> list[str]:
     ]
     fixed, single = found.losses
     worst = f"{min(found.quality):+.3f}" if found.quality else ""
-    name = max(found.clipped, key=found.clipped.__getitem__)
-    clipped = f"{found.clipped[name]:.3%}"
-    return [title, stream.title, *levels, f"{fixed:.1f}", f"{single:.1f}", worst, clipped]
+    clipped = f"{max(found.clipped.values(), default=0):.3%}"
+    what = [title, stream.title, "{}×{}".format(*stream.size), str(len(found.fixed))]
+    return [*what, *levels, f"{fixed:.1f}", f"{single:.1f}", worst, clipped]
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Return the table of drift as Markdown, from what `row` gives."""
-    header = ("network", "events", "fixed, dB at step 1 / 100 / last", "float32", "fixed loses",
-              "float32 loses", "quality, worst step", "clipped most")  # fmt: skip
+    header = (
+        "network", "events", "size", "steps", "fixed, dB at step 1 / 100 / last", "float32",
+        "fixed loses", "float32 loses", "quality, worst step", "clipped most",
+    )  # fmt: skip
     return markdown_table(header, rows)
 
 

@@ -22,11 +22,12 @@ from benchmarks.speed.versus import measure
 from benchmarks.speed.works import WORKS
 from fxp.imaging.quality import Quality
 from fxp.models.common.data import data_folder
+from fxp.models.common.photographs import photograph_method
 from fxp.models.common.pixels import Pixels
 from fxp.models.flash.classical import lime, srie
 from fxp.models.flash.data import FlashPair, divided, training_pairs
 from fxp.models.flash.fixed import quantize_options
-from fxp.models.flash.pictures import quality, relighter
+from fxp.models.flash.measure import quality
 
 FOLDS: Final = 4
 FIXED: Final = (
@@ -72,7 +73,7 @@ def cross_validated(
     for fold in track(range(FOLDS), method.title):
         network = method.network(pairs, fold, folder)
         training, left_out = divided(pairs, fold, FOLDS)
-        scores |= scores_of(left_out, relighter(made(network, training)))
+        scores |= scores_of(left_out, photograph_method(made(network, training)))
     return scores
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.trainings import trained
 from fxp.imaging.quality import Quality
-from fxp.models.common.run import RunFiles, train
 from fxp.models.flash.data import FlashPair
 from fxp.models.flash.networks import load_float
 from fxp.models.flash.settings import FlashSettings, Network, Reconstruction
@@ -60,12 +60,7 @@ class Trained:
             Of weights, logs and checkpoints; a training that was interrupted there continues.
         """
         settings = replace(self.settings, fold=fold)
-        name = folder / f"{self.key}_fold{fold}"
-        files = RunFiles(*(name.with_suffix(f".{kind}") for kind in ("safetensors", "log", "pt")))
-        finished = files.log.is_file() and f"step {settings.steps:6d} " in files.log.read_text()
-        if not (finished and files.weights.is_file()):
-            train(FlashRecipe(settings, pairs), files, resume=files.checkpoint.is_file())
-        return load_float(files.weights)
+        return load_float(trained(FlashRecipe(settings, pairs), folder, f"{self.key}_fold{fold}"))
 
 
 DEEPFLASH: Final = Trained(

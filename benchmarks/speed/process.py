@@ -36,9 +36,26 @@ def start(model: Path, height: int, width: int, threads: int, runs: int) -> dict
         first run and of the fastest of `runs` further ones; whether torch was imported; bytes of
         resident memory before the first run and at most.
     """
-    arguments = [str(item) for item in (model, height, width, threads, runs)]
+    return second_process(__name__, model, height, width, threads, runs)
+
+
+def second_process(module: str, *arguments: object) -> dict[str, Any]:
+    """Run a module of the benchmarks in a process of its own, and return the JSON it prints.
+
+    Parameters
+    ----------
+    module
+        Name of the module, as for ``python -m``.
+    arguments
+        Its arguments.
+
+    Raises
+    ------
+    RuntimeError
+        If it fails; the message holds what it wrote.
+    """
     process = subprocess.run(
-        [sys.executable, "-m", __name__, *arguments],
+        [sys.executable, "-m", module, *map(str, arguments)],
         cwd=ROOT,
         capture_output=True,
         text=True,

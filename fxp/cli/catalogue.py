@@ -25,6 +25,7 @@ _EXTRAS = {
     "report": "report,cli",
     "demo": "models",
     "events": "cli,events",
+    "identify": "recognition",
     "cosim": "rtl",
     "synth": "synth",
 }

@@ -27,13 +27,18 @@ if TYPE_CHECKING:
     import torch
 
     from fxp.compression import compressed_file
+    from fxp.frontend import onnx as frontend_onnx
 else:
+    frontend_onnx = lazy_import("fxp.frontend.onnx", "onnx")
     compressed_file = lazy_import("fxp.compression.compressed_file", "torch")
     torch = lazy_import("torch", "torch")
     safetensors_torch = lazy_import("safetensors.torch", "models")
 
 SourceArgument = Annotated[
-    str, typer.Argument(help="package.module:name of a torch module, or of what returns one.")
+    str,
+    typer.Argument(
+        help="package.module:name of a torch module, or of what returns one; or a .onnx file."
+    ),
 ]
 """The network of commands that quantize."""
 ArgOption = Annotated[
@@ -81,6 +86,7 @@ def load_network(
     Parameters
     ----------
     source
+        The path of an ONNX file, ``.onnx``; or
         ``package.module:name``, where the name is a module or something that returns one. The
         module may lie in the working directory, unless a package of that name is installed.
     arguments
@@ -94,9 +100,15 @@ def load_network(
     ArgumentError
         If the source cannot be found or gives no torch module, or the weights do not fit.
     """
+    if _is_onnx(source):
+        if arguments or weights is not None:
+            raise ArgumentError(f"{source} holds its weights; leave --arg and --weights out")
+        return frontend_onnx.load_onnx(source)
     home, separator, name = source.partition(":")
     if not separator or not home or not name:
-        raise ArgumentError(f"{source!r} must be written as package.module:name")
+        raise ArgumentError(
+            f"{source!r} must be written as package.module:name, or be the path of a .onnx file"
+        )
     code = _import(home)
     if not hasattr(code, name):
         file = getattr(code, "__file__", None)
@@ -139,10 +151,17 @@ def files_of_network(
     source, arguments, weights
         As for `load_network`; None for what is not given.
     """
+    if source is not None and _is_onnx(source):
+        return [Path(source)]
     code = None if source is None else source_file(source.partition(":")[0], [os.getcwd()])
     # An argument may be the name of a file, such as a checkpoint.
     named = [Path(text) for text in arguments or [] if os.path.isfile(text)]
     return [path for path in (code, weights, *named) if path is not None]
+
+
+def _is_onnx(source: str) -> bool:
+    """Whether a source is the path of an ONNX file."""
+    return source.lower().endswith(".onnx")
 
 
 def _import(name: str) -> Any:

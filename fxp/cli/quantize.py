@@ -1,4 +1,4 @@
-"""``fxp quantize``: a torch network to a .fxp file."""
+"""``fxp quantize``: a torch or ONNX network to a .fxp file."""
 
 from __future__ import annotations
 
@@ -109,6 +109,8 @@ def quantize(
     sequence, in the order of their names, and --limit counts the frames of each.
 
     Example: fxp quantize my.module:net --calibration photos --out net.fxp
+
+    Example: fxp quantize network.onnx --calibration photos --out net.fxp
 
     Example: fxp quantize fxp.models.sr:load_float --arg kimsr_x2_bicubic \
       --calibration photos --divide-by 256 --input-format 'ap_ufixed<8,0>' \

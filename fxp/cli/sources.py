@@ -46,7 +46,10 @@ LimitOption = Annotated[int | None, typer.Option(min=1, help="Most calibration i
 
 
 def input_channels(network: torch.nn.Module) -> int:
-    """Channels of a network's input, judged by its first convolution."""
+    """Channels of a network's input: those of its ONNX file, or of its first convolution."""
+    inputs = getattr(network, "image_inputs", None)
+    if inputs:
+        return inputs[0].module_shape(1)[1]
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d):
             return module.in_channels

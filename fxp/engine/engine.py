@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,19 +16,17 @@ from fxp.engine.plan import CompiledSteps, Memory, Plan, aligned_bytes, make_pla
 from fxp.engine.program import Options, Program
 from fxp.engine.stages import BandStage
 from fxp.engine.vectors import Halves, cut_batch
-from fxp.engine.workers import Workers
+from fxp.engine.workers import Workers, check_threads
 from fxp.executors.execution import Result, checked, start
 from fxp.graph import Graph, Limits
 from fxp.graph.ops.base import GraphError
 from fxp.graph.ops.windows import Summary, Window
 from fxp.kernels.commands import COUNTERS, run_images, run_pieces
 from fxp.kernels.layout import pixels_to_planes, planes_to_pixels
-from fxp.support.errors import ArgumentError, ArgumentTypeError
+from fxp.support.errors import ArgumentTypeError
 
 MAX_PLANS = 16
 """Plans kept at most, for as many sizes; see also `Options.plan_bytes`."""
-MAX_THREADS = 1024
-"""More threads than this are a mistake: each has memory of its own."""
 SHARED_ELEMENTS = 1 << 18
 """Images of fewer elements are copied by one thread."""
 MAX_BATCH_BYTES = 1 << 26
@@ -494,12 +491,3 @@ def _batch(plan: Plan, name: str, count: int) -> NDArray:
     shape, dtype = plan.shapes[name], plan.program.dtypes[name]
     memory = aligned_bytes(count * prod(shape) * dtype.itemsize)
     return memory.view(dtype).reshape(count, *shape)
-
-
-def check_threads(threads: int | None) -> int:
-    """Return the number of threads to use; raises ValueError unless None or 1 to `MAX_THREADS`."""
-    if threads is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
-        raise ArgumentError(f"threads must be an integer from 1 to {MAX_THREADS}, got {threads!r}")
-    return threads

@@ -10,6 +10,11 @@ from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 
+from fxp.support.errors import ArgumentError
+
+MAX_THREADS = 1024
+"""More threads than this are a mistake: each has memory of its own."""
+
 
 class Workers:
     """Threads that help with a call, and sleep until the next one.
@@ -140,3 +145,12 @@ def _help(jobs: SimpleQueue[_Job | None]) -> None:
     while (job := jobs.get()) is not None:
         job.help()
         del job  # what it holds is not ours to keep while we sleep
+
+
+def check_threads(threads: int | None) -> int:
+    """Return the number of threads to use; raises ValueError unless None or 1 to `MAX_THREADS`."""
+    if threads is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
+        raise ArgumentError(f"threads must be an integer from 1 to {MAX_THREADS}, got {threads!r}")
+    return threads

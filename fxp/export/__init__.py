@@ -6,9 +6,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fxp.export import npz as npz
     from fxp.export import onnx as onnx
 
-__all__ = ["onnx"]
+__all__ = ["npz", "onnx"]
 
 
 def __getattr__(name: str) -> Any:

@@ -79,6 +79,8 @@ def refusal(node: FxNode, rule: str, instead: str, *, size_dependent: bool) -> F
     return FrontendError(
         f"{op_name(node)} in {place}{kind}: {rule}; {instead}{line}",
         size_dependent=size_dependent,
+        module=module.path,
+        reason=f"{rule}; {instead}",
     )
 
 

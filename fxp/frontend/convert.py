@@ -30,13 +30,13 @@ from fxp.frontend.movement import FILLS, MOVEMENT, identity
 from fxp.frontend.normalization import NORMALIZATION
 from fxp.frontend.patterns import find_patterns
 from fxp.frontend.refusals import ADVICE, DEFAULT, refuse_products_of_values
-from fxp.frontend.remove_dead_code import remove_dead_code
 from fxp.frontend.resizing import RESIZING
 from fxp.frontend.statistics import STATISTICS
 from fxp.frontend.trace import Symbols, Trace, example_size, sizes_of
 from fxp.graph import Graph, State, Value
 from fxp.graph.extents import Extent, evaluate_shape
 from fxp.graph.ops import GraphError, Requantize
+from fxp.graph.remove_dead_code import remove_dead_code
 
 CONVERTERS: dict[str, Converter] = {
     **LAYERS,

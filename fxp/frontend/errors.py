@@ -14,8 +14,16 @@ class FrontendError(FxpError, ValueError):
     ----------
     size_dependent
         Whether the same model with fixed image sizes may be accepted.
+    module
+        Path of the module that holds it, where the message names one; empty for the model itself.
+    reason
+        The message without the place.
     """
 
-    def __init__(self, message: str, *, size_dependent: bool = False) -> None:
+    def __init__(
+        self, message: str, *, size_dependent: bool = False, module: str = "", reason: str = ""
+    ) -> None:
         super().__init__(message)
         self.size_dependent = size_dependent
+        self.module = module
+        self.reason = reason or message

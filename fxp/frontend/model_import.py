@@ -18,6 +18,8 @@ from fxp.frontend.fold_batch_norm import fold_batch_norm
 from fxp.frontend.fold_padding import fold_padding
 from fxp.frontend.fuse_statistics import fuse_statistics
 from fxp.frontend.name_outputs import name_outputs
+from fxp.frontend.onnx.module import OnnxModule
+from fxp.frontend.onnx.places import has_sizes_of_file, naming_nodes_of
 from fxp.frontend.refusals import may_multiply_values, refuse_products_of_values
 from fxp.frontend.remove_identities import remove_identities
 from fxp.frontend.size_branches import other_paths, same_path
@@ -88,10 +90,11 @@ def from_torch(
     module: torch.nn.Module = unwrapped(model)
     check_model(module)
     examples = check_examples(example_inputs)
-    graph_name = clean_name(name or ("exported" if is_exported(module) else type(module).__name__))
+    graph_name = clean_name(name or _own_name(module))
 
     branches: dict[str, None] = {}
 
+    @naming_nodes_of(module)
     def attempt(free_sizes: bool) -> Graph:
         traced = trace(module, examples, free_sizes=free_sizes, known=CONVERTERS)
         branches.update(dict.fromkeys(branch.place for branch in traced.size_branches))
@@ -110,9 +113,12 @@ def from_torch(
     with TRACING:
         if may_multiply_values(module, examples):
             # Before the sizes are left free, which takes torch many minutes for some transformers.
-            refuse_products_of_values(trace(module, examples, free_sizes=False, known=CONVERTERS))
+            with naming_nodes_of(module):
+                refuse_products_of_values(
+                    trace(module, examples, free_sizes=False, known=CONVERTERS)
+                )
         try:
-            graph, reason = attempt(free_sizes=True), ""
+            graph, reason = attempt(free_sizes=not has_sizes_of_file(module, examples)), ""
         except FrontendError as error:
             if not error.size_dependent:
                 raise
@@ -122,17 +128,25 @@ def from_torch(
                 # With fixed sizes another rule may be broken first; that has to go in any case.
                 raise fixed from error
             reason = f"with free sizes the conversion fails: {error}"
-    where = ", ".join(branches)
-    if not reason and where and _fixed_images(graph):
+    where, is_code = ", ".join(branches), not isinstance(module, OnnxModule)
+    if not reason and where and _fixed_images(graph) and not has_sizes_of_file(module, examples):
         reason = "the model itself compares the image size; let it compute alike for every size"
     if reason:
         sizes = ", ".join(str(value) for value in graph.inputs)
         warnings.warn(
             f"the image sizes are fixed to those of the examples ({sizes}), because "
-            f"{reason}{f' ({graph.name} compares a size at {where})' if where else ''}",
+            f"{reason}"
+            + (f" ({graph.name} compares a size at {where})" if where and is_code else ""),
             stacklevel=2,
         )
     return graph
+
+
+def _own_name(module: torch.nn.Module) -> str:
+    """Name of a graph that is given none."""
+    if isinstance(module, OnnxModule):
+        return module.graph_name
+    return "exported" if is_exported(module) else type(module).__name__
 
 
 def _fixed_images(graph: Graph) -> bool:

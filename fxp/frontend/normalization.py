@@ -30,16 +30,19 @@ from fxp.graph.ops.statistics import Scope
 
 
 def softmax(context: Context) -> Term:
-    """Softmax over channels or features."""
-    term = context.term("self")
-    axis = context["dim"] % len(term.torch_shape)
-    if axis != 1:
-        context.refuse(
-            f"it normalizes axis {axis}", "only channels or features, dim=1, are supported"
-        )
+    """Softmax over channels or features, also along the last axis of any tensor."""
     if context.arguments.get("dtype") is not None or context.arguments.get("half_to_float"):
         context.refuse("it changes the type", "keep one floating-point type in the whole model")
-    return context.emit(Softmax(), term)
+    rank = len(context.result_shape)
+    axis = context["dim"] % rank
+    if axis > 1 and axis == rank - 1 and isinstance(context["self"], Term):
+        image, restore = last_axis_as_channels(context, context["self"])
+        return restore(context.emit(Softmax(), image, torch_shape=image.torch_shape))
+    if axis != 1:
+        context.refuse(
+            f"it normalizes axis {axis}", "only channels or features are supported, dim=1 or dim=-1"
+        )
+    return context.emit(Softmax(), context.term("self"))
 
 
 def soft_shrink(context: Context) -> Term:

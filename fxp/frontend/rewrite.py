@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from fxp.frontend.remove_dead_code import remove_dead_code
 from fxp.graph import Constant, Graph, Node
+from fxp.graph.remove_dead_code import remove_dead_code
 
 
 def rebuilt(

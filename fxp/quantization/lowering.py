@@ -125,6 +125,7 @@ class _Lowering:
         self._saturated = saturation_exponents(graph, self._widths)
         self._nodes: list[Node] = []
         self._constants: dict[tuple[str, tuple[Format, ...]], Constant] = {}
+        self._tables: dict[tuple[Format, bytes], Constant] = {}
         self._copied: set[str] = set()
         self._formats: dict[str, Format] = {}
         self._names = set(graph.values) | set(graph.constants_by_name)
@@ -389,9 +390,12 @@ class _Lowering:
             data = quantize(values, form)
         else:
             form, data = self._results(node, values)
-        constant = Constant(self._new_name(f"{node.name}.table"), data, (form,))
-        self._constants[constant.name, (form,)] = constant
-        return constant
+        # Nodes whose tables are the same share one: it has up to 65,536 entries.
+        key = form, data.tobytes()
+        if key not in self._tables:
+            constant = Constant(self._new_name(f"{node.name}.table"), data, (form,))
+            self._tables[key] = self._constants[constant.name, (form,)] = constant
+        return self._tables[key]
 
     def _results(self, node: Node, values: NDArray[np.float64]) -> tuple[Format, NDArray[np.int64]]:
         """Format and raw integers of a table that holds the results of a node."""

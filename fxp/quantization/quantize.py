@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from os import PathLike
 from typing import Any, Unpack
 
 import torch
@@ -24,7 +25,7 @@ from fxp.executors.calls import (
     shapes_of,
 )
 from fxp.formats import Overflow, Rounding
-from fxp.frontend import from_torch, unwrapped
+from fxp.frontend import from_torch, load_onnx, unwrapped
 from fxp.frontend.model_import import TRACING
 from fxp.graph import Graph
 from fxp.model import FixedModel
@@ -45,7 +46,7 @@ from fxp.support.progress import Progress
 
 
 def quantize(
-    model: torch.nn.Module | ExportedProgram | Graph,
+    model: torch.nn.Module | ExportedProgram | Graph | str | PathLike[str],
     calibration: Iterable[Any] | Sequences,
     options: QuantizeOptions | None = None,
     *,
@@ -62,7 +63,8 @@ def quantize(
     Parameters
     ----------
     model
-        A module in eval mode, or a float `Graph`.
+        A module in eval mode, a float `Graph`, or the path of an ONNX file, which
+        `fxp.frontend.load_onnx` reads.
     calibration
         Typical inputs: a list, generator or DataLoader of tensors or arrays with batch,
         ``(N, C, H, W)`` or ``(N, F)`` (``(C, H, W)`` is taken as a batch of one), or of tuples or
@@ -105,11 +107,11 @@ def quantize(
     >>> model = fxp.quantize(network, images, weight_bits=8, input_format="ap_ufixed<8,0>")
     ... # doctest: +SKIP
     """
-    model = unwrapped(model)
+    model = load_onnx(model) if isinstance(model, str | PathLike) else unwrapped(model)
     if not isinstance(model, torch.nn.Module | Graph):
         raise ArgumentTypeError(
-            f"fxp.quantize takes a torch.nn.Module or a float Graph, got {type(model).__name__}; "
-            "arrays are quantized by fxp.formats.quantize"
+            "fxp.quantize takes a torch.nn.Module, a float Graph or the path of an ONNX file, got "
+            f"{type(model).__name__}; arrays are quantized by fxp.formats.quantize"
         )
     options = merged(options, keywords, "fxp.quantize")
     # Data loaders call torch, and kernels are compiled, neither of which may happen while another

@@ -280,7 +280,11 @@ def check_type(target: Quantization) -> str:
     if target.overflow is Overflow.WRAP_SIGN_MAGNITUDE:
         # Its ap_fixed headers also take the first dropped bit before they round, not after.
         raise ExportError(f"hls4ml 1.3 has no AP_WRAP_SM, which the type {target} needs")
-    check_width(target.format)
+    form = target.format
+    if target.overflow is Overflow.SATURATE_SYMMETRIC and form.signed and form.width == 1:
+        # Both limits are zero; the headers set the only bit as the sign of the lower one.
+        raise ExportError(f"C simulation does not saturate the type {target} to 0; use AP_SAT")
+    check_width(form)
     return str(target)
 
 

@@ -68,6 +68,20 @@ def extended(planes: NDArray, border: tuple[int, int]) -> NDArray:
     return planes
 
 
+def to_multiple(planes: NDArray, multiple: int) -> NDArray:
+    """Continue planes ``(..., H, W)`` by their last row and column to sides of a multiple.
+
+    Parameters
+    ----------
+    planes
+        Of any type.
+    multiple
+        What both sides of the result are multiples of.
+    """
+    sides = [(0, 0)] * (planes.ndim - 2) + [(0, -size % multiple) for size in planes.shape[-2:]]
+    return np.pad(planes, sides, mode="edge")
+
+
 def coloured(planes: NDArray, alpha: NDArray, reach: int) -> NDArray:
     """Spread colours under transparent pixels, so that they do not mix with what is hidden there.
 

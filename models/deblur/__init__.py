@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fxp.models.deblur.fixed import load
     from fxp.models.deblur.measure import multi_scale_similarity, score_kohler, score_pairs
     from fxp.models.deblur.networks import Discriminator, Generator, load_float, preset
-    from fxp.models.deblur.pipeline import Deblurrer, deblur_float
+    from fxp.models.deblur.pipeline import Deblurrer
     from fxp.models.deblur.release import load_release
 
 __all__ = [
@@ -24,7 +24,6 @@ __all__ = [
     "averaged",
     "blurred_pairs",
     "camera_shake",
-    "deblur_float",
     "folder_pairs",
     "gopro_pairs",
     "interpolated",
@@ -46,7 +45,7 @@ _MODULE_OF = {
         ("fixed", ("load",)),
         ("measure", ("multi_scale_similarity", "score_kohler", "score_pairs")),
         ("networks", ("Discriminator", "Generator", "load_float", "preset")),
-        ("pipeline", ("Deblurrer", "deblur_float")),
+        ("pipeline", ("Deblurrer",)),
         ("release", ("load_release",)),
     )
     for name in names

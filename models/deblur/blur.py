@@ -149,7 +149,7 @@ def camera_shake(
     side: int,
     *,
     views: int = 17,
-    longest: float = 32.0,
+    longest: float = 24.0,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return a patch as a moving camera sees it, blurred, and as it stands in the middle.
 

@@ -10,8 +10,9 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp.imaging.files import IMAGE_SUFFIXES, image_paths, read_image
+from fxp.imaging.files import IMAGE_SUFFIXES, image_paths
 from fxp.models.common.data import DataError, dihedral
+from fxp.models.common.pairs import marked_pairs, read_same_size, rgb
 from fxp.models.deblur.blur import camera_shake
 
 GOPRO_PARTS: Final = ("train", "test")
@@ -46,16 +47,8 @@ class PairFiles:
         ImageError
             If one of them cannot be read.
         """
-        blurred, sharp = (rgb(read_image(path)) for path in (self.blurred, self.sharp))
-        if blurred.shape != sharp.shape:
-            sizes = [f"{item.shape[1]}x{item.shape[0]}" for item in (blurred, sharp)]
-            raise DataError(f"{self.blurred} is {sizes[0]}, but {self.sharp} is {sizes[1]}")
+        blurred, sharp = map(rgb, read_same_size(self.blurred, self.sharp))
         return blurred, sharp
-
-
-def rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a grey or colour image as RGB."""
-    return np.repeat(image[..., None], 3, 2) if image.ndim == 2 else image
 
 
 def gopro_pairs(folder: str | Path, part: str = "test", *, linear: bool = False) -> list[PairFiles]:
@@ -97,7 +90,7 @@ def folder_pairs(blurred: str | Path, sharp: str | Path | None = None) -> list[P
         Folder of blurred images.
     sharp
         Folder of sharp images, by the same names without their suffixes; by default there is one
-        folder, with ``NAME_blur.png`` beside ``NAME_sharp.png``.
+        folder, with ``NAME_blur.png`` beside ``NAME_sharp.png``, or such in its subfolders.
 
     Raises
     ------
@@ -105,34 +98,24 @@ def folder_pairs(blurred: str | Path, sharp: str | Path | None = None) -> list[P
         If a folder is missing, or an image lacks its partner.
     """
     if sharp is None:
-        return _marked_pairs(Path(blurred))
+        return [PairFiles(*pair) for pair in marked_pairs(blurred, "blur", "sharp").values()]
     for folder in (Path(blurred), Path(sharp)):
         if not folder.is_dir():
             raise DataError(f"no folder {folder}")
-    ours, theirs = (
-        {path.stem: path for path in image_paths(folder)} for folder in (blurred, sharp)
-    )
+    ours, theirs = (_by_stem(Path(folder)) for folder in (blurred, sharp))
     for one, other, place in ((ours, theirs, sharp), (theirs, ours, blurred)):
         for stem in sorted(one.keys() - other.keys()):
             raise DataError(f"{one[stem]} has no partner in {place}")
     return [PairFiles(ours[stem], theirs[stem]) for stem in sorted(ours)]
 
 
-def _marked_pairs(folder: Path) -> list[PairFiles]:
-    if not folder.is_dir():
-        raise DataError(f"no folder {folder}")
-    found: dict[str, dict[str, Path]] = {}
+def _by_stem(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
     for path in image_paths(folder):
-        name, _, kind = path.stem.rpartition("_")
-        if kind in ("blur", "sharp"):
-            found.setdefault(name, {})[kind] = path
-    if not found:
-        raise DataError(f"no pairs NAME_blur and NAME_sharp in folder {folder}")
-    for name, pair in sorted(found.items()):
-        for kind, other in (("blur", "sharp"), ("sharp", "blur")):
-            if kind not in pair:
-                raise DataError(f"{pair[other]} has no partner {name}_{kind} in {folder}")
-    return [PairFiles(pair["blur"], pair["sharp"]) for _, pair in sorted(found.items())]
+        other = found.setdefault(path.stem, path)
+        if other != path:
+            raise DataError(f"two photographs for one: {other} and {path}; remove one")
+    return found
 
 
 @dataclass(frozen=True)
@@ -224,14 +207,7 @@ def read_frames(paths: Sequence[Path]) -> list[NDArray[np.uint8]]:
     ImageError
         If one cannot be read.
     """
-    frames: list[NDArray[np.uint8]] = []
-    for path in paths:
-        frame = rgb(read_image(path))
-        if frames and frame.shape != frames[0].shape:
-            sizes = [f"{item.shape[1]}x{item.shape[0]}" for item in (frame, frames[0])]
-            raise DataError(f"{path} is {sizes[0]}, but {paths[0]} is {sizes[1]}")
-        frames.append(frame)
-    return frames
+    return [rgb(frame) for frame in read_same_size(*paths)]
 
 
 class PatchSource(Protocol):

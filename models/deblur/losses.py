@@ -1,4 +1,4 @@
-"""Losses of DeepDeblur: the squared error of all scales, and the adversarial game."""
+"""The loss of DeepDeblur: the squared error of all scales."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Final
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
+from fxp.models.common.adversarial import log_squared_error
 from fxp.models.deblur.networks import Generator
 
-FLOOR: Final = 1e-5
-"""Squared error of 50 dB, below which the logarithm rewards nothing more."""
+FLOOR: Final = 1e-3
+"""Squared error of 30 dB, below which the logarithm rewards little more. By a lower one, patches of
+sky and walls would count most, where all there is to learn is to take off noise."""
 
 
 def content_loss(
@@ -41,10 +42,7 @@ def content_loss(
 
 
 def image_errors(made: Tensor, truth: Tensor, *, logarithmic: bool) -> Tensor:
-    """Return the mean over images of the squared error, or of its logarithm.
-
-    The logarithm is PSNR but for a factor. By it all patches count alike; by the error itself those
-    that are blurred beyond help count most.
+    """Return the mean over images of the squared error, or of its logarithm, which is PSNR.
 
     Parameters
     ----------
@@ -53,37 +51,6 @@ def image_errors(made: Tensor, truth: Tensor, *, logarithmic: bool) -> Tensor:
     logarithmic
         Which of the two.
     """
-    errors = (made - truth).square().mean((1, 2, 3))
-    return torch.log(errors + FLOOR).mean() if logarithmic else errors.mean()
-
-
-def discriminator_loss(critic: nn.Module, made: Tensor, sharp: Tensor) -> Tensor:
-    """Return the cross entropy of a discriminator that ought to tell made images from true ones.
-
-    Parameters
-    ----------
-    critic
-        Returns logits, ``(N, 1)``.
-    made
-        What the generator made, detached from it.
-    sharp
-        True images.
-    """
-    true, false = critic(sharp), critic(made)
-    return functional.binary_cross_entropy_with_logits(
-        true, torch.ones_like(true)
-    ) + functional.binary_cross_entropy_with_logits(false, torch.zeros_like(false))
-
-
-def generator_loss(critic: nn.Module, made: Tensor) -> Tensor:
-    """Return the cross entropy of made images taken for true ones: the non-saturating form.
-
-    Parameters
-    ----------
-    critic
-        Returns logits, ``(N, 1)``.
-    made
-        What the generator made.
-    """
-    logits = critic(made)
-    return functional.binary_cross_entropy_with_logits(logits, torch.ones_like(logits))
+    if logarithmic:
+        return log_squared_error(made, truth, FLOOR)
+    return (made - truth).square().mean()

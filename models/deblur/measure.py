@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -11,19 +11,13 @@ from numpy.typing import NDArray
 from fxp.imaging.files import read_image
 from fxp.imaging.quality import Quality, compare, mean_quality
 from fxp.models.common.data import DataError
-from fxp.models.deblur.data import KohlerItem, PairFiles, rgb
+from fxp.models.common.pairs import rgb
+from fxp.models.common.photographs import Method, photographs_quality, unchanged
+from fxp.models.deblur.data import KohlerItem, PairFiles
 from fxp.support.errors import ArgumentError
-
-Method = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
-"""Maps a photograph ``(H, W, 3)`` uint8 to another."""
 
 SCALE_WEIGHTS: Final = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponents of the scales of MS-SSIM, the finest first (Wang et al., Asilomar 2003)."""
-
-
-def unchanged(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the blurred photograph itself, what every method is compared with."""
-    return image
 
 
 def score_pairs(
@@ -40,7 +34,7 @@ def score_pairs(
         What deblurs.
     """
     both = (pair.read() if isinstance(pair, PairFiles) else pair for pair in pairs)
-    return mean_quality(compare(sharp, method(blurred)) for blurred, sharp in both)
+    return photographs_quality(both, method)
 
 
 def score_kohler(items: Sequence[KohlerItem], method: Method = unchanged) -> Quality:

@@ -24,6 +24,10 @@ GREY: Final = 0.5
 """Taken off the pixels before the network, and added after it."""
 
 
+PHASES: Final = ((0.0, 0.25, 0.75, 0.0, 0.0), (0.0, 0.0, 0.75, 0.25, 0.0))
+"""Taps of bilinear interpolation by two, of the first and of the second of each pair of pixels."""
+
+
 class GeneratorOptions(TypedDict):
     """Constructor arguments of `Generator`."""
 
@@ -31,6 +35,7 @@ class GeneratorOptions(TypedDict):
     width: int
     blocks: list[int]
     residual: bool
+    corrections: bool
 
 
 def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
@@ -107,6 +112,10 @@ class Generator(nn.Module):
     residual
         Add the blurred image of every scale to what the scale makes. The published network does
         not; small networks train much faster with it.
+    corrections
+        Of a coarser scale, enlarge what it adds to its blurred image, and add that to the blurred
+        image of the next one before the scale sees both. What a coarser scale has learned then
+        serves the finer ones from the first step on. It needs `residual`.
 
     Raises
     ------
@@ -129,6 +138,7 @@ class Generator(nn.Module):
         blocks: int | Sequence[int] | None = None,
         *,
         residual: bool = False,
+        corrections: bool = False,
     ) -> None:
         super().__init__()
         if scales < 1:
@@ -142,7 +152,10 @@ class Generator(nn.Module):
             raise ArgumentError(
                 f"blocks must be a number for each of the {scales} scales, not {blocks}"
             )
-        self.width, self.counts, self.residual = width, counts, residual
+        if corrections and not residual:
+            raise ArgumentError("corrections need residual")
+        self.width, self.counts = width, counts
+        self.residual, self.corrections = residual, corrections
         self.scales = nn.ModuleList(
             Scale(3 if level == scales - 1 else 6, width, count)
             for level, count in enumerate(counts)
@@ -156,7 +169,7 @@ class Generator(nn.Module):
         """Initialise as Xavier does, with biases of zero.
 
         A residual network begins as what it adds to: its last convolutions are nearly zero, and
-        enlarging begins as nearest-neighbour interpolation.
+        enlarging begins as bilinear interpolation.
         """
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -175,8 +188,10 @@ class Generator(nn.Module):
             for layer in self.enlarge:
                 assert isinstance(layer, nn.Conv2d)
                 layer.weight.zero_()
+                phases = torch.tensor(PHASES)
                 for output in range(12):
-                    layer.weight[output, output // 4, KERNEL // 2, KERNEL // 2] = 1.0
+                    channel, row, column = output // 4, output // 2 % 2, output % 2
+                    layer.weight[output, channel] = torch.outer(phases[row], phases[column])
 
     def options(self) -> GeneratorOptions:
         """Return the constructor arguments that rebuild this network."""
@@ -185,7 +200,13 @@ class Generator(nn.Module):
             "width": self.width,
             "blocks": self.counts,
             "residual": self.residual,
+            "corrections": self.corrections,
         }
+
+    @property
+    def multiple(self) -> int:
+        """Height and width that the network takes are multiples of it."""
+        return 1 << (len(self.scales) - 1)
 
     def pyramid(self, image: Tensor) -> list[Tensor]:
         """Return an image at all scales, itself first; sides are halved, and odd ones rounded up.
@@ -211,14 +232,19 @@ class Generator(nn.Module):
         """
         blurred = self.pyramid(image - GREY)
         results: list[Tensor] = []
-        given = blurred[-1]
+        given, added = blurred[-1], None
         for level in reversed(range(len(blurred))):
-            result = self.scales[level](given)
-            if self.residual:
-                result = result + blurred[level]
+            made = self.scales[level](given)
+            if added is not None:
+                made = made + added
+            result = made + blurred[level] if self.residual else made
             results.insert(0, result)
             if level:
-                larger = functional.pixel_shuffle(self.enlarge[level - 1](result), 2)
+                passed = made if self.corrections else result
+                larger = functional.pixel_shuffle(self.enlarge[level - 1](passed), 2)
+                if self.corrections:
+                    added = larger
+                    larger = larger + blurred[level - 1]
                 # The release has the blurred image first, and so have its weights.
                 given = torch.cat([blurred[level - 1], larger], 1)
         return [result + GREY for result in results]
@@ -297,7 +323,13 @@ class Discriminator(nn.Module):
 
 PRESETS: Final[dict[str, dict[str, Any]]] = {
     "paper": {"scales": 3, "width": 64},
-    "small": {"scales": 3, "width": 32, "blocks": (1, 3, 6), "residual": True},
+    "small": {
+        "scales": 3,
+        "width": 32,
+        "blocks": (0, 1, 10),
+        "residual": True,
+        "corrections": True,
+    },
 }
 """Options of `Generator` by name: the published network, and one for processors."""
 

@@ -81,7 +81,7 @@ class DeblurSettings(TrainingSettings):
     extra: bool = option(False, "The discriminator of the authors' code.")
     steps: int = option(30_000, "Optimizer steps in all.", minimum=1)
     epoch: int = option(500, "Steps between measurements.", minimum=1)
-    batch: int = option(4, "Patches per step.", minimum=1)
+    batch: int = option(8, "Patches per step.", minimum=1)
     rate: float = option(2e-3, "Peak learning rate.", minimum=0.0)
     compiled: bool = option(False, "Fuse the step with torch.compile.")
 
@@ -106,8 +106,8 @@ class DeblurSettings(TrainingSettings):
         if self.blocks >= 0:
             options["blocks"] = self.blocks
         elif self.scales:
-            # The published rule for the paper's network, the finest of the preset for others.
+            # The published rule for the paper's network, the coarsest of the preset for others.
             blocks = options.pop("blocks", None)
             if blocks is not None:
-                options["blocks"] = [*blocks, *[blocks[-1]] * self.scales][: self.scales]
+                options["blocks"] = [*[blocks[0]] * self.scales, *blocks][-self.scales :]
         return options

@@ -19,12 +19,13 @@ from fxp import Extent, FixedModel, Graph
 from fxp.graph.limits import Limits
 from fxp.graph.ops import PixelShuffle
 from fxp.graph.strips import reached
-from fxp.support.errors import ArgumentError
 
 TILE_BYTES: Final = 512 << 20
 """Most memory for the values of a tile."""
 SLOTS: Final = 3
 """Largest values that a residual block needs at once."""
+MOST_REACH: Final = 4096
+"""Images up to this size, in units of the free sizes, are tried to find how far a part looks."""
 MOST_TILES: Final = 256
 """Along either axis."""
 
@@ -90,8 +91,14 @@ class Part:
         self.model = FixedModel(graph)
 
     @cached_property
-    def reach(self) -> tuple[int, int]:
-        """How far the output looks along both axes, in units of the free sizes."""
+    def reach(self) -> tuple[int, int] | None:
+        """How far the output looks along both axes, in units of the free sizes.
+
+        None if the part cannot run in tiles: it looks at all of an image, or the sides of some
+        value are no multiples of the free sizes.
+        """
+        if not _keeps_places(self.model.graph):
+            return None
         found = []
         for axis in (0, 1):
             size = 16
@@ -109,6 +116,8 @@ class Part:
                     found.append(max(middle - low, high - middle - 1))
                     break
                 size *= 2
+                if size > MOST_REACH:
+                    return None
         return found[0], found[1]
 
     def __call__(self, images: Sequence[NDArray], run: Run, tile_bytes: int) -> NDArray:
@@ -123,17 +132,19 @@ class Part:
         tile_bytes
             Memory for the values of a tile.
         """
-        graph = self.model.graph
+        graph, reach = self.model.graph, self.reach
+        if reach is None:
+            return run(self.model, images)
         sizes = [
             images[0].shape[1 + axis] // self._factor(graph.inputs[0].name, axis) for axis in (0, 1)
         ]
-        tiles = self._tiles(sizes, tile_bytes)
+        tiles = self._tiles(sizes, reach, tile_bytes)
         if tiles == tuple(sizes):
             return run(self.model, images)
         result = None
         name = graph.outputs[0]
-        for row in windows(sizes[0], tiles[0], self.reach[0]):
-            for column in windows(sizes[1], tiles[1], self.reach[1]):
+        for row in windows(sizes[0], tiles[0], reach[0]):
+            for column in windows(sizes[1], tiles[1], reach[1]):
                 tile = run(
                     self.model,
                     [
@@ -170,21 +181,21 @@ class Part:
         (rows, from_rows), (columns, from_columns) = places
         result[:, rows, columns] = tile[:, from_rows, from_columns]
 
-    def _tiles(self, sizes: Sequence[int], tile_bytes: int) -> tuple[int, int]:
+    def _tiles(
+        self, sizes: Sequence[int], reach: tuple[int, int], tile_bytes: int
+    ) -> tuple[int, int]:
         """Choose the size of tiles that takes the fewest operations and fits the memory."""
         best: tuple[int, tuple[int, int]] | None = None
         choices = [
             {
-                count: -(-(size + 2 * reach * (count - 1)) // count)
+                count: -(-(size + 2 * around * (count - 1)) // count)
                 for count in range(1, min(size, MOST_TILES) + 1)
             }
-            for size, reach in zip(sizes, self.reach, strict=True)
+            for size, around in zip(sizes, reach, strict=True)
         ]
         for rows, height in choices[0].items():
             for columns, width in choices[1].items():
-                if (rows > 1 and height <= 2 * self.reach[0]) or (
-                    columns > 1 and width <= 2 * self.reach[1]
-                ):
+                if (rows > 1 and height <= 2 * reach[0]) or (columns > 1 and width <= 2 * reach[1]):
                     continue
                 if height * width * self._unit_bytes <= tile_bytes:
                     work = rows * columns * height * width
@@ -195,7 +206,7 @@ class Part:
             return best[1]
         # The smallest tiles that keep anything: more memory than asked for, whatever the image.
         height, width = (
-            min(size, 4 * reach + 1) for size, reach in zip(sizes, self.reach, strict=True)
+            min(size, 4 * around + 1) for size, around in zip(sizes, reach, strict=True)
         )
         return height, width
 
@@ -234,27 +245,10 @@ def split(graph: Graph) -> list[Part]:
     -------
     list of Part
         In order of execution; each takes the image, and the results of the parts before that it
-        reads, under their names.
-
-    Raises
-    ------
-    ArgumentError
-        If the sides of some value are no multiples of the free sizes.
+        reads, under their names. A graph that cannot run in tiles is one part, see `Part.reach`.
     """
-    for value in graph.values.values():
-        if (
-            any(
-                not isinstance(size, Extent)
-                or not isinstance(size.base, str)
-                or size != Extent(size.base, size.scale)
-                for size in value.shape[1:]
-            )
-            or len(value.shape) != 3
-        ):
-            raise ArgumentError(
-                f"the model cannot take images of any size: its value {value} has sides that are "
-                "no multiples of those of its smallest image"
-            )
+    if not _keeps_places(graph):
+        return [Part(graph)]
     cuts = []
     for node in graph.nodes:
         if isinstance(node.op, PixelShuffle):
@@ -271,6 +265,20 @@ def split(graph: Graph) -> list[Part]:
         parts.append(Part(_between(graph, known, end)))
         known.add(end)
     return parts
+
+
+def _keeps_places(graph: Graph) -> bool:
+    """Whether a tile of every value is made of a tile of the image, wherever it lies."""
+    return all(node.op.keeps_place for node in graph.nodes) and all(
+        len(value.shape) == 3
+        and all(
+            isinstance(size, Extent)
+            and isinstance(size.base, str)
+            and size == Extent(size.base, size.scale)
+            for size in value.shape[1:]
+        )
+        for value in graph.values.values()
+    )
 
 
 def _between(graph: Graph, known: set[str], end: str) -> Graph:

@@ -19,10 +19,14 @@ from torch import Tensor, nn
 
 from fxp.imaging.metrics import psnr
 from fxp.imaging.quality import to_codes
+from fxp.models.common.adversarial import DISCRIMINATOR, adversarial_step
 from fxp.models.common.data import DataError, held_out, read_pictures
+from fxp.models.common.pairs import rgb
+from fxp.models.common.photographs import photograph_method
 from fxp.models.common.pixels import PIXEL
 from fxp.models.common.recipe import Model, Recipe
 from fxp.models.common.run import run_training, training_command
+from fxp.models.common.trainer import Trainer
 from fxp.models.deblur.blur import blurred_pairs, interpolated
 from fxp.models.deblur.data import (
     Pairs,
@@ -31,17 +35,10 @@ from fxp.models.deblur.data import (
     augmented,
     gopro_pairs,
     read_frames,
-    rgb,
     sequences,
 )
-from fxp.models.deblur.losses import (
-    content_loss,
-    discriminator_loss,
-    generator_loss,
-    image_errors,
-)
+from fxp.models.deblur.losses import content_loss, image_errors
 from fxp.models.deblur.networks import Discriminator, Generator, load_float
-from fxp.models.deblur.pipeline import deblur_float
 from fxp.models.deblur.settings import DeblurSettings, Loss, Source
 
 PICTURES = ("T91", "BSD200")
@@ -52,7 +49,6 @@ PATCHES = Path("deblur") / "gopro_patches30_128.npz"
 HELD_OUT_EVERY = 20
 SCORED, SCORED_SIDE = 24, 128
 """Patches that are scored, and their side."""
-CRITIC = "critic"
 
 Scored = Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]]
 
@@ -88,7 +84,7 @@ class DeblurRecipe(Recipe[DeblurSettings]):
         """Return the discriminator, if it takes part."""
         if not self.settings.adversarial:
             return {}
-        return {CRITIC: Discriminator(extra=self.settings.extra, side=self.settings.patch)}
+        return {DISCRIMINATOR: Discriminator(extra=self.settings.extra, side=self.settings.patch)}
 
     def batch(self, number: int) -> Sequence[NDArray]:
         """Return blurred and sharp patches, ``(N, 3, side, side)``."""
@@ -130,17 +126,16 @@ class DeblurRecipe(Recipe[DeblurSettings]):
         logarithmic = self.settings.loss == Loss.PSNR
         return content_loss(network, latent, sharp, logarithmic=logarithmic)
 
-    def step(self, trainer: Any, batch: Sequence[Tensor]) -> float:
+    def step(self, trainer: Trainer, batch: Sequence[Tensor]) -> float:
         """Do one step; with the adversarial loss, one of the discriminator before."""
         factor = self.settings.adversarial
         if not factor:
             return super().step(trainer, batch)
-        network, critic = trainer.modules["network"], trainer.modules[CRITIC]
+        network: Any = trainer.network
         blurred, sharp = batch
         latent = network.latent(blurred)
-        trainer.update(CRITIC, discriminator_loss(critic, latent[0].detach(), sharp))
-        loss = self._content(network, latent, sharp) + factor * generator_loss(critic, latent[0])
-        return trainer.update("network", loss)
+        loss = self._content(network, latent, sharp)
+        return adversarial_step(trainer, sharp, latent[0], loss, factor)
 
     def quantize_options(self) -> dict[str, Any]:
         """Return the patches that formats are chosen on."""
@@ -150,21 +145,11 @@ class DeblurRecipe(Recipe[DeblurSettings]):
 
     def scores(self, model: Model) -> dict[str, float]:
         """Return the mean PSNR on what is held out, and by how much it exceeds the input's."""
-        found = {}
+        found, deblur = {}, photograph_method(model)
         for name, pairs in self.scored.items():
-            before, after = [], []
-            for blurred, sharp in pairs:
-                result = (
-                    deblur_float(blurred, model)
-                    if isinstance(model, nn.Module)
-                    else to_codes(
-                        256 * np.asarray(model(blurred.transpose(2, 0, 1) / 256))
-                    ).transpose(1, 2, 0)
-                )
-                before.append(psnr(sharp, blurred, 255))
-                after.append(psnr(sharp, result, 255))
-            found[name] = float(np.mean(after))
-            found[f"{name} gain"] = float(np.mean(after) - np.mean(before))
+            before = np.mean([psnr(sharp, blurred, 255) for blurred, sharp in pairs])
+            after = np.mean([psnr(sharp, deblur(blurred), 255) for blurred, sharp in pairs])
+            found[name], found[f"{name} gain"] = float(after), float(after - before)
         return found
 
     def summary(self) -> str:
@@ -228,7 +213,13 @@ def _sources(settings: DeblurSettings, folder: Path) -> tuple[PatchSource, Patch
             made.append(blurred_pairs(frames, settings.frames, linear=settings.linear))
         except DataError as error:
             raise DataError(f"{folder / FILMS / name}: {error}") from error
-    training, held = held_out([pair for pairs in made for pair in pairs], HELD_OUT_EVERY)
+    pairs = [pair for found in made for pair in found]
+    if len(pairs) < 2:
+        raise DataError(
+            f"the films in {folder / FILMS} make {len(pairs)} blurred photographs, but a training "
+            "needs two at least; add films, or average fewer --frames"
+        )
+    training, held = held_out(pairs, HELD_OUT_EVERY)
     return Pairs(training), Pairs(held)
 
 

@@ -23,7 +23,7 @@ from fxp.imaging import video
 from fxp.imaging.files import FILM_SUFFIXES, IMAGE_SUFFIXES, write_image
 from fxp.imaging.video import Layout, VideoFormat
 from fxp.models.common.media import STREAM, Y4M, frame_size, overlapped
-from fxp.models.events.events import EventsError
+from fxp.models.events.events import SECOND, EventsError
 from fxp.models.events.fixed import DEFAULT, SHIPPED, load
 from fxp.models.events.preview import PREVIEW_SUFFIXES, Preview
 from fxp.models.events.reading import EventReader
@@ -36,7 +36,6 @@ COUNT = 15_000
 """Events of a window, unless the user says otherwise."""
 RATE = 30
 """Frames a second of a video whose windows have a number of events."""
-SECOND = 1_000_000
 TIMES = "timestamps.txt"
 """File in a folder of frames that lists the end of each window."""
 _UNITS = {"us": 1, "ms": 1000, "s": SECOND}
@@ -145,7 +144,12 @@ def events(
         work = Reconstructor(loaded, reader.size, hot=hot, stretch=stretch)
         windows = by_time(reader, duration) if duration else by_count(reader, count)
         report = _write(
-            windows, work, target, rate.limit_denominator(1001), preview=preview, threads=threads
+            windows,
+            work,
+            target,
+            rate.limit_denominator(1001) or rate,
+            preview=preview,
+            threads=threads,
         )
     if as_json:
         print_json(asdict(report))

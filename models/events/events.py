@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from fxp.kernels.compiler import njit
 from fxp.support.errors import ArgumentError, FxpError
 
+SECOND: Final = 1_000_000
+"""Microseconds."""
 DISORDER: Final = 1000
 """A time stamp that is smaller than an earlier one by so many microseconds is taken as that one."""
 LONGEST_GAP: Final = 1 << 26

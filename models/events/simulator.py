@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 from fxp.imaging import video
 from fxp.imaging.video import VideoError
 from fxp.kernels.compiler import njit
-from fxp.models.events.events import Events
+from fxp.models.events.events import SECOND, Events
 from fxp.support.errors import ArgumentError
 
 DARKEST: Final = 1e-3
 """Added to the brightness, 0 to 1, before its logarithm is taken."""
 SMALLEST_THRESHOLD: Final = 0.01
-SECOND: Final = 1_000_000
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,6 @@ FRAC: Final = 12
 ONE: Final = 1 << FRAC
 LARGEST: Final = (1 << 23) - 1
 """Sums saturate at plus and minus this."""
-HOT: Final = 25
-"""Usual limit of hot pixels, in events over all bins."""
 _SAFE: Final = 1 << (31 - FRAC)
 """With fewer events than this, no sum leaves 32 bits."""
 
@@ -80,7 +78,7 @@ def fixed_grid(
     bins
         Number of bins, at least 1.
     hot
-        Limit of hot pixels, usually `HOT`; None keeps them.
+        Limit of hot pixels, in events over all bins, usually 25; None keeps them.
 
     Returns
     -------
@@ -125,7 +123,7 @@ def float_grid(
     bins
         Number of bins, at least 1.
     hot
-        Limit of hot pixels, usually `HOT`; None keeps them.
+        Limit of hot pixels, in events over all bins, usually 25; None keeps them.
 
     Returns
     -------

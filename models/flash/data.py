@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp.imaging.files import read_image
 from fxp.imaging.quality import to_codes
 from fxp.imaging.resize import imresize
 from fxp.models.common.data import DataError
+from fxp.models.common.pairs import marked_pairs, read_same_size
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -30,13 +30,10 @@ NOT_TRAINED: Final = "classic"
 """Folder of pairs from other cameras, whose two lights differ in more than the flash."""
 LONG_SIDE: Final = 320
 """Pixels of the longer side of the pairs that are trained on: those of the paper's reduced set."""
-CATEGORIES: Final = ("People", "Shelves", "Plants", "Toys", "Rooms", "Objects")
-"""Of the Flash and Ambient Illuminations Dataset, FAID."""
 MOST_SHIFT: Final = 2.0
 """Pixels by which the pictures of a pair may be shifted against each other without a warning."""
 SURE: Final = 0.9
 """Error of a registration above which the measured shift says nothing."""
-_NAME: Final = re.compile(r"(.+)_(flash|ambient)\.(png|jpe?g|webp|tiff?|bmp|ppm)", re.IGNORECASE)
 
 
 class MisalignedWarning(UserWarning):
@@ -58,49 +55,6 @@ class FlashPair:
     name: str
     flash: NDArray[np.uint8]
     ambient: NDArray[np.uint8]
-
-
-def pair_paths(folder: str | Path) -> dict[str, tuple[Path, Path]]:
-    """Return the files of every pair of a folder, sorted by name.
-
-    Files are named ``NAME_flash`` and ``NAME_ambient`` with any suffix of an image, such as
-    ``Plants_002_flash.png``. They lie in the folder or, as in the authors' reduced set, in its
-    subfolders; other files are left alone.
-
-    Returns
-    -------
-    dict
-        Name to the flash photograph and that in ambient light.
-
-    Raises
-    ------
-    DataError
-        If the folder is missing, holds no pair, or a file has no partner.
-    """
-    root = Path(folder)
-    if not root.is_dir():
-        raise DataError(f"folder of flash pairs not found: {root}")
-    found: dict[str, dict[str, Path]] = {}
-    for path in sorted(root.rglob("*")):
-        match = _NAME.fullmatch(path.name)
-        if not match or path.name.startswith(".") or not path.is_file():
-            continue
-        name = str(path.relative_to(root).with_name(match[1]))
-        kinds = found.setdefault(name, {})
-        kind = match[2].lower()
-        if kind in kinds:
-            raise DataError(f"two photographs for one: {kinds[kind]} and {path}; remove one")
-        kinds[kind] = path
-    for kinds in found.values():
-        if len(kinds) == 1:
-            ((kind, path),) = kinds.items()
-            other = "ambient" if kind == "flash" else "flash"
-            raise DataError(f"{path} has no partner in {other} light; add it or remove the file")
-    if not found:
-        raise DataError(
-            f"{root} holds no pairs, which are named NAME_flash.png and NAME_ambient.png"
-        )
-    return {name: (kinds["flash"], kinds["ambient"]) for name, kinds in sorted(found.items())}
 
 
 def read_pair(name: str, flash: Path, ambient: Path) -> FlashPair:
@@ -125,16 +79,10 @@ def read_pair(name: str, flash: Path, ambient: Path) -> FlashPair:
     MisalignedWarning
         If they seem to be shifted against each other; the message says by how much.
     """
-    pictures = []
-    for path in (flash, ambient):
-        picture = read_image(path)
+    first, second = read_same_size(flash, ambient)
+    for path, picture in ((flash, first), (ambient, second)):
         if picture.ndim != 3:
             raise DataError(f"{path} is grey, but the networks learn colours; remove the pair")
-        pictures.append(picture)
-    first, second = pictures
-    if first.shape != second.shape:
-        sizes = " and ".join(f"{item.shape[1]}x{item.shape[0]}" for item in pictures)
-        raise DataError(f"{flash} and {ambient.name} have different sizes, {sizes}")
     shift = measured_shift(first, second)
     if shift is not None and max(map(abs, shift)) > MOST_SHIFT:
         warnings.warn(
@@ -201,18 +149,22 @@ def reduced(pair: FlashPair, long_side: int = LONG_SIDE) -> FlashPair:
 
 
 def read_pairs(folder: str | Path, long_side: int = LONG_SIDE) -> list[FlashPair]:
-    """Read all pairs of a folder; takes what `reduced` does, and raises what its parts do.
+    """Read all pairs ``NAME_flash`` and ``NAME_ambient`` of a folder and its subfolders.
 
     Parameters
     ----------
     folder
-        See `pair_paths`.
+        See `fxp.models.common.pairs.marked_pairs`.
     long_side
-        Pixels of the longer side at most.
+        Pixels of the longer side at most, see `reduced`.
+
+    Raises
+    ------
+    DataError, ImageError
+        If there are none, or one cannot be used.
     """
-    return [
-        reduced(read_pair(name, *paths), long_side) for name, paths in pair_paths(folder).items()
-    ]
+    found = marked_pairs(folder, "flash", "ambient")
+    return [reduced(read_pair(name, *paths), long_side) for name, paths in found.items()]
 
 
 def training_pairs(folder: Path) -> list[FlashPair]:
@@ -223,14 +175,19 @@ def training_pairs(folder: Path) -> list[FlashPair]:
     Raises
     ------
     DataError, ImageError
-        If there are none, or one cannot be used.
+        If there are none, one cannot be used, or two have one name.
     """
     root = folder / FOLDER
     if not root.is_dir():
         raise DataError(f"folder of flash pairs not found: {root}")
     sets = sorted(item for item in root.iterdir() if item.is_dir() and item.name != NOT_TRAINED)
     pairs = [pair for item in sets for pair in read_pairs(item)] or read_pairs(root)
-    return sorted(pairs, key=lambda pair: pair.name)
+    pairs.sort(key=lambda pair: pair.name)
+    for first, second in pairwise(pairs):
+        if first.name == second.name:
+            # In cross-validation, one would train while the other is left out.
+            raise DataError(f"two pairs in {root} are named {first.name}; rename or remove one")
+    return pairs
 
 
 def divided(

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import fxp
+from fxp.models.common.borders import to_multiple
 from fxp.models.common.data import data_folder
 from fxp.models.common.pixels import PIXEL
 from fxp.models.common.ship import ship
 from fxp.models.common.weights import read_weights
 from fxp.models.flash.data import FlashPair, training_pairs
-from fxp.models.flash.pictures import to_multiple
 from fxp.models.flash.shipped import MODELS, SHIPPED, WEIGHTS_FOLDER
 
 CALIBRATED = 8
@@ -36,9 +36,7 @@ def quantize_options(pairs: Sequence[FlashPair], multiple: int) -> dict[str, Any
     multiple
         Height and width that the network takes are multiples of it.
     """
-    planes = [
-        to_multiple(pair.flash.transpose(2, 0, 1), multiple)[0] for pair in pairs[:CALIBRATED]
-    ]
+    planes = [to_multiple(pair.flash.transpose(2, 0, 1), multiple) for pair in pairs[:CALIBRATED]]
     return {
         "calibration": [item[None] / 256.0 for item in planes],
         "input_format": PIXEL,

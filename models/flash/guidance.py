@@ -1,4 +1,4 @@
-"""What the generator is taught with: attention map, discriminator, losses, encoder weights."""
+"""What the generator is taught with: attention map, discriminator, encoder weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fxp.models.common.weights import WeightsError
 from fxp.models.flash.networks import FlashGenerator, check_width
@@ -59,29 +58,6 @@ class Discriminator(nn.Module):
     def forward(self, picture: Tensor) -> Tensor:
         """Return logits ``(N, 1, H / 32, W / 32)``, rounded up, of ``(N, 3, H, W)``."""
         return self.layers(picture)
-
-
-def judged(logits: Tensor, real: bool) -> Tensor:
-    """Return the mean binary cross-entropy of logits that ought to say real, or generated."""
-    return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
-
-
-def discriminator_loss(discriminator: nn.Module, real: Tensor, generated: Tensor) -> Tensor:
-    """Return the sum of both errors of the discriminator, Eq. 3 of the paper.
-
-    Parameters
-    ----------
-    discriminator
-        See `Discriminator`.
-    real, generated
-        Pictures multiplied by the attention map; no gradient goes to the generator.
-    """
-    return judged(discriminator(generated.detach()), False) + judged(discriminator(real), True)
-
-
-def log_squared_error(result: Tensor, truth: Tensor) -> Tensor:
-    """Return the mean logarithm of the squared error of each picture: PSNR, up to its scale."""
-    return (result - truth).square().mean((1, 2, 3)).add(1e-4).log().mean()
 
 
 def load_encoder(network: nn.Module, path: str | Path) -> None:

@@ -21,6 +21,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fxp.models.common.adversarial import (
+    DISCRIMINATOR,
+    adversarial_step,
+    log_squared_error,
+)
+from fxp.models.common.photographs import photograph_method
 from fxp.models.common.recipe import Model, Recipe
 from fxp.models.common.run import run_training, training_command
 from fxp.models.common.trainer import Trainer
@@ -29,21 +35,19 @@ from fxp.models.flash.fixed import quantize_options
 from fxp.models.flash.guidance import (
     Discriminator,
     attention_map,
-    discriminator_loss,
     encoder_of,
-    judged,
     load_encoder,
-    log_squared_error,
 )
+from fxp.models.flash.measure import pairs_quality
 from fxp.models.flash.networks import load_float, preset
-from fxp.models.flash.pictures import pairs_quality, relighter
 from fxp.models.flash.settings import FlashSettings, Network, Reconstruction
 
 SCORED = 8
 """Training pairs whose PSNR chooses the weights."""
 GAMMA = 2.2
 """Of pixel values against linear light."""
-DISCRIMINATOR = "discriminator"
+FLOOR = 1e-4
+"""Squared error of 40 dB, below which the logarithm rewards little more."""
 
 
 class FlashRecipe(Recipe[FlashSettings]):
@@ -173,7 +177,7 @@ class FlashRecipe(Recipe[FlashSettings]):
 
     def _pixel_loss(self, result: Tensor, truth: Tensor) -> Tensor:
         if self.settings.reconstruction == Reconstruction.LOG_MSE:
-            return log_squared_error(result, truth)
+            return log_squared_error(result, truth, FLOOR)
         return functional.l1_loss(result, truth)
 
     def step(self, trainer: Trainer, batch: Sequence[Tensor]) -> float:
@@ -182,12 +186,9 @@ class FlashRecipe(Recipe[FlashSettings]):
         if not weight:
             return super().step(trainer, batch)
         flash, ambient = batch
-        discriminator = trainer.modules[DISCRIMINATOR]
         attention = self._attention(flash, ambient)
-        real, generated = ambient * attention, _result(trainer.network, flash) * attention
-        trainer.update(DISCRIMINATOR, weight * discriminator_loss(discriminator, real, generated))
-        loss = self._pixel_loss(generated, real)
-        return trainer.update("network", loss + weight * judged(discriminator(generated), True))
+        real, made = ambient * attention, _result(trainer.network, flash) * attention
+        return adversarial_step(trainer, real, made, self._pixel_loss(made, real), weight)
 
     def quantize_options(self) -> dict[str, Any]:
         """Return the photographs that formats are chosen on, and the formats of pixels."""
@@ -195,14 +196,13 @@ class FlashRecipe(Recipe[FlashSettings]):
 
     def scores(self, model: Model) -> dict[str, float]:
         """Return PSNR of training pairs, and PSNR and SSIM of those left out."""
-        relight = relighter(model)
+        relight = photograph_method(model)
         left_out = pairs_quality(self.left_out, relight)
-        unchanged = pairs_quality(self.left_out, lambda picture: picture)
         return {
             "training": pairs_quality(self.pairs[:SCORED], relight).psnr,
             "left-out": left_out.psnr,
             "left-out ssim": left_out.ssim,
-            "flash itself": unchanged.psnr,
+            "flash itself": pairs_quality(self.left_out).psnr,
         }
 
     def summary(self) -> str:

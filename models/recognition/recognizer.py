@@ -112,7 +112,7 @@ class Recognizer:
                 f"the share of a picture must be above 0 and at most 1, not {share}"
             )
         self.model, self.labels, self.share = model, tuple(names), share
-        self.side = _side(model, shape, side)
+        self.side = picture_side(model, shape, side)
         self.channels = image_channels(model)
         if self.channels not in (1, 3):
             raise ArgumentError(f"{graph.name} takes {self.channels} channels, not 1 or 3")
@@ -175,7 +175,23 @@ class Recognizer:
         return self(read_image(path), top=top, threads=threads)
 
 
-def _side(model: FixedModel, shape: Sequence[object], wanted: int | None) -> int:
+def picture_side(model: FixedModel, shape: Sequence[object], wanted: int | None) -> int:
+    """Return the height and width that pictures are brought to for a model.
+
+    Parameters
+    ----------
+    model
+        The model.
+    shape
+        Of its input.
+    wanted
+        What the user asks for; by default what the model says.
+
+    Raises
+    ------
+    ArgumentError
+        If the side is unknown, or not the model's.
+    """
     height, width = shape[-2:]
     if isinstance(height, int) and isinstance(width, int):
         if height != width:

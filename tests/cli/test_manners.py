@@ -25,7 +25,8 @@ from fxp.imaging.files import read_image, write_image
 
 COMMANDS = (
     *("quantize", "compress", "info", "report", "run", "psnr"),
-    *("classify", "cosim", "demo", "export", "relight", "search", "synth", "upscale"),
+    *("classify", "cosim", "deblur", "demo", "events", "export", "identify"),
+    *("relight", "search", "synth", "upscale"),
 )
 
 

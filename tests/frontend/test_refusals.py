@@ -44,7 +44,7 @@ FUNCTIONS = {
     "ranks": (lambda m, x: x + x.mean((2, 3)).view(1, 4)[:, :1], r"combines shapes .*keepdim=True"),
     "to_integer": (lambda m, x: x.to(torch.int32), r"aten\.(to|_to_copy) .*"),
     "to_half": (lambda m, x: x.half(), r"changes the type .*one floating-point type"),
-    "compare": (lambda m, x: (x > 0) * x, r"aten\.gt .*not supported"),
+    "compare": (lambda m, x: (x > 0) * x, r"aten\.mul .*a comparison; only torch\.where takes it"),
     "random": (lambda m, x: x + torch.rand(1), r"aten\.rand .*draws random numbers"),
     "dropout": (lambda m, x: functional.dropout(x), r"drops values at random|not supported"),
     "dilated_indices": (

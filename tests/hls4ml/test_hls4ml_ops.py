@@ -149,6 +149,11 @@ class TestRefusals:
         with pytest.raises(ExportError, match=r"AP_WRAP_SM.*hls\.emit_rtl"):
             hls.export(single(Relu(), target=target), tmp_path / "p")
 
+    def test_symmetric_values_of_one_bit(self, tmp_path):
+        target = Quantization(Format(1, 0), overflow=Overflow.SATURATE_SYMMETRIC)
+        with pytest.raises(ExportError, match=r"does not saturate .*AP_SAT_SYM.* to 0"):
+            hls.export(single(Relu(), target=target), tmp_path / "p")
+
     def test_wide_values(self, tmp_path):
         with pytest.raises(ExportError, match=r"node 'odd' \(relu\).*53 bits"):
             hls.export(single(Relu(), target=Quantization(Format(54, 0))), tmp_path / "p")

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+import benchmarks.deblur.__main__ as page
 import benchmarks.deblur.quality as quality
 from benchmarks.deblur import process
-from benchmarks.deblur.__main__ import Page
 from benchmarks.speed.peers import export
+from benchmarks.trainings import trained
 from fxp.imaging.files import write_image
-from fxp.imaging.quality import Quality
 from fxp.models.common.weights import save_weights
 from fxp.models.deblur import fixed, train
-from fxp.models.deblur.networks import Generator
+from fxp.models.deblur.networks import Generator, load_float
 
 
 def picture(path: Path, seed: int, side: int = 140) -> None:
@@ -43,37 +43,79 @@ def test_a_training_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest
     for name in ("T91", "BSD200"):
         for number in range(2):
             picture(tmp_path / "data" / name / f"{number}.png", number)
-    run = quality.RUNS[2]
-    first = quality.trained(run, tmp_path / "data", tmp_path / "work", 1)
-    again = quality.trained(run, tmp_path / "data", tmp_path / "work", 1)
+    made = train.recipe(quality.RUNS[2].settings(1), tmp_path / "data")
+    first, again = (load_float(trained(made, tmp_path / "work", "k3")) for _ in range(2))
     before, after = (item.state_dict()["scales.0.head.weight"] for item in (first, again))
     assert torch.equal(before, after)
     assert first.options()["blocks"] == [3, 3, 3]
 
 
-def test_rows_of_a_network_and_the_page(tmp_path: Path):
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
     for number in range(2):
-        picture(tmp_path / "deblur" / "gopro_pairs" / f"{number}_blur.png", number, 24)
-        picture(tmp_path / "deblur" / "gopro_pairs" / f"{number}_sharp.png", number, 24)
+        picture(folder / "deblur" / "gopro_pairs" / f"{number}_blur.png", number, 24)
+        picture(folder / "deblur" / "gopro_pairs" / f"{number}_sharp.png", number, 24)
     for name, count in quality.FILMS:
         for number in range(quality.WINDOWS * count):
-            picture(tmp_path / "video" / name / f"{number:03d}.png", number, 12)
-    sets = [make(tmp_path, 16) for make in (quality.gopro, quality.synthesized)]
+            picture(folder / "video" / name / f"{number:03d}.png", number, 12)
+    return folder
+
+
+def test_rows_of_a_network(data: Path):
+    sets = [make(data, 16) for make in (quality.gopro, quality.synthesized)]
     assert [len(pairs) for pairs in sets] == [2, 6]
     assert sets[0][0][0].shape == (16, 16, 3)
-    blurred = quality.blurred_row(sets)
-    assert blurred.gopro == Quality(float("inf"), 1.0)
+    assert quality.blurred_row(sets)["gopro"] == [float("inf"), 1.0]
     rows = list(quality.rows_of("tiny", Generator(1, 2, 0).eval(), sets, 1))
-    assert [row.arithmetic for row in rows] == [
+    assert [row["arithmetic"] for row in rows] == [
         "float32", "10/14 bits, calibration alone", "10/14 bits, refined",
     ]  # fmt: skip
     for row in rows[1:]:
-        assert row.gopro.psnr == pytest.approx(rows[0].gopro.psnr, abs=0.3)
-    page = Page()
-    page.quality([blurred, *rows], rows)
-    page.speed([["fxp", "4x4", "1 thread", "1.00", "2.50", "9"]], 0.0)
-    assert "| tiny | float32 |" in page.parts[1]
-    assert page.summary[-1] == ("times as fast as ONNX Runtime float32, DeepDeblur", "2.50")
+        assert row["gopro"][0] == pytest.approx(rows[0]["gopro"][0], abs=0.3)
+
+
+def test_the_page_says_what_is_missing_and_a_later_run_adds_it(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    out = tmp_path / "out"
+    page.main(data=data, only=[page.BLURRED], crop=16, steps=9, threads=[1], out=out)
+    text = (out / "deblur.md").read_text()
+    assert "on the middle 16x16 pixels of each" in text
+    assert "| blurred photograph |  | inf | 1.0000 |" in text
+    assert "Not measured yet: small, k1, k2, k3, k3_adversarial, speed." in text
+    row = {"arithmetic": "float32", "gopro": [24.5, 0.7], "films": [25.0, 0.8], "seconds": 0.5}
+    fixed_row = row | {"arithmetic": "10/14 bits", "gopro": [24.48, 0.7]}
+    monkeypatch.setattr(page, "load_float", lambda name: name)
+    monkeypatch.setattr(page, "rows_of", lambda *given: [row, fixed_row])
+    with pytest.raises(ValueError, match="was measured with --crop 16 --steps 9"):
+        page.main(data=data, only=["small"], crop=8, steps=9, threads=[1], out=out)
+    page.main(
+        data=data, only=["small", page.BLURRED], missing=True, crop=16, steps=9, threads=[1],
+        out=out,
+    )  # fmt: skip
+    text = (out / "deblur.md").read_text()
+    assert "| small | float32 | 24.50 | 0.7000 | 25.00 | 0.8000 | 0.50 |" in text
+    assert "Not measured yet: k1, k2, k3, k3_adversarial, speed." in text
+    with pytest.raises(ValueError, match="--only large is none of blurred photograph, small, k1"):
+        page.main(data=data, only=["large"], out=out)
+
+
+def test_what_the_readme_gets():
+    row = {"arithmetic": "float32", "gopro": [24.5, 0.7], "films": [25.0, 0.8], "seconds": 0.5}
+    record = {
+        "crop": 0, "steps": 9, page.BLURRED: [row | {"gopro": [23.0, 0.6]}],
+        "small": [row, row | {"arithmetic": "10/14 bits", "gopro": [24.48, 0.7]}],
+        "speed": {"network": "paper", "load": 0.0,
+                  "rows": [["fxp", "4x4", "1 thread", "1.00", "2.50", "9"]]},
+    }  # fmt: skip
+    assert page.summary(record) == [
+        ("dB above the blurred photograph on GOPRO, small", "+1.50"),
+        ("dB of deblurring, 10/14 bits, minus float", "-0.020"),
+        ("times as fast as ONNX Runtime float32, DeepDeblur", "2.50"),
+    ]
+    assert "| fxp | 4x4 | 1 thread | 1.00 | 2.50 | 9 |" in page.page(record)
+    assert page.summary({}) == []
 
 
 def test_both_programs_are_timed_in_a_process(tmp_path: Path):

@@ -83,6 +83,13 @@ def test_pairs_of_unequal_size_and_corrupt_files(tmp_path: Path):
         folder_pairs(tmp_path / "other")
 
 
+def test_two_files_for_one_photograph(tmp_path: Path):
+    for name in ("blur/1.png", "blur/1.bmp", "sharp/1.png"):
+        picture(tmp_path / name, 1)
+    with pytest.raises(DataError, match=r"two photographs for one: .*1\.bmp and .*1\.png"):
+        folder_pairs(tmp_path / "blur", tmp_path / "sharp")
+
+
 def test_frames_of_a_film(tmp_path: Path):
     for number in (2, 10, 1):
         picture(tmp_path / "film" / f"{number:03d}.png", number)
@@ -91,7 +98,7 @@ def test_frames_of_a_film(tmp_path: Path):
     assert list(found) == ["film"]
     assert [int(frame[0, 0, 0]) for frame in read_frames(found["film"])] == [1, 2, 10]
     picture(tmp_path / "film" / "011.png", 1, 10, 10)
-    with pytest.raises(DataError, match=r"011\.png is 10x10, but .*001\.png is 16x12"):
+    with pytest.raises(DataError, match=r"001\.png is 16x12, but .*011\.png is 10x10"):
         read_frames(sequences(tmp_path)["film"])
     with pytest.raises(DataError, match="no folders of frames"):
         sequences(tmp_path / "empty")

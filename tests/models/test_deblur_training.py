@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import fxp
 from fxp.imaging.files import write_image
+from fxp.models.common.data import DataError
 from fxp.models.common.settings import Optimizer, Precision, TrainingError
 from fxp.models.common.trainer import Trainer
 from fxp.models.deblur import train
@@ -42,11 +43,13 @@ def test_presets_and_what_replaces_them():
     assert DeblurSettings(network=Preset.PAPER, scales=1).generator()["scales"] == 1
     small = DeblurSettings().generator()
     assert small["residual"]
-    assert Generator(**DeblurSettings(scales=1).generator()).options()["blocks"] == [
-        small["blocks"][0]
-    ]
+    finest, middle, coarsest = small["blocks"]
+    for scales, blocks in ((1, [coarsest]), (4, [finest, finest, middle, coarsest])):
+        options = DeblurSettings(scales=scales).generator()
+        assert Generator(**options).options()["blocks"] == blocks
     assert Generator(**SETTINGS.generator()).options() == {
         "scales": 2, "width": 4, "blocks": [1, 1], "residual": True,
+        "corrections": True,
     }  # fmt: skip
 
 
@@ -86,13 +89,13 @@ def test_the_adversarial_game_trains_both():
     trainer = Trainer(recipe(settings))
     before = {
         name: [item.clone() for item in trainer.modules[name].parameters()]
-        for name in ("network", "critic")
+        for name in ("network", "discriminator")
     }
     trainer.run_epoch()
     for name, earlier in before.items():
         now = list(trainer.modules[name].parameters())
         assert sum(not torch.equal(a, b) for a, b in zip(earlier, now, strict=True)) > len(now) / 2
-    assert not any(name.startswith("critic") for name in trainer.average)
+    assert not any(name.startswith("discriminator") for name in trainer.average)
 
 
 def test_a_training_with_roundings_scores_the_fixed_model():
@@ -124,6 +127,16 @@ def test_films_without_those_that_are_not_for_weights(tmp_path: Path):
     blurred, sharp = made.batch(0)
     assert blurred.shape == sharp.shape == (2, 3, 16, 16)
     assert all(np.array_equal(a, b) for a, b in zip(made.batch(1), made.batch(1), strict=True))
+
+
+def test_films_that_are_too_few(tmp_path: Path):
+    films(tmp_path)
+    for name in ("first", "second"):
+        for file in (tmp_path / "video" / name).iterdir():
+            file.unlink()
+    settings = replace(SETTINGS, source=Source.FRAMES, frames=3)
+    with pytest.raises(DataError, match=r"video make 0 blurred photographs, but a training needs"):
+        train.recipe(settings, tmp_path)
 
 
 def test_gopro_holds_whole_sequences_out(tmp_path: Path):

@@ -16,7 +16,6 @@ from fxp.models.flash.data import (
     MisalignedWarning,
     divided,
     measured_shift,
-    pair_paths,
     read_pair,
     read_pairs,
     reduced,
@@ -43,7 +42,6 @@ def test_pairs_of_a_folder_and_of_its_subfolders(tmp_path: Path):
     write_pair(tmp_path / "test", "Rooms_007", flash=picture, ambient=picture // 3)
     (tmp_path / "notes.txt").write_text("no photograph")
     (tmp_path / ".Plants_003_flash.png").write_text("hidden")
-    assert list(pair_paths(tmp_path)) == ["test/Rooms_007", "train/Plants_002"]
     pairs = read_pairs(tmp_path)
     assert [pair.name for pair in pairs] == ["test/Rooms_007", "train/Plants_002"]
     assert np.array_equal(pairs[0].flash, picture)
@@ -59,6 +57,13 @@ def test_training_leaves_the_folder_classic_out(tmp_path: Path):
         training_pairs(tmp_path / "flash")
 
 
+def test_two_pairs_of_one_name_would_leak_between_folds(tmp_path: Path):
+    for name in ("first", "second"):
+        write_pair(tmp_path / "flash" / name, "Toys_1", flash=photograph(), ambient=photograph())
+    with pytest.raises(DataError, match=r"two pairs in .*flash are named Toys_1; rename or remove"):
+        training_pairs(tmp_path)
+
+
 def test_training_pairs_without_subfolders(tmp_path: Path):
     picture = photograph()
     write_pair(tmp_path / "flash", "Toys_1", flash=picture, ambient=picture)
@@ -67,33 +72,33 @@ def test_training_pairs_without_subfolders(tmp_path: Path):
 
 def test_files_without_a_partner(tmp_path: Path):
     write_pair(tmp_path, "Toys_072", flash=photograph())
-    with pytest.raises(DataError, match=r"Toys_072_flash.png has no partner in ambient light"):
-        pair_paths(tmp_path)
+    with pytest.raises(DataError, match=r"Toys_072_flash.png has no partner Toys_072_ambient"):
+        read_pairs(tmp_path)
     write_pair(tmp_path, "Toys_072", ambient=photograph())
     write_pair(tmp_path, "Toys_073", ambient=photograph())
-    with pytest.raises(DataError, match=r"Toys_073_ambient.png has no partner in flash light"):
-        pair_paths(tmp_path)
+    with pytest.raises(DataError, match=r"Toys_073_ambient.png has no partner Toys_073_flash"):
+        read_pairs(tmp_path)
 
 
 def test_folders_without_pairs(tmp_path: Path):
-    with pytest.raises(DataError, match=r"holds no pairs, which are named NAME_flash.png"):
-        pair_paths(tmp_path)
-    with pytest.raises(DataError, match="folder of flash pairs not found"):
-        pair_paths(tmp_path / "none")
+    with pytest.raises(DataError, match="no pairs NAME_flash and NAME_ambient in folder"):
+        read_pairs(tmp_path)
+    with pytest.raises(DataError, match="no folder"):
+        read_pairs(tmp_path / "none")
 
 
 def test_two_files_for_one_photograph(tmp_path: Path):
     write_pair(tmp_path, "Toys_072", flash=photograph(), ambient=photograph())
     write_image(tmp_path / "Toys_072_flash.jpg", photograph())
     with pytest.raises(DataError, match=r"two photographs for one: .*flash.jpg and .*flash.png"):
-        pair_paths(tmp_path)
+        read_pairs(tmp_path)
 
 
 def test_pairs_that_do_not_fit(tmp_path: Path):
     flash, ambient = tmp_path / "a_flash.png", tmp_path / "a_ambient.png"
     write_image(flash, photograph(48, 64))
     write_image(ambient, photograph(48, 56))
-    with pytest.raises(DataError, match="have different sizes, 64x48 and 56x48"):
+    with pytest.raises(DataError, match=r"a_flash.png is 64x48, but .*a_ambient.png is 56x48"):
         read_pair("a", flash, ambient)
     write_image(ambient, photograph()[..., 0])
     with pytest.raises(DataError, match=r"a_ambient.png is grey, but the networks learn colours"):

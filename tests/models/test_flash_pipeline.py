@@ -16,10 +16,12 @@ from PIL import Image
 import fxp
 from fxp.cli import main as command
 from fxp.imaging.files import read_image, write_image
+from fxp.models.common.borders import to_multiple
+from fxp.models.common.photographs import float_photograph, multiple_of
 from fxp.models.common.pixels import PIXEL
+from fxp.models.flash.measure import quality
 from fxp.models.flash.networks import FlashGenerator, load_float
-from fxp.models.flash.pictures import quality, relight_float, to_multiple
-from fxp.models.flash.pipeline import Relighter, multiple_of, relight
+from fxp.models.flash.pipeline import Relighter
 from fxp.models.flash.shipped import load
 from fxp.support.errors import ArgumentError
 
@@ -50,11 +52,9 @@ def generator() -> fxp.FixedModel:
 
 def test_planes_are_continued_to_the_next_multiple():
     planes = np.arange(6, dtype=np.uint8).reshape(1, 2, 3)
-    larger, place = to_multiple(planes, 4)
-    assert larger.tolist() == [[[0, 1, 2, 2], [0, 1, 2, 2], [3, 4, 5, 5], [3, 4, 5, 5]]]
-    assert np.array_equal(larger[place], planes)
-    same, _ = to_multiple(planes, 1)
-    assert np.array_equal(same, planes)
+    larger = [[[0, 1, 2, 2], [3, 4, 5, 5], [3, 4, 5, 5], [3, 4, 5, 5]]]
+    assert to_multiple(planes, 4).tolist() == larger
+    assert np.array_equal(to_multiple(planes, 1), planes)
 
 
 def test_shipped_model_runs_on_any_size_and_equals_the_oracle(relighter: Relighter):
@@ -71,7 +71,7 @@ def test_shipped_model_runs_on_any_size_and_equals_the_oracle(relighter: Relight
 def test_shipped_model_is_close_to_its_float_network(relighter: Relighter):
     picture = photograph(48, 64)
     network = load_float("flash_small")
-    assert quality(relight_float(network, picture), relighter(picture)).psnr > 48
+    assert quality(float_photograph(network, picture), relighter(picture)).psnr > 48
 
 
 def test_generator_is_exact_in_every_executor_at_odd_sizes(generator: fxp.FixedModel):
@@ -81,7 +81,7 @@ def test_generator_is_exact_in_every_executor_at_odd_sizes(generator: fxp.FixedM
     result = relighter(picture)
     assert result.shape == picture.shape
     assert np.array_equal(result, relighter.oracle(picture))
-    planes, _ = to_multiple(picture.transpose(2, 0, 1), 16)
+    planes = to_multiple(picture.transpose(2, 0, 1), 16)
     assert planes.shape == (3, 32, 48)
     raw = planes.astype(np.int64)
     check_onnx(generator.graph, run_oracle(generator.graph, [[raw]]), [[raw]])
@@ -101,7 +101,6 @@ def test_kinds_of_images(relighter: Relighter):
     assert np.array_equal(relighter(opaque)[..., :3], colours)
     deep = picture.astype(np.uint16) * 257
     assert np.array_equal(relighter(deep), colours)
-    assert np.array_equal(relight(picture, load("flash_small"), threads=1), colours)
     assert np.array_equal(pickle.loads(pickle.dumps(relighter))(picture), colours)
 
 

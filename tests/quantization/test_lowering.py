@@ -306,6 +306,17 @@ def test_tables(op, form):
     assert integer.constants_by_name["table.table"].formats == (given_form,)
 
 
+def test_equal_tables_are_stored_once():
+    nodes = [node("first", Sigmoid(), "x"), node("second", Sigmoid(), "y"), node("t", Tanh(), "x")]
+    source = graph([image("x"), image("y")], nodes, ["first", "second", "t"])
+    data = random_image(low=-4, high=4)
+    integer = lowered(source, data, data)
+    assert format_of(integer, "x") == format_of(integer, "y")
+    tables = {item.name: item.inputs[1] for item in integer.nodes}
+    assert tables == {"first": "first.table", "second": "first.table", "t": "t.table"}
+    assert [constant.name for constant in integer.constants] == ["first.table", "t.table"]
+
+
 def test_a_table_takes_16_bits():
     source = graph(image(), [node("gate", Sigmoid(), "x")])
     assert lowered(source, random_image(), activation_bits=16).constants[0].data.size == 2**16

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,11 +18,25 @@ from fxp.support.processes import (
     ProcessTimeoutError,
     run_process,
 )
-from fxp.support.signals import Terminated, orderly_end
 
 SLEEPER = ["sh", "-c", "sleep 300 & echo $! > grandchild; echo $$ > child; wait"]
 """A program that starts another one."""
 STUBBORN = ["sh", "-c", "trap '' TERM; echo $$ > child; while true; do sleep 0.1; done"]
+
+TOLD_TO_END = f"""
+import sys
+from pathlib import Path
+from fxp.support.processes import run_process
+from fxp.support.signals import Terminated, orderly_end
+try:
+    with orderly_end():
+        run_process({SLEEPER}, Path(sys.argv[1]))
+except Terminated as error:
+    print("Terminated", error.number)
+except KeyboardInterrupt:
+    print("KeyboardInterrupt")
+"""
+"""A process of its own: a signal that it does not handle would end the one that runs the tests."""
 
 
 def wait_for(path: Path) -> None:
@@ -84,19 +98,15 @@ def test_a_time_limit_ends_the_whole_group(command, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_signals_end_the_whole_group(number, tmp_path):
-    def send() -> None:
-        wait_for(tmp_path / "child")
-        os.kill(os.getpid(), number)
-
-    thread = threading.Thread(target=send)
-    thread.start()
-    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises((Terminated, KeyboardInterrupt)), orderly_end():
-            run_process(SLEEPER, tmp_path)
-    finally:
-        signal.signal(signal.SIGINT, earlier)
-        thread.join()
+    process = subprocess.Popen(
+        [sys.executable, "-c", TOLD_TO_END, tmp_path], stdout=subprocess.PIPE, text=True
+    )
+    wait_for(tmp_path / "child")
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert (process.returncode, output) == (
+        0, "KeyboardInterrupt\n" if number == signal.SIGINT else f"Terminated {int(number)}\n"
+    )  # fmt: skip
     assert len(numbers(tmp_path)) == 2
     assert not any(alive(each) for each in numbers(tmp_path))
 

@@ -14,14 +14,14 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from fxp.models.events.events import Events, EventsError, Size
+from fxp.models.events.events import SECOND, Events, EventsError, Size
 from fxp.models.events.formats import NAMES, PART, Recording
 from fxp.support.lazy import lazy_import
 
 h5py: Any = lazy_import("h5py", "events")
 
-SECOND: Final = 1_000_000
-
+_DAMAGE: Final = (OSError, EOFError, zlib.error, zipfile.BadZipFile)
+"""What reading a damaged archive raises."""
 _Next = Callable[[int], NDArray]
 """Reads so many values of an array, fewer at its end."""
 
@@ -41,9 +41,12 @@ def read_npz(path: Path) -> Recording:
         chosen = _chosen(members, path)
         size = None
         if "size_wh" in members:
-            with archive.open(members["size_wh"]) as file:
-                width, height = npy.read_array(file, allow_pickle=False).tolist()
-                size = (int(width), int(height))
+            try:
+                with archive.open(members["size_wh"]) as file:
+                    width, height = npy.read_array(file, allow_pickle=False).tolist()
+            except (*_DAMAGE, ValueError, TypeError) as error:
+                raise EventsError(f"{path}: size_wh is no width and height: {error}") from error
+            size = (int(width), int(height))
     return Recording(size, _npz_parts(path, {key: members[name] for key, name in chosen.items()}))
 
 
@@ -56,15 +59,19 @@ def _npz_parts(path: Path, members: Mapping[str, str]) -> Iterator[Events]:
                 for key, name in members.items()
             }
             yield from _together(columns)
-        except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        except _DAMAGE as error:
             raise EventsError(f"{path} is damaged or cut short: {error}") from error
 
 
 def _member(file: IO[bytes]) -> _Next:
     """Read the header of an array, and return what reads on."""
-    version = npy.read_magic(file)
-    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, _, kind = read(file)
+    try:
+        version = npy.read_magic(file)
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, kind = read(file)
+    except ValueError as error:
+        # What NumPy says of a header that it cannot read.
+        raise EOFError(str(error)) from error
     if len(shape) != 1 or kind.hasobject:
         raise EventsError(f"an array of events must have one axis of numbers, not {shape} {kind}")
     left = shape[0]

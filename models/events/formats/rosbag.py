@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from fxp.models.events.events import Events, EventsError
+from fxp.models.events.events import SECOND, Events, EventsError
 from fxp.models.events.formats import Recording
 from fxp.support.lazy import lazy_import
 
@@ -57,7 +57,7 @@ def _messages(path: Path) -> Iterator[Any]:
 def _events(message: Any) -> Events:
     events = message.events
     count = len(events)
-    times = (item.ts.sec * 1_000_000 + item.ts.nanosec // 1000 for item in events)
+    times = (item.ts.sec * SECOND + item.ts.nanosec // 1000 for item in events)
     return Events.of(
         np.fromiter(times, np.int64, count),
         np.fromiter((item.x for item in events), np.int32, count),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.events.drift import Drift, calibrated, drift, middle_part, row, to_and_fro
+from benchmarks.events.drift import Drift, drift, middle_part, quantized, row, to_and_fro
 from fxp.models.events import Events
 from fxp.models.events.networks import FireNet
 
@@ -34,13 +34,13 @@ def test_float_and_fixed_see_the_same_events():
     torch.manual_seed(0)
     network = FireNet(2).eval()
     stream = to_and_fro(frames(), 6, side=16)
-    found = drift(network, calibrated(network, stream), stream)
+    found = drift(network, quantized(network, stream), stream)
     assert len(found.fixed) == len(found.float32) == len(found.quality) == 6
     assert all(30 < level < 120 for level in found.fixed)
     assert all(level > 120 for level in found.float32)
     assert all(abs(difference) < 0.1 for difference in found.quality)
     cells = row("FireNet", stream, found)
-    assert cells[:2] == ["FireNet", "simulated from a video"]
+    assert cells[:4] == ["FireNet", "simulated from a video", "16×16", "6"]
 
 
 def test_losses_by_hand():
@@ -50,6 +50,7 @@ def test_losses_by_hand():
     assert not found.holds
     stream = to_and_fro(frames(), 2, side=16)
     assert row("net", stream, found)[2:] == [
+        "16×16", "3",
         "60.0 / 50.0", "140.0 / 138.0", "10.0", "2.0", "-0.200", "0.100%",
     ]  # fmt: skip
 
@@ -58,12 +59,26 @@ def test_the_middle_of_a_recording():
     # The part of 64 pixels begins at column 32 and row 0 of a sensor of 128x64.
     recording = Events.of([1, 2, 3, 4], [31, 32, 95, 96], [0, 5, 63, 1], [1, 1, 0, 1])
     stream = middle_part(recording, (128, 64), 2, "cut")
+    assert stream.size == (64, 64)
     assert [window.x.tolist() for window in stream.windows] == [[0], [63]]
     assert [window.y.tolist() for window in stream.windows] == [[5], [63]]
+
+
+def test_the_whole_sensor_but_what_is_no_multiple_of_8():
+    # 20 columns lose two on each side.
+    recording = Events.of([1, 2, 3, 4], [1, 2, 17, 18], [0, 5, 7, 1], [1, 1, 0, 1])
+    stream = middle_part(recording, (20, 8), 2, "cut", side=None)
+    assert stream.size == (16, 8)
+    assert [window.x.tolist() for window in stream.windows] == [[0], [15]]
+    assert to_and_fro(frames(), 1, side=None).truth[0].shape == (16, 24)
+    with pytest.raises(ValueError, match="2 events there, fewer than 3 steps"):
+        middle_part(recording, (20, 8), 3, "cut", side=None)
+    with pytest.raises(ValueError, match="a part of 64 pixels is larger"):
+        middle_part(recording, (20, 8), 1, "cut")
 
 
 @pytest.mark.parametrize(("levels", "text"), [((float("inf"), 60.0), "exact / 60.0")])
 def test_no_difference_is_called_exact(levels: tuple, text: str):
     stream = to_and_fro(frames(), 2, side=16)
     found = Drift(levels, levels, (), {"y": 0.0})
-    assert row("net", stream, found)[2] == text
+    assert row("net", stream, found)[4] == text

@@ -6,6 +6,7 @@ import io
 import os
 import sys
 import threading
+import zipfile
 from pathlib import Path
 
 import event_files
@@ -207,6 +208,13 @@ def test_damaged_archives(tmp_path: Path):
 
 
 def test_files_without_events(tmp_path: Path):
+    np.savez(tmp_path / "sized.npz", t=T, x=X, y=Y, p=P, size_wh=[1, 2, 3])
+    with pytest.raises(EventsError, match="size_wh is no width and height"):
+        EventReader(tmp_path / "sized.npz")
+    with zipfile.ZipFile(tmp_path / "broken.npz", "w") as archive:
+        for name in "txyp":
+            archive.writestr(f"{name}.npy", b"no array")
+    assert "broken.npz is damaged" in until_broken(tmp_path / "broken.npz")[1]
     np.savez(tmp_path / "other.npz", t=T, x=X)
     assert "holds no y, p; its arrays are t, x" in until_broken(tmp_path / "other.npz")[1]
     with h5py.File(tmp_path / "other.h5", "w") as file:

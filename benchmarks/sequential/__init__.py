@@ -1,0 +1,1 @@
+"""Recognition by features: the sequential decision beside other ways to find neighbours."""

@@ -1,0 +1,216 @@
+"""Reading of an ONNX file as a torch module, checked against ONNX Runtime."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import fx
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from fxp.frontend.errors import FrontendError
+from fxp.frontend.onnx.call import refused
+from fxp.frontend.onnx.file import read_model
+from fxp.frontend.onnx.limits import MAX_ELEMENTS, MAX_TOTAL_ELEMENTS
+from fxp.frontend.onnx.module import ImageInput, OnnxModule, Operator, build
+from fxp.support.lazy import lazy_import
+
+if TYPE_CHECKING:
+    import onnx
+    import onnxruntime
+else:
+    onnx = lazy_import("onnx", "onnx")
+    onnxruntime = lazy_import("onnxruntime", "onnx")
+
+FREE_SIZES: Final = (64, 32, 48, 128, 224, 256)
+"""Heights and widths to try where a file leaves them free."""
+TOLERANCE: Final = 1e-3
+"""Largest difference from ONNX Runtime, relative to the largest output."""
+SMALLEST_DIFFERENCE: Final = 1e-6
+"""Differences below this do not count: sigmoids of very negative numbers are approximations."""
+
+
+def load_onnx(source: str | PathLike[str] | onnx.ModelProto) -> OnnxModule:
+    """Read a float ONNX network as a torch module.
+
+    The module is run beside ONNX Runtime on random numbers and must give the same up to the
+    rounding of float32. It can be quantized, compressed and trained like any other.
+
+    Parameters
+    ----------
+    source
+        A file, with its external data in the same folder, or a model in memory. Operator sets 7
+        to 23. Images may be ``(N, C, H, W)`` or ``(N, H, W, C)`` in the file.
+
+    Returns
+    -------
+    OnnxModule
+        In eval mode. It takes images ``(N, C, H, W)`` and returns a dictionary of the outputs by
+        name: images ``(N, C, H, W)``, vectors ``(N, F)``, and tensors ``(N, A, B)`` as images
+        ``(N, A, 1, B)`` of one row.
+
+    Raises
+    ------
+    FrontendError
+        If the file is damaged, asks for too much memory, or holds something that is not supported;
+        the message names the node and its operation.
+    """
+    try:
+        model = read_model(source)
+        module = build(model)
+        size = _runnable_size(module)
+        _compare(module, model, size)
+    except FrontendError as error:
+        if isinstance(source, str | PathLike):
+            raise FrontendError(f"{Path(fspath(source)).name}: {error}") from error
+        raise
+    return module
+
+
+class _Measured(fx.Interpreter):
+    """Runs a module without data, and refuses one that would need too much memory."""
+
+    def __init__(self, module: OnnxModule) -> None:
+        super().__init__(module)
+        self.total = 0
+        # The text of torch.fx about its own graph would become part of the messages.
+        self.extra_traceback = False
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Run one node; an error names the ONNX node."""
+        operator = self.fetch_attr(str(n.target)) if n.op == "call_module" else None
+        try:
+            result = super().run_node(n)
+        except FrontendError:
+            raise
+        except Exception as error:
+            # torch and NumPy raise many unrelated types for operands that do not fit.
+            summary = str(error).strip().partition("\n")[0]
+            if isinstance(operator, Operator):
+                raise refused(
+                    operator.node, f"torch cannot compute it ({type(error).__name__}: {summary})",
+                    "check the sizes of the input, and the model in ONNX Runtime",
+                ) from error  # fmt: skip
+            raise FrontendError(f"{type(error).__name__}: {summary}") from error
+        for item in result if isinstance(result, tuple) else (result,):
+            if isinstance(item, torch.Tensor):
+                count = math.prod(item.shape)
+                self.total += count
+                if count > MAX_ELEMENTS or self.total > MAX_TOTAL_ELEMENTS:
+                    where = str(operator.node) if isinstance(operator, Operator) else "an input"
+                    raise FrontendError(
+                        f"{where}: a tensor of shape {tuple(item.shape)} needs too much memory; "
+                        "export the network for smaller images"
+                    )
+        return result
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back torch's log of operands that do not fit; the error says it."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+
+    def none(record: logging.LogRecord) -> bool:
+        return False
+
+    logger.addFilter(none)
+    try:
+        yield
+    finally:
+        logger.removeFilter(none)
+
+
+def _runnable_size(module: OnnxModule) -> int:
+    """Return a height and width, for those that are free, at which the module runs."""
+    free = any(None in given.shape[1:] for given in module.image_inputs)
+    failure: FrontendError | None = None
+    for size in FREE_SIZES if free else FREE_SIZES[:1]:
+        shapes = [given.module_shape(size) for given in module.image_inputs]
+        for given, sizes in zip(module.image_inputs, shapes, strict=True):
+            if math.prod(sizes) > MAX_ELEMENTS:
+                raise FrontendError(f"input {given.name!r} of shape {sizes} needs too much memory")
+        try:
+            with torch.no_grad(), _quiet(), FakeTensorMode(allow_non_fake_inputs=True):
+                _Measured(module).run(*(torch.empty(sizes) for sizes in shapes))
+        except FrontendError as error:
+            failure = failure or error
+        else:
+            return size
+    assert failure is not None
+    raise failure
+
+
+def example_inputs(module: OnnxModule) -> list[torch.Tensor]:
+    """Return normally distributed inputs of sizes at which a module runs."""
+    size = _runnable_size(module)
+    generator = torch.Generator().manual_seed(0)
+    return [
+        torch.randn(given.module_shape(size), generator=generator) for given in module.image_inputs
+    ]
+
+
+def _compare(module: OnnxModule, model: onnx.ModelProto, size: int) -> None:
+    """Run a module beside ONNX Runtime."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    inputs = example_inputs(module)
+    try:
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        kinds = {given.name: given.type for given in session.get_inputs()}
+        feed = {
+            given.name: _in_file_layout(tensor, given).astype(_DTYPES[kinds[given.name]])
+            for given, tensor in zip(module.image_inputs, inputs, strict=True)
+        }
+        names = [output.name for output in session.get_outputs()]
+        wanted = dict(zip(names, session.run(names, feed), strict=True))
+    except Exception as error:
+        # ONNX Runtime raises a type of its own for each kind of failure.
+        summary = str(error).strip().partition("\n")[0]
+        raise FrontendError(f"ONNX Runtime cannot run it ({summary})") from error
+    with torch.no_grad():
+        found = module(*inputs)
+    for name, expected in wanted.items():
+        ours = found[name].numpy().astype(np.float64)
+        theirs = _in_module_layout(np.asarray(expected, np.float64), name in module.channels_last)
+        largest = float(np.abs(theirs).max(initial=0.0))
+        allowed = TOLERANCE * largest + SMALLEST_DIFFERENCE
+        if ours.shape != theirs.shape or not np.abs(ours - theirs).max(initial=0.0) <= allowed:
+            raise FrontendError(
+                f"output {name!r} differs from that of ONNX Runtime; please report this with the "
+                "file"
+            )
+
+
+_DTYPES: Final = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(float16)": np.float16,
+}
+
+
+def _in_file_layout(tensor: torch.Tensor, given: ImageInput) -> NDArray[Any]:
+    if given.channels_last:
+        tensor = tensor.permute(0, 2, 3, 1)
+    elif len(given.shape) == 3:
+        tensor = tensor.squeeze(2)
+    return tensor.numpy()
+
+
+def _in_module_layout(array: NDArray[Any], channels_last: bool) -> NDArray[Any]:
+    if array.ndim == 4 and channels_last:
+        return array.transpose(0, 3, 1, 2)
+    if array.ndim == 3:
+        return array[:, :, None]
+    return array[:, None] if array.ndim == 1 else array

@@ -1,0 +1,318 @@
+"""Translators of operations that move values, or change the size of images."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from fxp.frontend.onnx.call import Call, Translator
+from fxp.frontend.onnx.limits import MAX_STATIC
+
+
+def identity(call: Call) -> torch.Tensor:
+    """Leave everything as it is, as dropout does in a trained network."""
+    return call.tensor(0)
+
+
+def concat(call: Call) -> torch.Tensor:
+    """Concatenation."""
+    return torch.cat(call.tensors, call.attribute("axis", 1))
+
+
+def split(call: Call) -> tuple[torch.Tensor, ...]:
+    """Parts of given sizes, or equal ones."""
+    x, axis = call.tensor(0), call.attribute("axis", 0)
+    parts = call.setting("split", 1)
+    if parts is None:
+        return torch.split(x, -(-x.shape[axis] // len(call.node.outputs)), axis)
+    return torch.split(x, parts, axis)
+
+
+def slices(call: Call) -> torch.Tensor:
+    """Every step-th entry between two positions."""
+    x = call.tensor(0)
+    starts, ends = call.setting("starts", 1), call.setting("ends", 2)
+    axes = call.axes(3, x.ndim, range(len(starts))) or []
+    steps = call.setting("steps", 4, [1] * len(starts))
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        size = x.shape[axis]
+        if step > 0:
+            index: list[slice] = [slice(None)] * x.ndim
+            index[axis] = slice(start or None, None if _is_far(end) else end, step)
+            x = x[tuple(index)]
+            continue
+        if not isinstance(size, int) or size > MAX_STATIC:
+            call.refuse("it reverses an axis whose size is free or large", "fix the size")
+        picked = list(range(size))[start : None if end < -size else end : step]
+        x = torch.index_select(x, axis, torch.tensor(picked))
+    return x
+
+
+def _is_far(end: Any) -> bool:
+    """Whether an end is how exporters write that of the axis."""
+    return isinstance(end, int) and end >= (1 << 31) - 1
+
+
+def gather(call: Call) -> torch.Tensor:
+    """Entries of one axis by a constant list."""
+    x, axis = call.tensor(0), call.attribute("axis", 0)
+    picked = call.known(1)
+    if picked.ndim == 0:
+        return x.select(axis, picked.item())
+    if picked.ndim > 1:
+        call.refuse(f"its indices have {picked.ndim} axes", "give a list")
+    size = x.shape[axis]
+    return torch.index_select(
+        x, axis, torch.tensor([index + size if index < 0 else index for index in picked.tolist()])
+    )
+
+
+def reshape(call: Call) -> torch.Tensor:
+    """Give the same values another shape."""
+    x, wanted = call.tensor(0), call.setting("shape", 1)
+    if not call.attribute("allowzero", 0):
+        wanted = [
+            x.shape[axis] if isinstance(size, int) and size == 0 and axis < x.ndim else size
+            for axis, size in enumerate(wanted)
+        ]
+    return x.reshape(wanted)
+
+
+def flatten(call: Call) -> torch.Tensor:
+    """Two axes: those before a position, and those from it on."""
+    x = call.tensor(0)
+    axis = call.attribute("axis", 1)
+    if axis < 0:
+        axis += x.ndim
+    if axis == 1:
+        return x.flatten(1)
+    return x.reshape(math.prod(x.shape[:axis]), -1)
+
+
+def squeeze(call: Call) -> torch.Tensor:
+    """Without axes of one entry."""
+    x = call.tensor(0)
+    axes = call.axes(1, x.ndim, None)
+    return x.squeeze() if axes is None else x.squeeze(axes)
+
+
+def unsqueeze(call: Call) -> torch.Tensor:
+    """With further axes of one entry."""
+    x = call.tensor(0)
+    given = call.setting("axes", 1)
+    for axis in sorted(call.axes(1, x.ndim + len(np.atleast_1d(given)), []) or []):
+        x = x.unsqueeze(axis)
+    return x
+
+
+def transpose(call: Call) -> torch.Tensor:
+    """Axes in another order."""
+    x = call.tensor(0)
+    return x.permute(*call.attribute("perm", list(reversed(range(x.ndim)))))
+
+
+def expand(call: Call) -> torch.Tensor:
+    """Repeat axes of one entry."""
+    x = call.tensor(0)
+    return x.expand(torch.broadcast_shapes(x.shape, tuple(call.setting("shape", 1))))
+
+
+def tile(call: Call) -> torch.Tensor:
+    """Repeat along axes."""
+    return call.tensor(0).repeat(call.known(1).tolist())
+
+
+_MODES: Final = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}
+
+
+def pad(call: Call) -> torch.Tensor:
+    """Pad with a number, with the border, or with the mirrored image."""
+    x = call.tensor(0)
+    pads = list(call.attribute("paddings") or call.setting("pads", 1))
+    mode = call.attribute("mode", "constant")
+    if mode not in _MODES:
+        call.refuse(f"its mode is {mode!r}", f"use one of {', '.join(_MODES)}")
+    value = call.attribute("value", 0.0)
+    if call.has(2):
+        value = call.known(2).item()
+    axes = call.axes(3, x.ndim, range(x.ndim)) or []
+    if len(pads) != 2 * len(axes):
+        call.refuse(f"its pads are {pads}", f"give {2 * len(axes)} of them")
+    amounts: dict[int, tuple[Any, Any]] = {
+        axis: (pads[place], pads[place + len(axes)]) for place, axis in enumerate(axes)
+    }
+    order: list[Any] = []
+    for axis in reversed(range(x.ndim)):
+        order.extend(amounts.get(axis, (0, 0)))
+    while order and all(isinstance(size, int) and size == 0 for size in order[-2:]):
+        del order[-2:]
+    if not order:
+        return x
+    if mode == "constant":
+        return functional.pad(x, order, "constant", float(value))
+    return functional.pad(x, order + [0] * (2 * (x.ndim - 2) - len(order)), _MODES[mode])
+
+
+def depth_to_space(call: Call) -> torch.Tensor:
+    """Pixel shuffle, in both orders of the channels."""
+    x, size = call.tensor(0), call.attribute("blocksize")
+    if call.attribute("mode", "DCR") == "CRD":
+        return functional.pixel_shuffle(x, size)
+    n, channels, height, width = x.shape
+    each = channels // (size * size)
+    x = x.reshape(n, size, size, each, height, width).permute(0, 3, 4, 1, 5, 2)
+    return x.reshape(n, each, height * size, width * size)
+
+
+def space_to_depth(call: Call) -> torch.Tensor:
+    """Blocks of pixels as channels."""
+    x, size = call.tensor(0), call.attribute("blocksize")
+    n, channels, height, width = x.shape
+    x = x.reshape(n, channels, height // size, size, width // size, size)
+    return x.permute(0, 3, 5, 1, 2, 4).reshape(
+        n, channels * size * size, height // size, width // size
+    )
+
+
+def resize(call: Call) -> torch.Tensor:
+    """Interpolate: nearest neighbour by any rule, bilinear and bicubic by centres or corners."""
+    x = call.tensor(0)
+    if x.ndim != 4:
+        call.refuse(f"it reads a tensor of {x.ndim} axes", "use images (N, C, H, W)")
+    old = call.node.op == "Upsample" or call.opset < 11
+    scales, sizes = _targets(call, x, 1 if old else 2, None if old else 3)
+    mode = call.attribute("mode", "nearest")
+    centres = call.attribute("coordinate_transformation_mode",
+                             "asymmetric" if old else "half_pixel")  # fmt: skip
+    if call.attribute("antialias", 0) or call.attribute("exclude_outside", 0):
+        call.refuse("it smooths, or leaves out what is outside", "set both options to 0")
+    if mode == "nearest":
+        return _nearest(call, x, scales, sizes, centres, old)
+    torch_mode = {"linear": "bilinear", "bilinear": "bilinear", "cubic": "bicubic"}.get(mode)
+    aligned = centres == "align_corners"
+    if torch_mode is None or not (aligned or centres in ("half_pixel", "pytorch_half_pixel")):
+        call.refuse(
+            f"it interpolates with mode {mode!r} and {centres!r} coordinates",
+            "use half_pixel or align_corners coordinates",
+        )
+    if mode == "cubic" and not math.isclose(call.attribute("cubic_coeff_a", -0.75), -0.75):
+        call.refuse("its cubic kernel is not that of torch", "set cubic_coeff_a to -0.75")
+    return functional.interpolate(
+        x, size=sizes, scale_factor=scales, mode=torch_mode, align_corners=aligned
+    )
+
+
+def _targets(
+    call: Call, x: torch.Tensor, scales_at: int, sizes_at: int | None
+) -> tuple[list[float] | None, list[Any] | None]:
+    """Scales, or else sizes, of rows and columns."""
+    given = call.setting("scales", scales_at)
+    wanted = call.known(sizes_at).tolist() if sizes_at and call.has(sizes_at) else None
+    axes = call.attribute("axes", range(4))
+    if call.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
+        call.refuse("it keeps the aspect ratio", "give the sizes")
+    if not given and not wanted:
+        call.refuse("it has neither scales nor sizes", "give one of them")
+    listed = {axis % 4: item for axis, item in zip(axes, given or wanted or [], strict=True)}
+    unmoved = all(listed.get(a) in (None, 1 if given else x.shape[a]) for a in (0, 1))
+    if not unmoved:
+        call.refuse("it changes the number of channels", "resize rows and columns alone")
+    pair = [listed.get(axis, 1 if given else x.shape[axis]) for axis in (2, 3)]
+    return (pair, None) if given else (None, pair)
+
+
+def _nearest(
+    call: Call, x: torch.Tensor, scales: list[float] | None, sizes: list[Any] | None,
+    centres: str, old: bool,
+) -> torch.Tensor:  # fmt: skip
+    rule = call.attribute("nearest_mode", "floor" if old else "round_prefer_floor")
+    if scales is None and sizes is not None:
+        pairs = list(zip(sizes, x.shape[2:], strict=True))
+        whole = [big // small for big, small in pairs]
+        if all(bool(big == factor * small) and isinstance(factor, int)
+               for factor, (big, small) in zip(whole, pairs, strict=True)):  # fmt: skip
+            scales = [float(factor) for factor in whole]
+    if scales is not None and all(float(scale).is_integer() and scale >= 1 for scale in scales):
+        # Repeated pixels: no output lies halfway between two of them.
+        if centres == "asymmetric" and rule == "floor":
+            return functional.interpolate(x, scale_factor=scales, mode="nearest")
+        if centres in ("half_pixel", "pytorch_half_pixel") and rule.startswith("round"):
+            return functional.interpolate(x, scale_factor=scales, mode="nearest")
+    for place, axis in enumerate((2, 3)):
+        size = x.shape[axis]
+        made = sizes[place] if sizes is not None else None
+        if not isinstance(size, int) or not isinstance(made, int | None):
+            call.refuse("it resizes to a size that is no multiple of a free one", "fix the size")
+        if made is None:
+            assert scales is not None
+            made = math.floor(size * scales[place])
+        ratio = scales[place] if scales is not None else made / size
+        picked = _positions(call, size, made, ratio, centres, rule)
+        if picked != list(range(size)):
+            x = torch.index_select(x, axis, torch.tensor(picked))
+    return x
+
+
+_RULES: Final = {
+    "floor": math.floor,
+    "ceil": math.ceil,
+    "round_prefer_floor": lambda value: math.ceil(value - 0.5),
+    "round_prefer_ceil": lambda value: math.floor(value + 0.5),
+}
+
+
+def _positions(
+    call: Call, size: int, made: int, ratio: float, centres: str, rule: str
+) -> list[int]:
+    """Which entry of an axis each entry of the result is."""
+    if not 1 <= made <= MAX_STATIC:
+        call.refuse(f"it resizes an axis to {made}", "repair its scales")
+    if rule not in _RULES:
+        call.refuse(f"its nearest_mode is {rule!r}", f"use one of {', '.join(_RULES)}")
+    found = []
+    for place in range(made):
+        if centres == "asymmetric":
+            position = place / ratio
+        elif centres == "half_pixel" or (centres == "pytorch_half_pixel" and made > 1):
+            position = (place + 0.5) / ratio - 0.5
+        elif centres == "align_corners":
+            position = place * (size - 1) / (made - 1) if made > 1 else 0.0
+        else:
+            call.refuse(f"its coordinates are {centres!r}", "use half_pixel or asymmetric ones")
+        found.append(min(max(_RULES[rule](position), 0), size - 1))
+    return found
+
+
+def constant_of_shape(call: Call) -> torch.Tensor:
+    """Fill a tensor with one number."""
+    value = call.attribute("value")
+    number = 0.0 if value is None else np.asarray(value).item()
+    return torch.full(tuple(call.setting("shape", 0)), number)
+
+
+MOVEMENT: Final[dict[str, Translator]] = {
+    "Concat": concat,
+    "ConstantOfShape": constant_of_shape,
+    "DepthToSpace": depth_to_space,
+    "Dropout": identity,
+    "Expand": expand,
+    "Flatten": flatten,
+    "Gather": gather,
+    "Identity": identity,
+    "Pad": pad,
+    "Reshape": reshape,
+    "Resize": resize,
+    "Slice": slices,
+    "SpaceToDepth": space_to_depth,
+    "Split": split,
+    "Squeeze": squeeze,
+    "Tile": tile,
+    "Transpose": transpose,
+    "Unsqueeze": unsqueeze,
+    "Upsample": resize,
+}
+"""Translators by operation."""

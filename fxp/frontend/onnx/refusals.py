@@ -1,0 +1,40 @@
+"""Advice for ONNX operations that are known and refused."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_CELL: Final = "write one step of it with Gemm or Conv, and name the state in `states`"
+_POSITION: Final = "leave it outside of the network, which then returns what it searches"
+_QUANTIZED: Final = "give the float network, and let fxp quantize it"
+_CONTROL: Final = "export a network without control flow"
+
+ADVICE: Final[dict[str, str]] = {
+    "ArgMax": _POSITION,
+    "ArgMin": _POSITION,
+    "BipolarQuant": _QUANTIZED,
+    "ConvInteger": _QUANTIZED,
+    "DequantizeLinear": _QUANTIZED,
+    "DynamicQuantizeLinear": _QUANTIZED,
+    "Einsum": "write it with MatMul or Conv",
+    "GRU": _CELL,
+    "If": _CONTROL,
+    "IntQuant": _QUANTIZED,
+    "LSTM": _CELL,
+    "LogSoftmax": "use Softmax, or return what it reads; the order is the same",
+    "Loop": _CONTROL,
+    "MatMulInteger": _QUANTIZED,
+    "MaxUnpool": "use Resize",
+    "NonMaxSuppression": _POSITION,
+    "QLinearConv": _QUANTIZED,
+    "QLinearMatMul": _QUANTIZED,
+    "Quant": _QUANTIZED,
+    "QuantizeLinear": _QUANTIZED,
+    "RNN": _CELL,
+    "RoiAlign": "leave it outside of the network",
+    "Scan": _CONTROL,
+    "TopK": _POSITION,
+    "Trunc": _QUANTIZED,
+}
+"""What to do instead, by operation."""
+DEFAULT: Final = "rewrite the network with operations that are, or leave it outside of the network"

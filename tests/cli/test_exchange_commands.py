@@ -1,0 +1,104 @@
+"""``fxp quantize`` of an ONNX file, and ``fxp export`` to ONNX and NumPy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from cli_checks import error_of
+from onnx import TensorProto, helper, numpy_helper
+
+import fxp
+from fxp import Constant, Format, Graph, GraphError, Node, Quantization, Value
+from fxp.cli import main
+from fxp.export.npz import to_npz
+from fxp.graph.ops import Linear
+
+
+def write_network(path: Path) -> None:
+    """Write a 1x1 convolution of images with channels last, which doubles and adds 1."""
+    nodes = [
+        helper.make_node("Transpose", ["picture"], ["turned"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["turned", "weight", "bias"], ["result"], "scale"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "doubling",
+        [helper.make_tensor_value_info("picture", TensorProto.FLOAT, ["N", "H", "W", 1])],
+        [helper.make_tensor_value_info("result", TensorProto.FLOAT, None)],
+        [
+            numpy_helper.from_array(np.float32([[[[2.0]]]]), "weight"),
+            numpy_helper.from_array(np.float32([1.0]), "bias"),
+        ],
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
+
+
+def test_an_onnx_file_through_the_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_network(Path("doubling.onnx"))
+    values = np.arange(24.0).reshape(1, 1, 4, 6) / 32
+    np.save("values.npy", values)
+    assert main(["quantize", "doubling.onnx", "--calibration", "values.npy", "--out", "net.fxp",
+                 "--effort", "fast", "--input-format", "ap_ufixed<8,0>"]) == 0  # fmt: skip
+    model = fxp.load("net.fxp")
+    again = fxp.quantize("doubling.onnx", [values], effort="fast", input_format="ap_ufixed<8,0>")
+    assert [str(node.quantization) for node in again.graph.nodes] == [
+        str(node.quantization) for node in model.graph.nodes
+    ]
+    assert model.graph.name == "doubling"
+    assert [str(value.shape[0]) for value in model.graph.inputs] == ["1"]
+
+    assert main(["export", "onnx", "net.fxp", "integers.onnx"]) == 0
+    raw = (values * 256).astype(np.int64)
+    (found,) = onnxruntime.InferenceSession("integers.onnx").run(None, {"picture": raw})
+    frac = model.graph.values["result"].format.frac
+    # 2 x + 1 for x = 23 / 32, the largest value.
+    assert found[0, 0, 3, 5] == round((2 * 23 / 32 + 1) * 2**frac)
+
+    assert main(["export", "npz", "net.fxp", "net.npz"]) == 0
+    with np.load("net.npz") as arrays:
+        weight = arrays["scale.W"] * 2.0 ** -arrays["scale.W:frac"]
+        assert weight.tolist() == [[[[2.0]]]]
+        description = json.loads(arrays["graph"].tobytes())
+    assert description["inputs"] == {"picture": "ap_ufixed<8,0>"}
+    assert [node["op"] for node in description["nodes"]] == ["conv2d"]
+
+    capsys.readouterr()
+    text = error_of(
+        capsys, "quantize", "none.onnx", "--calibration", "values.npy", "--out", "a.fxp"
+    )
+    assert text == "none.onnx: there is no file 'none.onnx'"
+    text = error_of(capsys, "quantize", "doubling.onnx", "--calibration", "values.npy",
+                    "--out", "a.fxp", "--arg", "x")  # fmt: skip
+    assert text == "doubling.onnx holds its weights; leave --arg and --weights out"
+
+
+def test_integers_of_each_channel_keep_their_formats() -> None:
+    formats = Format(4, 1), Format(20, 3)
+    weight = Constant("w", np.array([[7, -8], [1, 524287]], np.int64), formats)
+    node = Node("y", Linear(), ("x", "w"), Quantization(Format(8, 2)))
+    graph = Graph("small", (Value("x", (2,), Format(8, 2)),), (node,), ("y",), (weight,))
+    arrays = to_npz(graph)
+    assert arrays["w"].dtype == np.int32
+    assert arrays["w"].tolist() == [[7, -8], [1, 524287]]
+    assert arrays["w:frac"].tolist() == [1, 3]
+    assert json.loads(arrays["graph"].tobytes())["nodes"] == [
+        {"name": "y", "op": "linear", "inputs": ["x", "w"], "format": str(Format(8, 2)),
+         "shape": ["2"]}
+    ]  # fmt: skip
+
+
+def test_a_name_that_the_file_needs_is_refused() -> None:
+    weight = Constant("file", np.array([[1, 2]], np.int64), (Format(4, 0),))
+    node = Node("y", Linear(), ("x", "file"), Quantization(Format(8, 0)))
+    graph = Graph("small", (Value("x", (2,), Format(8, 0)),), (node,), ("y",), (weight,))
+    with pytest.raises(GraphError, match=r"constant 'file': an \.npz file needs that name"):
+        to_npz(graph)

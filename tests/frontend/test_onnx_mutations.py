@@ -1,0 +1,140 @@
+"""Mutated ONNX files are read or refused in one line, without growth of memory.
+
+``python tests/frontend/test_onnx_mutations.py 10000`` is the long form.
+"""
+
+from __future__ import annotations
+
+import random
+import resource
+import sys
+
+import numpy as np
+import onnx
+from onnx_files import network, node, numbers
+
+from fxp.frontend import FrontendError, load_onnx
+
+MEMORY = 400 << 10
+"""Most KiB that the process may grow by."""
+EXTREMES = (-(1 << 63), -(1 << 31), -3, -1, 0, 1, 2, 7, 1 << 16, 1 << 31, (1 << 63) - 1)
+SEEDS = [
+    network(
+        [
+            node("Conv", "x", "w", "b", to="c", pads=[1, 1, 1, 1], strides=[1, 1]),
+            node("LeakyRelu", "c", to="r", alpha=0.2),
+            node("MaxPool", "r", to="p", kernel_shape=[2, 2], strides=[2, 2]),
+            node("Resize", "p", "", "s", to="u"),
+            node("Pad", "u", "q", to="d"),
+            node("Reshape", "d", "f", to="g"),
+            node("Gemm", "g", "m", transB=1),
+        ],
+        ("N", 2, 8, 8),
+        {
+            "w": numbers(3, 2, 3, 3), "b": numbers(3), "s": np.float32([1, 1, 2, 2]),
+            "q": np.array([0, 0, 1, 0, 0, 0, 0, 1]), "f": np.array([1, -1]), "m": numbers(2, 243),
+        },
+    ),
+    network(
+        [
+            node("Shape", "x", to="z"),
+            node("Slice", "z", "two", "four", to="hw"),
+            node("Mul", "hw", "twice", to="big"),
+            node("Concat", "nc", "big", to="sizes", axis=0),
+            node("Resize", "x", "", "", "sizes", to="r"),
+            node("ConvTranspose", "r", "w", to="t", strides=[2, 2], pads=[1, 0, 0, 1]),
+            node("Split", "t", to="y", axis=1),
+        ],
+        ("N", 2, 6, 6),
+        {
+            "two": np.array([2]), "four": np.array([4]), "twice": np.array([2]),
+            "nc": np.array([1, 2]), "w": numbers(2, 1, 2, 2),
+        },
+    ),
+]  # fmt: skip
+
+
+def mutated(rng: random.Random) -> onnx.ModelProto | bytes:
+    """Return a damaged file, as bytes, or a model with some fields changed."""
+    model = onnx.ModelProto()
+    model.CopyFrom(rng.choice(SEEDS))
+    if rng.random() < 0.4:
+        data = bytearray(model.SerializeToString())
+        for _ in range(rng.randint(1, 4)):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        return bytes(data[: rng.randrange(1, len(data))] if rng.random() < 0.3 else data)
+    for _ in range(rng.randint(1, 3)):
+        _mutate(model.graph, rng)
+    return model
+
+
+def _mutate(graph: onnx.GraphProto, rng: random.Random) -> None:
+    extreme = rng.choice(EXTREMES)
+    chosen = rng.choice(graph.node)
+    kind = rng.randrange(6)
+    if kind == 0:
+        tensor = rng.choice(graph.initializer)
+        if tensor.dims:
+            tensor.dims[rng.randrange(len(tensor.dims))] = max(extreme, 0)
+    elif kind == 1:
+        tensor = rng.choice(graph.initializer)
+        values = np.frombuffer(tensor.raw_data, np.uint8).copy()
+        values[rng.randrange(len(values)) :][:8] = rng.choice((0, 1, 127, 255))
+        tensor.raw_data = values.tobytes()
+    elif kind == 2:
+        size = rng.choice(graph.input).type.tensor_type.shape.dim[rng.randrange(4)]
+        size.dim_value = extreme
+    elif kind == 3 and chosen.attribute:
+        attribute = rng.choice(chosen.attribute)
+        if attribute.ints:
+            attribute.ints[rng.randrange(len(attribute.ints))] = extreme
+        else:
+            attribute.i, attribute.type = extreme, onnx.AttributeProto.INT
+    elif kind == 4:
+        names = [name for each in graph.node for name in (*each.input, *each.output)]
+        chosen.input[rng.randrange(len(chosen.input))] = rng.choice(names)
+    else:
+        chosen.op_type = rng.choice([each.op_type for seed in SEEDS for each in seed.graph.node])
+
+
+def check(count: int, seed: int, folder: str) -> dict[str, int]:
+    """Read mutated files; return how many were read and refused."""
+    rng = random.Random(seed)
+    path = f"{folder}/mutated.onnx"
+    found = {"read": 0, "refused": 0}
+    load_onnx(SEEDS[0])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for number in range(count):
+        made = mutated(rng)
+        data = made if isinstance(made, bytes) else made.SerializeToString()
+        with open(path, "wb") as file:
+            file.write(data)
+        try:
+            load_onnx(path)
+        except FrontendError as error:
+            told = str(error)
+            found["refused"] += 1
+        except BaseException:
+            print("mutation", number, "of seed", seed)
+            raise
+        else:
+            told = "mutated.onnx: "
+            found["read"] += 1
+        assert "\n" not in told
+        assert told.startswith("mutated.onnx: ")
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        assert grown < MEMORY, f"mutation {number} of seed {seed} takes {grown} KiB"
+    return found
+
+
+def test_mutated_files_are_read_or_refused(tmp_path) -> None:
+    found = check(60, 1, str(tmp_path))
+    assert found["read"] > 3
+    assert found["refused"] > 20
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as temporary:
+        print(check(int(sys.argv[1]), 2, temporary))
