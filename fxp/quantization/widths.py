@@ -36,6 +36,9 @@ class Widths:
         Widths by value or weight name that override them.
     extra_bits
         What is added to them, by value, state or weight name; see `fxp.quantization.states`.
+    wide_bits
+        Bits of a sum that need not be rounded. What PReLUs alone read has more than
+        `activation_bits` only as far as this allows.
     """
 
     graph: Graph
@@ -43,6 +46,7 @@ class Widths:
     activation_bits: int
     bits: Mapping[str, int]
     extra_bits: Mapping[str, int] = field(default_factory=dict)
+    wide_bits: int = 32
 
     def weight(self, name: str) -> int:
         """Width of a weight."""
@@ -52,7 +56,7 @@ class Widths:
         """Width of a value; that of the widest state it is fed back to, if only these have one."""
         width = self.activation_bits
         if name in self._sloped:
-            width = max(width, SLOPED_BITS)
+            width = max(width, min(SLOPED_BITS, self.wide_bits))
         fed = [
             self.bits[state.value.name]
             for state in self.graph.states
