@@ -75,20 +75,22 @@ class Member:
 
 FEATURES: Final = {8: "kimsr8_x2", 16: "kimsr16_x2", 24: "kimsr24_x2", 32: "kimsr_x2"}
 """Beginning of the names of the weights, by feature maps."""
+TRAINED: Final = (8, 24, 32)
+"""Feature maps for which a training with the roundings of 8/10 bits gained something."""
 HARDWARE: Final = "kimsr_x2_hardware"
 BITS: Final = ((8, 10), (8, 12), (10, 14))
 MEMBERS: Final = (
     *(
         Member(
             f"KimSR, {features} maps",
-            f"{name}_8_10" if bits[0] == 8 else f"{name}_bicubic",
+            f"{name}_8_10" if bits[0] == 8 and features in TRAINED else f"{name}_bicubic",
             *bits,
         )
         for features, name in FEATURES.items()
         for bits in BITS
     ),
     Member("KimSR, fewer digits", HARDWARE, 10, 14),
-    *(Member("ECBSR-M4C8", COMPARED, *bits) for bits in BITS),
+    *(Member("ECBSR-M4C8", COMPARED, *bits) for bits in ((10, 14), (12, 16))),
 )
 
 

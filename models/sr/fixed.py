@@ -50,7 +50,6 @@ SHIPPED: Final = (
     "kimsr8_x2_bicubic",
     "kimsr8_x2_8_10",
     "kimsr16_x2_bicubic",
-    "kimsr16_x2_8_10",
     "kimsr24_x2_bicubic",
     "kimsr24_x2_8_10",
 )
