@@ -235,6 +235,11 @@ def check_sizes(core: Core, frames: Sequence[IntArray]) -> None:
                 f"an image of {width}x{height} is larger than the core takes, "
                 f"{core.max_width}x{core.max_height}"
             )
+        if height < core.smallest[0] or width < core.smallest[1]:
+            raise ArgumentError(
+                f"an image of {width}x{height} is smaller than the core takes, "
+                f"{core.smallest[1]}x{core.smallest[0]}"
+            )
 
 
 def raw_images(model: FixedModel, images: NDArray | Sequence[NDArray]) -> list[IntArray]:

@@ -69,9 +69,10 @@ def output_shape(core: Core, height: int, width: int) -> tuple[int, int]:
     height, width
         Size of the frame that went in, in pixels.
     """
+    rows, columns = core.beats(height, width)
     if not core.raster:
-        return height, width
-    return height * core.scale, -(-width // core.scale)
+        return rows, columns
+    return rows * core.scale, -(-columns // core.scale)
 
 
 def output_image(core: Core, data: Bytes, keep: Bytes | None, height: int, width: int) -> IntArray:
@@ -89,7 +90,7 @@ def output_image(core: Core, data: Bytes, keep: Bytes | None, height: int, width
     Returns
     -------
     numpy.ndarray
-        Raw integers ``(C, scale * height, scale * width)``.
+        Raw integers ``(C, rows, columns)``.
 
     Raises
     ------
@@ -97,6 +98,7 @@ def output_image(core: Core, data: Bytes, keep: Bytes | None, height: int, width
         If the kept bytes of a line are not those of its pixels.
     """
     port, scale = core.output, core.scale
+    height, width = core.beats(height, width)
     if not core.raster:
         fields = decode_fields(data.reshape(-1, port.bytes), port.signed)
         return blocks_to_image(fields, port.channels, scale, height, width)

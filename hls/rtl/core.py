@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
+from fxp.hls.rtl.streams import Kept, Raster
 from fxp.support.errors import ArgumentError
 
 Multipliers = Literal["dsp", "shift_add"]
@@ -104,6 +105,10 @@ class Core:
         ``lag_lines * width + lag_pixels``.
     taps
         Every graph value that exists as wires, in graph order, the input first.
+    steps
+        Rows and columns of input pixels that have a block of the output, step by step.
+    smallest
+        Rows and columns that a frame must have at least.
     """
 
     name: str
@@ -124,6 +129,18 @@ class Core:
     lag_lines: int
     lag_pixels: int
     taps: tuple[Tap, ...]
+    steps: tuple[tuple[Kept, Kept], ...] = ()
+    smallest: tuple[int, int] = (1, 1)
+
+    def beats(self, height: int, width: int) -> tuple[int, int]:
+        """Return rows and columns of blocks of the output, for a size of the input.
+
+        Parameters
+        ----------
+        height, width
+            Size of the input, in pixels.
+        """
+        return Raster(self.steps).size(height, width)
 
     def to_json(self) -> str:
         """Return the content of ``core.json``."""
@@ -144,6 +161,10 @@ class Core:
                 content[port] = StreamPort(**content[port])
             content["taps"] = tuple(Tap(**tap) for tap in content["taps"])
             content["sources"] = tuple(content["sources"])
+            content["smallest"] = tuple(content["smallest"])
+            content["steps"] = tuple(
+                (Kept(**rows), Kept(**columns)) for rows, columns in content["steps"]
+            )
             return cls(**content)
         except (KeyError, TypeError, ValueError) as error:
             raise ArgumentError(f"not the description of a core: {error}") from None

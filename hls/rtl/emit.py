@@ -110,8 +110,10 @@ def emit_rtl(
         raster=raster,
         version=int(graph_digest(graph)[:8], 16),
         latency_clocks=final.latency + 2,
-        lag_lines=final.path.lag.lines,
-        lag_pixels=final.path.lag.pixels,
+        lag_lines=final.path.input_lag.lines,
+        lag_pixels=final.path.input_lag.pixels,
+        steps=final.path.raster.steps,
+        smallest=plan.smallest,
         taps=tuple(_tap(base, planned) for base, planned in value_wires(plan)),
     )
     _write(target, core, plan, output)
@@ -150,7 +152,7 @@ def plan_graph(
     form = source.format
     assert form is not None
     plan = CorePlan(name, max_width, fold, multipliers)
-    path = plan.new_path(Lag(), 0, "sequencer_tags")
+    path = plan.new_path((Lag(),), 0, "sequencer_tags")
     channels = source.shape[0]
     assert isinstance(channels, int)
     stream = ValueBus("sequencer_data", channels, form.width, form.signed, 1, path, 0)
@@ -170,6 +172,8 @@ def plan_graph(
                 f"node {node.name!r} ({node.op.name}) of {graph.name!r}: {error}"
             ) from None
         plan.values.append(planned[node.name])
+        # Test benches look at the tags of every value.
+        plan.tags(planned[node.name].stream.path, planned[node.name].stream.latency)
     output = planned[graph.outputs[0]]
     final = output.stream
     plan.tags(final.path, final.latency)

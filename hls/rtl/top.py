@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 
 from fxp.hls.rtl.core import Core
 from fxp.hls.rtl.literals import identifier
-from fxp.hls.rtl.planning import Assignment, CorePlan, Cost, ModuleInstance, Path, PlannedValue
+from fxp.hls.rtl.planning import SIZE, CorePlan
+from fxp.hls.rtl.streams import Assignment, Cost, ModuleInstance, Path, PlannedValue
 
 INDENT = "  "
 
@@ -56,7 +57,7 @@ def end_instances(core: Core, plan: CorePlan, output: PlannedValue) -> list[Modu
     """
     pixel = core.input.channels * core.input.width
     stream = output.stream
-    lag = stream.path.lag
+    lag = stream.path.input_lag
     clock = {"clk_i": "aclk", "rst_ni": "aresetn"}
     initial = {"InitialWidth": core.initial_width, "InitialHeight": core.initial_height}
     registers = ModuleInstance(
@@ -100,6 +101,7 @@ def end_instances(core: Core, plan: CorePlan, output: PlannedValue) -> list[Modu
                 "LagLines": lag.lines,
                 "LagPixels": lag.pixels,
                 "Fold": core.fold,
+                "DrainClocks": stream.latency if stream.path.raster.steps else 0,
                 **initial,
             }
         ),
@@ -115,6 +117,8 @@ def end_instances(core: Core, plan: CorePlan, output: PlannedValue) -> list[Modu
             "room_i": "room",
             "tags_o": "sequencer_tags",
             "data_o": "sequencer_data",
+            "columns_o": SIZE[0],
+            "rows_o": SIZE[1],
             "started_o": "started",
             "malformed_o": "malformed",
             "errors_o": "errors",
@@ -155,11 +159,12 @@ def end_instances(core: Core, plan: CorePlan, output: PlannedValue) -> list[Modu
     if not core.raster:
         return [registers, sequencer, blocks]
     pixel_bytes = core.output.bytes * core.output.channels
-    line = -(-core.max_width // core.scale) * core.scale**3 * pixel_bytes * 8
+    width = plan.width(stream.path.raster)
+    line = -(-width // core.scale) * core.scale**3 * pixel_bytes * 8
     raster = ModuleInstance(
         "fxp_raster",
         "u_raster",
-        _texts({"Scale": core.scale, "Bytes": pixel_bytes, "MaxWidth": core.max_width}),
+        _texts({"Scale": core.scale, "Bytes": pixel_bytes, "MaxWidth": width}),
         {
             **clock,
             **{f"{name}_{'o' if name == 'tready' else 'i'}": f"block_{name}" for name in signals},
@@ -238,6 +243,7 @@ def _input(core: Core) -> list[str]:
     lines = [
         f"logic {_range(bits, always=True)}pixel_in, sequencer_data;",
         "logic [5:0] sequencer_tags;",
+        f"logic [15:0] {', '.join(SIZE)};",
         "logic [15:0] frame_width, frame_height;",
         "logic [3:0] errors;",
         "logic started, finished, malformed, room, frame_last;",
@@ -298,6 +304,7 @@ def _values(plan: CorePlan) -> list[str]:
         unused += [f"{base}_valid", f"{base}_real", f"^{base}_data"]
     unused += [f"^{codes.wire}" for codes in plan.codes.values()]
     unused += [f"^{path.name}_tags" for path in plan.paths]
+    unused += [f"^{wire}" for path in plan.paths for wire in path.size]
     lines += [f"{INDENT}logic unused_values;", f"{INDENT}assign unused_values = ^{{"]
     lines += textwrap.wrap(
         ", ".join(unused), 92, initial_indent=INDENT * 2, subsequent_indent=INDENT * 2
