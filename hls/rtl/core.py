@@ -104,6 +104,8 @@ class Core:
         ``lag_lines * width + lag_pixels``.
     taps
         Every graph value that exists as wires, in graph order, the input first.
+    levels_per_register
+        Most shared adders on a way between two registers.
     """
 
     name: str
@@ -124,6 +126,7 @@ class Core:
     lag_lines: int
     lag_pixels: int
     taps: tuple[Tap, ...]
+    levels_per_register: int = 1
 
     def to_json(self) -> str:
         """Return the content of ``core.json``."""
