@@ -42,7 +42,7 @@ def adder_times(
 
 
 class _Pipeline:
-    """Adders in slots, `levels` of them in a clock; an adder is in a later slot than its operands."""
+    """Adders in slots, `levels` slots in a clock; an adder comes later than its operands."""
 
     def __init__(
         self,

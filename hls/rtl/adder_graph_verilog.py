@@ -132,8 +132,8 @@ class _Writer:
         lines = [
             f"// {len(graph.inputs)} inputs times constants, {len(graph.outputs)} outputs: "
             f"{counts.adders} adders, {counts.registers} register bits.",
-            f"// Latency: {graph.latency} clocks; at most {graph.levels_per_register} adders between "
-            "registers.",
+            f"// Latency: {graph.latency} clocks; at most {graph.levels_per_register} adders "
+            "between registers.",
             f"module {self.name} (",
             "  input  logic clk_i,",
             f"  input  logic [{sum(fields) - 1}:0] data_i,",

@@ -13,7 +13,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp.formats import Overflow, Quantization, Rounding
 from fxp.graph import Graph, Node, ops
 from fxp.graph.ops.line_codec import CodeLayout
 from fxp.hls.refusals import ADVICE
@@ -27,38 +26,15 @@ from fxp.hls.rtl.planning import (
     ValueBus,
     per_field,
 )
-from fxp.hls.rtl.rounding import fits, saturation_clips
+from fxp.hls.rtl.requantization import requantized, sum_bias, sum_bits
+from fxp.hls.rtl.rounding import saturation_clips
 from fxp.hls.rtl.sums import check_multiplier, signed_bits, weighted_sums
 from fxp.hls.rtl.transposition import phase_matrix
 from fxp.hls.rtl.windows import line_codec, window
 
-ROUNDINGS: Final = (
-    Rounding.FLOOR,
-    Rounding.TO_ZERO,
-    Rounding.HALF_UP,
-    Rounding.HALF_DOWN,
-    Rounding.HALF_AWAY,
-    Rounding.HALF_TO_ZERO,
-    Rounding.HALF_EVEN,
-)
-"""Numbers of the roundings in ``fxp_requantize``."""
-
-OVERFLOWS: Final = (
-    Overflow.SATURATE,
-    Overflow.SATURATE_SYMMETRIC,
-    Overflow.SATURATE_TO_ZERO,
-    Overflow.WRAP,
-    Overflow.WRAP_SIGN_MAGNITUDE,
-)
-"""Numbers of the overflows in ``fxp_requantize``."""
-NEVER: Final = len(OVERFLOWS)
-
 CLAMP_CLOCKS: Final = 1
 ADD_CLOCKS: Final = 1
 PRELU_CLOCKS: Final = 3
-REQUANTIZE_CLOCKS: Final = 2
-FLOOR_CLOCKS: Final = 1
-"""Clocks of ``fxp_requantize`` where nothing is added to round."""
 
 Operand = ValueBus | NDArray[np.int64]
 Rule = Callable[[CorePlan, Graph, Node, Sequence[Operand]], ValueBus | Accumulated]
@@ -97,88 +73,11 @@ def add_node(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operan
         raise StreamingError(f"{node.op.name} cannot stream; {advice}")
     stream = rule(plan, graph, node, operands)
     assert node.accumulator is not None
-    assert node.quantization is not None
     exact = node.accumulator
     result = stream
     if isinstance(result, ValueBus):
         result = Accumulated(result, exact.fracs, exact.low, exact.high)
-    target = node.quantization
-    addends = plan.folded.addends.get(node.name)
-    rounded = node.name in plan.folded.rounded
-    bus = _requantized(plan, result, target, addends=addends, rounded=rounded)
-    return PlannedValue(node.name, bus, target.format, exact=addends is None or rounded)
-
-
-def _requantized(
-    plan: CorePlan,
-    exact: Accumulated,
-    target: Quantization,
-    *,
-    addends: NDArray[np.int64] | None,
-    rounded: bool,
-) -> ValueBus:
-    """Bring exact results to a format.
-
-    Parameters
-    ----------
-    plan
-        The plan.
-    exact
-        The results.
-    target
-        Format, rounding and overflow.
-    addends
-        What the results contain in addition, per channel.
-    rounded
-        Whether that is the half of this rounding.
-    """
-    form = target.format
-    # A channel that is always zero has any number of fraction bits.
-    shifts = [
-        0 if low == high == 0 else frac - form.frac
-        for frac, low, high in zip(exact.fracs, exact.low, exact.high, strict=True)
-    ]
-    proved = all(
-        fits(value, frac, target)
-        for frac, low, high in zip(exact.fracs, exact.low, exact.high, strict=True)
-        for value in (low, high)
-    )
-    if proved and max(shifts) <= 0:
-        lefts = [-shift for shift in shifts]
-        width = form.width
-        if addends is not None:
-            ends = [end + added << left
-                    for left, *pair, added in zip(lefts, exact.low, exact.high, addends, strict=True)
-                    for end in pair]  # fmt: skip
-            width = max(width, signed_bits([int(end) for end in ends]))
-        return plan.aligned(exact.stream, width, lefts, signed=form.signed)
-    source = plan.as_signed(exact.stream)
-    rounding = Rounding.FLOOR if rounded else target.rounding
-    clocks = FLOOR_CLOCKS if rounding is Rounding.FLOOR else REQUANTIZE_CLOCKS
-    # Beyond these the result is the same.
-    shifts = [min(max(shift, -form.width - 1), source.width + 1) for shift in shifts]
-    wire = plan.wire("requantized", source.fields * form.width)
-    plan.instance(
-        "fxp_requantize",
-        wire,
-        {
-            "Fields": source.fields,
-            "InWidth": source.width,
-            "OutWidth": form.width,
-            "OutSigned": verilog_bit(form.signed),
-            "Rounding": ROUNDINGS.index(rounding),
-            "Overflow": NEVER if proved else OVERFLOWS.index(target.overflow),
-            "Shifts": packed(per_field(source, shifts), 8),
-        },
-        {"clk_i": "aclk", "data_i": source.wire, "data_o": wire},
-        Cost(
-            adders=source.fields * (max(shifts) > 0 and rounding is not Rounding.FLOOR),
-            registers=source.fields
-            * ((clocks - 1) * (source.width + 2 - min(*shifts, 0)) + form.width),
-        ),
-    )
-    latency = source.latency + clocks
-    return replace(source, wire=wire, width=form.width, signed=form.signed, latency=latency)
+    return requantized(plan, node, result)
 
 
 def _image(operand: Operand) -> ValueBus:
@@ -205,7 +104,7 @@ def _convolution(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Op
         )
     taps = window(plan, source, kernel, op.dilation, (top, left))
     matrix = weight.transpose(0, 2, 3, 1).reshape(len(weight), -1)
-    bias, bits = _sum_bias(plan, node, operands, len(weight))
+    bias, bits = sum_bias(plan, node, _bias(operands, len(weight)))
     return weighted_sums(plan, node, taps, source, matrix, op.groups, bias, bits)
 
 
@@ -227,7 +126,7 @@ def _transposed(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Ope
             "a transposed convolution streams if it enlarges both sides exactly by its stride"
         )
     channels, block = len(weight), factor**2
-    bias, bits = _sum_bias(plan, node, operands, channels)
+    bias, bits = sum_bias(plan, node, _bias(operands, channels))
     matrix, bias, kernel, before = phase_matrix(op, weight, bias)
     taps = window(plan, source, kernel, (1, 1), before)
     sums = weighted_sums(plan, node, taps, source, matrix, op.groups, bias, bits)
@@ -244,26 +143,10 @@ def _one_pixel(operand: Operand, what: str) -> ValueBus:
     return source
 
 
-def _sum_bias(
-    plan: CorePlan, node: Node, operands: Sequence[Operand], channels: int
-) -> tuple[NDArray[np.int64] | None, int]:
-    """Return the bias with what it takes over of a rounding, and the bits of the sums."""
+def _bias(operands: Sequence[Operand], channels: int) -> NDArray[np.int64]:
     bias = np.zeros(channels, np.int64) if len(operands) < 3 else np.asarray(operands[2])
     assert bias.shape == (channels,)
-    bias = bias + plan.folded.addends.get(node.name, 0)
-    return bias if bias.any() else None, _sum_bits(plan, node)
-
-
-def _sum_bits(plan: CorePlan, node: Node) -> int:
-    """Bits of the exact results of a node, with what they contain of a rounding behind."""
-    assert node.accumulator is not None
-    exact = node.accumulator
-    added = plan.folded.addends.get(node.name)
-    if added is None:
-        return exact.bits
-    ends = [end + int(more) for low, high, more in zip(exact.low, exact.high, added, strict=True)
-            for end in (low, high)]  # fmt: skip
-    return max(exact.bits, signed_bits(ends))
+    return bias
 
 
 def _clamp(
@@ -357,7 +240,7 @@ def _prelu_of_sums(
 
 def _sum(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operand]) -> ValueBus:
     assert node.accumulator is not None
-    bits = _sum_bits(plan, node)
+    bits = sum_bits(plan, node)
     streams = [operand for operand in operands if isinstance(operand, ValueBus)]
     ready = plan.joined(streams)
     scale = ready[0].scale

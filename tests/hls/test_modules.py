@@ -8,8 +8,8 @@ from module_bench import join_fields, simulate, split_fields
 from module_parts import known
 
 from fxp.formats import Format, Overflow, Rounding, requantize
-from fxp.hls.rtl.layers import NEVER, OVERFLOWS, ROUNDINGS
 from fxp.hls.rtl.literals import packed
+from fxp.hls.rtl.requantization import NEVER, OVERFLOWS, ROUNDINGS
 
 # ---- Arithmetic -----------------------------------------------------------------------------
 
