@@ -109,6 +109,9 @@ class Core:
         Rows and columns of input pixels that have a block of the output, step by step.
     smallest
         Rows and columns that a frame must have at least.
+
+    levels_per_register
+        Most shared adders on a way between two registers.
     """
 
     name: str
@@ -131,6 +134,7 @@ class Core:
     taps: tuple[Tap, ...]
     steps: tuple[tuple[Kept, Kept], ...] = ()
     smallest: tuple[int, int] = (1, 1)
+    levels_per_register: int = 1
 
     def beats(self, height: int, width: int) -> tuple[int, int]:
         """Return rows and columns of blocks of the output, for a size of the input.

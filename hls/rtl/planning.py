@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.literals import packed, verilog_bit
+from fxp.hls.rtl.rounding import FoldedRoundings
 from fxp.hls.rtl.streams import (
     Assignment,
     Codes,
@@ -46,12 +48,15 @@ class CorePlan:
         Clocks per beat.
     multipliers
         Style of the weighted sums.
+    levels_per_register
+        Most shared adders on a way between two registers.
     """
 
     name: str
     max_width: int
     fold: int
     multipliers: str
+    levels_per_register: int = LEVELS_PER_REGISTER
     wires: dict[str, int] = field(default_factory=dict)
     items: list[ModuleInstance | Assignment | str] = field(default_factory=list)
     paths: list[Path] = field(default_factory=list)
@@ -65,6 +70,8 @@ class CorePlan:
     """Paths of chosen beats, by the path they are chosen from and what remains."""
     codes: dict[str, Codes] = field(default_factory=dict)
     """For buses with pixels that a line codec gave: the bus that has their codes too."""
+    folded: FoldedRoundings = field(default_factory=FoldedRoundings)
+    """Roundings that weighted sums take over."""
     smallest: tuple[int, int] = (1, 1)
     """Rows and columns that a frame must have at least."""
     scope: str = ""

@@ -268,6 +268,8 @@ class PlannedValue:
     value: str
     stream: ValueBus
     format: Format
+    exact: bool = True
+    """Whether the bus holds the value itself, without a part of a rounding behind it."""
 
 
 def per_field(stream: ValueBus, values: Sequence[int]) -> list[int]:

@@ -212,3 +212,24 @@ def shuffled() -> Graph:
     slope = b.constant("slope", np.array([-11]), Format(6, 3))
     b.add(ops.Prelu(), b.last, slope)
     return b.graph()
+
+
+ACTIVATION = Quantization(Format(8, 6, signed=False))
+
+
+def residual(target: Quantization = ACTIVATION) -> Graph:
+    """A convolution, its shortcut around two others, and a ReLU that rounds."""
+    b = GraphBuilder("residual")
+    b.conv(2, name="head", target=Format(12, 8))
+    b.conv(2, (1, 1), name="wide")
+    b.add(ops.Add(), "wide", "head", name="sum")
+    b.add(ops.Relu(), name="relu", target=target)
+    return b.graph()
+
+
+def clipped_shuffle() -> Graph:
+    b = GraphBuilder("clipped_shuffle")
+    b.conv(4, name="conv")
+    b.add(ops.PixelShuffle(2), name="shuffle")
+    b.add(ops.Clamp(0.0, 1.0), name="clamp", target=Quantization(Format(8, 8, signed=False)))
+    return b.graph()

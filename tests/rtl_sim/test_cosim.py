@@ -90,6 +90,8 @@ def test_stall_patterns_on_icarus(name, work_dir):
         ({"multipliers": "shift_add"}, "kimsr_shaped"),
         ({"multipliers": "shift_add"}, "fsrcnn_shaped"),
         ({"multipliers": "shift_add", "raster": True}, "shuffled"),
+        ({"multipliers": "shift_add"}, "residual"),
+        ({"multipliers": "shift_add", "levels_per_register": 3}, "clipped_shuffle"),
         ({"raster": True}, "kimsr_shaped"),
         ({"raster": True}, "espcn_shaped"),
         ({"raster": True}, "srcnn_shaped"),

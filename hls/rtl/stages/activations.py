@@ -12,8 +12,9 @@ from fxp.graph import ops
 from fxp.graph.ops.tables import Table
 from fxp.hls.rtl.literals import packed, signed_literal
 from fxp.hls.rtl.planning import CorePlan
+from fxp.hls.rtl.rounding import saturation_clips
 from fxp.hls.rtl.stages.registry import Stage, streams
-from fxp.hls.rtl.streams import Cost, ValueBus, per_field
+from fxp.hls.rtl.streams import Accumulated, Cost, ValueBus, per_field
 from fxp.hls.rtl.sums import check_multiplier, signed_bits, weighted_sums
 from fxp.hls.rtl.tables import table_module
 
@@ -23,11 +24,15 @@ TABLE_CLOCKS: Final = 2
 
 
 @streams(ops.Relu, ops.Clamp)
-def clamp(stage: Stage) -> ValueBus:
-    """Clip to bounds of the op."""
+def clamp(stage: Stage) -> ValueBus | Accumulated:
+    """Clip to bounds of the op, unless the saturation behind does."""
     op = stage.node.op
     assert isinstance(op, ops.Relu | ops.Clamp)
     low, high = op.limits(stage.infos[0])
+    if saturation_clips(stage.graph, stage.node, low, high):
+        form, fracs = stage.infos[0].format, stage.exact.fracs
+        lows, highs = ((end,) * len(fracs) for end in (form.min_raw, form.max_raw))
+        return Accumulated(stage.image(), fracs, lows, highs)
     clipped = _clipped(stage.plan, stage.plan.as_signed(stage.image()), low, high)
     return stage.plan.aligned(clipped, stage.exact.bits, (0,), signed=True)
 

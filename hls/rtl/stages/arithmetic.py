@@ -12,6 +12,7 @@ from fxp.graph import ops
 from fxp.hls.rtl.blocks import alike
 from fxp.hls.rtl.literals import packed, verilog_bit
 from fxp.hls.rtl.planning import CorePlan
+from fxp.hls.rtl.requantization import sum_bits
 from fxp.hls.rtl.stages.registry import Operand, Stage, streams
 from fxp.hls.rtl.streams import Cost, StreamingError, ValueBus, per_field
 from fxp.hls.rtl.sums import DSP_BITS, weighted_sums
@@ -23,7 +24,7 @@ MULTIPLY_CLOCKS: Final = 3
 @streams(ops.Add, ops.Subtract)
 def add(stage: Stage) -> ValueBus:
     """Add or subtract, field by field."""
-    plan, bits = stage.plan, stage.exact.bits
+    plan, bits = stage.plan, sum_bits(stage.plan, stage.node)
     buses = [operand for operand in stage.operands if isinstance(operand, ValueBus)]
     ready = alike(plan, buses)
     channels = max(info.channels for info in stage.infos)

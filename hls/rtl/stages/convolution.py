@@ -31,8 +31,8 @@ def convolution(stage: Stage) -> ValueBus:
     taps = window(stage.plan, source, weight.shape[2:], op.dilation, (top, left), border=border,
                   after=op.padding[1::2])  # fmt: skip
     matrix = weight.transpose(0, 2, 3, 1).reshape(len(weight), -1)
-    bias = stage.bias(len(weight))
-    sums = weighted_sums(stage.plan, stage.node, taps, source, matrix, op.groups, bias)
+    bias, bits = stage.bias(len(weight))
+    sums = weighted_sums(stage.plan, stage.node, taps, source, matrix, op.groups, bias, bits)
     return stage.selected(sums, Kept(0, op.stride[0], lost[0]), Kept(0, op.stride[1], lost[1]))
 
 
@@ -96,7 +96,7 @@ def _pixel_by_pixel(
     (top, _), (left, right) = rows.blocks(source.scale), columns.blocks(source.scale)
     scale, channels = source.scale, source.channels
     matrix = weight.transpose(0, 2, 3, 1).reshape(len(weight), -1)
-    bias = stage.bias(len(weight))
+    bias, bits = stage.bias(len(weight))
     results = []
     for row_reads, column_reads in product(rows.reads, columns.reads):
         indices = []
@@ -106,7 +106,7 @@ def _pixel_by_pixel(
             indices += range(first, first + channels)
         read = plan.picked(taps, indices, len(indices), 1)
         pixel = replace(source, scale=1)
-        results.append(weighted_sums(plan, stage.node, read, pixel, matrix, op.groups, bias))
+        results.append(weighted_sums(plan, stage.node, read, pixel, matrix, op.groups, bias, bits))
     fields = [pixel.field(channel) for pixel in results for channel in range(len(weight))]
     return plan.gathered(results[0], fields, len(weight), len(rows.reads))
 
@@ -166,9 +166,10 @@ def phased(
     side = len(rows.reads)
     taps = block_window(plan, source, rows, columns, border)
     matrix = block_matrix(weight, rows, columns, source.scale, groups)
-    bias = block_bias(stage.bias(channels), groups, side**2)
+    bias, bits = stage.bias(channels)
+    bias = block_bias(bias, groups, side**2)
     pixel = replace(source, scale=1)
-    sums = weighted_sums(plan, stage.node, taps, pixel, matrix, groups, bias, adders=adders)
+    sums = weighted_sums(plan, stage.node, taps, pixel, matrix, groups, bias, bits, adders=adders)
     # From (group, pixel, channel of the group) to (pixel, channel).
     order = np.arange(channels * side**2).reshape(groups, side**2, -1)
     return plan.picked(sums, order.transpose(1, 0, 2).reshape(-1).tolist(), channels, side)

@@ -13,7 +13,8 @@ from fxp.graph import Graph, Node, ops
 from fxp.graph.ops.base import Accumulator
 from fxp.graph.ops.base import Operand as OperandInfo
 from fxp.hls.rtl.planning import CorePlan
-from fxp.hls.rtl.streams import Kept, StreamingError, ValueBus
+from fxp.hls.rtl.requantization import sum_bias
+from fxp.hls.rtl.streams import Accumulated, Kept, StreamingError, ValueBus
 
 Operand = ValueBus | NDArray[np.int64]
 """A bus of the plan, or the raw integers of a constant."""
@@ -78,13 +79,17 @@ class Stage:
         assert not isinstance(operand, ValueBus)
         return np.asarray(operand)
 
-    def bias(self, channels: int) -> NDArray[np.int64] | None:
-        """Return the third input, one number for each channel; None if it adds nothing."""
-        if len(self.operands) < 3:
-            return None
-        bias = self.constant(2)
+    def bias(self, channels: int) -> tuple[NDArray[np.int64] | None, int]:
+        """Return the third input with what weighted sums take over of a rounding, and their bits.
+
+        Parameters
+        ----------
+        channels
+            The bias has one number for each; it is None if it adds nothing.
+        """
+        bias = np.zeros(channels, np.int64) if len(self.operands) < 3 else self.constant(2)
         assert bias.shape == (channels,)
-        return bias if bias.any() else None
+        return sum_bias(self.plan, self.node, bias)
 
     def selected(self, stream: ValueBus, rows: Kept, columns: Kept) -> ValueBus:
         """Return some beats of a stream that has a beat for each pixel of the first input.
@@ -107,7 +112,8 @@ class Stage:
         return self.plan.selected(stream, *kept)
 
 
-Rule = Callable[[Stage], ValueBus]
+Rule = Callable[[Stage], ValueBus | Accumulated]
+"""Gives the exact results of a node, or values that its requantization makes the same of."""
 RULES: Final[dict[type[ops.Op], Rule]] = {}
 """Rules by op. An op without one cannot stream."""
 
@@ -115,7 +121,7 @@ RULES: Final[dict[type[ops.Op], Rule]] = {}
 def streams(*kinds: type[ops.Op]) -> Callable[[Rule], Rule]:
     """Make a function the rule of some ops; it adds modules to the plan of a stage.
 
-    It returns the exact results; requantization is the same for all and follows.
+    It returns the exact results, or what requantization, which follows, makes the same of.
     """
 
     def decorate(rule: Rule) -> Rule:
