@@ -110,13 +110,19 @@ def rtl(
     compress_lines: Annotated[
         bool, typer.Option("--compress-lines", help="Halve the line memories; a little lossy.")
     ] = False,
+    bypass: Annotated[
+        bool, typer.Option("--bypass", help="Let a register put copies of the input in place.")
+    ] = False,
+    bus_errors: Annotated[
+        bool, typer.Option("--bus-errors", help="Answer accesses without effect with SLVERR.")
+    ] = False,
     name: Annotated[
         str | None, typer.Option(help="Name of the core; default that of the model.")
     ] = None,
 ) -> None:
     """Write a streaming core in SystemVerilog that computes the same integers.
 
-    The folder holds all sources, a data sheet, and timing constraints.
+    The folder holds all sources, a data sheet, a C header of the registers, and timing constraints.
 
     Example: fxp export rtl kimsr_x2.fxp core --max-width 1920 --raster
     """
@@ -134,6 +140,8 @@ def rtl(
         multipliers=multipliers,
         fold=fold,
         raster=raster,
+        bypass=bypass,
+        bus_errors=bus_errors,
         name=name,
     )
     typer.echo(f"wrote {out}: the core {core.name}, {core.latency_clocks} clocks of latency")

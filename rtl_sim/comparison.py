@@ -23,7 +23,7 @@ from fxp.model.sources import ModelSource, model_of
 from fxp.rtl_sim.build import Bench, build_bench, working_folder
 from fxp.rtl_sim.differences import CoreDifference, layer_difference, output_difference
 from fxp.rtl_sim.packing import TapBeats, input_beats, output_shape
-from fxp.rtl_sim.script import HEIGHT, STATUS, WIDTH, Log, Script
+from fxp.rtl_sim.script import SIZE, STATUS, Log, Script
 from fxp.rtl_sim.simulators import find_simulator
 from fxp.rtl_sim.stalls import Stalls
 from fxp.support.errors import ArgumentError
@@ -308,8 +308,7 @@ def script_of(
     for number, frame in enumerate(frames):
         if frame.shape[1:] != size:
             size = frame.shape[1:]
-            script.write(WIDTH, size[1])
-            script.write(HEIGHT, size[0])
+            script.write(SIZE, size[0] << 16 | size[1])
         if changes:
             script.stall(changes[number])
         script.send(*input_beats(frame, core.input))

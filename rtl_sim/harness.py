@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fxp.formats import IntArray
 from fxp.hls.rtl.core import Core
+from fxp.hls.rtl.register_map import BY_NAME
 from fxp.model.sources import ModelSource, model_of
 from fxp.rtl_sim.build import (
     compiled,
@@ -202,6 +203,7 @@ def _build(
     around = wrapper(core)
     sources = [(core_folder / source).absolute() for source in core.sources]
     sizes = _sizes(core)
+    sizes |= {f"FXP_{name}": BY_NAME[name].address for name in ("SIZE", "STATUS")}
     defines = " ".join(f"-D{name}={value}" for name, value in sizes.items())
 
     def make(folder: Path) -> Path:

@@ -51,7 +51,8 @@ def ports_of(core: Core) -> Ports:
         ("output", "rvalid", 1),
         ("input", "rready", 1),
     ]
-    return streams + [(way, f"s_axil_{name}", bits) for way, name, bits in registers]
+    axil = [(way, f"s_axil_{name}", bits) for way, name, bits in registers]
+    return [*streams, *axil, ("output", "irq", 1)]
 
 
 def tap_file(number: int) -> str:

@@ -104,6 +104,10 @@ class Core:
         ``lag_lines * width + lag_pixels``.
     taps
         Every graph value that exists as wires, in graph order, the input first.
+    bypass
+        Whether a register can put copies of the input in place of the network's result.
+    bus_errors
+        Whether accesses to registers without effect are answered with SLVERR.
     """
 
     name: str
@@ -124,6 +128,8 @@ class Core:
     lag_lines: int
     lag_pixels: int
     taps: tuple[Tap, ...]
+    bypass: bool = False
+    bus_errors: bool = False
 
     def to_json(self) -> str:
         """Return the content of ``core.json``."""

@@ -6,7 +6,11 @@ from collections.abc import Iterable
 
 from fxp.hls.rtl.core import Core, StreamPort
 from fxp.hls.rtl.planning import CorePlan, Cost, ModuleInstance, PlannedValue
+from fxp.hls.rtl.register_map import table_rows
 from fxp.hls.rtl.top import end_instances
+
+HEADER = "fxp_registers.h"
+"""File with the registers for programs in C."""
 
 
 def core_cost(core: Core, plan: CorePlan, output: PlannedValue) -> Cost:
@@ -60,6 +64,9 @@ def render_data_sheet(core: Core, plan: CorePlan, output: PlannedValue) -> str:
                 ("Pipeline", f"{core.latency_clocks} clocks to the output FIFO"),
                 ("Weighted sums", "multipliers" if core.multipliers == "dsp"
                  else "shared shifts and additions"),
+                ("Bypass", "nearest neighbour, by a register" if core.bypass else "none"),
+                ("Accesses to registers without effect",
+                 "answered with SLVERR" if core.bus_errors else "answered with OKAY"),
                 ("Line memories", f"{_line_memory_bits(plan):,} bits"),
             ],
         ),
@@ -78,19 +85,12 @@ def render_data_sheet(core: Core, plan: CorePlan, output: PlannedValue) -> str:
         "frame, `tlast` the last beat of a line. `s_axil` is AXI4-Lite, 32 bit.",
         "",
         *_table(
-            ("Address", "Register", "Content"),
-            [
-                ("0x00", "ID", "0x66787031, read-only"),
-                ("0x04", "VERSION", f"0x{core.version:08x}, read-only"),
-                ("0x08", "WIDTH", f"pixels per line, 1 to {core.max_width}"),
-                ("0x0C", "HEIGHT", f"lines per frame, 1 to {core.max_height}"),
-                ("0x10", "STATUS", "sticky, write 1 to clear: 0 short line, 1 long line, 2 early "
-                 "start of frame, 3 missing start of frame, 4 size refused; 8 busy, not sticky"),
-                ("0x14", "FRAMES", "frames sent"),
-                ("0x18", "ERRORS", "malformed frames"),
-                ("0x1C", "LIMITS", f"{core.max_height} << 16 | {core.max_width}"),
-            ],
+            ("Address", "Register", "Access", "Content"),
+            table_rows(core.version),
         ),
+        "",
+        f"`MAX_WIDTH` is {core.max_width}, `MAX_HEIGHT` {core.max_height}. "
+        f"`{HEADER}` has the same for C.",
         "",
         "A size written takes effect at a later start of frame. A line or frame cut short is "
         "filled with zeros, what is too much is dropped; the next frame is whole again.",

@@ -15,10 +15,16 @@ from fxp.graph import Graph, Value
 from fxp.graph.extents import Extent
 from fxp.hls.refusals import ELSEWHERE
 from fxp.hls.rtl.core import Core, Multipliers, StreamPort, Tap
-from fxp.hls.rtl.data_sheet import render_constraints, render_core_file, render_data_sheet
+from fxp.hls.rtl.data_sheet import (
+    HEADER,
+    render_constraints,
+    render_core_file,
+    render_data_sheet,
+)
 from fxp.hls.rtl.layers import add_node
 from fxp.hls.rtl.literals import identifier
 from fxp.hls.rtl.planning import CorePlan, Lag, PlannedValue, StreamingError, ValueBus
+from fxp.hls.rtl.register_map import render_c_header
 from fxp.hls.rtl.top import render_top, scope_name, value_wires
 from fxp.model.sources import ModelSource, graph_of
 from fxp.store import graph_digest
@@ -39,6 +45,8 @@ def emit_rtl(
     multipliers: Multipliers = "dsp",
     fold: int = 1,
     raster: bool = False,
+    bypass: bool = False,
+    bus_errors: bool = False,
     name: str | None = None,
 ) -> Core:
     """Write a self-contained folder with a streaming core that computes what the engine computes.
@@ -62,6 +70,13 @@ def emit_rtl(
         Weights that share a multiplier; the core then takes a pixel every `fold` clocks.
     raster
         Whether the output is raster lines of the enlarged image instead of blocks.
+    bypass
+        Whether a register can put enlarged copies of the input (nearest neighbour) in place of the
+        network's result; input and output must have the same format, and as many channels or one
+        at the input.
+    bus_errors
+        Whether accesses to registers without effect (writes to what is read-only, sizes out of
+        range, addresses without a register) are answered with SLVERR instead of OKAY.
     name
         Name of the core, by default from the graph.
 
@@ -113,7 +128,11 @@ def emit_rtl(
         lag_lines=final.path.lag.lines,
         lag_pixels=final.path.lag.pixels,
         taps=tuple(_tap(base, planned) for base, planned in value_wires(plan)),
+        bypass=bypass,
+        bus_errors=bus_errors,
     )
+    if bypass:
+        _check_bypass(core)
     _write(target, core, plan, output)
     return Core.read(target)
 
@@ -212,6 +231,20 @@ def _check_arguments(
         raise StreamingError("fold shares multipliers, which shift_add does not have")
 
 
+def _check_bypass(core: Core) -> None:
+    source, result = core.input, core.output
+    if (source.width, source.frac, source.signed) != (result.width, result.frac, result.signed):
+        raise StreamingError(
+            f"a bypass copies the input {source.name!r} to the output {result.name!r}, so both "
+            "must have the same format; quantize with output_format equal to input_format"
+        )
+    if source.channels not in (1, result.channels):
+        raise StreamingError(
+            f"a bypass copies {source.channels} channels to {result.channels}: there must be as "
+            "many, or one"
+        )
+
+
 def _initial_size(
     graph: Graph, initial_size: tuple[int, int] | None, max_width: int, max_height: int
 ) -> tuple[int, int]:
@@ -268,6 +301,7 @@ def _write(target: Path, core: Core, plan: CorePlan, output: PlannedValue) -> No
         f"{core.name}.f": "".join(f"{source}\n" for source in sources),
         "core.json": core.to_json(),
         "README.md": render_data_sheet(core, plan, output),
+        HEADER: render_c_header(),
         f"{core.name}.xdc": render_constraints(core),
         f"{core.name}.core": render_core_file(core),
     }

@@ -354,7 +354,7 @@ class CorePlan:
             {"Lines": more.lines, "Pixels": more.pixels},
             {
                 "clk_i": "aclk",
-                "rst_ni": "aresetn",
+                "rst_ni": "core_rst_n",
                 "tags_i": self.tags(path, path.latency),
                 "tags_o": wire,
             },
@@ -378,7 +378,7 @@ class CorePlan:
             {"Width": stream.bits, "Depth": depth},
             {
                 "clk_i": "aclk",
-                "rst_ni": "aresetn",
+                "rst_ni": "core_rst_n",
                 "write_i": write,
                 "data_i": stream.wire,
                 "read_i": read,

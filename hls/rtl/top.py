@@ -57,7 +57,8 @@ def end_instances(core: Core, plan: CorePlan, output: PlannedValue) -> list[Modu
     pixel = core.input.channels * core.input.width
     stream = output.stream
     lag = stream.path.lag
-    clock = {"clk_i": "aclk", "rst_ni": "aresetn"}
+    outer_clock = {"clk_i": "aclk", "rst_ni": "aresetn"}
+    clock = {"clk_i": "aclk", "rst_ni": "core_rst_n"}
     initial = {"InitialWidth": core.initial_width, "InitialHeight": core.initial_height}
     registers = ModuleInstance(
         "fxp_registers",
@@ -68,10 +69,13 @@ def end_instances(core: Core, plan: CorePlan, output: PlannedValue) -> list[Modu
                 "MaxWidth": core.max_width,
                 "MaxHeight": core.max_height,
                 **initial,
+                "Scale": core.scale,
+                "Bypass": _flag(core.bypass),
+                "BusErrors": _flag(core.bus_errors),
             }
         ),
         {
-            **clock,
+            **outer_clock,
             **{
                 f"{name}_{direction}": f"s_axil_{name}"
                 for direction, names in {
@@ -84,13 +88,37 @@ def end_instances(core: Core, plan: CorePlan, output: PlannedValue) -> list[Modu
             },
             "width_o": "frame_width",
             "height_o": "frame_height",
+            "irq_o": "irq",
+            "enable_o": "enable",
+            "bypass_o": "bypass_wanted",
+            "restart_o": "restart",
+            "restarting_i": "restarting",
+            "core_rst_ni": "core_rst_n",
             "started_i": "started",
             "finished_i": "finished",
             "malformed_i": "malformed",
             "errors_i": "errors",
         },
-        Cost(registers=32 * 5 + 60, adders=3),
+        Cost(registers=32 * 5 + 80, adders=3),
     )  # fmt: skip
+    restart = ModuleInstance(
+        "fxp_restart",
+        "u_restart",
+        {},
+        {
+            **outer_clock,
+            "request_i": "restart",
+            "busy_o": "restarting",
+            "core_rst_no": "core_rst_n",
+            "in_ready_i": "pixel_ready",
+            "in_ready_o": "s_axis_tready",
+            "out_valid_i": "result_tvalid",
+            "out_valid_o": "m_axis_tvalid",
+            "out_ready_i": "m_axis_tready",
+            "out_ready_o": "result_tready",
+        },
+        Cost(registers=3),
+    )
     sequencer = ModuleInstance(
         "fxp_sequencer",
         "u_sequencer",
@@ -106,12 +134,15 @@ def end_instances(core: Core, plan: CorePlan, output: PlannedValue) -> list[Modu
         {
             **clock,
             "tvalid_i": "s_axis_tvalid",
-            "tready_o": "s_axis_tready",
+            "tready_o": "pixel_ready",
             "tuser_i": "s_axis_tuser",
             "tlast_i": "s_axis_tlast",
             "tdata_i": "pixel_in",
             "width_i": "frame_width",
             "height_i": "frame_height",
+            "enable_i": "enable",
+            "bypass_i": "bypass_wanted",
+            "bypass_o": "bypass",
             "room_i": "room",
             "tags_o": "sequencer_tags",
             "data_o": "sequencer_data",
@@ -123,7 +154,11 @@ def end_instances(core: Core, plan: CorePlan, output: PlannedValue) -> list[Modu
     )
     clocks = stream.latency
     depth = fifo_depth(clocks)
-    signals = ("tdata", "tvalid", "tready", "tuser", "tlast")
+    tags, data = plan.tags(stream.path, clocks), stream.wire
+    chosen: list[ModuleInstance] = []
+    if core.bypass:
+        tags, data = "chosen_tags", "chosen_data"
+        chosen.append(_bypass(core, plan, output, clock))
     blocks = ModuleInstance(
         "fxp_output",
         "u_output",
@@ -131,7 +166,7 @@ def end_instances(core: Core, plan: CorePlan, output: PlannedValue) -> list[Modu
             {
                 "Fields": stream.fields,
                 "Width": stream.width,
-                "Signed": "1'b1" if stream.signed else "1'b0",
+                "Signed": _flag(stream.signed),
                 "Bytes": core.output.bytes,
                 "PipelineClocks": clocks,
                 "Depth": depth,
@@ -139,46 +174,91 @@ def end_instances(core: Core, plan: CorePlan, output: PlannedValue) -> list[Modu
         ),
         {
             **clock,
-            "tags_i": plan.tags(stream.path, clocks),
-            "data_i": stream.wire,
+            "tags_i": tags,
+            "data_i": data,
             "room_o": "room",
-            **{
-                f"{name}_{'i' if name == 'tready' else 'o'}": (
-                    f"block_{name}" if core.raster else f"m_axis_{name}"
-                )
-                for name in signals
-            },
-            "frame_last_o": "block_frame_last" if core.raster else "frame_last",
+            **_stream_out("block" if core.raster else RESULT),
         },
         Cost(registers=3 * (stream.bits + 3) + 40, memory_bits=depth * (stream.bits + 3), adders=4),
     )
+    ends = [registers, restart, sequencer, *chosen, blocks]
     if not core.raster:
-        return [registers, sequencer, blocks]
+        return ends
     pixel_bytes = core.output.bytes * core.output.channels
     line = -(-core.max_width // core.scale) * core.scale**3 * pixel_bytes * 8
     raster = ModuleInstance(
         "fxp_raster",
         "u_raster",
         _texts({"Scale": core.scale, "Bytes": pixel_bytes, "MaxWidth": core.max_width}),
-        {
-            **clock,
-            **{f"{name}_{'o' if name == 'tready' else 'i'}": f"block_{name}" for name in signals},
-            "frame_last_i": "block_frame_last",
-            **{f"{name}_{'i' if name == 'tready' else 'o'}": f"m_axis_{name}" for name in signals},
-            "tkeep_o": "m_axis_tkeep",
-            "frame_last_o": "frame_last",
-        },
+        {**clock, **_stream_in("block"), **_stream_out(RESULT), "tkeep_o": "m_axis_tkeep"},
         Cost(
             registers=8 * pixel_bytes * core.scale**2 * (2 * core.scale + 1) + 90,
             memory_bits=2 * line,
         ),
     )
-    return [registers, sequencer, blocks, raster]
+    return [*ends, raster]
+
+
+RESULT = "result"
+"""The stream whose valid and ready go through the gate of the reset by a register."""
+_SIGNALS = ("tdata", "tvalid", "tready", "tuser", "tlast", "frame_last")
+
+
+def _stream_out(name: str) -> dict[str, str]:
+    """Ports of a module that drives a stream."""
+    return {
+        f"{signal}_{'i' if signal == 'tready' else 'o'}": _signal(name, signal)
+        for signal in _SIGNALS
+    }
+
+
+def _stream_in(name: str) -> dict[str, str]:
+    """Ports of a module that takes a stream."""
+    return {
+        f"{signal}_{'o' if signal == 'tready' else 'i'}": _signal(name, signal)
+        for signal in _SIGNALS
+    }
+
+
+def _signal(stream: str, signal: str) -> str:
+    if stream == RESULT and signal in ("tdata", "tuser", "tlast"):
+        return f"m_axis_{signal}"
+    if stream == RESULT and signal == "frame_last":
+        return signal
+    return f"{stream}_{signal}"
+
+
+def _bypass(
+    core: Core, plan: CorePlan, output: PlannedValue, clock: dict[str, str]
+) -> ModuleInstance:
+    stream = output.stream
+    clocks = stream.latency
+    pixel = core.input.channels * core.input.width
+    return ModuleInstance(
+        "fxp_bypass",
+        "u_bypass",
+        _texts({"Width": pixel, "Copies": stream.bits // pixel, "Clocks": clocks}),
+        {
+            **clock,
+            "bypass_i": "bypass",
+            "source_tags_i": "sequencer_tags",
+            "source_data_i": "sequencer_data",
+            "tags_i": plan.tags(stream.path, clocks),
+            "data_i": stream.wire,
+            "tags_o": "chosen_tags",
+            "data_o": "chosen_data",
+        },
+        Cost(registers=clocks + 2 * pixel + 12, memory_bits=max(0, clocks - 2) * (pixel + 6)),
+    )
 
 
 def fifo_depth(clocks: int) -> int:
     """Beats of the output FIFO: room for twice what a pipeline of so many clocks holds."""
     return 1 << (2 * clocks + 32 - 1).bit_length()
+
+
+def _flag(value: bool) -> str:
+    return "1'b1" if value else "1'b0"
 
 
 def _texts(parameters: Mapping[str, object]) -> dict[str, str]:
@@ -219,6 +299,7 @@ def _ports(core: Core) -> list[str]:
         ("output", 2, "s_axil_rresp"),
         ("output", 1, "s_axil_rvalid"),
         ("input ", 1, "s_axil_rready"),
+        ("output", 1, "irq"),
     ]
     lines = [f"{INDENT}{way} logic {_range(bits)}{name}," for way, bits, name in ports]
     lines[-1] = lines[-1].rstrip(",")
@@ -241,8 +322,12 @@ def _input(core: Core) -> list[str]:
         "logic [15:0] frame_width, frame_height;",
         "logic [3:0] errors;",
         "logic started, finished, malformed, room, frame_last;",
+        "logic core_rst_n, restart, restarting, enable, bypass_wanted, bypass;",
+        "logic pixel_ready, result_tvalid, result_tready;",
         f"assign pixel_in = {{{', '.join(fields)}}};",
     ]
+    if not core.bypass:
+        lines += ["logic unused_bypass;", "assign unused_bypass = bypass;"]
     if port.width < 8 * port.bytes:
         lines += ["logic unused_input;", "assign unused_input = ^s_axis_tdata;"]
     return ["", *(INDENT + line for line in lines)]
@@ -272,7 +357,7 @@ def _paths(paths: Iterable[Path]) -> list[str]:
                 {"Clocks": str(path.clocks)},
                 {
                     "clk_i": "aclk",
-                    "rst_ni": "aresetn",
+                    "rst_ni": "core_rst_n",
                     "tags_i": path.source,
                     "taps_o": f"{path.name}_tags",
                 },
@@ -375,6 +460,11 @@ def _ends(core: Core, plan: CorePlan, output: PlannedValue) -> list[str]:
             f"{INDENT}logic [{bits - 1}:0] block_tdata;",
             f"{INDENT}logic block_tvalid, block_tready, block_tuser, block_tlast;",
             f"{INDENT}logic block_frame_last;",
+        ]
+    if core.bypass:
+        lines += [
+            f"{INDENT}logic [5:0] chosen_tags;",
+            f"{INDENT}logic [{output.stream.bits - 1}:0] chosen_data;",
         ]
     for item in end_instances(core, plan, output):
         lines += _instance(item)
