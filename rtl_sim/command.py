@@ -28,9 +28,14 @@ from fxp.support.errors import ArgumentError
 class Backend(StrEnum):
     """What runs the core."""
 
+    AUTO = "auto"
     VERILATOR = "verilator"
     ICARUS = "icarus"
     COMPILED = "compiled"
+
+
+LONG = 60
+"""Seconds from which on a run is announced."""
 
 
 class Multipliers(StrEnum):
@@ -48,10 +53,11 @@ def cosim(
     simulator: Annotated[
         Backend,
         typer.Option(
-            help="verilator and icarus run a cocotb bench, a few thousand pixels per second or "
-            "fewer; compiled streams large frames through Verilator without taps."
+            help="icarus starts at once and is slow; verilator compiles for a minute first; both "
+            "run a cocotb bench, and auto takes the one that will finish first. compiled streams "
+            "large frames through Verilator without taps."
         ),
-    ] = Backend.VERILATOR,
+    ] = Backend.AUTO,
     stalls: Annotated[
         str,
         typer.Option(
@@ -122,6 +128,13 @@ def cosim(
         "raster": raster,
         "core": core,
     }
+    raw = rtl_sim.raw_images(loaded, frames)
+    if simulator is Backend.AUTO:
+        suffix = waveform.suffix if waveform is not None else ""
+        simulator = Backend(rtl_sim.quickest_simulator(loaded, raw, chosen, fold, suffix))
+    seconds = rtl_sim.expected_seconds(simulator.value, loaded, raw, chosen, fold)
+    if seconds > LONG:
+        note(f"this takes about {rtl_sim.duration_text(seconds)} with {simulator}")
     with ExitStack() as stack:
         folder = work_dir
         if folder is None:
