@@ -17,6 +17,7 @@ from fxp.cli.targets import check_folder_target, check_target
 from fxp.cli.usage import PlainCommand
 from fxp.export.npz import to_npz
 from fxp.export.onnx import to_onnx
+from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Multipliers
 from fxp.support.errors import ArgumentError
 from fxp.support.files import replace_file, replacing
@@ -104,6 +105,9 @@ def rtl(
         Multipliers, typer.Option(help="A multiplier per weight, or shared adders.")
     ] = "dsp",
     fold: Annotated[int, typer.Option(min=1, help="Weights that share a multiplier.")] = 1,
+    levels_per_register: Annotated[
+        int, typer.Option(min=1, help="Shared adders between two registers.")
+    ] = LEVELS_PER_REGISTER,
     raster: Annotated[
         bool, typer.Option("--raster", help="Raster lines as output instead of blocks.")
     ] = False,
@@ -139,6 +143,7 @@ def rtl(
         initial_size=size,
         multipliers=multipliers,
         fold=fold,
+        levels_per_register=levels_per_register,
         raster=raster,
         bypass=bypass,
         bus_errors=bus_errors,

@@ -108,6 +108,8 @@ class Core:
         Whether a register can put copies of the input in place of the network's result.
     bus_errors
         Whether accesses to registers without effect are answered with SLVERR.
+    levels_per_register
+        Most shared adders on a way between two registers.
     """
 
     name: str
@@ -130,6 +132,7 @@ class Core:
     taps: tuple[Tap, ...]
     bypass: bool = False
     bus_errors: bool = False
+    levels_per_register: int = 1
 
     def to_json(self) -> str:
         """Return the content of ``core.json``."""

@@ -63,7 +63,8 @@ def render_data_sheet(core: Core, plan: CorePlan, output: PlannedValue) -> str:
                 ("Lag", f"{core.lag_lines} lines and {core.lag_pixels} pixels"),
                 ("Pipeline", f"{core.latency_clocks} clocks to the output FIFO"),
                 ("Weighted sums", "multipliers" if core.multipliers == "dsp"
-                 else "shared shifts and additions"),
+                 else "shared shifts and additions, at most "
+                 f"{core.levels_per_register} adders between registers"),
                 ("Bypass", "nearest neighbour, by a register" if core.bypass else "none"),
                 ("Accesses to registers without effect",
                  "answered with SLVERR" if core.bus_errors else "answered with OKAY"),

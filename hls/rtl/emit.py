@@ -14,6 +14,7 @@ from fxp.formats import Format
 from fxp.graph import Graph, Value
 from fxp.graph.extents import Extent
 from fxp.hls.refusals import ELSEWHERE
+from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Core, Multipliers, StreamPort, Tap
 from fxp.hls.rtl.data_sheet import (
     HEADER,
@@ -25,6 +26,7 @@ from fxp.hls.rtl.layers import add_node
 from fxp.hls.rtl.literals import identifier
 from fxp.hls.rtl.planning import CorePlan, Lag, PlannedValue, StreamingError, ValueBus
 from fxp.hls.rtl.register_map import render_c_header
+from fxp.hls.rtl.rounding import folded_roundings
 from fxp.hls.rtl.top import render_top, scope_name, value_wires
 from fxp.model.sources import ModelSource, graph_of
 from fxp.store import graph_digest
@@ -44,6 +46,7 @@ def emit_rtl(
     pixels_per_clock: int = 1,
     multipliers: Multipliers = "dsp",
     fold: int = 1,
+    levels_per_register: int = LEVELS_PER_REGISTER,
     raster: bool = False,
     bypass: bool = False,
     bus_errors: bool = False,
@@ -68,6 +71,9 @@ def emit_rtl(
         ``"dsp"``, a multiplier per weight, or ``"shift_add"``, shared adders without multipliers.
     fold
         Weights that share a multiplier; the core then takes a pixel every `fold` clocks.
+    levels_per_register
+        Most shared adders on a way between two registers: more need fewer registers and reach a
+        lower clock frequency. Without effect on multipliers.
     raster
         Whether the output is raster lines of the enlarged image instead of blocks.
     bypass
@@ -99,14 +105,17 @@ def emit_rtl(
     """
     graph = graph_of(model)
     _check_arguments(max_width, max_height, pixels_per_clock, multipliers, fold)
+    if not isinstance(levels_per_register, int) or levels_per_register < 1:
+        raise StreamingError(f"levels_per_register must be at least 1, got {levels_per_register!r}")
     target = Path(out_dir)
     _check_target(target)
     name = identifier(graph.name if name is None else name).lower()
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise StreamingError(f"{name!r} is no name for a core: it must begin with a letter")
     plan, output = plan_graph(
-        graph, name=name, max_width=max_width, fold=fold, multipliers=multipliers
-    )
+        graph, name=name, max_width=max_width, fold=fold, multipliers=multipliers,
+        levels_per_register=levels_per_register,
+    )  # fmt: skip
     width, height = _initial_size(graph, initial_size, max_width, max_height)
     final = output.stream
     core = Core(
@@ -130,6 +139,7 @@ def emit_rtl(
         taps=tuple(_tap(base, planned) for base, planned in value_wires(plan)),
         bypass=bypass,
         bus_errors=bus_errors,
+        levels_per_register=levels_per_register,
     )
     if bypass:
         _check_bypass(core)
@@ -143,6 +153,7 @@ def plan_graph(
     max_width: int,
     fold: int = 1,
     multipliers: str = "dsp",
+    levels_per_register: int = LEVELS_PER_REGISTER,
     name: str = "core",
 ) -> tuple[CorePlan, PlannedValue]:
     """Return the plan of a core and its output.
@@ -157,6 +168,8 @@ def plan_graph(
         Weights that share a multiplier, which are also the clocks for each pixel.
     multipliers
         ``"dsp"`` or ``"shift_add"``, as for `emit_rtl`.
+    levels_per_register
+        Most shared adders on a way between two registers.
     name
         Name of the core, from which names of modules are made.
 
@@ -168,7 +181,10 @@ def plan_graph(
     source = _check_graph(graph)
     form = source.format
     assert form is not None
-    plan = CorePlan(name, max_width, fold, multipliers)
+    plan = CorePlan(name, max_width, fold, multipliers, levels_per_register)
+    if multipliers == "shift_add":
+        # A tree of multipliers has no free place for it.
+        plan.folded = folded_roundings(graph)
     path = plan.new_path(Lag(), 0, "sequencer_tags")
     channels = source.shape[0]
     assert isinstance(channels, int)

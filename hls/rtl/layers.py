@@ -13,15 +13,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp.formats import (
-    MAX_WIDTH,
-    Format,
-    Overflow,
-    Quantization,
-    Rounding,
-    requantize,
-    saturation_limits,
-)
 from fxp.graph import Graph, Node, ops
 from fxp.graph.ops.line_codec import CodeLayout
 from fxp.hls.refusals import ADVICE
@@ -35,38 +26,19 @@ from fxp.hls.rtl.planning import (
     ValueBus,
     per_field,
 )
+from fxp.hls.rtl.requantization import requantized, sum_bias, sum_bits
+from fxp.hls.rtl.rounding import saturation_clips
 from fxp.hls.rtl.sums import check_multiplier, signed_bits, weighted_sums
 from fxp.hls.rtl.transposition import phase_matrix
 from fxp.hls.rtl.windows import line_codec, window
 
-ROUNDINGS: Final = (
-    Rounding.FLOOR,
-    Rounding.TO_ZERO,
-    Rounding.HALF_UP,
-    Rounding.HALF_DOWN,
-    Rounding.HALF_AWAY,
-    Rounding.HALF_TO_ZERO,
-    Rounding.HALF_EVEN,
-)
-"""Numbers of the roundings in ``fxp_requantize``."""
-
-OVERFLOWS: Final = (
-    Overflow.SATURATE,
-    Overflow.SATURATE_SYMMETRIC,
-    Overflow.SATURATE_TO_ZERO,
-    Overflow.WRAP,
-    Overflow.WRAP_SIGN_MAGNITUDE,
-)
-"""Numbers of the overflows in ``fxp_requantize``."""
-NEVER: Final = len(OVERFLOWS)
-
 CLAMP_CLOCKS: Final = 1
 ADD_CLOCKS: Final = 1
 PRELU_CLOCKS: Final = 3
-REQUANTIZE_CLOCKS: Final = 2
 
 Operand = ValueBus | NDArray[np.int64]
-Rule = Callable[[CorePlan, Graph, Node, Sequence[Operand]], ValueBus]
+Rule = Callable[[CorePlan, Graph, Node, Sequence[Operand]], ValueBus | Accumulated]
+"""Gives the exact results of a node, or values that its requantization makes the same of."""
 
 
 def add_node(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operand]) -> PlannedValue:
@@ -101,62 +73,11 @@ def add_node(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operan
         raise StreamingError(f"{node.op.name} cannot stream; {advice}")
     stream = rule(plan, graph, node, operands)
     assert node.accumulator is not None
-    assert node.quantization is not None
     exact = node.accumulator
-    result = Accumulated(stream, exact.fracs, exact.low, exact.high)
-    target = node.quantization
-    return PlannedValue(node.name, _requantized(plan, result, target), target.format)
-
-
-def _requantized(plan: CorePlan, exact: Accumulated, target: Quantization) -> ValueBus:
-    form = target.format
-    # A channel that is always zero has any number of fraction bits.
-    shifts = [
-        0 if low == high == 0 else frac - form.frac
-        for frac, low, high in zip(exact.fracs, exact.low, exact.high, strict=True)
-    ]
-    proved = all(
-        _fits(value, frac, target)
-        for frac, low, high in zip(exact.fracs, exact.low, exact.high, strict=True)
-        for value in (low, high)
-    )
-    if proved and max(shifts) <= 0:
-        lefts = [-shift for shift in shifts]
-        return plan.aligned(exact.stream, form.width, lefts, signed=form.signed)
-    source = plan.as_signed(exact.stream)
-    # Beyond these the result is the same.
-    shifts = [min(max(shift, -form.width - 1), source.width + 1) for shift in shifts]
-    wire = plan.wire("requantized", source.fields * form.width)
-    plan.instance(
-        "fxp_requantize",
-        wire,
-        {
-            "Fields": source.fields,
-            "InWidth": source.width,
-            "OutWidth": form.width,
-            "OutSigned": verilog_bit(form.signed),
-            "Rounding": ROUNDINGS.index(target.rounding),
-            "Overflow": NEVER if proved else OVERFLOWS.index(target.overflow),
-            "Shifts": packed(per_field(source, shifts), 8),
-        },
-        {"clk_i": "aclk", "data_i": source.wire, "data_o": wire},
-        Cost(
-            adders=source.fields * (max(shifts) > 0 and target.rounding is not Rounding.FLOOR),
-            registers=source.fields * (source.width + 2 - min(*shifts, 0) + form.width),
-        ),
-    )
-    latency = source.latency + REQUANTIZE_CLOCKS
-    return replace(source, wire=wire, width=form.width, signed=form.signed, latency=latency)
-
-
-def _fits(value: int, frac: int, target: Quantization) -> bool:
-    """Whether a raw integer, once rounded, lies in the format."""
-    low, high = saturation_limits(target.format, target.overflow)
-    if frac <= target.format.frac:
-        return low <= value << (target.format.frac - frac) <= high
-    wide = Format(MAX_WIDTH, target.format.frac)
-    rounded = int(requantize(np.int64(value), frac, wide, target.rounding))
-    return low <= rounded <= high
+    result = stream
+    if isinstance(result, ValueBus):
+        result = Accumulated(result, exact.fracs, exact.low, exact.high)
+    return requantized(plan, node, result)
 
 
 def _image(operand: Operand) -> ValueBus:
@@ -183,7 +104,8 @@ def _convolution(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Op
         )
     taps = window(plan, source, kernel, op.dilation, (top, left))
     matrix = weight.transpose(0, 2, 3, 1).reshape(len(weight), -1)
-    return weighted_sums(plan, node, taps, source, matrix, op.groups, _bias(operands, len(weight)))
+    bias, bits = sum_bias(plan, node, _bias(operands, len(weight)))
+    return weighted_sums(plan, node, taps, source, matrix, op.groups, bias, bits)
 
 
 def _transposed(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operand]) -> ValueBus:
@@ -204,9 +126,10 @@ def _transposed(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Ope
             "a transposed convolution streams if it enlarges both sides exactly by its stride"
         )
     channels, block = len(weight), factor**2
-    matrix, bias, kernel, before = phase_matrix(op, weight, _bias(operands, channels))
+    bias, bits = sum_bias(plan, node, _bias(operands, channels))
+    matrix, bias, kernel, before = phase_matrix(op, weight, bias)
     taps = window(plan, source, kernel, (1, 1), before)
-    sums = weighted_sums(plan, node, taps, source, matrix, op.groups, bias)
+    sums = weighted_sums(plan, node, taps, source, matrix, op.groups, bias, bits)
     # From (group, pixel, channel of the group) to (pixel, channel).
     order = np.arange(channels * block).reshape(op.groups, block, -1).transpose(1, 0, 2).reshape(-1)
     return plan.picked(sums, order.tolist(), channels, factor)
@@ -220,19 +143,23 @@ def _one_pixel(operand: Operand, what: str) -> ValueBus:
     return source
 
 
-def _bias(operands: Sequence[Operand], channels: int) -> NDArray[np.int64] | None:
-    if len(operands) < 3:
-        return None
-    bias = np.asarray(operands[2])
+def _bias(operands: Sequence[Operand], channels: int) -> NDArray[np.int64]:
+    bias = np.zeros(channels, np.int64) if len(operands) < 3 else np.asarray(operands[2])
     assert bias.shape == (channels,)
-    return bias if bias.any() else None
+    return bias
 
 
-def _clamp(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operand]) -> ValueBus:
+def _clamp(
+    plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operand]
+) -> ValueBus | Accumulated:
     op = node.op
     assert isinstance(op, ops.Relu | ops.Clamp)
     assert node.accumulator is not None
     low, high = op.limits(graph.operands[node.name][0])
+    if saturation_clips(graph, node, low, high):
+        form = graph.operands[node.name][0].format
+        lows, highs = ((end,) * len(node.accumulator.fracs) for end in (form.min_raw, form.max_raw))
+        return Accumulated(_image(operands[0]), node.accumulator.fracs, lows, highs)
     clipped = _clipped(plan, plan.as_signed(_image(operands[0])), low, high)
     return plan.aligned(clipped, node.accumulator.bits, (0,), signed=True)
 
@@ -313,7 +240,7 @@ def _prelu_of_sums(
 
 def _sum(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operand]) -> ValueBus:
     assert node.accumulator is not None
-    bits = node.accumulator.bits
+    bits = sum_bits(plan, node)
     streams = [operand for operand in operands if isinstance(operand, ValueBus)]
     ready = plan.joined(streams)
     scale = ready[0].scale

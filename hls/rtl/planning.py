@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fxp.formats import Format
+from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.literals import packed, verilog_bit
+from fxp.hls.rtl.rounding import FoldedRoundings
 from fxp.support.errors import FxpError
 
 READ_CLOCKS = 2
@@ -182,6 +184,8 @@ class PlannedValue:
     value: str
     stream: ValueBus
     format: Format
+    exact: bool = True
+    """Whether the bus holds the value itself, without a part of a rounding behind it."""
 
 
 @dataclass
@@ -198,12 +202,15 @@ class CorePlan:
         Clocks per beat.
     multipliers
         Style of the weighted sums.
+    levels_per_register
+        Most shared adders on a way between two registers.
     """
 
     name: str
     max_width: int
     fold: int
     multipliers: str
+    levels_per_register: int = LEVELS_PER_REGISTER
     wires: dict[str, int] = field(default_factory=dict)
     items: list[ModuleInstance | Assignment | str] = field(default_factory=list)
     paths: list[Path] = field(default_factory=list)
@@ -215,6 +222,8 @@ class CorePlan:
     """For buses with copies of fields of another bus: that bus, and its fields."""
     codes: dict[str, Codes] = field(default_factory=dict)
     """For buses with pixels that a line codec gave: the bus that has their codes too."""
+    folded: FoldedRoundings = field(default_factory=FoldedRoundings)
+    """Roundings that weighted sums take over."""
     scope: str = ""
     """Prefix of the wires made for the current node."""
 

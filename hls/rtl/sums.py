@@ -183,6 +183,7 @@ class _Sums:
             name,
             bias=self.bias if self.bias.any() else None,
             output_bits=self.bits,
+            levels_per_register=self.plan.levels_per_register,
         )
         self.plan.modules[name] = module.text
         wire = self.plan.wire("sums", outputs * self.bits)

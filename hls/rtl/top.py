@@ -391,9 +391,11 @@ def _values(plan: CorePlan) -> list[str]:
 
 
 def value_wires(plan: CorePlan) -> list[tuple[str, PlannedValue]]:
-    """Return the base names of the wires of every value."""
+    """Return the base names of the wires of every value that is on wires as it is."""
     return [
-        (scope_name(index, planned.value), planned) for index, planned in enumerate(plan.values)
+        (scope_name(index, planned.value), planned)
+        for index, planned in enumerate(plan.values)
+        if planned.exact
     ]
 
 

@@ -253,7 +253,11 @@ module fxp_window #(
       end else begin : gen_before
         assign value = gen_past[ColumnsBack-1].value;
       end
-      always_ff @(posedge clk_i) tap <= value & {Bits{keep[Index]}};
+      // Outside of the frame the register is reset, which costs no logic.
+      always_ff @(posedge clk_i) begin
+        if (!keep[Index]) tap <= '0;
+        else              tap <= value;
+      end
       assign taps_o[Index*Bits+:Bits] = tap;
     end
   end
