@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fxp.formats import IntArray, check_raw
 from fxp.hls import emit_rtl
-from fxp.hls.rtl.core import Core
+from fxp.hls.rtl.core import Core, Packing
 from fxp.model import FixedModel
 from fxp.model.arguments import Arguments
 from fxp.model.sources import ModelSource, model_of
@@ -109,6 +109,8 @@ def cosim(
     multipliers: Any = "dsp",
     fold: int = 1,
     raster: bool = False,
+    pixels_per_beat: int | None = None,
+    packing: Packing = "bytes",
     taps: bool = False,
     waveform: str | PathLike[str] | None = None,
     work_dir: str | PathLike[str] | None = None,
@@ -138,7 +140,7 @@ def cosim(
         as ``"random25/bursts"``.
     max_width, max_height
         Of the core; those of the images by default.
-    multipliers, fold, raster
+    multipliers, fold, raster, pixels_per_beat, packing
         As for `fxp.hls.emit_rtl`.
     taps
         Compare every layer even if the outputs agree.
@@ -183,6 +185,7 @@ def cosim(
             core_folder = emit(
                 fixed, frames, folder, max_width=max_width, max_height=max_height,
                 multipliers=multipliers, fold=fold, raster=raster,
+                pixels_per_beat=pixels_per_beat, packing=packing,
             )  # fmt: skip
         else:
             core_folder = core_of(core, fixed)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.formats import IntArray
-from fxp.hls.rtl.core import Core
+from fxp.hls.rtl.core import Core, Packing
 from fxp.hls.rtl.register_map import BY_NAME
 from fxp.model.sources import ModelSource
 from fxp.rtl_sim.build import (
@@ -123,6 +123,8 @@ def full_frame(
     multipliers: Any = "dsp",
     fold: int = 1,
     raster: bool = False,
+    pixels_per_beat: int | None = None,
+    packing: Packing = "bytes",
     threads: int = 1,
     work_dir: str | PathLike[str] | None = None,
     core: str | PathLike[str] | None = None,
@@ -142,7 +144,9 @@ def full_frame(
         When source and sink pause, as for `fxp.rtl_sim.cosim`. Bursts are taken as random stalls.
     threads
         Threads of the compiled model.
-    max_width, max_height, multipliers, fold, raster, work_dir, core, progress
+    max_width, max_height, multipliers, fold, raster, pixels_per_beat, packing
+        As for `fxp.rtl_sim.cosim`.
+    work_dir, core, progress
         As for `fxp.rtl_sim.cosim`.
 
     Returns
@@ -169,6 +173,7 @@ def full_frame(
             core_folder = emit(
                 fixed, frames, folder, max_width=max_width, max_height=max_height,
                 multipliers=multipliers, fold=fold, raster=raster,
+                pixels_per_beat=pixels_per_beat, packing=packing,
             )  # fmt: skip
         else:
             core_folder = core_of(core, fixed)
@@ -231,11 +236,11 @@ def _build(
 
 
 def _sizes(core: Core) -> dict[str, int]:
-    out = core.scale**2 * core.output.channels * core.output.bytes
+    out = core.output.beat_bytes(core.beat_pixels)
     return {
-        "INPUT_BYTES": core.input.channels * core.input.bytes,
+        "INPUT_BYTES": core.input.beat_bytes(),
         "OUTPUT_BYTES": out,
-        "KEEP_BYTES": -(-out // 8) if core.raster else 0,
+        "KEEP_BYTES": -(-out // 8) if core.has_keep else 0,
     }
 
 

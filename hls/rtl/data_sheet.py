@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fxp.hls.rtl.core import Core, StreamPort
+from fxp.hls.rtl.ends import end_instances
 from fxp.hls.rtl.planning import CorePlan, Cost, ModuleInstance, PlannedValue
 from fxp.hls.rtl.register_map import table_rows
-from fxp.hls.rtl.top import end_instances
 
 HEADER = "fxp_registers.h"
 """File with the registers for programs in C."""
@@ -82,7 +82,7 @@ def render_data_sheet(core: Core, plan: CorePlan, output: PlannedValue) -> str:
             ],
         ),
         "",
-        "Channels begin at the low bits, the first one lowest. `tuser` marks the first beat of a "
+        f"{_packing(core)} `tuser` marks the first beat of a "
         "frame, `tlast` the last beat of a line. `s_axil` is AXI4-Lite, 32 bit.",
         "",
         *_table(
@@ -157,10 +157,28 @@ def _stream(name: str, port: StreamPort, beat: str) -> tuple[str, ...]:
     return name, port.name, str(port.channels), form, str(port.bytes), beat
 
 
+def _packing(core: Core) -> str:
+    if not core.input.packed:
+        return "Channels begin at the low bits, the first one lowest, each in whole bytes."
+    orders = [
+        f"{name} {', '.join(map(str, port.order))}"
+        for name, port in (("s_axis", core.input), ("m_axis", core.output))
+    ]
+    return (
+        "Channels lie side by side without padding (UG934), zeros above the highest; from the low "
+        f"bits up the channels of {' and of '.join(orders)}."
+    )
+
+
 def _output_beat(core: Core) -> str:
     side = core.scale
     if side == 1:
         return "1 pixel"
+    if core.serialized or core.pixels_per_beat:
+        count = core.beat_pixels
+        return f"{count} pixel{'s' if count > 1 else ''} of an enlarged line"
+    if core.raster and core.output.packed:
+        return f"{side**2} pixels of an enlarged line"
     if core.raster:
         return f"{side**2} pixels of an enlarged line; `tkeep` marks those of the last beat"
     return f"block of {side}x{side} pixels, row by row"

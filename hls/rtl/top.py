@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from fxp.hls.rtl.core import Core
+from fxp.hls.rtl.ends import end_instances
 from fxp.hls.rtl.literals import identifier
-from fxp.hls.rtl.planning import Assignment, CorePlan, Cost, ModuleInstance, Path, PlannedValue
+from fxp.hls.rtl.planning import Assignment, CorePlan, ModuleInstance, Path, PlannedValue
 
 INDENT = "  "
 
@@ -42,232 +43,9 @@ def render_top(core: Core, plan: CorePlan, output: PlannedValue) -> str:
     )
 
 
-def end_instances(core: Core, plan: CorePlan, output: PlannedValue) -> list[ModuleInstance]:
-    """Return the modules at both ends of the core.
-
-    Parameters
-    ----------
-    core
-        What the core is.
-    plan
-        Its modules and wires.
-    output
-        The value that leaves it.
-    """
-    pixel = core.input.channels * core.input.width
-    stream = output.stream
-    lag = stream.path.lag
-    outer_clock = {"clk_i": "aclk", "rst_ni": "aresetn"}
-    clock = {"clk_i": "aclk", "rst_ni": "core_rst_n"}
-    initial = {"InitialWidth": core.initial_width, "InitialHeight": core.initial_height}
-    registers = ModuleInstance(
-        "fxp_registers",
-        "u_registers",
-        _texts(
-            {
-                "Version": f"32'h{core.version:08x}",
-                "MaxWidth": core.max_width,
-                "MaxHeight": core.max_height,
-                **initial,
-                "Scale": core.scale,
-                "Bypass": _flag(core.bypass),
-                "BusErrors": _flag(core.bus_errors),
-            }
-        ),
-        {
-            **outer_clock,
-            **{
-                f"{name}_{direction}": f"s_axil_{name}"
-                for direction, names in {
-                    "i": ("awaddr", "awvalid", "wdata", "wstrb", "wvalid", "bready", "araddr",
-                          "arvalid", "rready"),
-                    "o": ("awready", "wready", "bresp", "bvalid", "arready", "rdata", "rresp",
-                          "rvalid"),
-                }.items()
-                for name in names
-            },
-            "width_o": "frame_width",
-            "height_o": "frame_height",
-            "irq_o": "irq",
-            "enable_o": "enable",
-            "bypass_o": "bypass_wanted",
-            "restart_o": "restart",
-            "restarting_i": "restarting",
-            "core_rst_ni": "core_rst_n",
-            "started_i": "started",
-            "finished_i": "finished",
-            "malformed_i": "malformed",
-            "errors_i": "errors",
-        },
-        Cost(registers=32 * 5 + 80, adders=3),
-    )  # fmt: skip
-    restart = ModuleInstance(
-        "fxp_restart",
-        "u_restart",
-        {},
-        {
-            **outer_clock,
-            "request_i": "restart",
-            "busy_o": "restarting",
-            "core_rst_no": "core_rst_n",
-            "in_ready_i": "pixel_ready",
-            "in_ready_o": "s_axis_tready",
-            "out_valid_i": "result_tvalid",
-            "out_valid_o": "m_axis_tvalid",
-            "out_ready_i": "m_axis_tready",
-            "out_ready_o": "result_tready",
-        },
-        Cost(registers=3),
-    )
-    sequencer = ModuleInstance(
-        "fxp_sequencer",
-        "u_sequencer",
-        _texts(
-            {
-                "Width": pixel,
-                "LagLines": lag.lines,
-                "LagPixels": lag.pixels,
-                "Fold": core.fold,
-                **initial,
-            }
-        ),
-        {
-            **clock,
-            "tvalid_i": "s_axis_tvalid",
-            "tready_o": "pixel_ready",
-            "tuser_i": "s_axis_tuser",
-            "tlast_i": "s_axis_tlast",
-            "tdata_i": "pixel_in",
-            "width_i": "frame_width",
-            "height_i": "frame_height",
-            "enable_i": "enable",
-            "bypass_i": "bypass_wanted",
-            "bypass_o": "bypass",
-            "room_i": "room",
-            "tags_o": "sequencer_tags",
-            "data_o": "sequencer_data",
-            "started_o": "started",
-            "malformed_o": "malformed",
-            "errors_o": "errors",
-        },
-        Cost(registers=3 * pixel + 240, adders=6),
-    )
-    clocks = stream.latency
-    depth = fifo_depth(clocks)
-    tags, data = plan.tags(stream.path, clocks), stream.wire
-    chosen: list[ModuleInstance] = []
-    if core.bypass:
-        tags, data = "chosen_tags", "chosen_data"
-        chosen.append(_bypass(core, plan, output, clock))
-    blocks = ModuleInstance(
-        "fxp_output",
-        "u_output",
-        _texts(
-            {
-                "Fields": stream.fields,
-                "Width": stream.width,
-                "Signed": _flag(stream.signed),
-                "Bytes": core.output.bytes,
-                "PipelineClocks": clocks,
-                "Depth": depth,
-            }
-        ),
-        {
-            **clock,
-            "tags_i": tags,
-            "data_i": data,
-            "room_o": "room",
-            **_stream_out("block" if core.raster else RESULT),
-        },
-        Cost(registers=3 * (stream.bits + 3) + 40, memory_bits=depth * (stream.bits + 3), adders=4),
-    )
-    ends = [registers, restart, sequencer, *chosen, blocks]
-    if not core.raster:
-        return ends
-    pixel_bytes = core.output.bytes * core.output.channels
-    line = -(-core.max_width // core.scale) * core.scale**3 * pixel_bytes * 8
-    raster = ModuleInstance(
-        "fxp_raster",
-        "u_raster",
-        _texts({"Scale": core.scale, "Bytes": pixel_bytes, "MaxWidth": core.max_width}),
-        {**clock, **_stream_in("block"), **_stream_out(RESULT), "tkeep_o": "m_axis_tkeep"},
-        Cost(
-            registers=8 * pixel_bytes * core.scale**2 * (2 * core.scale + 1) + 90,
-            memory_bits=2 * line,
-        ),
-    )
-    return [*ends, raster]
-
-
-RESULT = "result"
-"""The stream whose valid and ready go through the gate of the reset by a register."""
-_SIGNALS = ("tdata", "tvalid", "tready", "tuser", "tlast", "frame_last")
-
-
-def _stream_out(name: str) -> dict[str, str]:
-    """Ports of a module that drives a stream."""
-    return {
-        f"{signal}_{'i' if signal == 'tready' else 'o'}": _signal(name, signal)
-        for signal in _SIGNALS
-    }
-
-
-def _stream_in(name: str) -> dict[str, str]:
-    """Ports of a module that takes a stream."""
-    return {
-        f"{signal}_{'o' if signal == 'tready' else 'i'}": _signal(name, signal)
-        for signal in _SIGNALS
-    }
-
-
-def _signal(stream: str, signal: str) -> str:
-    if stream == RESULT and signal in ("tdata", "tuser", "tlast"):
-        return f"m_axis_{signal}"
-    if stream == RESULT and signal == "frame_last":
-        return signal
-    return f"{stream}_{signal}"
-
-
-def _bypass(
-    core: Core, plan: CorePlan, output: PlannedValue, clock: dict[str, str]
-) -> ModuleInstance:
-    stream = output.stream
-    clocks = stream.latency
-    pixel = core.input.channels * core.input.width
-    return ModuleInstance(
-        "fxp_bypass",
-        "u_bypass",
-        _texts({"Width": pixel, "Copies": stream.bits // pixel, "Clocks": clocks}),
-        {
-            **clock,
-            "bypass_i": "bypass",
-            "source_tags_i": "sequencer_tags",
-            "source_data_i": "sequencer_data",
-            "tags_i": plan.tags(stream.path, clocks),
-            "data_i": stream.wire,
-            "tags_o": "chosen_tags",
-            "data_o": "chosen_data",
-        },
-        Cost(registers=clocks + 2 * pixel + 12, memory_bits=max(0, clocks - 2) * (pixel + 6)),
-    )
-
-
-def fifo_depth(clocks: int) -> int:
-    """Beats of the output FIFO: room for twice what a pipeline of so many clocks holds."""
-    return 1 << (2 * clocks + 32 - 1).bit_length()
-
-
-def _flag(value: bool) -> str:
-    return "1'b1" if value else "1'b0"
-
-
-def _texts(parameters: Mapping[str, object]) -> dict[str, str]:
-    return {name: str(value) for name, value in parameters.items()}
-
-
 def _ports(core: Core) -> list[str]:
-    in_bits = 8 * core.input.bytes * core.input.channels
-    out_bits = 8 * core.output.bytes * core.output.channels * core.scale**2
+    in_bits = 8 * core.input.beat_bytes()
+    out_bits = 8 * core.output.beat_bytes(core.beat_pixels)
     ports = [
         ("input ", 1, "aclk"),
         ("input ", 1, "aresetn"),
@@ -277,7 +55,7 @@ def _ports(core: Core) -> list[str]:
         ("input ", 1, "s_axis_tuser"),
         ("input ", 1, "s_axis_tlast"),
         ("output", out_bits, "m_axis_tdata"),
-        *([("output", out_bits // 8, "m_axis_tkeep")] if core.raster else []),
+        *([("output", out_bits // 8, "m_axis_tkeep")] if core.has_keep else []),
         ("output", 1, "m_axis_tvalid"),
         ("input ", 1, "m_axis_tready"),
         ("output", 1, "m_axis_tuser"),
@@ -313,8 +91,10 @@ def _range(bits: int, *, always: bool = False) -> str:
 def _input(core: Core) -> list[str]:
     port = core.input
     bits = port.channels * port.width
+    pitch = port.width if port.packed else 8 * port.bytes
     fields = [
-        f"s_axis_tdata[{8 * port.bytes * c}+:{port.width}]" for c in reversed(range(port.channels))
+        f"s_axis_tdata[{pitch * port.order.index(c)}+:{port.width}]"
+        for c in reversed(range(port.channels))
     ]
     lines = [
         f"logic {_range(bits, always=True)}pixel_in, sequencer_data;",
@@ -328,7 +108,7 @@ def _input(core: Core) -> list[str]:
     ]
     if not core.bypass:
         lines += ["logic unused_bypass;", "assign unused_bypass = bypass;"]
-    if port.width < 8 * port.bytes:
+    if bits < 8 * port.beat_bytes():
         lines += ["logic unused_input;", "assign unused_input = ^s_axis_tdata;"]
     return ["", *(INDENT + line for line in lines)]
 
@@ -456,13 +236,19 @@ def _listed(entries: list[str]) -> list[str]:
 
 def _ends(core: Core, plan: CorePlan, output: PlannedValue) -> list[str]:
     lines = ["", f"{INDENT}// Registers, input and output."]
-    if core.raster:
-        bits = 8 * core.output.bytes * core.output.channels * core.scale**2
+    pixel = 8 * core.output.bytes * core.output.channels
+    whole = pixel * core.scale**2
+    for name in ("block",) * core.raster + ("whole",) * core.serialized:
         lines += [
-            f"{INDENT}logic [{bits - 1}:0] block_tdata;",
-            f"{INDENT}logic block_tvalid, block_tready, block_tuser, block_tlast;",
-            f"{INDENT}logic block_frame_last;",
+            f"{INDENT}logic [{whole - 1}:0] {name}_tdata;",
+            f"{INDENT}logic {name}_tvalid, {name}_tready, {name}_tuser, {name}_tlast;",
+            f"{INDENT}logic {name}_frame_last;",
         ]
+    if core.serialized:
+        lines.append(f"{INDENT}logic [{whole // 8 - 1}:0] whole_tkeep;")
+    lines.append(f"{INDENT}logic [{pixel * core.beat_pixels - 1}:0] result_tdata;")
+    if core.raster:
+        lines.append(f"{INDENT}logic [{pixel * core.beat_pixels // 8 - 1}:0] result_tkeep;")
     if core.bypass:
         lines += [
             f"{INDENT}logic [5:0] chosen_tags;",
@@ -472,6 +258,38 @@ def _ends(core: Core, plan: CorePlan, output: PlannedValue) -> list[str]:
         lines += _instance(item)
     lines += [
         "",
+        *_result(core),
         f"{INDENT}assign finished = m_axis_tvalid && m_axis_tready && frame_last;",
     ]
+    return lines
+
+
+def _result(core: Core) -> list[str]:
+    """Bring the fields of the result, in whole bytes, to the port."""
+    port = core.output
+    lines = []
+    if not port.packed:
+        lines.append(f"{INDENT}assign m_axis_tdata = result_tdata;")
+    else:
+        fields = [
+            f"result_tdata[{8 * port.bytes * (pixel * port.channels + channel)}+:{port.width}]"
+            for pixel in range(core.beat_pixels)
+            for channel in port.order
+        ]
+        padding = 8 * port.beat_bytes(core.beat_pixels) - len(fields) * port.width
+        zeros = [f"{padding}'d0"] if padding else []
+        joined = ", ".join([*zeros, *reversed(fields)])
+        lines += _wrapped("assign m_axis_tdata = ", f"{{{joined}}}", ";")
+        if port.width < 8 * port.bytes:
+            lines += [
+                f"{INDENT}logic unused_result;",
+                f"{INDENT}assign unused_result = ^result_tdata;",
+            ]
+    if core.has_keep:
+        lines.append(f"{INDENT}assign m_axis_tkeep = result_tkeep;")
+    elif core.raster:
+        lines += [
+            f"{INDENT}logic unused_keep;",
+            f"{INDENT}assign unused_keep = ^result_tkeep;",
+        ]
     return lines

@@ -68,6 +68,7 @@ PROOFS: dict[str, tuple[str, int, dict[str, object] | str, tuple[str, ...]]] = {
     "fxp_raster": ("prove", 3, {"Scale": 2, "Bytes": 1, "MaxWidth": 5}, ()),
     "fxp_registers": ("prove", 3, {"MaxWidth": 40}, ()),
     "fxp_restart": ("prove", 3, {}, ()),
+    "fxp_serializer": ("prove", 3, {"Parts": 4, "Bytes": 2}, ()),
     "fxp_window": (
         "bmc",
         10,
@@ -109,6 +110,7 @@ FAULTS = {
     "fxp_output": ("Depth - PipelineClocks - 6", "Depth - PipelineClocks - 3"),
     "fxp_raster": ("read_address > write_address", "read_address >= write_address"),
     "fxp_registers": ("index == SizeWord && low_is_width &&", "index == SizeWord &&"),
+    "fxp_serializer": ("moves && last_part;", "moves && (last_part || part == PartBits'(2));"),
     "fxp_restart": ("!closed && (!out_valid_i || out_ready_i)", "!closed"),
     "fxp_window": ("Lines-k*DilationRows+1+:", "Lines-k*DilationRows+:"),
     "fxp_sequencer": ("last_column ? columns : columns_left", "last_column ? 16'd1 : columns_left"),

@@ -19,7 +19,6 @@ ENABLE, BYPASS = 1, 3
     ("name", "raster", "stalls"),
     [
         ("kimsr_shaped", False, Stalls("random25", "bursts", seed=2)),
-        ("kimsr_shaped", True, Stalls()),
     ],
 )
 def test_frames_with_and_without_the_network_follow_each_other(name, raster, stalls, work_dir):
