@@ -28,7 +28,7 @@ from fxp.hls.rtl.streams import (
 
 READ_CLOCKS = 2
 """Clocks from the read of a lag buffer to its data."""
-RESET = "aresetn"
+RESET = "core_rst_n"
 """Wire of the reset of all that beats pass through."""
 SIZE = ("sequencer_columns", "sequencer_rows")
 """Wires with the size of the input, less one."""

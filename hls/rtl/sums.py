@@ -141,7 +141,7 @@ class _Sums:
             {**parameters, "Fold": fold},
             {
                 "clk_i": "aclk",
-                "rst_ni": "aresetn",
+                "rst_ni": "core_rst_n",
                 "valid_i": self.plan.tag(self.taps.path, self.taps.latency, 0),
                 "taps_i": self.taps.wire,
                 "sums_o": wire,

@@ -146,7 +146,7 @@ def _window(
         },
         {
             "clk_i": "aclk",
-            "rst_ni": "aresetn",
+            "rst_ni": "core_rst_n",
             "tags_i": plan.tags(source.path, source.latency),
             "data_i": source.wire if codes is None else codes.wire,
             "tags_o": tags,
@@ -199,7 +199,7 @@ def line_codec(plan: CorePlan, source: ValueBus, layout: CodeLayout) -> ValueBus
         },
         {
             "clk_i": "aclk",
-            "rst_ni": "aresetn",
+            "rst_ni": "core_rst_n",
             "tags_i": plan.tags(source.path, source.latency),
             "data_i": source.wire,
             "tags_o": tags,
