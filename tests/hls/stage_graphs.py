@@ -6,8 +6,8 @@ import numpy as np
 from streaming_graphs import GraphBuilder
 
 from fxp.formats import Format, Quantization, Rounding
-from fxp.graph import Graph, GraphError, ops
-from fxp.graph.ops import Op
+from fxp.graph import Graph, ops
+from fxp.graph.ops import GraphError, Op
 from fxp.hls.rtl.emit import plan_graph
 from fxp.hls.rtl.streams import StreamingError
 

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from fxp.formats import Format
 from fxp.graph import ops
 from fxp.hls.rtl.blocks import alike
 from fxp.hls.rtl.literals import packed, verilog_bit
@@ -126,12 +127,17 @@ def scaled(stage: Stage, source: ValueBus, factors: Sequence[int]) -> ValueBus:
 def _products(stage: Stage, source: ValueBus, factors: Sequence[int], bits: int) -> ValueBus:
     flat = replace(source, channels=source.fields, scale=1)
     matrix = np.array(per_field(source, factors), np.int64)[:, None]
+    # By the bits of the source alone, a product may be larger than it is proved to be.
+    form = Format(source.width, 0, source.signed)
+    ends = [factor * end for factor in factors for end in (form.min_raw, form.max_raw)]
+    wide = max(bits, signed_bits(ends))
     # A shift needs no multiplier, and a change of the sign only an adder.
     simple = all(abs(factor) & (abs(factor) - 1) == 0 for factor in factors)
     result = weighted_sums(
-        stage.plan, stage.node, flat, flat, matrix, source.fields, None, bits, adders=simple
+        stage.plan, stage.node, flat, flat, matrix, source.fields, None, wide, adders=simple
     )
-    return replace(result, channels=source.channels, scale=source.scale)
+    result = replace(result, channels=source.channels, scale=source.scale)
+    return stage.plan.aligned(result, bits, (0,), signed=True)
 
 
 def _check_product(left: ValueBus, right: ValueBus) -> None:
