@@ -122,17 +122,12 @@ def emit_rtl(
     name = identifier(graph.name if name is None else name).lower()
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise StreamingError(f"{name!r} is no name for a core: it must begin with a letter")
+    width, height = _initial_size(graph, initial_size, max_width, max_height)
     plan, output = plan_graph(
         graph, name=name, max_width=max_width, fold=fold, multipliers=multipliers,
-        levels_per_register=levels_per_register,
+        levels_per_register=levels_per_register, size=(height, width),
     )  # fmt: skip
-    width, height = _initial_size(graph, initial_size, max_width, max_height)
     if plan.one_size:
-        _, rows, columns = graph.inputs[0].shape
-        if (height, width) != (rows, columns):
-            raise StreamingError(
-                f"initial_size must be {columns}x{rows}, the only size that {graph.name!r} takes"
-            )
         max_width, max_height, plan.smallest = width, height, (height, width)
     if height < plan.smallest[0] or width < plan.smallest[1]:
         raise StreamingError(
@@ -181,6 +176,7 @@ def plan_graph(
     fold: int = 1,
     multipliers: str = "dsp",
     levels_per_register: int = LEVELS_PER_REGISTER,
+    size: tuple[int, int] | None = None,
     name: str = "core",
 ) -> tuple[CorePlan, PlannedValue]:
     """Return the plan of a core and its output.
@@ -197,6 +193,8 @@ def plan_graph(
         ``"dsp"`` or ``"shift_add"``, as for `emit_rtl`.
     levels_per_register
         Most shared adders on a way between two registers.
+    size
+        Rows and columns of frames after reset, the only ones if a result depends on whole frames.
     name
         Name of the core, from which names of modules are made.
 
@@ -212,6 +210,7 @@ def plan_graph(
     if multipliers == "shift_add":
         # A tree of multipliers has no free place for it.
         plan.folded = folded_roundings(graph)
+    plan.size = size
     path = plan.new_path((Lag(),), 0, "sequencer_tags")
     channels = source.shape[0]
     assert isinstance(channels, int)

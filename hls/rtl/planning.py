@@ -74,8 +74,10 @@ class CorePlan:
     """Roundings that weighted sums take over."""
     smallest: tuple[int, int] = (1, 1)
     """Rows and columns that a frame must have at least."""
+    size: tuple[int, int] | None = None
+    """Rows and columns of the frames after reset, if that is known."""
     one_size: bool = False
-    """Whether the core takes frames of the size of the graph alone."""
+    """Whether the core takes frames of that size alone."""
     scope: str = ""
     """Prefix of the wires made for the current node."""
 
@@ -297,6 +299,13 @@ class CorePlan:
         StreamingError
             If they are not of one raster.
         """
+        if any(
+            stream.path.raster.one_beat != streams[0].path.raster.one_beat for stream in streams
+        ):
+            raise StreamingError(
+                "one of its operands depends on a whole image, for which the other would have to "
+                "be stored: leave it to the processor behind the hardware, or train without it"
+            )
         if len({stream.path.raster for stream in streams}) > 1:
             raise StreamingError(
                 "its operands lose rows and columns in different ways: lead both through the same "

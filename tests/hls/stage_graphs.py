@@ -189,8 +189,11 @@ def random_network(seed: int) -> Graph:
         before = (list(b.nodes), list(b.constants), b.last)
         try:
             _random_node(b, random)
-            plan_graph(b.graph(), max_width=64)
+            plan, _ = plan_graph(b.graph(), max_width=64, size=size)
+            fits = all(np.array(plan.smallest) <= size)
         except (GraphError, StreamingError):
+            fits = False
+        if not fits:
             b.nodes, b.constants, b.last = before
     if seed % 3 == 0 and len(b.graph().values[b.last].shape) == 3:
         _ending(b, random)
@@ -263,7 +266,7 @@ def _ending(b: GraphBuilder, random: np.random.Generator) -> None:
         shape = b.graph().values[b.last].shape
         assert isinstance(shape[0], int)
         b.add(ops.Linear(), b.last, weights(b, (4, shape[0])), target=Format(12, 4))
-        plan_graph(b.graph(), max_width=64)
+        plan_graph(b.graph(), max_width=64, size=(8, 8))
     except (GraphError, StreamingError):
         b.nodes, b.constants, b.last = before
 

@@ -168,7 +168,6 @@ def refused(graph: Graph, tmp_path: Path, **options: object) -> str:
             "has another divisor at the borders",
         ),
         (ops.Pad((1, 1, 1, 1)), "pad cannot stream; make the hardware with fxp.hls.export"),
-        (ops.GlobalAveragePool(), "size must be fixed then: convert the network with size="),
         (ops.ReduceMean(False, True, False), "rows and columns can only be reduced together"),
         (ops.ReduceMax(True, True, True), "rows and columns can only be reduced together"),
         (ops.AdaptiveMaxPool((2, 2)), "pool with windows of a fixed size"),
@@ -259,10 +258,22 @@ def test_frames_too_small_for_the_network_are_refused(tmp_path):
 
 def test_a_network_with_a_linear_layer_takes_one_size(tmp_path):
     message = refused(stage_graphs.classifier(), tmp_path, initial_size=(8, 8), max_width=32)
-    assert "initial_size must be 12x11, the only size" in message
+    assert "'linear7' (linear) of 'classifier'" in message
+    assert "frames of 8x8 do not suit" in message
     core = emit_rtl(stage_graphs.classifier(), tmp_path / "core", max_width=32)
     assert (core.max_width, core.max_height, core.smallest) == (12, 11, (11, 12))
     assert core.beats(11, 12) == (1, 1)
+    b = GraphBuilder("mean")
+    b.add(ops.GlobalAveragePool(), target=Format(12, 10))
+    core = emit_rtl(b.graph(), tmp_path / "core", max_width=32, initial_size=(9, 5))
+    assert (core.max_width, core.max_height, core.smallest) == (9, 5, (5, 9))
+
+
+def test_a_value_times_one_of_a_whole_image_is_refused(tmp_path):
+    b = GraphBuilder("refused", size=(8, 8))
+    b.add(ops.GlobalMaxPool())
+    b.add(ops.Multiply(), b.last, "image")
+    assert "one of its operands depends on a whole image" in refused(b.graph(), tmp_path)
 
 
 def test_multipliers_beyond_those_of_devices_are_refused(tmp_path):

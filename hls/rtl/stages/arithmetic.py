@@ -130,7 +130,7 @@ def _products(stage: Stage, source: ValueBus, factors: Sequence[int], bits: int)
     # By the bits of the source alone, a product may be larger than it is proved to be.
     form = Format(source.width, 0, source.signed)
     ends = [factor * end for factor in factors for end in (form.min_raw, form.max_raw)]
-    wide = max(bits, signed_bits(ends))
+    wide = max(bits, signed_bits(ends), 2)
     # A shift needs no multiplier, and a change of the sign only an adder.
     simple = all(abs(factor) & (abs(factor) - 1) == 0 for factor in factors)
     result = weighted_sums(

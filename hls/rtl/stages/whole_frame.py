@@ -62,22 +62,28 @@ def reduction(stage: Stage) -> ValueBus:
     return scaled(stage, whole, [int(reciprocal(count, GLOBAL_FRAC))] * whole.channels)
 
 
-def fixed_size(stage: Stage) -> tuple[int, int]:
-    """Return rows and columns of the first input, and let the core take no other size.
+def fixed_size(stage: Stage) -> tuple[int, ...]:
+    """Return the size of the first input, and let the core take frames of one size alone.
 
     Raises
     ------
     StreamingError
-        If they are not fixed.
+        If the plan is made for no size, or for one that does not suit the graph.
     """
-    rows, columns = stage.infos[0].shape[1:]
-    if not isinstance(rows, int) or not isinstance(columns, int):
+    plan, graph = stage.plan, stage.graph
+    if plan.size is None:
+        raise StreamingError("its result depends on a whole image, whose size must be known")
+    channels = graph.inputs[0].shape[0]
+    assert isinstance(channels, int)
+    try:
+        shapes = graph.concrete_shapes(graph.bind([(channels, *plan.size)]))
+    except ValueError as error:
+        rows, columns = plan.size
         raise StreamingError(
-            "its result depends on a whole image, whose size must be fixed then: convert the "
-            "network with size=(rows, columns)"
-        )
-    stage.plan.one_size = True
-    return rows, columns
+            f"frames of {columns}x{rows} do not suit: {error}; choose another initial_size"
+        ) from None
+    plan.one_size = True
+    return shapes[stage.node.inputs[0]][1:]
 
 
 def _total(stage: Stage, source: ValueBus, count: int, *, largest: bool) -> ValueBus:
@@ -146,11 +152,10 @@ def linear(stage: Stage) -> ValueBus:
     bias, bits = stage.bias(outputs)
     if positions == 1:
         # A frame takes a row at least, of which a multiplier can use every clock.
-        width = stage.graph.inputs[0].shape[2]
-        last = plan.fold * (width if isinstance(width, int) else 1)
+        last = plan.fold * (1 if plan.size is None else plan.size[1])
         fold = min(features, last) if source.path.raster.one_beat else None
         return weighted_sums(plan, stage.node, source, source, weight, 1, bias, bits, fold=fold)
-    plan.one_size = True
+    fixed_size(stage)
     # From (output, channel, position) to a word of all weights for each position.
     words = weight.reshape(outputs, source.channels, positions).transpose(2, 0, 1)
     width = signed_bits([int(weight.min()), int(weight.max())])
