@@ -93,8 +93,9 @@ module {TOP} (
 {opened}
     end
   end
+  // The reset reaches the core some clocks later than its port.
   always @(posedge aclk) begin
-    if (taps) begin
+    if (taps && aresetn) begin
 {written}
     end
   end

@@ -56,6 +56,8 @@ def render_data_sheet(core: Core, plan: CorePlan, output: PlannedValue) -> str:
             ("Property", "Value"),
             [
                 ("Largest frame", f"{core.max_width} x {core.max_height} pixels"),
+                ("Smallest frame", f"{core.smallest[1]} x {core.smallest[0]} pixels"),
+                ("Output of the largest frame", _output_frame(core)),
                 ("Frame after reset", f"{core.initial_width} x {core.initial_height} pixels"),
                 ("Rate", "1 pixel per clock" if core.fold == 1
                  else f"1 pixel every {core.fold} clocks"),
@@ -123,6 +125,11 @@ def render_data_sheet(core: Core, plan: CorePlan, output: PlannedValue) -> str:
         "",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _output_frame(core: Core) -> str:
+    rows, columns = core.beats(core.max_height, core.max_width)
+    return f"{columns * core.scale} x {rows * core.scale} pixels"
 
 
 def _line_memory_bits(plan: CorePlan) -> int:

@@ -22,6 +22,7 @@ from fxp.hls import Core, emit_rtl
 from fxp.hls.rtl import emit
 from fxp.hls.rtl.data_sheet import core_cost
 from fxp.hls.rtl.emit import plan_graph
+from fxp.hls.rtl.layers import RULES
 from fxp.hls.rtl.planning import ModuleInstance, StreamingError
 from fxp.model import FixedModel
 from fxp.models import sr
@@ -254,6 +255,9 @@ def test_frames_too_small_for_the_network_are_refused(tmp_path):
     core = emit_rtl(b.graph(), tmp_path / "core", max_width=32)
     assert core.smallest == (5, 5)
     assert core.beats(9, 7) == (5, 3)
+    sheet = (tmp_path / "core" / "README.md").read_text()
+    assert "| Smallest frame | 5 x 5 pixels |" in sheet
+    assert "| Output of the largest frame | 28 x 4092 pixels |" in sheet
 
 
 def test_a_network_with_a_linear_layer_takes_one_size(tmp_path):
@@ -407,6 +411,14 @@ def test_taps_and_ports_describe_the_values(tmp_path):
     assert (core.output.bytes, core.output.signed, core.scale) == (2, True, 3)
     assert (core.initial_width, core.initial_height) == (20, 10)
     assert (core.lag_lines, core.lag_pixels) == (4, 4)
+
+
+def test_the_page_lists_what_streams():
+    page = (Path(__file__).parents[2] / "docs" / "rtl.md").read_text()
+    table = page.partition("| Operation | With |")[2].partition("\n\n")[0]
+    told = [row.split("|")[1] for row in table.strip().splitlines()[1:]]
+    names = [name for cell in told for name in re.findall(r"`(\w+)`", cell)]
+    assert sorted(names) == sorted(op.name for op in RULES)
 
 
 # ---- Papers ---------------------------------------------------------------------------------

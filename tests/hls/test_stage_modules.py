@@ -117,7 +117,9 @@ def test_windows_repeat_pixels_beyond_the_borders(kernel, mode, tmp_path):
         padded = np.pad(image, ((top, rows - 1 - top), (left, columns - 1 - left)), mode=mode)
         for row, column in np.ndindex(height, width):
             window = padded[row : row + rows, column : column + columns]
-            assert real[position + row * width + column] == join_fields(window.reshape(-1), 6)
+            assert real[position + row * width + column] == join_fields(
+                window.reshape(-1).tolist(), 6
+            )
         position += width * height
     assert len(real) == position
 

@@ -83,8 +83,8 @@ DAMAGES = {
     ),
     "the smaller value": ("pools", "fxp_maximum.sv", "? right : left", "? left : right",
                           "max_pool1"),
-    "totals of two frames": (
-        "residual_classifier", "fxp_frame_total.sv", "if (begins)", "if (begins && !ends)",
+    "a total of other values": (
+        "residual_classifier", "fxp_frame_total.sv", "total + value", "total + total",
         "global_average_pool8",
     ),
     "weights of the pixel before": (
