@@ -61,13 +61,14 @@ def emit_rtl(
     ----------
     model
         A quantized model, its integer graph, or the path of its ``.fxp`` file: one image
-        ``(C, H, W)`` in, one image out, feed-forward, no strides.
+        ``(C, H, W)`` in, one image or vector out, feed-forward.
     out_dir
         Folder to write; must not exist or be empty, or hold an earlier core, which is replaced.
     max_width, max_height
         Largest frame; the line memories are `max_width` pixels long.
     initial_size
-        ``(width, height)`` after reset, the largest frame by default.
+        ``(width, height)`` after reset, the largest frame by default; the only size if a result
+        depends on a whole frame, as that of a global pool or of `flatten`.
     pixels_per_clock
         Only 1.
     multipliers

@@ -85,7 +85,7 @@ DAMAGES = {
                           "max_pool1"),
     "a total of other values": (
         "residual_classifier", "fxp_frame_total.sv", "total + value", "total + total",
-        "global_average_pool8",
+        "global_average_pool7",
     ),
     "weights of the pixel before": (
         "classifier", "fxp_linear.sv", "'0 : next_address", "'1 : next_address", "linear7",
