@@ -195,7 +195,8 @@ def plan_graph(
     levels_per_register
         Most shared adders on a way between two registers.
     size
-        Rows and columns of frames after reset, the only ones if a result depends on whole frames.
+        Rows and columns of frames after reset, the only ones if a result depends on whole frames;
+        by default those of the graph, if it has a size.
     name
         Name of the core, from which names of modules are made.
 
@@ -211,6 +212,9 @@ def plan_graph(
     if multipliers == "shift_add":
         # A tree of multipliers has no free place for it.
         plan.folded = folded_roundings(graph)
+    _, rows, columns = source.shape
+    if size is None and isinstance(rows, int) and isinstance(columns, int):
+        size = (rows, columns)
     plan.size = size
     path = plan.new_path((Lag(),), 0, "sequencer_tags")
     channels = source.shape[0]

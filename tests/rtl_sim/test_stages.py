@@ -8,8 +8,13 @@ import pytest
 import stage_graphs
 from simulations import SIMULATIONS, bench_of, check, frame
 
+import fxp
+from fxp.filters import gamma_table, sobel
+from fxp.filters.colour import rgb_to_ycbcr_graph
+from fxp.filters.tables import table_graph
 from fxp.formats import IntArray
 from fxp.hls import emit_rtl
+from fxp.hls.rtl.emit import plan_graph
 from fxp.model import FixedModel
 from fxp.rtl_sim import Stalls, cosim
 
@@ -73,6 +78,14 @@ def test_a_core_of_two_levels_of_reduction_in_frames_without_a_gap(work_dir):
     model, bench = bench_of(stage_graphs.pools(), "icarus", work_dir, max_width=16)
     odd = [frame(model, (9, 9), "random", number) for number in range(3)]
     check(bench, model, odd)
+
+
+def test_filters_stream_with_their_default_border(work_dir):
+    edges = fxp.filter_graph(sobel("x"))
+    model, bench = bench_of(edges, "icarus", work_dir, max_width=16)
+    check(bench, model, images(model, [(6, 5), (2, 2)]), STALLED)
+    for graph in (rgb_to_ycbcr_graph(), table_graph(gamma_table("2.2"))):
+        plan_graph(graph, max_width=16)
 
 
 # What is damaged, where, and the first layer that must differ.
