@@ -95,7 +95,9 @@ _ECP5 = {
     "CCU2C": Resources(luts=2, carries=1),
     **_each("multipliers", MULT18X18D=1, MULT9X9D=1),
     **_each("block_rams", DP16KD=1, PDPW16KD=1),
-    **dict.fromkeys(("PFUMX", "L6MUX21", "GSR", "$scopeinfo"), None),
+    **dict.fromkeys(
+        ("PFUMX", "L6MUX21", "GSR", "EHXPLLL", "ODDRX1F", "TRELLIS_IO", "$scopeinfo"), None
+    ),
 }
 
 _ULTRASCALE = {
