@@ -169,12 +169,13 @@ def _build(place: Path, design: BoardDesign, work: Path) -> Path:
     def make(folder: Path) -> Path:
         command = [
             simulator.program, "--cc", "--exe", "-O3", "-Wno-fatal", "-Wno-lint", "-Wno-style",
-            "--x-assign", "fast", "--x-initial", "fast", "--top-module", design.top,
+            "--x-assign", "fast", "--x-initial", "fast", "--threads", "1",
+            "--top-module", design.top,
             "--prefix", "Vtop", "-o", TOP, "-Mdir", folder, MONITOR, MODELS, *sources,
         ]  # fmt: skip
         run_compiler(command, folder, simulator.environment)
         make_model(
-            simulator, folder, runtime=runtime_folder(simulator, work, "board"), optimize="-O2"
+            simulator, folder, runtime=runtime_folder(simulator, work, "harness 1"), optimize="-O1"
         )
         return folder / TOP
 
