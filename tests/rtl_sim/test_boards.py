@@ -115,7 +115,8 @@ def test_clocks_of_the_modes():
     for mode in MODES.values():
         assert 59 < mode.hertz < 61
         for board in BOARDS.values():
-            assert pll_dividers(board.megahertz, mode.megahertz)
+            feedback, _, _ = pll_dividers(board.megahertz, mode.megahertz)
+            assert feedback * board.megahertz == 5 * mode.megahertz
 
 
 def test_what_does_not_suit_is_refused_before_anything_is_written(model, tmp_path):
