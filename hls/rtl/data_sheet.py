@@ -1,4 +1,4 @@
-"""The papers of a core: data sheet, timing constraints and FuseSoC description."""
+"""The data sheet of a core."""
 
 from __future__ import annotations
 
@@ -169,31 +169,3 @@ def _output_beat(core: Core) -> str:
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
     lines = [head, tuple("---" for _ in head), *rows]
     return ["| " + " | ".join(cells) + " |" for cells in lines]
-
-
-def render_constraints(core: Core) -> str:
-    """Return a stub of Xilinx timing constraints."""
-    return (
-        f"# Clock of {core.top}: 148.5 MHz is the pixel clock of 1080p60.\n"
-        "# Set what the design has.\n"
-        "create_clock -period 6.734 -name aclk [get_ports aclk]\n"
-    )
-
-
-def render_core_file(core: Core) -> str:
-    """Return the FuseSoC core file."""
-    files = "".join(f"      - {source}\n" for source in core.sources)
-    return (
-        "CAPI=2:\n"
-        f"name: fxp::{core.name}:1.0.0\n"
-        f"description: Streaming core of {core.name}\n"
-        "filesets:\n"
-        "  rtl:\n"
-        "    files:\n"
-        f"{files}"
-        "    file_type: systemVerilogSource\n"
-        "targets:\n"
-        "  default:\n"
-        "    filesets: [rtl]\n"
-        f"    toplevel: {core.top}\n"
-    )

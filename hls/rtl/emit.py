@@ -16,9 +16,16 @@ from fxp.graph.extents import Extent
 from fxp.hls.refusals import ELSEWHERE
 from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Core, Multipliers, StreamPort, Tap
-from fxp.hls.rtl.data_sheet import render_constraints, render_core_file, render_data_sheet
+from fxp.hls.rtl.data_sheet import render_data_sheet
 from fxp.hls.rtl.layers import add_node
 from fxp.hls.rtl.literals import identifier
+from fxp.hls.rtl.packaging import (
+    framed,
+    render_core_file,
+    render_ip_xact,
+    render_lpf,
+    render_xdc,
+)
 from fxp.hls.rtl.planning import CorePlan, Lag, PlannedValue, StreamingError, ValueBus
 from fxp.hls.rtl.rounding import folded_roundings
 from fxp.hls.rtl.top import render_top, scope_name, value_wires
@@ -278,21 +285,23 @@ def _write(target: Path, core: Core, plan: CorePlan, output: PlannedValue) -> No
     )
     content = {**core.__dict__, "sources": sources}
     core = Core(**content)
+    top_text = render_top(core, plan, output)
     texts = {
-        f"rtl/{top}": render_top(core, plan, output),
-        **{f"rtl/{name}.sv": text for name, text in plan.modules.items()},
+        **{f"rtl/{name}": framed((LIBRARY / name).read_text(encoding="utf-8")) for name in library},
+        **{f"rtl/{name}.sv": framed(text) for name, text in plan.modules.items()},
+        f"rtl/{top}": framed(top_text),
         f"{core.name}.f": "".join(f"{source}\n" for source in sources),
         "core.json": core.to_json(),
         "README.md": render_data_sheet(core, plan, output),
-        f"{core.name}.xdc": render_constraints(core),
+        f"{core.name}.xdc": render_xdc(core),
+        f"{core.name}.lpf": render_lpf(core),
         f"{core.name}.core": render_core_file(core),
+        "component.xml": render_ip_xact(core, top_text),
     }
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
         (folder / "rtl").mkdir()
-        for name in library:
-            shutil.copyfile(LIBRARY / name, folder / "rtl" / name)
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
         mask = os.umask(0)
