@@ -19,6 +19,7 @@ from fxp.export.npz import to_npz
 from fxp.export.onnx import to_onnx
 from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Multipliers
+from fxp.hls.rtl.core import Packing as PackingName
 from fxp.support.errors import ArgumentError
 from fxp.support.files import replace_file, replacing
 
@@ -114,13 +115,25 @@ def rtl(
     compress_lines: Annotated[
         bool, typer.Option("--compress-lines", help="Halve the line memories; a little lossy.")
     ] = False,
+    pixels_per_beat: Annotated[
+        int | None, typer.Option(help="Raster lines with 1, 2 or 4 pixels in a beat.")
+    ] = None,
+    packing: Annotated[
+        PackingName, typer.Option(help="Channels in whole bytes, or side by side as in video.")
+    ] = "bytes",
+    bypass: Annotated[
+        bool, typer.Option("--bypass", help="Let a register put copies of the input in place.")
+    ] = False,
+    bus_errors: Annotated[
+        bool, typer.Option("--bus-errors", help="Answer accesses without effect with SLVERR.")
+    ] = False,
     name: Annotated[
         str | None, typer.Option(help="Name of the core; default that of the model.")
     ] = None,
 ) -> None:
     """Write a streaming core in SystemVerilog that computes the same integers.
 
-    The folder holds all sources, a data sheet, and timing constraints.
+    The folder holds all sources, a data sheet, a C header of the registers, and timing constraints.
 
     Example: fxp export rtl kimsr_x2.fxp core --max-width 1920 --raster
     """
@@ -139,6 +152,10 @@ def rtl(
         fold=fold,
         levels_per_register=levels_per_register,
         raster=raster,
+        pixels_per_beat=pixels_per_beat,
+        packing=packing,
+        bypass=bypass,
+        bus_errors=bus_errors,
         name=name,
     )
     typer.echo(f"wrote {out}: the core {core.name}, {core.latency_clocks} clocks of latency")

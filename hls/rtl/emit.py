@@ -15,8 +15,8 @@ from fxp.graph import Graph, Value
 from fxp.graph.extents import Extent
 from fxp.hls.refusals import ELSEWHERE
 from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
-from fxp.hls.rtl.core import Core, Multipliers, StreamPort, Tap
-from fxp.hls.rtl.data_sheet import render_data_sheet
+from fxp.hls.rtl.core import Core, Multipliers, Packing, StreamPort, Tap
+from fxp.hls.rtl.data_sheet import HEADER, render_data_sheet
 from fxp.hls.rtl.layers import add_node
 from fxp.hls.rtl.literals import identifier
 from fxp.hls.rtl.packaging import (
@@ -27,6 +27,7 @@ from fxp.hls.rtl.packaging import (
     render_xdc,
 )
 from fxp.hls.rtl.planning import CorePlan, Lag, PlannedValue, StreamingError, ValueBus
+from fxp.hls.rtl.register_map import render_c_header
 from fxp.hls.rtl.rounding import folded_roundings
 from fxp.hls.rtl.top import render_top, scope_name, value_wires
 from fxp.model.sources import ModelSource, graph_of
@@ -49,6 +50,10 @@ def emit_rtl(
     fold: int = 1,
     levels_per_register: int = LEVELS_PER_REGISTER,
     raster: bool = False,
+    pixels_per_beat: int | None = None,
+    packing: Packing = "bytes",
+    bypass: bool = False,
+    bus_errors: bool = False,
     name: str | None = None,
 ) -> Core:
     """Write a self-contained folder with a streaming core that computes what the engine computes.
@@ -75,6 +80,20 @@ def emit_rtl(
         lower clock frequency. Without effect on multipliers.
     raster
         Whether the output is raster lines of the enlarged image instead of blocks.
+    pixels_per_beat
+        Raster lines with 1, 2 or 4 pixels in a beat instead of a whole block's; a divisor of the
+        pixels of a block. The core then takes a pixel only as fast as its results leave.
+    packing
+        ``"bytes"``, every channel in whole bytes, or ``"ug934"``, as AXI4-Stream Video has it:
+        channels side by side without padding, RGB in the order G, B, R from the low bits up, no
+        ``tkeep``. Of both streams.
+    bypass
+        Whether a register can put enlarged copies of the input (nearest neighbour) in place of the
+        network's result; input and output must have the same format, and as many channels or one
+        at the input.
+    bus_errors
+        Whether accesses to registers without effect (writes to what is read-only, sizes out of
+        range, addresses without a register) are answered with SLVERR instead of OKAY.
     name
         Name of the core, by default from the graph.
 
@@ -114,8 +133,8 @@ def emit_rtl(
         name=name,
         top=f"{name}_core",
         sources=(),
-        input=_port(graph.inputs[0], graph.inputs[0].format),
-        output=_port(graph.values[output.value], output.format),
+        input=_port(graph.inputs[0], graph.inputs[0].format, packing),
+        output=_port(graph.values[output.value], output.format, packing),
         scale=final.scale,
         max_width=max_width,
         max_height=max_height,
@@ -123,14 +142,22 @@ def emit_rtl(
         initial_height=height,
         fold=fold,
         multipliers=multipliers,
-        raster=raster,
+        raster=raster or pixels_per_beat is not None,
         version=int(graph_digest(graph)[:8], 16),
         latency_clocks=final.latency + 2,
-        lag_lines=final.path.lag.lines,
-        lag_pixels=final.path.lag.pixels,
+        lag_lines=final.path.input_lag.lines,
+        lag_pixels=final.path.input_lag.pixels,
+        steps=final.path.raster.steps,
+        smallest=plan.smallest,
         taps=tuple(_tap(base, planned) for base, planned in value_wires(plan)),
+        pixels_per_beat=pixels_per_beat or 0,
+        bypass=bypass,
+        bus_errors=bus_errors,
         levels_per_register=levels_per_register,
     )
+    if bypass:
+        _check_bypass(core)
+    _check_streams(core, packing, pixels_per_beat)
     _write(target, core, plan, output)
     return Core.read(target)
 
@@ -173,7 +200,7 @@ def plan_graph(
     if multipliers == "shift_add":
         # A tree of multipliers has no free place for it.
         plan.folded = folded_roundings(graph)
-    path = plan.new_path(Lag(), 0, "sequencer_tags")
+    path = plan.new_path((Lag(),), 0, "sequencer_tags")
     channels = source.shape[0]
     assert isinstance(channels, int)
     stream = ValueBus("sequencer_data", channels, form.width, form.signed, 1, path, 0)
@@ -193,6 +220,8 @@ def plan_graph(
                 f"node {node.name!r} ({node.op.name}) of {graph.name!r}: {error}"
             ) from None
         plan.values.append(planned[node.name])
+        # Test benches look at the tags of every value.
+        plan.tags(planned[node.name].stream.path, planned[node.name].stream.latency)
     output = planned[graph.outputs[0]]
     final = output.stream
     plan.tags(final.path, final.latency)
@@ -235,6 +264,25 @@ def _check_arguments(
         raise StreamingError("fold shares multipliers, which shift_add does not have")
 
 
+def _check_bypass(core: Core) -> None:
+    source, result = core.input, core.output
+    if core.steps:
+        raise StreamingError(
+            "a bypass copies each input pixel to a block of the output, and this network leaves "
+            "rows and columns out: do without the bypass"
+        )
+    if (source.width, source.frac, source.signed) != (result.width, result.frac, result.signed):
+        raise StreamingError(
+            f"a bypass copies the input {source.name!r} to the output {result.name!r}, so both "
+            "must have the same format; quantize with output_format equal to input_format"
+        )
+    if source.channels not in (1, result.channels):
+        raise StreamingError(
+            f"a bypass copies {source.channels} channels to {result.channels}: there must be as "
+            "many, or one"
+        )
+
+
 def _initial_size(
     graph: Graph, initial_size: tuple[int, int] | None, max_width: int, max_height: int
 ) -> tuple[int, int]:
@@ -253,11 +301,28 @@ def _initial_size(
     return width, height
 
 
-def _port(value: Value, form: Format | None) -> StreamPort:
+def _check_streams(core: Core, packing: str, pixels_per_beat: int | None) -> None:
+    if packing not in get_args(Packing):
+        raise StreamingError(
+            f"packing must be one of {', '.join(get_args(Packing))}, got {packing!r}"
+        )
+    block = core.scale**2
+    possible = [count for count in (1, 2, 4) if block % count == 0]
+    if pixels_per_beat is not None and pixels_per_beat not in possible:
+        raise StreamingError(
+            f"pixels_per_beat must be one of {', '.join(map(str, possible))} for blocks of {block} "
+            f"pixels, got {pixels_per_beat!r}"
+        )
+
+
+def _port(value: Value, form: Format | None, packing: str) -> StreamPort:
     assert form is not None
     channels = value.shape[0]
     assert isinstance(channels, int)
-    return StreamPort(value.name, channels, form.width, form.frac, form.signed, -(-form.width // 8))
+    return StreamPort(
+        value.name, channels, form.width, form.frac, form.signed, -(-form.width // 8),
+        packed=packing == "ug934",
+    )  # fmt: skip
 
 
 def _tap(base: str, planned: PlannedValue) -> Tap:
@@ -293,6 +358,7 @@ def _write(target: Path, core: Core, plan: CorePlan, output: PlannedValue) -> No
         f"{core.name}.f": "".join(f"{source}\n" for source in sources),
         "core.json": core.to_json(),
         "README.md": render_data_sheet(core, plan, output),
+        HEADER: render_c_header(),
         f"{core.name}.xdc": render_xdc(core),
         f"{core.name}.lpf": render_lpf(core),
         f"{core.name}.core": render_core_file(core),

@@ -29,6 +29,8 @@ def weighted_sums(
     groups: int,
     bias: NDArray[np.int64] | None,
     bits: int | None = None,
+    *,
+    adders: bool = False,
 ) -> ValueBus:
     """Add ``matrix @ taps + bias``, group by group, as wide as the proof says.
 
@@ -40,6 +42,8 @@ def weighted_sums(
         ``(outputs, taps * channels / groups)``, tap by tap.
     bits
         Of a sum, instead of what the proof of the node says.
+    adders
+        Whether shared adders suit the weights better than multipliers, whatever the plan says.
     """
     assert node.accumulator is not None
     bits = node.accumulator.bits if bits is None else bits
@@ -52,7 +56,7 @@ def weighted_sums(
         np.zeros(len(matrix), np.int64) if bias is None else bias,
         bits,
     )
-    if plan.multipliers == "shift_add" or (plan.fold == 1 and are_signs(matrix)):
+    if adders or plan.multipliers == "shift_add" or (plan.fold == 1 and are_signs(matrix)):
         # Signs need no multiplier; their size is a few more adders for each output.
         wire, clocks = sums.shift_add()
     elif min(plan.fold, matrix.shape[1]) > 1:
@@ -137,7 +141,7 @@ class _Sums:
             {**parameters, "Fold": fold},
             {
                 "clk_i": "aclk",
-                "rst_ni": "aresetn",
+                "rst_ni": "core_rst_n",
                 "valid_i": self.plan.tag(self.taps.path, self.taps.latency, 0),
                 "taps_i": self.taps.wire,
                 "sums_o": wire,
@@ -176,7 +180,7 @@ class _Sums:
                 f"has weights of {width} bits; shift_add takes at most {MAX_WEIGHT_BITS}: use a "
                 "narrower format"
             )
-        name = f"{self.plan.name}_{self.plan.scope}_matrix"
+        name = self.plan.module_name("matrix")
         module = constant_matrix_module(
             dense,
             Format(self.source.width, 0, self.source.signed),

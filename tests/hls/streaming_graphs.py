@@ -15,10 +15,17 @@ from fxp.graph.ops import Op
 class GraphBuilder:
     """Adds nodes one by one; a result without a quantization keeps its exact accumulator."""
 
-    def __init__(self, name: str, channels: int = 1, form: Format | None = None, seed: int = 0):
+    def __init__(
+        self,
+        name: str,
+        channels: int = 1,
+        form: Format | None = None,
+        seed: int = 0,
+        size: tuple[int | Extent, int | Extent] = (Extent("H"), Extent("W")),
+    ):
         self.name = name
         self.random = np.random.default_rng(seed)
-        source = Value("image", (channels, Extent("H"), Extent("W")), form or Format(8, 8, False))
+        source = Value("image", (channels, *size), form or Format(8, 8, False))
         self.source = source
         self.nodes: list[Node] = []
         self.constants: list[Constant] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -366,6 +367,31 @@ def test_verilator_has_nothing_to_say(shape, style, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert "Warning" not in result.stderr
+
+
+@pytest.mark.parametrize("raster", [False, True])
+def test_verilator_has_nothing_to_say_of_a_bypass(raster, tmp_path):
+    verilator = find_simulator("verilator")
+    core = emit_rtl(
+        graphs.kimsr_shaped(), tmp_path / "core", max_width=30, raster=raster, bypass=True,
+        bus_errors=True,
+    )  # fmt: skip
+    command = [verilator.program, "--lint-only", "-Wall", "-f", f"{core.name}.f"]
+    result = subprocess.run(
+        [*map(str, command), "--top-module", core.top],
+        cwd=tmp_path / "core",
+        env=verilator.environment,
+        capture_output=True,
+        text=True,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_only_the_registers_and_their_reset_hear_the_reset_of_the_board(tmp_path):
+    core = emit_rtl(graphs.kimsr_shaped(), tmp_path / "core", max_width=30, raster=True)
+    text = (tmp_path / "core" / core.sources[-1]).read_text()
+    instances = re.findall(r"u_(\w+) \([^;]*\(aresetn\)", text)
+    assert sorted(instances) == ["registers", "restart"]
 
 
 @pytest.mark.parametrize("style", STYLES)

@@ -67,6 +67,8 @@ PROOFS: dict[str, tuple[str, int, dict[str, object] | str, tuple[str, ...]]] = {
     "fxp_output": ("prove", 3, {"Width": 1, "PipelineClocks": 1, "Depth": 9}, ()),
     "fxp_raster": ("prove", 3, {"Scale": 2, "Bytes": 1, "MaxWidth": 5}, ()),
     "fxp_registers": ("prove", 3, {"MaxWidth": 40}, ()),
+    "fxp_restart": ("prove", 3, {}, ()),
+    "fxp_serializer": ("prove", 3, {"Parts": 4, "Bytes": 2}, ()),
     "fxp_window": (
         "bmc",
         10,
@@ -85,6 +87,7 @@ PROOFS: dict[str, tuple[str, int, dict[str, object] | str, tuple[str, ...]]] = {
 
 # Modules without properties, and why.
 WITHOUT = {
+    "fxp_bypass": "a memory that has properties, and a choice; its bench tries changes of the mode",
     "fxp_add": "a register behind one operator",
     "fxp_align": "wires",
     "fxp_clamp": "a register behind two comparisons; its bench tries every input",
@@ -106,7 +109,9 @@ FAULTS = {
     "fxp_lag_buffer": ("read_address == Last) ? '0", "read_address == Last) ? 1"),
     "fxp_output": ("Depth - PipelineClocks - 6", "Depth - PipelineClocks - 3"),
     "fxp_raster": ("read_address > write_address", "read_address >= write_address"),
-    "fxp_registers": ("width_fits <= word >= 32'd1 && word", "width_fits <= word >= 32'd0 && word"),
+    "fxp_registers": ("index == SizeWord && low_is_width &&", "index == SizeWord &&"),
+    "fxp_serializer": ("moves && last_part;", "moves && (last_part || part == PartBits'(2));"),
+    "fxp_restart": ("!closed && (!out_valid_i || out_ready_i)", "!closed"),
     "fxp_window": ("Lines-k*DilationRows+1+:", "Lines-k*DilationRows+:"),
     "fxp_sequencer": ("last_column ? columns : columns_left", "last_column ? 16'd1 : columns_left"),
 }
@@ -135,7 +140,7 @@ def prove(module: str, folder: Path, fault: tuple[str, str] | None = None) -> tu
         files.append("around.sv")
     else:
         values = " ".join(f"-set {name} {value}" for name, value in parameters.items())
-        settings = [f"chparam {values} {module}"]
+        settings = [f"chparam {values} {module}"] if values else []
     script = [
         "[options]", f"mode {mode}", f"depth {depth}",
         "[engines]", "smtbmc z3",
