@@ -62,9 +62,7 @@ def render_data_sheet(core: Core, plan: CorePlan, output: PlannedValue) -> str:
                 ("Output per input pixel", f"{core.scale**2} ({pixels})"),
                 ("Lag", f"{core.lag_lines} lines and {core.lag_pixels} pixels"),
                 ("Pipeline", f"{core.latency_clocks} clocks to the output FIFO"),
-                ("Weighted sums", "multipliers" if core.multipliers == "dsp"
-                 else "shared shifts and additions, at most "
-                 f"{core.levels_per_register} adders between registers"),
+                ("Weighted sums", _weighted_sums(core)),
                 ("Bypass", "nearest neighbour, by a register" if core.bypass else "none"),
                 ("Accesses to registers without effect",
                  "answered with SLVERR" if core.bus_errors else "answered with OKAY"),
@@ -123,6 +121,16 @@ def render_data_sheet(core: Core, plan: CorePlan, output: PlannedValue) -> str:
         "",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _weighted_sums(core: Core) -> str:
+    if core.multipliers == "dsp":
+        return "multipliers"
+    both = "multipliers, and " if core.multipliers == "mixed" else ""
+    return (
+        f"{both}shared shifts and additions, at most {core.levels_per_register} adders between "
+        "registers"
+    )
 
 
 def _line_memory_bits(plan: CorePlan) -> int:

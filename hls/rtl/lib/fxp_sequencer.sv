@@ -110,7 +110,13 @@ module fxp_sequencer #(
   assign flushed = lines_to_flush == '0 && pixels_to_flush == '0;
   assign resize = valid && user && resized && !loaded;
   assign candidate = valid && user && !resize;
-  assign load = boundary && resize && flushed && waited >= WaitBits'(DrainClocks);
+  logic drained;
+  if (DrainClocks == 0) begin : gen_at_once
+    assign drained = 1'b1;
+  end else begin : gen_drain
+    assign drained = waited >= WaitBits'(DrainClocks);
+  end
+  assign load = boundary && resize && flushed && drained;
   assign start = boundary && candidate && may_send;
   assign take = in_frame && !fill_line && !fill_frame && !drop_line && valid && !user &&
                 may_send;
