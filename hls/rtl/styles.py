@@ -76,8 +76,7 @@ class LayerStyles:
         StreamingError
             If there is one.
         """
-        kinds = ops.Conv2d | ops.ConvTranspose2d | ops.Linear | ops.Prelu
-        layers = [node.name for node in graph.nodes if isinstance(node.op, kinds)]
+        layers = weighted_layers(graph)
         for given in (self.multipliers, self.fold):
             for name in given if isinstance(given, Mapping) else ():
                 if name not in layers:
@@ -93,3 +92,9 @@ class LayerStyles:
         )  # fmt: skip
         fold = self.fold.get(name, 1) if isinstance(self.fold, Mapping) else self.fold
         return style, fold
+
+
+def weighted_layers(graph: Graph) -> list[str]:
+    """Return the names of all nodes with weights, in order."""
+    kinds = ops.Conv2d | ops.ConvTranspose2d | ops.Linear | ops.Prelu
+    return [node.name for node in graph.nodes if isinstance(node.op, kinds)]
