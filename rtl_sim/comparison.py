@@ -24,7 +24,7 @@ from fxp.model.sources import ModelSource, model_of
 from fxp.rtl_sim.build import Bench, build_bench, working_folder
 from fxp.rtl_sim.differences import CoreDifference, layer_difference, output_difference
 from fxp.rtl_sim.estimates import AUTO, duration_text, expected_seconds, quickest_simulator
-from fxp.rtl_sim.packing import TapBeats, input_beats, output_shape
+from fxp.rtl_sim.packing import TapBeats, as_image, input_beats, output_shape
 from fxp.rtl_sim.script import SIZE, STATUS, Log, Script
 from fxp.rtl_sim.simulators import find_simulator
 from fxp.rtl_sim.stalls import Stalls
@@ -425,7 +425,7 @@ def compare(
         )
 
     log, shown = run("simulating", taps, waveform)
-    expected = [model.run(frame, narrow=True).outputs[0] for frame in frames]
+    expected = [as_image(model.run(frame, narrow=True).outputs[0]) for frame in frames]
     difference = output_difference(core, log, frames, expected)
     if difference is not None and not taps:
         log, shown = run("looking for the layer", True, None)

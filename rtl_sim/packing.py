@@ -48,6 +48,11 @@ def input_beats(image: IntArray, port: StreamPort) -> tuple[Bytes, Bytes]:
     return np.ascontiguousarray(data.reshape(len(pixels), -1)), flags.reshape(-1)
 
 
+def as_image(value: NDArray) -> NDArray:
+    """Return a vector as the channels of one pixel, and an image as it is."""
+    return value.reshape(-1, 1, 1) if value.ndim == 1 else value
+
+
 def output_flags(core: Core, height: int, width: int) -> Bytes:
     """Return the flags of the beats of one frame that the core must give for a size of input.
 

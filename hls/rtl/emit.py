@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import tempfile
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Final, get_args
@@ -133,6 +134,19 @@ def emit_rtl(
         levels_per_register=levels_per_register,
     )  # fmt: skip
     width, height = _initial_size(graph, initial_size, max_width, max_height)
+    if plan.one_size:
+        _, rows, columns = graph.inputs[0].shape
+        if (height, width) != (rows, columns):
+            raise StreamingError(
+                f"initial_size must be {columns}x{rows}, the only size that {graph.name!r} takes"
+            )
+        max_width, max_height, plan.smallest = width, height, (height, width)
+    if height < plan.smallest[0] or width < plan.smallest[1]:
+        raise StreamingError(
+            f"frames of {width}x{height} are smaller than the network takes, "
+            f"{plan.smallest[1]}x{plan.smallest[0]}: choose larger max_width, max_height or "
+            "initial_size"
+        )
     final = output.stream
     core = Core(
         name=name,
@@ -229,6 +243,11 @@ def plan_graph(
                 f"node {node.name!r} ({node.op.name}) of {graph.name!r}: {error}"
             ) from None
         plan.values.append(planned[node.name])
+        shape = graph.values[node.name].shape
+        if len(shape) == 1 and not planned[node.name].stream.path.raster.one_beat:
+            # A vector that still comes pixel by pixel is no image that test benches could compare.
+            planned[node.name] = replace(planned[node.name], exact=False)
+            plan.values[-1] = planned[node.name]
         # Test benches look at the tags of every value.
         plan.tags(planned[node.name].stream.path, planned[node.name].stream.latency)
     output = planned[graph.outputs[0]]

@@ -32,6 +32,8 @@ def end_instances(core: Core, plan: CorePlan, output: PlannedValue) -> list[Modu
         _texts(
             {
                 "Version": f"32'h{core.version:08x}",
+                "MinWidth": core.smallest[1],
+                "MinHeight": core.smallest[0],
                 "MaxWidth": core.max_width,
                 "MaxHeight": core.max_height,
                 **initial,

@@ -46,5 +46,9 @@ def add_node(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operan
     if isinstance(result, ValueBus):
         assert node.accumulator is not None
         exact = node.accumulator
-        result = Accumulated(result, exact.fracs, exact.low, exact.high)
+        # A vector of all pixels has a number for each of them, channel by channel.
+        count = len(exact.fracs) // result.channels
+        low = tuple(min(exact.low[i : i + count]) for i in range(0, len(exact.low), count))
+        high = tuple(max(exact.high[i : i + count]) for i in range(0, len(exact.high), count))
+        result = Accumulated(result, exact.fracs[::count], low, high)
     return requantized(plan, node, result)

@@ -74,6 +74,8 @@ class CorePlan:
     """Roundings that weighted sums take over."""
     smallest: tuple[int, int] = (1, 1)
     """Rows and columns that a frame must have at least."""
+    one_size: bool = False
+    """Whether the core takes frames of the size of the graph alone."""
     scope: str = ""
     """Prefix of the wires made for the current node."""
 

@@ -96,6 +96,11 @@ class Raster:
 
     steps: tuple[tuple[Kept, Kept], ...] = ()
 
+    @property
+    def one_beat(self) -> bool:
+        """Whether a frame gives one beat, whatever its size."""
+        return any(WHOLE_FRAME in step for step in self.steps)
+
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns for a size of the input."""
         for rows, columns in self.steps:

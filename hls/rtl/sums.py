@@ -31,6 +31,7 @@ def weighted_sums(
     bits: int | None = None,
     *,
     adders: bool = False,
+    fold: int | None = None,
 ) -> ValueBus:
     """Add ``matrix @ taps + bias``, group by group, as wide as the proof says.
 
@@ -44,6 +45,8 @@ def weighted_sums(
         Of a sum, instead of what the proof of the node says.
     adders
         Whether shared adders suit the weights better than multipliers, whatever the plan says.
+    fold
+        Weights that share a multiplier, instead of what the plan says.
     """
     assert node.accumulator is not None
     bits = node.accumulator.bits if bits is None else bits
@@ -56,11 +59,12 @@ def weighted_sums(
         np.zeros(len(matrix), np.int64) if bias is None else bias,
         bits,
     )
-    if adders or plan.multipliers == "shift_add" or (plan.fold == 1 and are_signs(matrix)):
+    fold = min(plan.fold if fold is None else fold, matrix.shape[1])
+    if adders or plan.multipliers == "shift_add" or (fold == 1 and are_signs(matrix)):
         # Signs need no multiplier; their size is a few more adders for each output.
         wire, clocks = sums.shift_add()
-    elif min(plan.fold, matrix.shape[1]) > 1:
-        wire, clocks = sums.folded(min(plan.fold, matrix.shape[1]))
+    elif fold > 1:
+        wire, clocks = sums.folded(fold)
     else:
         wire, clocks = sums.parallel()
     return replace(

@@ -163,6 +163,8 @@ def _values(plan: CorePlan) -> list[str]:
             f"{INDENT}assign {base}_data = {stream.wire};",
         ]
         unused += [f"{base}_valid", f"{base}_real", f"^{base}_data"]
+    # Not every tap of a window is read where a border made it larger.
+    unused += [f"^{taps.wire}" for taps in plan.windows.values()]
     unused += [f"^{codes.wire}" for codes in plan.codes.values()]
     unused += [f"^{path.name}_tags" for path in plan.paths]
     unused += [f"^{wire}" for path in plan.paths for wire in path.size]

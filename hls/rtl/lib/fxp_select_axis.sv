@@ -32,6 +32,12 @@ module fxp_select_axis #(
     end
   end
   assign first_o = position == 17'(First);
-  assign keep_o = position >= 17'(First) && phase == '0 && $signed({1'b0, position}) <= last_i;
+  logic begun;
+  if (First == 0) begin : gen_from_the_start
+    assign begun = 1'b1;
+  end else begin : gen_from_first
+    assign begun = position >= 17'(First);
+  end
+  assign keep_o = begun && phase == '0 && $signed({1'b0, position}) <= last_i;
   assign ends_o = $signed({1'b0, position}) > last_i - 18'(Step);
 endmodule

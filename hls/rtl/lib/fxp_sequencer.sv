@@ -105,17 +105,17 @@ module fxp_sequencer #(
   // ---- Decisions of this clock --------------------------------------------------------------
   logic may_send, boundary, flushed, candidate, start, take, fill, flush, load;
   logic early, drop, send, ends_frame;
+  logic drained;
+  if (DrainClocks == 0) begin : gen_at_once
+    assign drained = 1'b1;
+  end else begin : gen_drained
+    assign drained = waited >= WaitBits'(DrainClocks);
+  end
   assign may_send = room_i && pause == '0;
   assign boundary = !in_frame && !in_flush;
   assign flushed = lines_to_flush == '0 && pixels_to_flush == '0;
   assign resize = valid && user && resized && !loaded;
   assign candidate = valid && user && !resize;
-  logic drained;
-  if (DrainClocks == 0) begin : gen_at_once
-    assign drained = 1'b1;
-  end else begin : gen_drain
-    assign drained = waited >= WaitBits'(DrainClocks);
-  end
   assign load = boundary && resize && flushed && drained;
   assign start = boundary && candidate && may_send;
   assign take = in_frame && !fill_line && !fill_frame && !drop_line && valid && !user &&

@@ -7,6 +7,7 @@ from fxp.hls.rtl.stages import (
     movement,
     pooling,
     upsampling,
+    whole_frame,
 )
 from fxp.hls.rtl.stages.registry import RULES, Operand, Rule, Stage, streams
 
@@ -22,4 +23,5 @@ __all__ = [
     "pooling",
     "streams",
     "upsampling",
+    "whole_frame",
 ]

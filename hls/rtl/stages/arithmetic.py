@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from fxp.formats import Format
 from fxp.graph import ops
 from fxp.hls.rtl.blocks import alike
 from fxp.hls.rtl.literals import packed, verilog_bit
@@ -15,10 +16,13 @@ from fxp.hls.rtl.planning import CorePlan
 from fxp.hls.rtl.requantization import sum_bits
 from fxp.hls.rtl.stages.registry import Operand, Stage, streams
 from fxp.hls.rtl.streams import Cost, StreamingError, ValueBus, per_field
-from fxp.hls.rtl.sums import DSP_BITS, weighted_sums
+from fxp.hls.rtl.sums import DSP_BITS, signed_bits, weighted_sums
 
 ADD_CLOCKS: Final = 1
 MULTIPLY_CLOCKS: Final = 3
+LOW_BITS: Final = 16
+"""Bits that are split off a factor too large for a multiplier."""
+LOW_MASK: Final = (1 << LOW_BITS) - 1
 
 
 @streams(ops.Add, ops.Subtract)
@@ -43,15 +47,15 @@ def add(stage: Stage) -> ValueBus:
             plan.assign(wire, packed(per_field(like, constants), bits))
             aligned.append(replace(like, wire=wire, width=bits, signed=True))
     left, right = aligned
+    return _added(plan, left, right, subtract=isinstance(stage.node.op, ops.Subtract))
+
+
+def _added(plan: CorePlan, left: ValueBus, right: ValueBus, *, subtract: bool) -> ValueBus:
     wire = plan.wire("sum", left.bits)
     plan.instance(
         "fxp_add",
         wire,
-        {
-            "Fields": left.fields,
-            "Width": bits,
-            "Subtract": verilog_bit(isinstance(stage.node.op, ops.Subtract)),
-        },
+        {"Fields": left.fields, "Width": left.width, "Subtract": verilog_bit(subtract)},
         {"clk_i": "aclk", "left_i": left.wire, "right_i": right.wire, "data_o": wire},
         Cost(adders=left.fields, registers=left.bits),
     )
@@ -104,14 +108,36 @@ def scaled(stage: Stage, source: ValueBus, factors: Sequence[int]) -> ValueBus:
     factors
         One for each channel.
     """
+    plan, bits = stage.plan, stage.exact.bits
+    zeros = min(((factor & -factor).bit_length() - 1 for factor in factors if factor), default=0)
+    odd = [factor >> zeros for factor in factors]
+    if signed_bits(odd) <= DSP_BITS[0]:
+        result = _products(stage, source, odd, bits - zeros)
+    else:
+        # Twice as many products of factors that a multiplier takes, and their sum.
+        low, high = (
+            _products(stage, source, [part(factor) for factor in odd], bits - zeros)
+            for part in (lambda factor: factor & LOW_MASK, lambda factor: factor >> LOW_BITS)
+        )
+        left, right = plan.joined([plan.aligned(high, bits - zeros, (LOW_BITS,), signed=True), low])
+        result = _added(plan, left, right, subtract=False)
+    return plan.aligned(result, bits, (zeros,), signed=True)
+
+
+def _products(stage: Stage, source: ValueBus, factors: Sequence[int], bits: int) -> ValueBus:
     flat = replace(source, channels=source.fields, scale=1)
     matrix = np.array(per_field(source, factors), np.int64)[:, None]
+    # By the bits of the source alone, a product may be larger than it is proved to be.
+    form = Format(source.width, 0, source.signed)
+    ends = [factor * end for factor in factors for end in (form.min_raw, form.max_raw)]
+    wide = max(bits, signed_bits(ends))
     # A shift needs no multiplier, and a change of the sign only an adder.
     simple = all(abs(factor) & (abs(factor) - 1) == 0 for factor in factors)
     result = weighted_sums(
-        stage.plan, stage.node, flat, flat, matrix, source.fields, None, adders=simple
+        stage.plan, stage.node, flat, flat, matrix, source.fields, None, wide, adders=simple
     )
-    return replace(result, channels=source.channels, scale=source.scale)
+    result = replace(result, channels=source.channels, scale=source.scale)
+    return stage.plan.aligned(result, bits, (0,), signed=True)
 
 
 def _check_product(left: ValueBus, right: ValueBus) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from fxp.graph import ops
 from fxp.graph.ops.pooling import SlidingWindow, reciprocal
 from fxp.hls.rtl.literals import verilog_bit
+from fxp.hls.rtl.planning import CorePlan
 from fxp.hls.rtl.stages.arithmetic import scaled
 from fxp.hls.rtl.stages.convolution import lost_pixels
 from fxp.hls.rtl.stages.registry import Stage, streams
@@ -22,8 +23,23 @@ def largest(stage: Stage) -> ValueBus:
     """Compare in a tree; beyond the borders lies the smallest integer of the format."""
     plan, source = stage.plan, stage.one_pixel("pooling")
     taps = _window(stage, source, 1 << (source.width - 1) if source.signed else 0)
-    count = taps.channels // source.channels
-    wire = plan.wire("largest", source.bits)
+    return _selected(stage, maximum(plan, taps, source))
+
+
+def maximum(plan: CorePlan, taps: ValueBus, source: ValueBus) -> ValueBus:
+    """Return the largest of all taps, channel by channel.
+
+    Parameters
+    ----------
+    plan
+        The plan.
+    taps
+        Fields tap by tap.
+    source
+        Has the channels of a tap.
+    """
+    count, bits = taps.channels // source.channels, source.channels * source.width
+    wire = plan.wire("largest", bits)
     plan.instance(
         "fxp_maximum",
         wire,
@@ -34,11 +50,10 @@ def largest(stage: Stage) -> ValueBus:
             "Signed": verilog_bit(source.signed),
         },
         {"clk_i": "aclk", "taps_i": taps.wire, "data_o": wire},
-        Cost(adders=(count - 1) * source.channels, registers=(count - 1) * source.bits),
+        Cost(adders=(count - 1) * source.channels, registers=(count - 1) * bits),
     )
     latency = taps.latency + (count - 1).bit_length()
-    result = replace(taps, wire=wire, channels=source.channels, latency=latency)
-    return _selected(stage, result)
+    return replace(taps, wire=wire, channels=source.channels, latency=latency)
 
 
 @streams(ops.AveragePool, ops.SumPool)
