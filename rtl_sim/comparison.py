@@ -24,7 +24,7 @@ from fxp.model.sources import ModelSource, model_of
 from fxp.rtl_sim.build import Bench, build_bench, working_folder
 from fxp.rtl_sim.differences import CoreDifference, layer_difference, output_difference
 from fxp.rtl_sim.estimates import AUTO, duration_text, expected_seconds, quickest_simulator
-from fxp.rtl_sim.packing import TapBeats, input_beats, output_shape
+from fxp.rtl_sim.packing import TapBeats, as_image, input_beats, output_shape
 from fxp.rtl_sim.script import SIZE, STATUS, Log, Script
 from fxp.rtl_sim.simulators import find_simulator
 from fxp.rtl_sim.stalls import Stalls
@@ -289,6 +289,11 @@ def check_sizes(core: Core, frames: Sequence[IntArray]) -> None:
                 f"an image of {width}x{height} is larger than the core takes, "
                 f"{core.max_width}x{core.max_height}"
             )
+        if height < core.smallest[0] or width < core.smallest[1]:
+            raise ArgumentError(
+                f"an image of {width}x{height} is smaller than the core takes, "
+                f"{core.smallest[1]}x{core.smallest[0]}"
+            )
 
 
 def raw_images(model: FixedModel, images: NDArray | Sequence[NDArray]) -> list[IntArray]:
@@ -420,7 +425,7 @@ def compare(
         )
 
     log, shown = run("simulating", taps, waveform)
-    expected = [model.run(frame, narrow=True).outputs[0] for frame in frames]
+    expected = [as_image(model.run(frame, narrow=True).outputs[0]) for frame in frames]
     difference = output_difference(core, log, frames, expected)
     if difference is not None and not taps:
         log, shown = run("looking for the layer", True, None)

@@ -36,7 +36,7 @@ from fxp.rtl_sim.comparison import (
     raw_images,
 )
 from fxp.rtl_sim.differences import CoreDifference, output_difference
-from fxp.rtl_sim.packing import input_beats, output_shape
+from fxp.rtl_sim.packing import as_image, input_beats, output_shape
 from fxp.rtl_sim.script import Log
 from fxp.rtl_sim.simulators import (
     Simulator,
@@ -185,7 +185,9 @@ def full_frame(
         simulating = time.perf_counter()
         log, answer = _run(program, described, frames, Stalls.of(stalls), folder, say)
         simulated = time.perf_counter()
-    expected = [fixed.run(frame, narrow=True, count_clipped=False).outputs[0] for frame in frames]
+    expected = [
+        as_image(fixed.run(frame, narrow=True, count_clipped=False).outputs[0]) for frame in frames
+    ]
     difference = output_difference(described, log, frames, expected)
     first_in, last_in, first_out, last_out = answer["frames"][0]
     return FrameResult(

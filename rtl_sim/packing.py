@@ -48,6 +48,11 @@ def input_beats(image: IntArray, port: StreamPort) -> tuple[Bytes, Bytes]:
     return np.ascontiguousarray(data.reshape(len(pixels), -1)), flags.reshape(-1)
 
 
+def as_image(value: NDArray) -> NDArray:
+    """Return a vector as the channels of one pixel, and an image as it is."""
+    return value.reshape(-1, 1, 1) if value.ndim == 1 else value
+
+
 def output_flags(core: Core, height: int, width: int) -> Bytes:
     """Return the flags of the beats of one frame that the core must give for a size of input.
 
@@ -74,9 +79,10 @@ def output_shape(core: Core, height: int, width: int) -> tuple[int, int]:
     height, width
         Size of the frame that went in, in pixels.
     """
+    rows, columns = core.beats(height, width)
     if not core.raster:
-        return height, width
-    return height * core.scale, -(-width * core.scale // core.beat_pixels)
+        return rows, columns
+    return rows * core.scale, -(-columns * core.scale // core.beat_pixels)
 
 
 def output_image(core: Core, data: Bytes, keep: Bytes | None, height: int, width: int) -> IntArray:
@@ -94,7 +100,7 @@ def output_image(core: Core, data: Bytes, keep: Bytes | None, height: int, width
     Returns
     -------
     numpy.ndarray
-        Raw integers ``(C, scale * height, scale * width)``.
+        Raw integers ``(C, rows, columns)``.
 
     Raises
     ------
@@ -102,6 +108,7 @@ def output_image(core: Core, data: Bytes, keep: Bytes | None, height: int, width
         If the kept bytes of a line are not those of its pixels, or bits that must be zero are not.
     """
     port, scale = core.output, core.scale
+    height, width = core.beats(height, width)
     fields = _pixel_fields(port, data, core.beat_pixels)
     if not core.raster:
         return blocks_to_image(fields, port.channels, scale, height, width)

@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
+from fxp.hls.rtl.streams import Kept, Raster
 from fxp.support.errors import ArgumentError
 
 Multipliers = Literal["dsp", "shift_add"]
@@ -120,6 +121,10 @@ class Core:
         ``lag_lines * width + lag_pixels``.
     taps
         Every graph value that exists as wires, in graph order, the input first.
+    steps
+        Rows and columns of input pixels that have a block of the output, step by step.
+    smallest
+        Rows and columns that a frame must have at least.
     pixels_per_beat
         Pixels in a beat of raster lines; 0 for as many as a block has.
     bypass
@@ -148,10 +153,22 @@ class Core:
     lag_lines: int
     lag_pixels: int
     taps: tuple[Tap, ...]
+    steps: tuple[tuple[Kept, Kept], ...] = ()
+    smallest: tuple[int, int] = (1, 1)
+    levels_per_register: int = 1
     pixels_per_beat: int = 0
     bypass: bool = False
     bus_errors: bool = False
-    levels_per_register: int = 1
+
+    def beats(self, height: int, width: int) -> tuple[int, int]:
+        """Return rows and columns of blocks of the output, for a size of the input.
+
+        Parameters
+        ----------
+        height, width
+            Size of the input, in pixels.
+        """
+        return Raster(self.steps).size(height, width)
 
     @property
     def beat_pixels(self) -> int:
@@ -187,6 +204,10 @@ class Core:
                 content[port] = StreamPort(**content[port])
             content["taps"] = tuple(Tap(**tap) for tap in content["taps"])
             content["sources"] = tuple(content["sources"])
+            content["smallest"] = tuple(content["smallest"])
+            content["steps"] = tuple(
+                (Kept(**rows), Kept(**columns)) for rows, columns in content["steps"]
+            )
             return cls(**content)
         except (KeyError, TypeError, ValueError) as error:
             raise ArgumentError(f"not the description of a core: {error}") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fxp.hls.rtl.core import Core
-from fxp.hls.rtl.planning import CorePlan, Cost, ModuleInstance, PlannedValue
+from fxp.hls.rtl.planning import SIZE, CorePlan, Cost, ModuleInstance, PlannedValue
 
 
 def end_instances(core: Core, plan: CorePlan, output: PlannedValue) -> list[ModuleInstance]:
@@ -22,7 +22,7 @@ def end_instances(core: Core, plan: CorePlan, output: PlannedValue) -> list[Modu
     """
     pixel = core.input.channels * core.input.width
     stream = output.stream
-    lag = stream.path.lag
+    lag = stream.path.input_lag
     outer_clock = {"clk_i": "aclk", "rst_ni": "aresetn"}
     clock = {"clk_i": "aclk", "rst_ni": "core_rst_n"}
     initial = {"InitialWidth": core.initial_width, "InitialHeight": core.initial_height}
@@ -32,6 +32,8 @@ def end_instances(core: Core, plan: CorePlan, output: PlannedValue) -> list[Modu
         _texts(
             {
                 "Version": f"32'h{core.version:08x}",
+                "MinWidth": core.smallest[1],
+                "MinHeight": core.smallest[0],
                 "MaxWidth": core.max_width,
                 "MaxHeight": core.max_height,
                 **initial,
@@ -94,6 +96,7 @@ def end_instances(core: Core, plan: CorePlan, output: PlannedValue) -> list[Modu
                 "LagLines": lag.lines,
                 "LagPixels": lag.pixels,
                 "Fold": core.fold,
+                "DrainClocks": stream.latency if core.steps else 0,
                 **initial,
             }
         ),
@@ -112,6 +115,8 @@ def end_instances(core: Core, plan: CorePlan, output: PlannedValue) -> list[Modu
             "room_i": "room",
             "tags_o": "sequencer_tags",
             "data_o": "sequencer_data",
+            "columns_o": SIZE[0],
+            "rows_o": SIZE[1],
             "started_o": "started",
             "malformed_o": "malformed",
             "errors_o": "errors",
@@ -150,13 +155,14 @@ def end_instances(core: Core, plan: CorePlan, output: PlannedValue) -> list[Modu
     ends = [registers, restart, sequencer, *chosen, blocks]
     pixel_bytes = core.output.bytes * core.output.channels
     if core.raster:
-        line = -(-core.max_width // core.scale) * core.scale**3 * pixel_bytes * 8
+        width = plan.width(stream.path.raster)
+        line = -(-width // core.scale) * core.scale**3 * pixel_bytes * 8
         into = "whole" if core.serialized else RESULT
         keep = "whole_tkeep" if core.serialized else "result_tkeep"
         raster = ModuleInstance(
             "fxp_raster",
             "u_raster",
-            _texts({"Scale": core.scale, "Bytes": pixel_bytes, "MaxWidth": core.max_width}),
+            _texts({"Scale": core.scale, "Bytes": pixel_bytes, "MaxWidth": width}),
             {**clock, **_stream_in("block"), **_stream_out(into), "tkeep_o": keep},
             Cost(
                 registers=8 * pixel_bytes * core.scale**2 * (2 * core.scale + 1) + 90,

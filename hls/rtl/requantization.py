@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from fxp.formats import Overflow, Quantization, Rounding
 from fxp.graph import Node
 from fxp.hls.rtl.literals import packed, verilog_bit
-from fxp.hls.rtl.planning import Accumulated, CorePlan, Cost, PlannedValue, ValueBus, per_field
+from fxp.hls.rtl.planning import CorePlan
 from fxp.hls.rtl.rounding import fits
+from fxp.hls.rtl.streams import Accumulated, Cost, PlannedValue, ValueBus, per_field
 from fxp.hls.rtl.sums import signed_bits
 
 ROUNDINGS: Final = (

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from fxp.hls.rtl.core import Core
 from fxp.hls.rtl.ends import end_instances
 from fxp.hls.rtl.literals import identifier
-from fxp.hls.rtl.planning import Assignment, CorePlan, ModuleInstance, Path, PlannedValue
+from fxp.hls.rtl.planning import SIZE, CorePlan
+from fxp.hls.rtl.streams import Assignment, ModuleInstance, Path, PlannedValue
 
 INDENT = "  "
 
@@ -99,6 +100,7 @@ def _input(core: Core) -> list[str]:
     lines = [
         f"logic {_range(bits, always=True)}pixel_in, sequencer_data;",
         "logic [5:0] sequencer_tags;",
+        f"logic [15:0] {', '.join(SIZE)};",
         "logic [15:0] frame_width, frame_height;",
         "logic [3:0] errors;",
         "logic started, finished, malformed, room, frame_last;",
@@ -161,8 +163,11 @@ def _values(plan: CorePlan) -> list[str]:
             f"{INDENT}assign {base}_data = {stream.wire};",
         ]
         unused += [f"{base}_valid", f"{base}_real", f"^{base}_data"]
+    # Not every tap of a window is read where a border made it larger.
+    unused += [f"^{taps.wire}" for taps in plan.windows.values()]
     unused += [f"^{codes.wire}" for codes in plan.codes.values()]
     unused += [f"^{path.name}_tags" for path in plan.paths]
+    unused += [f"^{wire}" for path in plan.paths for wire in path.size]
     lines += [f"{INDENT}logic unused_values;", f"{INDENT}assign unused_values = ^{{"]
     lines += textwrap.wrap(
         ", ".join(unused), 92, initial_indent=INDENT * 2, subsequent_indent=INDENT * 2

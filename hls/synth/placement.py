@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fxp.hls.synth.block_ram_registers import pack_block_ram_registers
+from fxp.hls.synth.carry_chains import pack_carry_chains
 from fxp.hls.synth.harness import ModulePort, harness
 from fxp.hls.synth.multiplier_registers import (
     INSIDE_NS,
@@ -178,6 +179,7 @@ def _netlist(
         design = json.loads(netlist.read_text(encoding="utf-8"))
         pack_multiplier_registers(design["modules"]["harness"])
         pack_block_ram_registers(design["modules"]["harness"])
+        pack_carry_chains(design["modules"]["harness"])
         netlist.write_text(json.dumps(design), encoding="utf-8")
         record.write_text(key, encoding="utf-8")
     return json.loads(netlist.read_text(encoding="utf-8"))["modules"]["harness"], key

@@ -84,6 +84,14 @@ class SynthesisTarget:
             if 0 < getattr(self.available, name) < getattr(needed, name)
         ]
 
+    def fullest(self, needed: Resources) -> float:
+        """Return the largest part of anything that the device has and that is needed."""
+        return max(
+            getattr(needed, name) / getattr(self.available, name)
+            for name in RESOURCE_NAMES
+            if getattr(self.available, name)
+        )
+
 
 def _each(kind: str, **counts: int) -> dict[str, Resources | None]:
     return {cell: Resources(**{kind: count}) for cell, count in counts.items()}

@@ -18,6 +18,8 @@ module fxp_lag_buffer #(
 
   // Tools would spread a memory of a few dozen places over look-up tables.
   localparam Style = (Depth > 16) ? "block" : "auto";
+  logic unused_style;
+  assign unused_style = ^Style;
 
   // No place is read while it is written, so no logic has to keep what it held before.
   (* no_rw_check, ram_style = Style *) logic [Width-1:0] memory [0:Depth-1];

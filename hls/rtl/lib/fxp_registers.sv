@@ -1,6 +1,8 @@
 // The AXI4-Lite register file of a core; docs/rtl.md lists the registers.
 module fxp_registers #(
   parameter logic [31:0] Version       = '0,
+  parameter int MinWidth      = 1,
+  parameter int MinHeight     = 1,
   parameter int MaxWidth      = 16,
   parameter int MaxHeight     = 16,
   parameter int InitialWidth  = 16,
@@ -104,9 +106,9 @@ module fxp_registers #(
       index <= write_index;
       word <= merged;
     end
-    low_is_width <= word[15:0] >= 16'd1 && word[15:0] <= 16'(MaxWidth);
-    low_is_height <= word[15:0] >= 16'd1 && word[15:0] <= 16'(MaxHeight);
-    high_is_height <= word[31:16] >= 16'd1 && word[31:16] <= 16'(MaxHeight);
+    low_is_width <= word[15:0] >= 16'(MinWidth) && word[15:0] <= 16'(MaxWidth);
+    low_is_height <= word[15:0] >= 16'(MinHeight) && word[15:0] <= 16'(MaxHeight);
+    high_is_height <= word[31:16] >= 16'(MinHeight) && word[31:16] <= 16'(MaxHeight);
     high_is_zero <= word[31:16] == 16'd0;
   end
   logic set_width, set_height, set_size, refused, has_effect;
@@ -244,15 +246,15 @@ module fxp_registers #(
     if (!started) assume (!past_b && !past_r && !past_pair);
     if (started) begin
       if (checked) begin
-        assert (low_is_width == (word[15:0] >= 16'd1 && word[15:0] <= 16'(MaxWidth)));
-        assert (low_is_height == (word[15:0] >= 16'd1 && word[15:0] <= 16'(MaxHeight)));
-        assert (high_is_height == (word[31:16] >= 16'd1 && word[31:16] <= 16'(MaxHeight)));
+        assert (low_is_width == (word[15:0] >= 16'(MinWidth) && word[15:0] <= 16'(MaxWidth)));
+        assert (low_is_height == (word[15:0] >= 16'(MinHeight) && word[15:0] <= 16'(MaxHeight)));
+        assert (high_is_height == (word[31:16] >= 16'(MinHeight) && word[31:16] <= 16'(MaxHeight)));
         assert (high_is_zero == (word[31:16] == 16'd0));
       end
       assert (wready_o + captured + checked <= 1);
       if (wready_o || captured || checked) assert (!bvalid_o);
-      assert (width_o >= 16'd1 && width_o <= 16'(MaxWidth));
-      assert (height_o >= 16'd1 && height_o <= 16'(MaxHeight));
+      assert (width_o >= 16'(MinWidth) && width_o <= 16'(MaxWidth));
+      assert (height_o >= 16'(MinHeight) && height_o <= 16'(MaxHeight));
       if (past_b) assert (bvalid_o && bresp_o == past_responses[3:2]);
       if (past_r) assert (rvalid_o && rdata_o == past_data && rresp_o == past_responses[1:0]);
       // Both sizes of one word, or neither.

@@ -14,6 +14,8 @@ module fxp_sequencer #(
   parameter int Fold          = 1,
   // Clocks without a pixel before rows are flushed, so that short gaps cost nothing; at least 1.
   parameter int Patience      = 16,
+  // Clocks without a beat before another size is active, as modules behind look at the size.
+  parameter int DrainClocks   = 0,
   parameter int InitialWidth  = 16,
   parameter int InitialHeight = 16
 ) (
@@ -34,6 +36,9 @@ module fxp_sequencer #(
   input  logic             room_i,
   output logic [5:0]       tags_o,
   output logic [Width-1:0] data_o,
+  // The active size, less one; it changes when no beat is under way.
+  output logic [15:0]      columns_o,
+  output logic [15:0]      rows_o,
   // Events: a frame begins; a frame is malformed; short line, long line, early start, no start.
   output logic             started_o,
   output logic             malformed_o,
@@ -41,6 +46,8 @@ module fxp_sequencer #(
 );
   localparam int LineBits = (LagLines == 0) ? 1 : $clog2(LagLines + 1);
   localparam int PixelBits = (LagPixels == 0) ? 1 : $clog2(LagPixels + 1);
+  localparam int Longest = (DrainClocks > Patience) ? DrainClocks : Patience;
+  localparam int WaitBits = $clog2(Longest + 1);
   localparam int FoldBits = (Fold < 2) ? 1 : $clog2(Fold);
 
   // ---- Pixels, each first one with its size --------------------------------------------------
@@ -92,24 +99,30 @@ module fxp_sequencer #(
 
   logic [LineBits-1:0] lines_to_flush;
   logic [PixelBits-1:0] pixels_to_flush;
-  logic [$clog2(Patience+1)-1:0] waited;
+  logic [WaitBits-1:0] waited;
   logic [FoldBits-1:0] pause;
 
   // ---- Decisions of this clock --------------------------------------------------------------
   logic may_send, boundary, flushed, candidate, start, take, fill, flush, load;
   logic early, drop, send, ends_frame;
+  logic drained;
+  if (DrainClocks == 0) begin : gen_at_once
+    assign drained = 1'b1;
+  end else begin : gen_drained
+    assign drained = waited >= WaitBits'(DrainClocks);
+  end
   assign may_send = room_i && pause == '0;
   assign boundary = !in_frame && !in_flush;
   assign flushed = lines_to_flush == '0 && pixels_to_flush == '0;
   assign resize = valid && user && resized && !loaded;
   assign candidate = valid && user && !resize;
-  assign load = boundary && resize && flushed;
+  assign load = boundary && resize && flushed && drained;
   assign start = boundary && candidate && may_send;
   assign take = in_frame && !fill_line && !fill_frame && !drop_line && valid && !user &&
                 may_send;
   assign fill = in_frame && (fill_line || fill_frame) && may_send;
   assign flush = may_send && (in_flush ||
-      (boundary && !flushed && !candidate && (resize || waited == Patience[$bits(waited)-1:0])));
+      (boundary && !flushed && !candidate && (resize || waited >= WaitBits'(Patience))));
   assign early = in_frame && !fill_line && !fill_frame && (valid ? user : blocked);
   assign drop = valid && !user && (drop_line || !in_frame);
   assign send = start || take || fill || flush;
@@ -164,7 +177,7 @@ module fxp_sequencer #(
       end
 
       if (send || !boundary) waited <= '0;
-      else if (waited != Patience[$bits(waited)-1:0]) waited <= waited + 1'b1;
+      else if (waited != WaitBits'(Longest)) waited <= waited + 1'b1;
 
       if (Fold > 1) begin
         if (send) pause <= FoldBits'(Fold - 1);
@@ -227,6 +240,8 @@ module fxp_sequencer #(
       errors_o <= {no_start, early, long_line, short_line};
     end
   end
+  assign columns_o = columns;
+  assign rows_o = rows;
   always_ff @(posedge clk_i) data_o <= (start || take) ? data : '0;
 
 `ifdef FORMAL
