@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
@@ -16,6 +15,8 @@ from fxp.graph import Graph, Value
 from fxp.hls.boards.boards import BOARDS, MODES, Board, VideoMode, pll_dividers
 from fxp.hls.rtl.core import Core
 from fxp.hls.rtl.emit import emit_rtl, plan_graph
+from fxp.hls.rtl.packaging import framed
+from fxp.hls.rtl.styles import LayerFolds, LayerStyles
 from fxp.model.sources import ModelSource, model_of
 from fxp.support.errors import ArgumentError
 
@@ -131,10 +132,9 @@ def emit_board(
     if folder.is_dir() and any(folder.iterdir()) and not (folder / DESCRIPTION).is_file():
         raise ArgumentError(f"{folder} is not empty and holds no design: name another folder")
     fixed = model_of(model)
-    frame = _frame(fixed.graph, shown, int(options.get("fold", 1)))
+    frame = _frame(fixed.graph, shown, options.get("fold", 1))
     if picture is not None:
         _check_picture(picture, fixed.graph.inputs[0], frame)
-    folder.mkdir(parents=True, exist_ok=True)
     core = emit_rtl(
         fixed, folder / CORE, max_width=frame[0], max_height=frame[1], pixels_per_beat=1, **options
     )
@@ -147,13 +147,14 @@ def emit_board(
     )
     (folder / "rtl").mkdir(exist_ok=True)
     for name in shell:
-        shutil.copyfile(SHELL / name, folder / "rtl" / name)
+        source = framed((SHELL / name).read_text(encoding="utf-8"))
+        (folder / "rtl" / name).write_text(source, encoding="utf-8")
     size = (0, 0) if picture is None else (picture.shape[2], picture.shape[1])
     design = BoardDesign(chosen.name, shown, top, sources, f"{chosen.name}.lpf", size, baud)
     text = _TOP.read_text(encoding="utf-8")
     for key, value in _values(core, design, chosen, dividers).items():
         text = text.replace(f"@{key}@", str(value))
-    (folder / "rtl" / f"{top}.sv").write_text(text, encoding="utf-8")
+    (folder / "rtl" / f"{top}.sv").write_text(framed(text), encoding="utf-8")
     (folder / design.constraints).write_text(chosen.constraints(), encoding="utf-8")
     if picture is not None:
         (folder / PICTURE).write_text(_hexadecimal(picture, core), encoding="utf-8")
@@ -162,10 +163,16 @@ def emit_board(
     return design
 
 
-def _frame(graph: Graph, mode: VideoMode, fold: int) -> tuple[int, int]:
+def _frame(graph: Graph, mode: VideoMode, folds: LayerFolds) -> tuple[int, int]:
     """Return width and height of the frames that the core takes; check that it suits the mode."""
-    _, output = plan_graph(graph, max_width=mode.width)
+    fold = LayerStyles("dsp", folds).clocks
+    _, output = plan_graph(graph, max_width=mode.width, fold=folds)
     result = output.stream
+    if result.path.raster.steps:
+        raise ArgumentError(
+            f"{graph.name!r} leaves rows and columns of its input out; a monitor needs a model "
+            "whose output is as large as the input, or larger by a whole factor"
+        )
     form, channels, scale = output.format, result.fields // result.scale**2, result.scale
     if (form.width, form.signed) != (8, False) or channels not in (1, 3):
         raise ArgumentError(

@@ -137,6 +137,12 @@ def test_what_does_not_suit_is_refused_before_anything_is_written(model, tmp_pat
     two = fxp.quantize(wide, [torch.rand(1, 1, 8, 8)], input_format=PIXEL)
     with pytest.raises(ArgumentError, match="one or three channels of 8 unsigned bits, not 2"):
         emit_board(two, target)
+    half = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 3, stride=2, padding=1)).eval()
+    small = fxp.quantize(
+        half, [torch.rand(1, 1, 8, 8)], input_format=PIXEL, output_format=PIXEL
+    )  # fmt: skip
+    with pytest.raises(ArgumentError, match="leaves rows and columns of its input out"):
+        emit_board(small, target)
     assert not target.exists()
     with pytest.raises(ArgumentError, match="holds no design of a board"):
         BoardDesign.read(tmp_path)
