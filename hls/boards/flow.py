@@ -118,7 +118,7 @@ def build_bitstream(
     )
     report = json.loads((place / "placement.json").read_text(encoding="utf-8"))
     clocks = {
-        name: (round(clock["constraint"], 1), round(clock["achieved"], 1))
+        name.removeprefix("$glbnet$"): (round(clock["constraint"], 1), round(clock["achieved"], 1))
         for name, clock in report["fmax"].items()
     }
     return Bitstream(place / bitstream, board.name, result.total, device.available, clocks, seed,

@@ -177,7 +177,7 @@ def test_a_bitstream_is_built_from_what_the_tools_say(model, tmp_path, monkeypat
 
     def run(tool: str, arguments, place: Path, timeout_s: float) -> str:
         calls.append((tool, arguments))
-        clocks = '{"pixel": {"constraint": 25, "achieved": 60.04}, '
+        clocks = '{"$glbnet$pixel": {"constraint": 25, "achieved": 60.04}, '
         clocks += '"fast": {"constraint": 125, "achieved": 124.9}}'
         (place / "placement.json").write_text(f'{{"fmax": {clocks}}}')
         return ""
