@@ -87,9 +87,9 @@ MUTATIONS: dict[str, tuple[str, Callable[[str, Path], str]]] = {
     "another rounding of signed values": (
         "conv2", _in_instance("v3_conv2_requantized", _replaced(r"Rounding\(\d\)", "Rounding(1)")),
     ),
-    "wrapping instead of a clip": (
+    "another rounding of the output": (
         "clamp17",
-        _in_instance("v18_clamp17_requantized", _replaced(r"Overflow\(\d\)", "Overflow(3)")),
+        _in_instance("v18_clamp17_requantized", _replaced(r"Rounding\(\d\)", "Rounding(1)")),
     ),
     "a row of padding is not zero": (
         "conv9",
