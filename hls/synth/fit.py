@@ -140,7 +140,9 @@ def fit(
     total = needed(chosen)
     while adders and blocks:
         # One layer after another gets multipliers, as long as the scarcest kind gets less scarce.
-        trials = [{**chosen, name: "dsp"} for name in layers if chosen[name] != "dsp"]
+        trials: list[dict[str, Multipliers]] = [
+            {**chosen, name: "dsp"} for name in layers if chosen[name] != "dsp"
+        ]
         best = min(trials, key=lambda styles: device.fullest(needed(styles)), default=chosen)
         if device.fullest(needed(best)) >= device.fullest(total):
             break
