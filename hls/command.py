@@ -20,6 +20,7 @@ from fxp.export.onnx import to_onnx
 from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Multipliers
 from fxp.hls.rtl.core import Packing as PackingName
+from fxp.hls.synth.style_options import FitOption, FpsOption, LayerOption, layer_styles
 from fxp.support.errors import ArgumentError
 from fxp.support.files import replace_file, replacing
 
@@ -94,7 +95,9 @@ def npz(
 def rtl(
     model: Annotated[Path, typer.Argument(help="The .fxp file.")],
     out: Annotated[Path, typer.Argument(help="Folder to write, or with an earlier core.")],
-    max_width: Annotated[int, typer.Option(min=1, help="Pixels of the longest line.")] = 1920,
+    max_width: Annotated[
+        int, typer.Option("--max-width", "--width", min=1, help="Pixels of the longest line.")
+    ] = 1920,
     max_height: Annotated[int, typer.Option(min=1, help="Most lines of a frame.")] = 4096,
     initial_size: Annotated[
         str | None,
@@ -109,6 +112,12 @@ def rtl(
     levels_per_register: Annotated[
         int, typer.Option(min=1, help="Shared adders between two registers.")
     ] = LEVELS_PER_REGISTER,
+    layer: LayerOption = None,
+    fit: FitOption = None,
+    fps: FpsOption = 60,
+    megahertz: Annotated[
+        float, typer.Option(min=1, help="MHz that the core will have, with --fit.")
+    ] = 150.0,
     raster: Annotated[
         bool, typer.Option("--raster", help="Raster lines as output instead of blocks.")
     ] = False,
@@ -136,20 +145,28 @@ def rtl(
     The folder holds all sources, a data sheet, a C header of the registers, and timing constraints.
 
     Example: fxp export rtl kimsr_x2.fxp core --max-width 1920 --raster
+
+    Example: fxp export rtl small.fxp core --fit ecp5-85k --fps 30 --width 960
     """
     check_folder_target(out, reads=[model])
     size = None if initial_size is None else _size(initial_size)
     loaded = fxp.load(model)
     if compress_lines:
         loaded = hls.compress_lines(loaded)
+    styles, folds, choice = layer_styles(
+        loaded, multipliers=multipliers, fold=fold, layers=layer or [], target=fit, fps=fps,
+        width=max_width, megahertz=megahertz, levels_per_register=levels_per_register,
+    )  # fmt: skip
+    if choice:
+        typer.echo(choice)
     core = hls.emit_rtl(
         loaded,
         out,
         max_width=max_width,
         max_height=max_height,
         initial_size=size,
-        multipliers=multipliers,
-        fold=fold,
+        multipliers=styles,
+        fold=folds,
         levels_per_register=levels_per_register,
         raster=raster,
         pixels_per_beat=pixels_per_beat,

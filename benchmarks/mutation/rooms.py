@@ -103,6 +103,10 @@ ROOMS: Final[dict[str, Room]] = {
             "tests/rtl_sim/test_stages.py",
         ),
     ),
+    "registers": Room(
+        ("hls/driver.py", "hls/rtl/register_map.py"),
+        ("tests/hls/test_driver.py", "tests/hls/test_control_modules.py"),
+    ),
     "trainer": Room(
         ("models/*/trainer.py", "models/common/train*.py"),
         (

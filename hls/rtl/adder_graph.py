@@ -208,6 +208,22 @@ class AdderGraph:
         )
 
     @cached_property
+    def weights(self) -> tuple[dict[int, int], ...]:
+        """What every value is: the weight of each input, and at -1 what is added."""
+        first = len(self.inputs)
+        forms = [{number: 1} for number in range(first)]
+        forms += [{-1: constant} for constant in self.constants]
+        for adder in self.adders:
+            form: dict[int, int] = {}
+            sides = ((adder.left, max(-adder.shift, 0), 1),
+                     (adder.right, max(adder.shift, 0), -1 if adder.negate else 1))  # fmt: skip
+            for operand, shift, sign in sides:
+                for number, weight in forms[operand].items():
+                    form[number] = form.get(number, 0) + sign * (weight << shift)
+            forms.append({number: form[number] for number in sorted(form) if form[number]})
+        return tuple(forms)
+
+    @cached_property
     def counts(self) -> Counts:
         """Adders, register bits and estimated look-up tables."""
         luts = 0

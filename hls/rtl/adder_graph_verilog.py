@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -216,7 +217,7 @@ class _Writer:
         passed = min(adder.passed_bits, width)
         time, name = adder.time - 1, self._name(value, -1 if at_once else 0)
         start, assign = ("  assign", "=") if at_once else ("   ", "<=")
-        lines = []
+        lines = self._meaning(value, "  " if at_once else "    ")
         if passed < width:
             a = self._shifted(adder.left, time, left, passed, width - passed)
             b = self._shifted(adder.right, time, right, passed, width - passed)
@@ -228,6 +229,15 @@ class _Writer:
             part = self._shifted(operand, time, 0, 0, passed)
             lines.append(f"{start} {target} {assign} {part};")
         return lines
+
+    def _meaning(self, value: int, indent: str) -> list[str]:
+        """Return a comment with the weights that a sum has."""
+        form = self.graph.weights[value]
+        terms = [f"{weight:+d}*x{number}" for number, weight in form.items() if number >= 0]
+        terms += [f"{form[-1]:+d}"] if -1 in form else []
+        prefix = f"{indent}// "
+        return textwrap.wrap(" ".join(terms) or "0", 98, initial_indent=prefix,
+                             subsequent_indent=prefix)  # fmt: skip
 
     def _shifted(self, value: int, time: int, shift: int, start: int, count: int) -> str:
         """Return bits `start` to ``start + count - 1`` of a value shifted to the left."""

@@ -1,4 +1,4 @@
-"""The papers of a core: data sheet, timing constraints and FuseSoC description."""
+"""The data sheet of a core."""
 
 from __future__ import annotations
 
@@ -64,9 +64,7 @@ def render_data_sheet(core: Core, plan: CorePlan, output: PlannedValue) -> str:
                 ("Output per input pixel", f"{core.scale**2} ({pixels})"),
                 ("Lag", f"{core.lag_lines} lines and {core.lag_pixels} pixels"),
                 ("Pipeline", f"{core.latency_clocks} clocks to the output FIFO"),
-                ("Weighted sums", "multipliers" if core.multipliers == "dsp"
-                 else "shared shifts and additions, at most "
-                 f"{core.levels_per_register} adders between registers"),
+                ("Weighted sums", _weighted_sums(core)),
                 ("Bypass", "nearest neighbour, by a register" if core.bypass else "none"),
                 ("Accesses to registers without effect",
                  "answered with SLVERR" if core.bus_errors else "answered with OKAY"),
@@ -132,6 +130,16 @@ def _output_frame(core: Core) -> str:
     return f"{columns * core.scale} x {rows * core.scale} pixels"
 
 
+def _weighted_sums(core: Core) -> str:
+    if core.multipliers == "dsp":
+        return "multipliers"
+    both = "multipliers, and " if core.multipliers == "mixed" else ""
+    return (
+        f"{both}shared shifts and additions, at most {core.levels_per_register} adders between "
+        "registers"
+    )
+
+
 def _line_memory_bits(plan: CorePlan) -> int:
     return sum(
         item.cost.memory_bits
@@ -194,31 +202,3 @@ def _output_beat(core: Core) -> str:
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
     lines = [head, tuple("---" for _ in head), *rows]
     return ["| " + " | ".join(cells) + " |" for cells in lines]
-
-
-def render_constraints(core: Core) -> str:
-    """Return a stub of Xilinx timing constraints."""
-    return (
-        f"# Clock of {core.top}: 148.5 MHz is the pixel clock of 1080p60.\n"
-        "# Set what the design has.\n"
-        "create_clock -period 6.734 -name aclk [get_ports aclk]\n"
-    )
-
-
-def render_core_file(core: Core) -> str:
-    """Return the FuseSoC core file."""
-    files = "".join(f"      - {source}\n" for source in core.sources)
-    return (
-        "CAPI=2:\n"
-        f"name: fxp::{core.name}:1.0.0\n"
-        f"description: Streaming core of {core.name}\n"
-        "filesets:\n"
-        "  rtl:\n"
-        "    files:\n"
-        f"{files}"
-        "    file_type: systemVerilogSource\n"
-        "targets:\n"
-        "  default:\n"
-        "    filesets: [rtl]\n"
-        f"    toplevel: {core.top}\n"
-    )

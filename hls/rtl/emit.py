@@ -16,18 +16,21 @@ from fxp.graph import Graph, Value
 from fxp.graph.extents import Extent
 from fxp.hls.refusals import ELSEWHERE
 from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
-from fxp.hls.rtl.core import Core, Multipliers, Packing, StreamPort, Tap
-from fxp.hls.rtl.data_sheet import (
-    HEADER,
-    render_constraints,
-    render_core_file,
-    render_data_sheet,
-)
+from fxp.hls.rtl.core import Core, Packing, StreamPort, Tap
+from fxp.hls.rtl.data_sheet import HEADER, render_data_sheet
 from fxp.hls.rtl.layers import add_node
 from fxp.hls.rtl.literals import identifier
+from fxp.hls.rtl.packaging import (
+    framed,
+    render_core_file,
+    render_ip_xact,
+    render_lpf,
+    render_xdc,
+)
 from fxp.hls.rtl.planning import CorePlan, Lag, PlannedValue, StreamingError, ValueBus
 from fxp.hls.rtl.register_map import render_c_header
 from fxp.hls.rtl.rounding import folded_roundings
+from fxp.hls.rtl.styles import LayerFolds, LayerMultipliers, LayerStyles
 from fxp.hls.rtl.top import render_top, scope_name, value_wires
 from fxp.model.sources import ModelSource, graph_of
 from fxp.store import graph_digest
@@ -45,8 +48,8 @@ def emit_rtl(
     max_height: int = 4096,
     initial_size: tuple[int, int] | None = None,
     pixels_per_clock: int = 1,
-    multipliers: Multipliers = "dsp",
-    fold: int = 1,
+    multipliers: LayerMultipliers = "dsp",
+    fold: LayerFolds = 1,
     levels_per_register: int = LEVELS_PER_REGISTER,
     raster: bool = False,
     pixels_per_beat: int | None = None,
@@ -72,9 +75,12 @@ def emit_rtl(
     pixels_per_clock
         Only 1.
     multipliers
-        ``"dsp"``, a multiplier per weight, or ``"shift_add"``, shared adders without multipliers.
+        ``"dsp"``, a multiplier per weight, or ``"shift_add"``, shared adders without multipliers;
+        for all layers, or a mapping from names of nodes, in which layers that are missing use
+        ``"dsp"``.
     fold
-        Weights that share a multiplier; the core then takes a pixel every `fold` clocks.
+        Weights that share a multiplier; the core then takes a pixel every `fold` clocks. For all
+        layers, or a mapping from names of nodes, of which the largest number counts.
     levels_per_register
         Most shared adders on a way between two registers: more need fewer registers and reach a
         lower clock frequency. Without effect on multipliers.
@@ -115,7 +121,8 @@ def emit_rtl(
         If the folder cannot be written; an earlier core is then intact.
     """
     graph = graph_of(model)
-    _check_arguments(max_width, max_height, pixels_per_clock, multipliers, fold)
+    _check_arguments(max_width, max_height, pixels_per_clock)
+    styles = LayerStyles(multipliers, fold)
     if not isinstance(levels_per_register, int) or levels_per_register < 1:
         raise StreamingError(f"levels_per_register must be at least 1, got {levels_per_register!r}")
     target = Path(out_dir)
@@ -148,8 +155,8 @@ def emit_rtl(
         max_height=max_height,
         initial_width=width,
         initial_height=height,
-        fold=fold,
-        multipliers=multipliers,
+        fold=styles.clocks,
+        multipliers=styles.summary,
         raster=raster or pixels_per_beat is not None,
         version=int(graph_digest(graph)[:8], 16),
         latency_clocks=final.latency + 2,
@@ -174,8 +181,8 @@ def plan_graph(
     graph: Graph,
     *,
     max_width: int,
-    fold: int = 1,
-    multipliers: str = "dsp",
+    fold: LayerFolds = 1,
+    multipliers: LayerMultipliers = "dsp",
     levels_per_register: int = LEVELS_PER_REGISTER,
     size: tuple[int, int] | None = None,
     name: str = "core",
@@ -189,7 +196,7 @@ def plan_graph(
     max_width
         Pixels of the longest line.
     fold
-        Weights that share a multiplier, which are also the clocks for each pixel.
+        Weights that share a multiplier, as for `emit_rtl`.
     multipliers
         ``"dsp"`` or ``"shift_add"``, as for `emit_rtl`.
     levels_per_register
@@ -208,10 +215,13 @@ def plan_graph(
     source = _check_graph(graph)
     form = source.format
     assert form is not None
-    plan = CorePlan(name, max_width, fold, multipliers, levels_per_register)
-    if multipliers == "shift_add":
-        # A tree of multipliers has no free place for it.
-        plan.folded = folded_roundings(graph)
+    styles = LayerStyles(multipliers, fold)
+    styles.check(graph)
+    plan = CorePlan(name, max_width, levels_per_register=levels_per_register)
+    # A tree of multipliers has no free place for it.
+    plan.folded = folded_roundings(
+        graph, [node.name for node in graph.nodes if styles.of(node.name)[0] == "shift_add"]
+    )
     _, rows, columns = source.shape
     if size is None and isinstance(rows, int) and isinstance(columns, int):
         size = (rows, columns)
@@ -224,6 +234,7 @@ def plan_graph(
     plan.values.append(planned[source.name])
     for node in graph.nodes:
         plan.scope = scope_name(len(plan.values), node.name)
+        plan.multipliers, plan.fold = styles.of(node.name)
         plan.items.append(f"{node.name}: {node.op.name}")
         operands = [
             planned[name].stream if name in planned else graph.constants_by_name[name].data
@@ -267,22 +278,12 @@ def _check_graph(graph: Graph) -> Value:
     return source
 
 
-def _check_arguments(
-    max_width: int, max_height: int, pixels_per_clock: int, multipliers: str, fold: int
-) -> None:
+def _check_arguments(max_width: int, max_height: int, pixels_per_clock: int) -> None:
     for what, value in (("max_width", max_width), ("max_height", max_height)):
         if not isinstance(value, int) or not 1 <= value <= MAX_SIZE:
             raise StreamingError(f"{what} must be 1 to {MAX_SIZE}, got {value!r}")
     if pixels_per_clock != 1:
         raise StreamingError(f"pixels_per_clock must be 1, got {pixels_per_clock!r}")
-    if multipliers not in get_args(Multipliers):
-        raise StreamingError(
-            f"multipliers must be one of {', '.join(get_args(Multipliers))}, got {multipliers!r}"
-        )
-    if not isinstance(fold, int) or not 1 <= fold <= 1024:
-        raise StreamingError(f"fold must be 1 to 1024, got {fold!r}")
-    if fold > 1 and multipliers == "shift_add":
-        raise StreamingError("fold shares multipliers, which shift_add does not have")
 
 
 def _check_bypass(core: Core) -> None:
@@ -371,22 +372,24 @@ def _write(target: Path, core: Core, plan: CorePlan, output: PlannedValue) -> No
     )
     content = {**core.__dict__, "sources": sources}
     core = Core(**content)
+    top_text = render_top(core, plan, output)
     texts = {
-        f"rtl/{top}": render_top(core, plan, output),
-        **{f"rtl/{name}.sv": text for name, text in plan.modules.items()},
+        **{f"rtl/{name}": framed((LIBRARY / name).read_text(encoding="utf-8")) for name in library},
+        **{f"rtl/{name}.sv": framed(text) for name, text in plan.modules.items()},
+        f"rtl/{top}": framed(top_text),
         f"{core.name}.f": "".join(f"{source}\n" for source in sources),
         "core.json": core.to_json(),
         "README.md": render_data_sheet(core, plan, output),
         HEADER: render_c_header(),
-        f"{core.name}.xdc": render_constraints(core),
+        f"{core.name}.xdc": render_xdc(core),
+        f"{core.name}.lpf": render_lpf(core),
         f"{core.name}.core": render_core_file(core),
+        "component.xml": render_ip_xact(core, top_text),
     }
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
         (folder / "rtl").mkdir()
-        for name in library:
-            shutil.copyfile(LIBRARY / name, folder / "rtl" / name)
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
         mask = os.umask(0)

@@ -45,17 +45,17 @@ class CorePlan:
     max_width
         Pixels of the longest line.
     fold
-        Clocks per beat.
+        Weights that share a multiplier in the current node.
     multipliers
-        Style of the weighted sums.
+        Style of the weighted sums of the current node.
     levels_per_register
         Most shared adders on a way between two registers.
     """
 
     name: str
     max_width: int
-    fold: int
-    multipliers: str
+    fold: int = 1
+    multipliers: str = "dsp"
     levels_per_register: int = LEVELS_PER_REGISTER
     wires: dict[str, int] = field(default_factory=dict)
     items: list[ModuleInstance | Assignment | str] = field(default_factory=list)

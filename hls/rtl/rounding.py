@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,14 +37,23 @@ class FoldedRoundings:
     rounded: set[str] = field(default_factory=set)
 
 
-def folded_roundings(graph: Graph) -> FoldedRoundings:
+def folded_roundings(graph: Graph, sums: Collection[str] | None = None) -> FoldedRoundings:
     """Find roundings half up whose half a weighted sum can take into its bias.
 
     Between the sum and the rounding there may be exact operations, such as the addition of a
     shortcut, that nothing else reads.
+
+    Parameters
+    ----------
+    graph
+        The integer graph.
+    sums
+        Names of the weighted sums that may take one; all of them by default.
     """
     result = FoldedRoundings()
     for node in graph.nodes:
+        if sums is not None and node.name not in sums:
+            continue
         if isinstance(node.op, ops.Conv2d | ops.ConvTranspose2d):
             _fold(graph, node, result)
     return result

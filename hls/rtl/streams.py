@@ -39,6 +39,7 @@ class Cost:
     adders: int = 0
     registers: int = 0
     memory_bits: int = 0
+    adder_bits: int = 0
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -46,6 +47,7 @@ class Cost:
             self.adders + other.adders,
             self.registers + other.registers,
             self.memory_bits + other.memory_bits,
+            self.adder_bits + other.adder_bits,
         )
 
 

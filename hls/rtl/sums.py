@@ -126,6 +126,8 @@ class _Sums:
             Cost(
                 multipliers=int(terms.sum()),
                 adders=int(np.maximum(terms + has_bias - 1, 0).sum()),
+                adder_bits=int(np.maximum(terms + has_bias - 1, 0).sum())
+                * min(self.bits, product_bits + 1),
                 registers=int(terms.sum()) * self.source.width
                 + outputs * self._tree_registers(leaves, product_bits),
             ),
@@ -153,6 +155,7 @@ class _Sums:
             Cost(
                 multipliers=outputs * multipliers,
                 adders=outputs * multipliers,
+                adder_bits=outputs * multipliers * self.bits,
                 registers=self.taps.bits
                 + self.groups * multipliers * self.source.width
                 + outputs
@@ -200,7 +203,11 @@ class _Sums:
             wire,
             {},
             {"clk_i": "aclk", "data_i": self.taps.wire, "data_o": wire},
-            Cost(adders=module.counts.adders, registers=module.counts.registers),
+            Cost(
+                adders=module.counts.adders,
+                registers=module.counts.registers,
+                adder_bits=module.counts.luts,
+            ),
         )
         return wire, module.latency
 

@@ -6,7 +6,7 @@ import tempfile
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -22,13 +22,18 @@ from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Core, Multipliers
 from fxp.hls.synth.harness import ports_of
 from fxp.hls.synth.placement import PLACED_TARGETS, Placement, place
+from fxp.hls.synth.style_options import (
+    FitOption,
+    FpsOption,
+    LayerOption,
+    TargetName,
+    layer_styles,
+)
 from fxp.hls.synth.synthesis import Synthesis, synthesize
 from fxp.hls.synth.targets import RESOURCE_NAMES, TARGETS, Resources, SynthesisTarget
 from fxp.hls.synth.tools import SynthesisError
 from fxp.support.files import replace_file
 
-TargetName = Literal["ecp5-12k", "ecp5-25k", "ecp5-45k", "ecp5-85k", "xilinx-us"]
-assert get_args(TargetName) == tuple(TARGETS)
 CORE_FOLDER = "core"
 """Where the core is in the folder of a build."""
 
@@ -43,7 +48,12 @@ def synth(
     levels_per_register: Annotated[
         int, typer.Option(min=1, help="Shared adders between two registers.")
     ] = LEVELS_PER_REGISTER,
-    max_width: Annotated[int, typer.Option(min=1, help="Pixels of the longest line.")] = 1920,
+    layer: LayerOption = None,
+    fit: FitOption = None,
+    fps: FpsOption = 60,
+    max_width: Annotated[
+        int, typer.Option("--max-width", "--width", min=1, help="Pixels of the longest line.")
+    ] = 1920,
     raster: Annotated[bool, typer.Option("--raster", help="Raster lines as output.")] = False,
     compress_lines: Annotated[
         bool, typer.Option("--compress-lines", help="Halve the line memories; a little lossy.")
@@ -55,7 +65,9 @@ def synth(
         str | None, typer.Option(help="Of the device, with --place; default the largest.")
     ] = None,
     speed: Annotated[int, typer.Option(min=6, max=8, help="Speed grade, with --place.")] = 8,
-    megahertz: Annotated[float, typer.Option(help="MHz to aim at, with --place.")] = 150.0,
+    megahertz: Annotated[
+        float, typer.Option(help="MHz to aim at, with --place and --fit.")
+    ] = 150.0,
     seed: Annotated[int, typer.Option(help="First seed of the placer.")] = 1,
     attempts: Annotated[
         int, typer.Option(min=1, help="Seeds to try until the aim is reached.")
@@ -78,6 +90,7 @@ def synth(
 
     Example: fxp synth kimsr_x2.fxp --place --json > figures.json
     """
+    target = fit or target
     device = TARGETS[target]
     if placed and target not in PLACED_TARGETS:
         raise SynthesisError(
@@ -103,8 +116,14 @@ def synth(
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fxp_synth_")))
             stack.enter_context(without_folder(folder, "--build keeps its files"))
         # Beside what the tools write, which an earlier run may have left to continue with.
-        core = hls.emit_rtl(loaded, folder / CORE_FOLDER, max_width=max_width,
-                            multipliers=multipliers, fold=fold, raster=raster,
+        styles, folds, choice = layer_styles(
+            loaded, multipliers=multipliers, fold=fold, layers=layer or [], target=fit, fps=fps,
+            width=max_width, megahertz=megahertz, levels_per_register=levels_per_register,
+        )  # fmt: skip
+        if choice and not as_json:
+            typer.echo(choice)
+        core = hls.emit_rtl(loaded, folder / CORE_FOLDER, max_width=max_width, multipliers=styles,
+                            fold=folds, raster=raster,
                             levels_per_register=levels_per_register)  # fmt: skip
         sources = [f"{CORE_FOLDER}/{source}" for source in core.sources]
         with progress_bar("yosys") as report:

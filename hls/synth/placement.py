@@ -128,7 +128,8 @@ def place(
     if attempts < 1:
         raise SynthesisError("at least one attempt is needed")
     device = TARGETS[target]
-    if device.placer is None:
+    package = package or device.package
+    if device.placer is None or package is None:
         raise SynthesisError(f"there is no open placer for {device.device}")
     (folder / HARNESS).write_text(harness(module, ports, parameters or {}), encoding="utf-8")
     start = time.monotonic()
@@ -138,7 +139,7 @@ def place(
     best = None
     for index, number in enumerate(range(seed, seed + attempts), start=1):
         tell(index, attempts + 1, f"nextpnr, seed {number}")
-        report = _placed(folder, key, device, package or device.package, speed, megahertz, number,
+        report = _placed(folder, key, device, package, speed, megahertz, number,
                          timeout_s)  # fmt: skip
         result = _placement(report, speed, number, round(time.monotonic() - start, 1))
         if registered_on_both_sides(flat) and result.megahertz > 1000 / INSIDE_NS[speed]:

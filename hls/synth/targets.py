@@ -84,6 +84,14 @@ class SynthesisTarget:
             if 0 < getattr(self.available, name) < getattr(needed, name)
         ]
 
+    def fullest(self, needed: Resources) -> float:
+        """Return the largest part of anything that the device has and that is needed."""
+        return max(
+            getattr(needed, name) / getattr(self.available, name)
+            for name in RESOURCE_NAMES
+            if getattr(self.available, name)
+        )
+
 
 def _each(kind: str, **counts: int) -> dict[str, Resources | None]:
     return {cell: Resources(**{kind: count}) for cell, count in counts.items()}
@@ -95,7 +103,9 @@ _ECP5 = {
     "CCU2C": Resources(luts=2, carries=1),
     **_each("multipliers", MULT18X18D=1, MULT9X9D=1),
     **_each("block_rams", DP16KD=1, PDPW16KD=1),
-    **dict.fromkeys(("PFUMX", "L6MUX21", "GSR", "$scopeinfo"), None),
+    **dict.fromkeys(
+        ("PFUMX", "L6MUX21", "GSR", "EHXPLLL", "ODDRX1F", "TRELLIS_IO", "$scopeinfo"), None
+    ),
 }
 
 _ULTRASCALE = {

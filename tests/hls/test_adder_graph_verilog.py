@@ -142,3 +142,12 @@ def test_no_stage_has_more_than_one_adder():
     assert max(operators) == 1
     graph = adder_graph(normal_matrix(16, 32), (-8192, 8191))
     assert sum(operators) == graph.counts.adders
+
+
+def test_sums_say_which_weights_they_have():
+    text = constant_matrix_module(
+        np.array([[3, -5], [0, 0]]), Format(8, 0), "layer", bias=np.array([40, 0])
+    ).text
+    lines = text.splitlines()
+    assert any(line.strip() == "// +3*x0 -5*x1 +40" for line in lines)
+    assert max(map(len, lines)) <= 100

@@ -41,6 +41,9 @@ def test_registers_behind_a_serial_port():
     core.size = 12, 7
     assert port.words[0x24] == 7 << 16 | 12
     assert core.size == (12, 7)
+    for size in ((16, 9), (1, 1)):
+        core.size = size
+        assert core.size == size
     port.refuse = True
     with pytest.raises(DriverError, match="refuses 0x80003 at address 0x24"):
         core.size = 3, 8
@@ -86,3 +89,60 @@ def test_something_else_at_the_address_is_no_core():
     port.words[0x00] = 0xDEADBEEF
     with pytest.raises(DriverError, match="register ID is 0xdeadbeef"):
         CoreDriver(SerialRegisters(port))
+
+
+def test_every_property_reads_its_own_register():
+    port = Port()
+    core = CoreDriver(SerialRegisters(port))
+    port.words |= {0x04: 0xFEDCBA98, 0x14: 17, 0x18: 5, 0x20: 0b011, 0x30: 4 << 8 | 1}
+    assert (core.version, core.frames, core.malformed_frames) == (0xFEDCBA98, 17, 5)
+    assert (core.scale, core.has_bypass, core.enabled, core.bypass) == (4, True, True, True)
+    port.words[0x20] = 0b000
+    assert (core.enabled, core.bypass) == (False, False)
+    core.bypass = True
+    core.enable()
+    assert port.words[0x20] == 0b011
+    core.bypass = False
+    assert port.words[0x20] == 0b001
+    core.clear_errors()
+    assert port.words[0x10] == 0x1F
+    port.words[0x2C] = 0b10
+    assert core.take_interrupts() == ("ERROR",)
+    assert port.words[0x2C] == 0b10
+    core.enable_interrupts(frame_done=True)
+    assert (port.words[0x28], port.words[0x2C]) == (0b01, 0b11)
+
+
+def test_a_reset_is_asked_for_and_waited_for():
+    port = Port()
+    port.words[0x20] = 0b011
+    core = CoreDriver(SerialRegisters(port))
+    written = []
+    registers = core._registers
+
+    class Watched:
+        def read(self, address: int) -> int:
+            return registers.read(address) & (~4 if len(written) > 1 else ~0)
+
+        def write(self, address: int, value: int) -> None:
+            written.append((address, value))
+            registers.write(address, value)
+
+    core._registers = Watched()
+    with pytest.raises(DriverError, match="waits for the receiver"):
+        core.reset(timeout_s=0.01)
+    assert written == [(0x20, 0b111)]
+    # Now the bit falls at once; the settings are those of before.
+    core.reset()
+    assert written[1] == (0x20, 0b111)
+
+
+def test_frames_are_counted_across_the_end_of_the_register():
+    port = Port()
+    port.words[0x14] = (1 << 32) - 1
+    core = CoreDriver(SerialRegisters(port))
+    read = core._registers.read
+    counts = iter([(1 << 32) - 1, 0, 1, 2])
+    core._registers.read = lambda address: next(counts) if address == 0x14 else read(address)
+    core.wait_for_frames(2)
+    assert next(counts) == 2

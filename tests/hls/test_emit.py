@@ -19,7 +19,6 @@ from fxp.formats import Format, FormatError
 from fxp.graph import Graph, Node, State, Value, ops
 from fxp.graph.extents import Extent
 from fxp.hls import Core, emit_rtl
-from fxp.hls.rtl import emit
 from fxp.hls.rtl.data_sheet import core_cost
 from fxp.hls.rtl.emit import plan_graph
 from fxp.hls.rtl.layers import RULES
@@ -382,10 +381,10 @@ def test_a_failure_while_writing_leaves_the_earlier_core(tmp_path, monkeypatch):
     emit_rtl(graphs.fsrcnn_shaped(), target, max_width=32)
     before = contents(target)
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **options: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(emit.shutil, "copyfile", fail)
+    monkeypatch.setattr(Path, "write_text", fail)
     with pytest.raises(OSError, match="disk full"):
         emit_rtl(graphs.espcn_shaped(), target, max_width=32)
     assert contents(target) == before

@@ -76,6 +76,25 @@ def test_selections_leave_the_rows_and_columns_that_they_say(steps, gaps, tmp_pa
         assert known(out["columns_o"])[-1] == len(kept_columns) - 1
 
 
+def test_positions_of_one_axis_are_counted_from_each_restart(tmp_path):
+    out = simulate(
+        tmp_path,
+        "fxp_select_axis",
+        {"First": 1, "Step": 2},
+        {
+            "rst_ni": (1, [0, *[1] * 9]),
+            "last_i": (18, [5] * 10),
+            "restart_i": (1, [0, 0, 1, 0, 0, 0, 0, 1, 0, 0]),
+            # The fourth position stays for a clock more.
+            "move_i": (1, [0, 0, 1, 1, 1, 0, 1, 1, 1, 1]),
+        },
+        {"first_o": 1, "keep_o": 1, "ends_o": 1},
+    )
+    assert out["keep_o"][2:] == [0, 1, 0, 1, 1, 0, 1, 0]
+    assert out["first_o"][2:] == [0, 1, 0, 0, 0, 0, 1, 0]
+    assert out["ends_o"][2:] == [0] * 8
+
+
 MODES = {"edge": 1, "reflect": 2, "symmetric": 3}
 BORDERED = [
     # rows, columns, padding at the top and on the left, sizes
@@ -198,3 +217,95 @@ def test_tables_give_every_entry(tmp_path):
     )["entries_o"]
     got = [split_fields(word, 3, 2, signed=True) for word in known(out[2:])]
     assert got == [[entries[a], entries[b]] for a, b in codes[:-2]]
+
+
+FRAME_SIZES = [(3, 2), (3, 2), (3, 2)]
+
+
+def beats_of_frames(gaps: float) -> tuple[list[tuple[int, int]], list[list[int]]]:
+    """Return clocks with beats of frames and of two rows that are not real, and their pixels."""
+    beats = raster(FRAME_SIZES, 2, 7)
+    pixels = [pixel for tags, pixel in beats if tags & REAL]
+    clocks = [(0, 0)] * 3 + spread(beats, gaps, 4) + [(0, 0)] * 12
+    return clocks, np.array(pixels).reshape(3, -1).tolist()
+
+
+def whole_beats(out: dict[str, list[int | None]], name: str) -> list[int]:
+    """Return what comes with the beats of frames; two that are not real have to follow them."""
+    tags = known(out["tags_o"][2:])
+    valid = [tag for tag in tags if tag & VALID]
+    real = VALID | REAL | FIRST_ROW | LAST_ROW | FIRST_COLUMN | LAST_COLUMN
+    assert valid == [real] * 3 + [VALID | FIRST_COLUMN | LAST_COLUMN] * 2
+    words = out[name][2:]
+    return known([word for tag, word in zip(tags, words, strict=True) if tag == real])
+
+
+@pytest.mark.parametrize("gaps", [0.0, 0.5])
+@pytest.mark.parametrize("largest", [False, True])
+@pytest.mark.parametrize("signed", [False, True])
+def test_totals_of_whole_frames(signed, largest, gaps, tmp_path):
+    clocks, frames = beats_of_frames(gaps)
+    out = simulate(
+        tmp_path,
+        "fxp_frame_total",
+        {"Channels": 2, "Width": 3, "Signed": f"1'b{int(signed)}", "TotalWidth": 7,
+         "Largest": f"1'b{int(largest)}"},
+        {
+            "rst_ni": (1, [0, 0] + [1] * (len(clocks) - 2)),
+            "tags_i": (6, [tags for tags, _ in clocks]),
+            "data_i": (6, [data for _, data in clocks]),
+        },
+        {"tags_o": 6, "totals_o": 14},
+    )  # fmt: skip
+    wanted = []
+    for frame in frames:
+        fields = np.array([split_fields(pixel, 3, 2, signed=signed) for pixel in frame])
+        wanted.append((fields.max(axis=0) if largest else fields.sum(axis=0)).tolist())
+    got = [split_fields(word, 7, 2, signed=True) for word in whole_beats(out, "totals_o")]
+    assert got == wanted
+
+
+@pytest.mark.parametrize("gaps", [0.0, 0.5])
+def test_sums_of_whole_frames_with_weights_of_each_pixel(gaps, tmp_path):
+    clocks, frames = beats_of_frames(gaps)
+    random = np.random.default_rng(2)
+    weights = random.integers(-4, 4, (6, 2, 2))  # pixel, output, channel
+    words = [join_fields(each.reshape(-1).tolist(), 3) for each in weights] + [0, 0]
+    (tmp_path / "stored.sv").write_text(table_module("stored", words, 1, 3, 12))
+    (tmp_path / "around.sv").write_text(
+        """module around (
+  input logic clk_i, rst_ni,
+  input logic [5:0] tags_i, data_i,
+  output logic [5:0] tags_o,
+  output logic [19:0] sums_o
+);
+  logic [2:0] address;
+  logic [11:0] weights;
+  stored u_stored (.clk_i, .codes_i(address), .entries_o(weights));
+  LINEAR #(
+    .Inputs(2), .Outputs(2), .AddressBits(3), .DataWidth(3), .WeightWidth(3), .SumWidth(10),
+    .Biases({-10'sd7, 10'sd100})
+  ) u_linear (
+    .clk_i, .rst_ni, .tags_i, .data_i, .address_o(address), .weights_i(weights), .tags_o, .sums_o
+  );
+endmodule
+""".replace("LINEAR", "fxp_linear")
+    )
+    out = simulate(
+        tmp_path,
+        "around",
+        {},
+        {
+            "rst_ni": (1, [0, 0] + [1] * (len(clocks) - 2)),
+            "tags_i": (6, [tags for tags, _ in clocks]),
+            "data_i": (6, [data for _, data in clocks]),
+        },
+        {"tags_o": 6, "sums_o": 20},
+    )
+    wanted = []
+    for frame in frames:
+        fields = np.array([split_fields(pixel, 3, 2, signed=False) for pixel in frame])
+        sums = np.einsum("poc,pc->o", weights, fields)
+        wanted.append([int(sums[0]) + 100, int(sums[1]) - 7])
+    got = [split_fields(word, 10, 2, signed=True) for word in whole_beats(out, "sums_o")]
+    assert got == wanted

@@ -91,6 +91,7 @@ def test_stall_patterns_on_icarus(name, work_dir):
         ({"multipliers": "shift_add"}, "fsrcnn_shaped"),
         ({"multipliers": "shift_add", "raster": True}, "shuffled"),
         ({"multipliers": "shift_add"}, "residual"),
+        ({"multipliers": {"head": "shift_add"}, "fold": {"wide": 3}}, "residual"),
         ({"multipliers": "shift_add", "levels_per_register": 3}, "clipped_shuffle"),
         ({"raster": True}, "kimsr_shaped"),
         ({"raster": True}, "espcn_shaped"),

@@ -54,13 +54,13 @@ module fxp_window #(
   function automatic int repeated(int near, int distance, int centre_tap, int sign);
     int beyond;
     beyond = distance - near;
-    if (Border == 1) return centre_tap + sign * near;
-    if (Border == 2) return centre_tap + sign * (near - beyond);
-    return centre_tap + sign * (near - beyond + 1);
+    if (Border == 1) repeated = centre_tap + sign * near;
+    else if (Border == 2) repeated = centre_tap + sign * (near - beyond);
+    else repeated = centre_tap + sign * (near - beyond + 1);
   endfunction
   // Only in frames too small for the border could a tap lie outside of the window.
   function automatic int clipped(int index, int count);
-    return (index < 0) ? 0 : (index >= count) ? count - 1 : index;
+    clipped = (index < 0) ? 0 : (index >= count) ? count - 1 : index;
   endfunction
   localparam int RowBits = (KernelRows == 1) ? 1 : $clog2(KernelRows);
   localparam int ColumnBits = (KernelColumns == 1) ? 1 : $clog2(KernelColumns);
