@@ -16,7 +16,7 @@ from fxp.cli.console import progress_bar
 from fxp.cli.targets import check_folder_target, check_target
 from fxp.cli.usage import PlainCommand
 from fxp.export.npz import to_npz
-from fxp.export.onnx import to_onnx
+from fxp.export.onnx import OPSETS, to_onnx
 from fxp.hls.rtl.core import Multipliers
 from fxp.support.errors import ArgumentError
 from fxp.support.files import replace_file, replacing
@@ -29,6 +29,13 @@ export = typer.Typer(
     context_settings=SETTINGS,
     help="Write a model as ONNX, NumPy arrays, a core in SystemVerilog, or an hls4ml project.",
 )
+
+
+class FormChoice(StrEnum):
+    """How nodes of an ONNX file compute."""
+
+    AUTO = "auto"
+    INTEGER = "integer"
 
 
 class BackendChoice(StrEnum):
@@ -59,15 +66,24 @@ class StrategyChoice(StrEnum):
 def onnx(
     model: Annotated[Path, typer.Argument(help="The .fxp file.")],
     out: Annotated[Path, typer.Argument(help="The .onnx file to write.")],
+    form: Annotated[
+        FormChoice, typer.Option(help="Floating point where it is exact, or int64 alone.")
+    ] = FormChoice.AUTO,
+    opset: Annotated[
+        int, typer.Option(min=OPSETS[0], max=OPSETS[1], help="Version of the operator set.")
+    ] = OPSETS[0],
 ) -> None:
     """Write an ONNX model that computes the same integers in ONNX Runtime.
 
     Inputs and outputs are int64 tensors of the raw integers; their formats are in the metadata.
+    With --form auto, which is quick, layers that are proved to be exact in floating point are
+    written so. With --form integer all of them compute with int64.
 
     Example: fxp export onnx kimsr_x2.fxp kimsr_x2.onnx
     """
     check_target(out, reads=[model], suffixes=(".onnx",))
-    replace_file(out, to_onnx(fxp.load(model).graph).SerializeToString())
+    made = to_onnx(fxp.load(model).graph, form=form.value, opset=opset)
+    replace_file(out, made.SerializeToString())
     typer.echo(f"wrote {out}")
 
 

@@ -102,3 +102,44 @@ def test_a_name_that_the_file_needs_is_refused() -> None:
     graph = Graph("small", (Value("x", (2,), Format(8, 0)),), (node,), ("y",), (weight,))
     with pytest.raises(GraphError, match=r"constant 'file': an \.npz file needs that name"):
         to_npz(graph)
+
+
+def test_a_quantized_onnx_file_needs_no_calibration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    step, zero = np.float32(0.25), np.int8(0)
+    tensors = {"step": step, "zero": zero, "weights": np.int8([[[[3]]]]), "fine": np.float32(0.3)}
+
+    def write(scale: str) -> None:
+        nodes = [
+            helper.make_node("QuantizeLinear", ["picture", "step", "zero"], ["codes"], "first"),
+            helper.make_node("DequantizeLinear", ["codes", "step", "zero"], ["values"], "second"),
+            helper.make_node("DequantizeLinear", ["weights", scale, "zero"], ["kernel"], "third"),
+            helper.make_node("Conv", ["values", "kernel"], ["result"], "conv"),
+        ]
+        graph = helper.make_graph(
+            nodes, "tiny",
+            [helper.make_tensor_value_info("picture", TensorProto.FLOAT, (1, 1, 4, 4))],
+            [helper.make_tensor_value_info("result", TensorProto.FLOAT, None)],
+            [numpy_helper.from_array(np.asarray(array), name) for name, array in tensors.items()],
+        )  # fmt: skip
+        opsets = [helper.make_opsetid("", 17)]
+        onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), "tiny.onnx")
+
+    write("step")
+    assert main(["quantize", "tiny.onnx", "--out", "tiny.fxp"]) == 0
+    made = fxp.load("tiny.fxp")
+    raw = np.arange(-8, 8).reshape(1, 4, 4)
+    (found,) = made.run(raw).outputs
+    assert (found == 3 * raw).all()
+    assert made.graph.values["result"].format == fxp.Format(10, 4)
+    write("fine")
+    text = error_of(capsys, "quantize", "tiny.onnx", "--out", "tiny.fxp")
+    assert text.startswith("tiny.onnx: ONNX node 'third' (DequantizeLinear, opset 17): its scale")
+    assert main(["quantize", "tiny.onnx", "--out", "tiny.fxp", "--snap-scales"]) == 0
+    assert "1 scales were rounded to powers of two" in capsys.readouterr().err
+    text = error_of(capsys, "quantize", "tiny.onnx", "--calibration", ".", "--out", "tiny.fxp")
+    assert "read it with fxp.from_quantized_onnx" in text
+    text = error_of(capsys, "quantize", "module:net", "--out", "tiny.fxp")
+    assert text.startswith("--calibration is needed")
