@@ -18,14 +18,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp.formats import (
-    Format,
-    Overflow,
-    Quantization,
-    Rounding,
-    requantize,
-    saturation_limits,
+from fxp.export.rounding import (
+    EXACT,
+    EXACT_DOUBLE,
+    bound_of,
+    half_of,
+    largest,
+    rounded,
+    saturates,
+    saturation_of,
 )
+from fxp.formats import Rounding
 from fxp.graph import Graph, Node
 from fxp.graph.onnx_emitter import DOUBLE, INT64, Emitter
 from fxp.graph.ops import (
@@ -48,9 +51,6 @@ from fxp.graph.ops.transposed import exchange_channels
 
 FLOAT: Final = 1
 """Number of float32 in ONNX."""
-EXACT: Final = 1 << 24
-EXACT_DOUBLE: Final = 1 << 53
-"""Integers up to these are float32 and float64 numbers."""
 MOVES: Final = frozenset(
     ("flatten", "flip", "nearest", "pad", "part", "pixel_shuffle", "pixel_unshuffle", "requantize",
      "slice", "transpose", "unflatten")
@@ -108,7 +108,7 @@ class FloatNodes:
         if node.inputs[0] in self._sums:
             self._round_sums(node, self._sums[node.inputs[0]])
             return True
-        if not _saturates(node.quantization):
+        if not saturates(node.quantization):
             return False
         if isinstance(op, Conv2d | ConvTranspose2d | Linear):
             return self._layer(node)
@@ -125,7 +125,7 @@ class FloatNodes:
             return False
         operands = self._graph.operands[node.name]
         values = [self._graph.values[name].format for name in node.inputs]
-        bound = max(_bound(node), *(_largest(form) for form in values if form is not None))
+        bound = max(bound_of(node), *(largest(form) for form in values if form is not None))
         kind = self._kind(node, bound)
         if kind is None:
             return False
@@ -167,7 +167,7 @@ class FloatNodes:
         assert target is not None
         shifts = self._shifts(node)
         needed = (bound << max(-int(shifts.min()), 0)) + (1 << max(int(shifts.max()), 0))
-        needed = max(needed, _largest(target.format))
+        needed = max(needed, largest(target.format))
         return FLOAT if needed <= EXACT else DOUBLE if needed <= EXACT_DOUBLE else None
 
     def _shifts(self, node: Node) -> NDArray[np.int64]:
@@ -189,7 +189,7 @@ class FloatNodes:
             factors = self._view(node, np.exp2(-shifts.astype(np.float64)))
             exact = self._emit("Mul", exact, self.number(factors, kind))
         if (shifts > 0).any():
-            half = _half(target.rounding)
+            half = half_of(target.rounding)
             if half:
                 exact = self._emit("Add", exact, self.number(half, kind))
             exact = self._round(exact, target.rounding, kind)
@@ -201,7 +201,7 @@ class FloatNodes:
         """Enter the result of a node, in the smallest type that holds it."""
         assert node.quantization is not None
         self.written[node.name] = {kind: name}
-        if kind == DOUBLE and _largest(node.quantization.format) <= EXACT:
+        if kind == DOUBLE and largest(node.quantization.format) <= EXACT:
             self.tensor(node.name, FLOAT)
 
     def _round(self, name: str, rounding: Rounding, kind: int = FLOAT) -> str:
@@ -241,7 +241,7 @@ class FloatNodes:
             max(map(abs, operand.limits)) << shift
             for operand, shift in zip(operands, shifts, strict=True)
         ]
-        kind = self._kind(node, max(_bound(node), *terms))
+        kind = self._kind(node, max(bound_of(node), *terms))
         if kind is None:
             return False
         names = []
@@ -263,7 +263,7 @@ class FloatNodes:
     def _table(self, node: Node) -> bool:
         """Look up each code in a table."""
         source, table = self._graph.operands[node.name]
-        kind = self._kind(node, _bound(node))
+        kind = self._kind(node, bound_of(node))
         if kind is None or table.constant is None:
             return False
         codes = self.tensor(node.inputs[0], INT64)
@@ -280,7 +280,7 @@ class FloatNodes:
         source = self._graph.operands[node.name][0].format
         # ONNX Runtime refuses an output padding that only a dilation allows.
         added, stride = getattr(op, "output_padding", (0, 0)), getattr(op, "stride", (1, 1))
-        if _largest(source) > EXACT or added[0] >= stride[0] or added[1] >= stride[1]:
+        if largest(source) > EXACT or added[0] >= stride[0] or added[1] >= stride[1]:
             return False
         readers = self._graph.consumers.get(node.name, ())
         alone = len(readers) == 1 and node.name not in self._graph.outputs
@@ -333,7 +333,7 @@ class FloatNodes:
             source = self._graph.operands[node.name][0]
             # The bounds are rounded as any other value of the clamp's result.
             shift = source.format.frac - target.format.frac
-            lower, upper = (_rounded(bound, shift, target) for bound in op.limits(source))
+            lower, upper = (rounded(bound, shift, target) for bound in op.limits(source))
             low, high = max(low, min(lower, high)), min(high, max(upper, low))
         self._write_layer(node, sums, low, high)
 
@@ -363,11 +363,14 @@ class FloatNodes:
         layer, reader
             The layer, and the node that rounds its sums.
 
-        0 is where the image need not be split, None where no split will do.
+        Returns
+        -------
+        int or None
+            0 where the image need not be split, None where no split will do.
         """
         target = reader.quantization
         assert target is not None
-        if not _saturates(target) or _largest(target.format) > EXACT:
+        if not saturates(target) or largest(target.format) > EXACT:
             return None
         shifts = self._layer_shifts(layer, reader)
         most = max(int(shifts.max()), 0)
@@ -377,14 +380,14 @@ class FloatNodes:
         if target.rounding not in (Rounding.FLOOR, Rounding.HALF_UP):
             return None
         form = self._graph.operands[layer.name][0].format
-        bias = whole - self._weight(layer) * _largest(form)
+        bias = whole - self._weight(layer) * largest(form)
         # Where the lower part has as many bits as are dropped, nothing is dropped of the upper one.
         wanted = sorted(
             range(1, min(form.width, int(shifts.min()) + 1)),
             key=lambda k: (k != most, abs(2 * k - form.width)),
         )
         for k in wanted:
-            upper = self._weight(layer) * ((_largest(form) >> k) + 2) + ((bias + (1 << most)) >> k)
+            upper = self._weight(layer) * ((largest(form) >> k) + 2) + ((bias + (1 << most)) >> k)
             lower = (self._weight(layer) + 2) << k
             if max(upper + 4, lower) <= EXACT:
                 return k
@@ -394,10 +397,10 @@ class FloatNodes:
         """Bits of the lower part with which the sums of both parts are exact, 0 for one part."""
         form = self._graph.operands[layer.name][0].format
         weight = self._weight(layer)
-        if weight * _largest(form) <= EXACT:
+        if weight * largest(form) <= EXACT:
             return 0
         for k in sorted(range(1, form.width), key=lambda k: abs(2 * k - form.width)):
-            if weight * max((_largest(form) >> k) + 1, 1 << k) <= EXACT:
+            if weight * max((largest(form) >> k) + 1, 1 << k) <= EXACT:
                 return k
         return None
 
@@ -422,7 +425,7 @@ class FloatNodes:
         source = self._padded(layer, self.tensor(layer.inputs[0], FLOAT))
         if not k:
             scales = np.exp2(-shifts.astype(np.float64))
-            halves = np.where(shifts > 0, _half(target.rounding), 0.0)
+            halves = np.where(shifts > 0, half_of(target.rounding), 0.0)
             made = self._products(layer, source, weights, scales, biases * scales + halves)
             if (shifts > 0).any():
                 made = self._round(made, target.rounding)
@@ -472,34 +475,3 @@ class FloatNodes:
             pads=[*op.padding, *op.padding], dilations=list(op.dilation), group=op.groups,
             output_padding=list(op.output_padding),
         )  # fmt: skip
-
-
-def saturation_of(node: Node) -> tuple[int, int]:
-    """Smallest and largest raw integer of a node's result."""
-    assert node.quantization is not None
-    return saturation_limits(node.quantization.format, node.quantization.overflow)
-
-
-def _largest(form: Format) -> int:
-    """Largest magnitude of a format's raw integers."""
-    return max(-form.min_raw, form.max_raw)
-
-
-def _bound(node: Node) -> int:
-    """Largest magnitude of a node's exact result."""
-    assert node.accumulator is not None
-    return max(-min(node.accumulator.low), max(node.accumulator.high))
-
-
-def _saturates(target: Quantization) -> bool:
-    return target.overflow in (Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC)
-
-
-def _half(rounding: Rounding) -> float:
-    """Return what is added before a floor or a ceiling makes a rounding of it."""
-    return {Rounding.HALF_UP: 0.5, Rounding.HALF_DOWN: -0.5}.get(rounding, 0.0)
-
-
-def _rounded(raw: int, shift: int, target: Quantization) -> int:
-    """Round an integer by so many bits, without overflow."""
-    return int(requantize(np.array([raw]), shift, Format(62, 0), target.rounding)[0])

@@ -120,6 +120,7 @@ def raw_of(
         found, fracs = given
         rows = fracs.reshape(len(fracs), -1)
         uniform = bool((fracs == fracs.flat[0]).all())
+        uniform = uniform and not (per_channel and found.several)
         if uniform or (per_channel and bool((rows == rows[:, :1]).all())):
             steps = np.ldexp(values, fracs)
             if are_whole(steps):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fxp.formats import (
     Format,
@@ -25,7 +26,7 @@ from fxp.frontend.errors import FrontendError
 from fxp.frontend.onnx.call import NodeInfo
 from fxp.frontend.onnx.quantizers import Declared, Quantizer
 from fxp.graph import Constant, Graph, Node, Value
-from fxp.graph.ops import Accumulator, Add, Conv2d, ConvTranspose2d, GraphError, Linear
+from fxp.graph.ops import Accumulator, Add, Conv2d, ConvTranspose2d, Flatten, GraphError, Linear
 from fxp.graph.ops.base import Operand, Role
 from fxp.quantization.given_constants import (
     Raw,
@@ -154,12 +155,11 @@ class _Lowering:
     def _lower(self, node: Node) -> None:
         quantizer = self._given.quantizers.get(node.name)
         source = self._renamed.get(node.inputs[0], node.inputs[0])
-        if quantizer is not None and node.name not in self._ends:
-            # The values of an input are in its format, and a narrow range leaves one of them out.
-            own = self._formats[source] == quantizer.quantization.format and not quantizer.narrow
-            if source in self._input_names and own:
-                self._renamed[node.name] = source
-                return
+        # Values in a format stay as they are, unless a narrow range leaves one of them out.
+        inside = quantizer is not None and node.name not in self._ends and not quantizer.narrow
+        if inside and self._formats[source] == quantizer.quantization.format:
+            self._renamed[node.name] = source
+            return
         followers = [] if quantizer is not None else self._followers(node)
         names, operands, later = self._operands(node)
         name = node.name
@@ -182,10 +182,6 @@ class _Lowering:
         quantization = self._quantization(node, accumulator, quantizer)
         self._nodes.append(Node(name, node.op, tuple(names), quantization, origin=node.origin))
         self._formats[name] = quantization.format
-
-    @property
-    def _input_names(self) -> set[str]:
-        return {value.name for value in self._graph.inputs}
 
     def _followers(self, node: Node) -> list[Node]:
         """Return the quantizer that alone reads a node, behind half a step that it may add."""
@@ -271,7 +267,7 @@ class _Lowering:
         """Return a constant in integers; None for a bias finer than the products."""
         given = declared_of(constant, self._given.declared)
         if role == "bias":
-            raw = self._bias(constant, node, operands)
+            raw = self._bias(constant, given, operands)
             if raw is None:
                 if given is None:
                     self._refuse_constant(node, constant)
@@ -295,7 +291,12 @@ class _Lowering:
                 self._tensors[name] = tensor
         return self._constants[key]
 
-    def _bias(self, constant: Constant, node: Node, operands: list[Operand]) -> Raw | None:
+    def _bias(
+        self,
+        constant: Constant,
+        given: tuple[Declared, NDArray[np.int64]] | None,
+        operands: list[Operand],
+    ) -> Raw | None:
         source, weight = operands
         fracs = [form.frac + source.format.frac for form in weight.formats]
         steps = np.ldexp(constant.data, np.array(fracs))
@@ -303,6 +304,10 @@ class _Lowering:
         if not exact and not self._given.snap:
             return None
         data = np.rint(steps).astype(np.int64)
+        if given is not None and (given[1] == fracs).all():
+            formats = tuple(Format(given[0].width, frac, given[0].signed) for frac in fracs)
+            if data.min() >= formats[0].min_raw and data.max() <= formats[0].max_raw:
+                return Raw(data, formats)
         width = Format.for_range(min(int(data.min()), -1), max(int(data.max()), 0), 0).width
         return Raw(data, tuple(Format(width, frac) for frac in fracs), exact)
 
@@ -368,6 +373,11 @@ class _Lowering:
             place = self._given.places.get(node.origin)
             if place is not None and counts[node.origin] == 1 and node.name not in graph.outputs:
                 wanted[node.name] = clean_name(place.name)
+        for node in graph.nodes:
+            # A layer that reads a vector makes one of an image, under the name of that image.
+            if isinstance(node.op, Flatten) and node.name not in {*wanted, *graph.outputs}:
+                source = node.inputs[0]
+                wanted[node.name] = f"{wanted.get(source, source)}.flatten"
         wanted |= {name: clean_name(tensor) for name, tensor in self._tensors.items()}
         taken = Counter(wanted.values())
         own = {*graph.values, *graph.constants_by_name}

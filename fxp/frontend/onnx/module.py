@@ -49,10 +49,15 @@ class Operator(torch.nn.Module):
         What it computes.
     constants
         The inputs that are constants, by position.
+    keeps_tensors
+        Whether a constant of one number stays a tensor, which has a format.
     """
 
-    def __init__(self, node: NodeInfo, constants: Mapping[int, NDArray[Any]]) -> None:
+    def __init__(
+        self, node: NodeInfo, constants: Mapping[int, NDArray[Any]], keeps_tensors: bool = False
+    ) -> None:
         super().__init__()
+        self.keeps_tensors = keeps_tensors
         self.node = node
         self.constants = dict(constants)
         self.weights: dict[int, str] = {}
@@ -73,7 +78,7 @@ class Operator(torch.nn.Module):
             for p, name in enumerate(self.node.inputs)
         ]
         weights = {position: getattr(self, name) for position, name in self.weights.items()}
-        call = Call(self.node, values, weights)
+        call = Call(self.node, values, weights, self.keeps_tensors)
         if _is_static(values) and self.node.op in SIZES:
             return SIZES[self.node.op](call)
         translator = TRANSLATORS.get(self.node.op)
@@ -170,6 +175,8 @@ class Assembly:
 
     takes_integers = False
     """Whether inputs may hold integers."""
+    keeps_tensors = False
+    """Whether constants of one number stay tensors."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
@@ -244,7 +251,7 @@ class Assembly:
         if node.op not in TRANSLATORS and not any(name in self.computed for name in node.inputs):
             raise refused(node, "it computes a large constant", "store the result")
         path = self.unique(clean_name(node.name).replace(".", "_"))
-        self.root.add_module(path, Operator(node, constants))
+        self.root.add_module(path, Operator(node, constants, self.keeps_tensors))
         operands = tuple(
             self.computed[name]
             for position, name in enumerate(node.inputs)

@@ -245,7 +245,7 @@ class _QuantizedAssembly(QuantizedTensors):
         integers = quantize(integers, form, one.rounding, one.overflow) - zero
         if np.any(zero):
             width, signed = width + 1, True
-        fracs = 1 - np.frexp(np.broadcast_to(scale, values.shape))[1]
+        fracs = 1 - np.frexp(scale)[1]
         name = node.outputs[0]
         self.constant(node, name, integers * scale, fracs, width, signed)
         self.declared[name] = replace(self.declared[name], tensor=node.inputs[0])
@@ -256,7 +256,7 @@ class _QuantizedAssembly(QuantizedTensors):
         scale = self.scale_input(node, 1)
         if source in self.known:
             values = np.where(self.known[source] >= 0, scale, -scale)
-            fracs = 1 - np.frexp(np.broadcast_to(scale, values.shape))[1]
+            fracs = 1 - np.frexp(scale)[1]
             self.constant(node, target, values, fracs, 2, True)
             self.declared[target] = replace(self.declared[target], tensor=source)
             return

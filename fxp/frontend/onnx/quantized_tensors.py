@@ -50,6 +50,7 @@ class QuantizedTensors(Assembly):
     """What is known of the tensors of a quantized model, and of their scales."""
 
     takes_integers = True
+    keeps_tensors = True
 
     def __init__(self, model: onnx.ModelProto, scales: Scales) -> None:
         super().__init__(model)
@@ -133,7 +134,7 @@ class QuantizedTensors(Assembly):
             if operand and name in self.known:
                 name = self.constant(
                     node, f"{node.name}.{position}", self.known[name] * scale,
-                    np.full(self.known[name].shape, frac_of(scale)), 62, True,
+                    np.array(frac_of(scale)), 62, True,
                 )  # fmt: skip
             names.append(name)
         return names
@@ -206,8 +207,9 @@ class QuantizedTensors(Assembly):
     ) -> str:  # fmt: skip
         """Enter a constant of declared format."""
         self.known[name] = np.asarray(values, np.float64)
+        several = np.size(fracs) > 1
         fracs = np.broadcast_to(np.asarray(fracs, np.int64), self.known[name].shape)
-        self.declared[name] = Declared(name, fracs, width, signed)
+        self.declared[name] = Declared(name, fracs, width, signed, several)
         return name
 
     def multiply(self, node: NodeInfo, source: str, factor: float, target: str) -> None:

@@ -108,12 +108,15 @@ class Declared:
         Fraction bits of every element.
     width, signed
         Of its integers.
+    several
+        Whether the file gives more than one scale, which may be equal.
     """
 
     tensor: str
     fracs: NDArray[np.int64]
     width: int
     signed: bool
+    several: bool = False
 
 
 @dataclass

@@ -70,8 +70,8 @@ class File:
 def by_qonnx(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
     """Return what qonnx computes in float32."""
     wrapper = ModelWrapper(model).transform(InferShapes())
-    (output,) = model.graph.output
-    return execute_onnx(wrapper, {"x": x.astype(np.float32)})[output.name]
+    (given,), (output,) = model.graph.input, model.graph.output
+    return execute_onnx(wrapper, {given.name: x.astype(np.float32)})[output.name]
 
 
 def by_onnxruntime(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
