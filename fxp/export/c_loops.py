@@ -228,9 +228,15 @@ def _combination(loop: Loop) -> list[str]:
 def _clamp(loop: Loop) -> list[str]:
     op = loop.node.op
     assert isinstance(op, Relu | Clamp)
-    low, high = op.limits(loop.graph.operands[loop.node.name][0])
-    name = f"{loop.names[0]}[n]"
-    return _each(loop, f"{name} < {low} ? {low} : {name} > {high} ? {high} : {name}")
+    source = loop.graph.operands[loop.node.name][0]
+    low, high = op.limits(source)
+    value = name = f"{loop.names[0]}[n]"
+    # Compilers warn of comparisons that always have the same result.
+    if high < source.limits[1]:
+        value = f"{name} > {high} ? {high} : {value}"
+    if low > source.limits[0]:
+        value = f"{name} < {low} ? {low} : {value}"
+    return _each(loop, value)
 
 
 def _prelu(loop: Loop) -> list[str]:

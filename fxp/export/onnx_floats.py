@@ -52,8 +52,8 @@ from fxp.graph.ops.transposed import exchange_channels
 FLOAT: Final = 1
 """Number of float32 in ONNX."""
 MOVES: Final = frozenset(
-    ("flatten", "flip", "nearest", "pad", "part", "pixel_shuffle", "pixel_unshuffle", "requantize",
-     "slice", "transpose", "unflatten")
+    ("flatten", "flip", "gather_channels", "nearest", "pad", "part", "pixel_shuffle",
+     "pixel_unshuffle", "requantize", "slice", "transpose", "unflatten")
 )  # fmt: skip
 """Ops whose ONNX nodes move numbers of any type."""
 Layer = Conv2d | ConvTranspose2d | Linear

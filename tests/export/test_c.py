@@ -54,6 +54,12 @@ def test_case(case: Case, tmp_path: Path) -> None:
     run(tmp_path, to_c(example.graph, example.inputs[0], name="case"))
 
 
+def test_a_clamp_makes_no_needless_comparison(tmp_path: Path) -> None:
+    x = Value("x", (4,), Format(16, 0))
+    node = Node("y", Relu(), ("x",), Quantization(Format(16, 0, signed=False)))
+    run(tmp_path, to_c(Graph("case", (x,), (node,), ("y",)), [[-32768, -1, 0, 32767]]))
+
+
 def network(**sizes: int) -> Graph:
     """Return two convolutions with a sum over them, whose arrays are used again."""
     generator = np.random.default_rng(0)

@@ -20,6 +20,7 @@ from fxp.frontend.onnx.call import NodeInfo, refused
 from fxp.frontend.onnx.module import OnnxModule, Operator
 from fxp.frontend.onnx.quantized_tensors import (
     INTEGERS,
+    UNKNOWN,
     Bipolar,
     QuantizedTensors,
     ScaleAndShift,
@@ -118,7 +119,7 @@ class _QuantizedAssembly(QuantizedTensors):
         node = self.info(proto)
         if proto.op_type == "Constant":
             for item in proto.attribute:
-                self.kinds[node.outputs[0]] = item.t.data_type
+                self.kinds[node.outputs[0]] = INTEGERS.get(item.t.data_type, UNKNOWN)
         if handler is not None:
             for name in node.inputs:
                 if name and name not in self.known and name not in self.computed:
@@ -127,6 +128,8 @@ class _QuantizedAssembly(QuantizedTensors):
             handler(self, node)
         elif any(name in self.integers for name in node.inputs):
             self.add_integers(node, proto)
+        elif node.op in ("Clip", "Transpose") and node.inputs[0] in self.known:
+            self.fold(node)
         elif proto.op_type == "BatchNormalization" and node.inputs[0] in self.computed:
             self._normalize(node)
         else:
@@ -139,12 +142,12 @@ class _QuantizedAssembly(QuantizedTensors):
 
     def quantize_linear(self, node: NodeInfo) -> None:
         """QuantizeLinear: integers of a computed or constant value."""
-        kind = node.attributes.get("output_dtype") or 2
+        kind = INTEGERS.get(node.attributes.get("output_dtype") or 2, UNKNOWN)
         if len(node.inputs) > 2 and node.inputs[2]:
-            kind = self.kinds.get(node.inputs[2], 2)
-        if kind not in INTEGERS:
-            raise refused(node, f"its type is number {kind}", "use int8, uint8, int16 or uint16")
-        width, signed = INTEGERS[kind]
+            kind = self.kinds.get(node.inputs[2], UNKNOWN)
+        if kind == UNKNOWN:
+            raise refused(node, "its integers are of another type", "use int8, uint8 or int16")
+        width, signed = kind
         source, target = node.inputs[0], node.outputs[0]
         if source in self.known:
             values = self.known[source]

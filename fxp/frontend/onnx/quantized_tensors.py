@@ -17,6 +17,7 @@ from fxp.frontend.builder import clean_name
 from fxp.frontend.onnx.call import NodeInfo, refused
 from fxp.frontend.onnx.module import Assembly
 from fxp.frontend.onnx.quantizers import (
+    MAX_BITS,
     Declared,
     Quantizer,
     QuantizerModule,
@@ -35,6 +36,8 @@ else:
 INTEGERS: Final = {2: (8, False), 3: (8, True), 4: (16, False), 5: (16, True), 6: (32, True),
                    7: (62, True), 12: (32, False), 21: (4, False), 22: (4, True)}  # fmt: skip
 """Width and sign by number of the type in ONNX."""
+UNKNOWN: Final = (MAX_BITS, True)
+"""Width and sign of integers of another type."""
 MOVES: Final = frozenset(
     ("Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "GlobalMaxPool", "Identity", "Max",
      "MaxPool", "Min", "Pad", "Relu", "Reshape", "Resize", "Slice", "SpaceToDepth", "Split",
@@ -56,7 +59,11 @@ class QuantizedTensors(Assembly):
         super().__init__(model)
         self.scales = scales
         self.known = {name: wide(array) for name, array in self.known.items()}
-        self.kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+        self.kinds = {
+            tensor.name: INTEGERS.get(tensor.data_type, UNKNOWN)
+            for tensor in model.graph.initializer
+        }
+        """Width and sign of constant integers, by name."""
         self.declared: dict[str, Declared] = {}
         self.integers: dict[str, float] = {}
         """Scales of computed integer tensors, by name."""
@@ -100,6 +107,27 @@ class QuantizedTensors(Assembly):
             name = node.outputs[0]
             self.declared[name] = replace(source, fracs=np.asarray(fracs, np.int64))
         return made
+
+    def fold(self, node: NodeInfo) -> None:
+        """Clip or transpose a constant, whose format follows."""
+        name, target = node.inputs[0], node.outputs[0]
+        array = self.known[name]
+        if node.op == "Transpose":
+            order = node.attributes.get("perm") or list(reversed(range(array.ndim)))
+            if sorted(order) != list(range(array.ndim)):
+                raise refused(node, f"its order of axes is {order}", "repair the model")
+            self.known[target] = array.transpose(order)
+            if name in self.declared:
+                fracs = self.declared[name].fracs.transpose(order)
+                self.declared[target] = replace(self.declared[name], fracs=fracs)
+            self.kinds[target] = self.kinds.get(name, UNKNOWN)
+            return
+        low, high = self._bounds(node)
+        self.known[target] = array.clip(low, high)
+        width, signed = self.kinds.get(name, UNKNOWN)
+        if array.dtype.kind == "i" and width < MAX_BITS:
+            made = _narrowed(Quantizer(1.0, width, signed), low, high)
+            self.kinds[target] = (width, signed) if made is None else (made.width, made.signed)
 
     # Values of integer tensors.
 
@@ -148,13 +176,21 @@ class QuantizedTensors(Assembly):
         else:
             self.multiply(node, source, 1 / scale, target)
 
-    def _clip_integers(self, node: NodeInfo, scale: float) -> None:
-        bounds: list[int | None] = []
+    def _bounds(self, node: NodeInfo) -> tuple[Any, Any]:
+        """Lower and upper bound of a Clip, None where there is none."""
+        bounds = []
         for position, name in ((1, "min"), (2, "max")):
             bound = node.attributes.get(name)
             if bound is None and len(node.inputs) > position and node.inputs[position]:
-                bound = np.asarray(self.constant_input(node, position)).item()
-            bounds.append(None if bound is None else int(bound))
+                array = self.constant_input(node, position)
+                if array.size != 1:
+                    raise refused(node, "a bound is no number", "give one number")
+                bound = array.item()
+            bounds.append(bound)
+        return bounds[0], bounds[1]
+
+    def _clip_integers(self, node: NodeInfo, scale: float) -> None:
+        bounds = [None if bound is None else int(bound) for bound in self._bounds(node)]
         source = self._quantizers.get(node.inputs[0])
         if source is not None and self._readers[node.inputs[0]] == 1:
             narrower = _narrowed(source.quantizer, *bounds)
@@ -279,7 +315,7 @@ class QuantizedTensors(Assembly):
             Name of the real values.
         """
         name = node.inputs[position]
-        width, signed = INTEGERS.get(self.kinds.get(name, 7), (62, True))
+        width, signed = self.kinds.get(name, UNKNOWN)
         if np.any(zero):
             width, signed = width + 1, True
         used = self.scales.read(node, scale)
