@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from fxp.executors import oracle
-from fxp.formats import Format
+from fxp.formats import Format, FormatError
 from fxp.frontend import FrontendError, from_torch
 from fxp.frontend.model_import import TRACING
 from fxp.frontend.onnx.file import read_model
@@ -22,6 +22,7 @@ from fxp.frontend.onnx.load import example_inputs, naming_file
 from fxp.frontend.onnx.quantized import QuantizedModule, build_quantized, is_quantized
 from fxp.frontend.onnx.quantizers import QuantizerModule, Scales
 from fxp.graph import Graph
+from fxp.graph.ops import GraphError
 from fxp.imaging.metrics import sqnr
 from fxp.model import FixedModel
 from fxp.quantization.given_formats import Given, lower_given
@@ -107,7 +108,10 @@ def from_quantized_onnx(
                 "it has no quantizers; give it to fxp.quantize, with calibration data"
             )
         network = build_quantized(model, Scales("snap" if snap_scales else "exact"))
-        graph, rounded = _integer_graph(network, input_format, name, snap_scales)
+        try:
+            graph, rounded = _integer_graph(network, input_format, name, snap_scales)
+        except (GraphError, FormatError) as error:
+            raise FrontendError(str(error)) from error
         fixed = FixedModel(graph)
         if network.scales.snapped or rounded:
             original = build_quantized(model, Scales("keep"))

@@ -16,6 +16,7 @@ import torch
 
 from fxp.formats import Format, quantize
 from fxp.frontend.builder import clean_name
+from fxp.frontend.errors import FrontendError
 from fxp.frontend.onnx.call import NodeInfo, refused
 from fxp.frontend.onnx.module import OnnxModule, Operator
 from fxp.frontend.onnx.quantized_tensors import (
@@ -125,7 +126,14 @@ class _QuantizedAssembly(QuantizedTensors):
                 if name and name not in self.known and name not in self.computed:
                     super().add(proto)  # which refuses it
             self._proto = proto
-            handler(self, node)
+            try:
+                handler(self, node)
+            except FrontendError:
+                raise
+            except Exception as error:
+                # NumPy raises many unrelated types for operands that do not fit.
+                summary = str(error).partition("\n")[0]
+                raise refused(node, f"it cannot be read ({summary})", "repair the model") from error
         elif any(name in self.integers for name in node.inputs):
             self.add_integers(node, proto)
         elif node.op in ("Clip", "Transpose") and node.inputs[0] in self.known:
