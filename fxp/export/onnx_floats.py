@@ -300,12 +300,12 @@ class FloatNodes:
         """Write a layer whose parts are joined in float64 before they are rounded."""
         operands = self._graph.operands[node.name]
         k = self._even_split(node)
+        weights = operands[1].constant
+        assert weights is not None
         biases = operands[2].constant if len(operands) > 2 else None
         bound = self._whole(node)
         if k is None or self._kind(node, bound) is None:
             return False
-        weights = operands[1].constant
-        assert weights is not None
         source = self._padded(node, self.tensor(node.inputs[0], FLOAT))
         ones, none = np.ones(len(weights)), np.zeros(len(weights))
         if k:
@@ -454,7 +454,7 @@ class FloatNodes:
 
     def _products(
         self, layer: Node, source: str, weights: NDArray[np.int64], scales: NDArray[np.float64],
-        biases: NDArray[np.float64],
+        biases: NDArray[Any],
     ) -> str:  # fmt: skip
         """Write the sums of products of a layer, times a power of two for each channel."""
         op, emit = layer.op, self._emit

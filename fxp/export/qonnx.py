@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import numpy as np
 
@@ -228,7 +228,7 @@ class _Writer:
         if exchanged:
             values = exchange_channels(values, exchanged)
             view = view.reshape(1, -1, 1, 1) if len(formats) > 1 else view
-        form = Format(max(item.width for item in formats), 0, formats[0].signed)
+        form = Format(max(item.width for item in formats), 0, any(item.signed for item in formats))
         target = f"{constant.name}/codes"
         return self._quant(
             self._named(constant.name, values), target,
@@ -284,7 +284,7 @@ class _Writer:
         bias = operands[2].constant if len(operands) > 2 else None
         return weights * max(-low, high) + (0 if bias is None else int(np.abs(bias).max())), frac
 
-    def refuse(self, node: Node, rule: str) -> Any:
+    def refuse(self, node: Node, rule: str) -> NoReturn:
         """Raise the error of a node."""
         raise GraphError(
             f"node {node.name!r} ({node.op.name}): {rule}; write the model as ONNX, which has all "

@@ -190,10 +190,11 @@ class _Lowering:
         quantizer = self._given.quantizers.get(node.name)
         source = self._renamed.get(node.inputs[0], node.inputs[0])
         # Values in a format stay as they are, unless a narrow range leaves one of them out.
-        inside = quantizer is not None and node.name not in self._ends and not quantizer.narrow
-        if inside and self._formats[source] == quantizer.quantization.format:
-            self._renamed[node.name] = source
-            return
+        if quantizer is not None and node.name not in self._ends:
+            same = self._formats[source] == quantizer.quantization.format
+            if same and not quantizer.narrow:
+                self._renamed[node.name] = source
+                return
         followers = [] if quantizer is not None else self._followers(node)
         if len(followers) == 1 and isinstance(node.op, Add):
             last = self._given.quantizers[followers[0].name]

@@ -19,7 +19,9 @@ from fxp.frontend import FrontendError, from_torch
 from fxp.frontend.model_import import TRACING
 from fxp.frontend.onnx.file import read_model
 from fxp.frontend.onnx.load import example_inputs, naming_file
+from fxp.frontend.onnx.module import Operator
 from fxp.frontend.onnx.quantized import QuantizedModule, build_quantized, is_quantized
+from fxp.frontend.onnx.quantized_tensors import Bipolar, ScaleAndShift
 from fxp.frontend.onnx.quantizers import QuantizerModule, Scales
 from fxp.graph import Graph
 from fxp.graph.ops import GraphError
@@ -151,7 +153,11 @@ def _integer_graph(
         if node.op.name == "requantize"
         and isinstance(part := parts.get(node.origin), QuantizerModule)
     }
-    places = {path: part.node for path, part in parts.items() if hasattr(part, "node")}
+    places = {
+        path: part.node
+        for path, part in parts.items()
+        if isinstance(part, Operator | QuantizerModule | Bipolar | ScaleAndShift)
+    }
     given_formats = Given(quantizers, network.declared, network.tensors, formats, places, snap)
     return lower_given(floats, given_formats), given_formats.rounded
 

@@ -16,7 +16,7 @@ import fxp
 from fxp import Constant, Format, Graph, GraphError, Node, Quantization, Value
 from fxp.cli import main
 from fxp.export.npz import to_npz
-from fxp.graph.ops import Linear
+from fxp.graph.ops import Conv2d, Linear
 
 
 def write_network(path: Path) -> None:
@@ -139,7 +139,31 @@ def test_a_quantized_onnx_file_needs_no_calibration(
     assert text.startswith("tiny.onnx: ONNX node 'third' (DequantizeLinear, opset 17): its scale")
     assert main(["quantize", "tiny.onnx", "--out", "tiny.fxp", "--snap-scales"]) == 0
     assert "1 scales were rounded to powers of two" in capsys.readouterr().err
-    text = error_of(capsys, "quantize", "tiny.onnx", "--calibration", ".", "--out", "tiny.fxp")
+    np.save("values.npy", np.zeros((1, 1, 4, 4)))
+    text = error_of(
+        capsys, "quantize", "tiny.onnx", "--calibration", "values.npy", "--out", "tiny.fxp"
+    )
     assert "read it with fxp.from_quantized_onnx" in text
     text = error_of(capsys, "quantize", "module:net", "--out", "tiny.fxp")
     assert text.startswith("--calibration is needed")
+
+
+def test_qonnx_and_c_through_the_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    extent = fxp.Extent
+    x = fxp.Value("x", (1, extent("H"), extent("W")), fxp.Format(8, 4))
+    weights = fxp.Constant("w", np.full((1, 1, 3, 3), 2), (fxp.Format(3, 1),))
+    rounds = fxp.Quantization(fxp.Format(8, 3))
+    node = fxp.Node("y", Conv2d(), ("x", "w"), rounds)
+    fxp.FixedModel(fxp.Graph("blur", (x,), (node,), ("y",), (weights,))).save("blur.fxp")
+    assert main(["export", "qonnx", "blur.fxp", "blur.onnx", "--height", "8", "--width", "6"]) == 0
+    (given,) = onnx.load("blur.onnx").graph.input
+    assert [size.dim_value for size in given.type.tensor_type.shape.dim] == [1, 1, 8, 6]
+    assert main(["quantize", "blur.onnx", "--out", "again.fxp"]) == 0
+    assert fxp.load("again.fxp").graph.nodes == fxp.load("blur.fxp").graph.nodes
+    assert main(["export", "c", "blur.fxp", "blur.c", "--height", "8", "--width", "6"]) == 0
+    assert "void blur_run(const int8_t *x_2, int8_t *y_2);" in Path("blur.c").read_text()
+    text = error_of(capsys, "export", "c", "blur.fxp", "blur.c", "--height", "8")
+    assert text.endswith("and C code is for one; give the sizes W")

@@ -150,13 +150,14 @@ class _QuantizedAssembly(QuantizedTensors):
 
     def quantize_linear(self, node: NodeInfo) -> None:
         """QuantizeLinear: integers of a computed or constant value."""
+        source, target = node.inputs[0], node.outputs[0]
         kind = INTEGERS.get(node.attributes.get("output_dtype") or 2, UNKNOWN)
-        if len(node.inputs) > 2 and node.inputs[2]:
-            kind = self.kinds.get(node.inputs[2], UNKNOWN)
+        zero_point = node.inputs[2] if len(node.inputs) > 2 else ""
+        if zero_point:
+            kind = self.kinds.get(zero_point, UNKNOWN)
         if kind == UNKNOWN:
             raise refused(node, "its integers are of another type", "use int8, uint8 or int16")
         width, signed = kind
-        source, target = node.inputs[0], node.outputs[0]
         if source in self.known:
             values = self.known[source]
             axis = node.attributes.get("axis", 1)

@@ -363,8 +363,8 @@ class Bipolar(torch.nn.Module):
     def __init__(self, node: NodeInfo, scale: float) -> None:
         super().__init__()
         self.node = node
-        for name, number in (("above", scale), ("below", -scale)):
-            self.register_buffer(name, torch.tensor(number, dtype=torch.float64))
+        self.above = torch.nn.Buffer(torch.tensor(scale, dtype=torch.float64))
+        self.below = torch.nn.Buffer(torch.tensor(-scale, dtype=torch.float64))
 
     def forward(self, value: torch.Tensor) -> torch.Tensor:
         """Return the number, with the sign."""
