@@ -29,7 +29,7 @@ IMAGES = 100
 RESNET = ROOT / "models" / "recognition" / "weights" / "cifar_resnet20.fxp"
 SIZE = (90, 160)
 """Rows and columns of the images that the convolutional network is timed on."""
-REPETITIONS = 7
+REPETITIONS = 60
 METHOD = (
     "*float32*: the same network in ONNX Runtime, in floating point. *auto* and *integer*: the "
     "two forms that `fxp export onnx` writes. One thread, the fastest of "

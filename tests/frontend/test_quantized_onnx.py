@@ -327,3 +327,29 @@ def test_narrow_ranges_saturate_symmetrically() -> None:
     quantization = made.graph.nodes[-1].quantization
     assert quantization is not None
     assert quantization.overflow is Overflow.SATURATE_SYMMETRIC
+
+
+def test_wrapped_operations_of_images_channels_last() -> None:
+    file = File(1, 4, 4, 2)
+    wrapped = "qonnx.custom_op.channels_last"
+    x = file.quant("x", 2**-3, 6)
+    kernel = file.quant(reals(4, 3, 3, 2), 0.25, 4)
+    x = file.add("Conv", x, kernel, domain=wrapped, pads=[1, 1, 1, 1], kernel_shape=[3, 3])
+    x = file.quant(x, 0.5, 6)
+    x = file.add("MaxPool", x, domain=wrapped, kernel_shape=[2, 2], strides=[2, 2])
+    scales = np.float32([1, 2, 2, 1])
+    x = file.add("Resize", x, "", scales, mode="nearest", nearest_mode="floor",
+                 coordinate_transformation_mode="asymmetric")  # fmt: skip
+    made = from_quantized_onnx(file.model(file.quant(x, 0.5, 6)))
+    assert [node.op.name for node in made.graph.nodes][:3] == ["conv2d", "max_pool", "nearest"]
+    raw = codes(2, 4, 4, low=-32, high=31)
+    (found,) = oracle.run(made.graph, [raw]).outputs
+    # The same by hand: weights (O, H, W, I), half to even, 2x2 maxima, each repeated.
+    weights = np.clip(np.round(reals(4, 3, 3, 2) * 4), -8, 7).astype(int)
+    padded = np.pad(raw, ((0, 0), (1, 1), (1, 1)))
+    sums = np.zeros((4, 4, 4), int)
+    for k, m in np.ndindex(3, 3):
+        sums += np.tensordot(weights[:, k, m], padded[:, k : k + 4, m : m + 4], axes=1)
+    values = np.clip(np.round(sums / 16), -32, 31).astype(int)
+    largest = values.reshape(4, 2, 2, 2, 2).max(axis=(2, 4))
+    assert (found == largest.repeat(2, axis=1).repeat(2, axis=2)).all()

@@ -35,6 +35,7 @@ from fxp.frontend.onnx.quantizers import (
     checked_width,
     quantizer_of,
 )
+from fxp.frontend.onnx.wrapped import unwrapped_nodes
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def build_quantized(model: onnx.ModelProto, scales: Scales) -> QuantizedModule:
     scales
         What to do with scales that are no powers of two.
     """
-    return _QuantizedAssembly(model, scales).network()
+    return _QuantizedAssembly(unwrapped_nodes(model), scales).network()
 
 
 class _QuantizedAssembly(QuantizedTensors):
