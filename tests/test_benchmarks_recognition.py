@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import benchmarks.recognition.__main__ as command
-from benchmarks.recognition import released, zoo
+from benchmarks import report
+from benchmarks.recognition import adaptive, binary, compression, released, zoo
 
 ZOO = {
     "parameters": 138_357_544, "macs": 15_500_000_000, "accumulator_bits": 37, "load": 1.0,
@@ -76,6 +77,30 @@ def test_runs_are_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert page.index("## Accuracy") < page.index("## The zoo")
     with pytest.raises(ValueError, match="--only lenet is none of released, zoo"):
         command.main(**defaults, only=["lenet"])
+
+
+def test_pages_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked: list[tuple[str, list[str]]] = []
+    for part in (adaptive, binary, compression):
+        name = part.__name__.rpartition(".")[2]
+        monkeypatch.setattr(
+            part, "main", lambda arguments=(), name=name: asked.append((name, list(arguments)))
+        )
+    monkeypatch.setattr(report, "ROOT", tmp_path)
+    monkeypatch.setattr(report, "check_readme", lambda: None)
+    (tmp_path / "docs" / "benchmarks").mkdir(parents=True)
+    (tmp_path / "docs" / "benchmarks" / "recognition.binary.md").touch()
+    defaults: dict[str, Any] = {"data": Path("d"), "side": None, "rounds": 1, "out": None}
+    parts = ["binary", "adaptive", "compression"]
+    command.main(**defaults, missing=True, only=parts)
+    assert asked == [
+        ("compression", ["--data", "d", "--publish"]),
+        ("adaptive", ["--data", "d"]),
+    ]
+    command.main(**defaults, missing=False, only=["binary"])
+    assert asked[2:] == [("binary", [])]
+    with pytest.raises(ValueError, match="--out does not apply to binary"):
+        command.main(**defaults | {"out": tmp_path}, missing=False, only=["binary"])
 
 
 def test_task_of_own_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

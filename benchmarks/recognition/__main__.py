@@ -1,7 +1,8 @@
 """Measures classifiers: ``python -m benchmarks.recognition``.
 
 Writes docs/benchmarks/recognition.md after every network, so that a long run can be stopped and
-continued with ``--missing``. Compression has a page and a command of its own.
+continued with ``--missing``. Compression, binary networks and adaptive computation have pages of
+their own, and commands of their own with further options.
 """
 
 from __future__ import annotations
@@ -15,13 +16,16 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks import report
-from benchmarks.recognition import released, zoo
+from benchmarks.recognition import adaptive, binary, compression, released, zoo
 from fxp.cli.messages import one_line
 from fxp.models.common.data import data_folder
 from fxp.models.recognition.zoo import ZOO
 
 NAME, TITLE = "recognition", "Classifiers in fixed point"
 RELEASED, NETWORKS = "released", "zoo"
+COMPRESSION, BINARY, ADAPTIVE = "compression", "binary", "adaptive"
+PAGES = (COMPRESSION, BINARY, ADAPTIVE)
+"""Parts that have pages of their own."""
 Record = dict[str, dict[str, Any]]
 
 
@@ -59,10 +63,12 @@ def main(
     ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(help=f"{RELEASED}, {NETWORKS}, or one network; repeatable."),
+        typer.Option(
+            help=f"{RELEASED}, {NETWORKS}, {', '.join(PAGES)}, or one network; repeatable."
+        ),
     ] = None,
     missing: Annotated[
-        bool, typer.Option("--missing", help="Only networks that the JSON does not have.")
+        bool, typer.Option("--missing", help="Only networks and pages that are not there.")
     ] = False,
     side: Annotated[
         int | None, typer.Option(min=75, help="Side of the pictures of the zoo; default 224.")
@@ -72,18 +78,24 @@ def main(
 ) -> None:
     """Measure networks, and merge what is found with what the JSON holds.
 
-    Without a folder of data, the accuracy is left out.
+    Without a folder of data, what needs one is left out.
     """
     if out is None:
         report.check_readme()  # now rather than at the end
     has_data = data is not None or "FXP_DATA" in os.environ
     known = dict.fromkeys(released.NETWORKS, RELEASED) | dict.fromkeys(ZOO, NETWORKS)
-    chosen = only or ([RELEASED, NETWORKS] if has_data else [NETWORKS])
-    unknown = [name for name in chosen if name not in (*known, RELEASED, NETWORKS)]
+    with_data = [RELEASED, COMPRESSION] if has_data else []
+    chosen = only or [*with_data, NETWORKS, BINARY, ADAPTIVE]
+    if not only and out is not None:
+        chosen = [name for name in chosen if name not in PAGES]
+    unknown = [name for name in chosen if name not in (*known, RELEASED, NETWORKS, *PAGES)]
     if unknown:
         raise ValueError(
-            f"--only {unknown[0]} is none of {RELEASED}, {NETWORKS}, {', '.join(known)}"
+            f"--only {unknown[0]} is none of {RELEASED}, {NETWORKS}, {', '.join((*PAGES, *known))}"
         )
+    own_pages = [name for name in PAGES if name in chosen]
+    if own_pages and out is not None:
+        raise ValueError(f"--out does not apply to {own_pages[0]}, whose page is in docs")
     store = (out or report.ROOT / "docs" / "benchmarks") / f"{NAME}.json"
     for name, part in known.items():
         if name not in chosen and part not in chosen:
@@ -102,6 +114,20 @@ def main(
         order = [item for item in known if item in merged]
         record[part] = {item: merged[item] for item in order}
         print(f"{name}: wrote {write(record, out)}", flush=True)
+    for name in own_pages:
+        if not (missing and (store.parent / f"{NAME}.{name}.md").exists()):
+            _write_page(name, data)
+
+
+def _write_page(part: str, data: Path | None) -> None:
+    """Measure what has a page of its own."""
+    given = [] if data is None else ["--data", str(data)]
+    if part == COMPRESSION:
+        compression.main([*given, "--publish"])
+    elif part == BINARY:
+        binary.main()
+    else:
+        adaptive.main(given)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -91,12 +92,12 @@ def quality(weights: Path, data: Path) -> list[list[str]]:
     return rows
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print and write the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.recognition.adaptive")
     parser.add_argument("--data", type=Path, default=os.environ.get("FXP_DATA"))
     parser.add_argument("--weights", type=Path)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     load = load_per_processor()
     table = markdown_table(("picture", *(f"{share:.0%}" for share in SHARES)), times(Settings()))
     body = (

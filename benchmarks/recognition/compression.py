@@ -285,7 +285,7 @@ def network_of(name: str) -> nn.Module:
     return load_float(name)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print or publish."""
     parser = argparse.ArgumentParser(description="Compress a classifier by every method.")
     parser.add_argument("--data", type=Path, help="Folder of the picture sets.")
@@ -295,7 +295,7 @@ def main() -> None:
     parser.add_argument("--method", action="append", choices=METHODS, help="Only these.")
     parser.add_argument("--threads", type=int, default=1, help="Of PyTorch.")
     parser.add_argument("--publish", action="store_true", help="Write the page.")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     network = network_of(options.weights)
     tune = Tuner(recipe(RecognitionSettings(), data_folder(options.data)), options.epochs,

@@ -22,7 +22,7 @@ from fxp.diagnosis.analysis import analyse, network_graph
 from fxp.diagnosis.pair import ScaledChannelsError
 from fxp.executors.calls import calibration_calls
 from fxp.graph import Graph
-from fxp.quantization.refinement import equalize
+from fxp.quantization.refinement import scaled_like
 from fxp.support.progress import Progress
 
 
@@ -85,7 +85,8 @@ def report(
         try:
             found = _analysed(loaded.graph, inputs, graph, limit, measure, progress)
         except ScaledChannelsError:
-            found = _analysed(loaded.graph, inputs, equalize(graph), limit, measure, progress)
+            graph = scaled_like(graph, loaded.graph)
+            found = _analysed(loaded.graph, inputs, graph, limit, measure, progress)
     typer.echo(found.to_json() if as_json else str(found))
     if out is not None:
         found.save(out)

@@ -20,6 +20,7 @@ from fxp.diagnosis.pair import Pair
 from fxp.diagnosis.sums import ValueSums, decibels
 from fxp.formats import Format, quantize
 from fxp.graph import Constant, Graph, Node
+from fxp.graph.readers import read_by_prelus_alone
 
 LEAST_GAIN: Final = 0.3
 """Changes that gain less than this, in dB, are not listed."""
@@ -217,10 +218,12 @@ def _bits(count: int, kind: str) -> str:
 
 def rounded_width(graph: Graph) -> int:
     """Bits that most rounded values of an integer graph have."""
+    wider = read_by_prelus_alone(graph)
     widths = [
         node.quantization.format.width
         for node in graph.nodes
         if node.quantization is not None
+        and node.name not in wider
         and node.accumulator is not None
         and node.quantization.format.frac < node.accumulator.frac
     ]

@@ -400,7 +400,7 @@ def _check_weights(network: Graph, fixed: Graph, advice: str) -> None:
     if scaled:
         raise ScaledChannelsError(
             f"the channels of {scaled!r} are scaled in the model, as equalization does; give the "
-            "equalized graph as network: fxp.quantization.refinement.equalize(graph)"
+            "scaled graph as network: fxp.quantization.refinement.scaled_like(graph, model.graph)"
         )
 
 

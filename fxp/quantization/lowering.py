@@ -121,6 +121,7 @@ class _Lowering:
             settings.activation_bits,
             settings.bits,
             settings.extra_bits,
+            settings.wide_bits,
         )
         self._saturated = saturation_exponents(graph, self._widths)
         self._nodes: list[Node] = []

@@ -10,11 +10,16 @@ from typing import Final
 from fxp.formats import Format
 from fxp.graph import Graph, State
 from fxp.graph.ops import Add, GraphError, Multiply, Subtract
+from fxp.graph.readers import read_by_prelus_alone
 
 FAST_BITS: Final = 16
 """Widest values that the engine stores in 16 bits and layers read at full speed."""
 MOST_BITS: Final = 24
 """Widest states that are added or scaled; layers read a copy of `FAST_BITS`."""
+SLOPED_BITS: Final = 14
+"""Bits at least of what PReLUs alone read. It is rounded once more behind the PReLU, which scales
+negative numbers down: steps as coarse as those of the result would double the error, and numbers
+far below zero, of which little is left, would make them coarser yet."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,9 @@ class Widths:
         Widths by value or weight name that override them.
     extra_bits
         What is added to them, by value, state or weight name; see `fxp.quantization.states`.
+    wide_bits
+        Bits of a sum that need not be rounded. What PReLUs alone read has more than
+        `activation_bits` only as far as this allows.
     """
 
     graph: Graph
@@ -38,6 +46,7 @@ class Widths:
     activation_bits: int
     bits: Mapping[str, int]
     extra_bits: Mapping[str, int] = field(default_factory=dict)
+    wide_bits: int = 32
 
     def weight(self, name: str) -> int:
         """Width of a weight."""
@@ -45,12 +54,15 @@ class Widths:
 
     def value(self, name: str) -> int:
         """Width of a value; that of the widest state it is fed back to, if only these have one."""
+        width = self.activation_bits
+        if name in self._sloped:
+            width = max(width, min(SLOPED_BITS, self.wide_bits))
         fed = [
             self.bits[state.value.name]
             for state in self.graph.states
             if state.source == name and state.value.name in self.bits
         ]
-        return self.bits.get(name, max(fed, default=self._more(name, self.activation_bits)))
+        return self.bits.get(name, max(fed, default=self._more(name, width)))
 
     def state(self, state: State) -> int:
         """Width of a state; that of its source, if it has none."""
@@ -76,6 +88,10 @@ class Widths:
         if not rounded or form.width <= most:
             return form
         return Format(most, form.frac - form.width + most, form.signed)
+
+    @cached_property
+    def _sloped(self) -> frozenset[str]:
+        return read_by_prelus_alone(self.graph)
 
     @cached_property
     def _added(self) -> frozenset[str]:

@@ -296,7 +296,8 @@ class Trainer:
             self.average = {name: average[name].clone() for name in self.average}
             self.step, self.best = int(state["step"]), float(state["best"])
             torch.set_rng_state(state["random"].cpu())
-            if "random_cuda" in state:
+            # A training that began on a GPU goes on without one, and the other way round.
+            if "random_cuda" in state and torch.device(self.device).type == "cuda":
                 torch.cuda.set_rng_state(state["random_cuda"].cpu(), self.device)
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             raise TrainingError(f"checkpoint does not fit the network: {path}") from error

@@ -80,6 +80,59 @@ class ESPCN(nn.Module):
         return output if self.training else output.clamp(0.0, 1.0)
 
 
+class PlainSR(nn.Module):
+    """A chain of 3x3 convolutions, then a pixel shuffle, added to the input upscaled by nearest.
+
+    The structure that ECBSR has once its branches are merged, and that of ABPN with its anchor of
+    repeated pixels, on luma: what mobile processors run. The defaults are ECBSR-M4C8 with ReLU,
+    2,708 parameters at x2.
+
+    Parameters
+    ----------
+    scale
+        Upscaling factor.
+    features, blocks
+        Feature maps, and number of convolutions between the first and the last: C and M of ECBSR.
+    prelu
+        Activate by PReLU, as ECBSR does, and not by ReLU, as ABPN does.
+
+    References
+    ----------
+    X. Zhang, H. Zeng, L. Zhang, "Edge-oriented Convolution Block for Real-time Super Resolution on
+    Mobile Devices", ACM MM 2021. Z. Du et al., "Anchor-based Plain Net for Mobile Image
+    Super-Resolution", CVPR Workshops 2021.
+    """
+
+    def __init__(
+        self, scale: int = 2, *, features: int = 8, blocks: int = 4, prelu: bool = False
+    ) -> None:
+        super().__init__()
+        self.scale, self.features, self.blocks, self.prelu = scale, features, blocks, prelu
+        #: Rows and columns of input on each side that an output pixel depends on.
+        self.margin = (blocks + 2, blocks + 2)
+        layers: list[nn.Module] = []
+        for inputs in (1, *(features,) * blocks):
+            layer = nn.Conv2d(inputs, features, 3, padding=1)
+            nn.init.kaiming_normal_(layer.weight, a=0.25 if prelu else 0.0)
+            nn.init.zeros_(_bias(layer))
+            layers += [layer, nn.PReLU(features) if prelu else nn.ReLU()]
+        self.layers = nn.Sequential(*layers)
+        self.tail = nn.Conv2d(features, scale * scale, 3, padding=1)
+        nn.init.normal_(self.tail.weight, std=1e-3)
+        nn.init.zeros_(_bias(self.tail))
+
+    def options(self) -> dict[str, int]:
+        """Return the constructor arguments that rebuild this network."""
+        names = ("scale", "features", "blocks", "prelu")
+        return {name: getattr(self, name) for name in names}
+
+    def forward(self, luma: Tensor) -> Tensor:
+        """Upscale ``(N, 1, H, W)`` to ``(N, 1, scale*H, scale*W)``."""
+        detail = functional.pixel_shuffle(self.tail(self.layers(luma)), self.scale)
+        output = detail + functional.interpolate(luma, scale_factor=self.scale, mode="nearest")
+        return output if self.training else output.clamp(0.0, 1.0)
+
+
 class FSRCNN(nn.Module):
     """Hourglass-shaped network with PReLUs that ends in a transposed convolution.
 

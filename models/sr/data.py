@@ -95,11 +95,14 @@ class Batch:
     mask
         ``(N, 1, scale*P, scale*P)``: one where the network sees all the context that it would see
         in the whole image, zero near patch edges.
+    level
+        ``(N, 1, 1, 1)``: how strongly the input is compressed, see `TrainingSet`.
     """
 
     low: NDArray[np.float32]
     high: NDArray[np.float32]
     mask: NDArray[np.float32]
+    level: NDArray[np.float32]
 
 
 class TrainingSet:
@@ -123,6 +126,8 @@ class TrainingSet:
         Seed of the patches and of the degradation.
     downscaling
         Degradation that makes the inputs.
+    level
+        How strongly `downscaling` compresses the image of a seed; by default not at all.
     variants
         Inputs made of every image, each with another seed.
     teacher
@@ -146,6 +151,7 @@ class TrainingSet:
         margin: tuple[int, int] = (0, 0),
         seed: int = 0,
         downscaling: Downscaling = bicubic,
+        level: Callable[[int], float] = lambda seed: 0.0,
         variants: int = 1,
         teacher: nn.Module | None = None,
         teacher_share: float = 0.5,
@@ -153,15 +159,17 @@ class TrainingSet:
         if patch <= 2 * max(margin):
             raise DataError(f"patch of {patch} must exceed twice the network margin {max(margin)}")
         self.scale, self.patch, self.margin, self.seed = scale, patch, margin, seed
-        self.downscaling = downscaling
+        self.downscaling, self.level = downscaling, level
         large = [modcrop(image, scale) for image in images if min(image.shape[:2]) >= patch * scale]
         if not large:
             raise DataError(f"no training image has {patch * scale} by {patch * scale} pixels")
         large *= variants
+        seeds = range(seed * len(large), (seed + 1) * len(large))
         self.high: list[NDArray] = [luma(image) for image in large]
+        self.levels = [level(number) for number in seeds]
         self.low = [
-            downscaling(image, scale, seed * len(large) + number).astype(np.float32)
-            for number, image in enumerate(large)
+            downscaling(image, scale, number).astype(np.float32)
+            for number, image in zip(seeds, large, strict=True)
         ]
         if teacher is not None:
             self.high = [
@@ -187,9 +195,11 @@ class TrainingSet:
         low = np.empty((size, 1, patch, patch), np.float32)
         high = np.empty((size, 1, patch * scale, patch * scale), np.float32)
         mask = np.zeros_like(high)
+        level = np.empty((size, 1, 1, 1), np.float32)
         for item in range(size):
             chosen = int(np.searchsorted(self._cumulative, generator.random(), side="right"))
             view = int(generator.integers(8))
+            level[item] = self.levels[chosen]
             source = dihedral(self.low[chosen], view)
             target = dihedral(self.high[chosen], view)
             corner = [patch_start(generator, length, patch) for length in source.shape]
@@ -201,4 +211,4 @@ class TrainingSet:
         mask[:, :, lost : patch * scale - lost, lost : patch * scale - lost] = 1.0
         low /= 255.0
         high /= 255.0
-        return Batch(low, high, mask)
+        return Batch(low, high, mask, level)

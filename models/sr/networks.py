@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fxp.models.common.weights import load_weights, read_weights
+from fxp.models.sr.baselines import PlainSR
 from fxp.models.sr.fixed import MODELS
 from fxp.support.errors import ArgumentError
 
@@ -27,7 +28,8 @@ class KimSROptions(TypedDict, total=False):
     skip_from: SkipSource
     relu_after_add: bool
     relu_between_depthwise_pointwise: bool
-    width: int
+    features: int
+    quality_input: bool
 
 
 class DepthwiseSeparable(nn.Module):
@@ -68,11 +70,30 @@ class DepthwiseSeparable(nn.Module):
         """Filter ``(N, channels_in, H, W)`` to ``(N, channels_out, H, W)``."""
         if self.merged and not self.relu_between:
             kernel = self.pointwise.weight * self.depthwise.weight.transpose(0, 1)
-            return functional.conv2d(features, kernel, padding=self.depthwise.padding)
+            bias = self.pointwise.bias
+            return functional.conv2d(features, kernel, bias, padding=self.depthwise.padding)
         features = self.depthwise(features)
         if self.relu_between:
             features = functional.relu(features)
         return self.pointwise(features)
+
+
+class QualityBias(nn.Module):
+    """Biases in proportion to how strongly the image is compressed; they start at zero.
+
+    Parameters
+    ----------
+    channels
+        Feature maps.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, features: Tensor, level: Tensor) -> Tensor:
+        """Add to ``(N, channels, H, W)`` the biases of the levels ``(N, 1, 1, 1)``."""
+        return features + (level * self.weight[:, None, None]).to(features.dtype)
 
 
 class KimSR(nn.Module):
@@ -96,13 +117,17 @@ class KimSR(nn.Module):
         Apply a ReLU to the sum that ends the residual block.
     relu_between_depthwise_pointwise
         Apply a ReLU inside every depthwise-separable convolution.
-    width
-        Multiplies the numbers of feature maps; a wide network serves as a teacher.
+    features
+        Feature maps of the wide layers, an even number; the narrow layers have half of them. The
+        published network has 32. A wider one serves as a teacher.
+    quality_input
+        Take the level of compression as a second input, which moves the biases of four layers:
+        one network for clean and for JPEG-compressed images. See `at_level`.
 
     Raises
     ------
     ValueError
-        For another scale or ``skip_from``.
+        For another scale or ``skip_from``, or an odd number of features.
 
     References
     ----------
@@ -121,27 +146,43 @@ class KimSR(nn.Module):
         skip_from: SkipSource = "post_relu",
         relu_after_add: bool = True,
         relu_between_depthwise_pointwise: bool = False,
-        width: int = 1,
+        features: int = 32,
+        quality_input: bool = False,
     ) -> None:
         super().__init__()
         if scale not in (2, 3, 4):
             raise ArgumentError(f"scale must be 2, 3 or 4, not {scale}")
         if skip_from not in ("post_relu", "pre_relu"):
             raise ArgumentError(f"skip_from must be 'post_relu' or 'pre_relu', not {skip_from!r}")
-        if width < 1:
-            raise ArgumentError(f"width must be at least 1, not {width}")
+        if features < 2 or features % 2:
+            raise ArgumentError(f"features must be an even number from 2 on, not {features}")
         self.scale = scale
-        self.width = width
+        self.features = features
         self.skip_from: SkipSource = skip_from
         self.relu_after_add = relu_after_add
         self.relu_between_depthwise_pointwise = relu_between_depthwise_pointwise
         between = relu_between_depthwise_pointwise
-        many, few = 32 * width, 16 * width
+        many, few = features, features // 2
         self.head = nn.Conv2d(1, many, 3, padding=1, bias=False)
         self.residual1 = DepthwiseSeparable(many, few, (1, 5), relu_between=between)
         self.residual2 = DepthwiseSeparable(few, many, (1, 5), relu_between=between)
         self.body = DepthwiseSeparable(many, few, (3, 3), relu_between=between)
         self.tail = DepthwiseSeparable(few, scale * scale, (3, 3), relu_between=between)
+        self.quality = (
+            nn.ModuleDict(
+                {
+                    name: QualityBias(channels)
+                    for name, channels in (
+                        ("head", many),
+                        ("residual1", few),
+                        ("residual2", many),
+                        ("body", few),
+                    )
+                }
+            )
+            if quality_input
+            else None
+        )
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -168,7 +209,8 @@ class KimSR(nn.Module):
             "skip_from": self.skip_from,
             "relu_after_add": self.relu_after_add,
             "relu_between_depthwise_pointwise": self.relu_between_depthwise_pointwise,
-            "width": self.width,
+            "features": self.features,
+            "quality_input": self.quality is not None,
         }
 
     def merge(self, merged: bool = True) -> None:
@@ -181,13 +223,43 @@ class KimSR(nn.Module):
             if isinstance(module, DepthwiseSeparable):
                 module.merged = merged
 
-    def forward(self, luma: Tensor) -> Tensor:
+    def at_level(self, level: float) -> KimSR:
+        """Return the network for one level of compression, with constant biases and one input.
+
+        Parameters
+        ----------
+        level
+            As for `forward`.
+
+        Raises
+        ------
+        ValueError
+            If the network takes no level.
+        """
+        if self.quality is None:
+            raise ArgumentError("this network takes no level of compression")
+        fixed = KimSR(**{**self.options(), "quality_input": False})
+        state = self.state_dict()
+        fixed.load_state_dict({name: state[name] for name in fixed.state_dict()})
+        for name, biases in self.quality.items():
+            layer = getattr(fixed, name)
+            layer = layer.pointwise if isinstance(layer, DepthwiseSeparable) else layer
+            layer.bias = nn.Parameter(biases.weight.detach() * level)
+        return fixed.train(self.training)
+
+    def _biased(self, name: str, features: Tensor, level: Tensor | None) -> Tensor:
+        return features if self.quality is None else self.quality[name](features, level)
+
+    def forward(self, luma: Tensor, level: Tensor | None = None) -> Tensor:
         """Upscale a luma image.
 
         Parameters
         ----------
         luma
             ``(N, 1, H, W)`` floating point, nominally in [0, 1].
+        level
+            How strongly the images are compressed, ``(N, 1, 1, 1)``, for a network with that
+            input: `fxp.models.sr.degradation.jpeg_level` of their JPEG quality, 0 for clean ones.
 
         Returns
         -------
@@ -195,21 +267,21 @@ class KimSR(nn.Module):
             ``(N, 1, scale*H, scale*W)``; clamped to [0, 1] in eval mode only, since a clamp
             would stop the gradient of saturated pixels in training.
         """
-        first = self.head(luma)
+        first = self._biased("head", self.head(luma), level)
         active = functional.relu(first)
-        features = functional.relu(self.residual1(active))
-        features = self.residual2(features)
+        features = functional.relu(self._biased("residual1", self.residual1(active), level))
+        features = self._biased("residual2", self.residual2(features), level)
         features = features + (active if self.skip_from == "post_relu" else first)
         if self.relu_after_add:
             features = functional.relu(features)
-        features = functional.relu(self.body(features))
+        features = functional.relu(self._biased("body", self.body(features), level))
         detail = functional.pixel_shuffle(self.tail(features), self.scale)
         upscaled = functional.interpolate(luma, scale_factor=self.scale, mode="nearest")
         output = detail + upscaled
         return output if self.training else output.clamp(0.0, 1.0)
 
 
-def load_float(name: str | Path) -> KimSR:
+def load_float(name: str | Path) -> Any:
     """Load a trained floating-point network in eval mode.
 
     Parameters
@@ -223,7 +295,7 @@ def load_float(name: str | Path) -> KimSR:
     WeightsError
         If the file is missing, damaged or not of a known network.
     """
-    return load_weights(MODELS.weights_path(name), KimSR)
+    return load_weights(MODELS.weights_path(name), KimSR, PlainSR)
 
 
 def read_metadata(name: str | Path) -> dict[str, str]:

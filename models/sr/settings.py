@@ -6,22 +6,37 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
+from torch import nn
+
 from fxp.models.common.settings import TrainingError, TrainingSettings, option
-from fxp.models.sr.networks import KimSROptions
+from fxp.models.sr.baselines import PlainSR
+from fxp.models.sr.networks import KimSR
 
 
 class Loss(StrEnum):
-    """Pixel loss: mean absolute or mean squared error."""
+    """Pixel loss: mean absolute error, mean squared error, or its logarithm for each patch.
+
+    The logarithm is what PSNR averages.
+    """
 
     L1 = "l1"
     MSE = "mse"
+    LOG = "log"
 
 
 class Images(StrEnum):
-    """How the low-resolution images are made: the standard protocol, or `Degradation`."""
+    """How the low-resolution images are made: see `fxp.models.sr.train.IMAGES`."""
 
     BICUBIC = "bicubic"
     COMPRESSED = "compressed"
+    MIXED = "mixed"
+
+
+class Network(StrEnum):
+    """What trains: `KimSR`, or a chain of 3x3 convolutions, `fxp.models.sr.baselines.PlainSR`."""
+
+    KIMSR = "kimsr"
+    PLAIN = "plain"
 
 
 class Skip(StrEnum):
@@ -58,8 +73,12 @@ class KimSRSettings(TrainingSettings):
     digits
         Factor of the mean number of signed digits of a weight in the loss, for runs with roundings:
         hardware of shifts and additions becomes cheaper. See `fxp.QatModel.digit_penalty`.
-    skip_from, relu_after_add, relu_between_depthwise_pointwise, width
-        Options of `KimSR`.
+    network_kind
+        Which network.
+    skip_from, relu_after_add, relu_between_depthwise_pointwise, features, quality_input
+        Options of `KimSR`; a chain of convolutions has `features` too.
+    blocks, prelu
+        Options of the chain of convolutions.
     """
 
     module: ClassVar[str] = "fxp.models.sr.train"
@@ -80,21 +99,32 @@ class KimSRSettings(TrainingSettings):
     relu_between_depthwise_pointwise: bool = option(
         False, "ReLU between depthwise and pointwise convolutions."
     )
-    width: int = option(1, "Factor on the feature maps.", minimum=1)
+    features: int = option(32, "Feature maps of the wide layers.", minimum=2)
+    quality_input: bool = option(False, "Take the JPEG quality as an input.")
+    network_kind: Network = option(Network.KIMSR, "What trains.")
+    blocks: int = option(4, "Inner convolutions of a chain.", minimum=0)
+    prelu: bool = option(False, "PReLU in a chain, not ReLU.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.fixed and self.branches:
             raise TrainingError("training with roundings needs --precision float32, no --branches")
+        if self.fixed and self.quality_input:
+            raise TrainingError("training with roundings takes no --quality-input")
+        if self.quality_input and self.network_kind != Network.KIMSR:
+            raise TrainingError("--quality-input is an option of KimSR alone")
         if self.digits and not self.fixed:
             raise TrainingError("--digits needs --weight-bits and --activation-bits")
 
-    def network(self) -> KimSROptions:
-        """Return the options of the network."""
-        return {
-            "scale": self.scale,
-            "skip_from": "pre_relu" if self.skip_from == Skip.PRE_RELU else "post_relu",
-            "relu_after_add": self.relu_after_add,
-            "relu_between_depthwise_pointwise": self.relu_between_depthwise_pointwise,
-            "width": self.width,
-        }
+    def network(self) -> nn.Module:
+        """Return a new network."""
+        if self.network_kind == Network.PLAIN:
+            return PlainSR(self.scale, features=self.features, blocks=self.blocks, prelu=self.prelu)
+        return KimSR(
+            self.scale,
+            skip_from="pre_relu" if self.skip_from == Skip.PRE_RELU else "post_relu",
+            relu_after_add=self.relu_after_add,
+            relu_between_depthwise_pointwise=self.relu_between_depthwise_pointwise,
+            features=self.features,
+            quality_input=self.quality_input,
+        )

@@ -8,6 +8,7 @@ that the test sets choose nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 import fxp
 from fxp.imaging.colour import luma
-from fxp.imaging.quality import to_codes
+from fxp.imaging.quality import mean_quality, to_codes
 from fxp.imaging.resize import imresize
 from fxp.models.common.data import DataError, Pictures, held_out, read_pictures
 from fxp.models.common.measure import pair_scores, pixel_function
@@ -27,7 +28,7 @@ from fxp.models.common.run import run_training, training_command
 from fxp.models.common.settings import TrainingError
 from fxp.models.sr.branches import add_branches
 from fxp.models.sr.data import Downscaling, TrainingSet, bicubic
-from fxp.models.sr.degradation import Degradation
+from fxp.models.sr.degradation import Degradation, jpeg_level
 from fxp.models.sr.fixed import formats
 from fxp.models.sr.networks import KimSR, load_float
 from fxp.models.sr.settings import Images, KimSRSettings, Loss
@@ -37,7 +38,13 @@ TEST_FOLDER = "Set5"
 HELD_OUT_EVERY = 20
 RESCALED = (0.9, 0.8, 0.7, 0.6)
 VARIANTS = 8
-"""Inputs made of every image by the random degradation."""
+"""Inputs made of every image by a random degradation."""
+QUALITIES = (50, 100)
+"""Lowest and highest JPEG quality of `mixed`."""
+CLEAN = 0.2
+"""Share of images that `mixed` does not compress."""
+LOG_FLOOR = 1e-5
+"""Added to the squared error before its logarithm; patches of a smaller error count less."""
 
 
 def load_images(folder: Path) -> tuple[Pictures, Pictures, Pictures]:
@@ -71,6 +78,43 @@ def compressed(image: NDArray[np.uint8], scale: int, seed: int) -> NDArray[np.ui
     return luma(Degradation()(image, scale, seed))
 
 
+def mixed_quality(seed: int) -> int | None:
+    """Return the JPEG quality of the image of a seed: one in five is clean, see `mixed`."""
+    generator = np.random.default_rng([seed, 1])
+    clean = generator.random() < CLEAN
+    return None if clean else int(generator.integers(QUALITIES[0], QUALITIES[1] + 1))
+
+
+def mixed_level(seed: int) -> float:
+    """Return how strongly the image of a seed is compressed."""
+    quality = mixed_quality(seed)
+    return 0.0 if quality is None else jpeg_level(quality)
+
+
+def mixed(image: NDArray[np.uint8], scale: int, seed: int) -> NDArray[np.uint8]:
+    """Downscale, and compress most images by JPEG of qualities from 50 to 100.
+
+    Parameters
+    ----------
+    image
+        ``(H, W)`` or ``(H, W, 3)`` uint8.
+    scale
+        Downscaling factor.
+    seed
+        Seed of the quality.
+    """
+    degradation = Degradation(blur=0, quality=mixed_quality(seed), noise=0)
+    return luma(degradation(image, scale, seed))
+
+
+IMAGES: dict[Images, Downscaling] = {
+    Images.BICUBIC: bicubic,
+    Images.COMPRESSED: compressed,
+    Images.MIXED: mixed,
+}
+"""How the low-resolution images are made."""
+
+
 def training_pairs(settings: KimSRSettings, images: Pictures) -> TrainingSet:
     """Return the patches that a run trains on, from the images as they were read."""
     if settings.rescale:
@@ -78,15 +122,15 @@ def training_pairs(settings: KimSRSettings, images: Pictures) -> TrainingSet:
     teacher = load_float(settings.teacher) if settings.teacher else None
     if teacher is not None and teacher.scale != settings.scale:
         raise TrainingError(f"the teacher upscales by {teacher.scale}, not by {settings.scale}")
-    random = settings.images == Images.COMPRESSED
-    downscaling: Downscaling = compressed if random else bicubic
+    random = settings.images != Images.BICUBIC
     return TrainingSet(
         images,
         scale=settings.scale,
         patch=settings.patch,
-        margin=KimSR.margin,
+        margin=settings.network().margin,
         seed=settings.seed,
-        downscaling=downscaling,
+        downscaling=IMAGES[settings.images],
+        level=mixed_level if settings.images == Images.MIXED else lambda seed: 0.0,
         variants=VARIANTS if random else 1,
         teacher=teacher,
         teacher_share=settings.teacher_share,
@@ -112,35 +156,42 @@ class KimSRRecipe(Recipe[KimSRSettings]):
         super().__init__(settings)
         self.training = training
         self.pairs = {"held-out": training.whole(held_out), TEST_FOLDER: training.whole(test)}
+        self.margin = self.network().margin
 
-    def network(self) -> KimSR:
+    def network(self) -> Any:
         """Return a new network."""
-        return KimSR(**self.settings.network())
+        return self.settings.network()
 
-    def load(self, name: str) -> KimSR:
-        """Load float weights by name or file."""
-        return load_float(name)
+    def load(self, name: str) -> nn.Module:
+        """Load float weights by name or file; a network may learn to take the quality as well."""
+        start = load_float(name)
+        if self.settings.quality_input and isinstance(start, KimSR) and start.quality is None:
+            taught = KimSR(**{**start.options(), "quality_input": True})
+            taught.load_state_dict(taught.state_dict() | start.state_dict())
+            return taught
+        return start
 
     def prepared(self, network: nn.Module) -> nn.Module:
         """Merge the depthwise-separable convolutions, and add branches if wanted."""
-        assert isinstance(network, KimSR)
         if self.settings.branches:
             add_branches(network)
-        network.merge()
+        if isinstance(network, KimSR):
+            network.merge()
         return network.train()
 
     def batch(self, number: int) -> tuple[NDArray[np.float32], ...]:
-        """Return low resolution, high resolution and mask."""
+        """Return low resolution, high resolution, mask, and the levels that are an input."""
         batch = self.training.batch(number, self.settings.batch)
-        return batch.low, batch.high, batch.mask
+        levels = (batch.level,) if self.settings.quality_input else ()
+        return batch.low, batch.high, batch.mask, *levels
 
     def tensors(self, batch: Sequence[NDArray], device: str) -> tuple[Tensor, ...]:
         """Bring a batch to the device."""
-        low, high, mask = super().tensors(batch, device)
+        low, high, mask, *levels = super().tensors(batch, device)
         if self.settings.fixed:
             # The fixed-point model takes 8-bit codes in steps of 1/256.
             low, high = low * (255 / 256), high * (255 / 256)
-        return low.contiguous(memory_format=torch.channels_last), high, mask
+        return low.contiguous(memory_format=torch.channels_last), high, mask, *levels
 
     def loss(self, network: nn.Module, batch: Sequence[Tensor], *, finishing: bool) -> Tensor:
         """Return the pixel error where the network sees all its context, and the digits' penalty.
@@ -150,15 +201,19 @@ class KimSRRecipe(Recipe[KimSRSettings]):
         network
             What trains.
         batch
-            Low resolution, high resolution and mask.
+            Low resolution, high resolution and mask, and the levels if they are an input.
         finishing
             Take the squared error, whatever the settings say.
         """
-        low, high, mask = batch
-        difference = network(low) - high
-        squared = finishing or self.settings.loss == Loss.MSE
-        error = difference.square() if squared else difference.abs()
-        loss = (error * mask).sum() / mask.sum()
+        low, high, mask, *levels = batch
+        difference = network(low, *levels) - high
+        kind = Loss.MSE if finishing else self.settings.loss
+        error = difference.abs() if kind == Loss.L1 else difference.square()
+        if kind == Loss.LOG:
+            means = (error * mask).sum((1, 2, 3)) / mask.sum((1, 2, 3))
+            loss = (means + LOG_FLOOR).log().mean()
+        else:
+            loss = (error * mask).sum() / mask.sum()
         if self.settings.digits:
             assert isinstance(network, fxp.QatModel)
             loss = loss + self.settings.digits * network.digit_penalty()
@@ -170,7 +225,18 @@ class KimSRRecipe(Recipe[KimSRSettings]):
 
     def scores(self, model: Model) -> dict[str, float]:
         """Return the mean PSNR on the held-out images and on Set5."""
-        upscale = pixel_function(model, KimSR.margin)
+        if self.settings.quality_input:
+            assert isinstance(model, KimSR)
+            return {
+                name: mean_quality(
+                    pair_scores(
+                        [pair], pixel_function(model.at_level(level), self.margin), model.scale
+                    )
+                    for pair, level in zip(pairs, map(self.training.level, count()), strict=False)
+                ).psnr
+                for name, pairs in self.pairs.items()
+            }
+        upscale = pixel_function(model, self.margin)
         return {
             name: pair_scores(pairs, upscale, self.settings.scale).psnr
             for name, pairs in self.pairs.items()

@@ -204,6 +204,17 @@ def test_info(model: Path, capsys: pytest.CaptureFixture[str]):
     fails(capsys, "none.fxp", "info", "none.fxp")
 
 
+def test_profile(model: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["info", str(model), "--profile", "--height", "6", "--width", "10"]) == 0
+    output = capsys.readouterr().out
+    assert "stages" in output
+    assert "µs" in output
+    assert main(["info", str(model), "--profile", "--height", "6", "--json"]) == 0
+    stages = json.loads(capsys.readouterr().out)["stages"]
+    assert all(stage["seconds"] > 0 for stage in stages)
+    assert stages
+
+
 def test_run_image(model: Path, home: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["run", str(model), "grey.png", "out.png"]) == 0
     loaded = fxp.load(model)

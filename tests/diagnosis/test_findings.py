@@ -22,7 +22,7 @@ from fxp.diagnosis.analysis import analyse
 from fxp.diagnosis.findings import SCHEMA, Findings
 from fxp.diagnosis.panels import sparkline
 from fxp.diagnosis.report import Report
-from fxp.quantization.refinement import equalize
+from fxp.quantization.refinement import scaled_like
 
 PAGE = Path(__file__).parents[2] / "docs" / "diagnosis.md"
 
@@ -204,9 +204,9 @@ def test_an_equalized_model_takes_the_equalized_graph():
         plainly = fxp.quantize(network, images(), effort="fast")
     assert plainly.origin is not None
     graph = plainly.origin.network
-    with pytest.raises(fxp.ArgumentError, match="equalize"):
+    with pytest.raises(fxp.ArgumentError, match="scaled_like"):
         analyse(model.graph, images(), graph)
-    report = analyse(model.graph, images(), equalize(graph))
+    report = analyse(model.graph, images(), scaled_like(graph, model.graph))
     assert report == model.report(images())
     assert report.value("relu").sqnr_db is not None
     assert report.value("relu").sqnr_db > 40

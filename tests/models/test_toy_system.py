@@ -111,6 +111,18 @@ def test_trains_and_resumes_bit_for_bit(tmp_path: Path):
     assert reports[-1].scores["accuracy"] > -0.02
 
 
+def test_a_checkpoint_of_a_gpu_goes_on_without_one(tmp_path: Path):
+    trainer = Trainer(InvertRecipe(SETTINGS))
+    trainer.run_epoch()
+    state = trainer.checkpoint() | {"random_cuda": torch.zeros(16, dtype=torch.uint8)}
+    torch.save(state, tmp_path / "state.pt")
+    wanted = trainer.run_epoch().loss
+    resumed = Trainer(InvertRecipe(SETTINGS))
+    resumed.restore(tmp_path / "state.pt")
+    assert resumed.step == 100
+    assert resumed.run_epoch().loss == wanted
+
+
 def test_ships_and_runs_over_a_folder(tmp_path: Path):
     files = RunFiles(*(tmp_path / f"toy.{kind}" for kind in ("safetensors", "log", "pt")))
     lines: list[str] = []

@@ -14,7 +14,17 @@ import fxp
 from fxp.formats import Format, FormatError
 from fxp.graph import State, Value
 from fxp.graph.extents import Extent
-from fxp.graph.ops import Add, Conv2d, GraphError, MaxPool, Multiply, Relu, Requantize, Sigmoid
+from fxp.graph.ops import (
+    Add,
+    Conv2d,
+    GraphError,
+    MaxPool,
+    Multiply,
+    Prelu,
+    Relu,
+    Requantize,
+    Sigmoid,
+)
 from fxp.quantization.settings import LoweringSettings
 
 GENERATOR = np.random.default_rng(5)
@@ -48,6 +58,28 @@ def test_widths_by_name_replace_those_of_all():
     assert format_of(others, "x").width == 14
     assert format_of(others, "relu").width == 14
     assert {form.width for form in others.constants_by_name["weight"].formats} == {10}
+
+
+def test_what_prelus_alone_read_is_rounded_behind_them():
+    """Rounded to 8 bits before as well, it would have twice the error."""
+    nodes = [
+        node("conv", Conv2d(), "x", "weight", "bias"),
+        node("one", Prelu(), "conv", "slope"),
+        node("two", Prelu(), "conv", "slope"),
+        node("sum", Add(), "one", "two"),
+    ]
+    constants = [WEIGHT, BIAS, constant("slope", [0.1])]
+    source = graph(image(), nodes, constants=constants)
+    found = lowered(source, random_image(), activation_bits=8)
+    assert [format_of(found, name).width for name in ("x", "conv", "sum")] == [8, 14, 8]
+    assert format_of(lowered(source, random_image(), activation_bits=15), "conv").width == 15
+    given = lowered(source, random_image(), activation_bits=8, bits={"conv": 9})
+    assert format_of(given, "conv").width == 9
+    seen = graph(image(), nodes, ("sum", "conv"), constants)
+    assert format_of(lowered(seen, random_image(), activation_bits=8), "conv").width == 8
+    pooled = graph(image(), [*nodes, node("pool", MaxPool((2, 2)), "conv")], ("sum", "pool"),
+                   constants)  # fmt: skip
+    assert format_of(lowered(pooled, random_image(), activation_bits=8), "conv").width == 8
 
 
 @pytest.mark.parametrize("per_channel", [False, True])

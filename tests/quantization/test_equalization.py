@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_graphs import constant, graph, image, node, pointwise, vector
+from small_graphs import constant, graph, image, lowered, node, pointwise, vector
 from torch import nn
 
 import fxp
@@ -15,7 +15,8 @@ from fxp.executors import torch_forward
 from fxp.frontend import from_torch
 from fxp.graph import State, ops
 from fxp.imaging.metrics import sqnr
-from fxp.quantization.refinement import equalization, equalize
+from fxp.quantization.refinement import equalization, equalize, scaled_like
+from fxp.quantization.refinement.equalization import channel_sizes
 
 
 class Everything(nn.Module):
@@ -119,6 +120,65 @@ def test_ranges_become_equal_up_to_a_power_of_two():
     assert after["v"].data.tolist() == [[8.0, 0.5, 7.0]]
 
 
+def test_values_and_the_weights_that_read_them_get_similar_ranges():
+    source = graph(
+        vector("x", 1),
+        [node("a", ops.Linear(), "x", "w"), node("r", ops.Relu(), "a"),
+         node("y", ops.Linear(), "r", "v")],
+        constants=[constant("w", [[64.0], [0.5], [-1.0]]), constant("v", [[1.0, 0.5, 7.0]])],
+    )  # fmt: skip
+    sizes = channel_sizes(source, [[torch.tensor([[4.0], [0.25]])], [torch.tensor([[-0.125]])]])
+    # The mean over three images of the eighth powers, of which one alone counts.
+    assert sizes["x"] == pytest.approx([4.0 / 3**0.125])
+    assert sizes["r"] == pytest.approx(np.array([256.0, 2.0, 0.125]) / 3**0.125)
+    after = equalize(source, sizes).constants_by_name
+    # Square roots of 223 / 1, of 1.74 / 0.5, and of 0.109 / 7, to the nearest powers of two. The
+    # largest channel is 223 / 16 then, nearer to 16 than by a step.
+    assert after["w"].data.tolist() == [[4.0], [0.25], [-8.0]]
+    assert after["v"].data.tolist() == [[16.0, 1.0, 7.0 / 8]]
+
+
+def test_the_largest_value_ends_at_a_power_of_two():
+    source = graph(
+        vector("x", 1),
+        [node("a", ops.Linear(), "x", "w"), node("y", ops.Linear(), "a", "v")],
+        constants=[constant("w", [[2.5], [0.5]]), constant("v", [[2.5, 0.5]])],
+    )
+    after = equalize(source, {"a": np.array([2.5, 0.5])}).constants_by_name
+    # Both factors would be 1. Below 4 there is room for 1.6, of which a step of 2 ** 0.5 is used.
+    assert after["w"].data.ravel() == pytest.approx([2.5 * 2**0.5, 0.5 * 2**0.5])
+    assert after["v"].data.ravel() == pytest.approx([2.5 / 2**0.5, 0.5 / 2**0.5])
+
+
+def test_values_that_depthwise_layers_read_get_the_range_of_the_largest():
+    source = graph(
+        image("x"),
+        [node("a", ops.Conv2d(), "x", "w"), node("r", ops.Relu(), "a"),
+         node("y", ops.Conv2d(groups=2), "r", "v")],
+        constants=[constant("w", pointwise([[8.0], [0.5]])),
+                   constant("v", pointwise([[3.0], [100.0]]))],
+    )  # fmt: skip
+    sizes = channel_sizes(source, [[torch.ones(1, 1, 2, 2)]])
+    after = equalize(source, sizes).constants_by_name
+    assert after["w"].data.ravel().tolist() == [8.0, 8.0]
+    assert after["v"].data.ravel().tolist() == [3.0, 6.25]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_scale_of_a_model_is_found_again(seed: int):
+    """Also from weights of 8 bits."""
+    before = float_graph(Everything(seed), 2, 12, 12)
+    data = torch.randn(3, 2, 12, 12, generator=torch.Generator().manual_seed(seed)).double()
+    after = equalize(before, channel_sizes(before, [[data]]))
+    assert len(changed(before, after)) > 4
+    assert outputs(after, data) == pytest.approx(outputs(before, data), rel=1e-9, abs=1e-9)
+    fixed = lowered(after, data, weight_bits=8, activation_bits=12)
+    for model in (after, fixed):
+        found = scaled_like(before, model)
+        assert not changed(after, found)
+    assert not changed(before, scaled_like(before, before))
+
+
 def test_channels_of_a_residual_have_one_factor():
     nodes = [
         node("a", ops.Conv2d(), "x", "w"),
@@ -195,3 +255,30 @@ def test_a_badly_scaled_network_gains_at_six_bits():
     ]  # fmt: skip
     assert found[1] > found[0] + 10
     assert found[1] > 25
+
+
+def test_values_of_different_ranges_are_equalized_at_eight_bits():
+    """Weights per output channel hide the ranges of the values, which share one format."""
+    torch.manual_seed(0)
+    first, second = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, groups=8)
+    network = nn.Sequential(
+        first, nn.LeakyReLU(0.1), second, nn.LeakyReLU(0.1), nn.Conv2d(8, 4, 1)
+    ).eval()
+    factors = 2.0 ** torch.tensor([0.0, -3.0, -6.0, -4.0, 1.0, -7.0, -2.0, -5.0])
+    with torch.no_grad():
+        for layer in (first, second):
+            layer.weight /= layer.weight.abs().amax((1, 2, 3), keepdim=True)
+        # Small values, large where they are read: a depthwise layer hides it from the weights.
+        first.weight *= factors.reshape(-1, 1, 1, 1)
+        assert first.bias is not None
+        first.bias *= factors
+        second.weight /= factors.reshape(-1, 1, 1, 1)
+    data, unseen = torch.rand(6, 3, 16, 16), torch.rand(4, 3, 16, 16)
+    wanted = network(unseen).detach().numpy()
+    found = [
+        sqnr(wanted, fxp.quantize(
+            network, [data], weight_bits=8, activation_bits=8, equalization=given
+        )(unseen))
+        for given in (False, None)
+    ]  # fmt: skip
+    assert found[1] > found[0] + 6

@@ -16,6 +16,7 @@ from fxp.executors import oracle, torch_forward
 from fxp.formats import Rounding, dequantize, quantize
 from fxp.frontend import from_torch
 from fxp.graph.ops import Conv2d, ConvTranspose2d, Linear
+from fxp.graph.readers import read_by_prelus_alone
 from fxp.quantization.options import QuantizeOptions
 from fxp.quantization.quantize import choose_formats
 from fxp.quantization.refinement import rounding
@@ -243,8 +244,10 @@ def test_executors_agree_on_refined_networks(seed: int, wide_bits: int):
         per_channel=seed % 2 == 0, **ALL,
     )  # fmt: skip
     agree(model, draw.normal(0, 2, (network.channels, 10, 14)))
+    sloped = read_by_prelus_alone(model.graph) if wide_bits else frozenset()
     for node in model.graph.nodes:
-        if node.quantization.format.width > 8:
+        width = node.quantization.format.width
+        if width > 8 and not (node.name in sloped and width == 14):
             assert node.quantization.format == node.accumulator.exact_format
 
 

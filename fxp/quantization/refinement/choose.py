@@ -14,7 +14,7 @@ from fxp.graph.ops import GraphError
 from fxp.quantization.calibrate import Statistics
 from fxp.quantization.lowering import lower, rounded_names
 from fxp.quantization.options import QuantizeOptions
-from fxp.quantization.refinement.equalization import equalize
+from fxp.quantization.refinement.equalization import channel_sizes, equalize
 from fxp.quantization.refinement.extreme_pictures import extreme_pictures
 from fxp.quantization.refinement.judgement import Judge, Quality, references_of
 from fxp.quantization.refinement.parts import Parts, divide
@@ -134,11 +134,13 @@ def choose(
     if trying and options.headroom is None:
         pictures = extreme_pictures(graph, statistics, settings.input_formats, calls)
         parts = replace(parts, rare=pictures)
-    lowered = lower(graph, statistics, settings)
-    plain = Chosen(graph, graph, statistics, settings, lowered)
+    plain = Chosen(graph, graph, statistics, settings, lower(graph, statistics, settings))
     if not trying:
         return _asked(plain, asked, parts, progress)
-    return _Choice(parts, options, asked, observe, progress).result(plain)
+    choice = _Choice(parts, options, asked, observe, progress, plain)
+    # Large networks take gigabytes: what is not chosen is not kept.
+    del plain
+    return choice.result()
 
 
 def _rounded(sqnr: float | None) -> float | None:
@@ -173,21 +175,24 @@ class _Choice:
         asked: Refinement,
         observe: Observe,
         progress: Progress | None,
+        plain: Chosen,
     ) -> None:
+        self._best = plain
         self._parts, self._options, self._asked = parts, options, asked
         self._observe, self._progress = observe, progress
         self._trials: list[Trial] = []
 
-    def result(self, plain: Chosen) -> Chosen:
+    def result(self) -> Chosen:
         """Try everything in order."""
         self._tell("measuring")
-        self._judge = Judge(plain.reference, self._parts)
-        self._best = plain
+        self._judge = Judge(self._best.reference, self._parts)
         self._quality = self._judge.quality(self._best.lowered)
         self._trials.append(Trial("none", self._quality.sqnr, kept=True))
         options = self._options
         if options.equalization is None:
             self._try("equalization", self._equalized)
+            if options.per_channel:
+                self._try("equalization of values", self._with_equal_values)
         if options.method is None:
             self._try("method minmax", self._with_minmax)
         if self._asked.rounding or self._asked.biases:
@@ -241,13 +246,19 @@ class _Choice:
         return kept
 
     def _equalized(self) -> Chosen | None:
-        best = self._best
-        graph = equalize(best.graph)
-        if graph == best.graph:
+        return self._of_graph(equalize(self._best.graph))
+
+    def _with_equal_values(self) -> Chosen | None:
+        graph = self._best.graph
+        return self._of_graph(equalize(graph, channel_sizes(graph, self._parts.everything)))
+
+    def _of_graph(self, graph: Graph) -> Chosen | None:
+        """Return the choice so far for a graph that computes the same; None if it is no other."""
+        if graph == self._best.graph:
             return None
-        statistics = self._observe(graph)
-        lowered = lower(graph, statistics, best.settings)
-        return Chosen(graph, graph, statistics, best.settings, lowered)
+        settings, statistics = self._best.settings, self._observe(graph)
+        lowered = lower(graph, statistics, settings)
+        return Chosen(graph, graph, statistics, settings, lowered)
 
     def _with_minmax(self) -> Chosen:
         return self._with(replace(self._best.settings, method="minmax"))
