@@ -241,7 +241,17 @@ class QuantizedTensors(Assembly):
         self, node: NodeInfo, name: str, values: NDArray[Any], fracs: NDArray[Any], width: int,
         signed: bool,
     ) -> str:  # fmt: skip
-        """Enter a constant of declared format."""
+        """Enter a constant of declared format, and return its name.
+
+        Parameters
+        ----------
+        node
+            The node of the file.
+        name, values
+            The name, and the real values.
+        fracs, width, signed
+            Its format: fraction bits in a shape that broadcasts, bits, and sign.
+        """
         self.known[name] = np.asarray(values, np.float64)
         several = np.size(fracs) > 1
         fracs = np.broadcast_to(np.asarray(fracs, np.int64), self.known[name].shape)
@@ -266,7 +276,15 @@ class QuantizedTensors(Assembly):
         self.call("Mul", [source, name], [target], node)
 
     def mark(self, node: NodeInfo, source: str, quantizer: Quantizer, target: str) -> None:
-        """Enter the quantizer of a computed value."""
+        """Enter the quantizer of a computed value.
+
+        Parameters
+        ----------
+        node
+            The node of the file.
+        source, quantizer, target
+            What is rounded, how, and the name of the result.
+        """
         path = self.unique(clean_name(node.name).replace(".", "_"))
         part = QuantizerModule(node, quantizer)
         self.root.add_module(path, part)
@@ -291,7 +309,15 @@ class QuantizedTensors(Assembly):
         return self.scales.read(node, self.constant_input(node, position))
 
     def real(self, node: NodeInfo, position: int, target: str) -> str:
-        """Enter the real values of computed integers, whose scale is the next input."""
+        """Enter the real values of computed integers, whose scale is the next input.
+
+        Parameters
+        ----------
+        node, position
+            The node, and which input has the integers.
+        target
+            Name of the real values, which is returned.
+        """
         source, scale = node.inputs[position], self.scale_input(node, position + 1)
         if source not in self.integers:
             raise refused(node, f"its input {source!r} is no integer tensor", "repair the model")
@@ -331,7 +357,15 @@ class QuantizedTensors(Assembly):
         return to
 
     def channels(self, node: NodeInfo, position: int, rank: int, axis: int) -> NDArray[Any]:
-        """Return a scale or zero point in a shape that broadcasts along an axis."""
+        """Return a scale or zero point in a shape that broadcasts along an axis.
+
+        Parameters
+        ----------
+        node, position
+            The node, and which input it is.
+        rank, axis
+            Axes of the tensor, and that of the channels.
+        """
         array = np.asarray(self.constant_input(node, position))
         if array.size == 1:
             return array.reshape(())
