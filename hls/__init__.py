@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from fxp.hls.rtl.costs import LineMemoryCost, ShiftAddCost
     from fxp.hls.rtl.emit import emit_rtl
     from fxp.hls.rtl.planning import StreamingError
+    from fxp.hls.synth.fit import Fit, fit
 
 _HOMES = {
     "Core": "fxp.hls.rtl.core",
     "ExportError": "fxp.hls.hls4ml_export",
+    "Fit": "fxp.hls.synth.fit",
     "HlsError": "fxp.hls.hls4ml_export",
     "HlsProject": "fxp.hls.hls4ml_export",
     "LineMemoryCost": "fxp.hls.rtl.costs",
@@ -40,12 +42,14 @@ _HOMES = {
     "compress_lines": "fxp.hls.line_compression",
     "emit_rtl": "fxp.hls.rtl.emit",
     "export": "fxp.hls.hls4ml_export",
+    "fit": "fxp.hls.synth.fit",
     "verify": "fxp.hls.hls4ml_export",
 }
 
 __all__ = [
     "Core",
     "ExportError",
+    "Fit",
     "HlsError",
     "HlsProject",
     "LineMemoryCost",
@@ -58,6 +62,7 @@ __all__ = [
     "compress_lines",
     "emit_rtl",
     "export",
+    "fit",
     "verify",
 ]
 

@@ -1,4 +1,4 @@
-"""``fxp export``: a .fxp file as ONNX, NumPy arrays, a streaming core, or an hls4ml project."""
+"""``fxp export``: a .fxp file as ONNX, QONNX, C, NumPy arrays, a core, or an hls4ml project."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ import typer
 import fxp
 from fxp import hls
 from fxp.cli.application import SETTINGS, WholeHelpGroup, help_text
-from fxp.cli.console import progress_bar
+from fxp.cli.console import note, progress_bar
 from fxp.cli.targets import check_folder_target, check_target
 from fxp.cli.usage import PlainCommand
+from fxp.export.c import to_c
 from fxp.export.npz import to_npz
-from fxp.export.onnx import to_onnx
+from fxp.export.onnx import OPSETS, to_onnx
+from fxp.export.qonnx import INEXACT, to_qonnx
+from fxp.graph.extents import fit_sizes
+from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Multipliers
+from fxp.hls.rtl.core import Packing as PackingName
+from fxp.hls.synth.style_options import FitOption, FpsOption, LayerOption, layer_styles
 from fxp.support.errors import ArgumentError
 from fxp.support.files import replace_file, replacing
 
@@ -27,8 +33,15 @@ export = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     context_settings=SETTINGS,
-    help="Write a model as ONNX, NumPy arrays, a core in SystemVerilog, or an hls4ml project.",
+    help="Write a model as ONNX, QONNX, C, NumPy arrays, a core, or an hls4ml project.",
 )
+
+
+class FormChoice(StrEnum):
+    """How nodes of an ONNX file compute."""
+
+    AUTO = "auto"
+    INTEGER = "integer"
 
 
 class BackendChoice(StrEnum):
@@ -59,16 +72,80 @@ class StrategyChoice(StrEnum):
 def onnx(
     model: Annotated[Path, typer.Argument(help="The .fxp file.")],
     out: Annotated[Path, typer.Argument(help="The .onnx file to write.")],
+    form: Annotated[
+        FormChoice, typer.Option(help="Floating point where it is exact, or int64 alone.")
+    ] = FormChoice.AUTO,
+    opset: Annotated[
+        int, typer.Option(min=OPSETS[0], max=OPSETS[1], help="Version of the operator set.")
+    ] = OPSETS[0],
 ) -> None:
     """Write an ONNX model that computes the same integers in ONNX Runtime.
 
     Inputs and outputs are int64 tensors of the raw integers; their formats are in the metadata.
+    With --form auto, which is quick, layers that are proved to be exact in floating point are
+    written so. With --form integer all of them compute with int64.
 
     Example: fxp export onnx kimsr_x2.fxp kimsr_x2.onnx
     """
     check_target(out, reads=[model], suffixes=(".onnx",))
-    replace_file(out, to_onnx(fxp.load(model).graph).SerializeToString())
+    made = to_onnx(fxp.load(model).graph, form=form.value, opset=opset)
+    replace_file(out, made.SerializeToString())
     typer.echo(f"wrote {out}")
+
+
+def qonnx(
+    model: Annotated[Path, typer.Argument(help="The .fxp file.")],
+    out: Annotated[Path, typer.Argument(help="The .onnx file to write.")],
+    height: Annotated[
+        int | None, typer.Option(min=1, help="Of the input; free if left out.")
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option(min=1, help="Of the input; free if left out.")
+    ] = None,
+) -> None:
+    """Write a QONNX model, for FINN, hls4ml, alkaid and other tools.
+
+    fxp quantize reads the same integers from it.
+
+    Example: fxp export qonnx net.fxp net.onnx --height 32 --width 32
+    """
+    check_target(out, reads=[model], suffixes=(".onnx",))
+    graph = fxp.load(model).graph
+    made = to_qonnx(graph, sizes=_sizes(graph, height, width))
+    replace_file(out, made.SerializeToString())
+    typer.echo(f"wrote {out}")
+    inexact = [entry.value for entry in made.metadata_props if entry.key == INEXACT]
+    if inexact:
+        note(f"sums of more than 24 bits, which qonnx itself may round: {inexact[0]}")
+
+
+def c(
+    model: Annotated[Path, typer.Argument(help="The .fxp file.")],
+    out: Annotated[Path, typer.Argument(help="The .c file to write.")],
+    height: Annotated[int | None, typer.Option(min=1, help="Of the input, if it is free.")] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="Of the input, if it is free.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Begins all names; default that of the model.")
+    ] = None,
+) -> None:
+    """Write a C99 file with all weights, for firmware, that computes the same integers.
+
+    It needs no library and allocates nothing. Compiled with -DNAME_TEST, it runs a test vector.
+
+    Example: fxp export c net.fxp net.c --height 32 --width 32
+    """
+    check_target(out, reads=[model], suffixes=(".c",))
+    graph = fxp.load(model).graph
+    text = to_c(graph, sizes=_sizes(graph, height, width), name=name)
+    replace_file(out, text.encode("ascii"))
+    typer.echo(f"wrote {out}")
+
+
+def _sizes(graph: fxp.Graph, height: int | None, width: int | None) -> dict[str, int]:
+    """Return the free sizes of the first input that its height and width give."""
+    sizes = graph.inputs[0].shape[1:]
+    given = [(size, number) for size, number in zip(sizes, (height, width), strict=False) if number]
+    return fit_sizes(((size,), (number,)) for size, number in given)
 
 
 def npz(
@@ -92,7 +169,9 @@ def npz(
 def rtl(
     model: Annotated[Path, typer.Argument(help="The .fxp file.")],
     out: Annotated[Path, typer.Argument(help="Folder to write, or with an earlier core.")],
-    max_width: Annotated[int, typer.Option(min=1, help="Pixels of the longest line.")] = 1920,
+    max_width: Annotated[
+        int, typer.Option("--max-width", "--width", min=1, help="Pixels of the longest line.")
+    ] = 1920,
     max_height: Annotated[int, typer.Option(min=1, help="Most lines of a frame.")] = 4096,
     initial_size: Annotated[
         str | None,
@@ -104,11 +183,32 @@ def rtl(
         Multipliers, typer.Option(help="A multiplier per weight, or shared adders.")
     ] = "dsp",
     fold: Annotated[int, typer.Option(min=1, help="Weights that share a multiplier.")] = 1,
+    levels_per_register: Annotated[
+        int, typer.Option(min=1, help="Shared adders between two registers.")
+    ] = LEVELS_PER_REGISTER,
+    layer: LayerOption = None,
+    fit: FitOption = None,
+    fps: FpsOption = 60,
+    megahertz: Annotated[
+        float, typer.Option(min=1, help="MHz that the core will have, with --fit.")
+    ] = 150.0,
     raster: Annotated[
         bool, typer.Option("--raster", help="Raster lines as output instead of blocks.")
     ] = False,
     compress_lines: Annotated[
         bool, typer.Option("--compress-lines", help="Halve the line memories; a little lossy.")
+    ] = False,
+    pixels_per_beat: Annotated[
+        int | None, typer.Option(help="Raster lines with 1, 2 or 4 pixels in a beat.")
+    ] = None,
+    packing: Annotated[
+        PackingName, typer.Option(help="Channels in whole bytes, or side by side as in video.")
+    ] = "bytes",
+    bypass: Annotated[
+        bool, typer.Option("--bypass", help="Let a register put copies of the input in place.")
+    ] = False,
+    bus_errors: Annotated[
+        bool, typer.Option("--bus-errors", help="Answer accesses without effect with SLVERR.")
     ] = False,
     name: Annotated[
         str | None, typer.Option(help="Name of the core; default that of the model.")
@@ -116,24 +216,37 @@ def rtl(
 ) -> None:
     """Write a streaming core in SystemVerilog that computes the same integers.
 
-    The folder holds all sources, a data sheet, and timing constraints.
+    The folder holds all sources, a data sheet, a C header of the registers, and timing constraints.
 
     Example: fxp export rtl kimsr_x2.fxp core --max-width 1920 --raster
+
+    Example: fxp export rtl small.fxp core --fit ecp5-85k --fps 30 --width 960
     """
     check_folder_target(out, reads=[model])
     size = None if initial_size is None else _size(initial_size)
     loaded = fxp.load(model)
     if compress_lines:
         loaded = hls.compress_lines(loaded)
+    styles, folds, choice = layer_styles(
+        loaded, multipliers=multipliers, fold=fold, layers=layer or [], target=fit, fps=fps,
+        width=max_width, megahertz=megahertz, levels_per_register=levels_per_register,
+    )  # fmt: skip
+    if choice:
+        typer.echo(choice)
     core = hls.emit_rtl(
         loaded,
         out,
         max_width=max_width,
         max_height=max_height,
         initial_size=size,
-        multipliers=multipliers,
-        fold=fold,
+        multipliers=styles,
+        fold=folds,
+        levels_per_register=levels_per_register,
         raster=raster,
+        pixels_per_beat=pixels_per_beat,
+        packing=packing,
+        bypass=bypass,
+        bus_errors=bus_errors,
         name=name,
     )
     typer.echo(f"wrote {out}: the core {core.name}, {core.latency_clocks} clocks of latency")
@@ -192,7 +305,7 @@ def hls4ml(
     typer.echo(f"wrote {project.folder}, {_verdict(project)}")
 
 
-for _command in (onnx, npz, rtl, hls4ml):
+for _command in (onnx, qonnx, c, npz, rtl, hls4ml):
     export.command(_command.__name__, cls=PlainCommand, help=help_text(_command))(_command)
 
 

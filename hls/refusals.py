@@ -7,13 +7,9 @@ from typing import Final
 ELSEWHERE: Final = "the engine and fxp.export.onnx take it"
 """What runs every graph."""
 
-_WHOLE_IMAGE: Final = (
-    "its result depends on a whole image, which would have to be stored: leave it to the processor "
-    "behind the hardware"
-)
-_POOLING: Final = (
-    "use a convolution with a stride, and make the hardware with fxp.hls.export: a streaming core "
-    "works at one resolution"
+_ADAPTIVE: Final = (
+    "pool with windows of a fixed size and a stride, or over the whole image (adaptive pooling to "
+    "1×1)"
 )
 _ROOTS: Final = (
     "hardware for squares and roots over many values does not exist here: train the network "
@@ -21,25 +17,15 @@ _ROOTS: Final = (
 )
 
 ADVICE: Final = {
-    "average_pool": _POOLING,
-    "max_pool": _POOLING,
-    "max_pool_indices": _POOLING,
-    "dilated_max_pool": _POOLING,
-    "sum_pool": _POOLING,
-    "adaptive_average_pool": _POOLING,
-    "adaptive_max_pool": _POOLING,
+    "max_pool_indices": "pool without indices, and enlarge by nearest-neighbour upsampling or a "
+    "transposed convolution",
+    "adaptive_average_pool": _ADAPTIVE,
+    "adaptive_max_pool": _ADAPTIVE,
     "constant_pad": "pad inside a convolution, with its padding=...; padding apart from one, with "
     "zeros or by copying or reflecting the border, needs hardware made with fxp.hls.export",
-    "interpolate": "upsample by nearest neighbour or by a transposed convolution; bilinear "
-    "upsampling by two needs hardware made with fxp.hls.export",
+    "interpolate": "upsample by nearest neighbour, by a transposed convolution, or bilinearly or "
+    "bicubically by two with align_corners=False",
     "max_unpool": "use a transposed convolution or nearest-neighbour upsampling",
-    "global_average_pool": _WHOLE_IMAGE,
-    "global_max_pool": _WHOLE_IMAGE,
-    "reduce_max": "leave it to the processor behind the hardware",
-    "reduce_mean": "a mean over channels alone is a 1×1 convolution with equal weights; over rows "
-    "or columns, leave it to the processor behind the hardware",
-    "reduce_sum": "a sum over channels alone is a 1×1 convolution with weights of 1; over rows or "
-    "columns, leave it to the processor behind the hardware",
     "variance": _ROOTS,
     "standard_deviation": _ROOTS,
     "l2_norm": _ROOTS,

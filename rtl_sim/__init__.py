@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fxp.rtl_sim.build import Bench, build_bench
-    from fxp.rtl_sim.comparison import CosimResult, cosim
+    from fxp.rtl_sim.comparison import CosimResult, cosim, raw_images
     from fxp.rtl_sim.differences import CoreDifference
+    from fxp.rtl_sim.estimates import duration_text, expected_seconds, quickest_simulator
     from fxp.rtl_sim.harness import FrameResult, full_frame
     from fxp.rtl_sim.script import Script
     from fxp.rtl_sim.simulators import SIMULATORS, Simulator, SimulatorError, find_simulator
@@ -32,6 +33,10 @@ _HOMES = {
     "Stalls": "fxp.rtl_sim.stalls",
     "build_bench": "fxp.rtl_sim.build",
     "cosim": "fxp.rtl_sim.comparison",
+    "duration_text": "fxp.rtl_sim.estimates",
+    "expected_seconds": "fxp.rtl_sim.estimates",
+    "quickest_simulator": "fxp.rtl_sim.estimates",
+    "raw_images": "fxp.rtl_sim.comparison",
     "find_simulator": "fxp.rtl_sim.simulators",
     "full_frame": "fxp.rtl_sim.harness",
 }
@@ -48,8 +53,12 @@ __all__ = [
     "Stalls",
     "build_bench",
     "cosim",
+    "duration_text",
+    "expected_seconds",
     "find_simulator",
     "full_frame",
+    "quickest_simulator",
+    "raw_images",
 ]
 
 

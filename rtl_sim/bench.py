@@ -79,7 +79,7 @@ class Player:
 
     async def _read(self, address: int) -> dict[str, Any]:
         value, response = await self.registers.read(address)
-        return {"value": value, "response": response}
+        return {"value": value, "response": response, "irq": int(self.design.irq.value)}
 
     async def _stall(self, **given: Any) -> None:
         self.source.stalls, self.sink.stalls = _patterns(Stalls(**given))

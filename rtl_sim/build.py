@@ -144,7 +144,7 @@ class Bench:
             folder = Path(name)
             script.save(folder)
             with watched_count(folder / PROGRESS, on_beats):
-                self._simulate(folder, taps, waveform)
+                self.play("fxp.rtl_sim.bench", folder, taps=taps, waveform=waveform)
             log = Log.load(folder)
             if log is None:
                 raise SimulatorError(f"{self.simulator} failed: {_last_error(folder / _PLAYED)}")
@@ -152,7 +152,27 @@ class Bench:
                 return log, []
             return log, [read_tap(folder / tap_file(i), t) for i, t in enumerate(self.core.taps)]
 
-    def _simulate(self, folder: Path, taps: bool, waveform: Path | None) -> None:
+    def play(
+        self, module: str, folder: Path, *, taps: bool = False, waveform: Path | None = None
+    ) -> None:
+        """Run the cocotb tests of a module on the core.
+
+        Parameters
+        ----------
+        module
+            Name by which Python imports the module.
+        folder
+            Where the simulator runs; it keeps its log there, and cocotb ``results.xml``.
+        taps
+            Whether to record what every tap shows.
+        waveform
+            File for all wires; the bench must be built for it.
+
+        Raises
+        ------
+        SimulatorError
+            If the simulator fails; not if a test of the module does.
+        """
         options = [f"+{TAPS}"] if taps else []
         if self.simulator.name == "verilator":
             command = [self.folder / TOP]
@@ -166,14 +186,15 @@ class Bench:
             options += [] if waveform is None else [f"+{WAVEFORM}={waveform.absolute()}"]
             options.append("-none" if waveform is None else "-fst")
         done = run_process(
-            [*command, *options], folder, environment=_bench_environment(self.simulator, folder),
+            [*command, *options], folder,
+            environment=_bench_environment(self.simulator, folder, module),
             output=folder / _PLAYED,
         )  # fmt: skip
         if done.code:
             raise SimulatorError(f"{self.simulator} failed: {_last_error(folder / _PLAYED)}")
 
 
-def _bench_environment(simulator: Simulator, folder: Path) -> dict[str, str]:
+def _bench_environment(simulator: Simulator, folder: Path, module: str) -> dict[str, str]:
     """Return the variables by which a simulator's process finds cocotb and the bench.
 
     They are those that cocotb documents for a flow of one's own. Its runner sets the same, but
@@ -189,7 +210,7 @@ def _bench_environment(simulator: Simulator, folder: Path) -> dict[str, str]:
         **os.environ,
         "COCOTB_RANDOM_SEED": "1",
         "COCOTB_RESULTS_FILE": str(folder / "results.xml"),
-        "COCOTB_TEST_MODULES": "fxp.rtl_sim.bench",
+        "COCOTB_TEST_MODULES": module,
         "COCOTB_TOPLEVEL": TOP,
         "GPI_USERS": ";".join([*libraries, cocotb_config.pygpi_entry_point()]),
         "PATH": os.pathsep.join([os.environ.get("PATH", ""), str(cocotb_config.libs_dir)]),

@@ -20,6 +20,7 @@ from fxp.cli.messages import printable, without_folder
 from fxp.cli.pixel_values import scale_of_model
 from fxp.cli.sources import image_channels, is_array, middle, planes, read_array
 from fxp.cli.targets import check_target
+from fxp.hls.rtl.core import Packing as PackingName
 from fxp.imaging.files import image_paths, read_image
 from fxp.rtl_sim.stalls import Stalls
 from fxp.support.errors import ArgumentError
@@ -28,9 +29,14 @@ from fxp.support.errors import ArgumentError
 class Backend(StrEnum):
     """What runs the core."""
 
+    AUTO = "auto"
     VERILATOR = "verilator"
     ICARUS = "icarus"
     COMPILED = "compiled"
+
+
+LONG = 60
+"""Seconds from which on a run is announced."""
 
 
 class Multipliers(StrEnum):
@@ -48,10 +54,11 @@ def cosim(
     simulator: Annotated[
         Backend,
         typer.Option(
-            help="verilator and icarus run a cocotb bench, a few thousand pixels per second or "
-            "fewer; compiled streams large frames through Verilator without taps."
+            help="icarus starts at once and is slow; verilator compiles for a minute first; both "
+            "run a cocotb bench, and auto takes the one that will finish first. compiled streams "
+            "large frames through Verilator without taps."
         ),
-    ] = Backend.VERILATOR,
+    ] = Backend.AUTO,
     stalls: Annotated[
         str,
         typer.Option(
@@ -70,6 +77,12 @@ def cosim(
     raster: Annotated[
         bool, typer.Option("--raster", help="Let the core give raster lines instead of blocks.")
     ] = False,
+    pixels_per_beat: Annotated[
+        int | None, typer.Option(help="Raster lines with 1, 2 or 4 pixels in a beat.")
+    ] = None,
+    packing: Annotated[
+        PackingName, typer.Option(help="Channels in whole bytes, or side by side as in video.")
+    ] = "bytes",
     compress_lines: Annotated[
         bool, typer.Option("--compress-lines", help="Halve the line memories; a little lossy.")
     ] = False,
@@ -120,8 +133,17 @@ def cosim(
         "multipliers": multipliers.value,
         "fold": fold,
         "raster": raster,
+        "pixels_per_beat": pixels_per_beat,
+        "packing": packing,
         "core": core,
     }
+    raw = rtl_sim.raw_images(loaded, frames)
+    if simulator is Backend.AUTO:
+        suffix = waveform.suffix if waveform is not None else ""
+        simulator = Backend(rtl_sim.quickest_simulator(loaded, raw, chosen, fold, suffix))
+    seconds = rtl_sim.expected_seconds(simulator.value, loaded, raw, chosen, fold)
+    if seconds > LONG:
+        note(f"this takes about {rtl_sim.duration_text(seconds)} with {simulator}")
     with ExitStack() as stack:
         folder = work_dir
         if folder is None:

@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fxp.formats import IntArray, check_raw
 from fxp.hls import emit_rtl
-from fxp.hls.rtl.core import Core
+from fxp.hls.rtl.core import Core, Packing
 from fxp.model import FixedModel
 from fxp.model.arguments import Arguments
 from fxp.model.sources import ModelSource, model_of
 from fxp.rtl_sim.build import Bench, build_bench, working_folder
 from fxp.rtl_sim.differences import CoreDifference, layer_difference, output_difference
-from fxp.rtl_sim.packing import TapBeats, input_beats, output_shape
-from fxp.rtl_sim.script import HEIGHT, STATUS, WIDTH, Log, Script
+from fxp.rtl_sim.estimates import AUTO, duration_text, expected_seconds, quickest_simulator
+from fxp.rtl_sim.packing import TapBeats, as_image, input_beats, output_shape
+from fxp.rtl_sim.script import SIZE, STATUS, Log, Script
 from fxp.rtl_sim.simulators import find_simulator
 from fxp.rtl_sim.stalls import Stalls
 from fxp.support.errors import ArgumentError
 from fxp.support.progress import Progress
+
+if TYPE_CHECKING:
+    from torch.nn import Module
 
 ERROR_BITS = 0x1F
 """Bits of ``STATUS`` that tell of malformed frames and sizes."""
@@ -94,16 +99,18 @@ class CosimResult:
 
 
 def cosim(
-    model: ModelSource,
+    model: ModelSource | Module,
     images: NDArray | Sequence[NDArray],
     *,
-    simulator: str = "verilator",
-    stalls: Stalls | None = None,
+    simulator: str = AUTO,
+    stalls: Stalls | str | None = None,
     max_width: int | None = None,
     max_height: int | None = None,
     multipliers: Any = "dsp",
     fold: int = 1,
     raster: bool = False,
+    pixels_per_beat: int | None = None,
+    packing: Packing = "bytes",
     taps: bool = False,
     waveform: str | PathLike[str] | None = None,
     work_dir: str | PathLike[str] | None = None,
@@ -118,18 +125,22 @@ def cosim(
     Parameters
     ----------
     model
-        A model that `fxp.hls.emit_rtl` takes, its graph, or the path of its ``.fxp`` file.
+        A model that `fxp.hls.emit_rtl` takes, its graph, or the path of its ``.fxp`` file. A
+        `torch.nn.Module` is quantized first, calibrated with the images, which are real numbers
+        then.
     images
         One image or several: raw integers of the model's input, or real numbers, which are
         quantized as the model does; ``(H, W)`` or ``(C, H, W)``. Several are sent back to back;
         where the size changes, the registers are written in between.
     simulator
-        ``"verilator"`` or ``"icarus"``.
+        ``"verilator"``, ``"icarus"``, or by default ``"auto"``: the one that is expected to finish
+        first. Icarus starts at once and is slow, so it suits small images.
     stalls
-        When source and sink pause; never by default.
+        When source and sink pause; never by default. A text as the command takes it will do, such
+        as ``"random25/bursts"``.
     max_width, max_height
         Of the core; those of the images by default.
-    multipliers, fold, raster
+    multipliers, fold, raster, pixels_per_beat, packing
         As for `fxp.hls.emit_rtl`.
     taps
         Compare every layer even if the outputs agree.
@@ -157,10 +168,16 @@ def cosim(
         If the simulator is missing, or fails.
     """
     started = time.perf_counter()
-    found = find_simulator(simulator)
-    fixed = model_of(model)
+    if simulator != AUTO:
+        find_simulator(simulator)
+    fixed = quantized(model, images)
     frames = raw_images(fixed, images)
     target = None if waveform is None else Path(waveform)
+    pauses = Stalls.of(stalls)
+    if simulator == AUTO:
+        suffix = "" if target is None else target.suffix
+        simulator = quickest_simulator(fixed, frames, pauses, fold, suffix)
+    found = find_simulator(simulator)
     say = progress or (lambda done, total, text: None)
     with working_folder(work_dir) as folder:
         say(0, 0, "emitting the core")
@@ -168,16 +185,53 @@ def cosim(
             core_folder = emit(
                 fixed, frames, folder, max_width=max_width, max_height=max_height,
                 multipliers=multipliers, fold=fold, raster=raster,
+                pixels_per_beat=pixels_per_beat, packing=packing,
             )  # fmt: skip
         else:
             core_folder = core_of(core, fixed)
         check_sizes(Core.read(core_folder), frames)
-        say(0, 0, f"compiling with {found}")
+        expected = duration_text(expected_seconds(simulator, fixed, frames, pauses, fold))
+        say(0, 0, f"compiling with {found}; about {expected} in all")
         bench = build_bench(core_folder, found, folder, waveform=target)
         return compare(
-            bench, fixed, frames, stalls or Stalls(), taps=taps, waveform=target,
+            bench, fixed, frames, pauses, taps=taps, waveform=target,
             progress=say, started=started,
         )  # fmt: skip
+
+
+def quantized(model: ModelSource | Module, images: NDArray | Sequence[NDArray]) -> FixedModel:
+    """Return a model however it is given; a module of PyTorch is quantized.
+
+    Parameters
+    ----------
+    model
+        A model, its graph, the path of its file, or a `torch.nn.Module`.
+    images
+        What calibrates a module: real numbers ``(H, W)`` or ``(C, H, W)``.
+
+    Raises
+    ------
+    ValueError
+        If the images of a module are integers.
+    """
+    torch = sys.modules.get("torch")
+    given: Any = model
+    if torch is None or not isinstance(given, torch.nn.Module):
+        return model_of(given)
+    several = images if isinstance(images, Sequence) else [images]
+    arrays = [np.asarray(image) for image in several]
+    if any(array.dtype.kind != "f" for array in arrays):
+        raise ArgumentError(
+            "a torch.nn.Module is quantized by what its images show, so they must be real numbers; "
+            "or quantize it first, with fxp.quantize, and give integers"
+        )
+    from fxp.quantization.quantize import quantize
+
+    batches = [
+        torch.as_tensor(array.reshape(1, -1, *array.shape[-2:]), dtype=torch.float32)
+        for array in arrays
+    ]
+    return quantize(given.eval(), batches)
 
 
 def emit(model: FixedModel, frames: Sequence[IntArray], work_dir: Path, **options: Any) -> Path:
@@ -234,6 +288,11 @@ def check_sizes(core: Core, frames: Sequence[IntArray]) -> None:
             raise ArgumentError(
                 f"an image of {width}x{height} is larger than the core takes, "
                 f"{core.max_width}x{core.max_height}"
+            )
+        if height < core.smallest[0] or width < core.smallest[1]:
+            raise ArgumentError(
+                f"an image of {width}x{height} is smaller than the core takes, "
+                f"{core.smallest[1]}x{core.smallest[0]}"
             )
 
 
@@ -308,8 +367,7 @@ def script_of(
     for number, frame in enumerate(frames):
         if frame.shape[1:] != size:
             size = frame.shape[1:]
-            script.write(WIDTH, size[1])
-            script.write(HEIGHT, size[0])
+            script.write(SIZE, size[0] << 16 | size[1])
         if changes:
             script.stall(changes[number])
         script.send(*input_beats(frame, core.input))
@@ -367,7 +425,7 @@ def compare(
         )
 
     log, shown = run("simulating", taps, waveform)
-    expected = [model.run(frame, narrow=True).outputs[0] for frame in frames]
+    expected = [as_image(model.run(frame, narrow=True).outputs[0]) for frame in frames]
     difference = output_difference(core, log, frames, expected)
     if difference is not None and not taps:
         log, shown = run("looking for the layer", True, None)

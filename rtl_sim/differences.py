@@ -13,6 +13,7 @@ from fxp.hls.rtl.core import Core, Tap
 from fxp.model import FixedModel
 from fxp.rtl_sim.packing import (
     TapBeats,
+    as_image,
     blocks_to_image,
     image_to_blocks,
     output_flags,
@@ -146,7 +147,7 @@ def layer_difference(
     """
     values = [model.run(frame, keep_values=True, narrow=True).values for frame in frames]
     for tap, beats in zip(core.taps, shown, strict=True):
-        difference = _tap_difference(tap, beats, [each[tap.value] for each in values])
+        difference = _tap_difference(tap, beats, [as_image(each[tap.value]) for each in values])
         if difference is not None:
             return difference
     return None

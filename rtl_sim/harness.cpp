@@ -1,7 +1,7 @@
 // Streams whole frames through a core as fast as the compiled model runs, and records what comes out.
 //
-// Compiled with INPUT_BYTES, OUTPUT_BYTES and KEEP_BYTES of the streams. Arguments: input file, output
-// file, width, height, frames, per cent of stalled clocks of source and sink, seed, patience in
+// Compiled with INPUT_BYTES, OUTPUT_BYTES and KEEP_BYTES of the streams, and with the addresses of
+// registers, FXP_SIZE and FXP_STATUS. Arguments: input file, output file, width, height, frames, per cent of stalled clocks of source and sink, seed, patience in
 // clocks. The output file has for every beat its data, its keep bytes and a byte of flags (1 tuser,
 // 2 tlast). Prints one JSON object; on stderr, now and then, how many beats came out.
 #include <cstdint>
@@ -17,7 +17,6 @@
 
 namespace {
 
-constexpr uint32_t kWidth = 0x08, kHeight = 0x0C, kStatus = 0x10;
 constexpr uint64_t kReport = 1u << 16;
 
 struct Timing {
@@ -143,7 +142,7 @@ int main(int argc, char** argv) {
     top.s_axil_awvalid = top.s_axil_wvalid = top.s_axil_bready = 0;
     top.s_axil_arvalid = top.s_axil_rready = 0;
     harness.reset();
-    if (!harness.write(kWidth, width) || !harness.write(kHeight, height))
+    if (!harness.write(FXP_SIZE, height << 16 | width))
         return fail("the registers do not answer");
 
     uint64_t taken = 0, produced = 0, moved = harness.clock();
@@ -187,7 +186,7 @@ int main(int argc, char** argv) {
     if (std::fclose(output)) return fail("cannot write the output");
     top.s_axis_tvalid = 0;
     std::printf("{\"taken\": %llu, \"produced\": %llu, \"status\": %u, \"frames\": [",
-                (unsigned long long)taken, (unsigned long long)produced, harness.read(kStatus));
+                (unsigned long long)taken, (unsigned long long)produced, harness.read(FXP_STATUS));
     for (uint64_t i = 0; i < frames; ++i) {
         const Timing& t = timing[i];
         std::printf("%s[%llu, %llu, %llu, %llu]", i ? ", " : "", (unsigned long long)t.first_in,

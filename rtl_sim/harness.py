@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fxp.formats import IntArray
-from fxp.hls.rtl.core import Core
-from fxp.model.sources import ModelSource, model_of
+from fxp.hls.rtl.core import Core, Packing
+from fxp.hls.rtl.register_map import BY_NAME
+from fxp.model.sources import ModelSource
 from fxp.rtl_sim.build import (
     compiled,
     read_sources,
@@ -31,10 +32,11 @@ from fxp.rtl_sim.comparison import (
     core_of,
     emit,
     patience_of,
+    quantized,
     raw_images,
 )
 from fxp.rtl_sim.differences import CoreDifference, output_difference
-from fxp.rtl_sim.packing import input_beats, output_shape
+from fxp.rtl_sim.packing import as_image, input_beats, output_shape
 from fxp.rtl_sim.script import Log
 from fxp.rtl_sim.simulators import (
     Simulator,
@@ -48,6 +50,9 @@ from fxp.rtl_sim.wrapper import TOP, control_file, wrapper
 from fxp.support.errors import ArgumentError
 from fxp.support.processes import run_process
 from fxp.support.progress import Progress
+
+if TYPE_CHECKING:
+    from torch.nn import Module
 
 SPLIT = 12_000
 """Size of a piece of what Verilator writes: two compilers share the work."""
@@ -109,15 +114,17 @@ class FrameResult:
 
 
 def full_frame(
-    model: ModelSource,
+    model: ModelSource | Module,
     image: NDArray | Sequence[NDArray],
     *,
-    stalls: Stalls | None = None,
+    stalls: Stalls | str | None = None,
     max_width: int | None = None,
     max_height: int | None = None,
     multipliers: Any = "dsp",
     fold: int = 1,
     raster: bool = False,
+    pixels_per_beat: int | None = None,
+    packing: Packing = "bytes",
     threads: int = 1,
     work_dir: str | PathLike[str] | None = None,
     core: str | PathLike[str] | None = None,
@@ -130,14 +137,16 @@ def full_frame(
     Parameters
     ----------
     model
-        A model that `fxp.hls.emit_rtl` takes, its graph, or the path of its ``.fxp`` file.
+        A model, its graph, the path of its file, or a module; see `fxp.rtl_sim.cosim`.
     image
         One image, or several of one size, which are sent back to back; see `fxp.rtl_sim.cosim`.
     stalls
-        When source and sink pause; never by default. Bursts are taken as random stalls.
+        When source and sink pause, as for `fxp.rtl_sim.cosim`. Bursts are taken as random stalls.
     threads
         Threads of the compiled model.
-    max_width, max_height, multipliers, fold, raster, work_dir, core, progress
+    max_width, max_height, multipliers, fold, raster, pixels_per_beat, packing
+        As for `fxp.rtl_sim.cosim`.
+    work_dir, core, progress
         As for `fxp.rtl_sim.cosim`.
 
     Returns
@@ -154,7 +163,7 @@ def full_frame(
     """
     started = time.perf_counter()
     simulator = find_simulator("verilator")
-    fixed = model_of(model)
+    fixed = quantized(model, image)
     frames = raw_images(fixed, image)
     if len({frame.shape for frame in frames}) > 1:
         raise ArgumentError("the frames must have one size")
@@ -164,6 +173,7 @@ def full_frame(
             core_folder = emit(
                 fixed, frames, folder, max_width=max_width, max_height=max_height,
                 multipliers=multipliers, fold=fold, raster=raster,
+                pixels_per_beat=pixels_per_beat, packing=packing,
             )  # fmt: skip
         else:
             core_folder = core_of(core, fixed)
@@ -173,9 +183,11 @@ def full_frame(
         compiling = time.perf_counter()
         program = _build(simulator, core_folder, described, folder, threads)
         simulating = time.perf_counter()
-        log, answer = _run(program, described, frames, stalls or Stalls(), folder, say)
+        log, answer = _run(program, described, frames, Stalls.of(stalls), folder, say)
         simulated = time.perf_counter()
-    expected = [fixed.run(frame, narrow=True, count_clipped=False).outputs[0] for frame in frames]
+    expected = [
+        as_image(fixed.run(frame, narrow=True, count_clipped=False).outputs[0]) for frame in frames
+    ]
     difference = output_difference(described, log, frames, expected)
     first_in, last_in, first_out, last_out = answer["frames"][0]
     return FrameResult(
@@ -202,6 +214,7 @@ def _build(
     around = wrapper(core)
     sources = [(core_folder / source).absolute() for source in core.sources]
     sizes = _sizes(core)
+    sizes |= {f"FXP_{name}": BY_NAME[name].address for name in ("SIZE", "STATUS")}
     defines = " ".join(f"-D{name}={value}" for name, value in sizes.items())
 
     def make(folder: Path) -> Path:
@@ -225,11 +238,11 @@ def _build(
 
 
 def _sizes(core: Core) -> dict[str, int]:
-    out = core.scale**2 * core.output.channels * core.output.bytes
+    out = core.output.beat_bytes(core.beat_pixels)
     return {
-        "INPUT_BYTES": core.input.channels * core.input.bytes,
+        "INPUT_BYTES": core.input.beat_bytes(),
         "OUTPUT_BYTES": out,
-        "KEEP_BYTES": -(-out // 8) if core.raster else 0,
+        "KEEP_BYTES": -(-out // 8) if core.has_keep else 0,
     }
 
 

@@ -35,12 +35,22 @@ def input_beats(image: IntArray, port: StreamPort) -> tuple[Bytes, Bytes]:
     channels, height, width = image.shape
     if channels != port.channels:
         raise ArgumentError(f"the core takes {port.channels} channels, the image has {channels}")
-    pixels = np.ascontiguousarray(image.transpose(1, 2, 0).reshape(-1, channels), "<i8")
-    data = pixels.view(np.uint8).reshape(len(pixels), channels, 8)[:, :, : port.bytes]
+    pixels = image[list(port.order)].transpose(1, 2, 0).reshape(-1, channels)
+    if port.packed:
+        bits = (pixels[:, :, None] >> np.arange(port.width)) & 1
+        data = np.packbits(bits.reshape(len(pixels), -1).astype(np.uint8), 1, bitorder="little")
+    else:
+        words = np.ascontiguousarray(pixels, "<i8")
+        data = words.view(np.uint8).reshape(len(pixels), channels, 8)[:, :, : port.bytes]
     flags = np.zeros((height, width), np.uint8)
     flags[:, -1] |= LAST
     flags[0, 0] |= USER
     return np.ascontiguousarray(data.reshape(len(pixels), -1)), flags.reshape(-1)
+
+
+def as_image(value: NDArray) -> NDArray:
+    """Return a vector as the channels of one pixel, and an image as it is."""
+    return value.reshape(-1, 1, 1) if value.ndim == 1 else value
 
 
 def output_flags(core: Core, height: int, width: int) -> Bytes:
@@ -69,9 +79,10 @@ def output_shape(core: Core, height: int, width: int) -> tuple[int, int]:
     height, width
         Size of the frame that went in, in pixels.
     """
+    rows, columns = core.beats(height, width)
     if not core.raster:
-        return height, width
-    return height * core.scale, -(-width // core.scale)
+        return rows, columns
+    return rows * core.scale, -(-columns * core.scale // core.beat_pixels)
 
 
 def output_image(core: Core, data: Bytes, keep: Bytes | None, height: int, width: int) -> IntArray:
@@ -89,26 +100,38 @@ def output_image(core: Core, data: Bytes, keep: Bytes | None, height: int, width
     Returns
     -------
     numpy.ndarray
-        Raw integers ``(C, scale * height, scale * width)``.
+        Raw integers ``(C, rows, columns)``.
 
     Raises
     ------
     ValueError
-        If the kept bytes of a line are not those of its pixels.
+        If the kept bytes of a line are not those of its pixels, or bits that must be zero are not.
     """
     port, scale = core.output, core.scale
+    height, width = core.beats(height, width)
+    fields = _pixel_fields(port, data, core.beat_pixels)
     if not core.raster:
-        fields = decode_fields(data.reshape(-1, port.bytes), port.signed)
         return blocks_to_image(fields, port.channels, scale, height, width)
     lines = height * scale
-    line_bytes = scale * width * port.channels * port.bytes
-    data = data.reshape(lines, -1)
     if keep is not None:
-        wanted = np.arange(data.shape[1]) < line_bytes
+        line_bytes = scale * width * port.channels * port.bytes
+        wanted = np.arange(data.size // lines) < line_bytes
         if not (keep.reshape(lines, -1) == wanted).all():
             raise ArgumentError("tkeep does not mark the pixels of the line")
-    fields = decode_fields(data[:, :line_bytes].reshape(-1, port.bytes), port.signed)
-    return fields.reshape(lines, scale * width, port.channels).transpose(2, 0, 1)
+    fields = fields.reshape(lines, -1, port.channels)[:, : scale * width]
+    return fields.transpose(2, 0, 1)
+
+
+def _pixel_fields(port: StreamPort, data: Bytes, pixels: int) -> IntArray:
+    """Return the channels of all pixels of beats ``(beats, bytes)``, in the order of the graph."""
+    if not port.packed:
+        return decode_fields(data.reshape(-1, port.bytes), port.signed)
+    count = pixels * port.channels
+    bits = np.unpackbits(data, axis=1, bitorder="little")[:, count * port.width :]
+    if bits.any():
+        raise ArgumentError("the bits above the highest channel are not zero")
+    fields = decode_bits(data, count, port.width, port.signed).reshape(-1, port.channels)
+    return fields[:, np.argsort(port.order)].reshape(-1)
 
 
 def decode_fields(data: Bytes, signed: bool) -> IntArray:

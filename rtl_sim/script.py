@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fxp.hls.rtl.register_map import BY_NAME
 from fxp.rtl_sim.stalls import Stalls
 from fxp.support.errors import ArgumentError
 
 USER, LAST = 1, 2
 """Bits of the flags of a beat."""
-WIDTH, HEIGHT, STATUS, FRAMES, ERRORS = 0x08, 0x0C, 0x10, 0x14, 0x18
+WIDTH, HEIGHT, STATUS, FRAMES, ERRORS, CONTROL, SIZE = (
+    BY_NAME[name].address
+    for name in ("WIDTH", "HEIGHT", "STATUS", "FRAMES", "ERRORS", "CONTROL", "SIZE")
+)
 """Addresses of registers that change."""
 
 _JOB, _BEATS, _LOG, _OUTPUT = "job.json", "beats.npz", "log.json", "output.npz"
@@ -126,7 +130,8 @@ class Log:
         Number of the clock at whose end each beat was taken, out of and into the core.
     steps
         For every step of the script: how many beats had ``outputs`` come out when it ended, the
-        ``clock``, the ``value`` of a register read, and whether it was ``completed``.
+        ``clock``, the ``response`` to an access, the ``value`` of a register read with the wire
+        ``irq`` at that time, and whether it was ``completed``.
     violations
         Breaches of the rules of the interfaces, in words.
     """

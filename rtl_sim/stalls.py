@@ -79,6 +79,13 @@ class Stalls:
         source, _, sink = text.partition("/")
         return cls(source, sink or source, seed)
 
+    @classmethod
+    def of(cls, stalls: Stalls | str | None) -> Stalls:
+        """Return patterns however they are given: themselves, as a text to `parse`, or none."""
+        if isinstance(stalls, str):
+            return cls.parse(stalls)
+        return cls() if stalls is None else stalls
+
     @property
     def slowness(self) -> int:
         """How many times longer than without stalls a simulation may take, roughly."""

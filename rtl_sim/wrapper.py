@@ -14,8 +14,8 @@ Ports = list[tuple[str, str, int]]
 
 def ports_of(core: Core) -> Ports:
     """Return direction, name and width in bits of every port of a core."""
-    into = core.input.channels * core.input.bytes * 8
-    out = core.scale**2 * core.output.channels * core.output.bytes * 8
+    into = 8 * core.input.beat_bytes()
+    out = 8 * core.output.beat_bytes(core.beat_pixels)
     streams = [
         ("input", "aclk", 1),
         ("input", "aresetn", 1),
@@ -30,7 +30,7 @@ def ports_of(core: Core) -> Ports:
         ("output", "m_axis_tuser", 1),
         ("output", "m_axis_tlast", 1),
     ]
-    if core.raster:
+    if core.has_keep:
         streams.append(("output", "m_axis_tkeep", out // 8))
     registers = [
         ("input", "awaddr", ADDRESS_BITS),
@@ -51,7 +51,8 @@ def ports_of(core: Core) -> Ports:
         ("output", "rvalid", 1),
         ("input", "rready", 1),
     ]
-    return streams + [(way, f"s_axil_{name}", bits) for way, name, bits in registers]
+    axil = [(way, f"s_axil_{name}", bits) for way, name, bits in registers]
+    return [*streams, *axil, ("output", "irq", 1)]
 
 
 def tap_file(number: int) -> str:
@@ -92,8 +93,9 @@ module {TOP} (
 {opened}
     end
   end
+  // The reset reaches the core some clocks later than its port.
   always @(posedge aclk) begin
-    if (taps) begin
+    if (taps && aresetn) begin
 {written}
     end
   end

@@ -95,6 +95,18 @@ ROOMS: Final[dict[str, Room]] = {
         ),
         ("tests/quantization/test_effort.py",),
     ),
+    "stages": Room(
+        ("hls/rtl/stages/*.py", "hls/rtl/blocks.py", "hls/rtl/streams.py", "hls/rtl/tables.py"),
+        (
+            "tests/hls/test_emit.py",
+            "tests/hls/test_stage_modules.py",
+            "tests/rtl_sim/test_stages.py",
+        ),
+    ),
+    "registers": Room(
+        ("hls/driver.py", "hls/rtl/register_map.py"),
+        ("tests/hls/test_driver.py", "tests/hls/test_control_modules.py"),
+    ),
     "trainer": Room(
         ("models/*/trainer.py", "models/common/train*.py"),
         (

@@ -26,6 +26,7 @@ _EXTRAS = {
     "demo": "models",
     "events": "cli,events",
     "identify": "recognition",
+    "bitstream": "rtl,synth",
     "cosim": "rtl",
     "synth": "synth",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated
@@ -14,6 +15,8 @@ from rich.progress import Progress as ProgressBar
 from fxp.cli.figures import json_text
 from fxp.support.progress import Progress
 
+LINE_SECONDS = 20.0
+"""Least time between two lines of progress where the output is no terminal."""
 PIPE_WIDTH = 10_000
 """Columns where the output is no terminal: wide enough that no table is ever folded."""
 
@@ -50,7 +53,9 @@ def note(text: str) -> None:
 
 @contextmanager
 def progress_bar(text: str) -> Iterator[Progress]:
-    """Show on standard error, if that is a terminal, how far the work of the block is.
+    """Show on standard error how far the work of the block is.
+
+    A terminal shows a bar. Elsewhere, a log say, a line comes now and then from `LINE_SECONDS` on.
 
     Parameters
     ----------
@@ -63,10 +68,12 @@ def progress_bar(text: str) -> Iterator[Progress]:
         Takes steps done, steps in all (0 if unknown), and what is being done now.
     """
     console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _lines(text)
+        return
     # Names of files and layers are no markup.
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
-    hidden = not console.is_terminal
-    with ProgressBar(*columns, console=console, transient=True, disable=hidden) as bar:
+    with ProgressBar(*columns, console=console, transient=True) as bar:
         task = bar.add_task(text, total=None)
 
         def report(done: int, total: int, now: str) -> None:
@@ -74,3 +81,18 @@ def progress_bar(text: str) -> Iterator[Progress]:
             bar.update(task, description=description, completed=done, total=total or None)
 
         yield report
+
+
+def _lines(text: str) -> Progress:
+    """Report progress as lines."""
+    told = time.monotonic()
+
+    def report(done: int, total: int, now: str) -> None:
+        nonlocal told
+        if time.monotonic() - told < LINE_SECONDS:
+            return
+        told = time.monotonic()
+        share = f", {done} of {total} ({100 * done // total} %)" if total else ""
+        note(f"{text}: {now}{share}" if now else f"{text}{share}")
+
+    return report

@@ -71,7 +71,7 @@ def export(
         Folder to write.
     size
         ``(height, width)`` of the inputs, which C++ fixes; 32 by 32 by default. Sizes that the
-        graph fixes need none.
+        graph fixes need none, and no other may be given.
     backend
         Backend of hls4ml.
     io_type
@@ -223,8 +223,6 @@ def _free_inputs(graph: Graph) -> list[Value]:
 def _concrete(graph: Graph, size: tuple[int, int] | None) -> Mapping[str, tuple[int, ...]]:
     """Shape of every value; the first input with a free size has the given one."""
     free = _free_inputs(graph)
-    if size is not None and not free:
-        raise ExportError(f"graph {graph.name!r} has sizes of its own; leave size out")
     try:
         wanted = tuple(operator.index(side) for side in (DEFAULT_SIZE if size is None else size))
     except TypeError:
@@ -232,6 +230,12 @@ def _concrete(graph: Graph, size: tuple[int, int] | None) -> Mapping[str, tuple[
     if len(wanted) != 2 or not 1 <= min(wanted) <= max(wanted) <= LARGEST_SIDE:
         raise ExportError(
             f"size must be a height and a width, each of at most {LARGEST_SIDE:,}, not {size!r}"
+        )
+    own = {value.shape[1:] for value in graph.inputs}
+    if size is not None and not free and own != {wanted}:
+        found = " and ".join(" by ".join(map(str, shape)) for shape in sorted(own, key=str))
+        raise ExportError(
+            f"graph {graph.name!r} takes images of {found} alone; give that size, or leave it out"
         )
     try:
         sizes: Mapping[str, int] = {}

@@ -21,6 +21,9 @@ from fxp.support.errors import ArgumentError
 MAX_WEIGHT_BITS = 18
 """Widest weight, sign included."""
 
+LEVELS_PER_REGISTER = 2
+"""Adders between two registers, by default: half the registers of one, at hardly fewer MHz."""
+
 MAX_BITS = 62
 """Most bits of the magnitude of a sum."""
 
@@ -30,7 +33,7 @@ Interval = tuple[int, int]
 
 @dataclass(frozen=True)
 class Adder:
-    """One adder, followed by a register: ``(left << a) + (right << b)``, or the difference.
+    """One adder: ``(left << a) + (right << b)``, or the difference.
 
     Parameters
     ----------
@@ -43,7 +46,8 @@ class Adder:
     depth
         Adders on the longest way from an input, this one included.
     time
-        Clocks after the input in which the register holds the result, at least `depth`.
+        Clocks after the input in which a register may hold the result. An operand of the same
+        time is read before its register.
     low, high
         Smallest and largest result that any input within its range can give.
     """
@@ -108,6 +112,8 @@ class AdderGraph:
         Where the results are.
     latency
         Clocks from inputs to outputs, at least one.
+    levels_per_register
+        Most adders on a way between two registers.
     """
 
     inputs: tuple[Interval, ...]
@@ -115,6 +121,7 @@ class AdderGraph:
     adders: tuple[Adder, ...]
     outputs: tuple[Output, ...]
     latency: int
+    levels_per_register: int = 1
 
     @cached_property
     def ranges(self) -> tuple[Interval, ...]:
@@ -150,15 +157,26 @@ class AdderGraph:
         sources = len(self.inputs) + len(self.constants)
         return (0,) * sources + tuple(adder.time for adder in self.adders)
 
-    @cached_property
+    @property
     def stages(self) -> tuple[tuple[int, ...], ...]:
-        """Bits that are kept of every value, from the clock in which it appears to its last use.
+        """Bits that registers keep of every value, from the clock it appears to its last use.
 
         The highest ones are left out where all later readers drop them; a constant has no bits.
+        The first stage of an input is the input itself.
         """
+        return self._kept[0]
+
+    @property
+    def chained(self) -> tuple[int, ...]:
+        """Bits of every value that adders of the same clock read, before any register."""
+        return self._kept[1]
+
+    @cached_property
+    def _kept(self) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]]:
         first = len(self.inputs) + len(self.constants)
         readers: list[list[tuple[int, int]]] = [[] for _ in self.ranges]
         stages: list[tuple[int, ...]] = [()] * len(self.ranges)
+        chained = [0] * len(self.ranges)
         for output in self.outputs:
             readers[output.value].append((self.latency, self.output_bits - output.shift))
         for number in reversed(range(len(self.ranges))):
@@ -167,25 +185,51 @@ class AdderGraph:
             low, high = self.ranges[number]
             time, bits, widths = self.times[number], 0, []
             full = range_bits(low, high, signed=low < 0)
-            ends = [end for end, needed in readers[number] if needed > 0]
+            ends = [end for end, needed in readers[number] if needed > 0 and end >= time]
             for clock in range(max(ends, default=time - 1), time - 1, -1):
                 needed = [needed for end, needed in readers[number] if end == clock]
                 bits = max(bits, min(max(needed, default=0), full))
                 widths.append(bits)
             stages[number] = tuple(reversed(widths))
-            if number >= first and widths:
+            at_once = [needed for end, needed in readers[number] if end < time]
+            chained[number] = min(max(at_once, default=0), full)
+            if number >= first and (result := max(bits, chained[number])) > 0:
                 adder = self.adders[number - first]
                 for operand, shift in ((adder.left, -adder.shift), (adder.right, adder.shift)):
-                    readers[operand].append((time - 1, widths[-1] - max(shift, 0)))
-        return tuple(stages)
+                    readers[operand].append((time - 1, result - max(shift, 0)))
+        return tuple(stages), tuple(max(bits, 0) for bits in chained)
+
+    @cached_property
+    def result_bits(self) -> tuple[int, ...]:
+        """Bits of every value that anybody reads."""
+        return tuple(
+            max(*stages[:1], chained, 0)
+            for stages, chained in zip(self.stages, self.chained, strict=True)
+        )
+
+    @cached_property
+    def weights(self) -> tuple[dict[int, int], ...]:
+        """What every value is: the weight of each input, and at -1 what is added."""
+        first = len(self.inputs)
+        forms = [{number: 1} for number in range(first)]
+        forms += [{-1: constant} for constant in self.constants]
+        for adder in self.adders:
+            form: dict[int, int] = {}
+            sides = ((adder.left, max(-adder.shift, 0), 1),
+                     (adder.right, max(adder.shift, 0), -1 if adder.negate else 1))  # fmt: skip
+            for operand, shift, sign in sides:
+                for number, weight in forms[operand].items():
+                    form[number] = form.get(number, 0) + sign * (weight << shift)
+            forms.append({number: form[number] for number in sorted(form) if form[number]})
+        return tuple(forms)
 
     @cached_property
     def counts(self) -> Counts:
         """Adders, register bits and estimated look-up tables."""
         luts = 0
         first = len(self.inputs) + len(self.constants)
-        for adder, stages in zip(self.adders, self.stages[first:], strict=True):
-            luts += max(stages[0] - adder.passed_bits, 0) if stages else 0
+        for adder, bits in zip(self.adders, self.result_bits[first:], strict=True):
+            luts += max(bits - adder.passed_bits, 0)
         registers = sum(map(sum, self.stages[first:]))
         registers += sum(sum(stages[1:]) for stages in self.stages[:first])
         return Counts(len(self.adders), registers, luts)
@@ -232,6 +276,7 @@ def adder_graph(
     bias: ArrayLike | None = None,
     *,
     extra_depth: int = 1,
+    levels_per_register: int = LEVELS_PER_REGISTER,
 ) -> AdderGraph:
     """Find adders that compute ``matrix @ x + bias``.
 
@@ -246,15 +291,21 @@ def adder_graph(
     extra_depth
         Adder levels more than the fewest that the longest row needs without any sharing. More
         levels leave more to share, but more registers are needed too.
+    levels_per_register
+        Most adders on a way between two registers. More need fewer registers, and reach a lower
+        clock frequency.
 
     Raises
     ------
     ValueError
-        If the matrix is empty or has weights of more than 18 bits, or sizes do not fit.
+        If the matrix is empty or has weights of more than 18 bits, sizes do not fit, or there is
+        not at least one level between registers.
     """
     weights = np.asarray(matrix)
     if weights.ndim != 2 or weights.size == 0 or weights.dtype.kind not in "iu":
         raise ArgumentError(f"a matrix of integers is needed, got {weights.dtype} {weights.shape}")
+    if levels_per_register < 1:
+        raise ArgumentError(f"levels_per_register must be at least 1, got {levels_per_register}")
     outputs, count = weights.shape
     limit = 1 << (MAX_WEIGHT_BITS - 1)
     if weights.min() < -limit or weights.max() >= limit:
@@ -263,12 +314,15 @@ def adder_graph(
     added = np.zeros(outputs, np.int64) if bias is None else np.asarray(bias)
     if added.shape != (outputs,) or added.dtype.kind not in "iu":
         raise ArgumentError(f"bias must be {outputs} integers, got {added.dtype} {added.shape}")
-    constants = tuple(dict.fromkeys((0, *added.tolist())))
+    # Without the zeros at their ends, which an adder passes on.
+    odd = [number // (number & -number or 1) for number in added.tolist()]
+    constants = tuple(dict.fromkeys((0, *odd)))
     rows = [_digits(row) for row in weights]
-    for row, constant in zip(rows, added.tolist(), strict=True):
+    for row, constant, number in zip(rows, odd, added.tolist(), strict=True):
         positive = any(sign > 0 for shifts in row.values() for sign in shifts.values())
         if constant or not positive:
-            row[count + constants.index(constant)] = {0: 1}
+            shift = max((number & -number).bit_length() - 1, 0)
+            row[count + constants.index(constant)] = {shift: 1}
     sums, terms = shared_sums(rows, count + len(constants), count, extra_depth)
     forms = _linear_forms(weights, constants, sums)
     bounds = _bounds(forms, ranges)
@@ -278,10 +332,11 @@ def adder_graph(
     depths = [0] * (count + len(constants))
     for item in sums:
         depths.append(1 + max(depths[item.left], depths[item.right]))
-    latency = max(1, *depths)
+    latency = max(1, -(-max(depths) // levels_per_register))
     widths = [range_bits(low, high, signed=low < 0) for low, high in bounds]
     widths[count : count + len(constants)] = [0] * len(constants)
-    times = adder_times(sums, [term.value for term in terms], widths, latency)
+    ends = [term.value for term in terms]
+    times = adder_times(sums, ends, widths, latency, levels_per_register)
     first = count + len(constants)
     adders = tuple(
         Adder(item.left, item.right, item.shift, item.negate, depth, time, low, high)
@@ -290,7 +345,8 @@ def adder_graph(
         )
     )
     return AdderGraph(ranges, constants, adders,
-                      tuple(Output(term.value, term.shift) for term in terms), latency)  # fmt: skip
+                      tuple(Output(term.value, term.shift) for term in terms), latency,
+                      levels_per_register)  # fmt: skip
 
 
 def _linear_forms(

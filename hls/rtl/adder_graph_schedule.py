@@ -8,9 +8,13 @@ from fxp.hls.rtl.adder_graph_search import Sum
 
 
 def adder_times(
-    sums: Sequence[Sum], outputs: Sequence[int], widths: Sequence[int], latency: int
+    sums: Sequence[Sum],
+    outputs: Sequence[int],
+    widths: Sequence[int],
+    latency: int,
+    levels: int = 1,
 ) -> list[int]:
-    """Return the clock after which the register of every adder holds its sum.
+    """Return the clock in which every adder adds: after it, a register may hold its sum.
 
     Sums may wait for their operands' other readers, or be computed early and wait themselves. Each
     is moved to where the fewest register bits are needed, until no move of a single one helps; of
@@ -26,19 +30,29 @@ def adder_times(
         Bits of every value; a value of zero bits needs no registers.
     latency
         Clock in which the outputs are read.
+    levels
+        Adders that may follow each other within one clock.
     """
-    pipeline = _Pipeline(sums, outputs, widths, latency)
+    pipeline = _Pipeline(sums, outputs, widths, latency, levels)
     results = []
     for start in (pipeline.early(), pipeline.late()):
         times = pipeline.improve(start)
         results.append((pipeline.bits(times), times))
-    return min(results)[1][pipeline.sources :]
+    return [pipeline.clock(slot) for slot in min(results)[1][pipeline.sources :]]
 
 
 class _Pipeline:
+    """Adders in slots, `levels` slots in a clock; an adder comes later than its operands."""
+
     def __init__(
-        self, sums: Sequence[Sum], outputs: Sequence[int], widths: Sequence[int], latency: int
+        self,
+        sums: Sequence[Sum],
+        outputs: Sequence[int],
+        widths: Sequence[int],
+        latency: int,
+        levels: int,
     ) -> None:
+        self.levels = levels
         self.sources = len(widths) - len(sums)
         self.operands = [(item.left, item.right) for item in sums]
         self.widths = widths
@@ -49,6 +63,10 @@ class _Pipeline:
             for operand in set(operands):
                 self.readers[operand].append(number)
 
+    def clock(self, slot: int) -> int:
+        """Return the clock of a slot; sources are there from the beginning."""
+        return -(-slot // self.levels)
+
     def early(self) -> list[int]:
         times = [0] * self.sources
         for operands in self.operands:
@@ -56,21 +74,23 @@ class _Pipeline:
         return times
 
     def late(self) -> list[int]:
-        times = [0] * self.sources + [self.latency] * len(self.operands)
+        times = [0] * self.sources + [self.latency * self.levels] * len(self.operands)
         for number in reversed(range(self.sources, len(times))):
             times[number] = self._end(number, times)
         return times
 
     def _end(self, value: int, times: list[int]) -> int:
-        """Return the latest clock in which the value could appear."""
-        return min((times[reader] - 1 for reader in self.readers[value]), default=self.latency)
+        """Return the latest slot in which the value could appear."""
+        last = self.latency * self.levels
+        return min((times[reader] - 1 for reader in self.readers[value]), default=last)
 
     def _delay(self, value: int, times: list[int]) -> int:
-        """Return the register bits that delay a value."""
-        last = max((times[reader] - 1 for reader in self.readers[value]), default=0)
+        """Return the register bits that hold a value until its last reader."""
+        first = self.clock(times[value]) if value >= self.sources else 1
+        last = max((self.clock(times[reader]) for reader in self.readers[value]), default=first)
         if value in self.outputs:
-            last = self.latency
-        return self.widths[value] * (last - times[value])
+            last = self.latency + 1
+        return self.widths[value] * (last - first)
 
     def bits(self, times: list[int]) -> int:
         return sum(self._delay(value, times) for value in range(len(times)))

@@ -1,14 +1,21 @@
-"""Pipelined SystemVerilog of adder graphs: one adder per stage, a register after each."""
+"""Pipelined SystemVerilog of adder graphs."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from numpy.typing import ArrayLike
 
 from fxp.formats import Format
-from fxp.hls.rtl.adder_graph import AdderGraph, Counts, adder_graph, range_bits
+from fxp.hls.rtl.adder_graph import (
+    LEVELS_PER_REGISTER,
+    AdderGraph,
+    Counts,
+    adder_graph,
+    range_bits,
+)
 from fxp.support.errors import ArgumentError
 
 
@@ -41,6 +48,7 @@ def constant_matrix_module(
     bias: ArrayLike | None = None,
     output_bits: int | None = None,
     extra_depth: int = 1,
+    levels_per_register: int = LEVELS_PER_REGISTER,
 ) -> ConstantMatrixModule:
     """Write the module that computes ``matrix @ x + bias`` with shared adders, a vector per clock.
 
@@ -64,7 +72,9 @@ def constant_matrix_module(
     output_bits
         Width of an output; as narrow as all outputs allow if None.
     extra_depth
-        Stages more than the fewest that the longest row needs.
+        Levels of adders more than the fewest that the longest row needs.
+    levels_per_register
+        Most adders on a way between two registers.
 
     Raises
     ------
@@ -73,7 +83,13 @@ def constant_matrix_module(
     """
     single = isinstance(formats, Format)
     ranges = [(form.min_raw, form.max_raw) for form in ((formats,) if single else formats)]
-    graph = adder_graph(matrix, ranges[0] if single else ranges, bias, extra_depth=extra_depth)
+    graph = adder_graph(
+        matrix,
+        ranges[0] if single else ranges,
+        bias,
+        extra_depth=extra_depth,
+        levels_per_register=levels_per_register,
+    )
     bits = graph.output_bits if output_bits is None else output_bits
     text = to_systemverilog(graph, name, output_bits=bits)
     return ConstantMatrixModule(text, graph.latency, graph.counts, bits)
@@ -117,7 +133,8 @@ class _Writer:
         lines = [
             f"// {len(graph.inputs)} inputs times constants, {len(graph.outputs)} outputs: "
             f"{counts.adders} adders, {counts.registers} register bits.",
-            f"// Latency: {graph.latency} clocks.",
+            f"// Latency: {graph.latency} clocks; at most {graph.levels_per_register} adders "
+            "between registers.",
             f"module {self.name} (",
             "  input  logic clk_i,",
             f"  input  logic [{sum(fields) - 1}:0] data_i,",
@@ -130,11 +147,20 @@ class _Writer:
             for value, stages in enumerate(graph.stages)
             for delay, width in enumerate(stages)
         ]
+        # Kept, so that synthesis does not merge two carry chains into more logic than both.
+        declared += [
+            f"  (* keep *) logic [{self.graph.result_bits[value] - 1}:0] {self._name(value, -1)};"
+            for value, bits in enumerate(graph.chained)
+            if bits
+        ]
+        chains = self._chains()
         updates = self._updates()
         wiring, unused = self._wiring(fields)
         if not updates:
             unused.append("clk_i")
         lines += [*declared, "", *wiring, ""]
+        if chains:
+            lines += [*chains, ""]
         if updates:
             lines += ["  always_ff @(posedge clk_i) begin", *updates, "  end", ""]
         if unused:
@@ -164,30 +190,54 @@ class _Writer:
         graph = self.graph
         lines = []
         for value, stages in enumerate(graph.stages):
-            if stages and value >= self.adders:
+            if stages and value >= self.adders and not graph.chained[value]:
                 lines += self._adder(value, stages[0])
+            elif stages and value >= self.adders:
+                now, bits = self._name(value, -1), graph.result_bits[value]
+                part = f"{now}[{stages[0] - 1}:0]" if stages[0] < bits else now
+                lines.append(f"    {self._name(value, 0)} <= {part};")
             for delay, width in enumerate(stages[1:], start=1):
                 before = self._name(value, delay - 1)
                 part = f"{before}[{width - 1}:0]" if width < stages[delay - 1] else before
                 lines.append(f"    {self._name(value, delay)} <= {part};")
         return lines
 
-    def _adder(self, value: int, width: int) -> list[str]:
+    def _chains(self) -> list[str]:
+        """Return the adders that are read before a register."""
+        graph = self.graph
+        lines = []
+        for value, bits in enumerate(graph.chained):
+            if bits:
+                lines += self._adder(value, graph.result_bits[value], at_once=True)
+        return lines
+
+    def _adder(self, value: int, width: int, *, at_once: bool = False) -> list[str]:
         adder = self.graph.adders[value - self.adders]
         left, right = max(-adder.shift, 0), max(adder.shift, 0)
         passed = min(adder.passed_bits, width)
-        time, name = adder.time - 1, self._name(value, 0)
-        lines = []
+        time, name = adder.time - 1, self._name(value, -1 if at_once else 0)
+        start, assign = ("  assign", "=") if at_once else ("   ", "<=")
+        lines = self._meaning(value, "  " if at_once else "    ")
         if passed < width:
             a = self._shifted(adder.left, time, left, passed, width - passed)
             b = self._shifted(adder.right, time, right, passed, width - passed)
             target = name if not passed else f"{name}[{width - 1}:{passed}]"
-            lines.append(f"    {target} <= {a} {'-' if adder.negate else '+'} {b};")
+            lines.append(f"{start} {target} {assign} {a} {'-' if adder.negate else '+'} {b};")
         if passed:
             target = name if passed == width else f"{name}[{passed - 1}:0]"
             operand = adder.right if left else adder.left
-            lines.append(f"    {target} <= {self._shifted(operand, time, 0, 0, passed)};")
+            part = self._shifted(operand, time, 0, 0, passed)
+            lines.append(f"{start} {target} {assign} {part};")
         return lines
+
+    def _meaning(self, value: int, indent: str) -> list[str]:
+        """Return a comment with the weights that a sum has."""
+        form = self.graph.weights[value]
+        terms = [f"{weight:+d}*x{number}" for number, weight in form.items() if number >= 0]
+        terms += [f"{form[-1]:+d}"] if -1 in form else []
+        prefix = f"{indent}// "
+        return textwrap.wrap(" ".join(terms) or "0", 98, initial_indent=prefix,
+                             subsequent_indent=prefix)  # fmt: skip
 
     def _shifted(self, value: int, time: int, shift: int, start: int, count: int) -> str:
         """Return bits `start` to ``start + count - 1`` of a value shifted to the left."""
@@ -197,7 +247,10 @@ class _Writer:
         zeros = min(max(shift - start, 0), count)
         start, count = max(start - shift, 0), count - zeros
         delay = time - self.graph.times[value]
-        width = self.graph.stages[value][delay] if count else 0
+        if delay < 0:
+            width = self.graph.result_bits[value]
+        else:
+            width = self.graph.stages[value][delay] if count else 0
         name = self._name(value, delay)
         parts = []
         kept = min(max(width - start, 0), count)
@@ -216,4 +269,6 @@ class _Writer:
 
     def _name(self, value: int, delay: int) -> str:
         name = f"x{value}" if value < len(self.graph.inputs) else f"sum{value - self.adders}"
+        if delay < 0:
+            return f"{name}_now"
         return f"{name}_d{delay}" if delay else name

@@ -8,10 +8,13 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
+from fxp.hls.rtl.streams import Kept, Raster
 from fxp.support.errors import ArgumentError
 
 Multipliers = Literal["dsp", "shift_add"]
 """A multiplier per weight, or shared adders."""
+Packing = Literal["bytes", "ug934"]
+"""Channels in whole bytes, or side by side."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,9 @@ class StreamPort:
     bytes
         Whole bytes that a channel takes on the stream, from its low bits up; unused high bits
         repeat the sign on outputs (zero if unsigned) and are ignored on inputs.
+    packed
+        Whether fields lie side by side instead, without padding, with zeros at the top of a beat
+        alone, as Xilinx's UG934 has it for video.
     """
 
     name: str
@@ -37,6 +43,17 @@ class StreamPort:
     frac: int
     signed: bool
     bytes: int
+    packed: bool = False
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Channels from the low bits up; packed RGB is G, B, R."""
+        return (1, 2, 0) if self.packed and self.channels == 3 else tuple(range(self.channels))
+
+    def beat_bytes(self, pixels: int = 1) -> int:
+        """Bytes of a beat of so many pixels."""
+        fields = pixels * self.channels
+        return -(-fields * self.width // 8) if self.packed else fields * self.bytes
 
 
 @dataclass(frozen=True)
@@ -104,6 +121,18 @@ class Core:
         ``lag_lines * width + lag_pixels``.
     taps
         Every graph value that exists as wires, in graph order, the input first.
+    steps
+        Rows and columns of input pixels that have a block of the output, step by step.
+    smallest
+        Rows and columns that a frame must have at least.
+    pixels_per_beat
+        Pixels in a beat of raster lines; 0 for as many as a block has.
+    bypass
+        Whether a register can put copies of the input in place of the network's result.
+    bus_errors
+        Whether accesses to registers without effect are answered with SLVERR.
+    levels_per_register
+        Most shared adders on a way between two registers.
     """
 
     name: str
@@ -124,6 +153,37 @@ class Core:
     lag_lines: int
     lag_pixels: int
     taps: tuple[Tap, ...]
+    steps: tuple[tuple[Kept, Kept], ...] = ()
+    smallest: tuple[int, int] = (1, 1)
+    levels_per_register: int = 1
+    pixels_per_beat: int = 0
+    bypass: bool = False
+    bus_errors: bool = False
+
+    def beats(self, height: int, width: int) -> tuple[int, int]:
+        """Return rows and columns of blocks of the output, for a size of the input.
+
+        Parameters
+        ----------
+        height, width
+            Size of the input, in pixels.
+        """
+        return Raster(self.steps).size(height, width)
+
+    @property
+    def beat_pixels(self) -> int:
+        """Pixels of the enlarged image in a beat."""
+        return self.pixels_per_beat or self.scale**2
+
+    @property
+    def serialized(self) -> bool:
+        """Whether a beat has fewer pixels than a block."""
+        return self.beat_pixels < self.scale**2
+
+    @property
+    def has_keep(self) -> bool:
+        """Whether the output has ``m_axis_tkeep``."""
+        return self.raster and not self.output.packed and self.pixels_per_beat != 1
 
     def to_json(self) -> str:
         """Return the content of ``core.json``."""
@@ -144,6 +204,10 @@ class Core:
                 content[port] = StreamPort(**content[port])
             content["taps"] = tuple(Tap(**tap) for tap in content["taps"])
             content["sources"] = tuple(content["sources"])
+            content["smallest"] = tuple(content["smallest"])
+            content["steps"] = tuple(
+                (Kept(**rows), Kept(**columns)) for rows, columns in content["steps"]
+            )
             return cls(**content)
         except (KeyError, TypeError, ValueError) as error:
             raise ArgumentError(f"not the description of a core: {error}") from None

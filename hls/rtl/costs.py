@@ -12,8 +12,8 @@ from fxp.graph import Graph, Node
 from fxp.graph.ops import Conv2d, ConvTranspose2d, Linear
 from fxp.hls.line_compression import lines_of
 from fxp.hls.rtl.adder_graph import Counts, adder_graph
+from fxp.hls.rtl.blocks import AxisTaps, block_bias, block_matrix
 from fxp.hls.rtl.sums import dense_matrix
-from fxp.hls.rtl.transposition import phase_matrix
 from fxp.support.errors import ArgumentError
 
 Counted = Literal["luts", "adders", "registers"]
@@ -81,8 +81,10 @@ def _matrix_counts(
     op = node.op
     groups = 1
     if isinstance(op, ConvTranspose2d):
-        phased = phase_matrix(op, weight, bias)
-        matrix, bias, groups = phased.matrix, phased.bias, op.groups
+        groups = op.groups
+        rows, columns = AxisTaps.of_transposition(op, weight.shape[2:], 1)
+        matrix = block_matrix(weight, rows, columns, 1, groups)
+        bias = block_bias(bias, groups, op.stride[0] * op.stride[1])
     elif isinstance(op, Conv2d):
         matrix, groups = weight.transpose(0, 2, 3, 1).reshape(len(weight), -1), op.groups
     else:

@@ -1,12 +1,16 @@
-"""The papers of a core: data sheet, timing constraints and FuseSoC description."""
+"""The data sheet of a core."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from fxp.hls.rtl.core import Core, StreamPort
+from fxp.hls.rtl.ends import end_instances
 from fxp.hls.rtl.planning import CorePlan, Cost, ModuleInstance, PlannedValue
-from fxp.hls.rtl.top import end_instances
+from fxp.hls.rtl.register_map import table_rows
+
+HEADER = "fxp_registers.h"
+"""File with the registers for programs in C."""
 
 
 def core_cost(core: Core, plan: CorePlan, output: PlannedValue) -> Cost:
@@ -52,14 +56,18 @@ def render_data_sheet(core: Core, plan: CorePlan, output: PlannedValue) -> str:
             ("Property", "Value"),
             [
                 ("Largest frame", f"{core.max_width} x {core.max_height} pixels"),
+                ("Smallest frame", f"{core.smallest[1]} x {core.smallest[0]} pixels"),
+                ("Output of the largest frame", _output_frame(core)),
                 ("Frame after reset", f"{core.initial_width} x {core.initial_height} pixels"),
                 ("Rate", "1 pixel per clock" if core.fold == 1
                  else f"1 pixel every {core.fold} clocks"),
                 ("Output per input pixel", f"{core.scale**2} ({pixels})"),
                 ("Lag", f"{core.lag_lines} lines and {core.lag_pixels} pixels"),
                 ("Pipeline", f"{core.latency_clocks} clocks to the output FIFO"),
-                ("Weighted sums", "multipliers" if core.multipliers == "dsp"
-                 else "shared shifts and additions"),
+                ("Weighted sums", _weighted_sums(core)),
+                ("Bypass", "nearest neighbour, by a register" if core.bypass else "none"),
+                ("Accesses to registers without effect",
+                 "answered with SLVERR" if core.bus_errors else "answered with OKAY"),
                 ("Line memories", f"{_line_memory_bits(plan):,} bits"),
             ],
         ),
@@ -74,23 +82,16 @@ def render_data_sheet(core: Core, plan: CorePlan, output: PlannedValue) -> str:
             ],
         ),
         "",
-        "Channels begin at the low bits, the first one lowest. `tuser` marks the first beat of a "
+        f"{_packing(core)} `tuser` marks the first beat of a "
         "frame, `tlast` the last beat of a line. `s_axil` is AXI4-Lite, 32 bit.",
         "",
         *_table(
-            ("Address", "Register", "Content"),
-            [
-                ("0x00", "ID", "0x66787031, read-only"),
-                ("0x04", "VERSION", f"0x{core.version:08x}, read-only"),
-                ("0x08", "WIDTH", f"pixels per line, 1 to {core.max_width}"),
-                ("0x0C", "HEIGHT", f"lines per frame, 1 to {core.max_height}"),
-                ("0x10", "STATUS", "sticky, write 1 to clear: 0 short line, 1 long line, 2 early "
-                 "start of frame, 3 missing start of frame, 4 size refused; 8 busy, not sticky"),
-                ("0x14", "FRAMES", "frames sent"),
-                ("0x18", "ERRORS", "malformed frames"),
-                ("0x1C", "LIMITS", f"{core.max_height} << 16 | {core.max_width}"),
-            ],
+            ("Address", "Register", "Access", "Content"),
+            table_rows(core.version),
         ),
+        "",
+        f"`MAX_WIDTH` is {core.max_width}, `MAX_HEIGHT` {core.max_height}. "
+        f"`{HEADER}` has the same for C.",
         "",
         "A size written takes effect at a later start of frame. A line or frame cut short is "
         "filled with zeros, what is too much is dropped; the next frame is whole again.",
@@ -122,6 +123,21 @@ def render_data_sheet(core: Core, plan: CorePlan, output: PlannedValue) -> str:
         "",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _output_frame(core: Core) -> str:
+    rows, columns = core.beats(core.max_height, core.max_width)
+    return f"{columns * core.scale} x {rows * core.scale} pixels"
+
+
+def _weighted_sums(core: Core) -> str:
+    if core.multipliers == "dsp":
+        return "multipliers"
+    both = "multipliers, and " if core.multipliers == "mixed" else ""
+    return (
+        f"{both}shared shifts and additions, at most {core.levels_per_register} adders between "
+        "registers"
+    )
 
 
 def _line_memory_bits(plan: CorePlan) -> int:
@@ -156,10 +172,28 @@ def _stream(name: str, port: StreamPort, beat: str) -> tuple[str, ...]:
     return name, port.name, str(port.channels), form, str(port.bytes), beat
 
 
+def _packing(core: Core) -> str:
+    if not core.input.packed:
+        return "Channels begin at the low bits, the first one lowest, each in whole bytes."
+    orders = [
+        f"{name} {', '.join(map(str, port.order))}"
+        for name, port in (("s_axis", core.input), ("m_axis", core.output))
+    ]
+    return (
+        "Channels lie side by side without padding (UG934), zeros above the highest; from the low "
+        f"bits up the channels of {' and of '.join(orders)}."
+    )
+
+
 def _output_beat(core: Core) -> str:
     side = core.scale
     if side == 1:
         return "1 pixel"
+    if core.serialized or core.pixels_per_beat:
+        count = core.beat_pixels
+        return f"{count} pixel{'s' if count > 1 else ''} of an enlarged line"
+    if core.raster and core.output.packed:
+        return f"{side**2} pixels of an enlarged line"
     if core.raster:
         return f"{side**2} pixels of an enlarged line; `tkeep` marks those of the last beat"
     return f"block of {side}x{side} pixels, row by row"
@@ -168,31 +202,3 @@ def _output_beat(core: Core) -> str:
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
     lines = [head, tuple("---" for _ in head), *rows]
     return ["| " + " | ".join(cells) + " |" for cells in lines]
-
-
-def render_constraints(core: Core) -> str:
-    """Return a stub of Xilinx timing constraints."""
-    return (
-        f"# Clock of {core.top}: 148.5 MHz is the pixel clock of 1080p60.\n"
-        "# Set what the design has.\n"
-        "create_clock -period 6.734 -name aclk [get_ports aclk]\n"
-    )
-
-
-def render_core_file(core: Core) -> str:
-    """Return the FuseSoC core file."""
-    files = "".join(f"      - {source}\n" for source in core.sources)
-    return (
-        "CAPI=2:\n"
-        f"name: fxp::{core.name}:1.0.0\n"
-        f"description: Streaming core of {core.name}\n"
-        "filesets:\n"
-        "  rtl:\n"
-        "    files:\n"
-        f"{files}"
-        "    file_type: systemVerilogSource\n"
-        "targets:\n"
-        "  default:\n"
-        "    filesets: [rtl]\n"
-        f"    toplevel: {core.top}\n"
-    )

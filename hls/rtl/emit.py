@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import tempfile
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Final, get_args
@@ -14,11 +15,22 @@ from fxp.formats import Format
 from fxp.graph import Graph, Value
 from fxp.graph.extents import Extent
 from fxp.hls.refusals import ELSEWHERE
-from fxp.hls.rtl.core import Core, Multipliers, StreamPort, Tap
-from fxp.hls.rtl.data_sheet import render_constraints, render_core_file, render_data_sheet
+from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
+from fxp.hls.rtl.core import Core, Packing, StreamPort, Tap
+from fxp.hls.rtl.data_sheet import HEADER, render_data_sheet
 from fxp.hls.rtl.layers import add_node
 from fxp.hls.rtl.literals import identifier
+from fxp.hls.rtl.packaging import (
+    framed,
+    render_core_file,
+    render_ip_xact,
+    render_lpf,
+    render_xdc,
+)
 from fxp.hls.rtl.planning import CorePlan, Lag, PlannedValue, StreamingError, ValueBus
+from fxp.hls.rtl.register_map import render_c_header
+from fxp.hls.rtl.rounding import folded_roundings
+from fxp.hls.rtl.styles import LayerFolds, LayerMultipliers, LayerStyles
 from fxp.hls.rtl.top import render_top, scope_name, value_wires
 from fxp.model.sources import ModelSource, graph_of
 from fxp.store import graph_digest
@@ -36,9 +48,14 @@ def emit_rtl(
     max_height: int = 4096,
     initial_size: tuple[int, int] | None = None,
     pixels_per_clock: int = 1,
-    multipliers: Multipliers = "dsp",
-    fold: int = 1,
+    multipliers: LayerMultipliers = "dsp",
+    fold: LayerFolds = 1,
+    levels_per_register: int = LEVELS_PER_REGISTER,
     raster: bool = False,
+    pixels_per_beat: int | None = None,
+    packing: Packing = "bytes",
+    bypass: bool = False,
+    bus_errors: bool = False,
     name: str | None = None,
 ) -> Core:
     """Write a self-contained folder with a streaming core that computes what the engine computes.
@@ -47,21 +64,42 @@ def emit_rtl(
     ----------
     model
         A quantized model, its integer graph, or the path of its ``.fxp`` file: one image
-        ``(C, H, W)`` in, one image out, feed-forward, no strides.
+        ``(C, H, W)`` in, one image or vector out, feed-forward.
     out_dir
         Folder to write; must not exist or be empty, or hold an earlier core, which is replaced.
     max_width, max_height
         Largest frame; the line memories are `max_width` pixels long.
     initial_size
-        ``(width, height)`` after reset, the largest frame by default.
+        ``(width, height)`` after reset, the largest frame by default; the only size if a result
+        depends on a whole frame, as that of a global pool or of `flatten`.
     pixels_per_clock
         Only 1.
     multipliers
-        ``"dsp"``, a multiplier per weight, or ``"shift_add"``, shared adders without multipliers.
+        ``"dsp"``, a multiplier per weight, or ``"shift_add"``, shared adders without multipliers;
+        for all layers, or a mapping from names of nodes, in which layers that are missing use
+        ``"dsp"``.
     fold
-        Weights that share a multiplier; the core then takes a pixel every `fold` clocks.
+        Weights that share a multiplier; the core then takes a pixel every `fold` clocks. For all
+        layers, or a mapping from names of nodes, of which the largest number counts.
+    levels_per_register
+        Most shared adders on a way between two registers: more need fewer registers and reach a
+        lower clock frequency. Without effect on multipliers.
     raster
         Whether the output is raster lines of the enlarged image instead of blocks.
+    pixels_per_beat
+        Raster lines with 1, 2 or 4 pixels in a beat instead of a whole block's; a divisor of the
+        pixels of a block. The core then takes a pixel only as fast as its results leave.
+    packing
+        ``"bytes"``, every channel in whole bytes, or ``"ug934"``, as AXI4-Stream Video has it:
+        channels side by side without padding, RGB in the order G, B, R from the low bits up, no
+        ``tkeep``. Of both streams.
+    bypass
+        Whether a register can put enlarged copies of the input (nearest neighbour) in place of the
+        network's result; input and output must have the same format, and as many channels or one
+        at the input.
+    bus_errors
+        Whether accesses to registers without effect (writes to what is read-only, sizes out of
+        range, addresses without a register) are answered with SLVERR instead of OKAY.
     name
         Name of the core, by default from the graph.
 
@@ -83,37 +121,58 @@ def emit_rtl(
         If the folder cannot be written; an earlier core is then intact.
     """
     graph = graph_of(model)
-    _check_arguments(max_width, max_height, pixels_per_clock, multipliers, fold)
+    _check_arguments(max_width, max_height, pixels_per_clock)
+    styles = LayerStyles(multipliers, fold)
+    if not isinstance(levels_per_register, int) or levels_per_register < 1:
+        raise StreamingError(f"levels_per_register must be at least 1, got {levels_per_register!r}")
     target = Path(out_dir)
     _check_target(target)
     name = identifier(graph.name if name is None else name).lower()
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise StreamingError(f"{name!r} is no name for a core: it must begin with a letter")
-    plan, output = plan_graph(
-        graph, name=name, max_width=max_width, fold=fold, multipliers=multipliers
-    )
     width, height = _initial_size(graph, initial_size, max_width, max_height)
+    plan, output = plan_graph(
+        graph, name=name, max_width=max_width, fold=fold, multipliers=multipliers,
+        levels_per_register=levels_per_register, size=(height, width),
+    )  # fmt: skip
+    if plan.one_size:
+        max_width, max_height, plan.smallest = width, height, (height, width)
+    if height < plan.smallest[0] or width < plan.smallest[1]:
+        raise StreamingError(
+            f"frames of {width}x{height} are smaller than the network takes, "
+            f"{plan.smallest[1]}x{plan.smallest[0]}: choose larger max_width, max_height or "
+            "initial_size"
+        )
     final = output.stream
     core = Core(
         name=name,
         top=f"{name}_core",
         sources=(),
-        input=_port(graph.inputs[0], graph.inputs[0].format),
-        output=_port(graph.values[output.value], output.format),
+        input=_port(graph.inputs[0], graph.inputs[0].format, packing),
+        output=_port(graph.values[output.value], output.format, packing),
         scale=final.scale,
         max_width=max_width,
         max_height=max_height,
         initial_width=width,
         initial_height=height,
-        fold=fold,
-        multipliers=multipliers,
-        raster=raster,
+        fold=styles.clocks,
+        multipliers=styles.summary,
+        raster=raster or pixels_per_beat is not None,
         version=int(graph_digest(graph)[:8], 16),
         latency_clocks=final.latency + 2,
-        lag_lines=final.path.lag.lines,
-        lag_pixels=final.path.lag.pixels,
+        lag_lines=final.path.input_lag.lines,
+        lag_pixels=final.path.input_lag.pixels,
+        steps=final.path.raster.steps,
+        smallest=plan.smallest,
         taps=tuple(_tap(base, planned) for base, planned in value_wires(plan)),
+        pixels_per_beat=pixels_per_beat or 0,
+        bypass=bypass,
+        bus_errors=bus_errors,
+        levels_per_register=levels_per_register,
     )
+    if bypass:
+        _check_bypass(core)
+    _check_streams(core, packing, pixels_per_beat)
     _write(target, core, plan, output)
     return Core.read(target)
 
@@ -122,8 +181,10 @@ def plan_graph(
     graph: Graph,
     *,
     max_width: int,
-    fold: int = 1,
-    multipliers: str = "dsp",
+    fold: LayerFolds = 1,
+    multipliers: LayerMultipliers = "dsp",
+    levels_per_register: int = LEVELS_PER_REGISTER,
+    size: tuple[int, int] | None = None,
     name: str = "core",
 ) -> tuple[CorePlan, PlannedValue]:
     """Return the plan of a core and its output.
@@ -135,9 +196,14 @@ def plan_graph(
     max_width
         Pixels of the longest line.
     fold
-        Weights that share a multiplier, which are also the clocks for each pixel.
+        Weights that share a multiplier, as for `emit_rtl`.
     multipliers
         ``"dsp"`` or ``"shift_add"``, as for `emit_rtl`.
+    levels_per_register
+        Most shared adders on a way between two registers.
+    size
+        Rows and columns of frames after reset, the only ones if a result depends on whole frames;
+        by default those of the graph, if it has a size.
     name
         Name of the core, from which names of modules are made.
 
@@ -149,8 +215,18 @@ def plan_graph(
     source = _check_graph(graph)
     form = source.format
     assert form is not None
-    plan = CorePlan(name, max_width, fold, multipliers)
-    path = plan.new_path(Lag(), 0, "sequencer_tags")
+    styles = LayerStyles(multipliers, fold)
+    styles.check(graph)
+    plan = CorePlan(name, max_width, levels_per_register=levels_per_register)
+    # A tree of multipliers has no free place for it.
+    plan.folded = folded_roundings(
+        graph, [node.name for node in graph.nodes if styles.of(node.name)[0] == "shift_add"]
+    )
+    _, rows, columns = source.shape
+    if size is None and isinstance(rows, int) and isinstance(columns, int):
+        size = (rows, columns)
+    plan.size = size
+    path = plan.new_path((Lag(),), 0, "sequencer_tags")
     channels = source.shape[0]
     assert isinstance(channels, int)
     stream = ValueBus("sequencer_data", channels, form.width, form.signed, 1, path, 0)
@@ -158,6 +234,7 @@ def plan_graph(
     plan.values.append(planned[source.name])
     for node in graph.nodes:
         plan.scope = scope_name(len(plan.values), node.name)
+        plan.multipliers, plan.fold = styles.of(node.name)
         plan.items.append(f"{node.name}: {node.op.name}")
         operands = [
             planned[name].stream if name in planned else graph.constants_by_name[name].data
@@ -170,6 +247,13 @@ def plan_graph(
                 f"node {node.name!r} ({node.op.name}) of {graph.name!r}: {error}"
             ) from None
         plan.values.append(planned[node.name])
+        shape = graph.values[node.name].shape
+        if len(shape) == 1 and not planned[node.name].stream.path.raster.one_beat:
+            # A vector that still comes pixel by pixel is no image that test benches could compare.
+            planned[node.name] = replace(planned[node.name], exact=False)
+            plan.values[-1] = planned[node.name]
+        # Test benches look at the tags of every value.
+        plan.tags(planned[node.name].stream.path, planned[node.name].stream.latency)
     output = planned[graph.outputs[0]]
     final = output.stream
     plan.tags(final.path, final.latency)
@@ -194,22 +278,31 @@ def _check_graph(graph: Graph) -> Value:
     return source
 
 
-def _check_arguments(
-    max_width: int, max_height: int, pixels_per_clock: int, multipliers: str, fold: int
-) -> None:
+def _check_arguments(max_width: int, max_height: int, pixels_per_clock: int) -> None:
     for what, value in (("max_width", max_width), ("max_height", max_height)):
         if not isinstance(value, int) or not 1 <= value <= MAX_SIZE:
             raise StreamingError(f"{what} must be 1 to {MAX_SIZE}, got {value!r}")
     if pixels_per_clock != 1:
         raise StreamingError(f"pixels_per_clock must be 1, got {pixels_per_clock!r}")
-    if multipliers not in get_args(Multipliers):
+
+
+def _check_bypass(core: Core) -> None:
+    source, result = core.input, core.output
+    if core.steps:
         raise StreamingError(
-            f"multipliers must be one of {', '.join(get_args(Multipliers))}, got {multipliers!r}"
+            "a bypass copies each input pixel to a block of the output, and this network leaves "
+            "rows and columns out: do without the bypass"
         )
-    if not isinstance(fold, int) or not 1 <= fold <= 1024:
-        raise StreamingError(f"fold must be 1 to 1024, got {fold!r}")
-    if fold > 1 and multipliers == "shift_add":
-        raise StreamingError("fold shares multipliers, which shift_add does not have")
+    if (source.width, source.frac, source.signed) != (result.width, result.frac, result.signed):
+        raise StreamingError(
+            f"a bypass copies the input {source.name!r} to the output {result.name!r}, so both "
+            "must have the same format; quantize with output_format equal to input_format"
+        )
+    if source.channels not in (1, result.channels):
+        raise StreamingError(
+            f"a bypass copies {source.channels} channels to {result.channels}: there must be as "
+            "many, or one"
+        )
 
 
 def _initial_size(
@@ -230,11 +323,28 @@ def _initial_size(
     return width, height
 
 
-def _port(value: Value, form: Format | None) -> StreamPort:
+def _check_streams(core: Core, packing: str, pixels_per_beat: int | None) -> None:
+    if packing not in get_args(Packing):
+        raise StreamingError(
+            f"packing must be one of {', '.join(get_args(Packing))}, got {packing!r}"
+        )
+    block = core.scale**2
+    possible = [count for count in (1, 2, 4) if block % count == 0]
+    if pixels_per_beat is not None and pixels_per_beat not in possible:
+        raise StreamingError(
+            f"pixels_per_beat must be one of {', '.join(map(str, possible))} for blocks of {block} "
+            f"pixels, got {pixels_per_beat!r}"
+        )
+
+
+def _port(value: Value, form: Format | None, packing: str) -> StreamPort:
     assert form is not None
     channels = value.shape[0]
     assert isinstance(channels, int)
-    return StreamPort(value.name, channels, form.width, form.frac, form.signed, -(-form.width // 8))
+    return StreamPort(
+        value.name, channels, form.width, form.frac, form.signed, -(-form.width // 8),
+        packed=packing == "ug934",
+    )  # fmt: skip
 
 
 def _tap(base: str, planned: PlannedValue) -> Tap:
@@ -262,21 +372,24 @@ def _write(target: Path, core: Core, plan: CorePlan, output: PlannedValue) -> No
     )
     content = {**core.__dict__, "sources": sources}
     core = Core(**content)
+    top_text = render_top(core, plan, output)
     texts = {
-        f"rtl/{top}": render_top(core, plan, output),
-        **{f"rtl/{name}.sv": text for name, text in plan.modules.items()},
+        **{f"rtl/{name}": framed((LIBRARY / name).read_text(encoding="utf-8")) for name in library},
+        **{f"rtl/{name}.sv": framed(text) for name, text in plan.modules.items()},
+        f"rtl/{top}": framed(top_text),
         f"{core.name}.f": "".join(f"{source}\n" for source in sources),
         "core.json": core.to_json(),
         "README.md": render_data_sheet(core, plan, output),
-        f"{core.name}.xdc": render_constraints(core),
+        HEADER: render_c_header(),
+        f"{core.name}.xdc": render_xdc(core),
+        f"{core.name}.lpf": render_lpf(core),
         f"{core.name}.core": render_core_file(core),
+        "component.xml": render_ip_xact(core, top_text),
     }
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
         (folder / "rtl").mkdir()
-        for name in library:
-            shutil.copyfile(LIBRARY / name, folder / "rtl" / name)
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
         mask = os.umask(0)

@@ -5,15 +5,28 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+LITERAL_BITS = 16_384
+"""Longest literal; some readers of Verilog take no longer words than 16,384 characters."""
+
 
 def packed(values: Sequence[int], width: int) -> str:
-    """Hexadecimal literal of integers of `width` bits each, the first in the low bits."""
+    """Hexadecimal literal of integers of `width` bits each, the first in the low bits.
+
+    Long ones are several side by side.
+    """
     total = 0
     mask = (1 << width) - 1
     for index, value in enumerate(values):
         assert -(1 << (width - 1)) <= value <= mask, f"{value} does not fit {width} bits"
         total |= (int(value) & mask) << (index * width)
-    return f"{len(values) * width}'h{total:x}"
+    bits = len(values) * width
+    if bits <= LITERAL_BITS:
+        return f"{bits}'h{total:x}"
+    parts = []
+    for first in range(0, bits, LITERAL_BITS):
+        size = min(LITERAL_BITS, bits - first)
+        parts.append(f"{size}'h{(total >> first) & ((1 << size) - 1):x}")
+    return "{" + ", ".join(reversed(parts)) + "}"
 
 
 def signed_literal(value: int, width: int) -> str:

@@ -1,6 +1,6 @@
-"""What a core consists of: streams with their lag and latency, and the modules that make them.
+"""The plan of a core: the modules and wires that make its streams, in order.
 
-A plan is pure data. `layers` fills it from a graph, `top` writes it as SystemVerilog.
+A plan is pure data. `stages` fill it from a graph, `top` writes it as SystemVerilog.
 """
 
 from __future__ import annotations
@@ -8,180 +8,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from fxp.formats import Format
+from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.literals import packed, verilog_bit
-from fxp.support.errors import FxpError
+from fxp.hls.rtl.rounding import FoldedRoundings
+from fxp.hls.rtl.streams import (
+    Assignment,
+    Codes,
+    Cost,
+    Kept,
+    Lag,
+    ModuleInstance,
+    Path,
+    PlannedValue,
+    Raster,
+    StreamingError,
+    ValueBus,
+    per_field,
+)
 
 READ_CLOCKS = 2
 """Clocks from the read of a lag buffer to its data."""
-
-
-class StreamingError(FxpError, ValueError):
-    """A network, or what is asked of its core, cannot be a streaming core."""
-
-
-@dataclass(frozen=True)
-class Lag:
-    """How many beats a value is late: ``lines * width + pixels``."""
-
-    lines: int = 0
-    pixels: int = 0
-
-    def __add__(self, other: Lag) -> Lag:
-        return Lag(self.lines + other.lines, self.pixels + other.pixels)
-
-    def __sub__(self, other: Lag) -> Lag:
-        return Lag(self.lines - other.lines, self.pixels - other.pixels)
-
-    def beats(self, width: int) -> int:
-        """Beats at one width of the image."""
-        return self.lines * width + self.pixels
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Hardware of one module, as far as it is known without synthesis."""
-
-    multipliers: int = 0
-    adders: int = 0
-    registers: int = 0
-    memory_bits: int = 0
-
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(
-            self.multipliers + other.multipliers,
-            self.adders + other.adders,
-            self.registers + other.registers,
-            self.memory_bits + other.memory_bits,
-        )
-
-
-@dataclass
-class Path:
-    """All values of one lag; they share their tags, which `clocks` registers carry along.
-
-    Attributes
-    ----------
-    name
-        Base name of the wires.
-    lag
-        Beats behind the input.
-    latency
-        Clocks behind the input at which `source` has the tags.
-    source
-        Wire of the tags at that clock.
-    clocks
-        Latest clock after `latency` at which somebody reads the tags.
-    """
-
-    name: str
-    lag: Lag
-    latency: int
-    source: str
-    clocks: int = 0
-
-
-@dataclass(frozen=True)
-class ValueBus:
-    """A bus with a beat of a value.
-
-    Attributes
-    ----------
-    wire
-        Name of the bus.
-    channels
-        Channels of a pixel; a beat has ``scale**2`` pixels.
-    width, signed
-        Bits of a field.
-    scale
-        Side of the block of the enlarged image.
-    path
-        Where its tags are.
-    latency
-        Clocks behind the input.
-    """
-
-    wire: str
-    channels: int
-    width: int
-    signed: bool
-    scale: int
-    path: Path
-    latency: int
-
-    @property
-    def fields(self) -> int:
-        """Fields of a beat."""
-        return self.channels * self.scale**2
-
-    @property
-    def bits(self) -> int:
-        """Width of the bus."""
-        return self.fields * self.width
-
-    def field(self, index: int) -> str:
-        """Text of one field."""
-        if self.fields == 1:
-            return self.wire
-        return f"{self.wire}[{(index + 1) * self.width - 1}:{index * self.width}]"
-
-
-@dataclass(frozen=True)
-class Accumulated:
-    """Exact results of an op before they are requantized; ranges and fractions per channel."""
-
-    stream: ValueBus
-    fracs: tuple[int, ...]
-    low: tuple[int, ...]
-    high: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class ModuleInstance:
-    """A module of the library, or of the folder, with its connections."""
-
-    module: str
-    name: str
-    parameters: Mapping[str, str]
-    ports: Mapping[str, str]
-    cost: Cost = field(default_factory=Cost)
-
-
-@dataclass(frozen=True)
-class Assignment:
-    """Wires only."""
-
-    wire: str
-    value: str
-
-
-@dataclass(frozen=True)
-class Codes:
-    """What a line memory may store instead of pixels.
-
-    Attributes
-    ----------
-    wire
-        Bus with the pixels in its low bits, then their deltas, then the headers of their groups.
-    delta_bits, header_bits
-        Bits of one channel.
-    group
-        Pixels that share a header.
-    """
-
-    wire: str
-    delta_bits: int
-    header_bits: int
-    group: int
-
-
-@dataclass(frozen=True)
-class PlannedValue:
-    """A value of the graph in the plan."""
-
-    value: str
-    stream: ValueBus
-    format: Format
+RESET = "core_rst_n"
+"""Wire of the reset of all that beats pass through."""
+SIZE = ("sequencer_columns", "sequencer_rows")
+"""Wires with the size of the input, less one."""
 
 
 @dataclass
@@ -195,15 +45,18 @@ class CorePlan:
     max_width
         Pixels of the longest line.
     fold
-        Clocks per beat.
+        Weights that share a multiplier in the current node.
     multipliers
-        Style of the weighted sums.
+        Style of the weighted sums of the current node.
+    levels_per_register
+        Most shared adders on a way between two registers.
     """
 
     name: str
     max_width: int
-    fold: int
-    multipliers: str
+    fold: int = 1
+    multipliers: str = "dsp"
+    levels_per_register: int = LEVELS_PER_REGISTER
     wires: dict[str, int] = field(default_factory=dict)
     items: list[ModuleInstance | Assignment | str] = field(default_factory=list)
     paths: list[Path] = field(default_factory=list)
@@ -213,8 +66,18 @@ class CorePlan:
     windows: dict[object, ValueBus] = field(default_factory=dict)
     copies: dict[str, tuple[ValueBus, tuple[int, ...]]] = field(default_factory=dict)
     """For buses with copies of fields of another bus: that bus, and its fields."""
+    selections: dict[object, Path] = field(default_factory=dict)
+    """Paths of chosen beats, by the path they are chosen from and what remains."""
     codes: dict[str, Codes] = field(default_factory=dict)
     """For buses with pixels that a line codec gave: the bus that has their codes too."""
+    folded: FoldedRoundings = field(default_factory=FoldedRoundings)
+    """Roundings that weighted sums take over."""
+    smallest: tuple[int, int] = (1, 1)
+    """Rows and columns that a frame must have at least."""
+    size: tuple[int, int] | None = None
+    """Rows and columns of the frames after reset, if that is known."""
+    one_size: bool = False
+    """Whether the core takes frames of that size alone."""
     scope: str = ""
     """Prefix of the wires made for the current node."""
 
@@ -225,6 +88,14 @@ class CorePlan:
             count += 1
             name = f"{self.scope}_{suffix}{count}"
         self.wires[name] = bits
+        return name
+
+    def module_name(self, suffix: str) -> str:
+        """Return a free name for a module made for the current node."""
+        name, count = f"{self.name}_{self.scope}_{suffix}", 1
+        while name in self.modules:
+            count += 1
+            name = f"{self.name}_{self.scope}_{suffix}{count}"
         return name
 
     def instance(
@@ -257,21 +128,129 @@ class CorePlan:
         """Add wires."""
         self.items.append(Assignment(wire, value))
 
-    def new_path(self, lag: Lag, latency: int, source: str) -> Path:
+    def new_path(
+        self,
+        lags: tuple[Lag, ...],
+        latency: int,
+        source: str,
+        *,
+        raster: Raster | None = None,
+        size: tuple[str, str] = SIZE,
+    ) -> Path:
         """Begin a path.
 
         Parameters
         ----------
-        lag
-            Beats behind the input.
+        lags
+            How late it is, in beats of the input and of what each step of the raster leads to.
         latency
             Clocks behind the input at which `source` has the tags.
         source
             Wire of the tags at that clock.
+        raster
+            Positions at which its beats come, by default those of the input.
+        size
+            Wires with the columns and rows of the raster, less one.
         """
-        path = Path(f"path{len(self.paths)}", lag, latency, source)
+        name = f"path{len(self.paths)}"
+        path = Path(name, raster or Raster(), lags, latency, source, size)
         self.paths.append(path)
         return path
+
+    def later(self, path: Path, more: Lag, latency: int, source: str) -> Path:
+        """Begin a path of the same raster that is later.
+
+        Parameters
+        ----------
+        path
+            The earlier path.
+        more
+            Beats that the new path is later.
+        latency, source
+            As for `new_path`.
+        """
+        lags = (*path.lags[:-1], path.lag + more)
+        return self.new_path(lags, latency, source, raster=path.raster, size=path.size)
+
+    def width(self, raster: Raster) -> int:
+        """Beats of the longest line of a raster."""
+        return max(raster.size(1, self.max_width)[1], 1)
+
+    def need(self, raster: Raster, rows: int, columns: int) -> None:
+        """Say that frames must give a raster some rows and columns at least.
+
+        Parameters
+        ----------
+        raster
+            Positions at which beats come.
+        rows, columns
+            The smallest size.
+        """
+        for kept_rows, kept_columns in reversed(raster.steps):
+            rows, columns = kept_rows.needed(rows), kept_columns.needed(columns)
+        self.smallest = (max(self.smallest[0], rows), max(self.smallest[1], columns))
+
+    def selected(self, stream: ValueBus, rows: Kept, columns: Kept) -> ValueBus:
+        """Return the stream with some of its beats only.
+
+        Parameters
+        ----------
+        stream
+            The stream.
+        rows, columns
+            What remains.
+
+        Raises
+        ------
+        StreamingError
+            If the size of what remains cannot be told without a division.
+        """
+        if rows == columns == Kept():
+            return stream
+        path = stream.path
+        key = (path.name, rows, columns)
+        if key not in self.selections:
+            self.selections[key] = self._selection(path, rows, columns)
+        chosen = self.selections[key]
+        ready = self.delayed(stream, max(stream.latency, chosen.latency))
+        return replace(ready, path=chosen)
+
+    def _selection(self, path: Path, rows: Kept, columns: Kept) -> Path:
+        for before in (step for pair in path.raster.steps for step in pair):
+            if before.step & (before.step - 1):
+                raise StreamingError(
+                    f"behind a step of {before.step} no further rows or columns can be left out: "
+                    "the size would take a division"
+                )
+        wire, size = (
+            self.wire("selected_tags", 6),
+            (self.wire("columns", 16), self.wire("rows", 16)),
+        )
+        self.instance(
+            "fxp_select",
+            wire,
+            {
+                "FirstRow": rows.first, "RowStep": rows.step, "RowTail": rows.tail,
+                "FirstColumn": columns.first, "ColumnStep": columns.step,
+                "ColumnTail": columns.tail,
+            },
+            {
+                "clk_i": "aclk",
+                "rst_ni": RESET,
+                "columns_i": path.size[0],
+                "rows_i": path.size[1],
+                "tags_i": self.tags(path, path.latency),
+                "tags_o": wire,
+                "columns_o": size[0],
+                "rows_o": size[1],
+            },
+            Cost(registers=6 + 2 * 16 + 2 * 17, adders=6),
+        )  # fmt: skip
+        raster = path.raster.reached((rows, columns))
+        self.need(raster, 1, 1)
+        return self.new_path(
+            (*path.lags, Lag()), path.latency + 1, wire, raster=raster, size=size
+        )  # fmt: skip
 
     def tags(self, path: Path, latency: int) -> str:
         """Text of the tags that go with data of that latency."""
@@ -313,40 +292,61 @@ class CorePlan:
         return replace(stream, wire=wire, latency=latency)
 
     def joined(self, streams: Sequence[ValueBus]) -> list[ValueBus]:
-        """Bring streams to the same lag and latency."""
-        lag = Lag(
-            max(stream.path.lag.lines for stream in streams),
-            max(stream.path.lag.pixels for stream in streams),
+        """Bring streams of one raster to the same lag and latency.
+
+        Raises
+        ------
+        StreamingError
+            If they are not of one raster.
+        """
+        if any(
+            stream.path.raster.one_beat != streams[0].path.raster.one_beat for stream in streams
+        ):
+            raise StreamingError(
+                "one of its operands depends on a whole image, for which the other would have to "
+                "be stored: leave it to the processor behind the hardware, or train without it"
+            )
+        if len({stream.path.raster for stream in streams}) > 1:
+            raise StreamingError(
+                "its operands lose rows and columns in different ways: lead both through the same "
+                "strides, poolings and crops"
+            )
+        base, more = min(
+            ((stream.path, _missing(stream.path, streams)) for stream in streams),
+            key=lambda pair: (pair[1].lines, pair[1].pixels),
         )
-        latest = [stream for stream in streams if stream.path.lag == lag]
-        path = latest[0].path if latest else self._later_path(streams[0].path, lag)
-        waiting = [stream for stream in streams if stream.path.lag != lag]
+        path = self._later_path(base, more) if more != Lag() else base
         # A lag buffer is read READ_CLOCKS ahead, at the earliest one clock after the write of the
         # same pixel, which came at least the lag's beats earlier.
-        clocks = [stream.latency for stream in latest]
-        clocks += [path.latency + READ_CLOCKS for _ in waiting]
-        for stream in waiting:
-            ahead = (lag - stream.path.lag).beats(1)
-            clocks.append(stream.latency + READ_CLOCKS + 1 - ahead)
+        clocks = []
+        for stream in streams:
+            if stream.path.lags == path.lags:
+                clocks.append(stream.latency)
+            else:
+                spare = path.lag - stream.path.lag - stream.path.behind(path)
+                clocks.append(stream.latency + READ_CLOCKS + 1 - spare.beats(1))
+                clocks.append(path.latency + READ_CLOCKS)
         latency = max(clocks)
         return [self._brought(stream, path, latency) for stream in streams]
 
     def _brought(self, stream: ValueBus, path: Path, latency: int) -> ValueBus:
         """Return a stream at the lag and latency of a join."""
-        if stream.wire in self.copies and (stream.path.lag, stream.latency) != (path.lag, latency):
+        if stream.wire in self.copies and (stream.path.lags, stream.latency) != (
+            path.lags,
+            latency,
+        ):
             # Copies are made afterwards, so that a field waits only once.
             origin, indices = self.copies[stream.wire]
             if origin.bits < stream.bits:
                 origin = self._brought(origin, path, latency)
                 fields = [origin.field(index) for index in indices]
                 return self.gathered(origin, fields, stream.channels, stream.scale)
-        if stream.path.lag == path.lag:
+        if stream.path.lags == path.lags:
             return replace(self.delayed(stream, latency), path=path)
         return self._buffered(stream, path, latency)
 
-    def _later_path(self, path: Path, lag: Lag) -> Path:
+    def _later_path(self, path: Path, more: Lag) -> Path:
         """Path of a lag that none of the joined streams has."""
-        more = lag - path.lag
         wire = self.wire("tags", 6)
         self.instance(
             "fxp_tag_delay",
@@ -354,17 +354,20 @@ class CorePlan:
             {"Lines": more.lines, "Pixels": more.pixels},
             {
                 "clk_i": "aclk",
-                "rst_ni": "aresetn",
+                "rst_ni": RESET,
                 "tags_i": self.tags(path, path.latency),
                 "tags_o": wire,
             },
             Cost(registers=3 * more.lines + 5 * more.pixels + 6),
         )
-        return self.new_path(lag, path.latency + 1, wire)
+        return self.later(path, more, path.latency + 1, wire)
 
     def _buffered(self, stream: ValueBus, path: Path, latency: int) -> ValueBus:
-        more = (path.lag - stream.path.lag).beats(self.max_width)
-        depth = more + max(latency - READ_CLOCKS - stream.latency, 0) + 3
+        depth = (
+            self._beats_between(stream.path, path)
+            + max(latency - READ_CLOCKS - stream.latency, 0)
+            + 3
+        )
         write, read = self.wire("write", 1), self.wire("read", 1)
         for wire, (where, clock) in {
             write: (stream.path, stream.latency),
@@ -378,7 +381,7 @@ class CorePlan:
             {"Width": stream.bits, "Depth": depth},
             {
                 "clk_i": "aclk",
-                "rst_ni": "aresetn",
+                "rst_ni": RESET,
                 "write_i": write,
                 "data_i": stream.wire,
                 "read_i": read,
@@ -387,6 +390,20 @@ class CorePlan:
             Cost(registers=2 * stream.bits + 32, memory_bits=stream.bits * depth),
         )
         return replace(stream, wire=wire, path=path, latency=latency)
+
+    def _beats_between(self, early: Path, late: Path) -> int:
+        """Real beats of their raster that an early path may be ahead of a late one, at most."""
+        beats = (late.lag - early.lag).beats(self.width(late.raster))
+        for level, (own, others) in enumerate(zip(late.lags[:-1], early.lags[:-1], strict=True)):
+            lines, pixels = own.lines - others.lines, own.pixels - others.pixels
+            if lines > 0 or pixels > 0:
+                height = 1
+                for rows, _ in late.raster.steps[level:]:
+                    height *= max(rows.step, 1)
+                # Rows that are begun at both ends; a pixel gives a beat at most.
+                rows = max(lines, 0) // height + 2
+                beats += rows * self.width(late.raster) + max(pixels, 0)
+        return beats
 
     def gathered(
         self, stream: ValueBus, fields: Sequence[str], channels: int, scale: int
@@ -470,8 +487,8 @@ class CorePlan:
         return self.aligned(stream, stream.width + 1, (0,), signed=True)
 
 
-def per_field(stream: ValueBus, values: Sequence[int]) -> list[int]:
-    """Repeat values given per channel, or one for all, for all pixels of a block."""
-    channels = list(values) * (stream.channels if len(values) == 1 else 1)
-    assert len(channels) == stream.channels
-    return channels * stream.scale**2
+def _missing(path: Path, streams: Sequence[ValueBus]) -> Lag:
+    """How much later than a path the latest of some streams is, in beats, at most."""
+    ends = [stream.path.lag + stream.path.behind(path) for stream in streams]
+    lines, pixels = max(end.lines for end in ends), max(end.pixels for end in ends)
+    return Lag(max(lines - path.lag.lines, 0), max(pixels - path.lag.pixels, 0))

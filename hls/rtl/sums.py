@@ -29,6 +29,9 @@ def weighted_sums(
     groups: int,
     bias: NDArray[np.int64] | None,
     bits: int | None = None,
+    *,
+    adders: bool = False,
+    fold: int | None = None,
 ) -> ValueBus:
     """Add ``matrix @ taps + bias``, group by group, as wide as the proof says.
 
@@ -40,6 +43,10 @@ def weighted_sums(
         ``(outputs, taps * channels / groups)``, tap by tap.
     bits
         Of a sum, instead of what the proof of the node says.
+    adders
+        Whether shared adders suit the weights better than multipliers, whatever the plan says.
+    fold
+        Weights that share a multiplier, instead of what the plan says.
     """
     assert node.accumulator is not None
     bits = node.accumulator.bits if bits is None else bits
@@ -52,11 +59,12 @@ def weighted_sums(
         np.zeros(len(matrix), np.int64) if bias is None else bias,
         bits,
     )
-    if plan.multipliers == "shift_add" or (plan.fold == 1 and are_signs(matrix)):
+    fold = min(plan.fold if fold is None else fold, matrix.shape[1])
+    if adders or plan.multipliers == "shift_add" or (fold == 1 and are_signs(matrix)):
         # Signs need no multiplier; their size is a few more adders for each output.
         wire, clocks = sums.shift_add()
-    elif min(plan.fold, matrix.shape[1]) > 1:
-        wire, clocks = sums.folded(min(plan.fold, matrix.shape[1]))
+    elif fold > 1:
+        wire, clocks = sums.folded(fold)
     else:
         wire, clocks = sums.parallel()
     return replace(
@@ -118,6 +126,8 @@ class _Sums:
             Cost(
                 multipliers=int(terms.sum()),
                 adders=int(np.maximum(terms + has_bias - 1, 0).sum()),
+                adder_bits=int(np.maximum(terms + has_bias - 1, 0).sum())
+                * min(self.bits, product_bits + 1),
                 registers=int(terms.sum()) * self.source.width
                 + outputs * self._tree_registers(leaves, product_bits),
             ),
@@ -137,7 +147,7 @@ class _Sums:
             {**parameters, "Fold": fold},
             {
                 "clk_i": "aclk",
-                "rst_ni": "aresetn",
+                "rst_ni": "core_rst_n",
                 "valid_i": self.plan.tag(self.taps.path, self.taps.latency, 0),
                 "taps_i": self.taps.wire,
                 "sums_o": wire,
@@ -145,6 +155,7 @@ class _Sums:
             Cost(
                 multipliers=outputs * multipliers,
                 adders=outputs * multipliers,
+                adder_bits=outputs * multipliers * self.bits,
                 registers=self.taps.bits
                 + self.groups * multipliers * self.source.width
                 + outputs
@@ -176,13 +187,14 @@ class _Sums:
                 f"has weights of {width} bits; shift_add takes at most {MAX_WEIGHT_BITS}: use a "
                 "narrower format"
             )
-        name = f"{self.plan.name}_{self.plan.scope}_matrix"
+        name = self.plan.module_name("matrix")
         module = constant_matrix_module(
             dense,
             Format(self.source.width, 0, self.source.signed),
             name,
             bias=self.bias if self.bias.any() else None,
             output_bits=self.bits,
+            levels_per_register=self.plan.levels_per_register,
         )
         self.plan.modules[name] = module.text
         wire = self.plan.wire("sums", outputs * self.bits)
@@ -191,7 +203,11 @@ class _Sums:
             wire,
             {},
             {"clk_i": "aclk", "data_i": self.taps.wire, "data_o": wire},
-            Cost(adders=module.counts.adders, registers=module.counts.registers),
+            Cost(
+                adders=module.counts.adders,
+                registers=module.counts.registers,
+                adder_bits=module.counts.luts,
+            ),
         )
         return wire, module.latency
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from fxp.hls.rtl.core import Core
+from fxp.hls.rtl.ends import end_instances
 from fxp.hls.rtl.literals import identifier
-from fxp.hls.rtl.planning import Assignment, CorePlan, Cost, ModuleInstance, Path, PlannedValue
+from fxp.hls.rtl.planning import SIZE, CorePlan
+from fxp.hls.rtl.streams import Assignment, ModuleInstance, Path, PlannedValue
 
 INDENT = "  "
 
@@ -42,152 +44,9 @@ def render_top(core: Core, plan: CorePlan, output: PlannedValue) -> str:
     )
 
 
-def end_instances(core: Core, plan: CorePlan, output: PlannedValue) -> list[ModuleInstance]:
-    """Return the modules at both ends of the core.
-
-    Parameters
-    ----------
-    core
-        What the core is.
-    plan
-        Its modules and wires.
-    output
-        The value that leaves it.
-    """
-    pixel = core.input.channels * core.input.width
-    stream = output.stream
-    lag = stream.path.lag
-    clock = {"clk_i": "aclk", "rst_ni": "aresetn"}
-    initial = {"InitialWidth": core.initial_width, "InitialHeight": core.initial_height}
-    registers = ModuleInstance(
-        "fxp_registers",
-        "u_registers",
-        _texts(
-            {
-                "Version": f"32'h{core.version:08x}",
-                "MaxWidth": core.max_width,
-                "MaxHeight": core.max_height,
-                **initial,
-            }
-        ),
-        {
-            **clock,
-            **{
-                f"{name}_{direction}": f"s_axil_{name}"
-                for direction, names in {
-                    "i": ("awaddr", "awvalid", "wdata", "wstrb", "wvalid", "bready", "araddr",
-                          "arvalid", "rready"),
-                    "o": ("awready", "wready", "bresp", "bvalid", "arready", "rdata", "rresp",
-                          "rvalid"),
-                }.items()
-                for name in names
-            },
-            "width_o": "frame_width",
-            "height_o": "frame_height",
-            "started_i": "started",
-            "finished_i": "finished",
-            "malformed_i": "malformed",
-            "errors_i": "errors",
-        },
-        Cost(registers=32 * 5 + 60, adders=3),
-    )  # fmt: skip
-    sequencer = ModuleInstance(
-        "fxp_sequencer",
-        "u_sequencer",
-        _texts(
-            {
-                "Width": pixel,
-                "LagLines": lag.lines,
-                "LagPixels": lag.pixels,
-                "Fold": core.fold,
-                **initial,
-            }
-        ),
-        {
-            **clock,
-            "tvalid_i": "s_axis_tvalid",
-            "tready_o": "s_axis_tready",
-            "tuser_i": "s_axis_tuser",
-            "tlast_i": "s_axis_tlast",
-            "tdata_i": "pixel_in",
-            "width_i": "frame_width",
-            "height_i": "frame_height",
-            "room_i": "room",
-            "tags_o": "sequencer_tags",
-            "data_o": "sequencer_data",
-            "started_o": "started",
-            "malformed_o": "malformed",
-            "errors_o": "errors",
-        },
-        Cost(registers=3 * pixel + 240, adders=6),
-    )
-    clocks = stream.latency
-    depth = fifo_depth(clocks)
-    signals = ("tdata", "tvalid", "tready", "tuser", "tlast")
-    blocks = ModuleInstance(
-        "fxp_output",
-        "u_output",
-        _texts(
-            {
-                "Fields": stream.fields,
-                "Width": stream.width,
-                "Signed": "1'b1" if stream.signed else "1'b0",
-                "Bytes": core.output.bytes,
-                "PipelineClocks": clocks,
-                "Depth": depth,
-            }
-        ),
-        {
-            **clock,
-            "tags_i": plan.tags(stream.path, clocks),
-            "data_i": stream.wire,
-            "room_o": "room",
-            **{
-                f"{name}_{'i' if name == 'tready' else 'o'}": (
-                    f"block_{name}" if core.raster else f"m_axis_{name}"
-                )
-                for name in signals
-            },
-            "frame_last_o": "block_frame_last" if core.raster else "frame_last",
-        },
-        Cost(registers=3 * (stream.bits + 3) + 40, memory_bits=depth * (stream.bits + 3), adders=4),
-    )
-    if not core.raster:
-        return [registers, sequencer, blocks]
-    pixel_bytes = core.output.bytes * core.output.channels
-    line = -(-core.max_width // core.scale) * core.scale**3 * pixel_bytes * 8
-    raster = ModuleInstance(
-        "fxp_raster",
-        "u_raster",
-        _texts({"Scale": core.scale, "Bytes": pixel_bytes, "MaxWidth": core.max_width}),
-        {
-            **clock,
-            **{f"{name}_{'o' if name == 'tready' else 'i'}": f"block_{name}" for name in signals},
-            "frame_last_i": "block_frame_last",
-            **{f"{name}_{'i' if name == 'tready' else 'o'}": f"m_axis_{name}" for name in signals},
-            "tkeep_o": "m_axis_tkeep",
-            "frame_last_o": "frame_last",
-        },
-        Cost(
-            registers=8 * pixel_bytes * core.scale**2 * (2 * core.scale + 1) + 90,
-            memory_bits=2 * line,
-        ),
-    )
-    return [registers, sequencer, blocks, raster]
-
-
-def fifo_depth(clocks: int) -> int:
-    """Beats of the output FIFO: room for twice what a pipeline of so many clocks holds."""
-    return 1 << (2 * clocks + 32 - 1).bit_length()
-
-
-def _texts(parameters: Mapping[str, object]) -> dict[str, str]:
-    return {name: str(value) for name, value in parameters.items()}
-
-
 def _ports(core: Core) -> list[str]:
-    in_bits = 8 * core.input.bytes * core.input.channels
-    out_bits = 8 * core.output.bytes * core.output.channels * core.scale**2
+    in_bits = 8 * core.input.beat_bytes()
+    out_bits = 8 * core.output.beat_bytes(core.beat_pixels)
     ports = [
         ("input ", 1, "aclk"),
         ("input ", 1, "aresetn"),
@@ -197,7 +56,7 @@ def _ports(core: Core) -> list[str]:
         ("input ", 1, "s_axis_tuser"),
         ("input ", 1, "s_axis_tlast"),
         ("output", out_bits, "m_axis_tdata"),
-        *([("output", out_bits // 8, "m_axis_tkeep")] if core.raster else []),
+        *([("output", out_bits // 8, "m_axis_tkeep")] if core.has_keep else []),
         ("output", 1, "m_axis_tvalid"),
         ("input ", 1, "m_axis_tready"),
         ("output", 1, "m_axis_tuser"),
@@ -219,6 +78,7 @@ def _ports(core: Core) -> list[str]:
         ("output", 2, "s_axil_rresp"),
         ("output", 1, "s_axil_rvalid"),
         ("input ", 1, "s_axil_rready"),
+        ("output", 1, "irq"),
     ]
     lines = [f"{INDENT}{way} logic {_range(bits)}{name}," for way, bits, name in ports]
     lines[-1] = lines[-1].rstrip(",")
@@ -232,18 +92,25 @@ def _range(bits: int, *, always: bool = False) -> str:
 def _input(core: Core) -> list[str]:
     port = core.input
     bits = port.channels * port.width
+    pitch = port.width if port.packed else 8 * port.bytes
     fields = [
-        f"s_axis_tdata[{8 * port.bytes * c}+:{port.width}]" for c in reversed(range(port.channels))
+        f"s_axis_tdata[{pitch * port.order.index(c)}+:{port.width}]"
+        for c in reversed(range(port.channels))
     ]
     lines = [
         f"logic {_range(bits, always=True)}pixel_in, sequencer_data;",
         "logic [5:0] sequencer_tags;",
+        f"logic [15:0] {', '.join(SIZE)};",
         "logic [15:0] frame_width, frame_height;",
         "logic [3:0] errors;",
         "logic started, finished, malformed, room, frame_last;",
+        "logic core_rst_n, restart, restarting, enable, bypass_wanted, bypass;",
+        "logic pixel_ready, result_tvalid, result_tready;",
         f"assign pixel_in = {{{', '.join(fields)}}};",
     ]
-    if port.width < 8 * port.bytes:
+    if not core.bypass:
+        lines += ["logic unused_bypass;", "assign unused_bypass = bypass;"]
+    if bits < 8 * port.beat_bytes():
         lines += ["logic unused_input;", "assign unused_input = ^s_axis_tdata;"]
     return ["", *(INDENT + line for line in lines)]
 
@@ -272,7 +139,7 @@ def _paths(paths: Iterable[Path]) -> list[str]:
                 {"Clocks": str(path.clocks)},
                 {
                     "clk_i": "aclk",
-                    "rst_ni": "aresetn",
+                    "rst_ni": "core_rst_n",
                     "tags_i": path.source,
                     "taps_o": f"{path.name}_tags",
                 },
@@ -296,8 +163,11 @@ def _values(plan: CorePlan) -> list[str]:
             f"{INDENT}assign {base}_data = {stream.wire};",
         ]
         unused += [f"{base}_valid", f"{base}_real", f"^{base}_data"]
+    # Not every tap of a window is read where a border made it larger.
+    unused += [f"^{taps.wire}" for taps in plan.windows.values()]
     unused += [f"^{codes.wire}" for codes in plan.codes.values()]
     unused += [f"^{path.name}_tags" for path in plan.paths]
+    unused += [f"^{wire}" for path in plan.paths for wire in path.size]
     lines += [f"{INDENT}logic unused_values;", f"{INDENT}assign unused_values = ^{{"]
     lines += textwrap.wrap(
         ", ".join(unused), 92, initial_indent=INDENT * 2, subsequent_indent=INDENT * 2
@@ -306,9 +176,11 @@ def _values(plan: CorePlan) -> list[str]:
 
 
 def value_wires(plan: CorePlan) -> list[tuple[str, PlannedValue]]:
-    """Return the base names of the wires of every value."""
+    """Return the base names of the wires of every value that is on wires as it is."""
     return [
-        (scope_name(index, planned.value), planned) for index, planned in enumerate(plan.values)
+        (scope_name(index, planned.value), planned)
+        for index, planned in enumerate(plan.values)
+        if planned.exact
     ]
 
 
@@ -369,17 +241,60 @@ def _listed(entries: list[str]) -> list[str]:
 
 def _ends(core: Core, plan: CorePlan, output: PlannedValue) -> list[str]:
     lines = ["", f"{INDENT}// Registers, input and output."]
-    if core.raster:
-        bits = 8 * core.output.bytes * core.output.channels * core.scale**2
+    pixel = 8 * core.output.bytes * core.output.channels
+    whole = pixel * core.scale**2
+    for name in ("block",) * core.raster + ("whole",) * core.serialized:
         lines += [
-            f"{INDENT}logic [{bits - 1}:0] block_tdata;",
-            f"{INDENT}logic block_tvalid, block_tready, block_tuser, block_tlast;",
-            f"{INDENT}logic block_frame_last;",
+            f"{INDENT}logic [{whole - 1}:0] {name}_tdata;",
+            f"{INDENT}logic {name}_tvalid, {name}_tready, {name}_tuser, {name}_tlast;",
+            f"{INDENT}logic {name}_frame_last;",
+        ]
+    if core.serialized:
+        lines.append(f"{INDENT}logic [{whole // 8 - 1}:0] whole_tkeep;")
+    lines.append(f"{INDENT}logic [{pixel * core.beat_pixels - 1}:0] result_tdata;")
+    if core.raster:
+        lines.append(f"{INDENT}logic [{pixel * core.beat_pixels // 8 - 1}:0] result_tkeep;")
+    if core.bypass:
+        lines += [
+            f"{INDENT}logic [5:0] chosen_tags;",
+            f"{INDENT}logic [{output.stream.bits - 1}:0] chosen_data;",
         ]
     for item in end_instances(core, plan, output):
         lines += _instance(item)
     lines += [
         "",
+        *_result(core),
         f"{INDENT}assign finished = m_axis_tvalid && m_axis_tready && frame_last;",
     ]
+    return lines
+
+
+def _result(core: Core) -> list[str]:
+    """Bring the fields of the result, in whole bytes, to the port."""
+    port = core.output
+    lines = []
+    if not port.packed:
+        lines.append(f"{INDENT}assign m_axis_tdata = result_tdata;")
+    else:
+        fields = [
+            f"result_tdata[{8 * port.bytes * (pixel * port.channels + channel)}+:{port.width}]"
+            for pixel in range(core.beat_pixels)
+            for channel in port.order
+        ]
+        padding = 8 * port.beat_bytes(core.beat_pixels) - len(fields) * port.width
+        zeros = [f"{padding}'d0"] if padding else []
+        joined = ", ".join([*zeros, *reversed(fields)])
+        lines += _wrapped("assign m_axis_tdata = ", f"{{{joined}}}", ";")
+        if port.width < 8 * port.bytes:
+            lines += [
+                f"{INDENT}logic unused_result;",
+                f"{INDENT}assign unused_result = ^result_tdata;",
+            ]
+    if core.has_keep:
+        lines.append(f"{INDENT}assign m_axis_tkeep = result_tkeep;")
+    elif core.raster:
+        lines += [
+            f"{INDENT}logic unused_keep;",
+            f"{INDENT}assign unused_keep = ^result_tkeep;",
+        ]
     return lines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -14,6 +14,8 @@ CODEC_CLOCKS: Final = 12
 CODEC_QUEUE: Final = 16
 """Pixels, and headers, that wait in a codec."""
 DECODE_CLOCKS: Final = 2
+BORDERS: Final = ("zero", "replicate", "reflect", "symmetric")
+"""Numbers of the borders in ``fxp_window``."""
 
 
 def window(
@@ -22,6 +24,10 @@ def window(
     kernel: Sequence[int],
     dilation: tuple[int, int],
     padding: tuple[int, int],
+    *,
+    border: str = "zero",
+    after: Sequence[int] | None = None,
+    fill: int = 0,
 ) -> ValueBus:
     """Add a window; returns the taps of a kernel, ``channels`` fields of each tap, tap by tap.
 
@@ -36,19 +42,80 @@ def window(
     dilation
         Distance of taps in rows and in columns.
     padding
-        Rows above and columns to the left of the image that are zero.
+        Rows above and columns to the left of the image that a window may begin with.
+    border
+        What lies beyond the borders: ``zero``, which `fill` takes the place of, or pixels of the
+        image, by ``replicate``, ``reflect`` or ``symmetric``.
+    after
+        Rows below and columns to the right of the image that are read; by default as many as the
+        kernel reaches.
+    fill
+        Bits of a field beyond the borders.
     """
     if tuple(kernel) == (1, 1):
         return source
-    key = (source.wire, source.width, tuple(kernel), dilation, padding)
+    if border != "zero":
+        return _bordered(plan, source, kernel, dilation, padding, border, after)
+    outside: dict[str, int | str] = {"Fill": f"{source.width}'d{fill}"} if fill else {}
+    return _window(plan, source, (kernel[0], kernel[1]), dilation, padding, outside)
+
+
+def _bordered(
+    plan: CorePlan,
+    source: ValueBus,
+    kernel: Sequence[int],
+    dilation: tuple[int, int],
+    padding: tuple[int, int],
+    border: str,
+    after: Sequence[int] | None,
+) -> ValueBus:
+    """Taps beyond the borders repeat others, which the window must therefore have."""
+    size, before = [], []
+    needed = []
+    for axis in range(2):
+        span = dilation[axis] * (kernel[axis] - 1)
+        first = padding[axis]
+        rest = span - first
+        end = rest if after is None else after[axis]
+        mirrored = border != "replicate"
+        before.append(max(first, end) if mirrored else first)
+        size.append(before[axis] + (max(first, rest) if mirrored else rest) + 1)
+        needed.append(max(first, end) + (border == "reflect") if mirrored else 1)
+    plan.need(source.path.raster, *needed)
+    taps = _window(
+        plan, source, (size[0], size[1]), (1, 1), (before[0], before[1]),
+        {"Border": BORDERS.index(border)},
+    )  # fmt: skip
+    rows, columns = (
+        [before[axis] - padding[axis] + dilation[axis] * tap for tap in range(kernel[axis])]
+        for axis in range(2)
+    )
+    chosen = [row * size[1] + column for row in rows for column in columns]
+    if chosen == list(range(size[0] * size[1])):
+        return taps
+    count = source.channels
+    indices = [tap * count + channel for tap in chosen for channel in range(count)]
+    return plan.picked(taps, indices, len(indices), 1)
+
+
+def _window(
+    plan: CorePlan,
+    source: ValueBus,
+    kernel: tuple[int, int],
+    dilation: tuple[int, int],
+    padding: tuple[int, int],
+    outside: Mapping[str, int | str],
+) -> ValueBus:
+    key = (source.wire, source.width, kernel, dilation, padding, *outside.items())
     if key in plan.windows:
         return plan.windows[key]
     lines, columns = (step * (size - 1) for step, size in zip(dilation, kernel, strict=True))
     taps = kernel[0] * kernel[1]
     wire, tags = plan.wire("taps", taps * source.bits), plan.wire("taps_tags", 6)
-    clocks, stored = max(2 * lines, 1), source.bits * plan.max_width
+    clocks, stored = max(2 * lines, 1), source.bits * plan.width(source.path.raster)
     codes = plan.codes.get(source.wire) if lines else None
     coding: dict[str, int | str] = {}
+    clocks += "Border" in outside
     if codes is not None:
         clocks += DECODE_CLOCKS
         coding = {
@@ -56,8 +123,10 @@ def window(
             "HeaderBits": codes.header_bits,
             "Signed": verilog_bit(source.signed),
         }
-        groups = -(-plan.max_width // codes.group)
-        stored = source.channels * (codes.delta_bits * plan.max_width + codes.header_bits * groups)
+        groups = -(-plan.width(source.path.raster) // codes.group)
+        stored = source.channels * (
+            codes.delta_bits * plan.width(source.path.raster) + codes.header_bits * groups
+        )
     latency = source.latency + clocks + 1
     plan.instance(
         "fxp_window",
@@ -71,12 +140,13 @@ def window(
             "DilationColumns": dilation[1],
             "PadTop": padding[0],
             "PadLeft": padding[1],
-            "MaxWidth": plan.max_width,
+            "MaxWidth": plan.width(source.path.raster),
             **coding,
+            **outside,
         },
         {
             "clk_i": "aclk",
-            "rst_ni": "aresetn",
+            "rst_ni": "core_rst_n",
             "tags_i": plan.tags(source.path, source.latency),
             "data_i": source.wire if codes is None else codes.wire,
             "tags_o": tags,
@@ -94,8 +164,8 @@ def window(
             memory_bits=lines * stored,
         ),
     )
-    lag = source.path.lag + Lag(lines - padding[0], columns - padding[1])
-    path = plan.new_path(lag, latency, tags)
+    more = Lag(lines - padding[0], columns - padding[1])
+    path = plan.later(source.path, more, latency, tags)
     result = replace(source, wire=wire, channels=taps * source.channels, path=path, latency=latency)
     plan.windows[key] = result
     return result
@@ -129,7 +199,7 @@ def line_codec(plan: CorePlan, source: ValueBus, layout: CodeLayout) -> ValueBus
         },
         {
             "clk_i": "aclk",
-            "rst_ni": "aresetn",
+            "rst_ni": "core_rst_n",
             "tags_i": plan.tags(source.path, source.latency),
             "data_i": source.wire,
             "tags_o": tags,
@@ -145,6 +215,6 @@ def line_codec(plan: CorePlan, source: ValueBus, layout: CodeLayout) -> ValueBus
     )
     plan.assign(f"{coded}[{source.bits - 1}:0]", wire)
     latency = source.latency + CODEC_CLOCKS
-    path = plan.new_path(source.path.lag + Lag(0, GROUP - 1), latency, tags)
+    path = plan.later(source.path, Lag(0, GROUP - 1), latency, tags)
     plan.codes[wire] = Codes(coded, layout.delta_bits, header_bits, GROUP)
     return replace(source, wire=wire, path=path, latency=latency)

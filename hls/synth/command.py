@@ -6,7 +6,7 @@ import tempfile
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -18,16 +18,24 @@ from fxp.cli.console import JsonOption, note, output_console, print_json, progre
 from fxp.cli.figures import json_text
 from fxp.cli.messages import without_folder
 from fxp.cli.targets import check_folder_target, check_target
+from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Core, Multipliers
 from fxp.hls.synth.harness import ports_of
-from fxp.hls.synth.placement import PLACED_TARGET, Placement, place
+from fxp.hls.synth.placement import PLACED_TARGETS, Placement, place
+from fxp.hls.synth.style_options import (
+    FitOption,
+    FpsOption,
+    LayerOption,
+    TargetName,
+    layer_styles,
+)
 from fxp.hls.synth.synthesis import Synthesis, synthesize
 from fxp.hls.synth.targets import RESOURCE_NAMES, TARGETS, Resources, SynthesisTarget
 from fxp.hls.synth.tools import SynthesisError
 from fxp.support.files import replace_file
 
-TargetName = Literal["ecp5-85k", "xilinx-us"]
-assert get_args(TargetName) == tuple(TARGETS)
+CORE_FOLDER = "core"
+"""Where the core is in the folder of a build."""
 
 
 def synth(
@@ -37,16 +45,29 @@ def synth(
         Multipliers, typer.Option(help="Multiplier blocks, or shared adders.")
     ] = "dsp",
     fold: Annotated[int, typer.Option(min=1, help="Clocks per pixel.")] = 1,
-    max_width: Annotated[int, typer.Option(min=1, help="Pixels of the longest line.")] = 1920,
+    levels_per_register: Annotated[
+        int, typer.Option(min=1, help="Shared adders between two registers.")
+    ] = LEVELS_PER_REGISTER,
+    layer: LayerOption = None,
+    fit: FitOption = None,
+    fps: FpsOption = 60,
+    max_width: Annotated[
+        int, typer.Option("--max-width", "--width", min=1, help="Pixels of the longest line.")
+    ] = 1920,
     raster: Annotated[bool, typer.Option("--raster", help="Raster lines as output.")] = False,
     compress_lines: Annotated[
         bool, typer.Option("--compress-lines", help="Halve the line memories; a little lossy.")
     ] = False,
     placed: Annotated[
-        bool, typer.Option("--place", help="Place and route too (ecp5-85k), for the frequency.")
+        bool, typer.Option("--place", help="Place and route too (ECP5), for the frequency.")
     ] = False,
+    package: Annotated[
+        str | None, typer.Option(help="Of the device, with --place; default the largest.")
+    ] = None,
     speed: Annotated[int, typer.Option(min=6, max=8, help="Speed grade, with --place.")] = 8,
-    megahertz: Annotated[float, typer.Option(help="MHz to aim at, with --place.")] = 150.0,
+    megahertz: Annotated[
+        float, typer.Option(help="MHz to aim at, with --place and --fit.")
+    ] = 150.0,
     seed: Annotated[int, typer.Option(help="First seed of the placer.")] = 1,
     attempts: Annotated[
         int, typer.Option(min=1, help="Seeds to try until the aim is reached.")
@@ -54,7 +75,10 @@ def synth(
     timeout_s: Annotated[
         float, typer.Option("--timeout", min=1, help="Seconds for each tool.")
     ] = 3600,
-    build: Annotated[Path | None, typer.Option(help="Keep the core and all results here.")] = None,
+    build: Annotated[
+        Path | None,
+        typer.Option(help="Keep the core and all results here; a later run continues."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the results as JSON, .json.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -66,10 +90,18 @@ def synth(
 
     Example: fxp synth kimsr_x2.fxp --place --json > figures.json
     """
+    target = fit or target
     device = TARGETS[target]
-    if placed and target != PLACED_TARGET:
+    if placed and target not in PLACED_TARGETS:
         raise SynthesisError(
-            f"--place needs --target {PLACED_TARGET}: there is no open placer for {device.device}"
+            f"--place needs one of the targets {', '.join(PLACED_TARGETS)}: there is no open "
+            f"placer for {device.device}"
+        )
+    if package is not None and package not in device.packages:
+        raise SynthesisError(
+            f"{device.device} has no package {package}; choose one of {', '.join(device.packages)}"
+            if device.packages
+            else f"packages of {device.device} are not known"
         )
     if out is not None:
         check_target(out, reads=[model], suffixes=(".json",))
@@ -83,30 +115,38 @@ def synth(
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fxp_synth_")))
             stack.enter_context(without_folder(folder, "--build keeps its files"))
-        core = hls.emit_rtl(loaded, folder, max_width=max_width, multipliers=multipliers,
-                        fold=fold, raster=raster)  # fmt: skip
+        # Beside what the tools write, which an earlier run may have left to continue with.
+        styles, folds, choice = layer_styles(
+            loaded, multipliers=multipliers, fold=fold, layers=layer or [], target=fit, fps=fps,
+            width=max_width, megahertz=megahertz, levels_per_register=levels_per_register,
+        )  # fmt: skip
+        if choice and not as_json:
+            typer.echo(choice)
+        core = hls.emit_rtl(loaded, folder / CORE_FOLDER, max_width=max_width, multipliers=styles,
+                            fold=folds, raster=raster,
+                            levels_per_register=levels_per_register)  # fmt: skip
+        sources = [f"{CORE_FOLDER}/{source}" for source in core.sources]
         with progress_bar("yosys") as report:
-            result = synthesize(
-                folder, core.sources, core.top, device, timeout_s=timeout_s,
-                progress=report,
-            )  # fmt: skip
+            result = synthesize(folder, sources, core.top, device, timeout_s=timeout_s,
+                                progress=report)  # fmt: skip
         figures = figures_of(core, result, device, None)
+        # What is known is kept, should anything later fail or be stopped.
+        _write(out, figures)
         if not as_json:
             title = f"{core.name} on {device.device}"
             output_console().print(resource_table(result, device, title))
         lacking = device.lacking(result.total)
         if placed and not lacking:
-            ports = ports_of((folder / core.sources[-1]).read_text(encoding="utf-8"), core.top)
-            # What is known is kept, should the placement fail.
-            _write(out, figures)
-            with progress_bar("yosys, then nextpnr, on the whole core"):
-                placement = place(folder, core.sources, core.top, ports, speed=speed,
-                                  megahertz=megahertz, seed=seed, attempts=attempts,
-                                  timeout_s=timeout_s)  # fmt: skip
+            ports = ports_of((folder / sources[-1]).read_text(encoding="utf-8"), core.top)
+            with progress_bar("yosys, then nextpnr, on the whole core") as report:
+                placement = place(folder, sources, core.top, ports, target=target,
+                                  package=package, speed=speed, megahertz=megahertz, seed=seed,
+                                  attempts=attempts, timeout_s=timeout_s,
+                                  progress=report)  # fmt: skip
             figures = figures_of(core, result, device, placement)
+            _write(out, figures)
             if not as_json:
                 typer.echo(placement_text(placement))
-        _write(out, figures)
         if as_json:
             print_json(figures)
         if out is not None:
@@ -178,6 +218,7 @@ def figures_of(
     """
     return {
         "core": {"name": core.name, "multipliers": core.multipliers, "fold": core.fold,
+                 "levels_per_register": core.levels_per_register,
                  "max_width": core.max_width, "raster": core.raster},
         "device": {"name": device.device, "available": asdict(device.available)},
         "fits": not device.lacking(result.total),

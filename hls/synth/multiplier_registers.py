@@ -7,8 +7,10 @@ ways between register, multiplier and register would take longer than the multip
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
+
+from fxp.hls.synth.netlists import Cell, bit_of, can_move, read_bits
 
 MULTIPLIER = "MULT18X18D"
 INSIDE_NS = {6: 3.9, 7: 3.5, 8: 3.1}
@@ -19,9 +21,6 @@ _PRODUCT_REGISTER = ("REG_OUTPUT_CLK",)
 _FACTORS = [f"{factor}{index}" for factor in "AB" for index in range(18)]
 _PRODUCT = [f"P{index}" for index in range(36)]
 _CONTROLS = {"CE0": "1", "RST0": "0"}
-
-Bit = int | str
-Cell = dict[str, Any]
 
 
 def pack_multiplier_registers(module: dict[str, Any]) -> int:
@@ -41,27 +40,27 @@ def pack_multiplier_registers(module: dict[str, Any]) -> int:
     multipliers = [cell for cell in cells.values() if cell["type"] == MULTIPLIER]
     before = len(cells)
 
-    registers = {_bit(cell, "Q"): name for name, cell in cells.items() if _can_move(cell)}
+    registers = {bit_of(cell, "Q"): name for name, cell in cells.items() if can_move(cell)}
     copied: set[str] = set()
     for multiplier in multipliers:
-        used = [port for port in _FACTORS if isinstance(_bit(multiplier, port), int)]
-        names = [registers[bit] for port in used if (bit := _bit(multiplier, port)) in registers]
+        used = [port for port in _FACTORS if isinstance(bit_of(multiplier, port), int)]
+        names = [registers[bit] for port in used if (bit := bit_of(multiplier, port)) in registers]
         if len(names) == len(used) and _use(
             multiplier, _FACTOR_REGISTERS, [cells[name] for name in names]
         ):
             for port, name in zip(used, names, strict=True):
                 multiplier["connections"][port] = cells[name]["connections"]["DI"]
             copied.update(names)
-    readers = Counter(_read(module))
+    readers = Counter(read_bits(module))
     for name in copied:
         # Others may still read it.
-        if not readers[_bit(cells[name], "Q")]:
-            readers[_bit(cells[name], "DI")] -= 1
+        if not readers[bit_of(cells[name], "Q")]:
+            readers[bit_of(cells[name], "DI")] -= 1
             del cells[name]
 
-    registers = {_bit(cell, "DI"): name for name, cell in cells.items() if _can_move(cell)}
+    registers = {bit_of(cell, "DI"): name for name, cell in cells.items() if can_move(cell)}
     for multiplier in multipliers:
-        bits = {port: _bit(multiplier, port) for port in _PRODUCT}
+        bits = {port: bit_of(multiplier, port) for port in _PRODUCT}
         used = [port for port in _PRODUCT if readers[bits[port]]]
         if all(readers[bits[port]] == 1 and bits[port] in registers for port in used):
             names = [registers[bits[port]] for port in used]
@@ -80,29 +79,12 @@ def registered_on_both_sides(module: dict[str, Any]) -> bool:
     )
 
 
-def _bit(cell: Cell, port: str) -> Bit:
-    return cell["connections"][port][0]
-
-
-def _can_move(cell: Cell) -> bool:
-    """Whether a cell is a register without enable and reset."""
-    parameters = cell["parameters"]
-    return (
-        cell["type"] == "TRELLIS_FF"
-        and parameters["CEMUX"].strip() == "1"
-        and parameters["CLKMUX"] == "CLK"
-        and parameters["REGSET"] == "RESET"
-        and parameters["GSR"] == "DISABLED"
-        and _bit(cell, "LSR") == "0"
-    )
-
-
 def _use(multiplier: Cell, parameters: tuple[str, ...], registers: Iterable[Cell]) -> bool:
     """Switch registers of a multiplier on, if their clock can be that of all `registers`."""
     connections = multiplier["connections"]
-    clocks = {_bit(register, "CLK") for register in registers}
+    clocks = {bit_of(register, "CLK") for register in registers}
     if "CLK0" in connections:
-        clocks.add(_bit(multiplier, "CLK0"))
+        clocks.add(bit_of(multiplier, "CLK0"))
     if len(clocks) != 1:
         return False
     for port, bit in {"CLK0": clocks.pop(), **_CONTROLS}.items():
@@ -110,14 +92,3 @@ def _use(multiplier: Cell, parameters: tuple[str, ...], registers: Iterable[Cell
         multiplier["port_directions"][port] = "input"
     multiplier["parameters"].update(dict.fromkeys(parameters, "CLK0"))
     return True
-
-
-def _read(module: dict[str, Any]) -> Iterator[Bit]:
-    """Yield every bit as often as it is read."""
-    for cell in module["cells"].values():
-        for port, bits in cell["connections"].items():
-            if cell["port_directions"][port] != "output":
-                yield from bits
-    for port in module["ports"].values():
-        if port["direction"] != "input":
-            yield from port["bits"]

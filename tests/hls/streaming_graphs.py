@@ -15,10 +15,17 @@ from fxp.graph.ops import Op
 class GraphBuilder:
     """Adds nodes one by one; a result without a quantization keeps its exact accumulator."""
 
-    def __init__(self, name: str, channels: int = 1, form: Format | None = None, seed: int = 0):
+    def __init__(
+        self,
+        name: str,
+        channels: int = 1,
+        form: Format | None = None,
+        seed: int = 0,
+        size: tuple[int | Extent, int | Extent] = (Extent("H"), Extent("W")),
+    ):
         self.name = name
         self.random = np.random.default_rng(seed)
-        source = Value("image", (channels, Extent("H"), Extent("W")), form or Format(8, 8, False))
+        source = Value("image", (channels, *size), form or Format(8, 8, False))
         self.source = source
         self.nodes: list[Node] = []
         self.constants: list[Constant] = []
@@ -204,4 +211,25 @@ def shuffled() -> Graph:
     b.add(ops.PixelShuffle(2))
     slope = b.constant("slope", np.array([-11]), Format(6, 3))
     b.add(ops.Prelu(), b.last, slope)
+    return b.graph()
+
+
+ACTIVATION = Quantization(Format(8, 6, signed=False))
+
+
+def residual(target: Quantization = ACTIVATION) -> Graph:
+    """A convolution, its shortcut around two others, and a ReLU that rounds."""
+    b = GraphBuilder("residual")
+    b.conv(2, name="head", target=Format(12, 8))
+    b.conv(2, (1, 1), name="wide")
+    b.add(ops.Add(), "wide", "head", name="sum")
+    b.add(ops.Relu(), name="relu", target=target)
+    return b.graph()
+
+
+def clipped_shuffle() -> Graph:
+    b = GraphBuilder("clipped_shuffle")
+    b.conv(4, name="conv")
+    b.add(ops.PixelShuffle(2), name="shuffle")
+    b.add(ops.Clamp(0.0, 1.0), name="clamp", target=Quantization(Format(8, 8, signed=False)))
     return b.graph()

@@ -29,10 +29,10 @@ def test_signed_digits(number: int):
 
 
 @settings(max_examples=300)
-@given(problems(), st.integers(0, 3))
-def test_every_graph_is_exact(problem: Problem, extra: int):
+@given(problems(), st.integers(0, 3), st.integers(1, 4))
+def test_every_graph_is_exact(problem: Problem, extra: int, levels: int):
     matrix, ranges, bias = problem
-    graph = adder_graph(matrix, ranges, bias, extra_depth=extra)
+    graph = adder_graph(matrix, ranges, bias, extra_depth=extra, levels_per_register=levels)
     inputs = vectors(ranges, 50)
     assert np.array_equal(graph.evaluate(inputs), matrix @ inputs + bias[:, None])
     check_structure(graph)
@@ -41,13 +41,20 @@ def test_every_graph_is_exact(problem: Problem, extra: int):
 def check_structure(graph: AdderGraph) -> None:
     """Check depths, times, and that delays and widths follow from the adders."""
     sources = len(graph.inputs) + len(graph.constants)
-    depths = [0] * sources
+    depths, chains = [0] * sources, [0] * sources
     for number, adder in enumerate(graph.adders, sources):
         assert max(adder.left, adder.right) < number
         depths.append(1 + max(depths[adder.left], depths[adder.right]))
-        assert adder.depth == depths[number] <= adder.time <= graph.latency
+        assert adder.depth == depths[number] <= adder.time * graph.levels_per_register
+        assert adder.time <= graph.latency
+        before = 0
         for operand in (adder.left, adder.right):
-            assert graph.times[operand] < adder.time
+            assert graph.times[operand] <= adder.time
+            if graph.times[operand] == adder.time:  # read before its register
+                assert graph.chained[operand] > 0
+                before = max(before, chains[operand])
+        chains.append(before + 1)
+        assert chains[number] <= graph.levels_per_register
         bits = range_bits(adder.low, adder.high, signed=adder.low < 0)
         assert graph.stages[number] == tuple(sorted(graph.stages[number], reverse=True))
         assert max(graph.stages[number], default=0) <= bits
@@ -97,11 +104,11 @@ def test_adders_of_small_matrices(weights: list[list[int]], adders: int):
 def test_adders_of_large_matrices(outputs: int, inputs: int, most: int, seconds: float):
     matrix = normal_matrix(outputs, inputs)
     start = time.process_time()
-    graph = adder_graph(matrix, (-8192, 8191))
+    graph = adder_graph(matrix, (-8192, 8191), levels_per_register=1)
     assert time.process_time() - start < seconds
     assert graph.counts.adders <= most
-    assert graph == adder_graph(matrix, (-8192, 8191))
-    fewest = adder_graph(matrix, (-8192, 8191), extra_depth=0)
+    assert graph == adder_graph(matrix, (-8192, 8191), levels_per_register=1)
+    fewest = adder_graph(matrix, (-8192, 8191), extra_depth=0, levels_per_register=1)
     assert fewest.latency == (longest_row(matrix) - 1).bit_length() <= graph.latency
     for result in (graph, fewest):
         check_structure(result)
@@ -118,12 +125,37 @@ def test_blocks_of_a_depthwise_layer_share_nothing():
 
 def test_delays_move_to_where_fewer_bits_wait():
     # The sum of eight inputs is deep; a ninth of one bit waits as it is, not as a sum.
-    graph = adder_graph([[1] * 8 + [0, 0], [0] * 8 + [1, 1]], [(0, 255)] * 8 + [(0, 1)] * 2)
+    matrix, ranges = [[1] * 8 + [0, 0], [0] * 8 + [1, 1]], [(0, 255)] * 8 + [(0, 1)] * 2
+    graph = adder_graph(matrix, ranges, levels_per_register=1)
     assert graph.latency == 3
     pair = next(adder for adder in graph.adders if adder.high == 2)
     assert pair.time in (1, 2, 3)
     waiting = 2 * 3  # two bits, of the operands or of their sum, in each of three clocks
     assert graph.counts.registers == 4 * 9 + 2 * 10 + 11 + waiting
+
+
+def test_a_register_every_second_level_holds_half_of_the_sums():
+    matrix, ranges = [[1] * 8 + [0, 0], [0] * 8 + [1, 1]], [(0, 255)] * 8 + [(0, 1)] * 2
+    graph = adder_graph(matrix, ranges, levels_per_register=2)
+    # Three levels of adders: 4 sums of 9 bits, 2 of 10 in one clock, 1 of 11 in the next.
+    assert graph.latency == 2
+    first, second = (sorted(a.high for a in graph.adders if a.time == time) for time in (1, 2))
+    assert first[-2:] == [1020, 1020]
+    assert 2040 in second
+    # Kept are both sums of four, their sum, and for two clocks the sum of two bits, or the bits.
+    assert graph.counts.registers == 2 * 10 + 11 + 2 * 2
+    once = adder_graph(matrix, ranges, levels_per_register=1)
+    assert [(a.low, a.high) for a in once.adders] == [(a.low, a.high) for a in graph.adders]
+    with pytest.raises(ValueError, match="levels_per_register must be at least 1, got 0"):
+        adder_graph(matrix, ranges, levels_per_register=0)
+
+
+def test_zeros_at_the_end_of_a_bias_need_no_adder_bits():
+    # 2048 and an input of eight bits have no bit in common.
+    graph = adder_graph([[1]], (0, 255), [2048])
+    assert graph.counts.adders == 1
+    assert graph.counts.luts == 1
+    assert graph.evaluate([[0, 200]]).tolist() == [[2048, 2248]]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from matrices import block_diagonal, normal_matrix, problems, vectors
 
 from fxp import Format
@@ -81,10 +82,10 @@ def simulate(
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(problem=problems())
-def test_modules_compute_the_product(tmp_path: Path, problem):
+@given(problem=problems(), levels=st.integers(1, 3))
+def test_modules_compute_the_product(tmp_path: Path, problem, levels: int):
     matrix, ranges, bias = problem
-    graph = adder_graph(matrix, ranges, bias)
+    graph = adder_graph(matrix, ranges, bias, levels_per_register=levels)
     (tmp_path / "product.sv").write_text(to_systemverilog(graph, "product"))
     lint(tmp_path, "product")
     data = vectors(ranges, 20)
@@ -133,9 +134,20 @@ def test_too_few_output_bits_are_refused():
 
 
 def test_no_stage_has_more_than_one_adder():
-    text = constant_matrix_module(normal_matrix(16, 32), Format(14, 8), "layer").text
+    text = constant_matrix_module(
+        normal_matrix(16, 32), Format(14, 8), "layer", levels_per_register=1
+    ).text
     statements = [line for line in text.splitlines() if "<=" in line]
     operators = [line.count(" + ") + line.count(" - ") for line in statements]
     assert max(operators) == 1
     graph = adder_graph(normal_matrix(16, 32), (-8192, 8191))
     assert sum(operators) == graph.counts.adders
+
+
+def test_sums_say_which_weights_they_have():
+    text = constant_matrix_module(
+        np.array([[3, -5], [0, 0]]), Format(8, 0), "layer", bias=np.array([40, 0])
+    ).text
+    lines = text.splitlines()
+    assert any(line.strip() == "// +3*x0 -5*x1 +40" for line in lines)
+    assert max(map(len, lines)) <= 100

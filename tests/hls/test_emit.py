@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import stage_graphs
 import streaming_graphs as graphs
 from streaming_graphs import GraphBuilder
 
@@ -17,9 +19,9 @@ from fxp.formats import Format, FormatError
 from fxp.graph import Graph, Node, State, Value, ops
 from fxp.graph.extents import Extent
 from fxp.hls import Core, emit_rtl
-from fxp.hls.rtl import emit
 from fxp.hls.rtl.data_sheet import core_cost
 from fxp.hls.rtl.emit import plan_graph
+from fxp.hls.rtl.layers import RULES
 from fxp.hls.rtl.planning import ModuleInstance, StreamingError
 from fxp.model import FixedModel
 from fxp.models import sr
@@ -32,6 +34,7 @@ SHAPES = {
     "srcnn": graphs.srcnn_shaped,
     "fsrcnn": graphs.fsrcnn_shaped,
     "branches": graphs.branches,
+    **stage_graphs.SHAPES,
 }
 STYLES = {
     "dsp": {},
@@ -39,6 +42,14 @@ STYLES = {
     "shift_add": {"multipliers": "shift_add"},
     "raster": {"raster": True},
 }
+# Every style with the first shapes, and one with each of the others.
+STYLED = [
+    (shape, style) for shape in list(SHAPES)[:5] for style in ("dsp", "fold", "shift_add", "raster")
+]
+STYLED += [
+    (shape, ("dsp", "shift_add", "fold", "raster")[number % 4])
+    for number, shape in enumerate(stage_graphs.SHAPES)
+]
 
 
 # ---- Plans ----------------------------------------------------------------------------------
@@ -54,10 +65,10 @@ def test_lags_and_latencies_of_kimsr():
     assert lags["conv9"] == (2, 6)
     assert lags["add16"] == (3, 7)
     assert output.stream.scale == 2
-    # Window 5, products of 9 taps and their sum 6, clamp 1, requantize 2.
+    # Window 5, products of 9 taps and their sum 6, requantize 2, which clips as the ReLU does.
     latency = {p.value: p.stream.latency for p in plan.values}
     assert latency["conv0"] == 11
-    assert latency["relu1"] == 14
+    assert latency["relu1"] == 13
     assert latency["nearest"] == 0
     assert latency["conv13"] == latency["pixel_shuffle14"]
 
@@ -122,8 +133,11 @@ def test_folding_divides_the_multipliers():
     assert multipliers(9) < multipliers(1) / 5
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    "shape", sorted(SHAPES.keys() - {"constants", "classifier", "channel_reductions"})
+)
 def test_shared_adders_replace_all_multipliers(shape):
+    """Apart from products of values, and weights that change from pixel to pixel."""
     plan, _ = plan_graph(SHAPES[shape](), max_width=16, multipliers="shift_add")
     instances = [item for item in plan.items if isinstance(item, ModuleInstance)]
     assert not any(item.cost.multipliers for item in instances)
@@ -148,17 +162,15 @@ def refused(graph: Graph, tmp_path: Path, **options: object) -> str:
 @pytest.mark.parametrize(
     ("op", "words"),
     [
-        (ops.MaxPool(), "max_pool cannot stream; use a convolution with a stride"),
-        (ops.Slice("row", 1), "slice of rows"),
-        (ops.Pad((1, 1, 1, 1)), "pad cannot stream; make the hardware with fxp.hls.export"),
-        (ops.GlobalAveragePool(), "global_average_pool cannot stream; its result depends on a"),
+        (ops.MaxPool((2, 2), (2, 2), (1, 1, 1, 1)), "makes the image larger with a 2x2 window"),
         (
-            ops.BilinearUpsample(),
-            "bilinear_upsample cannot stream; make the hardware with fxp.hls.export",
+            ops.AveragePool((3, 3), (1, 1), (1, 1, 1, 1), count_padding=False),
+            "has another divisor at the borders",
         ),
-        (ops.ReduceMean(True, False, False), "reduce_mean cannot stream; a mean over channels"),
-        (ops.ReduceSum(True, False, False), "reduce_sum cannot stream; a sum over channels"),
-        (ops.ReduceMax(True, False, False), "reduce_max cannot stream; leave it to the processor"),
+        (ops.Pad((1, 1, 1, 1)), "pad cannot stream; make the hardware with fxp.hls.export"),
+        (ops.ReduceMean(False, True, False), "rows and columns can only be reduced together"),
+        (ops.ReduceMax(True, True, True), "rows and columns can only be reduced together"),
+        (ops.AdaptiveMaxPool((2, 2)), "pool with windows of a fixed size"),
         (ops.Variance(), "variance cannot stream; hardware for squares"),
         (ops.StandardDeviation(), "standard_deviation cannot stream; hardware for squares"),
         (ops.L2Norm(), "l2_norm cannot stream; hardware for squares"),
@@ -182,22 +194,89 @@ def conv_refused(tmp_path: Path, **attributes: object) -> str:
 
 
 def test_convolutions_that_cannot_stream(tmp_path):
-    assert "stride (2, 2)" in conv_refused(tmp_path, stride=(2, 2))
-    assert "reflect padding" in conv_refused(tmp_path, padding_mode="reflect")
-    assert "changes the size" in conv_refused(tmp_path, padding=(0, 0, 1, 1))
+    message = conv_refused(tmp_path, padding=(2, 1, 1, 1))
+    assert "padding (2, 1, 1, 1) makes the image larger" in message
+    assert "at most 2 rows and 2 columns can be added" in message
 
 
-def test_convolutions_behind_an_enlargement_are_refused(tmp_path):
+def test_what_cannot_follow_an_enlargement_is_refused(tmp_path):
+    for op, words in (
+        (ops.MaxPool(), "a pooling behind an enlargement cannot stream"),
+        (ops.BilinearUpsample(), "a bilinear_upsample behind an enlargement cannot stream"),
+        (ops.Slice("row", 1), "rows can only be cut off in multiples of 2"),
+        (ops.PixelUnshuffle(3), "blocks of 3 pixels do not divide those of the enlargement"),
+    ):
+        b = GraphBuilder("refused", size=(6, 6))
+        b.add(ops.Nearest(2))
+        b.add(op, target=Format(12, 8))
+        assert words in refused(b.graph(), tmp_path)
     b = GraphBuilder("refused")
     b.add(ops.Nearest(2))
-    b.conv(1)
-    assert "needs 4 times the rate" in refused(b.graph(), tmp_path)
-
-
-def test_multiplications_by_values_are_refused(tmp_path):
+    weight = b.constant("w", np.ones((1, 1, 3, 3)), Format(4, 0))
+    b.add(ops.Conv2d(padding=(1, 1, 1, 1), padding_mode="reflect"), b.last, weight)
+    assert "reflect borders behind an enlargement" in refused(b.graph(), tmp_path)
     b = GraphBuilder("refused")
+    b.add(ops.Nearest(2))
+    b.conv(1, padding=(0, 0, 0, 0))
+    assert "only convolutions stream that keep the size" in refused(b.graph(), tmp_path)
+
+
+def test_operands_that_came_to_their_size_in_different_ways_are_refused(tmp_path):
+    b = GraphBuilder("refused", size=(8, 8))
+    first = b.conv(1, (2, 1), padding=(0, 0, 0, 0), source="image", target=Format(8, 4))
+    second = b.add(ops.Slice("row", 1), "image")
+    b.add(ops.Add(), first, second)
+    assert "lose rows and columns in different ways" in refused(b.graph(), tmp_path)
+
+
+def test_products_beyond_the_multipliers_of_devices_are_refused(tmp_path):
+    b = GraphBuilder("refused", form=Format(20, 8))
     b.add(ops.Multiply(), "image", "image")
-    assert "multiply cannot stream" in refused(b.graph(), tmp_path)
+    assert "multipliers of 20 x 20 bits" in refused(b.graph(), tmp_path, multipliers="shift_add")
+    b = GraphBuilder("refused")
+    plane = b.constant("plane", np.ones((1, 1, 6)), Format(4, 0))
+    b.add(ops.Multiply(), "image", plane)
+    assert "a constant of shape (1, 1, 6) cannot stream" in refused(b.graph(), tmp_path)
+
+
+def test_a_division_of_the_size_is_refused(tmp_path):
+    b = GraphBuilder("refused")
+    b.add(ops.MaxPool((3, 3), (3, 3)))
+    b.add(ops.MaxPool())
+    assert "behind a step of 3" in refused(b.graph(), tmp_path)
+
+
+def test_frames_too_small_for_the_network_are_refused(tmp_path):
+    b = GraphBuilder("refused")
+    b.conv(1, (5, 5), padding=(0, 0, 0, 0))
+    message = refused(b.graph(), tmp_path, max_width=4, max_height=8)
+    assert "frames of 4x8 are smaller than the network takes, 5x5" in message
+    core = emit_rtl(b.graph(), tmp_path / "core", max_width=32)
+    assert core.smallest == (5, 5)
+    assert core.beats(9, 7) == (5, 3)
+    sheet = (tmp_path / "core" / "README.md").read_text()
+    assert "| Smallest frame | 5 x 5 pixels |" in sheet
+    assert "| Output of the largest frame | 28 x 4092 pixels |" in sheet
+
+
+def test_a_network_with_a_linear_layer_takes_one_size(tmp_path):
+    message = refused(stage_graphs.classifier(), tmp_path, initial_size=(8, 8), max_width=32)
+    assert "'linear7' (linear) of 'classifier'" in message
+    assert "frames of 8x8 do not suit" in message
+    core = emit_rtl(stage_graphs.classifier(), tmp_path / "core", max_width=32)
+    assert (core.max_width, core.max_height, core.smallest) == (12, 11, (11, 12))
+    assert core.beats(11, 12) == (1, 1)
+    b = GraphBuilder("mean")
+    b.add(ops.GlobalAveragePool(), target=Format(12, 10))
+    core = emit_rtl(b.graph(), tmp_path / "core", max_width=32, initial_size=(9, 5))
+    assert (core.max_width, core.max_height, core.smallest) == (9, 5, (5, 9))
+
+
+def test_a_value_times_one_of_a_whole_image_is_refused(tmp_path):
+    b = GraphBuilder("refused", size=(8, 8))
+    b.add(ops.GlobalMaxPool())
+    b.add(ops.Multiply(), b.last, "image")
+    assert "one of its operands depends on a whole image" in refused(b.graph(), tmp_path)
 
 
 def test_multipliers_beyond_those_of_devices_are_refused(tmp_path):
@@ -302,10 +381,10 @@ def test_a_failure_while_writing_leaves_the_earlier_core(tmp_path, monkeypatch):
     emit_rtl(graphs.fsrcnn_shaped(), target, max_width=32)
     before = contents(target)
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **options: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(emit.shutil, "copyfile", fail)
+    monkeypatch.setattr(Path, "write_text", fail)
     with pytest.raises(OSError, match="disk full"):
         emit_rtl(graphs.espcn_shaped(), target, max_width=32)
     assert contents(target) == before
@@ -333,6 +412,14 @@ def test_taps_and_ports_describe_the_values(tmp_path):
     assert (core.lag_lines, core.lag_pixels) == (4, 4)
 
 
+def test_the_page_lists_what_streams():
+    page = (Path(__file__).parents[2] / "docs" / "rtl.md").read_text()
+    table = page.partition("| Operation | With |")[2].partition("\n\n")[0]
+    told = [row.split("|")[1] for row in table.strip().splitlines()[1:]]
+    names = [name for cell in told for name in re.findall(r"`(\w+)`", cell)]
+    assert sorted(names) == sorted(op.name for op in RULES)
+
+
 # ---- Papers ---------------------------------------------------------------------------------
 
 
@@ -351,8 +438,7 @@ def test_the_data_sheet_adds_up(tmp_path):
 # ---- Simulators and linters read it ----------------------------------------------------------
 
 
-@pytest.mark.parametrize("style", STYLES)
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("shape", "style"), STYLED)
 def test_verilator_has_nothing_to_say(shape, style, tmp_path):
     verilator = find_simulator("verilator")
     core = emit_rtl(SHAPES[shape](), tmp_path / "core", max_width=30, **STYLES[style])
@@ -366,6 +452,31 @@ def test_verilator_has_nothing_to_say(shape, style, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert "Warning" not in result.stderr
+
+
+@pytest.mark.parametrize("raster", [False, True])
+def test_verilator_has_nothing_to_say_of_a_bypass(raster, tmp_path):
+    verilator = find_simulator("verilator")
+    core = emit_rtl(
+        graphs.kimsr_shaped(), tmp_path / "core", max_width=30, raster=raster, bypass=True,
+        bus_errors=True,
+    )  # fmt: skip
+    command = [verilator.program, "--lint-only", "-Wall", "-f", f"{core.name}.f"]
+    result = subprocess.run(
+        [*map(str, command), "--top-module", core.top],
+        cwd=tmp_path / "core",
+        env=verilator.environment,
+        capture_output=True,
+        text=True,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_only_the_registers_and_their_reset_hear_the_reset_of_the_board(tmp_path):
+    core = emit_rtl(graphs.kimsr_shaped(), tmp_path / "core", max_width=30, raster=True)
+    text = (tmp_path / "core" / core.sources[-1]).read_text()
+    instances = re.findall(r"u_(\w+) \([^;]*\(aresetn\)", text)
+    assert sorted(instances) == ["registers", "restart"]
 
 
 @pytest.mark.parametrize("style", STYLES)

@@ -7,9 +7,9 @@ import pytest
 from module_bench import join_fields, simulate, split_fields
 from module_parts import known
 
-from fxp.formats import Format, Overflow, requantize
-from fxp.hls.rtl.layers import NEVER, OVERFLOWS, ROUNDINGS
+from fxp.formats import Format, Overflow, Rounding, requantize
 from fxp.hls.rtl.literals import packed
+from fxp.hls.rtl.requantization import NEVER, OVERFLOWS, ROUNDINGS
 
 # ---- Arithmetic -----------------------------------------------------------------------------
 
@@ -39,6 +39,8 @@ def test_requantize_is_that_of_the_library_for_every_input(rounding, overflow, t
                         + [0, 0])},
             {"data_o": form.width * len(shifts)},
         )["data_o"]  # fmt: skip
+        if rounding is Rounding.FLOOR:  # nothing to add: one clock less
+            out = out[:1] + out[:-1]
         got = [split_fields(w, form.width, len(shifts), signed=form.signed) for w in known(out[2:])]
         want = requantize(
             np.array(values)[:, None], np.array(shifts)[None, :], form, rounding, overflow

@@ -12,6 +12,8 @@ from module_bench import LIBRARY, simulate
 from fxp.rtl_sim.script import ERRORS, FRAMES, HEIGHT, STATUS, WIDTH
 
 IDENTITY, VERSION, LIMITS = 0x00, 0x04, 0x1C
+CONTROL, SIZE, IRQ_ENABLE, IRQ_STATUS, FEATURES = 0x20, 0x24, 0x28, 0x2C, 0x30
+FRAME_DONE, ERROR = 1, 2
 MAX_WIDTH, MAX_HEIGHT, REVISION = 40, 16, 0x12345678
 
 
@@ -22,29 +24,51 @@ class Registers:
     values: dict[int, int] = field(
         default_factory=lambda: {
             IDENTITY: 0x66787031, VERSION: REVISION, WIDTH: 30, HEIGHT: 9, STATUS: 0, FRAMES: 0,
-            ERRORS: 0, LIMITS: MAX_HEIGHT << 16 | MAX_WIDTH,
+            ERRORS: 0, LIMITS: MAX_HEIGHT << 16 | MAX_WIDTH, CONTROL: 1, SIZE: 9 << 16 | 30,
+            IRQ_ENABLE: 0, IRQ_STATUS: 0, FEATURES: 2 << 8 | 0b11,
         }
     )  # fmt: skip
     begun: int = 0
+    restart: bool = False
 
-    def write(self, address: int, data: int, strobes: int) -> None:
+    def write(self, address: int, data: int, strobes: int) -> bool:
+        """Whether the write had an effect."""
         address &= ~3
         lanes = sum(0xFF << 8 * byte for byte in range(4) if strobes >> byte & 1)
-        if address in (WIDTH, HEIGHT):
-            data = data & lanes | self.values[address] & ~lanes
-            if 1 <= data <= (MAX_WIDTH if address == WIDTH else MAX_HEIGHT):
-                self.values[address] = data
-            else:
+        if address in (STATUS, IRQ_STATUS):
+            self.values[address] &= ~(data & lanes & (0x1F if address == STATUS else 3))
+            return True
+        data = data & lanes | self.values.get(address, 0) & ~lanes
+        if address in (WIDTH, HEIGHT, SIZE):
+            width, height = self.values[WIDTH], self.values[HEIGHT]
+            wanted = {WIDTH: (data, height), HEIGHT: (width, data)}.get(
+                address, (data & 0xFFFF, data >> 16)
+            )
+            if not (1 <= wanted[0] <= MAX_WIDTH and 1 <= wanted[1] <= MAX_HEIGHT):
                 self.values[STATUS] |= 1 << 4
-        elif address == STATUS:
-            self.values[STATUS] &= ~(data & lanes & 0x1F)
+                self.values[IRQ_STATUS] |= ERROR
+                return False
+            self.values[WIDTH], self.values[HEIGHT] = wanted
+            self.values[SIZE] = wanted[1] << 16 | wanted[0]
+        elif address == CONTROL:
+            self.values[CONTROL] = data & 3
+            self.restart = bool(data & 4)
+        elif address == IRQ_ENABLE:
+            self.values[IRQ_ENABLE] = data & 3
+        return address in (CONTROL, SIZE, WIDTH, HEIGHT, IRQ_ENABLE)
 
-    def read(self, address: int) -> int:
-        return self.values.get(address & ~3, 0)
+    def read(self, address: int) -> tuple[int, int]:
+        """Content and response."""
+        address &= ~3
+        known = self.values.get(address)
+        if known is None:
+            return 0, 2
+        return known | (4 if address == CONTROL and self.restart else 0), 0
 
     def happen(self, started: int, finished: int, malformed: int, errors: int) -> None:
         busy = self.begun != self.values[FRAMES]
         self.values[STATUS] = self.values[STATUS] & 0x1F | errors | busy << 8
+        self.values[IRQ_STATUS] |= FRAME_DONE * finished | (ERROR if errors else 0)
         self.begun += started
         self.values[FRAMES] += finished
         self.values[ERRORS] += malformed
@@ -58,8 +82,9 @@ def test_registers(chances, tmp_path):
     def coin(chance: float) -> list[int]:
         return (random.random(count) < chance).astype(int).tolist()
 
-    addresses = [*range(0, 0x24, 4), WIDTH, WIDTH + 3, HEIGHT, STATUS]
+    addresses = [*range(0, 0x38, 4), WIDTH, WIDTH + 3, HEIGHT, STATUS, SIZE, 0x80]
     words = [0, 1, 5, MAX_HEIGHT, MAX_HEIGHT + 1, MAX_WIDTH, MAX_WIDTH + 1, 1 << 16, 0x1F, 1 << 31]
+    words += [MAX_HEIGHT << 16 | MAX_WIDTH, MAX_HEIGHT + 1 << 16 | 3, 2 << 16 | 3, 5 << 16]
     strobes = [15, 15, 15, 1, 2, 0]
     offers, answers, asks, takes = chances
     writes = random.choice(addresses, count).tolist()
@@ -76,9 +101,11 @@ def test_registers(chances, tmp_path):
         tmp_path,
         "fxp_registers",
         {"Version": f"32'h{REVISION:x}", "MaxWidth": MAX_WIDTH, "MaxHeight": MAX_HEIGHT,
-         "InitialWidth": 30, "InitialHeight": 9},
+         "InitialWidth": 30, "InitialHeight": 9, "Scale": 2, "Bypass": "1'b1",
+         "BusErrors": "1'b1"},
         {
             "rst_ni": (1, [0, 0] + [1] * (count - 2)),
+            "core_rst_ni": (1, [1] * count), "restarting_i": (1, [0] * count),
             "awaddr_i": (8, writes), "awvalid_i": (1, address_valid),
             "wdata_i": (32, data), "wstrb_i": (4, lanes), "wvalid_i": (1, data_valid),
             "bready_i": (1, bready), "araddr_i": (8, reads), "arvalid_i": (1, arvalid),
@@ -86,28 +113,40 @@ def test_registers(chances, tmp_path):
             "malformed_i": (1, events[2]), "errors_i": (4, errors),
         },
         {"awready_o": 1, "wready_o": 1, "bresp_o": 2, "bvalid_o": 1, "arready_o": 1,
-         "rdata_o": 32, "rresp_o": 2, "rvalid_o": 1, "width_o": 16, "height_o": 16},
+         "rdata_o": 32, "rresp_o": 2, "rvalid_o": 1, "width_o": 16, "height_o": 16,
+         "enable_o": 1, "bypass_o": 1, "restart_o": 1, "irq_o": 1},
     )  # fmt: skip
     model = Registers()
     writing: list[tuple[int, int, int]] = []
-    reading: list[int] = []
-    answering = showing = False
+    reading: list[tuple[int, int]] = []
+    answering = showing = raised = False
     answered = shown = 0
+    had_effect = True
     for t in range(2, count):
+        model.restart = False
+        before = model.values[IRQ_STATUS] & model.values[IRQ_ENABLE]
         # A write takes effect when its answer appears.
         if out["bvalid_o"][t] and not answering:
-            model.write(*writing.pop(0))
+            had_effect = model.write(*writing.pop(0))
             answering, answered = True, answered + 1
         assert bool(out["bvalid_o"][t]) == answering
         if t > 2:
             model.happen(*(event[t - 1] for event in events), errors[t - 1])
-        assert (out["width_o"][t], out["height_o"][t]) == (model.read(WIDTH), model.read(HEIGHT))
+        sizes = model.values[WIDTH], model.values[HEIGHT]
+        assert (out["width_o"][t], out["height_o"][t]) == sizes
+        settings = out["enable_o"][t], out["bypass_o"][t], out["restart_o"][t]
+        control = model.values[CONTROL]
+        assert settings == (control & 1, control >> 1, int(model.restart))
+        # The wire follows a clock later.
+        assert out["irq_o"][t] == (before != 0)
+        raised |= before != 0
         if out["rvalid_o"][t] and not showing:
             showing, shown = True, shown + 1
         assert bool(out["rvalid_o"][t]) == showing
         if showing:
-            assert out["rdata_o"][t] == reading[0]
-        assert out["bresp_o"][t] == out["rresp_o"][t] == 0
+            assert (out["rdata_o"][t], out["rresp_o"][t]) == reading[0]
+        if answering:
+            assert out["bresp_o"][t] == (0 if had_effect else 2)
         assert out["awready_o"][t] == out["wready_o"][t]
         if address_valid[t] and data_valid[t] and out["wready_o"][t]:
             writing.append((writes[t], data[t], lanes[t]))
@@ -122,6 +161,7 @@ def test_registers(chances, tmp_path):
         assert len(reading) <= 1
     assert answered > 10
     assert shown > 50
+    assert raised
 
 
 @pytest.mark.parametrize("depth", [1, 2, 5])

@@ -211,6 +211,7 @@ def test_sequencer_repairs_whatever_comes(width, height, fold, tmp_path):
             "rst_ni": (1, [0, 0] + [1] * (count - 2)),
             "tvalid_i": (1, valid), "tuser_i": (1, user), "tlast_i": (1, last),
             "tdata_i": (8, data), "room_i": (1, room),
+            "enable_i": (1, [1] * count), "bypass_i": (1, [0] * count),
             "width_i": (16, [width] * count), "height_i": (16, [height] * count),
         },
         {"tready_o": 1, "tags_o": 6, "data_o": 8, "started_o": 1, "errors_o": 4},
@@ -280,6 +281,7 @@ def test_sequencer_takes_a_size_with_the_first_pixel(tmp_path):
             "rst_ni": (1, [0, 0] + [1] * (count - 2)),
             "tvalid_i": (1, valid), "tuser_i": (1, user), "tlast_i": (1, last),
             "tdata_i": (8, [1] * count), "room_i": (1, [1] * count),
+            "enable_i": (1, [1] * count), "bypass_i": (1, [0] * count),
             "width_i": (16, widths), "height_i": (16, heights),
         },
         {"tready_o": 1, "tags_o": 6, "errors_o": 4},
@@ -380,3 +382,43 @@ def test_raster_orders_the_lines(scale, offered, taken, tmp_path):
                     row == height - 1 and column + scale**2 >= width
                 )
     assert next(place, None) is None
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+@pytest.mark.parametrize(("offered", "taken"), [(1.0, 1.0), (0.6, 0.4)])
+def test_serializer_gives_every_pixel_once(parts, offered, taken, tmp_path):
+    random = np.random.default_rng(parts)
+    count, pixels = 700, 4  # pixels of a byte in a beat
+    each = pixels // parts
+    beats, wanted = [], []
+    for length in (1, 2, 3, 4, 5, 7, 8, 9, 12):  # lines of a frame each
+        line = random.integers(0, 256, length).tolist()
+        for start in range(0, length, pixels):
+            part = line[start : start + pixels]
+            end = int(start + pixels >= length)
+            beats.append((join_fields(part, 8), (1 << len(part)) - 1, int(start == 0), end, end))
+        for start in range(0, length, each):
+            part = line[start : start + each]
+            end = int(start + each >= length)
+            wanted.append((join_fields(part, 8), (1 << len(part)) - 1, int(start == 0), end, end))
+    ready = coin(count, taken, 2)
+    out = simulate(
+        tmp_path,
+        "fxp_serializer",
+        {"Parts": parts, "Bytes": each},
+        {"rst_ni": (1, [0, 0] + [1] * (count - 2)), "tready_i": (1, ready)},
+        {"tdata_o": 8 * each, "tkeep_o": each, "tuser_o": 1, "tlast_o": 1, "frame_last_o": 1,
+         "tvalid_o": 1},
+        offers=Offers(
+            "tvalid_i", "tready_o",
+            {"tdata_i": 8 * pixels, "tkeep_i": pixels, "tuser_i": 1, "tlast_i": 1,
+             "frame_last_i": 1},
+            beats, [0] * 4 + coin(count - 4, offered, 1),
+        ),
+    )  # fmt: skip
+    moved = [c for c in range(3, count) if out["tvalid_o"][c] and ready[c]]
+    names = ("tdata_o", "tkeep_o", "tuser_o", "tlast_o", "frame_last_o")
+    assert [tuple(out[name][c] for name in names) for c in moved] == wanted
+    if offered == taken == 1.0:
+        # A beat in every clock.
+        assert moved == list(range(moved[0], moved[0] + len(wanted)))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,15 @@ from fxp.cli import main
 from fxp.graph import Constant, Graph, Node, Value, ops
 from fxp.graph.extents import Extent
 from fxp.hls.rtl.adder_graph_verilog import constant_matrix_module
-from fxp.hls.synth import TARGETS, Resources, SynthesisError, place, synthesize, tools
+from fxp.hls.synth import (
+    TARGETS,
+    Resources,
+    SynthesisError,
+    place,
+    placement,
+    synthesize,
+    tools,
+)
 from fxp.hls.synth.command import placement_text, resource_table
 from fxp.hls.synth.harness import ModulePort, harness, ports_of
 from fxp.hls.synth.multiplier_registers import INSIDE_NS
@@ -82,7 +92,7 @@ def write(folder: Path, **sources: str) -> list[str]:
     return list(sources)
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", ["ecp5-85k", "xilinx-us"])
 def test_resources_of_every_instance(tmp_path: Path, name: str):
     target = TARGETS[name]
     result = synthesize(tmp_path, write(tmp_path, **SOURCES), "design_top", target)
@@ -122,10 +132,42 @@ def test_placement_finds_a_frequency(tmp_path: Path):
     # Nothing but the way inside the block takes long here.
     assert result.megahertz == round(1000 / INSIDE_NS[8], 1)
     assert result.cells["MULT18X18D"] == 1
+    assert result.bitstream == (tmp_path / "seed1_speed8.bit").stat().st_size > 10_000
     # Those of the surroundings, less the last one before the multiplier; its own are inside.
     assert 23 + 24 + 24 <= result.cells["TRELLIS_FF"] < 23 + 24 + 24 + 24
     assert result.logic_ns + result.routing_ns == pytest.approx(1000 / result.megahertz, rel=0.02)
     assert f"{result.megahertz:.1f} MHz on speed grade 8" in placement_text(result)
+
+
+def test_a_placement_continues_where_it_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    ports = ports_of(ADD, "add")
+    sources = write(tmp_path, **{"add.sv": ADD})
+    options: dict[str, Any] = {"target": "ecp5-25k", "package": "CABGA381", "speed": 6,
+                               "megahertz": 1}  # fmt: skip
+    steps: list[str] = []
+
+    def tell(done: int, total: int, text: str) -> None:
+        steps.append(text)
+
+    first = place(tmp_path, sources, "add", ports, progress=tell, **options)
+    assert first.speed == 6
+    assert steps == ["yosys on the whole design", "nextpnr, seed 1", "packing the bitstream"]
+    runs: list[str] = []
+    run = placement.run_synthesis_tool
+
+    def counted(tool: str, *arguments: Any, **more: Any) -> str:
+        runs.append(tool)
+        return run(tool, *arguments, **more)
+
+    monkeypatch.setattr(placement, "run_synthesis_tool", counted)
+    monkeypatch.setattr(placement, "synthesize", None)  # not called again
+    again = place(tmp_path, sources, "add", ports, **options)
+    assert replace(again, seconds=first.seconds) == first
+    assert runs == ["ecppack"]
+    place(tmp_path, sources, "add", ports, seed=2, **options)
+    assert runs == ["ecppack", "nextpnr-ecp5", "ecppack"]
 
 
 def test_designs_that_do_not_fit_are_refused(tmp_path: Path):
@@ -210,7 +252,7 @@ def test_command(small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert report["fits"]
     assert 0 < report["synthesis"]["total"]["multipliers"] <= 8
     assert report["placement"] is None
-    assert (build / "core.json").exists()
+    assert (build / "core" / "core.json").exists()
     assert main([*arguments[:2], "--multipliers", "shift_add", "--out", str(out)]) == 0
     report = json.loads(out.read_text())
     assert report["core"]["multipliers"] == "shift_add"
@@ -228,8 +270,14 @@ def test_command_refuses(small_model: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["synth", str(small_model), "--target", "xilinx-us", "--place"]) == 1
     message = capsys.readouterr().err
     assert message == (
-        "error: --place needs --target ecp5-85k: there is no open placer for XCZU7EV\n"
+        "error: --place needs one of the targets ecp5-12k, ecp5-25k, ecp5-45k, ecp5-85k: there is "
+        "no open placer for XCZU7EV\n"
     )
+    assert main(["synth", str(small_model), "--place", "--package", "BGA1"]) == 1
+    assert "LFE5U-85F has no package BGA1; choose one of CSFBGA285" in capsys.readouterr().err
+    missing = small_model.parent / "missing" / "report.json"
+    assert main(["synth", str(small_model), "--out", str(missing)]) == 1
+    assert "no folder" in capsys.readouterr().err
 
 
 def test_names_in_brackets_are_no_markup(tmp_path: Path):

@@ -47,12 +47,14 @@ def test_page_shows_figures_and_reasons():
     record: synth.Record = {name: {"placement": PLACEMENT} for name in synth.STAGES}
     record |= {name: {"synthesis": {"total": TOTAL}, "device": "X", "lacking": []}
                for name in synth.WHOLE}  # fmt: skip
+    record |= {name: {"placement": {**PLACEMENT, "bitstream": 98765}} for name in synth.PLACED}
     first, *_, last = synth.WHOLE
     record[first]["lacking"] = ["4444 of 156 multipliers"]
     record[last] = {"reason": "yosys did not finish"}
     page = synth.page(record)
     assert page.count("| 151.5 | 2 | 3.25 | 2.75 | 123 | 456 | 36 | 2 |") == len(synth.STAGES)
     assert page.count("| 1111 | 2222 | 3333 | 4444 | 5555 |") == len(synth.WHOLE) - 1
+    assert page.count("| 151.5 | 2 | 3.25 | 2.75 | 123 | 456 | 2 | 98765 |") == len(synth.PLACED)
     assert "| no: 4444 of 156 multipliers |" in page
     assert "| yosys did not finish |" in page
 
@@ -71,3 +73,23 @@ def test_a_failure_is_recorded_and_others_are_kept(tmp_path: Path, monkeypatch: 
     assert record[second]["reason"] == "no tool"
     with pytest.raises(typer.BadParameter, match="'nothing' is none of adders"):
         synth.main(only=["nothing"], timeout=1, folder=tmp_path)
+
+
+def test_placements_of_whole_networks_continue_in_their_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folders: list[Path] = []
+
+    def placed(name: str, folder: Path, timeout_s: float) -> synth.Record:
+        folders.append(folder)
+        assert folder.is_dir()
+        return {"placement": {**PLACEMENT, "bitstream": 98765}}
+
+    first, second = synth.PLACED
+    for name in (first, second):
+        monkeypatch.setitem(synth.WORKS, name, placed)
+    synth.main(part="placed", timeout=1, folder=tmp_path, work=tmp_path / "work")
+    assert len(set(folders)) == 2
+    assert all(folder.parent == tmp_path / "work" and folder.is_dir() for folder in folders)
+    synth.main(only=[first], timeout=1, folder=tmp_path)
+    assert not folders[-1].exists()  # only for the time of the run

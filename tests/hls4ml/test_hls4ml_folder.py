@@ -276,3 +276,14 @@ def test_signals_leave_nothing_behind(number, tmp_path):
     while compiler.exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not compiler.exists()
+
+
+def test_a_size_that_the_graph_fixes_may_be_given(tmp_path):
+    pixel = Format(8, 8, signed=False)
+    node = Node("y", Relu(), ("x",), Quantization(pixel))
+    graph = Graph("fixed", (Value("x", (1, 3, 4), pixel),), (node,), ("y",))
+    with pytest.raises(ExportError, match="takes images of 3 by 4 alone; give that size"):
+        hls.export(graph, tmp_path / "p", size=(4, 3), verify=False)
+    assert not (tmp_path / "p").exists()
+    project = hls.export(graph, tmp_path / "p", size=(3, 4), verify=False)
+    assert project.shapes["x"] == (1, 3, 4)

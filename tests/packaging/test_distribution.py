@@ -28,6 +28,10 @@ ROOT = Path(__file__).resolve().parents[2]
 DATA = {
     "fxp/py.typed",
     "fxp/hls/hls4ml_export/fxp_layers.h",
+    "fxp/hls/boards/rtl/board_top.sv.template",
+    "fxp/hls/boards/rtl/fxp_fifo.sv",
+    "fxp/rtl_sim/board.cpp",
+    "fxp/rtl_sim/board_models.sv",
     "fxp/rtl_sim/harness.cpp",
     "fxp/models/events/weights/firenet-small.fxp",
     "fxp/models/sr/weights/kimsr_x2_bicubic.fxp",

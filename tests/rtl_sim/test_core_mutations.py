@@ -70,7 +70,6 @@ def _swap_first_taps(found: re.Match[str]) -> str:
     return f"{found[1]}{weights & ~4095 | first << 6 | second:x})"
 
 
-HIGH = r"High\((\d+)'sh[0-9a-f]+\)"
 WEIGHTS = r"(\.Weights\(\d+'h)([0-9a-f]+)\)"
 MUTATIONS: dict[str, tuple[str, Callable[[str, Path], str]]] = {
     "lowest bit of a weight": (
@@ -83,14 +82,14 @@ MUTATIONS: dict[str, tuple[str, Callable[[str, Path], str]]] = {
         "conv2", _in_instance("v3_conv2_sums", _replaced(WEIGHTS, _swap_first_taps)),
     ),
     "another rounding": (
-        "relu1", _in_instance("v2_relu1_requantized", _replaced(r"Rounding\(\d\)", "Rounding(0)")),
+        "relu1", _in_instance("v2_relu1_requantized", _replaced(r"Rounding\(\d\)", "Rounding(1)")),
     ),
     "another rounding of signed values": (
         "conv2", _in_instance("v3_conv2_requantized", _replaced(r"Rounding\(\d\)", "Rounding(1)")),
     ),
-    "another upper bound": (
+    "another rounding of the output": (
         "clamp17",
-        _in_instance("v18_clamp17_clamped", _replaced(HIGH, r"High(\1'sh1)")),
+        _in_instance("v18_clamp17_requantized", _replaced(r"Rounding\(\d\)", "Rounding(1)")),
     ),
     "a row of padding is not zero": (
         "conv9",
@@ -109,7 +108,9 @@ MUTATIONS: dict[str, tuple[str, Callable[[str, Path], str]]] = {
         "conv9",
         _with_other_module(
             "v10_conv9_taps", "fxp_window",
-            _replaced(r"keep\[Index\]", "keep[Index] || Index == KernelRows * KernelColumns - 1"),
+            _replaced(
+                r"!keep\[Index\]", "!(keep[Index] || Index == KernelRows * KernelColumns - 1)"
+            ),
         ),
     ),
     "a residual one pixel late": (

@@ -16,8 +16,13 @@ module fxp_lag_buffer #(
   localparam int AddressBits = (Depth < 2) ? 1 : $clog2(Depth);
   localparam logic [AddressBits-1:0] Last = AddressBits'(Depth - 1);
 
+  // Tools would spread a memory of a few dozen places over look-up tables.
+  localparam Style = (Depth > 16) ? "block" : "auto";
+  logic unused_style;
+  assign unused_style = ^Style;
+
   // No place is read while it is written, so no logic has to keep what it held before.
-  (* no_rw_check *) logic [Width-1:0] memory [0:Depth-1];
+  (* no_rw_check, ram_style = Style *) logic [Width-1:0] memory [0:Depth-1];
   logic [AddressBits-1:0] write_address, read_address;
   logic [Width-1:0] read;
 

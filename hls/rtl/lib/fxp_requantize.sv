@@ -1,4 +1,5 @@
-// Raw integers to another format: shift, one rounding, one overflow. Latency 2.
+// Raw integers to another format: shift, one rounding, one overflow. Latency 2, but 1 where nothing
+// is added to round: Rounding 0.
 //
 // Shifts holds 8 signed bits for each field: positive drops bits, negative appends zeros. The caller
 // limits it to -(OutWidth + 1) to InWidth + 1, beyond which the result no longer depends on it.
@@ -34,8 +35,13 @@ module fxp_requantize #(
     assign value = data_i[f*InWidth+:InWidth];
 
     logic signed [Bits-1:0] rounded;
+    localparam logic Floor = Rounding == 0;
     if (Right == 0) begin : gen_left
-      always_ff @(posedge clk_i) rounded <= Bits'(value) <<< Left;
+      if (Floor) begin : gen_wire
+        assign rounded = Bits'(value) <<< Left;
+      end else begin : gen_register
+        always_ff @(posedge clk_i) rounded <= Bits'(value) <<< Left;
+      end
     end else begin : gen_right
       logic negative, odd;
       assign negative = value[InWidth-1];
@@ -67,7 +73,11 @@ module fxp_requantize #(
       end
       logic signed [SumBits-1:0] sum;
       assign sum = SumBits'(value) + constant + SumBits'({1'b0, carry});
-      always_ff @(posedge clk_i) rounded <= Bits'(sum >>> Right);
+      if (Floor) begin : gen_wire
+        assign rounded = Bits'(sum >>> Right);
+      end else begin : gen_register
+        always_ff @(posedge clk_i) rounded <= Bits'(sum >>> Right);
+      end
     end
 
     logic negative, above, below;
@@ -115,15 +125,16 @@ module fxp_requantize #(
     localparam logic signed [Wide-1:0] MinRaw =
         !OutSigned ? '0 : (Overflow == 1) ? -MaxRaw : -MaxRaw - Wide'(1);
     logic [1:0] known = 2'b00;
-    logic signed [InWidth-1:0] exact;
+    logic signed [InWidth-1:0] past, exact;
     logic signed [Bits-1:0] past_rounded;
     logic signed [Wide-1:0] above_rounded, integer_in, integer_out;
     logic from_above, from_below, even;
     always_ff @(posedge clk_i) begin
       known <= {known[0], 1'b1};
-      exact <= value;
+      past <= value;
       past_rounded <= rounded;
     end
+    assign exact = Floor ? value : past;
     assign above_rounded = (Wide'(exact) <<< Left) - (Wide'(rounded) <<< Right);
     assign integer_in = Wide'(past_rounded);
     if (OutSigned) begin : gen_signed_out

@@ -5,7 +5,8 @@
 // rows of beats that are not real, until all pixels have left the windows behind it: LagLines lines
 // and LagPixels pixels. A frame may start at the end of any such row; a new size waits for the last.
 //
-// A frame has the size that the registers hold when its first pixel is accepted.
+// A frame has the size and the mode that the registers hold when its first pixel is accepted. Without
+// enable_i no first pixel is accepted; a frame that has begun is completed.
 module fxp_sequencer #(
   parameter int Width         = 8,
   parameter int LagLines      = 1,
@@ -13,6 +14,8 @@ module fxp_sequencer #(
   parameter int Fold          = 1,
   // Clocks without a pixel before rows are flushed, so that short gaps cost nothing; at least 1.
   parameter int Patience      = 16,
+  // Clocks without a beat before another size is active, as modules behind look at the size.
+  parameter int DrainClocks   = 0,
   parameter int InitialWidth  = 16,
   parameter int InitialHeight = 16
 ) (
@@ -25,10 +28,17 @@ module fxp_sequencer #(
   input  logic [Width-1:0] tdata_i,
   input  logic [15:0]      width_i,
   input  logic [15:0]      height_i,
+  input  logic             enable_i,
+  input  logic             bypass_i,
+  // Mode of the frame whose beats leave.
+  output logic             bypass_o,
   // Whether the output has room for all that is under way.
   input  logic             room_i,
   output logic [5:0]       tags_o,
   output logic [Width-1:0] data_o,
+  // The active size, less one; it changes when no beat is under way.
+  output logic [15:0]      columns_o,
+  output logic [15:0]      rows_o,
   // Events: a frame begins; a frame is malformed; short line, long line, early start, no start.
   output logic             started_o,
   output logic             malformed_o,
@@ -36,37 +46,45 @@ module fxp_sequencer #(
 );
   localparam int LineBits = (LagLines == 0) ? 1 : $clog2(LagLines + 1);
   localparam int PixelBits = (LagPixels == 0) ? 1 : $clog2(LagPixels + 1);
+  localparam int Longest = (DrainClocks > Patience) ? DrainClocks : Patience;
+  localparam int WaitBits = $clog2(Longest + 1);
   localparam int FoldBits = (Fold < 2) ? 1 : $clog2(Fold);
 
   // ---- Pixels, each first one with its size --------------------------------------------------
-  logic valid, ready, user, last, resized, accept, differs;
+  logic valid, ready, user, last, resized, accept, differs, open, skid_ready, blocked;
   logic [Width-1:0] data;
   logic [15:0] width, height, seen_width, seen_height;
+  logic bypass, seen_bypass;
+  assign blocked = tvalid_i && tuser_i && !enable_i;
+  assign open = enable_i || !tuser_i;
+  assign tready_o = skid_ready && open;
   fxp_skid #(
-    .Width(Width + 35)
+    .Width(Width + 36)
   ) u_skid (
     .clk_i, .rst_ni,
-    .valid_i(tvalid_i), .ready_o(tready_o),
-    .data_i({width_i, height_i, differs, tlast_i, tuser_i, tdata_i}),
+    .valid_i(tvalid_i && open), .ready_o(skid_ready),
+    .data_i({bypass_i, width_i, height_i, differs, tlast_i, tuser_i, tdata_i}),
     .valid_o(valid), .ready_i(ready),
-    .data_o({width, height, resized, last, user, data})
+    .data_o({bypass, width, height, resized, last, user, data})
   );
   assign accept = tvalid_i && tready_o && tuser_i;
-  assign differs = width_i != seen_width || height_i != seen_height;
+  assign differs = width_i != seen_width || height_i != seen_height || bypass_i != seen_bypass;
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       seen_width <= 16'(InitialWidth);
       seen_height <= 16'(InitialHeight);
+      seen_bypass <= 1'b0;
     end else if (accept) begin
       seen_width <= width_i;
       seen_height <= height_i;
+      seen_bypass <= bypass_i;
     end
   end
 
   // ---- State --------------------------------------------------------------------------------
   logic [15:0] columns, rows;  // of the active size, less one
   logic single_column, single_row;
-  logic resize;  // the frame that waits has another size
+  logic resize;  // the frame that waits has another size or mode
   logic loaded;  // which is active by now
 
   logic in_frame;   // a frame has begun and is not complete
@@ -81,25 +99,31 @@ module fxp_sequencer #(
 
   logic [LineBits-1:0] lines_to_flush;
   logic [PixelBits-1:0] pixels_to_flush;
-  logic [$clog2(Patience+1)-1:0] waited;
+  logic [WaitBits-1:0] waited;
   logic [FoldBits-1:0] pause;
 
   // ---- Decisions of this clock --------------------------------------------------------------
   logic may_send, boundary, flushed, candidate, start, take, fill, flush, load;
   logic early, drop, send, ends_frame;
+  logic drained;
+  if (DrainClocks == 0) begin : gen_at_once
+    assign drained = 1'b1;
+  end else begin : gen_drained
+    assign drained = waited >= WaitBits'(DrainClocks);
+  end
   assign may_send = room_i && pause == '0;
   assign boundary = !in_frame && !in_flush;
   assign flushed = lines_to_flush == '0 && pixels_to_flush == '0;
   assign resize = valid && user && resized && !loaded;
   assign candidate = valid && user && !resize;
-  assign load = boundary && resize && flushed;
+  assign load = boundary && resize && flushed && drained;
   assign start = boundary && candidate && may_send;
   assign take = in_frame && !fill_line && !fill_frame && !drop_line && valid && !user &&
                 may_send;
   assign fill = in_frame && (fill_line || fill_frame) && may_send;
   assign flush = may_send && (in_flush ||
-      (boundary && !flushed && !candidate && (resize || waited == Patience[$bits(waited)-1:0])));
-  assign early = in_frame && !fill_line && !fill_frame && valid && user;
+      (boundary && !flushed && !candidate && (resize || waited >= WaitBits'(Patience))));
+  assign early = in_frame && !fill_line && !fill_frame && (valid ? user : blocked);
   assign drop = valid && !user && (drop_line || !in_frame);
   assign send = start || take || fill || flush;
   assign ends_frame = send && !flush && last_column && last_row;
@@ -153,7 +177,7 @@ module fxp_sequencer #(
       end
 
       if (send || !boundary) waited <= '0;
-      else if (waited != Patience[$bits(waited)-1:0]) waited <= waited + 1'b1;
+      else if (waited != WaitBits'(Longest)) waited <= waited + 1'b1;
 
       if (Fold > 1) begin
         if (send) pause <= FoldBits'(Fold - 1);
@@ -169,6 +193,7 @@ module fxp_sequencer #(
       single_column <= (InitialWidth == 1);
       single_row <= (InitialHeight == 1);
       loaded <= 1'b0;
+      bypass_o <= 1'b0;
       first_column <= 1'b1;
       last_column <= (InitialWidth == 1);
       columns_left <= 16'(InitialWidth - 1);
@@ -179,6 +204,7 @@ module fxp_sequencer #(
       if (load) loaded <= 1'b1;
       else if (start) loaded <= 1'b0;
       if (load) begin
+        bypass_o <= bypass;
         columns <= width - 16'd1;
         rows <= height - 16'd1;
         single_column <= width == 16'd1;
@@ -214,6 +240,8 @@ module fxp_sequencer #(
       errors_o <= {no_start, early, long_line, short_line};
     end
   end
+  assign columns_o = columns;
+  assign rows_o = rows;
   always_ff @(posedge clk_i) data_o <= (start || take) ? data : '0;
 
 `ifdef FORMAL
@@ -221,7 +249,8 @@ module fxp_sequencer #(
   always_ff @(posedge clk_i) started <= 1'b1;
   always_comb if (!started) assume (!rst_ni);
 
-  // Behind the sequencer rows and frames are whole, and no beat comes without room.
+  // Behind the sequencer rows and frames are whole, and no beat comes without room. No frame is taken
+  // while the core is disabled.
   logic past_room, past_reset;
   logic [15:0] at_column, at_row, past_columns, past_rows;
   logic real_row;
@@ -240,6 +269,7 @@ module fxp_sequencer #(
     end
   end
   always_comb begin
+    if (accept) assert (enable_i);
     assume (width_i >= 16'd1 && width_i <= 16'd3);
     assume (height_i >= 16'd1 && height_i <= 16'd3);
     if (started && rst_ni && !past_reset && tags_o[0]) begin

@@ -1,7 +1,9 @@
 // Line memories and column registers: a beat of one pixel becomes a beat of all taps of a kernel.
 //
 // The beat that leaves stands for the pixel PadBottom lines and PadRight pixels before the one that
-// came in. Taps outside of its frame are zero, also where frames follow each other without a gap.
+// came in. Taps outside of its frame are Fill, also where frames follow each other without a gap; or,
+// with Border, they repeat pixels of the frame: 1 the nearest one, 2 mirrored without the edge, 3
+// mirrored with the edge. A mirrored pixel must be inside the frame and the window.
 // Field (row * KernelColumns + column) * Channels + channel of taps_o is a tap. Every row on tags_i
 // has equally many beats; `real`, first and last row are the same for all beats of a row.
 //
@@ -17,6 +19,8 @@ module fxp_window #(
   parameter int PadTop          = 1,
   parameter int PadLeft         = 1,
   parameter int MaxWidth        = 16,
+  parameter logic [Width-1:0] Fill = '0,
+  parameter int Border          = 0,
   parameter int DeltaBits       = 0,
   parameter int HeaderBits      = 0,
   parameter logic Signed        = 1'b0
@@ -38,11 +42,28 @@ module fxp_window #(
   localparam int StoredHeaderBits = (DeltaBits == 0) ? 1 : Channels * HeaderBits;
   localparam int DecodeClocks = (DeltaBits == 0) ? 0 : 2;
   // Clocks until all lines of a column are read. The masks are made one clock earlier.
-  localparam int Clocks = (Lines == 0) ? 1 : 2 * Lines + DecodeClocks;
+  localparam int BorderClocks = (Border == 0) ? 0 : 1;
+  localparam int Clocks = ((Lines == 0) ? 1 : 2 * Lines + DecodeClocks) + BorderClocks;
   localparam int AddressBits = (MaxWidth == 1) ? 1 : $clog2(MaxWidth);
   // Past rows and columns whose tags are kept; at least one, so that no vector is empty.
   localparam int PastRows = (Lines == 0) ? 1 : Lines;
   localparam int PastColumns = (Columns == 0) ? 1 : Columns;
+
+  // The tap that one `distance` from the centre repeats, on the side that `sign` tells, if the last
+  // pixel of the frame on that side is `near` from the centre.
+  function automatic int repeated(int near, int distance, int centre_tap, int sign);
+    int beyond;
+    beyond = distance - near;
+    if (Border == 1) repeated = centre_tap + sign * near;
+    else if (Border == 2) repeated = centre_tap + sign * (near - beyond);
+    else repeated = centre_tap + sign * (near - beyond + 1);
+  endfunction
+  // Only in frames too small for the border could a tap lie outside of the window.
+  function automatic int clipped(int index, int count);
+    clipped = (index < 0) ? 0 : (index >= count) ? count - 1 : index;
+  endfunction
+  localparam int RowBits = (KernelRows == 1) ? 1 : $clog2(KernelRows);
+  localparam int ColumnBits = (KernelColumns == 1) ? 1 : $clog2(KernelColumns);
 
   logic [6*(Clocks+1)-1:0] tags_at;
   fxp_tags #(.Clocks(Clocks)) u_tags (.clk_i, .rst_ni, .tags_i, .taps_o(tags_at));
@@ -185,12 +206,52 @@ module fxp_window #(
 
   // Not every kernel looks at every tag.
   logic unused_tags;
-  assign unused_tags = ^{reals, first_rows, last_rows, first_columns, last_columns, tags_at};
+  assign unused_tags = ^{keep, reals, first_rows, last_rows, first_columns, last_columns, tags_at};
 
   logic [KernelRows*KernelColumns-1:0] keep;
   for (genvar r = 0; r < KernelRows; r++) begin : gen_inside
     always_ff @(posedge clk_i) begin
       keep[r*KernelColumns+:KernelColumns] <= {KernelColumns{centre[3+r]}} & columns_inside;
+    end
+  end
+
+  // ---- Which taps they repeat otherwise ------------------------------------------------------
+  // Tap t is Offset from the centre. If the border lies Near taps before the centre, a tap beyond it
+  // repeats the one at -2 * Near - Offset, or one nearer with the edge itself.
+  if (Border != 0) begin : gen_border
+    for (genvar t = 0; t < KernelRows; t++) begin : gen_row
+      logic [RowBits-1:0] source;
+      always_comb begin
+        source = RowBits'(t);
+        // The nearest border counts, the others are those of earlier frames.
+        for (int near = PadTop - t - 1; near >= 0; near--) begin
+          if (first_rows[PadBottom+near]) begin
+            source = RowBits'(clipped(repeated(near, PadTop - t, PadTop, -1), KernelRows));
+          end
+        end
+        for (int near = t - PadTop - 1; near >= 0; near--) begin
+          if (last_rows[PadBottom-near]) begin
+            source = RowBits'(clipped(repeated(near, t - PadTop, PadTop, 1), KernelRows));
+          end
+        end
+      end
+    end
+    for (genvar t = 0; t < KernelColumns; t++) begin : gen_column
+      logic [ColumnBits-1:0] source, chosen;
+      always_comb begin
+        source = ColumnBits'(t);
+        for (int near = PadLeft - t - 1; near >= 0; near--) begin
+          if (first_columns[PadRight+near]) begin
+            source = ColumnBits'(clipped(repeated(near, PadLeft - t, PadLeft, -1), KernelColumns));
+          end
+        end
+        for (int near = t - PadLeft - 1; near >= 0; near--) begin
+          if (last_columns[PadRight-near]) begin
+            source = ColumnBits'(clipped(repeated(near, t - PadLeft, PadLeft, 1), KernelColumns));
+          end
+        end
+      end
+      always_ff @(posedge clk_i) chosen <= source;
     end
   end
 
@@ -212,12 +273,15 @@ module fxp_window #(
   assign complete = tags_at[6*Clocks];
   assign unused_complete = complete;  // a single column has no past
 
+  logic [KernelRows*Bits-1:0] rows_aligned;
+  logic unused_rows;
+  assign unused_rows = ^rows_aligned;
   for (genvar r = 0; r < KernelRows; r++) begin : gen_row
     localparam int Back = Lines - r * DilationRows;
-    logic [Bits-1:0] now;
+    logic [Bits-1:0] aligned, now;
     if (Back == 0) begin : gen_newest
-      fxp_delay #(.Width(Bits), .Clocks(Clocks)) u_align (
-        .clk_i, .data_i(data_i[Bits-1:0]), .data_o(now)
+      fxp_delay #(.Width(Bits), .Clocks(Clocks - BorderClocks)) u_align (
+        .clk_i, .data_i(data_i[Bits-1:0]), .data_o(aligned)
       );
     end else begin : gen_older
       logic [Bits-1:0] pixel;
@@ -232,9 +296,17 @@ module fxp_window #(
           .delta_i(gen_lines.gen_line[Back-1].older), .data_o(pixel)
         );
       end
-      fxp_delay #(.Width(Bits), .Clocks(Clocks - 2 * Back - DecodeClocks)) u_align (
-        .clk_i, .data_i(pixel), .data_o(now)
+      fxp_delay #(.Width(Bits), .Clocks(Clocks - BorderClocks - 2 * Back - DecodeClocks)) u_align (
+        .clk_i, .data_i(pixel), .data_o(aligned)
       );
+    end
+    assign rows_aligned[r*Bits+:Bits] = aligned;
+    if (Border == 0) begin : gen_as_it_is
+      assign now = aligned;
+    end else begin : gen_repeated
+      always_ff @(posedge clk_i) begin
+        now <= rows_aligned[32'(gen_border.gen_row[r].source)*Bits+:Bits];
+      end
     end
     for (genvar c = 0; c < Columns; c++) begin : gen_past
       logic [Bits-1:0] value;
@@ -244,6 +316,9 @@ module fxp_window #(
         always_ff @(posedge clk_i) if (complete) value <= gen_past[c-1].value;
       end
     end
+    logic [KernelColumns*Bits-1:0] values;
+    logic unused_columns;
+    assign unused_columns = ^values;
     for (genvar k = 0; k < KernelColumns; k++) begin : gen_tap
       localparam int ColumnsBack = Columns - k * DilationColumns;
       localparam int Index = r * KernelColumns + k;
@@ -253,7 +328,18 @@ module fxp_window #(
       end else begin : gen_before
         assign value = gen_past[ColumnsBack-1].value;
       end
-      always_ff @(posedge clk_i) tap <= value & {Bits{keep[Index]}};
+      assign values[k*Bits+:Bits] = value;
+      if (Border == 0) begin : gen_filled
+        // Outside of the frame the register is reset, which costs no logic.
+        always_ff @(posedge clk_i) begin
+          if (!keep[Index]) tap <= {Channels{Fill}};
+          else              tap <= value;
+        end
+      end else begin : gen_repeated
+        always_ff @(posedge clk_i) begin
+          tap <= values[32'(gen_border.gen_column[k].chosen)*Bits+:Bits];
+        end
+      end
       assign taps_o[Index*Bits+:Bits] = tap;
     end
   end
