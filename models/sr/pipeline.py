@@ -211,7 +211,8 @@ def upscale_float(image: ArrayLike, network: torch.nn.Module) -> Pixels:
         ``network.margin`` tells how many rows and columns it looks at on each side.
     """
     pixels = eight_bits(image)
-    scale, border = int(network.scale), network.margin  # type: ignore[arg-type]
+    scale: int = int(network.scale)  # type: ignore[arg-type]
+    border: tuple[int, int] = network.margin  # type: ignore[assignment]
     luma = FloatPixels(network)
     planes = np.atleast_3d(pixels).transpose(2, 0, 1)
     shown, alpha = (planes, None) if len(planes) % 2 else (planes[:-1], planes[-1])
