@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,21 +21,16 @@ from fxp.models.common.pixels import (
     bicubic_graph,
     colour_graph,
     eight_bits,
-    for_pixels,
     on_engine,
     on_oracle,
-    scale_of,
-    upscaled_first,
 )
-from fxp.support.errors import ArgumentError
+from fxp.models.sr.chain import luma_model
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
     import torch
 else:
     torch = lazy_import("torch", "torch")
-
-SCALES: Final = (2, 3, 4)
 
 
 class Upscaler:
@@ -66,17 +61,8 @@ class Upscaler:
     """
 
     def __init__(self, model: FixedModel, *, scale: int | None = None) -> None:
-        model = self._model = for_pixels(model)
-        own = scale_of(model)
-        self.scale = own if scale is None else scale
-        if self.scale not in SCALES:
-            hint = "; the model keeps the size, so give the factor" if own == 1 else ""
-            raise ArgumentError(
-                f"the factor must be one of {', '.join(map(str, SCALES))}, not {self.scale}{hint}"
-            )
-        if own not in (1, self.scale):
-            raise ArgumentError(f"the model upscales by {own}, not by {self.scale}")
-        luma = model if own > 1 else FixedModel(upscaled_first(model.graph, self.scale))
+        self._model = model
+        luma, self.scale = luma_model(model, scale)
         self.pipeline = ImagePipeline(
             luma,
             FixedModel(colour_graph(luma.graph, self.scale)),
