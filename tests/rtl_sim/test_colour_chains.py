@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from simulations import SIMULATIONS, bench_of, check, frames
+from simulations import bench_of, check, frames
 from torch import nn
 
 from fxp import FixedModel, quantize
