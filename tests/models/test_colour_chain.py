@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
 from numpy.typing import NDArray
 
 import fxp
@@ -61,6 +62,16 @@ def test_the_network_keeps_its_integers():
         kept = chain.constants_by_name[constant.name]
         assert np.array_equal(kept.data, constant.data)
         assert kept.formats == constant.formats
+
+
+def test_only_the_border_differs_from_an_upscaled_picture():
+    network = sr.load("kimsr_x2")
+    picture = skimage.data.astronaut()[60:80, 80:104]
+    larger = sr.colour_chain(network).run_raw(picture.transpose(2, 0, 1)).transpose(1, 2, 0)
+    rest = slice(6, -6), slice(14, -14)  # KimSR looks at 3 rows and 7 columns.
+    expected = sr.upscale(picture, network)
+    assert np.array_equal(larger[rest], expected[rest])
+    assert not np.array_equal(larger, expected)
 
 
 def test_what_does_not_suit_is_refused():

@@ -19,14 +19,13 @@ from fxp.rtl_sim.packing import input_beats
 @pytest.fixture(scope="module")
 def network() -> FixedModel:
     torch.manual_seed(0)
-    layers = nn.Sequential(
-        nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 1), nn.PixelShuffle(2)
-    ).eval()
-    with torch.no_grad():
-        for layer in (layers[0], layers[2]):
-            layer.weight.abs_()  # so that no plane becomes black as a whole
-            layer.weight /= layer.weight.sum((1, 2, 3), keepdim=True)
-            layer.bias.zero_()
+    first, last = nn.Conv2d(1, 4, 3, padding=1, bias=False), nn.Conv2d(4, 4, 1, bias=False)
+    for layer in (first, last):
+        # Averages, so that no plane becomes black or white as a whole.
+        averages = layer.weight.detach().abs()
+        averages /= averages.sum((1, 2, 3), keepdim=True)
+        layer.weight = nn.Parameter(averages)
+    layers = nn.Sequential(first, nn.ReLU(), last, nn.PixelShuffle(2)).eval()
     return quantize(
         layers, [torch.rand(1, 1, 16, 16)], input_format=sr.PIXEL, output_format=sr.PIXEL,
         weight_bits=6, activation_bits=8,
