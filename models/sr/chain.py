@@ -13,6 +13,8 @@ from fxp.models.common.pixels import (
     scale_of,
     upscaled_first,
 )
+from fxp.models.sr.fixed import TAKES_QUALITY, at_quality
+from fxp.models.sr.jpeg import CLEAN
 from fxp.support.errors import ArgumentError
 
 SCALES: Final = (2, 3, 4)
@@ -24,6 +26,7 @@ def colour_chain(
     chroma: Chroma = "bicubic",
     source: Source = "rgb",
     scale: int | None = None,
+    quality: int | None = None,
 ) -> FixedModel:
     """Return one model from colour pictures to RGB upscaled: the network on Y, the rest around it.
 
@@ -45,6 +48,8 @@ def colour_chain(
         AXI4-Stream Video give it: Cr for R, Y for G, Cb for B.
     scale
         Upscaling factor, 2, 3 or 4; that of the model by default.
+    quality
+        JPEG quality of all pictures, for a model whose biases follow it; clean ones by default.
 
     Raises
     ------
@@ -57,6 +62,8 @@ def colour_chain(
     >>> sr.colour_chain(sr.load("kimsr_x2"), chroma="bilinear").graph.outputs
     ('colour.rgb',)
     """
+    if quality is not None or TAKES_QUALITY in model.metadata:
+        model = at_quality(model, CLEAN if quality is None else quality)
     luma, factor = luma_model(model, scale)
     graph = colour_graph(luma.graph, factor, chroma=chroma, source=source)
     return FixedModel(graph, metadata={"divide_by": "1"})

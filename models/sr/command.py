@@ -39,6 +39,12 @@ def upscale(
     scale: Annotated[
         int | None, typer.Option(min=2, max=4, help="Factor; default that of the model.")
     ] = None,
+    quality: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=100, help="JPEG quality, for kimsr_x2_compressed; default: estimated."
+        ),
+    ] = None,
     size: Annotated[str | None, typer.Option(help="Raw video: WIDTHxHEIGHT of a frame.")] = None,
     layout: Annotated[
         Layout | None, typer.Option("--format", help="Raw video: order of the samples.")
@@ -78,7 +84,9 @@ def upscale(
         report = process(
             source,
             target,
-            lambda: sr.Upscaler(sr.load(model or f"kimsr_x{scale or 2}"), scale=scale),
+            lambda: sr.Upscaler(
+                sr.load(model or f"kimsr_x{scale or 2}"), scale=scale, quality=quality
+            ),
             raw=raw,
             threads=threads,
             doing="upscaling",
@@ -117,6 +125,10 @@ def chain(
     scale: Annotated[
         int | None, typer.Option(min=2, max=4, help="Factor; default that of the model.")
     ] = None,
+    quality: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="JPEG quality, for kimsr_x2_compressed; default: clean."),
+    ] = None,
 ) -> None:
     """Make one model of the whole way from colour pictures to RGB upscaled.
 
@@ -129,7 +141,7 @@ def chain(
     reads = [Path(model)] if Path(model).suffix == ".fxp" else []
     check_target(out, reads=reads, suffixes=(".fxp",))
     made = sr.colour_chain(
-        sr.load(model), chroma=chroma.value, source=source.value, scale=scale
-    )  # fmt: skip
+        sr.load(model), chroma=chroma.value, source=source.value, scale=scale, quality=quality
+    )
     made.save(out)
     typer.echo(f"wrote {out}: {source} to RGB")

@@ -74,6 +74,20 @@ def test_only_the_border_differs_from_an_upscaled_picture():
     assert not np.array_equal(larger, expected)
 
 
+def test_quality_of_the_pictures():
+    network = sr.load("kimsr_x2_compressed")
+    picture = skimage.data.astronaut()[60:80, 80:104]
+    planes, rest = picture.transpose(2, 0, 1), (slice(6, -6), slice(14, -14))
+    made = {}
+    for quality, same in ((None, 100), (50, 50)):
+        larger = sr.colour_chain(network, quality=quality).run_raw(planes).transpose(1, 2, 0)
+        made[same] = larger[rest]
+        assert np.array_equal(made[same], sr.upscale(picture, network, quality=same)[rest])
+    assert not np.array_equal(made[100], made[50])
+    with pytest.raises(fxp.ArgumentError, match="takes no JPEG quality"):
+        sr.colour_chain(nearest(), quality=80)
+
+
 def test_what_does_not_suit_is_refused():
     with pytest.raises(fxp.ArgumentError, match="bilinear chroma is for a factor of 2, not 3"):
         sr.colour_chain(nearest(3), chroma="bilinear")
