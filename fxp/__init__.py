@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from fxp.quantization.options import QuantizeOptions
     from fxp.quantization.qat import QatModel, convert, prepare_qat
     from fxp.quantization.quantize import quantize
+    from fxp.quantization.quantized_onnx import from_quantized_onnx
 
 _HOMES = {
     "ClippingWarning": "fxp.model.clipping",
@@ -54,6 +55,7 @@ _HOMES = {
     "convert": "fxp.quantization.qat",
     "filter2d": "fxp.filters",
     "filter_graph": "fxp.filters",
+    "from_quantized_onnx": "fxp.quantization.quantized_onnx",
     "gamma_table": "fxp.filters",
     "gaussian_pyramid": "fxp.filters",
     "load": "fxp.model",
@@ -107,6 +109,7 @@ __all__ = [
     "dequantize",
     "filter2d",
     "filter_graph",
+    "from_quantized_onnx",
     "gamma_table",
     "gaussian_pyramid",
     "load",

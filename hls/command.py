@@ -1,4 +1,4 @@
-"""``fxp export``: a .fxp file as ONNX, NumPy arrays, a streaming core, or an hls4ml project."""
+"""``fxp export``: a .fxp file as ONNX, QONNX, C, NumPy arrays, a core, or an hls4ml project."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ import typer
 import fxp
 from fxp import hls
 from fxp.cli.application import SETTINGS, WholeHelpGroup, help_text
-from fxp.cli.console import progress_bar
+from fxp.cli.console import note, progress_bar
 from fxp.cli.targets import check_folder_target, check_target
 from fxp.cli.usage import PlainCommand
+from fxp.export.c import to_c
 from fxp.export.npz import to_npz
-from fxp.export.onnx import to_onnx
+from fxp.export.onnx import OPSETS, to_onnx
+from fxp.export.qonnx import INEXACT, to_qonnx
+from fxp.graph.extents import fit_sizes
 from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Multipliers
 from fxp.hls.rtl.core import Packing as PackingName
@@ -30,8 +33,15 @@ export = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     context_settings=SETTINGS,
-    help="Write a model as ONNX, NumPy arrays, a core in SystemVerilog, or an hls4ml project.",
+    help="Write a model as ONNX, QONNX, C, NumPy arrays, a core, or an hls4ml project.",
 )
+
+
+class FormChoice(StrEnum):
+    """How nodes of an ONNX file compute."""
+
+    AUTO = "auto"
+    INTEGER = "integer"
 
 
 class BackendChoice(StrEnum):
@@ -62,16 +72,80 @@ class StrategyChoice(StrEnum):
 def onnx(
     model: Annotated[Path, typer.Argument(help="The .fxp file.")],
     out: Annotated[Path, typer.Argument(help="The .onnx file to write.")],
+    form: Annotated[
+        FormChoice, typer.Option(help="Floating point where it is exact, or int64 alone.")
+    ] = FormChoice.AUTO,
+    opset: Annotated[
+        int, typer.Option(min=OPSETS[0], max=OPSETS[1], help="Version of the operator set.")
+    ] = OPSETS[0],
 ) -> None:
     """Write an ONNX model that computes the same integers in ONNX Runtime.
 
     Inputs and outputs are int64 tensors of the raw integers; their formats are in the metadata.
+    With --form auto, which is quick, layers that are proved to be exact in floating point are
+    written so. With --form integer all of them compute with int64.
 
     Example: fxp export onnx kimsr_x2.fxp kimsr_x2.onnx
     """
     check_target(out, reads=[model], suffixes=(".onnx",))
-    replace_file(out, to_onnx(fxp.load(model).graph).SerializeToString())
+    made = to_onnx(fxp.load(model).graph, form=form.value, opset=opset)
+    replace_file(out, made.SerializeToString())
     typer.echo(f"wrote {out}")
+
+
+def qonnx(
+    model: Annotated[Path, typer.Argument(help="The .fxp file.")],
+    out: Annotated[Path, typer.Argument(help="The .onnx file to write.")],
+    height: Annotated[
+        int | None, typer.Option(min=1, help="Of the input; free if left out.")
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option(min=1, help="Of the input; free if left out.")
+    ] = None,
+) -> None:
+    """Write a QONNX model, for FINN, hls4ml, alkaid and other tools.
+
+    fxp quantize reads the same integers from it.
+
+    Example: fxp export qonnx net.fxp net.onnx --height 32 --width 32
+    """
+    check_target(out, reads=[model], suffixes=(".onnx",))
+    graph = fxp.load(model).graph
+    made = to_qonnx(graph, sizes=_sizes(graph, height, width))
+    replace_file(out, made.SerializeToString())
+    typer.echo(f"wrote {out}")
+    inexact = [entry.value for entry in made.metadata_props if entry.key == INEXACT]
+    if inexact:
+        note(f"sums of more than 24 bits, which qonnx itself may round: {inexact[0]}")
+
+
+def c(
+    model: Annotated[Path, typer.Argument(help="The .fxp file.")],
+    out: Annotated[Path, typer.Argument(help="The .c file to write.")],
+    height: Annotated[int | None, typer.Option(min=1, help="Of the input, if it is free.")] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="Of the input, if it is free.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Begins all names; default that of the model.")
+    ] = None,
+) -> None:
+    """Write a C99 file with all weights, for firmware, that computes the same integers.
+
+    It needs no library and allocates nothing. Compiled with -DNAME_TEST, it runs a test vector.
+
+    Example: fxp export c net.fxp net.c --height 32 --width 32
+    """
+    check_target(out, reads=[model], suffixes=(".c",))
+    graph = fxp.load(model).graph
+    text = to_c(graph, sizes=_sizes(graph, height, width), name=name)
+    replace_file(out, text.encode("ascii"))
+    typer.echo(f"wrote {out}")
+
+
+def _sizes(graph: fxp.Graph, height: int | None, width: int | None) -> dict[str, int]:
+    """Return the free sizes of the first input that its height and width give."""
+    sizes = graph.inputs[0].shape[1:]
+    given = [(size, number) for size, number in zip(sizes, (height, width), strict=False) if number]
+    return fit_sizes(((size,), (number,)) for size, number in given)
 
 
 def npz(
@@ -231,7 +305,7 @@ def hls4ml(
     typer.echo(f"wrote {project.folder}, {_verdict(project)}")
 
 
-for _command in (onnx, npz, rtl, hls4ml):
+for _command in (onnx, qonnx, c, npz, rtl, hls4ml):
     export.command(_command.__name__, cls=PlainCommand, help=help_text(_command))(_command)
 
 

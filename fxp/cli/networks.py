@@ -100,7 +100,7 @@ def load_network(
     ArgumentError
         If the source cannot be found or gives no torch module, or the weights do not fit.
     """
-    if _is_onnx(source):
+    if is_onnx(source):
         if arguments or weights is not None:
             raise ArgumentError(f"{source} holds its weights; leave --arg and --weights out")
         return frontend_onnx.load_onnx(source)
@@ -151,7 +151,7 @@ def files_of_network(
     source, arguments, weights
         As for `load_network`; None for what is not given.
     """
-    if source is not None and _is_onnx(source):
+    if source is not None and is_onnx(source):
         return [Path(source)]
     code = None if source is None else source_file(source.partition(":")[0], [os.getcwd()])
     # An argument may be the name of a file, such as a checkpoint.
@@ -159,7 +159,7 @@ def files_of_network(
     return [path for path in (code, weights, *named) if path is not None]
 
 
-def _is_onnx(source: str) -> bool:
+def is_onnx(source: str) -> bool:
     """Whether a source is the path of an ONNX file."""
     return source.lower().endswith(".onnx")
 

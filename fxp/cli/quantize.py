@@ -15,6 +15,7 @@ from fxp.cli.networks import (
     SourceArgument,
     WeightsOption,
     files_of_network,
+    is_onnx,
     load_network,
 )
 from fxp.cli.pixel_values import DEFAULT_DIVISOR, MeanOption, StdOption, pixel_scale
@@ -47,7 +48,6 @@ from fxp.cli.quantization_options import (
     widths,
 )
 from fxp.cli.sources import (
-    CalibrationOption,
     ChannelsOption,
     CropOption,
     LimitOption,
@@ -57,6 +57,7 @@ from fxp.cli.sources import (
 from fxp.cli.targets import check_target
 from fxp.formats import Overflow, Rounding
 from fxp.quantization.options import ACTIVATION_BITS, WEIGHT_BITS, QuantizeOptions
+from fxp.support.errors import ArgumentError
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -67,8 +68,11 @@ else:
 
 def quantize(
     source: SourceArgument,
-    calibration: CalibrationOption,
     out: Annotated[Path, typer.Option(help="The .fxp file to write.")],
+    calibration: Annotated[
+        list[Path] | None,
+        typer.Option(help="Image, folder of images or .npy array; repeatable."),
+    ] = None,
     arg: ArgOption = None,
     weights: WeightsOption = None,
     weight_bits: WeightBitsOption = None,
@@ -98,6 +102,12 @@ def quantize(
     channels: ChannelsOption = None,
     crop: CropOption = None,
     limit: LimitOption = None,
+    snap_scales: Annotated[
+        bool,
+        typer.Option(
+            "--snap-scales", help="Round the scales of a quantized file to powers of two."
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     r"""Quantize a trained torch network to fixed point.
@@ -108,9 +118,14 @@ def quantize(
     network may lie in the working directory. With --states, the frames of a folder are one
     sequence, in the order of their names, and --limit counts the frames of each.
 
+    An ONNX file of a network that is quantized already keeps its integers, and takes no calibration
+    data.
+
     Example: fxp quantize my.module:net --calibration photos --out net.fxp
 
     Example: fxp quantize network.onnx --calibration photos --out net.fxp
+
+    Example: fxp quantize quantized.onnx --out net.fxp
 
     Example: fxp quantize fxp.models.sr:load_float --arg kimsr_x2_bicubic \
       --calibration photos --divide-by 256 --input-format 'ap_ufixed<8,0>' \
@@ -119,8 +134,11 @@ def quantize(
     Example: fxp quantize my.module:flow --states 1:1:8x64x64 \
       --calibration frames --out flow.fxp
     """
-    read = [*calibration, *files_of_network(source, arg, weights)]
+    read = [*(calibration or []), *files_of_network(source, arg, weights)]
     check_target(out, reads=read, suffixes=(".fxp",))
+    if calibration is None:
+        _finish(_quantized_network(source, input_format, snap_scales), out, as_json)
+        return
     fed = read_states(states, with_shapes=True)
     method = percentile_method(method, percentile)
     searched = min_sqnr is not None
@@ -159,9 +177,26 @@ def quantize(
     with progress_bar("quantizing") as progress:
         model = fxp.quantize(network, inputs, options, progress=progress)
     model.metadata |= scale.metadata()
+    _finish(model, out, as_json)
+
+
+def _finish(model: fxp.FixedModel, out: Path, as_json: bool) -> None:
+    """Save a model, and show its figures as JSON or its summary."""
     model.save(out)
     if as_json:
         print_json(model_figures(model, out))
     else:
         typer.echo(model.summary())
     note(f"wrote {out}")
+
+
+def _quantized_network(source: str, input_format: str | None, snap_scales: bool) -> fxp.FixedModel:
+    """Read an ONNX file of a quantized network, which alone needs no calibration data."""
+    if not is_onnx(source):
+        raise ArgumentError(
+            "--calibration is needed: give typical images, folders of images or .npy arrays; only "
+            "an ONNX file that is quantized already does without"
+        )
+    return fxp.from_quantized_onnx(
+        source, snap_scales=snap_scales, input_format=input_format or None
+    )

@@ -6,10 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fxp.export import c as c
     from fxp.export import npz as npz
     from fxp.export import onnx as onnx
+    from fxp.export import qonnx as qonnx
 
-__all__ = ["npz", "onnx"]
+__all__ = ["c", "npz", "onnx", "qonnx"]
 
 
 def __getattr__(name: str) -> Any:

@@ -29,6 +29,7 @@ from fxp.frontend.layers import LAYERS, max_unpool
 from fxp.frontend.movement import FILLS, MOVEMENT, identity
 from fxp.frontend.normalization import NORMALIZATION
 from fxp.frontend.patterns import find_patterns
+from fxp.frontend.quantizer_marks import MARKS
 from fxp.frontend.refusals import ADVICE, DEFAULT, refuse_products_of_values
 from fxp.frontend.resizing import RESIZING
 from fxp.frontend.statistics import STATISTICS
@@ -47,8 +48,9 @@ CONVERTERS: dict[str, Converter] = {
     **ARITHMETIC,
     **CHOICES,
     **MOVEMENT,
+    **MARKS,
 }
-"""Every supported aten op and overload."""
+"""Every supported aten op and overload, and the mark of a quantizer."""
 
 VALUE_READS = ("aten.item", "aten._local_scalar_dense")
 """Ops whose result is no tensor, but depends on the values of one."""

@@ -9,9 +9,10 @@ from fxp.frontend.arithmetic import ARITHMETIC
 from fxp.frontend.builder import KnownTensor, Term
 from fxp.frontend.context import Context, Converter, shape_of
 from fxp.frontend.pull_back import PullBackError, collapsed, constant_in_frame, in_frame
+from fxp.frontend.quantizer_marks import MARKS
 from fxp.frontend.views import Axes, count, fingerprints
 
-ELEMENTWISE: Final = frozenset({*ACTIVATIONS, *ARITHMETIC}) - {"aten.prelu.default"}
+ELEMENTWISE: Final = frozenset({*ACTIVATIONS, *ARITHMETIC, *MARKS}) - {"aten.prelu.default"}
 """Ops that treat all entries alike; a PReLU has a slope for every channel."""
 CHANNELWISE: Final = frozenset(
     ("aten.prelu.default", "aten.batch_norm.default",

@@ -33,19 +33,29 @@ TO_THE_END = np.iinfo(np.int64).max
 
 
 class Emitter:
-    """Collects ONNX nodes and initializers; calling it adds a node and returns its output name."""
+    """Collects ONNX nodes and initializers; calling it adds a node and returns its output name.
+
+    Attributes
+    ----------
+    scope
+        What the names of further nodes begin with.
+    """
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self._constants: dict[tuple[Any, ...], str] = {}
         self._count = 0
+        self.scope = ""
 
     def __call__(self, op_type: str, *inputs: str, output: str = "", **attributes: Any) -> str:
         """Add a node with one output."""
         self._count += 1
         output = output or f"/t{self._count}"  # graph names hold no slash
-        self.nodes.append(onnx_helper.make_node(op_type, list(inputs), [output], **attributes))
+        name = f"{self.scope}/{op_type}_{self._count}"
+        self.nodes.append(
+            onnx_helper.make_node(op_type, list(inputs), [output], name, **attributes)
+        )
         return output
 
     def constant(self, values: ArrayLike, dtype: type = np.int64) -> str:

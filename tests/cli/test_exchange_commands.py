@@ -16,7 +16,7 @@ import fxp
 from fxp import Constant, Format, Graph, GraphError, Node, Quantization, Value
 from fxp.cli import main
 from fxp.export.npz import to_npz
-from fxp.graph.ops import Linear
+from fxp.graph.ops import Conv2d, Linear
 
 
 def write_network(path: Path) -> None:
@@ -102,3 +102,68 @@ def test_a_name_that_the_file_needs_is_refused() -> None:
     graph = Graph("small", (Value("x", (2,), Format(8, 0)),), (node,), ("y",), (weight,))
     with pytest.raises(GraphError, match=r"constant 'file': an \.npz file needs that name"):
         to_npz(graph)
+
+
+def test_a_quantized_onnx_file_needs_no_calibration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    step, zero = np.float32(0.25), np.int8(0)
+    tensors = {"step": step, "zero": zero, "weights": np.int8([[[[3]]]]), "fine": np.float32(0.3)}
+
+    def write(scale: str) -> None:
+        nodes = [
+            helper.make_node("QuantizeLinear", ["picture", "step", "zero"], ["codes"], "first"),
+            helper.make_node("DequantizeLinear", ["codes", "step", "zero"], ["values"], "second"),
+            helper.make_node("DequantizeLinear", ["weights", scale, "zero"], ["kernel"], "third"),
+            helper.make_node("Conv", ["values", "kernel"], ["result"], "conv"),
+        ]
+        graph = helper.make_graph(
+            nodes, "tiny",
+            [helper.make_tensor_value_info("picture", TensorProto.FLOAT, (1, 1, 4, 4))],
+            [helper.make_tensor_value_info("result", TensorProto.FLOAT, None)],
+            [numpy_helper.from_array(np.asarray(array), name) for name, array in tensors.items()],
+        )  # fmt: skip
+        opsets = [helper.make_opsetid("", 17)]
+        onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), "tiny.onnx")
+
+    write("step")
+    assert main(["quantize", "tiny.onnx", "--out", "tiny.fxp"]) == 0
+    made = fxp.load("tiny.fxp")
+    raw = np.arange(-8, 8).reshape(1, 4, 4)
+    (found,) = made.run(raw).outputs
+    assert (found == 3 * raw).all()
+    assert made.graph.values["result"].format == fxp.Format(10, 4)
+    write("fine")
+    text = error_of(capsys, "quantize", "tiny.onnx", "--out", "tiny.fxp")
+    assert text.startswith("tiny.onnx: ONNX node 'third' (DequantizeLinear, opset 17): its scale")
+    assert main(["quantize", "tiny.onnx", "--out", "tiny.fxp", "--snap-scales"]) == 0
+    assert "1 scales were rounded to powers of two" in capsys.readouterr().err
+    np.save("values.npy", np.zeros((1, 1, 4, 4)))
+    text = error_of(
+        capsys, "quantize", "tiny.onnx", "--calibration", "values.npy", "--out", "tiny.fxp"
+    )
+    assert "read it with fxp.from_quantized_onnx" in text
+    text = error_of(capsys, "quantize", "module:net", "--out", "tiny.fxp")
+    assert text.startswith("--calibration is needed")
+
+
+def test_qonnx_and_c_through_the_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    extent = fxp.Extent
+    x = fxp.Value("x", (1, extent("H"), extent("W")), fxp.Format(8, 4))
+    weights = fxp.Constant("w", np.full((1, 1, 3, 3), 2), (fxp.Format(3, 1),))
+    rounds = fxp.Quantization(fxp.Format(8, 3))
+    node = fxp.Node("y", Conv2d(), ("x", "w"), rounds)
+    fxp.FixedModel(fxp.Graph("blur", (x,), (node,), ("y",), (weights,))).save("blur.fxp")
+    assert main(["export", "qonnx", "blur.fxp", "blur.onnx", "--height", "8", "--width", "6"]) == 0
+    (given,) = onnx.load("blur.onnx").graph.input
+    assert [size.dim_value for size in given.type.tensor_type.shape.dim] == [1, 1, 8, 6]
+    assert main(["quantize", "blur.onnx", "--out", "again.fxp"]) == 0
+    assert fxp.load("again.fxp").graph.nodes == fxp.load("blur.fxp").graph.nodes
+    assert main(["export", "c", "blur.fxp", "blur.c", "--height", "8", "--width", "6"]) == 0
+    assert "void blur_run(const int8_t *x_2, int8_t *y_2);" in Path("blur.c").read_text()
+    text = error_of(capsys, "export", "c", "blur.fxp", "blur.c", "--height", "8")
+    assert text.endswith("and C code is for one; give the sizes W")

@@ -308,3 +308,13 @@ def test_the_page_lists_every_operation() -> None:
     page = (Path(fxp.__file__).parents[1] / "docs" / "onnx.md").read_text(encoding="utf-8")
     assert catalog.tables() in page, "run python -m fxp.frontend.onnx.catalog docs/onnx.md"
     assert re.search(r"\| `Resize` \|", page)
+
+
+def test_text_that_is_not_utf8_is_refused(tmp_path) -> None:
+    model = network([node("Relu", "x")]).SerializeToString().replace(b"small", b"sm\xcfll")
+    path = tmp_path / "damaged.onnx"
+    path.write_bytes(model)
+    with pytest.raises(
+        FrontendError, match=r"^damaged.onnx: it is damaged: its text .* is not UTF-8"
+    ):
+        load_onnx(path)

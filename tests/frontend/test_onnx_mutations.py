@@ -1,6 +1,6 @@
 """Mutated ONNX files are read or refused in one line, without growth of memory.
 
-``python tests/frontend/test_onnx_mutations.py 10000`` is the long form.
+``PYTHONPATH=tests python -W ignore tests/frontend/test_onnx_mutations.py 10000`` is the long form.
 """
 
 from __future__ import annotations
@@ -11,14 +11,34 @@ import sys
 
 import numpy as np
 import onnx
+import pytest
 from onnx_files import network, node, numbers
+from quantized_files import File
 
+from fxp import from_quantized_onnx
 from fxp.frontend import FrontendError, load_onnx
 
-MEMORY = 400 << 10
-"""Most KiB that the process may grow by."""
+MEMORY = 2 << 20
+"""Most KiB that the process may grow by: the import takes tensors of 2**28 numbers."""
 EXTREMES = (-(1 << 63), -(1 << 31), -3, -1, 0, 1, 2, 7, 1 << 16, 1 << 31, (1 << 63) - 1)
+
+
+def quantized() -> onnx.ModelProto:
+    """Return a network with quantizers of QONNX and of the standard."""
+    file = File(1, 2, 6, 6)
+    x = file.quant("x", 2**-5, 8)
+    kernel = file.quant(numbers(3, 2, 3, 3), np.float32([0.5, 0.25, 1]).reshape(3, 1, 1, 1), 4)
+    x = file.add("Conv", x, kernel, file.quant(numbers(3), 2**-7, 12), pads=[1, 1, 1, 1])
+    step, zero = np.float32(0.25), np.int8(0)
+    x = file.add("QuantizeLinear", file.add("Relu", x), step, zero)
+    x = file.add("MaxPool", file.add("Clip", x, np.int8(-7), np.int8(7)), kernel_shape=[2, 2])
+    x = file.add("Flatten", file.add("DequantizeLinear", x, step, zero))
+    matrix = file.add("DequantizeLinear", np.int8(numbers(75, 2) * 9), step, zero)
+    return file.model(file.quant(file.add("Gemm", x, matrix), 1, 6, narrow=1))
+
+
 SEEDS = [
+    quantized(),
     network(
         [
             node("Conv", "x", "w", "b", to="c", pads=[1, 1, 1, 1], strides=[1, 1]),
@@ -102,15 +122,17 @@ def check(count: int, seed: int, folder: str) -> dict[str, int]:
     rng = random.Random(seed)
     path = f"{folder}/mutated.onnx"
     found = {"read": 0, "refused": 0}
-    load_onnx(SEEDS[0])
+    load_onnx(SEEDS[1])
+    from_quantized_onnx(SEEDS[0])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for number in range(count):
         made = mutated(rng)
         data = made if isinstance(made, bytes) else made.SerializeToString()
         with open(path, "wb") as file:
             file.write(data)
+        is_quantized = b"Quant" in data or b"DequantizeLinear" in data
         try:
-            load_onnx(path)
+            (from_quantized_onnx if is_quantized else load_onnx)(path)
         except FrontendError as error:
             told = str(error)
             found["refused"] += 1
@@ -127,8 +149,9 @@ def check(count: int, seed: int, folder: str) -> dict[str, int]:
     return found
 
 
+@pytest.mark.filterwarnings("ignore")
 def test_mutated_files_are_read_or_refused(tmp_path) -> None:
-    found = check(60, 1, str(tmp_path))
+    found = check(80, 1, str(tmp_path))
     assert found["read"] > 3
     assert found["refused"] > 20
 

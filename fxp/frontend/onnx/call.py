@@ -71,6 +71,8 @@ class Call:
         hold sizes, which may be symbols of torch. None is an input that is left out.
     weights
         The constants among them as tensors, by position.
+    keeps_tensors
+        Whether a constant of one number stays a tensor.
     """
 
     def __init__(
@@ -78,8 +80,10 @@ class Call:
         node: NodeInfo,
         values: Sequence[torch.Tensor | NDArray[Any] | None],
         weights: Mapping[int, torch.Tensor],
+        keeps_tensors: bool = False,
     ) -> None:
         self.node = node
+        self.keeps_tensors = keeps_tensors
         self.values = values
         self._weights = weights
 

@@ -41,6 +41,8 @@ def _two(function: Callable[[Any, Any], torch.Tensor]) -> Translator:
 def _operand(call: Call, position: int) -> torch.Tensor | float:
     """Return a constant of one number as that number, and anything else as a tensor."""
     value = call.values[position]
+    if call.keeps_tensors:
+        return call.tensor(position)
     if isinstance(value, np.ndarray) and value.size == 1 and value.dtype != object:
         others = [item for item in call.values if isinstance(item, torch.Tensor)]
         if others and value.ndim <= others[0].ndim:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from os import PathLike, fspath
 from pathlib import Path
@@ -52,6 +53,7 @@ def read_model(source: str | PathLike[str] | onnx.ModelProto) -> onnx.ModelProto
         model, folder = _parsed(path), path.parent
     else:
         model, folder = source, None
+    _check_text(model)
     _check_version(model)
     if len(model.graph.node) > MAX_NODES:
         raise FrontendError(f"it has {len(model.graph.node)} nodes; {MAX_NODES} are supported")
@@ -94,6 +96,22 @@ def _parsed(path: Path) -> onnx.ModelProto:
     if not model.HasField("graph"):
         raise FrontendError(f"{str(path)!r} holds no network; it is damaged, or no ONNX file")
     return model
+
+
+def _check_text(message: protobuf_message.Message) -> None:
+    """Refuse text that is not UTF-8, which protobuf hands over as bytes."""
+    for field, value in message.ListFields():
+        if field.type not in (field.TYPE_STRING, field.TYPE_MESSAGE):
+            continue
+        several = isinstance(value, Sequence) and not isinstance(value, str | bytes)
+        for item in value if several else (value,):
+            if isinstance(item, protobuf_message.Message):
+                _check_text(item)
+            elif isinstance(item, bytes):
+                raise FrontendError(
+                    f"it is damaged: its text {item[:20]!r} ({field.name}) is not UTF-8; copy or "
+                    "export it again"
+                )
 
 
 def _check_version(model: onnx.ModelProto) -> None:

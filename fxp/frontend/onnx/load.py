@@ -63,16 +63,23 @@ def load_onnx(source: str | PathLike[str] | onnx.ModelProto) -> OnnxModule:
         If the file is damaged, asks for too much memory, or holds something that is not supported;
         the message names the node and its operation.
     """
-    try:
+    with naming_file(source):
         model = read_model(source)
         module = build(model)
         size = _runnable_size(module)
         _compare(module, model, size)
+    return module
+
+
+@contextmanager
+def naming_file(source: object) -> Iterator[None]:
+    """Name a file in the errors of a block, if the source is one."""
+    try:
+        yield
     except FrontendError as error:
         if isinstance(source, str | PathLike):
             raise FrontendError(f"{Path(fspath(source)).name}: {error}") from error
         raise
-    return module
 
 
 class _Measured(fx.Interpreter):
@@ -139,7 +146,7 @@ def _runnable_size(module: OnnxModule) -> int:
                 raise FrontendError(f"input {given.name!r} of shape {sizes} needs too much memory")
         try:
             with torch.no_grad(), _quiet(), FakeTensorMode(allow_non_fake_inputs=True):
-                _Measured(module).run(*(torch.empty(sizes) for sizes in shapes))
+                _Measured(module).run(*(torch.empty(sizes, dtype=module.dtype) for sizes in shapes))
         except FrontendError as error:
             failure = failure or error
         else:
@@ -153,7 +160,8 @@ def example_inputs(module: OnnxModule) -> list[torch.Tensor]:
     size = _runnable_size(module)
     generator = torch.Generator().manual_seed(0)
     return [
-        torch.randn(given.module_shape(size), generator=generator) for given in module.image_inputs
+        torch.randn(given.module_shape(size), generator=generator, dtype=module.dtype)
+        for given in module.image_inputs
     ]
 
 

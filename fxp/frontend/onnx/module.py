@@ -49,20 +49,26 @@ class Operator(torch.nn.Module):
         What it computes.
     constants
         The inputs that are constants, by position.
+    keeps_tensors
+        Whether a constant of one number stays a tensor, which has a format.
     """
 
-    def __init__(self, node: NodeInfo, constants: Mapping[int, NDArray[Any]]) -> None:
+    def __init__(
+        self, node: NodeInfo, constants: Mapping[int, NDArray[Any]], keeps_tensors: bool = False
+    ) -> None:
         super().__init__()
+        self.keeps_tensors = keeps_tensors
         self.node = node
         self.constants = dict(constants)
-        self._weights: dict[int, str] = {}
+        self.weights: dict[int, str] = {}
+        """Names of the parameters that hold constants, by position."""
         names = _input_names(node)
         for position, array in constants.items():
             if array.dtype.kind == "f":
                 name = clean_name(names[position]).replace(".", "_")
                 tensor = torch.from_numpy(array.copy())
                 self.register_parameter(name, torch.nn.Parameter(tensor, requires_grad=False))
-                self._weights[position] = name
+                self.weights[position] = name
 
     def forward(self, *computed: torch.Tensor | NDArray[Any]) -> Any:
         """Compute the node for the inputs that are not constants."""
@@ -71,8 +77,8 @@ class Operator(torch.nn.Module):
             None if not name else self.constants[p] if p in self.constants else next(given)
             for p, name in enumerate(self.node.inputs)
         ]
-        weights = {position: getattr(self, name) for position, name in self._weights.items()}
-        call = Call(self.node, values, weights)
+        weights = {position: getattr(self, name) for position, name in self.weights.items()}
+        call = Call(self.node, values, weights, self.keeps_tensors)
         if _is_static(values) and self.node.op in SIZES:
             return SIZES[self.node.op](call)
         translator = TRANSLATORS.get(self.node.op)
@@ -146,15 +152,31 @@ class OnnxModule(fx.GraphModule):
         Names of outputs that are ``(N, H, W, C)`` in the file; the module has ``(N, C, H, W)``.
     graph_name
         Name of the graph in the file.
+    dtype
+        Type of the numbers that it takes.
     """
 
     image_inputs: tuple[ImageInput, ...]
     channels_last: frozenset[str]
     graph_name: str
+    dtype: torch.dtype = torch.float32
 
 
-class _Assembly:
-    """One pass over the nodes of a model."""
+class Assembly:
+    """One pass over the nodes of a model.
+
+    Attributes
+    ----------
+    known
+        Values of tensors that are known without the image, by name.
+    computed
+        For every other tensor the node of the `torch.fx` graph that computes it.
+    """
+
+    takes_integers = False
+    """Whether inputs may hold integers."""
+    keeps_tensors = False
+    """Whether constants of one number stay tensors."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
@@ -167,7 +189,7 @@ class _Assembly:
         self.computed: dict[str, fx.Node] = {}
         self.channels_last: set[str] = set()
         self.inputs = [
-            _image_input(value, model.graph)
+            _image_input(value, model.graph, self.takes_integers)
             for value in model.graph.input
             if value.name not in self.known
         ]
@@ -185,7 +207,7 @@ class _Assembly:
                 node = self.graph.call_method("squeeze", (node, 2))
             self.computed[given.name] = node
         for node in self.model.graph.node:
-            self._add(node)
+            self.add(node)
         results = {}
         for value in self.model.graph.output:
             if value.name not in self.computed:
@@ -204,8 +226,9 @@ class _Assembly:
         module.graph_name = clean_name(self.model.graph.name or "network")
         return module.eval()
 
-    def _add(self, proto: onnx.NodeProto) -> None:
-        node = self._info(proto)
+    def add(self, proto: onnx.NodeProto) -> None:
+        """Translate one node."""
+        node = self.info(proto)
         if proto.op_type == "Constant" and node.domain == "":
             self.known[node.outputs[0]] = _constant(node)
             return
@@ -220,15 +243,15 @@ class _Assembly:
         constants = {
             p: self.known[name] for p, name in enumerate(node.inputs) if name in self.known
         }
-        folded = self._folded(node, constants)
+        folded = self.folded(node, constants)
         if folded is not None:
             self.known[node.outputs[0]] = folded
             return
         # Operations on sizes alone show when they are run whether they read sizes.
         if node.op not in TRANSLATORS and not any(name in self.computed for name in node.inputs):
             raise refused(node, "it computes a large constant", "store the result")
-        path = self._unique(clean_name(node.name).replace(".", "_"))
-        self.root.add_module(path, Operator(node, constants))
+        path = self.unique(clean_name(node.name).replace(".", "_"))
+        self.root.add_module(path, Operator(node, constants, self.keeps_tensors))
         operands = tuple(
             self.computed[name]
             for position, name in enumerate(node.inputs)
@@ -254,7 +277,7 @@ class _Assembly:
             return turned and any(given.channels_last for given in self.inputs)
         return any(name in self.channels_last for name in node.inputs)
 
-    def _folded(self, node: NodeInfo, constants: Mapping[int, NDArray[Any]]) -> NDArray[Any] | None:
+    def folded(self, node: NodeInfo, constants: Mapping[int, NDArray[Any]]) -> NDArray[Any] | None:
         """Return what a node computes from constants alone, None where torch has to."""
         if node.op == "Identity" and constants:
             return constants[0]
@@ -275,7 +298,8 @@ class _Assembly:
             made = np.array(made.tolist())
         return made
 
-    def _info(self, proto: onnx.NodeProto) -> NodeInfo:
+    def info(self, proto: onnx.NodeProto) -> NodeInfo:
+        """Return what a node computes, with its attributes read."""
         name = label(proto)[1:-1]
         domain = "" if proto.domain in _STANDARD else proto.domain
         if not proto.output:
@@ -286,7 +310,7 @@ class _Assembly:
             tuple(proto.output),
         )  # fmt: skip
 
-    def _unique(self, wanted: str) -> str:
+    def unique(self, wanted: str) -> str:
         """Return a name for a module that is an identifier, and not taken."""
         name, number = _identifier(wanted), 1
         while hasattr(self.root, name):
@@ -297,7 +321,7 @@ class _Assembly:
 
 def build(model: onnx.ModelProto) -> OnnxModule:
     """Return the torch module of a model that `fxp.frontend.onnx.file.read_model` has checked."""
-    return _Assembly(model).build()
+    return Assembly(model).build()
 
 
 def _identifier(name: str) -> str:
@@ -329,10 +353,12 @@ def _constant(node: NodeInfo) -> NDArray[Any]:
     return array.astype(np.float32 if array.dtype.kind == "f" else np.int64)
 
 
-def _image_input(value: onnx.ValueInfoProto, graph: onnx.GraphProto) -> ImageInput:
+def _image_input(
+    value: onnx.ValueInfoProto, graph: onnx.GraphProto, takes_integers: bool
+) -> ImageInput:
     kind = value.type.tensor_type
-    if kind.elem_type not in (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE,
-                              onnx.TensorProto.FLOAT16):  # fmt: skip
+    floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16)
+    if not takes_integers and kind.elem_type not in floats:
         raise FrontendError(
             f"input {value.name!r} holds no floating-point numbers; convert outside of the network"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -184,6 +185,9 @@ def resize(call: Call) -> torch.Tensor:
     if x.ndim != 4:
         call.refuse(f"it reads a tensor of {x.ndim} axes", "use images (N, C, H, W)")
     old = call.node.op == "Upsample" or call.opset < 11
+    turned = _channels_first(call, 1 if old else 2)
+    if turned is not None:
+        return resize(turned).permute(0, 2, 3, 1)
     scales, sizes = _targets(call, x, 1 if old else 2, None if old else 3)
     mode = call.attribute("mode", "nearest")
     centres = call.attribute("coordinate_transformation_mode",
@@ -204,6 +208,30 @@ def resize(call: Call) -> torch.Tensor:
     return functional.interpolate(
         x, size=sizes, scale_factor=scales, mode=torch_mode, align_corners=aligned
     )
+
+
+def _channels_first(call: Call, scales_at: int) -> Call | None:
+    """Return the node for images ``(N, C, H, W)`` if it scales rows and columns of others.
+
+    Parameters
+    ----------
+    call
+        The node.
+    scales_at
+        Which input has its scales.
+    """
+    given = call.setting("scales", scales_at)
+    if not given or len(given) != 4 or given[3] != 1 or given[1] == 1 or call.attribute("axes"):
+        return None
+    scales = [given[place] for place in (0, 3, 1, 2)]
+    values = list(call.values)
+    values[0] = call.tensor(0).permute(0, 3, 1, 2)
+    node = call.node
+    if "scales" in node.attributes:
+        node = replace(node, attributes={**node.attributes, "scales": scales})
+    else:
+        values[scales_at] = np.array(scales)
+    return Call(node, values, {}, call.keeps_tensors)
 
 
 def _targets(

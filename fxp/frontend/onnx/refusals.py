@@ -6,7 +6,10 @@ from typing import Final
 
 _CELL: Final = "write one step of it with Gemm or Conv, and name the state in `states`"
 _POSITION: Final = "leave it outside of the network, which then returns what it searches"
-_QUANTIZED: Final = "give the float network, and let fxp quantize it"
+_QUANTIZED: Final = (
+    "the network is quantized already: read it with fxp.from_quantized_onnx, or with fxp quantize "
+    "without --calibration"
+)
 _CONTROL: Final = "export a network without control flow"
 
 ADVICE: Final[dict[str, str]] = {
@@ -15,7 +18,7 @@ ADVICE: Final[dict[str, str]] = {
     "BipolarQuant": _QUANTIZED,
     "ConvInteger": _QUANTIZED,
     "DequantizeLinear": _QUANTIZED,
-    "DynamicQuantizeLinear": _QUANTIZED,
+    "DynamicQuantizeLinear": "quantize statically; its scale depends on the image",
     "Einsum": "write it with MatMul or Conv",
     "GRU": _CELL,
     "If": _CONTROL,

@@ -1,0 +1,329 @@
+"""A quantized ONNX network as a torch module that computes with its real values, in float64.
+
+An integer tensor ``q`` of the file with the scale ``s`` is the tensor ``q * s`` of the module. So
+the operations between quantizers are those of float networks, and each quantizer is a
+`QuantizerModule`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import torch
+
+from fxp.formats import Format, quantize
+from fxp.frontend.builder import clean_name
+from fxp.frontend.errors import FrontendError
+from fxp.frontend.onnx.call import NodeInfo, refused
+from fxp.frontend.onnx.module import OnnxModule, Operator
+from fxp.frontend.onnx.quantized_tensors import (
+    INTEGERS,
+    UNKNOWN,
+    Bipolar,
+    QuantizedTensors,
+    ScaleAndShift,
+    wide,
+)
+from fxp.frontend.onnx.quantizers import (
+    MAX_BITS,
+    Declared,
+    QuantizerModule,
+    Scales,
+    checked_width,
+    quantizer_of,
+)
+from fxp.frontend.onnx.wrapped import unwrapped_nodes
+from fxp.support.lazy import lazy_import
+
+if TYPE_CHECKING:
+    import onnx
+else:
+    onnx = lazy_import("onnx", "onnx")
+
+
+@dataclass(frozen=True)
+class QuantizedModule:
+    """A network read from a quantized ONNX file.
+
+    Attributes
+    ----------
+    module
+        The torch module, in float64. Its quantizers are `QuantizerModule` objects.
+    declared
+        Formats of its parameters that the file gives, by their names in the state dict.
+    tensors
+        Names of the file's tensors by the names of the parameters that hold them.
+    input_formats
+        For every input the format that the file gives, None where a quantizer reads the input.
+    scales
+        What was rounded.
+    """
+
+    module: OnnxModule
+    declared: dict[str, Declared]
+    tensors: dict[str, str]
+    input_formats: tuple[Format | None, ...]
+    scales: Scales
+
+    def set_rounding(self, rounds: bool) -> None:
+        """Let the quantizers round, or not, when the module is called."""
+        for part in self.module.modules():
+            if isinstance(part, QuantizerModule):
+                part.rounds = rounds
+
+
+def is_quantized(model: onnx.ModelProto) -> bool:
+    """Whether a model holds quantizing operations, or arithmetic of quantized integers."""
+    return any(node.op_type in QUANTIZING for node in model.graph.node)
+
+
+def build_quantized(model: onnx.ModelProto, scales: Scales) -> QuantizedModule:
+    """Return the module of a quantized model.
+
+    Parameters
+    ----------
+    model
+        Checked by `fxp.frontend.onnx.file.read_model`.
+    scales
+        What to do with scales that are no powers of two.
+    """
+    return _QuantizedAssembly(unwrapped_nodes(model), scales).network()
+
+
+class _QuantizedAssembly(QuantizedTensors):
+    """One pass over the nodes of a quantized model."""
+
+    def __init__(self, model: onnx.ModelProto, scales: Scales) -> None:
+        super().__init__(model, scales)
+        self._proto = onnx.NodeProto()
+
+    def network(self) -> QuantizedModule:
+        """Translate all nodes."""
+        module = self.build()
+        module.dtype = torch.float64
+        tensors = {
+            f"{path}.{name}": part.node.inputs[position]
+            for path, part in module.named_children()
+            if isinstance(part, Operator)
+            for position, name in part.weights.items()
+        }
+        declared = {
+            key: self.declared[tensor] for key, tensor in tensors.items() if tensor in self.declared
+        }
+        return QuantizedModule(module, declared, tensors, tuple(self.input_formats), self.scales)
+
+    def add(self, proto: onnx.NodeProto) -> None:
+        """Translate one node."""
+        handler = QUANTIZING.get(proto.op_type)
+        node = self.info(proto)
+        if proto.op_type == "Constant":
+            for item in proto.attribute:
+                self.kinds[node.outputs[0]] = INTEGERS.get(item.t.data_type, UNKNOWN)
+        if handler is not None:
+            for name in node.inputs:
+                if name and name not in self.known and name not in self.computed:
+                    super().add(proto)  # which refuses it
+            self._proto = proto
+            try:
+                handler(self, node)
+            except FrontendError:
+                raise
+            except Exception as error:
+                # NumPy raises many unrelated types for operands that do not fit.
+                summary = str(error).partition("\n")[0]
+                raise refused(node, f"it cannot be read ({summary})", "repair the model") from error
+        elif any(name in self.integers for name in node.inputs):
+            self.add_integers(node, proto)
+        elif node.op in ("Clip", "Transpose") and node.inputs[0] in self.known:
+            self.fold(node)
+        elif proto.op_type == "BatchNormalization" and node.inputs[0] in self.computed:
+            self._normalize(node)
+        else:
+            super().add(proto)
+        for name in node.outputs:
+            if name in self.known:
+                self.known[name] = wide(self.known[name])
+
+    # Operations of the standard.
+
+    def quantize_linear(self, node: NodeInfo) -> None:
+        """QuantizeLinear: integers of a computed or constant value."""
+        source, target = node.inputs[0], node.outputs[0]
+        kind = INTEGERS.get(node.attributes.get("output_dtype") or 2, UNKNOWN)
+        zero_point = node.inputs[2] if len(node.inputs) > 2 else ""
+        if zero_point:
+            kind = self.kinds.get(zero_point, UNKNOWN)
+        if kind == UNKNOWN:
+            raise refused(node, "its integers are of another type", "use int8, uint8 or int16")
+        width, signed = kind
+        if source in self.known:
+            values = self.known[source]
+            axis = node.attributes.get("axis", 1)
+            scale = self.channels(node, 1, values.ndim, axis)
+            zero = self.channels(node, 2, values.ndim, axis) if len(node.inputs) > 2 else 0
+            form = Format(width, 0, signed)
+            integers = np.round(values / scale) + zero
+            self.known[target] = np.clip(integers, form.min_raw, form.max_raw).astype(np.int64)
+            self.kinds[target] = kind
+            return
+        self.check_zero(node, 2)
+        quantizer = quantizer_of(node, self.scale_input(node, 1), width, signed=signed)
+        self.mark(node, source, quantizer, target)
+        self.integers[target] = quantizer.scale
+
+    def dequantize_linear(self, node: NodeInfo) -> None:
+        """DequantizeLinear: real values of integers."""
+        source, target = node.inputs[0], node.outputs[0]
+        if source not in self.known:
+            self.check_zero(node, 2)
+            self.real(node, 0, target)
+            return
+        rank, axis = self.known[source].ndim, node.attributes.get("axis", 1)
+        has_zero = len(node.inputs) > 2 and node.inputs[2]
+        zero = self.channels(node, 2, rank, axis) if has_zero else 0
+        self.stored(node, 0, self.channels(node, 1, rank, axis), zero, target)
+
+    def qlinear(self, node: NodeInfo) -> None:
+        """QLinearConv and QLinearMatMul: real values, the layer, and a quantizer."""
+        for position in (2, 7):
+            self.check_zero(node, position)
+        is_conv = node.op == "QLinearConv"
+        to = node.outputs[0]
+        inputs = [self.real(node, 0, f"{to}/x")]
+        rank, axis = self.constant_input(node, 3).ndim, 0 if is_conv else 1
+        scale, zero = (self.channels(node, place, rank, axis) for place in (4, 5))
+        inputs.append(self.stored(node, 3, scale, zero, f"{to}/w"))
+        if len(node.inputs) > 8 and node.inputs[8]:
+            used = self.scales.read(node, np.ravel(self.constant_input(node, 4)))
+            used = used * self.scale_input(node, 1).item()
+            inputs.append(self.stored(node, 8, used, 0, f"{to}/b"))
+        # The attributes are those of the layer.
+        self.call("Conv" if is_conv else "MatMul", inputs, [f"{to}/y"], node, self._proto)
+        self.quantize_linear(
+            replace(node, op="QuantizeLinear", inputs=(f"{to}/y", *node.inputs[6:8]))
+        )
+
+    def integer_layer(self, node: NodeInfo) -> None:
+        """ConvInteger and MatMulInteger: exact sums of products of integers."""
+        self.check_zero(node, 2)
+        source, to = node.inputs[0], node.outputs[0]
+        if source not in self.integers:
+            raise refused(node, f"its input {source!r} is no integer tensor", "repair the model")
+        rank = self.constant_input(node, 1).ndim
+        zero = self.channels(node, 3, rank, 0) if len(node.inputs) > 3 else 0
+        stored = self.stored(node, 1, np.ones(()), zero, f"{to}/w")
+        self.call(node.op.removesuffix("Integer"), [source, stored], [to], node, self._proto)
+        self.integers[to] = self.integers[source]
+
+    # Operations of QONNX.
+
+    def quant(self, node: NodeInfo) -> None:
+        """Quant and IntQuant."""
+        signed, narrow = (bool(node.attributes.get(name, 1)) for name in ("signed", "narrow"))
+        width = checked_width(node, self.constant_input(node, 3))
+        if width == 1 and signed:
+            # Brevitas writes binary values so.
+            self.bipolar(node)
+            return
+        rounding = str(node.attributes.get("rounding_mode", "ROUND"))
+        source, target = node.inputs[0], node.outputs[0]
+        if source in self.known:
+            self._quantized_constant(node, width, signed, narrow, rounding)
+            return
+        self.check_zero(node, 2)
+        quantizer = quantizer_of(
+            node, self.scale_input(node, 1), width, rounding=rounding, signed=signed, narrow=narrow
+        )
+        if narrow and not signed:
+            top = f"{target}/top"
+            self.known[top] = np.array((2**width - 2) * quantizer.scale)
+            self.call("Clip", [source, "", top], [f"{target}/clipped"], node)
+            source = f"{target}/clipped"
+        self.mark(node, source, quantizer, target)
+
+    def _quantized_constant(
+        self, node: NodeInfo, width: int, signed: bool, narrow: bool, rounding: str
+    ) -> None:
+        values = self.known[node.inputs[0]]
+        scale = self.scale_input(node, 1)
+        zero = self.constant_input(node, 2)
+        one = quantizer_of(node, np.ones(1), width, rounding=rounding, signed=signed)
+        form = one.quantization.format
+        low = form.min_raw + (narrow and signed)
+        high = form.max_raw - (narrow and not signed)
+        integers = np.clip(values / scale + zero, low, high)
+        integers = quantize(integers, form, one.rounding, one.overflow) - zero
+        if np.any(zero):
+            width, signed = width + 1, True
+        fracs = 1 - np.frexp(scale)[1]
+        name = node.outputs[0]
+        self.constant(node, name, integers * scale, fracs, width, signed)
+        self.declared[name] = replace(self.declared[name], tensor=node.inputs[0])
+
+    def bipolar(self, node: NodeInfo) -> None:
+        """BipolarQuant: plus or minus the scale, by the sign."""
+        source, target = node.inputs[0], node.outputs[0]
+        scale = self.scale_input(node, 1)
+        if source in self.known:
+            values = np.where(self.known[source] >= 0, scale, -scale)
+            fracs = 1 - np.frexp(scale)[1]
+            self.constant(node, target, values, fracs, 2, True)
+            self.declared[target] = replace(self.declared[target], tensor=source)
+            return
+        if scale.size != 1:
+            raise refused(node, "its scales differ between channels", "give values one scale")
+        path = self.unique(clean_name(node.name).replace(".", "_"))
+        self.root.add_module(path, Bipolar(node, scale.item()))
+        self.computed[target] = self.graph.call_module(path, (self.computed[source],))
+
+    def trunc(self, node: NodeInfo) -> None:
+        """Trunc, of either version: integers without their last bits."""
+        self.check_zero(node, 2)
+        rounding = str(node.attributes.get("rounding_mode", "FLOOR"))
+        scale = self.scale_input(node, 1)
+        source, target = node.inputs[0], node.outputs[0]
+        if len(node.inputs) > 5:
+            signed, narrow = (
+                bool(node.attributes.get(name, default))
+                for name, default in (("signed", 1), ("narrow", 0))
+            )
+            quantizer = quantizer_of(
+                node, self.scale_input(node, 4), self.constant_input(node, 5),
+                rounding=rounding, signed=signed, narrow=narrow,
+            )  # fmt: skip
+            self.mark(node, source, quantizer, target)
+            return
+        before, after = (checked_width(node, self.constant_input(node, place)) for place in (3, 4))
+        # The older version keeps the scale, so that values get smaller, and it does not saturate.
+        moved = f"{target}/moved"
+        self.multiply(node, source, 2.0 ** (after - before), moved)
+        quantizer = quantizer_of(node, scale, MAX_BITS, rounding=rounding)
+        self.mark(node, moved, replace(quantizer, saturates=False), target)
+
+    def _normalize(self, node: NodeInfo) -> None:
+        """Write batch normalization as a product and a sum, which go into no weights."""
+        scale, shift, mean, variance = (self.constant_input(node, place) for place in range(1, 5))
+        factor = scale / np.sqrt(variance + node.attributes.get("epsilon", 1e-5))
+        path = self.unique(clean_name(node.name).replace(".", "_"))
+        self.root.add_module(path, ScaleAndShift(node, factor, shift - mean * factor))
+        self.computed[node.outputs[0]] = self.graph.call_module(
+            path, (self.computed[node.inputs[0]],)
+        )
+
+
+QUANTIZING: Final[dict[str, Callable[[_QuantizedAssembly, NodeInfo], None]]] = {
+    "BipolarQuant": _QuantizedAssembly.bipolar,
+    "ConvInteger": _QuantizedAssembly.integer_layer,
+    "DequantizeLinear": _QuantizedAssembly.dequantize_linear,
+    "IntQuant": _QuantizedAssembly.quant,
+    "MatMulInteger": _QuantizedAssembly.integer_layer,
+    "QLinearConv": _QuantizedAssembly.qlinear,
+    "QLinearMatMul": _QuantizedAssembly.qlinear,
+    "Quant": _QuantizedAssembly.quant,
+    "QuantizeLinear": _QuantizedAssembly.quantize_linear,
+    "Trunc": _QuantizedAssembly.trunc,
+}
+"""Operations that are translated here, by name."""

@@ -1,0 +1,232 @@
+"""What the quantizing operations of QONNX and of the ONNX standard say: scale, width and rounding.
+
+Umuroglu et al., "QONNX: Representing Arbitrary-Precision Quantized Neural Networks", 2022.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fxp.formats import Format, FormatError, Overflow, Quantization, Rounding, quantize
+from fxp.frontend.onnx.call import NodeInfo, refused
+from fxp.frontend.quantizer_marks import quantizer_mark
+
+ROUNDINGS: Final = {
+    "ROUND": Rounding.HALF_EVEN,
+    "HALF_EVEN": Rounding.HALF_EVEN,
+    "FLOOR": Rounding.FLOOR,
+    "DOWN": Rounding.TO_ZERO,
+    "HALF_UP": Rounding.HALF_AWAY,
+    "HALF_DOWN": Rounding.HALF_TO_ZERO,
+}
+"""Names of QONNX; its HALF_UP and HALF_DOWN round the magnitude, away from zero and toward it."""
+MAX_BITS: Final = 62
+
+
+@dataclass(frozen=True)
+class Quantizer:
+    """Rounding of values to ``scale`` times an integer of some width.
+
+    Attributes
+    ----------
+    scale
+        Step, a positive number; a power of two unless the network is only read for comparison.
+    width, signed
+        Of the integers.
+    narrow
+        Whether the smallest integer of a signed width is left out.
+    rounding
+        How values between two steps are rounded.
+    saturates
+        Whether integers beyond the width are clipped; if not, the width does not count.
+    """
+
+    scale: float
+    width: int
+    signed: bool
+    narrow: bool = False
+    rounding: Rounding = Rounding.HALF_EVEN
+    saturates: bool = True
+
+    @property
+    def overflow(self) -> Overflow:
+        """Saturation, symmetric where the range is narrow."""
+        return Overflow.SATURATE_SYMMETRIC if self.narrow else Overflow.SATURATE
+
+    @property
+    def quantization(self) -> Quantization:
+        """Format and modes; the scale must be a power of two."""
+        form = Format(self.width, frac_of(self.scale), self.signed)
+        return Quantization(form, self.rounding, self.overflow)
+
+    def integers(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return the integers of real values."""
+        form = Format(self.width, 0, self.signed)
+        return quantize(values / self.scale, form, self.rounding, self.overflow)
+
+
+class QuantizerModule(torch.nn.Module):
+    """A quantizer of a computed value.
+
+    Attributes
+    ----------
+    quantizer
+        What it does.
+    rounds
+        Whether `forward` rounds. It does not while the network is converted: then it marks where
+        the format is given.
+    """
+
+    def __init__(self, node: NodeInfo, quantizer: Quantizer) -> None:
+        super().__init__()
+        self.node = node
+        self.quantizer = quantizer
+        self.rounds = False
+
+    def forward(self, value: torch.Tensor) -> torch.Tensor:
+        """Return the value, rounded if `rounds`."""
+        if not self.rounds:
+            return quantizer_mark(value)
+        integers = self.quantizer.integers(value.detach().numpy())
+        return torch.from_numpy(integers * self.quantizer.scale)
+
+
+@dataclass(frozen=True)
+class Declared:
+    """Formats that a file gives for a constant.
+
+    Attributes
+    ----------
+    tensor
+        Name of the tensor in the file.
+    fracs
+        Fraction bits of every element.
+    width, signed
+        Of its integers.
+    several
+        Whether the file gives more than one scale, which may be equal.
+    """
+
+    tensor: str
+    fracs: NDArray[np.int64]
+    width: int
+    signed: bool
+    several: bool = False
+
+
+@dataclass
+class Scales:
+    """Scales of a file, and what is done with those that are no powers of two.
+
+    Attributes
+    ----------
+    policy
+        ``exact``: they are refused. ``snap``: they are rounded to the nearest power of two.
+        ``keep``: they stay, for comparison.
+    snapped
+        For every node that had one its name, the scale, and the power of two.
+    """
+
+    policy: str = "exact"
+    snapped: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def read(self, node: NodeInfo, scales: NDArray[Any]) -> NDArray[np.float64]:
+        """Return scales as they are to be used.
+
+        Parameters
+        ----------
+        node
+            The node that has them, for messages.
+        scales
+            One or several.
+        """
+        scales = np.asarray(scales, np.float64)
+        if scales.size == 0 or not (np.isfinite(scales) & (scales > 0)).all():
+            raise refused(node, "its scale is not a positive number", "repair the model")
+        powers = np.exp2(np.round(np.log2(scales)))
+        other = powers != scales
+        if self.policy == "keep" or not other.any():
+            return scales
+        first = float(scales[other].ravel()[0])
+        nearest = float(powers[other].ravel()[0])
+        if self.policy == "exact":
+            raise refused(
+                node,
+                f"its scale {first:.6g} is not a power of two; the nearest is "
+                f"{nearest:g} = 2^{-frac_of(nearest)}",
+                "train with power-of-two scales, or round the scales with --snap-scales",
+            )
+        self.snapped[node.name] = first, nearest
+        return powers
+
+
+def frac_of(scale: float) -> int:
+    """Return the fraction bits of integers whose step is a power of two."""
+    return 1 - int(np.frexp(scale)[1])
+
+
+def quantizer_of(
+    node: NodeInfo, scale: NDArray[np.float64], width: Any, *, rounding: str = "ROUND",
+    signed: bool = True, narrow: bool = False,
+) -> Quantizer:  # fmt: skip
+    """Return the quantizer of a computed value.
+
+    Parameters
+    ----------
+    node
+        The node, for messages.
+    scale
+        One number, or equal ones.
+    width
+        Bits.
+    rounding
+        Name in QONNX.
+    signed, narrow
+        As in QONNX.
+
+    Raises
+    ------
+    FrontendError
+        If no format of fixed point has these values.
+    """
+    if (scale != scale.ravel()[0]).any():
+        raise refused(
+            node, "its scales differ between channels, and it quantizes a computed value",
+            "give values one scale; weights may have one per channel",
+        )  # fmt: skip
+    bits = checked_width(node, width)
+    mode = ROUNDINGS.get(rounding.upper())
+    if mode is None:
+        raise refused(
+            node, f"its rounding mode is {rounding!r}", f"use one of {', '.join(ROUNDINGS)}"
+        )
+    made = Quantizer(float(scale.ravel()[0]), bits, signed, narrow and signed, mode)
+    try:
+        made.quantization  # noqa: B018
+    except FormatError as error:
+        raise refused(node, str(error), "give it another scale") from error
+    return made
+
+
+def checked_width(node: NodeInfo, width: Any) -> int:
+    """Return a bit width that is a whole number in range.
+
+    Parameters
+    ----------
+    node
+        The node, for messages.
+    width
+        Array of one number.
+    """
+    array = np.asarray(width, np.float64)
+    if array.size != 1 or not 1 <= array.item() <= MAX_BITS or not array.item().is_integer():
+        raise refused(
+            node, f"its bit width is {array.ravel()[:4].tolist()}",
+            f"give one whole number from 1 to {MAX_BITS}",
+        )  # fmt: skip
+    return int(array.item())
