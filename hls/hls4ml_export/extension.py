@@ -1,10 +1,10 @@
-"""What hls4ml is taught through its extension API: layers that move values, and pixel functions."""
+"""What hls4ml is taught through its extension API: moved values, pixel functions and reductions."""
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from fxp.support.lazy import lazy_import
 
@@ -19,22 +19,25 @@ MOVE: Final = "FxpMove"
 """Result values are input values of other places; the attribute `body` is C++ of the places."""
 PIXEL: Final = "FxpPixel"
 """A function of one or two pixels at the same place; the attribute `body` is its C++."""
+REDUCTION: Final = "FxpReduction"
+"""Sums or maxima of windows that tile the image; the attribute `body` is C++ of both steps."""
 
 
 @cache
 def register(backend: str) -> None:
     """Teach hls4ml the layers for a backend, once in a process: hls4ml refuses a second time."""
     target = hls4ml_backend.get_backend(backend)
-    move, pixel = _layer_classes()
-    for template in (_config(move), _config(pixel), _move_call(move), _pixel_call(pixel)):
-        target.register_template(template)
+    calls = (_move_call, _pixel_call, _reduction_call)
+    for layer, call in zip(_layer_classes(), calls, strict=True):
+        target.register_template(_config(layer))
+        target.register_template(call(layer))
     target.register_source(HEADER)
 
 
 @cache
-def _layer_classes() -> tuple[type, type]:
+def _layer_classes() -> tuple[type, ...]:
     class FxpLayer(hls4ml_layers.Layer):
-        """Base of both; the result has a shape of its own, and may have a constant array."""
+        """Base of all; the result has a shape of its own, and may have a constant array."""
 
         def initialize(self) -> None:
             """Declare the result and the constants."""
@@ -42,11 +45,16 @@ def _layer_classes() -> tuple[type, type]:
             if self.get_attr("constant_data") is not None:
                 self.add_weights_variable("constant", var_name="constant{index}")
 
-    move = type(MOVE, (FxpLayer,), {})
-    pixel = type(PIXEL, (FxpLayer,), {})
-    for item in (move, pixel):
+    class Totals(FxpLayer):
+        """A layer with an accumulator."""
+
+        _expected_attributes: ClassVar = [hls4ml_layers.TypeAttribute("accum")]
+
+    bases = ((MOVE, FxpLayer), (PIXEL, FxpLayer), (REDUCTION, Totals))
+    layers = tuple(type(name, (base,), {}) for name, base in bases)
+    for item in layers:
         hls4ml_layers.register_layer(item.__name__, item)
-    return move, pixel
+    return layers
 
 
 def _config(layer: type) -> type:
@@ -58,7 +66,9 @@ def _config(layer: type) -> type:
 
         def format(self, node: Any) -> str:
             """Return the struct."""
-            return f"struct config{node.index} {{\n{node.get_attr('body')}\n}};\n"
+            accum = node.get_attr("accum_t")
+            head = f"    typedef {accum.name} accum_t;\n" if accum is not None else ""
+            return f"struct config{node.index} {{\n{head}{node.get_attr('body')}\n}};\n"
 
     return Config
 
@@ -93,7 +103,7 @@ def _pixel_call(layer: type) -> type:
             names = self._default_function_params(node)
             result = node.get_output_variable()
             operands = [node.get_input_variable(name) for name in node.inputs]
-            constants = node.weights["constant"].name if len(node.weights) else "0"
+            constants = _constants(node)
             if _streams(node):
                 arguments = ", ".join([result.name, constants, *(item.name for item in operands)])
                 return f"fxp::each_pixel<{names['output_t']}, {names['config']}>({arguments});"
@@ -105,6 +115,28 @@ def _pixel_call(layer: type) -> type:
             )
 
     return Call
+
+
+def _reduction_call(layer: type) -> type:
+    class Call(hls4ml_templates.FunctionCallTemplate):
+        """Writes the call of a reduction."""
+
+        def __init__(self) -> None:
+            super().__init__(layer, include_header=INCLUDE)
+
+        def format(self, node: Any) -> str:
+            """Return the call."""
+            names = self._default_function_params(node)
+            kind = "stream<{output_t}, {config}>" if _streams(node) else "parallel<{config}>"
+            call = f"fxp::reduce_{kind}({{output}}, {_constants(node)}, {{input}});"
+            return call.format(**names)
+
+    return Call
+
+
+def _constants(node: Any) -> str:
+    """C++ of the array of constants; zero if there is none."""
+    return node.weights["constant"].name if len(node.weights) else "0"
 
 
 def _streams(node: Any) -> bool:

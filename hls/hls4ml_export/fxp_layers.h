@@ -6,7 +6,7 @@
 
 namespace fxp {
 
-// What a position beyond the image reads; -1 stands for zero.
+// What a position beyond the image reads; -1 stands for nothing of the image.
 inline int zero(int i, int size) { return i < 0 || i >= size ? -1 : i; }
 inline int replicate(int i, int size) { return i < 0 ? 0 : i >= size ? size - 1 : i; }
 inline int reflect(int i, int size) {
@@ -47,6 +47,37 @@ void each_pixel(res_S &res, const_T constants, data_S &data, other_S &other) {
     }
 }
 
+// Sums or maxima of pixels that follow each other. In each of `runs`, `pixels` pixels are gathered into
+// `groups` totals, and then every total becomes a pixel of the result.
+template <class res_T, class CONFIG_T, class res_S, class const_T, class data_S>
+void reduce_stream(res_S &res, const_T constants, data_S &data) {
+    static typename CONFIG_T::accum_t totals[CONFIG_T::groups][CONFIG_T::channels];
+    #pragma HLS ARRAY_PARTITION variable=totals complete dim=2
+    for (int run = 0; run < CONFIG_T::runs; run++) {
+        for (int i = 0; i < CONFIG_T::pixels; i++) {
+            #pragma HLS PIPELINE
+            CONFIG_T::gather(totals[CONFIG_T::group(i)], CONFIG_T::first(i), data.read());
+        }
+        for (int i = 0; i < CONFIG_T::groups; i++) {
+            #pragma HLS PIPELINE
+            res_T out;
+            CONFIG_T::finish(out, totals[i], constants, run * CONFIG_T::groups + i);
+            res.write(out);
+        }
+    }
+}
+
+template <class CONFIG_T, class res_T, class const_T, class data_T>
+void reduce_parallel(res_T *res, const_T constants, data_T *data) {
+    typename CONFIG_T::accum_t totals[CONFIG_T::groups][CONFIG_T::channels];
+    for (int run = 0; run < CONFIG_T::runs; run++) {
+        for (int i = 0; i < CONFIG_T::pixels; i++, data += CONFIG_T::in_channels)
+            CONFIG_T::gather(totals[CONFIG_T::group(i)], CONFIG_T::first(i), data);
+        for (int i = 0; i < CONFIG_T::groups; i++, res += CONFIG_T::channels)
+            CONFIG_T::finish(res, totals[i], constants, run * CONFIG_T::groups + i);
+    }
+}
+
 // Moves values: result (c, y, x) is data (channel(c, y, x), row(c, y), column(c, x)). Keeps as many
 // rows as lie between the earliest and the latest one that is needed.
 template <class data_T, class res_T, class CONFIG_T, class data_S, class res_S>
@@ -78,7 +109,7 @@ Rows:
                 #pragma HLS UNROLL
                 int row = CONFIG_T::row(c, y), column = CONFIG_T::column(c, x);
                 if (row < 0 || column < 0)
-                    out[c] = 0;
+                    out[c] = CONFIG_T::outside();
                 else
                     out[c] = lines[row % CONFIG_T::lines][column][CONFIG_T::channel(c, y, x)];
             }
@@ -104,7 +135,7 @@ template <class data_T, class res_T, class CONFIG_T> void move_parallel(data_T *
                 int to = (y * CONFIG_T::out_width + x) * CONFIG_T::out_channels + c;
                 int from = (row * CONFIG_T::in_width + column) * CONFIG_T::in_channels;
                 if (row < 0 || column < 0)
-                    res[to] = 0;
+                    res[to] = CONFIG_T::outside();
                 else
                     res[to] = data[from + CONFIG_T::channel(c, y, x)];
             }

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from fxp.formats import Format, IntArray, Overflow, Quantization
+from fxp.formats import Format, IntArray, Overflow, Quantization, Rounding
 from fxp.graph.ops.padding import NUMPY_MODES
-from fxp.hls.hls4ml_export.extension import MOVE, PIXEL
+from fxp.hls.hls4ml_export.extension import MOVE, PIXEL, REDUCTION
 from fxp.support.errors import FxpError
 
 ImageShape = tuple[int, int, int]
@@ -94,7 +94,9 @@ class Axis:
     """Rows or columns that a layer of moved values reads.
 
     Result position ``i`` reads ``fold((i * step + start) / factor + phase)``, where ``phase`` is a
-    C++ expression of the channel ``c`` with values below `phases`.
+    C++ expression of the channel ``c`` with values below `phases`. Windows follow each other: of
+    `window` positions, each reads `dilation` further than the one before it, and every window
+    begins `step` further than the last.
     """
 
     size: int
@@ -104,15 +106,22 @@ class Axis:
     mode: str = "zero"
     phase: str = "0"
     phases: int = 1
+    window: int = 1
+    dilation: int = 1
 
     def cpp(self, variable: str, phase: str | None = None) -> str:
         """C++ of the position."""
-        inner = f"({variable} * {self.step} + {self.start}) / {self.factor}"
+        place = f"{variable} * {self.step}"
+        if self.window > 1:
+            place = f"{variable} / {self.window} * {self.step}"
+            place += f" + {variable} % {self.window} * {self.dilation}"
+        inner = f"({place} + {self.start}) / {self.factor}"
         return f"{self.mode}({inner} + {self.phase if phase is None else phase}, {self.size})"
 
     def lines(self, results: int) -> int:
         """Rows that must be kept at once."""
-        first = (np.arange(results) * self.step + self.start) // self.factor
+        windows, taps = np.divmod(np.arange(results), self.window)
+        first = (windows * self.step + taps * self.dilation + self.start) // self.factor
         rows = np.stack([self._fold(first + phase) for phase in range(self.phases)])
         inside = rows >= 0
         latest = np.maximum.accumulate(np.where(inside, rows, -1).max(axis=0))
@@ -137,6 +146,7 @@ def move(
     rows: Axis,
     columns: Axis,
     channel: str = "c",
+    outside: float = 0.0,
 ) -> Hls4mlLayer:
     """Layer whose result values are input values of other places.
 
@@ -152,6 +162,8 @@ def move(
         Where values come from.
     channel
         C++ of the input channel, of ``c``, ``y`` and ``x``.
+    outside
+        Value beyond the borders in the mode ``zero``.
     """
     (in_channels, in_height, in_width), (channels, height, width) = shapes
     last = rows.cpp("y", str(rows.phases - 1))
@@ -162,7 +174,8 @@ def move(
     static int row(int c, int y) {{ return fxp::{rows.cpp("y")}; }}
     static int column(int c, int x) {{ return fxp::{columns.cpp("x")}; }}
     static int channel(int c, int y, int x) {{ return {channel}; }}
-    static int last_row(int y) {{ return fxp::{last}; }}"""
+    static int last_row(int y) {{ return fxp::{last}; }}
+    static double outside() {{ return {outside!r}; }}"""
     return Hls4mlLayer(
         name, MOVE, (source,), shapes[1], {"result": result}, {"body": body}
     )  # fmt: skip
@@ -206,6 +219,66 @@ def pixel(
         types["constant"] = str(constants.format)
         attributes["constant_data"] = constants.values
     return Hls4mlLayer(name, PIXEL, tuple(sources), shape, types, attributes)
+
+
+def reduction(
+    name: str,
+    source: str,
+    shapes: tuple[tuple[int, ...], tuple[int, ...]],
+    types: dict[str, str],
+    gather: str,
+    constants: Weights | None = None,
+) -> Hls4mlLayer:
+    """Layer of windows that tile the image, each of which becomes one pixel.
+
+    Parameters
+    ----------
+    name, source
+        Names of this layer and of the one it reads.
+    shapes
+        Shapes of input and result; the result has as many channels, or one.
+    types
+        Types ``result`` and ``accum``.
+    gather
+        C++ that takes ``a`` into the accumulator ``total``, unless it is the first.
+    constants
+        One factor of the totals, or one for each pixel of the result.
+    """
+    # A vector is one pixel.
+    (in_channels, height, width), (channels, runs, groups) = (
+        (*shape, 1, 1)[:3] for shape in shapes
+    )
+    columns, every = width // groups, in_channels // channels
+    factor = ""
+    if constants is not None:
+        factor = f" * constants[{'place' if constants.raw.size > 1 else 0}]"
+    body = f"""    static const int in_channels = {in_channels}, channels = {channels};
+    static const int runs = {runs}, groups = {groups}, pixels = {height // runs * width};
+    static int group(int i) {{ return i / {columns} % groups; }}
+    static bool first(int i) {{ return i < {width} && i % {columns} == 0; }}
+    template <class T, class A> static void gather(T &totals, bool first, A &&data) {{
+        for (int c = 0; c < in_channels; c++) {{
+            #pragma HLS UNROLL
+            accum_t &total = totals[c / {every}];
+            const auto &a = data[c];
+            if (first && c % {every} == 0)
+                total = a;
+            else
+                {gather}
+        }}
+    }}
+    template <class R, class T, class K>
+    static void finish(R &&res, const T &totals, K constants, int place) {{
+        for (int c = 0; c < channels; c++) {{
+            #pragma HLS UNROLL
+            res[c] = totals[c]{factor};
+        }}
+    }}"""
+    attributes: dict[str, Any] = {"body": body}
+    if constants is not None:
+        types = types | {"constant": str(constants.format)}
+        attributes["constant_data"] = constants.values
+    return Hls4mlLayer(name, REDUCTION, (source,), shapes[1], types, attributes)
 
 
 def each_channel(channels: int, *statements: str) -> list[str]:
@@ -286,6 +359,24 @@ def check_type(target: Quantization) -> str:
         raise ExportError(f"C simulation does not saturate the type {target} to 0; use AP_SAT")
     check_width(form)
     return str(target)
+
+
+def check_rounding(target: Quantization, width: int, frac: int) -> None:
+    """Raise ExportError if rounding looks beyond a value of so many bits.
+
+    Parameters
+    ----------
+    target
+        What the value becomes.
+    width, frac
+        Bits of the value, and how many of them are behind the point.
+    """
+    dropped = frac - target.format.frac
+    if target.rounding is not Rounding.FLOOR and dropped > width:
+        raise ExportError(
+            f"{target} drops {dropped} bits of a value of {width}; the ap_fixed headers of "
+            "hls4ml abort when rounding looks at bits beyond the value"
+        )
 
 
 def check_width(form: Format) -> None:

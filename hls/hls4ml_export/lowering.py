@@ -9,21 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from fxp.formats import FormatError, Rounding
+from fxp.formats import FormatError
 from fxp.graph import Graph, Node
 from fxp.graph.ops import (
     REGISTRY,
     Add,
+    AveragePool,
     BicubicUpsample,
     BilinearUpsample,
     Clamp,
     Concat,
     Conv2d,
     ConvTranspose2d,
+    DilatedMaxPool,
     Flatten,
     Flip,
     GatherChannels,
     Linear,
+    MaxPool,
     Multiply,
     Nearest,
     Pad,
@@ -38,15 +41,18 @@ from fxp.graph.ops import (
     SoftThreshold,
     SpatialConcat,
     Subtract,
+    SumPool,
     Table,
     Transpose,
     Unflatten,
 )
 from fxp.graph.ops.base import Op
-from fxp.hls.hls4ml_export import convolutions, movements, pixels
+from fxp.graph.ops.reduction import Reduction
+from fxp.hls.hls4ml_export import convolutions, movements, pixels, pooling
 from fxp.hls.hls4ml_export.layers import (
     ExportError,
     Hls4mlLayer,
+    check_rounding,
     check_type,
     check_width,
 )
@@ -140,12 +146,7 @@ def _check_rounding(made: Lowering, node: Node) -> None:
         value, slope = made.format(node.inputs[0]), made.constant(node.inputs[1]).format
         sources.append((value.width + slope.width, value.frac + slope.frac))
     for width, frac in sources:
-        dropped = frac - target.format.frac
-        if target.rounding is not Rounding.FLOOR and dropped > width:
-            raise ExportError(
-                f"{target} drops {dropped} bits of a value of {width}; the ap_fixed headers of "
-                "hls4ml abort when rounding looks at bits beyond the value"
-            )
+        check_rounding(target, width, frac)
 
 
 def _check_readers(made: Lowering) -> None:
@@ -161,16 +162,19 @@ def _check_readers(made: Lowering) -> None:
 
 _WRITERS: Final[dict[type[Op], Callable[[Lowering, Node, str], str]]] = {
     Add: pixels.combine,
+    AveragePool: pooling.windows,
     BicubicUpsample: convolutions.upsample,
     BilinearUpsample: convolutions.upsample,
     Clamp: pixels.clamp,
     Concat: pixels.concat,
     Conv2d: convolutions.conv2d,
     ConvTranspose2d: convolutions.conv_transpose2d,
+    DilatedMaxPool: pooling.windows,
     Flatten: movements.flatten,
     Flip: movements.flip,
     GatherChannels: movements.gather_channels,
     Linear: convolutions.linear,
+    MaxPool: pooling.windows,
     Multiply: pixels.combine,
     Nearest: movements.nearest,
     Pad: movements.pad,
@@ -178,12 +182,14 @@ _WRITERS: Final[dict[type[Op], Callable[[Lowering, Node, str], str]]] = {
     PixelShuffle: movements.pixel_shuffle,
     PixelUnshuffle: movements.pixel_unshuffle,
     Prelu: pixels.prelu,
+    Reduction: pooling.over_axes,
     Relu: pixels.relu,
     Requantize: pixels.requantize,
     Sign: pixels.sign,
     Slice: movements.slice_,
     SoftThreshold: pixels.soft_threshold,
     Subtract: pixels.combine,
+    SumPool: pooling.windows,
     SpatialConcat: movements.spatial_concat,
     Table: pixels.table,
     Transpose: movements.transpose,

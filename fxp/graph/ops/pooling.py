@@ -334,7 +334,7 @@ class AveragePool(SlidingWindow):
         """Fraction bits of the reciprocals; those of a power of two are exact."""
         return RECIPROCAL_BITS + (self._area - 1).bit_length()
 
-    def _multiplier(
+    def multiplier(
         self, rows: tuple[int, int], columns: tuple[int, int], size: Sequence[int]
     ) -> NDArray[np.int64]:
         """Reciprocal of each window's count, for outputs given as ``(first, last)``."""
@@ -360,14 +360,14 @@ class AveragePool(SlidingWindow):
         """Sum over sliding windows, times the reciprocal."""
         sums = self._windows(arrays[0], 0).sum(axis=(3, 4))
         height, width = sums.shape[1:]
-        return sums * self._multiplier((0, height), (0, width), arrays[0].shape[1:])
+        return sums * self.multiplier((0, height), (0, width), arrays[0].shape[1:])
 
     def kernel(self, operands: Sequence[Operand], dtype: np.dtype) -> Kernel:
         """Numba sums of gathered rows, then of gathered columns."""
 
         def run(band: NDArray, first_row: int, first_column: int, inputs: Sequence[Window]) -> None:
             (source,) = inputs
-            multiplier = self._multiplier(
+            multiplier = self.multiplier(
                 (first_row, first_row + band.shape[0]),
                 (first_column, first_column + band.shape[1]),
                 (source.height, source.width),
@@ -383,7 +383,7 @@ class AveragePool(SlidingWindow):
         padded = torch_functional.pad(tensors[0], (left, right, top, bottom))
         sums = torch_functional.avg_pool2d(padded, self.window, self.stride, divisor_override=1)
         height, width = sums.shape[2:]
-        multiplier = self._multiplier((0, height), (0, width), tensors[0].shape[2:])
+        multiplier = self.multiplier((0, height), (0, width), tensors[0].shape[2:])
         factor = np.ldexp(multiplier.astype(np.float64), -self._frac)
         if not operands[0].is_integer:
             factor = 1 / np.rint(1 / factor)
