@@ -154,12 +154,16 @@ class OnnxModule(fx.GraphModule):
         Name of the graph in the file.
     dtype
         Type of the numbers that it takes.
+    runnable_size
+        A height and width at which it runs, for those that the file leaves free; None if that has
+        not been tried.
     """
 
     image_inputs: tuple[ImageInput, ...]
     channels_last: frozenset[str]
     graph_name: str
     dtype: torch.dtype = torch.float32
+    runnable_size: int | None = None
 
 
 class Assembly:
