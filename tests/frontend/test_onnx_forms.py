@@ -312,7 +312,7 @@ def test_a_spelling_becomes_the_operation_it_means(name: str, ops: list[str]) ->
 
 def pair_of_inputs() -> onnx.ModelProto:
     """Images of different sizes and channels, a vector, and two outputs."""
-    inputs = {"big": ("N", 1, "H2", "W2"), "small": ("N", 2, "H", "W"), "gains": ("N", 2)}
+    inputs = {"big": ("N", 1, 12, 8), "small": ("N", 2, 6, 4), "gains": ("N", 2)}
     nodes = [
         node("Conv", "big", "w", to="half", strides=[2, 2], name="shrink"),
         node("Unsqueeze", "gains", "axes", to="each"),

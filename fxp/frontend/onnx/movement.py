@@ -180,7 +180,7 @@ def space_to_depth(call: Call) -> torch.Tensor:
 
 
 def resize(call: Call) -> torch.Tensor:
-    """Interpolate: nearest neighbour by any rule, bilinear and bicubic by centres or corners."""
+    """Interpolate: nearest by any rule, bilinear, and bicubic by centres or corners."""
     x = call.tensor(0)
     if x.ndim != 4:
         call.refuse(f"it reads a tensor of {x.ndim} axes", "use images (N, C, H, W)")
