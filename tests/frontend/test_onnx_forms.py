@@ -240,6 +240,12 @@ CASES: dict[str, onnx.ModelProto] = {
         [node("Transpose", "x", to="t", perm=[0, 2, 3, 1]), node("MatMul", "t", "m", to="z"),
          node("Add", "z", "v", to="s"), node("Transpose", "s", perm=[0, 3, 1, 2], name="back")],
         FREE, {"m": numbers(2, 4), "v": numbers(4)}),
+    "matmul_of_four_axes": network([node("MatMul", "x", "m")], ("N", 2, 3, 6),
+                                   {"m": numbers(1, 1, 6, 4)}),
+    "large_constants": network(
+        [node("Reshape", "c", "s", to="r"), node("Mul", "r", "half", to="m"),
+         node("Transpose", "m", to="t", perm=[1, 0]), node("MatMul", "x", "t")],
+        ("N", 257), {"c": numbers(256 * 257), "s": np.array([256, 257]), "half": np.float32(0.5)}),
     "matmul_of_rows_of_images": network([node("MatMul", "m", "x")], ("N", 2, 3, 6),
                                         {"m": numbers(4, 3)}),
     "batch_norm_9": network(
@@ -398,6 +404,10 @@ REFUSED = {
                   "make it a constant"),
     "gemm": (network([node("Gemm", "m", "x", transB=1)], (1, 6), {"m": numbers(4, 6)}),
              "only weights that are parameters"),
+    "left_out": (network([helper.make_node("Split", ["x"], ["", "y"], "the_Split", axis=1)]),
+                 "give it a name"),
+    "mask": (network([node("Where", "m", "x", "x")], constants={"m": np.array([[[[True]]]])}),
+             "choose by x >= 0"),
     "loop": (network([node("NonZero", "x")]), "leave it outside"),
 }  # fmt: skip
 

@@ -144,6 +144,8 @@ def matmul(call: Call) -> torch.Tensor:
     if call.is_constant(0) and not call.is_constant(1) and left.ndim == 2 and right.ndim > 2:
         # Layers have their weights on the right.
         return torch.matmul(right.transpose(-1, -2), left.t()).transpose(-1, -2)
+    if call.is_constant(1) and left.ndim >= right.ndim > 2 and prod(right.shape[:-2]) == 1:
+        right = right.reshape(right.shape[-2:])
     return torch.matmul(left, right)
 
 
