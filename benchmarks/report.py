@@ -41,6 +41,7 @@ def publish(
     body: str,
     *,
     summary: Summary,
+    headlines: int = 1,
     details: str = "",
     data: object | None = None,
 ) -> Path:
@@ -57,7 +58,9 @@ def publish(
     body
         Markdown of the page.
     summary
-        Rows for the README: what was measured, and the figure. The page begins with them.
+        What was measured, and the figure, the most telling rows first. The page begins with them.
+    headlines
+        How many of these rows the README shows too.
     details
         Further Markdown of the page, after `body`.
     data
@@ -82,7 +85,7 @@ def publish(
     table, _, tail = rest.partition(END)
     link = f"[{name}](docs/benchmarks/{name}.md)"
     replaced = _replace_rows(
-        table.splitlines(), link, [f"| {' | '.join((*row, link))} |" for row in summary]
+        table.splitlines(), link, [f"| {' | '.join((*row, link))} |" for row in summary[:headlines]]
     )
     replace_file(readme, f"{head}{BEGIN}{replaced}{END}{tail}".encode())
     return target

@@ -242,7 +242,7 @@ def main(
     if out:
         target = write_page(out, "rtl", title, body)
     else:
-        target = publish("rtl", title, body, summary=summary(measured, width))
+        target = publish("rtl", title, body, summary=summary(measured, width), headlines=2)
     print(f"wrote {target}")
 
 

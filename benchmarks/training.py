@@ -43,10 +43,11 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("SOAP, four times the batch", {"batch": 64}),
     ("SOAP, squared error throughout", {"loss": "mse"}),
     ("SOAP, squared error in the last fifth", {"finish": 0.2}),
+    ("SOAP, logarithm of the squared error", {"loss": "log"}),
     ("SOAP, downscaled images too", {"rescale": True}),
     ("SOAP, skip from before the ReLU", {"skip_from": "pre_relu"}),
     ("SOAP, no ReLU after the addition", {"relu_after_add": False}),
-    (TEACHER, {"width": 2}),
+    (TEACHER, {"features": 64}),
     ("SOAP, half the target from a network of twice the width", {"teacher": TEACHER}),
 )
 TITLE = "What each ingredient of training gives"

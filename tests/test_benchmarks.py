@@ -52,6 +52,12 @@ def test_publish_replaces_its_own_rows(tmp_path: Path, monkeypatch: pytest.Monke
     report.publish("speed", "Speed", "", summary=[("again", "4×")])
     added = f"| again | 4× | {speed_link} |\n<!-- figures:end -->"
     assert readme.read_text() == head + tail.replace("<!-- figures:end -->", added)
+    both = [("again", "4×"), ("more", "5×")]
+    page = report.publish("speed", "Speed", "", summary=both)
+    assert readme.read_text() == head + tail.replace("<!-- figures:end -->", added)
+    assert "| again | 4× |\n| more | 5× |\n" in page.read_text()
+    report.publish("speed", "Speed", "", summary=both, headlines=2)
+    assert f"| more | 5× | {speed_link} |\n<!-- figures:end -->" in readme.read_text()
     readme.write_text("nothing")
     with pytest.raises(ValueError, match="no table"):
         report.publish("size", "Size", "", summary=[])

@@ -163,8 +163,9 @@ def main(
         page = report.write_page(out, "psnr", TITLE, f"{body}\n\n{details}", record)
     else:
         page = report.publish(
-            "psnr", TITLE, body, summary=tables.summary(record), details=details, data=record
-        )
+            "psnr", TITLE, body, summary=tables.summary(record), headlines=3, details=details,
+            data=record,
+        )  # fmt: skip
     print(f"wrote {page}")
 
 

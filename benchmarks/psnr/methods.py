@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,15 @@ from fxp.imaging.resize import imresize
 from fxp.models import sr
 from fxp.models.common.borders import border_of
 from fxp.models.common.compare import ComparedMethod
-from fxp.models.common.measure import FixedPixels, FloatPixels
-from fxp.models.sr.fixed import SHIPPED
+from fxp.models.common.measure import FixedPixels, FloatPixels, PixelFunction
+from fxp.models.sr.fixed import (
+    CLEAN_MODELS,
+    NEARLY_CLEAN,
+    SHIPPED,
+    TAKES_QUALITY,
+    at_quality,
+)
+from fxp.models.sr.jpeg import CLEAN, estimated_quality, jpeg_level
 
 WEIGHT_BITS, ACTIVATION_BITS = 10, 14
 SHIPPED_FILE = f"{WEIGHT_BITS}/{ACTIVATION_BITS}, shipped file"
@@ -63,8 +70,45 @@ def with_real_input(graph: Graph, form: Format = REAL_INPUT) -> Graph:
 
 
 def shipped_names() -> list[str]:
-    """Names of the shipped models of factor `SCALE`."""
-    return [name for name in SHIPPED if int(sr.read_metadata(name)["scale"]) == SCALE]
+    """Names of the shipped models of factor `SCALE` and full size, without special hardware."""
+    return [
+        name
+        for name in SHIPPED
+        if name.startswith(f"kimsr_x{SCALE}") and not name.endswith(("_hardware", "_8_10"))
+    ]
+
+
+@dataclass(frozen=True)
+class ByQuality:
+    """A shipped model that estimates the JPEG quality of each picture.
+
+    Attributes
+    ----------
+    name
+        Name of the model.
+    fixed
+        Compute by its file, and not in floating point.
+    """
+
+    name: str
+    fixed: bool
+
+    def of(self, quality: int) -> PixelFunction:
+        """Return what the pipeline does to luma of a quality."""
+        if self.fixed:
+            return fixed_pixels(at_quality(sr.load(self.name), quality))
+        network = sr.load_float(self.name)
+        if quality >= NEARLY_CLEAN and self.name in CLEAN_MODELS:
+            network = sr.load_float(CLEAN_MODELS[self.name])
+        else:
+            network = network.at_level(jpeg_level(quality))
+        return FloatPixels(network, border=network.margin)
+
+    def __call__(self, plane: NDArray[np.float64]) -> NDArray:
+        """Upscale one plane of pixel values; what is no whole number is no decoded picture."""
+        pixels = plane.astype(np.uint8)
+        decoded = bool((pixels == plane).all())
+        return self.of(estimated_quality(pixels) if decoded else CLEAN)(plane)
 
 
 def shipped_methods(name: str) -> list[ComparedMethod]:
@@ -75,20 +119,26 @@ def shipped_methods(name: str) -> list[ComparedMethod]:
     ValueError, OSError
         If any of them cannot be loaded.
     """
-    network = sr.load_float(name)
+    network, model = sr.load_float(name), sr.load(name)
+    runs: tuple[PixelFunction, PixelFunction] = (
+        (ByQuality(name, False), ByQuality(name, True))
+        if TAKES_QUALITY in model.metadata
+        else (FloatPixels(network, border=network.margin), fixed_pixels(model))
+    )
     return [
-        ComparedMethod(
-            f"{name}, float", name, "float", FloatPixels(network, border=network.margin)
-        ),
-        ComparedMethod(f"{name}, shipped file", name, SHIPPED_FILE, fixed_pixels(sr.load(name))),
+        ComparedMethod(f"{name}, float", name, "float", runs[0]),
+        ComparedMethod(f"{name}, shipped file", name, SHIPPED_FILE, runs[1]),
     ]
 
 
 def for_real_input(method: ComparedMethod) -> ComparedMethod:
     """Return the method for inputs that are not rounded to 8 bits."""
-    if not isinstance(method.run, FixedPixels):
+    run = method.run
+    if isinstance(run, ByQuality) and run.fixed:
+        run = run.of(CLEAN)
+    if not isinstance(run, FixedPixels):
         return method
-    model = fxp.FixedModel(with_real_input(method.run.model.graph))
+    model = fxp.FixedModel(with_real_input(run.model.graph))
     return replace(method, run=fixed_pixels(model))
 
 

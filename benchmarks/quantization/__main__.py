@@ -52,7 +52,12 @@ def publish(record: dict[str, Any]) -> Path:
         parts.append(f"## Time\n\n{times.body(record[TIMES])}")
     parts.append(report.environment("fxp", "torch", "numpy"))
     return report.publish(
-        NAME, "What fixed point costs", "\n\n".join(parts), summary=summary, data=record
+        NAME,
+        "What fixed point costs",
+        "\n\n".join(parts),
+        summary=summary,
+        headlines=2,
+        data=record,
     )
 
 

@@ -54,7 +54,7 @@ def write(record: Record, out: Path | None) -> Path:
         *released.summary(record.get(RELEASED, {})),
         *zoo.summary(record.get(NETWORKS, {})),
     ]
-    return report.publish(NAME, TITLE, page(record), summary=summary, data=record)
+    return report.publish(NAME, TITLE, page(record), summary=summary, headlines=2, data=record)
 
 
 def main(

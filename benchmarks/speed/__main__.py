@@ -81,7 +81,7 @@ def write(out: Path | None) -> Path:
     body = tables.page(found)
     if out is not None:
         return report.write_page(out, "speed", TITLE, body)
-    return report.publish("speed", TITLE, body, summary=tables.summary(found))
+    return report.publish("speed", TITLE, body, summary=tables.summary(found), headlines=4)
 
 
 def main(

@@ -5,7 +5,7 @@ The functions of pixel values are picklable, so that they run wherever joblib se
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -135,3 +135,19 @@ def pair_scores(pairs: Iterable[Pair], method: PixelFunction, border: int) -> Qu
         Pixels left out on every side.
     """
     return mean_quality(pair_quality(pair, method, border) for pair in pairs)
+
+
+def flicker(frames: Sequence[NDArray]) -> float:
+    """Return how much a still scene moves: the standard deviation of a pixel over time.
+
+    Parameters
+    ----------
+    frames
+        Two or more frames of one scene, of equal shapes.
+
+    Returns
+    -------
+    float
+        Root mean square over all pixels, in the units of the frames.
+    """
+    return float(np.sqrt(np.var(np.asarray(frames, np.float64), axis=0, ddof=1).mean()))

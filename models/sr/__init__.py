@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from fxp.models.common.data import DataError, modcrop, read_folder
     from fxp.models.common.pixels import PIXEL
     from fxp.models.common.weights import WeightsError, save_weights
-    from fxp.models.sr.baselines import ESPCN, FSRCNN, SRCNN, VDSR
+    from fxp.models.sr.baselines import ESPCN, FSRCNN, SRCNN, VDSR, PlainSR
     from fxp.models.sr.data import TrainingSet, downscale, downscale_pixels
     from fxp.models.sr.degradation import Degradation
-    from fxp.models.sr.fixed import load
+    from fxp.models.sr.fixed import at_quality, load
+    from fxp.models.sr.jpeg import estimated_quality
     from fxp.models.sr.measure import bicubic_scores, luma_scores, scores
     from fxp.models.sr.networks import KimSR, load_float, read_metadata
     from fxp.models.sr.pipeline import Upscaler, upscale, upscale_float
@@ -29,12 +30,15 @@ __all__ = [
     "DataError",
     "Degradation",
     "KimSR",
+    "PlainSR",
     "TrainingSet",
     "Upscaler",
     "WeightsError",
+    "at_quality",
     "bicubic_scores",
     "downscale",
     "downscale_pixels",
+    "estimated_quality",
     "load",
     "load_float",
     "luma_scores",
@@ -54,10 +58,11 @@ _MODULE_OF = {
         (_COMMON, "data", ("DataError", "modcrop", "read_folder")),
         (_COMMON, "pixels", ("PIXEL",)),
         (_COMMON, "weights", ("WeightsError", "save_weights")),
-        (_OWN, "baselines", ("ESPCN", "FSRCNN", "SRCNN", "VDSR")),
+        (_OWN, "baselines", ("ESPCN", "FSRCNN", "PlainSR", "SRCNN", "VDSR")),
         (_OWN, "data", ("TrainingSet", "downscale", "downscale_pixels")),
         (_OWN, "degradation", ("Degradation",)),
-        (_OWN, "fixed", ("load",)),
+        (_OWN, "fixed", ("at_quality", "load")),
+        (_OWN, "jpeg", ("estimated_quality",)),
         (_OWN, "measure", ("bicubic_scores", "luma_scores", "scores")),
         (_OWN, "networks", ("KimSR", "load_float", "read_metadata")),
         (_OWN, "pipeline", ("Upscaler", "upscale", "upscale_float")),

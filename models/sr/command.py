@@ -37,6 +37,12 @@ def upscale(
     scale: Annotated[
         int | None, typer.Option(min=2, max=4, help="Factor; default that of the model.")
     ] = None,
+    quality: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=100, help="JPEG quality, for kimsr_x2_compressed; default: estimated."
+        ),
+    ] = None,
     size: Annotated[str | None, typer.Option(help="Raw video: WIDTHxHEIGHT of a frame.")] = None,
     layout: Annotated[
         Layout | None, typer.Option("--format", help="Raw video: order of the samples.")
@@ -76,7 +82,9 @@ def upscale(
         report = process(
             source,
             target,
-            lambda: sr.Upscaler(sr.load(model or f"kimsr_x{scale or 2}"), scale=scale),
+            lambda: sr.Upscaler(
+                sr.load(model or f"kimsr_x{scale or 2}"), scale=scale, quality=quality
+            ),
             raw=raw,
             threads=threads,
             doing="upscaling",

@@ -211,14 +211,3 @@ def _compressed(image: Pixels, quality: int) -> Pixels:
     Image.fromarray(image).save(stream, "JPEG", quality=quality)
     with Image.open(stream, formats=("JPEG",)) as opened:
         return np.array(opened)
-
-
-def jpeg_level(quality: int) -> float:
-    """Return the steps of JPEG's quantizer, in units of those of quality 50; 0 is quality 100.
-
-    Parameters
-    ----------
-    quality
-        1 to 100, as Pillow and libjpeg count it.
-    """
-    return (100 - quality) / 50 if quality >= 50 else 50 / quality

@@ -168,7 +168,7 @@ class KimSR(nn.Module):
         self.residual2 = DepthwiseSeparable(few, many, (1, 5), relu_between=between)
         self.body = DepthwiseSeparable(many, few, (3, 3), relu_between=between)
         self.tail = DepthwiseSeparable(few, scale * scale, (3, 3), relu_between=between)
-        self.quality = (
+        self.quality: nn.ModuleDict | None = (
             nn.ModuleDict(
                 {
                     name: QualityBias(channels)
@@ -259,7 +259,7 @@ class KimSR(nn.Module):
             ``(N, 1, H, W)`` floating point, nominally in [0, 1].
         level
             How strongly the images are compressed, ``(N, 1, 1, 1)``, for a network with that
-            input: `fxp.models.sr.degradation.jpeg_level` of their JPEG quality, 0 for clean ones.
+            input: `fxp.models.sr.jpeg.jpeg_level` of their JPEG quality, 0 for clean ones.
 
         Returns
         -------

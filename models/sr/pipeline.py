@@ -27,6 +27,8 @@ from fxp.models.common.pixels import (
     scale_of,
     upscaled_first,
 )
+from fxp.models.sr.fixed import TAKES_QUALITY, at_quality
+from fxp.models.sr.jpeg import CLEAN, estimated_quality
 from fxp.support.errors import ArgumentError
 from fxp.support.lazy import lazy_import
 
@@ -51,22 +53,34 @@ class Upscaler:
     scale
         Upscaling factor, 2, 3 or 4; that of the model by default. A model that keeps the size,
         such as SRCNN or VDSR, gets the plane upscaled by the integer bicubic first.
+    quality
+        JPEG quality of all images, for a model whose biases follow it. By default that of every
+        image is estimated from its pixels, see `fxp.models.sr.jpeg.estimated_quality`; frames of
+        video are taken for clean.
 
     Attributes
     ----------
     scale : int
         Upscaling factor.
     pipeline : ImagePipeline
-        The models of luma, colour, and alpha or chroma.
+        The models of luma, colour, and alpha or chroma; for clean images if the model is for
+        several qualities and none is given.
 
     Raises
     ------
     ValueError
-        If the model is no such model, or has another factor.
+        If the model is no such model, has another factor, or takes no quality and one is given.
     """
 
-    def __init__(self, model: FixedModel, *, scale: int | None = None) -> None:
-        model = self._model = for_pixels(model)
+    def __init__(
+        self, model: FixedModel, *, scale: int | None = None, quality: int | None = None
+    ) -> None:
+        self._model, self._quality = model, quality
+        self._estimates = TAKES_QUALITY in model.metadata and quality is None
+        self._made: dict[int, ImagePipeline] = {}
+        if quality is not None or self._estimates:
+            model = at_quality(model, CLEAN if quality is None else quality)
+        model = for_pixels(model)
         own = scale_of(model)
         self.scale = own if scale is None else scale
         if self.scale not in SCALES:
@@ -77,11 +91,24 @@ class Upscaler:
         if own not in (1, self.scale):
             raise ArgumentError(f"the model upscales by {own}, not by {self.scale}")
         luma = model if own > 1 else FixedModel(upscaled_first(model.graph, self.scale))
-        self.pipeline = ImagePipeline(
+        self.pipeline = self._pipeline(luma)
+
+    def _pipeline(self, luma: FixedModel) -> ImagePipeline:
+        return ImagePipeline(
             luma,
             FixedModel(colour_graph(luma.graph, self.scale)),
             FixedModel(bicubic_graph(self.scale)),
         )
+
+    def _pipeline_of(self, image: Pixels) -> ImagePipeline:
+        """Return what an image of its quality goes through."""
+        quality = estimated_quality(_shown(image)) if self._estimates else CLEAN
+        if quality == CLEAN:
+            return self.pipeline
+        if quality not in self._made:
+            model = for_pixels(at_quality(self._model, quality))
+            self._made[quality] = self._pipeline(model)
+        return self._made[quality]
 
     def __call__(self, image: ArrayLike, *, threads: int | None = None) -> Pixels:
         """Upscale an image by the engine, a large one strip by strip with the same result.
@@ -108,11 +135,13 @@ class Upscaler:
         ValueError
             If its shape does not fit.
         """
-        return self.pipeline.image(image, on_engine(threads))
+        pixels = eight_bits(image)
+        return self._pipeline_of(pixels).image(pixels, on_engine(threads))
 
     def oracle(self, image: ArrayLike) -> Pixels:
         """Upscale an image by the slow reference; equals the call to the last bit."""
-        return self.pipeline.image(image, on_oracle)
+        pixels = eight_bits(image)
+        return self._pipeline_of(pixels).image(pixels, on_oracle)
 
     def frame(self, planes: Sequence[Pixels], *, threads: int | None = None) -> list[Pixels]:
         """Upscale a video frame of separate planes.
@@ -136,15 +165,27 @@ class Upscaler:
         return form.upscaled(self.scale)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _upscaler, (self._model.graph, self._model.metadata, self.scale)
+        return _upscaler, (self._model.graph, self._model.metadata, self.scale, self._quality)
 
 
-def _upscaler(graph: Graph, metadata: dict[str, str], scale: int) -> Upscaler:
-    return Upscaler(FixedModel(graph, metadata=metadata), scale=scale)
+def _upscaler(graph: Graph, metadata: dict[str, str], scale: int, quality: int | None) -> Upscaler:
+    return Upscaler(FixedModel(graph, metadata=metadata), scale=scale, quality=quality)
+
+
+def _shown(image: Pixels) -> Pixels:
+    """Grey or colour of 8-bit pixels, without alpha."""
+    if image.ndim == 2:
+        return image
+    return image[..., 0] if image.shape[2] < 3 else image[..., :3]
 
 
 def upscale(
-    image: ArrayLike, model: FixedModel, *, scale: int | None = None, threads: int | None = None
+    image: ArrayLike,
+    model: FixedModel,
+    *,
+    scale: int | None = None,
+    quality: int | None = None,
+    threads: int | None = None,
 ) -> Pixels:
     """Upscale one image through a luma network, in integers; see `Upscaler`.
 
@@ -152,10 +193,10 @@ def upscale(
     ----------
     image, threads
         As an `Upscaler` is called.
-    model, scale
+    model, scale, quality
         As an `Upscaler` is made.
     """
-    return Upscaler(model, scale=scale)(image, threads=threads)
+    return Upscaler(model, scale=scale, quality=quality)(image, threads=threads)
 
 
 def upscale_float(image: ArrayLike, network: torch.nn.Module) -> Pixels:
@@ -170,7 +211,8 @@ def upscale_float(image: ArrayLike, network: torch.nn.Module) -> Pixels:
         ``network.margin`` tells how many rows and columns it looks at on each side.
     """
     pixels = eight_bits(image)
-    scale, border = int(network.scale), network.margin  # type: ignore[arg-type]
+    scale: int = int(network.scale)  # type: ignore[arg-type]
+    border: tuple[int, int] = network.margin  # type: ignore[assignment]
     luma = FloatPixels(network)
     planes = np.atleast_3d(pixels).transpose(2, 0, 1)
     shown, alpha = (planes, None) if len(planes) % 2 else (planes[:-1], planes[-1])

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
-from torch import nn
-
 from fxp.models.common.settings import TrainingError, TrainingSettings, option
 from fxp.models.sr.baselines import PlainSR
 from fxp.models.sr.networks import KimSR
@@ -116,7 +114,7 @@ class KimSRSettings(TrainingSettings):
         if self.digits and not self.fixed:
             raise TrainingError("--digits needs --weight-bits and --activation-bits")
 
-    def network(self) -> nn.Module:
+    def network(self) -> KimSR | PlainSR:
         """Return a new network."""
         if self.network_kind == Network.PLAIN:
             return PlainSR(self.scale, features=self.features, blocks=self.blocks, prelu=self.prelu)

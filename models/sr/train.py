@@ -7,6 +7,7 @@ that the test sets choose nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
@@ -28,10 +29,12 @@ from fxp.models.common.run import run_training, training_command
 from fxp.models.common.settings import TrainingError
 from fxp.models.sr.branches import add_branches
 from fxp.models.sr.data import Downscaling, TrainingSet, bicubic
-from fxp.models.sr.degradation import Degradation, jpeg_level
+from fxp.models.sr.degradation import Degradation
 from fxp.models.sr.fixed import formats
+from fxp.models.sr.jpeg import jpeg_level
 from fxp.models.sr.networks import KimSR, load_float
 from fxp.models.sr.settings import Images, KimSRSettings, Loss
+from fxp.quantization.signed_digits import signed_digit_count
 
 TRAINING_FOLDERS = ("T91", "BSD200")
 TEST_FOLDER = "Set5"
@@ -92,7 +95,7 @@ def mixed_level(seed: int) -> float:
 
 
 def mixed(image: NDArray[np.uint8], scale: int, seed: int) -> NDArray[np.uint8]:
-    """Downscale, and compress most images by JPEG of qualities from 50 to 100.
+    """Downscale, and compress most images by JPEG of quality 50 to 100, half of them as grey.
 
     Parameters
     ----------
@@ -104,7 +107,7 @@ def mixed(image: NDArray[np.uint8], scale: int, seed: int) -> NDArray[np.uint8]:
         Seed of the quality.
     """
     degradation = Degradation(blur=0, quality=mixed_quality(seed), noise=0)
-    return luma(degradation(image, scale, seed))
+    return luma(degradation(luma(image) if seed % 2 else image, scale, seed))
 
 
 IMAGES: dict[Images, Downscaling] = {
@@ -113,6 +116,34 @@ IMAGES: dict[Images, Downscaling] = {
     Images.MIXED: mixed,
 }
 """How the low-resolution images are made."""
+
+
+def mean_digits(model: fxp.FixedModel) -> float:
+    """Return the mean number of canonical signed digits of a weight."""
+    constants = [item.data for item in model.graph.constants if item.name.endswith("weight")]
+    weights = torch.from_numpy(np.concatenate([data.ravel() for data in constants]))
+    return signed_digit_count(weights.to(torch.int64)).double().mean().item()
+
+
+def decibels(change: float, psnr: float, loss: Loss) -> float:
+    """Return by how much PSNR falls if a loss rises a little, in dB.
+
+    Parameters
+    ----------
+    change
+        Of the loss.
+    psnr
+        Where; the absolute error is taken for as large as the root of the squared one.
+    loss
+        Which.
+    """
+    # PSNR is -10 log10 of the squared error, and -20 log10 of its root.
+    steepness = {
+        Loss.L1: 20 * 10 ** (psnr / 20),
+        Loss.MSE: 10 * 10 ** (psnr / 10),
+        Loss.LOG: 10.0,
+    }
+    return steepness[loss] / math.log(10) * change
 
 
 def training_pairs(settings: KimSRSettings, images: Pictures) -> TrainingSet:
@@ -224,7 +255,7 @@ class KimSRRecipe(Recipe[KimSRSettings]):
         return formats(self.settings.scale)
 
     def scores(self, model: Model) -> dict[str, float]:
-        """Return the mean PSNR on the held-out images and on Set5."""
+        """Return the mean PSNR on the held-out images and on Set5, that with digits first."""
         if self.settings.quality_input:
             assert isinstance(model, KimSR)
             return {
@@ -237,10 +268,15 @@ class KimSRRecipe(Recipe[KimSRSettings]):
                 for name, pairs in self.pairs.items()
             }
         upscale = pixel_function(model, self.margin)
-        return {
+        found = {
             name: pair_scores(pairs, upscale, self.settings.scale).psnr
             for name, pairs in self.pairs.items()
         }
+        if self.settings.digits and isinstance(model, fxp.FixedModel):
+            weighed = self.settings.digits * mean_digits(model)
+            less = decibels(weighed, found["held-out"], self.settings.loss)
+            found = {"with digits": found["held-out"] - less, **found}
+        return found
 
     def summary(self) -> str:
         """Return how many images there are."""
@@ -249,10 +285,12 @@ class KimSRRecipe(Recipe[KimSRSettings]):
         return f"{count} training images, {held} held out, {test} of {TEST_FOLDER}"
 
     def metadata(self) -> dict[str, str]:
-        """Return the data and the degradation."""
+        """Return the data, the degradation, and the widths of a training with roundings."""
+        widths = self.settings.widths() if self.settings.fixed else {}
         return {
             "training_images": " + ".join(TRAINING_FOLDERS),
             "degradation": str(self.settings.images),
+            **{name: str(width) for name, width in widths.items()},
         }
 
 

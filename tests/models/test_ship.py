@@ -13,7 +13,8 @@ from torch import nn
 from fxp.models.common.ship import refined
 from fxp.models.sr import fixed
 
-NAMES = ("x2_bicubic", "x2_compressed", "x3_bicubic", "x4_bicubic")
+MADE = ("kimsr_x2_compressed", "kimsr_x3_bicubic", "kimsr8_x2_8_10")
+"""One that follows the JPEG quality, one of another factor, one trained with roundings."""
 CALIBRATION = [np.linspace(0, 1, 64).reshape(1, 1, 8, 8)]
 
 
@@ -39,8 +40,15 @@ def test_weights_that_are_folded_are_not_refined_and_a_warning_says_so():
 
 
 def test_the_shipped_models_are_made_again_byte_for_byte(tmp_path: Path):
-    fixed.main(tmp_path)
+    fixed.main(tmp_path, MADE)
     made = sorted(path.name for path in tmp_path.iterdir())
-    assert made == [f"kimsr_{name}.fxp" for name in NAMES]
+    assert made == sorted(f"{name}.fxp" for name in MADE)
     for name in made:
         assert (tmp_path / name).read_bytes() == (fixed.WEIGHTS_FOLDER / name).read_bytes()
+
+
+def test_every_shipped_model_has_its_weights_and_its_log():
+    files = sorted(path.name for path in fixed.WEIGHTS_FOLDER.iterdir())
+    kinds = ("fxp", "log", "safetensors")
+    wanted = [f"{name}.{kind}" for name in fixed.SHIPPED for kind in kinds]
+    assert files == sorted([*wanted, *(f"{fixed.COMPARED}.{kind}" for kind in kinds[1:])])

@@ -329,7 +329,7 @@ class TestTraining:
     def test_wide_network_teaches(self) -> None:
         image = luma(smooth_image(48, 56, 4))
         torch.manual_seed(0)
-        teacher = KimSR(width=2).eval()
+        teacher = KimSR(features=64).eval()
         arguments: dict[str, Any] = {"scale": 2, "patch": 16}
         plain = TrainingSet([image], **arguments)
         taught = TrainingSet([image], **arguments, teacher=teacher, teacher_share=0.25)
