@@ -9,11 +9,13 @@ import pytest
 import torch
 from small_graphs import graph, image, lowered, node, random_image
 
+import fxp
 from fxp.engine import Engine
 from fxp.formats import Format, Quantization
 from fxp.graph import Graph, Node, Value
 from fxp.graph.ops import Clamp, Multiply
 from fxp.model import FixedModel
+from fxp.quantization import integer_run
 from fxp.quantization.integer_run import outputs_in_torch, runs_in_torch
 from fxp.quantization.quantize import calibrated
 from fxp.quantization.refinement import judgement
@@ -77,3 +79,18 @@ def test_a_judge_says_the_same_of_both(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = judge.quality(fixed)
     assert quick.noise.tolist() == slow.noise.tolist()
     assert quick.noise.sum() > 0
+
+
+@pytest.mark.filterwarnings("ignore::fxp.PrecisionWarning")
+def test_quantization_chooses_the_same_with_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    layers = torch.nn.Conv2d(2, 4, 3), torch.nn.ReLU(), torch.nn.Conv2d(4, 2, 1)
+    network = torch.nn.Sequential(*layers).eval()
+    pictures = [random_image(channels=2, seed=seed) for seed in range(4)]
+    options: dict[str, Any] = {"weight_bits": 4, "activation_bits": 8, "weight_rounding": "learned"}
+    quick = fxp.quantize(network, pictures, **options)
+    monkeypatch.setattr(integer_run, "WORK", 0)
+    slow = fxp.quantize(network, pictures, **options)
+    assert quick.graph == slow.graph
+    assert quick.metadata == slow.metadata
+    assert quick.calibration_clipped == slow.calibration_clipped
