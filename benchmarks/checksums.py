@@ -7,6 +7,7 @@ keep all integers is run through this before and after.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import sys
@@ -123,11 +124,14 @@ def measured() -> Iterator[tuple[str, str]]:
 
 def main(arguments: list[str]) -> int:
     """Compare, or record."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.checksums", description=__doc__)
+    parser.add_argument("--record", action="store_true", help="replace the record")
+    given = parser.parse_args(arguments)
     found: dict[str, str] = {}
     for name, checksum in measured():
         found[name] = checksum
         print(f"{checksum}  {name}", flush=True)
-    if "--record" in arguments:
+    if given.record:
         RECORD.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
         return 0
     recorded = json.loads(RECORD.read_text())

@@ -18,7 +18,7 @@ from fxp.hls.rtl.adder_graph_schedule import adder_times
 from fxp.hls.rtl.adder_graph_search import Digits, Sum, shared_sums, signed_digits
 from fxp.support.errors import ArgumentError
 
-MAX_WEIGHT_BITS = 18
+MAX_WEIGHT_BITS = 24
 """Widest weight, sign included."""
 
 LEVELS_PER_REGISTER = 2
@@ -283,7 +283,7 @@ def adder_graph(
     Parameters
     ----------
     matrix
-        Integers, (outputs, inputs), of at most 18 bits.
+        Integers, (outputs, inputs), of at most 24 bits.
     inputs
         Range of all inputs, or of each one.
     bias
@@ -298,7 +298,7 @@ def adder_graph(
     Raises
     ------
     ValueError
-        If the matrix is empty or has weights of more than 18 bits, sizes do not fit, or there is
+        If the matrix is empty or has weights of more than 24 bits, sizes do not fit, or there is
         not at least one level between registers.
     """
     weights = np.asarray(matrix)

@@ -62,7 +62,7 @@ def constant_matrix_module(
     Parameters
     ----------
     matrix
-        Integers, (outputs, inputs), of at most 18 bits.
+        Integers, (outputs, inputs), of at most 24 bits.
     formats
         Format of all inputs, or of each one.
     name

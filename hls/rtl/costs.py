@@ -55,7 +55,7 @@ class ShiftAddCost:
         Raises
         ------
         ArgumentError
-            If a weight has more than 18 bits, or a sum more than 62.
+            If a weight has more than 24 bits, or a sum more than 62.
         """
         found: dict[str, float] = {}
         for node in graph.nodes:

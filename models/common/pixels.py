@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import Final
+from typing import Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +18,14 @@ from numpy.typing import ArrayLike, NDArray
 from fxp import Constant, Extent, FixedModel, Format, Graph, Node, Quantization, Value
 from fxp.executors import oracle
 from fxp.filters.colour import FRAC, OFFSETS, TO_RGB, TO_YCBCR
-from fxp.graph.ops import BicubicUpsample, Concat, Conv2d, PixelShuffle, Requantize
+from fxp.graph.ops import (
+    BicubicUpsample,
+    BilinearUpsample,
+    Concat,
+    Conv2d,
+    PixelShuffle,
+    Requantize,
+)
 from fxp.graph.strips import in_strips
 from fxp.imaging.sixteen_bits import sixteen_to_eight_bits
 from fxp.models.common.borders import border_of, coloured, cropped, extended
@@ -34,6 +41,10 @@ SUITABLE: Final = (
     "--output-format 'ap_ufixed<8,0>'"
 )
 """How a network becomes one that takes and returns pixels."""
+Chroma = Literal["bicubic", "bilinear"]
+"""How Cb and Cr are enlarged."""
+Source = Literal["rgb", "ycbcr"]
+"""Components of a picture that comes in."""
 TAP_FRAC: Final = 20
 """Fraction bits of the two-dimensional bicubic taps at x3 and x4."""
 
@@ -243,8 +254,10 @@ def bicubic_graph(scale: int, planes: int = 1, form: Format = BYTE) -> Graph:
     return Graph(f"bicubic_x{scale}", (image,), nodes, (nodes[-1].name,), constants)
 
 
-def colour_graph(luma: Graph, scale: int) -> Graph:
-    """Return the integer graph from RGB ``(3, H, W)`` to RGB upscaled, 8 bits each.
+def colour_graph(
+    luma: Graph, scale: int, *, chroma: Chroma = "bicubic", source: Source = "rgb"
+) -> Graph:
+    """Return the integer graph from RGB or YCbCr ``(3, H, W)`` to RGB upscaled, 8 bits each.
 
     Nodes ``colour.luma`` and ``colour.chroma`` are the rows of `fxp.filters.rgb_to_ycbcr`, then
     come the nodes of the network and ``colour.enlarged``, and ``colour.rgb`` is
@@ -256,12 +269,33 @@ def colour_graph(luma: Graph, scale: int) -> Graph:
         Graph from one plane of unsigned 8-bit pixels to one upscaled by `scale`.
     scale
         Upscaling factor of the chroma, 2, 3 or 4.
+    chroma
+        Interpolation of Cb and Cr; ``"bilinear"`` at a factor of 2.
+    source
+        ``"ycbcr"`` takes Cr, Y and Cb, in this order: HDMI and AXI4-Stream Video have them in the
+        places of R, G and B.
+
+    Raises
+    ------
+    ArgumentError
+        If `chroma` or `source` is no such word, or the factor does not suit it.
     """
+    for what, word, words in (
+        ("chroma", chroma, get_args(Chroma)),
+        ("source", source, get_args(Source)),
+    ):
+        if word not in words:
+            raise ArgumentError(f"{what} must be one of {', '.join(words)}, not {word!r}")
+    if chroma == "bilinear" and scale != 2:
+        raise ArgumentError(f"bilinear chroma is for a factor of 2, not {scale}; take bicubic")
     taken, given = luma.inputs[0].format, luma.values[luma.outputs[0]].format
     assert taken is not None
     assert given is not None
     image = Value("image", (3, Extent("H"), Extent("W")), BYTE)
-    matrix, offsets = np.array(TO_YCBCR), np.array(OFFSETS) << FRAC
+    if source == "rgb":
+        matrix, offsets = np.array(TO_YCBCR), np.array(OFFSETS) << FRAC
+    else:
+        matrix, offsets = np.eye(3, dtype=np.int64)[[1, 2, 0]] << FRAC, np.zeros(3, np.int64)
     back = np.array(TO_RGB)
     to_luma, luma_constants = _matrix(
         "colour.luma", image.name, matrix[:1], offsets[:1], BYTE, taken
@@ -269,7 +303,11 @@ def colour_graph(luma: Graph, scale: int) -> Graph:
     to_chroma, chroma_constants = _matrix(
         "colour.chroma", image.name, matrix[1:], offsets[1:], BYTE, given
     )
-    upscaled, taps = _bicubic("colour.enlarged", to_chroma.name, scale, 2, given)
+    upscaled, taps = (
+        _bicubic("colour.enlarged", to_chroma.name, scale, 2, given)
+        if chroma == "bicubic"
+        else _bilinear("colour.enlarged", to_chroma.name, given)
+    )
     joined = (luma.outputs[0], upscaled[-1].name)
     ycbcr = Node("colour.ycbcr", Concat(), joined, Quantization(given))
     to_rgb, rgb_constants = _matrix(
@@ -349,6 +387,12 @@ def _bicubic(
     return (phases, Node(name, PixelShuffle(scale), (phases.name,), Quantization(form))), (
         constant,
     )
+
+
+def _bilinear(
+    name: str, source: str, form: Format
+) -> tuple[tuple[Node, ...], tuple[Constant, ...]]:
+    return (Node(name, BilinearUpsample(), (source,), Quantization(form)),), ()
 
 
 def _taps(scale: int) -> NDArray[np.int64]:

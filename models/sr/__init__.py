@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fxp.models.common.pixels import PIXEL
     from fxp.models.common.weights import WeightsError, save_weights
     from fxp.models.sr.baselines import ESPCN, FSRCNN, SRCNN, VDSR, PlainSR
+    from fxp.models.sr.chain import colour_chain
     from fxp.models.sr.data import TrainingSet, downscale, downscale_pixels
     from fxp.models.sr.degradation import Degradation
     from fxp.models.sr.fixed import at_quality, load
@@ -36,6 +37,7 @@ __all__ = [
     "WeightsError",
     "at_quality",
     "bicubic_scores",
+    "colour_chain",
     "downscale",
     "downscale_pixels",
     "estimated_quality",
@@ -59,6 +61,7 @@ _MODULE_OF = {
         (_COMMON, "pixels", ("PIXEL",)),
         (_COMMON, "weights", ("WeightsError", "save_weights")),
         (_OWN, "baselines", ("ESPCN", "FSRCNN", "PlainSR", "SRCNN", "VDSR")),
+        (_OWN, "chain", ("colour_chain",)),
         (_OWN, "data", ("TrainingSet", "downscale", "downscale_pixels")),
         (_OWN, "degradation", ("Degradation",)),
         (_OWN, "fixed", ("at_quality", "load")),

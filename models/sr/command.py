@@ -1,8 +1,9 @@
-"""The ``fxp upscale`` command: images and video through a fixed-point network, in integers."""
+"""``fxp upscale``: images and video through a network; ``fxp chain``: the whole way as a model."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from fxp.cli.batch import (
     refuse_failures,
 )
 from fxp.cli.console import JsonOption, ThreadsOption, print_json
+from fxp.cli.targets import check_target
 from fxp.imaging.video import Layout
 from fxp.models import sr
 from fxp.models.common.media import STREAM, process, raw_video
@@ -95,3 +97,51 @@ def upscale(
     else:
         typer.echo(str(report), err=target == STREAM)
     refuse_failures(report.images, "upscaled")
+
+
+class ChromaChoice(StrEnum):
+    """How Cb and Cr are enlarged."""
+
+    BICUBIC = "bicubic"
+    BILINEAR = "bilinear"
+
+
+class SourceChoice(StrEnum):
+    """Components of a picture that comes in."""
+
+    RGB = "rgb"
+    YCBCR = "ycbcr"
+
+
+def chain(
+    model: Annotated[str, typer.Argument(help="Shipped model or .fxp file, of luma.")],
+    out: Annotated[Path, typer.Argument(help="The .fxp file to write.")],
+    chroma: Annotated[
+        ChromaChoice, typer.Option(help="How Cb and Cr are enlarged; bilinear for a factor of 2.")
+    ] = ChromaChoice.BICUBIC,
+    source: Annotated[
+        SourceChoice, typer.Option(help="What comes in; ycbcr is 4:4:4 in the order Cr, Y, Cb.")
+    ] = SourceChoice.RGB,
+    scale: Annotated[
+        int | None, typer.Option(min=2, max=4, help="Factor; default that of the model.")
+    ] = None,
+    quality: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="JPEG quality, for kimsr_x2_compressed; default: clean."),
+    ] = None,
+) -> None:
+    """Make one model of the whole way from colour pictures to RGB upscaled.
+
+    Conversion to YCbCr, the network for the luma, interpolation for the chroma and conversion back
+    become one integer graph, with the network's own integers. fxp export rtl, cosim, synth and
+    bitstream make a core for colour video of it.
+
+    Example: fxp chain kimsr_x2 chain.fxp --chroma bilinear
+    """
+    reads = [Path(model)] if Path(model).suffix == ".fxp" else []
+    check_target(out, reads=reads, suffixes=(".fxp",))
+    made = sr.colour_chain(
+        sr.load(model), chroma=chroma.value, source=source.value, scale=scale, quality=quality
+    )
+    made.save(out)
+    typer.echo(f"wrote {out}: {source} to RGB")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -24,20 +24,16 @@ from fxp.models.common.pixels import (
     for_pixels,
     on_engine,
     on_oracle,
-    scale_of,
-    upscaled_first,
 )
+from fxp.models.sr.chain import luma_model
 from fxp.models.sr.fixed import TAKES_QUALITY, at_quality
 from fxp.models.sr.jpeg import CLEAN, estimated_quality
-from fxp.support.errors import ArgumentError
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
     import torch
 else:
     torch = lazy_import("torch", "torch")
-
-SCALES: Final = (2, 3, 4)
 
 
 class Upscaler:
@@ -80,17 +76,7 @@ class Upscaler:
         self._made: dict[int, ImagePipeline] = {}
         if quality is not None or self._estimates:
             model = at_quality(model, CLEAN if quality is None else quality)
-        model = for_pixels(model)
-        own = scale_of(model)
-        self.scale = own if scale is None else scale
-        if self.scale not in SCALES:
-            hint = "; the model keeps the size, so give the factor" if own == 1 else ""
-            raise ArgumentError(
-                f"the factor must be one of {', '.join(map(str, SCALES))}, not {self.scale}{hint}"
-            )
-        if own not in (1, self.scale):
-            raise ArgumentError(f"the model upscales by {own}, not by {self.scale}")
-        luma = model if own > 1 else FixedModel(upscaled_first(model.graph, self.scale))
+        luma, self.scale = luma_model(model, scale)
         self.pipeline = self._pipeline(luma)
 
     def _pipeline(self, luma: FixedModel) -> ImagePipeline:

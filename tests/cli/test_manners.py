@@ -26,7 +26,7 @@ from fxp.imaging.files import read_image, write_image
 COMMANDS = (
     *("quantize", "compress", "info", "report", "run", "psnr"),
     *("bitstream", "classify", "cosim", "deblur", "demo", "events", "export", "identify"),
-    *("relight", "search", "synth", "upscale"),
+    *("chain", "relight", "search", "synth", "upscale"),
 )
 
 

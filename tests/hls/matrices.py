@@ -18,7 +18,7 @@ def problems(draw: st.DrawFn) -> Problem:
     """A matrix with weights of any width, input ranges, and a bias."""
     outputs = draw(st.integers(1, 6))
     inputs = draw(st.integers(1, 6))
-    limit = 1 << draw(st.integers(0, 17))
+    limit = 1 << draw(st.integers(0, 23))
     weights = st.one_of(st.just(0), st.integers(-limit, limit - 1))
     rows = st.lists(weights, min_size=inputs, max_size=inputs)
     matrix = draw(st.lists(rows, min_size=outputs, max_size=outputs))

@@ -161,7 +161,7 @@ def test_zeros_at_the_end_of_a_bias_need_no_adder_bits():
 @pytest.mark.parametrize(
     ("matrix", "inputs", "bias", "message"),
     [
-        ([[1 << 17]], (0, 1), None, "18 bits"),
+        ([[1 << 23]], (0, 1), None, "24 bits"),
         ([[0.5]], (0, 1), None, "integers"),
         ([1, 2], (0, 1), None, "matrix of integers"),
         (np.zeros((0, 3), int), (0, 1), None, "matrix of integers"),
