@@ -9,7 +9,7 @@ Gradients pass straight through roundings, and stop where a value overflows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -30,11 +30,15 @@ EXACT_FRAC = 900
 
 @dataclass(frozen=True)
 class TorchResult:
-    """Outputs, all values by name, and the states to feed back."""
+    """Outputs, all values by name, the states to feed back, and what nodes clip if it was counted.
+
+    The counts are those of elements that overflow changes, over the whole batch.
+    """
 
     outputs: tuple[torch.Tensor, ...]
     values: dict[str, torch.Tensor]
     states: dict[str, torch.Tensor]
+    clipped: dict[str, int] = field(default_factory=dict)
 
 
 def run(
@@ -43,6 +47,7 @@ def run(
     states: Mapping[str, torch.Tensor] | None = None,
     *,
     limits: Limits | None = None,
+    count_clipped: bool = False,
 ) -> TorchResult:
     """Run a float or an integer graph on real values in float64.
 
@@ -57,6 +62,8 @@ def run(
         Real values of the states by name; those left out start from their reset value.
     limits
         Most that the run of one image may need.
+    count_clipped
+        Whether the result holds the counts of overflows; without gradients.
 
     Raises
     ------
@@ -67,13 +74,13 @@ def run(
     """
     values = start_values(graph, inputs, states, limits=limits)
     constants = constant_values(graph, inputs[0].device)
-    for node in graph.nodes:
-        _check_exact(graph, node)
-    evaluate(graph, values, constants)
+    check_exact(graph)
+    clipped = evaluate(graph, values, constants, count_clipped=count_clipped)
     return TorchResult(
         tuple(values[name] for name in graph.outputs),
         values,
         {state.value.name: values[state.source] for state in graph.states},
+        clipped,
     )
 
 
@@ -155,8 +162,12 @@ class _Constants(Mapping[str, torch.Tensor]):
 
 
 def evaluate(
-    graph: Graph, values: dict[str, torch.Tensor], constants: Mapping[str, torch.Tensor]
-) -> None:
+    graph: Graph,
+    values: dict[str, torch.Tensor],
+    constants: Mapping[str, torch.Tensor],
+    *,
+    count_clipped: bool = False,
+) -> dict[str, int]:
     """Add the result of every node to the values, in the type of its first input.
 
     Parameters
@@ -167,7 +178,15 @@ def evaluate(
         Inputs and states by name, already values of their formats.
     constants
         Real values of the constants by name, already values of their formats.
+    count_clipped
+        Whether to count what overflow changes; without gradients.
+
+    Returns
+    -------
+    dict
+        The counts by node; empty if they are not wanted.
     """
+    clipped: dict[str, int] = {}
     for node in graph.nodes:
         tensors = [values[name] if name in values else constants[name] for name in node.inputs]
         operands = graph.operands[node.name]
@@ -177,9 +196,13 @@ def evaluate(
             # A table has no slope; the function that it holds has.
             smooth = node.op.torch([Operand(operands[0].shape)], tensors[0])
             result = _Substitution.apply(smooth, result)
-        if node.quantization is not None:
+        if node.quantization is not None and count_clipped:
+            result, kept = quantized_and_kept(result, node.quantization)
+            clipped[node.name] = kept.numel() - int(torch.count_nonzero(kept))
+        elif node.quantization is not None:
             result = fake_quantize(result, node.quantization)
         values[node.name] = result
+    return clipped
 
 
 class _Substitution(torch.autograd.Function):
@@ -267,6 +290,12 @@ def _wrap(rounded: torch.Tensor, target: Quantization) -> torch.Tensor:
     if not target.format.signed:
         return kept
     return torch.where(kept >= modulus / 2, kept - modulus, kept)
+
+
+def check_exact(graph: Graph) -> None:
+    """Raise a `GraphError` if float64 is too narrow for an integer graph; see `run`."""
+    for node in graph.nodes:
+        _check_exact(graph, node)
 
 
 def _check_exact(graph: Graph, node: Node) -> None:

@@ -70,25 +70,37 @@ DEFAULT: Final = "rewrite the module with ops that are, or leave it outside of t
 
 
 class _ProductWatch(TorchDispatchMode):
-    """Notes whether a matrix product is computed, or attention by a kernel of its own."""
+    """Notes whether a matrix product is computed, or attention by a kernel of its own.
 
-    def __init__(self) -> None:
+    Products with parameters and buffers, or views of them, do not count.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
         super().__init__()
         self.seen = False
+        self._held = {_address(held) for held in (*model.parameters(), *model.buffers())} - {0}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         name = func.overloadpacket.__name__
         kernel = "attention" in name or "transformer" in name
-        self.seen = self.seen or kernel or name in ("mm", "bmm", "baddbmm")
+        product = name in ("mm", "bmm", "baddbmm") and not any(
+            isinstance(item, torch.Tensor) and _address(item) in self._held for item in args[-2:]
+        )
+        self.seen = self.seen or kernel or product
         return func(*args, **(kwargs or {}))
+
+
+def _address(tensor: torch.Tensor) -> int:
+    """Where the numbers of a tensor lie, which views share."""
+    return tensor.untyped_storage().data_ptr()
 
 
 def may_multiply_values(model: torch.nn.Module, examples: Sequence[torch.Tensor]) -> bool:
     """Whether a run of the model computes products that may be of two computed matrices."""
-    watch = _ProductWatch()
     try:
+        watch = _ProductWatch(model)
         with torch.no_grad(), watch:
             model(*examples)
     except Exception:

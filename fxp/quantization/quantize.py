@@ -33,6 +33,7 @@ from fxp.model.origin import Origin
 from fxp.model.refinements import CHOICE
 from fxp.quantization.calibrate import Statistics, observe
 from fxp.quantization.concatenations import warn_of_narrowed_parts
+from fxp.quantization.integer_run import clipped_in_torch, runs_in_torch
 from fxp.quantization.lowering import lower
 from fxp.quantization.options import QuantizeKeywords, QuantizeOptions, merged
 from fxp.quantization.refinement import Chosen, choose, equalize
@@ -307,14 +308,22 @@ def calibrated(graph: Graph, calls: Calls, progress: Progress | None = None) -> 
     """
     warn_of_narrowed_parts(graph)
     fixed = FixedModel(graph)
+    told = (
+        _told(sequence, progress, "counting clipped values") for sequence in in_sequences(calls)
+    )
+    if runs_in_torch(graph, calls):
+        counted = clipped_in_torch(graph, next(told))
+        fixed.calibration_clipped = dict(counted.total)
+        fixed.calibration_clipped_by_one_step = dict(counted.by_one_step)
+        return fixed
     fixed.record_clipped(
         *(
             (
                 [tensor[index].double().cpu().numpy() for tensor in call]
-                for call in _told(sequence, progress, "counting clipped values")
+                for call in sequence
                 for index in range(len(call[0]))
             )
-            for sequence in in_sequences(calls)
+            for sequence in told
         )
     )
     return fixed

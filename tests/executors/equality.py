@@ -72,7 +72,7 @@ def check_torch(
     states: Mapping[str, torch.Tensor] | None = None,
     executed: Graph | None = None,
 ) -> dict[str, torch.Tensor]:
-    """Compare the real values of every value; returns the states.
+    """Compare the real values of every value, and what nodes clip; returns the states.
 
     Expects a refusal where an accumulator has more than 52 bits. `executed` runs in place of the
     graph.
@@ -86,13 +86,15 @@ def check_torch(
         real_batch(graph, value.name, [arrays[position] for arrays in batch])
         for position, value in enumerate(graph.inputs)
     ]
-    result = torch_forward.run(executed or graph, inputs, states)
+    result = torch_forward.run(executed or graph, inputs, states, count_clipped=True)
     for position, name in enumerate(graph.outputs):
         assert result.outputs[position] is result.values[name]
     for name in expected[0].values:
         want = real_batch(graph, name, [item.values[name] for item in expected])
         assert result.values[name].dtype == torch.float64
         assert_same("torch", name, want.numpy(), result.values[name].numpy())
+    for name in expected[0].clipped if executed is None else ():
+        assert result.clipped[name] == sum(item.clipped[name] for item in expected), name
     return result.states
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 
@@ -40,3 +41,17 @@ def node(kind: str, *inputs: str, to: str = "y", **attributes: Any) -> onnx.Node
 def numbers(*shape: int) -> np.ndarray:
     """Return float32 weights, the same in every run."""
     return np.random.default_rng(3).normal(size=shape).astype(np.float32)
+
+
+def session_of(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """Return ONNX Runtime's session of a model."""
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+
+
+def outputs_of(model: onnx.ModelProto, *images: np.ndarray) -> list[np.ndarray]:
+    """Run a model in ONNX Runtime."""
+    session = session_of(model)
+    names = [given.name for given in session.get_inputs()]
+    return session.run(None, dict(zip(names, images, strict=True)))  # type: ignore[return-value]

@@ -7,23 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from frontend_checks import run
 from onnx import TensorProto, helper, numpy_helper
-from onnx_files import network, node, numbers
+from onnx_files import network, node, numbers, outputs_of
 
 import fxp
 from fxp.frontend import FrontendError, from_onnx, load_onnx
 from fxp.frontend.onnx import catalog
-
-
-def outputs_of(model: onnx.ModelProto, *images: np.ndarray) -> list[np.ndarray]:
-    session = onnxruntime.InferenceSession(model.SerializeToString(),
-                                           providers=["CPUExecutionProvider"])  # fmt: skip
-    names = [given.name for given in session.get_inputs()]
-    return session.run(None, dict(zip(names, images, strict=True)))
 
 
 def module_equals(model: onnx.ModelProto, *shape: int) -> np.ndarray:
@@ -117,6 +109,14 @@ def test_the_rounding_of_halves_goes_down_when_pixels_are_dropped() -> None:
     # Centres lie at 0.5, 2.5, 4.5 and 6.5; round_prefer_floor takes 0, 2, 4 and 6.
     assert found[0, 0, 0].tolist() == [0, 2, 4, 6]
     assert found[0, 0, :, 0].tolist() == [0, 16, 32, 48]
+
+
+def test_large_images_may_be_made_of_small_ones() -> None:
+    # 2**23 numbers, more than a file may ask for whatever its images are.
+    nodes = [node("ConvTranspose", "x", "w", to="c", kernel_shape=[1, 1], strides=[8, 8]),
+             node("GlobalMaxPool", "c")]  # fmt: skip
+    model = network(nodes, ("N", 1, 128, 128), {"w": numbers(1, 8, 1, 1)})
+    assert module_equals(model, 1, 1, 128, 128).shape == (1, 8, 1, 1)
 
 
 def small_classifier(opset: int = 17) -> onnx.ModelProto:
@@ -241,12 +241,20 @@ def test_what_the_graph_cannot_express_is_refused_by_the_node() -> None:
         (network([node("Relu", "x")], (1, 1 << 31, 1 << 31, 4)), "needs too much memory"),
         (network([node("Tile", "x", "n")], constants={"n": np.array([1, 1, 1 << 14, 1 << 14])}),
          "ONNX node 'the_Tile' (Tile, opset 17): a tensor of shape"),
+        (network([node("ConvTranspose", "x", "w", strides=[1 << 12, 1 << 12])],
+                 constants={"w": numbers(2, 1, 2, 2)}),
+         "ONNX node 'the_ConvTranspose' (ConvTranspose, opset 17): a tensor of shape"),
+        # The result is small, but not what the padded image takes.
+        (network([node("Conv", "x", "w", strides=[1 << 12, 1 << 12],
+                       pads=[0, 0, 1 << 12, 1 << 12])], constants={"w": numbers(3, 2, 2, 2)}),
+         "ONNX node 'the_Conv' (Conv, opset 17): a tensor of shape (1, 2, 4104, 4104)"),
         (network([node("ConstantOfShape", "n", to="c"), node("Add", "x", "c")],
                  constants={"n": np.array([1 << 20, 1 << 20])}), "needs too much memory"),
         (network([node("Reshape", "x", "s")], constants={"s": np.array([1, 7])}),
          "ONNX node 'the_Reshape' (Reshape, opset 17): torch cannot compute it"),
     ],
-    ids=["cycle", "missing", "old", "batch", "input", "tile", "constant", "reshape"],
+    ids=["cycle", "missing", "old", "batch", "input", "tile", "stride", "padding", "constant",
+         "reshape"],
 )  # fmt: skip
 def test_bad_models_are_refused_in_one_line(model: onnx.ModelProto, expected: str) -> None:
     assert expected in refusal(model)

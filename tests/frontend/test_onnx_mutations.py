@@ -18,8 +18,8 @@ from quantized_files import File
 from fxp import from_quantized_onnx
 from fxp.frontend import FrontendError, load_onnx
 
-MEMORY = 2 << 20
-"""Most KiB that the process may grow by: the import takes tensors of 2**28 numbers."""
+MEMORY = 400 << 10
+"""Most KiB that the process may grow by: small files may compute tensors of 2**22 numbers."""
 EXTREMES = (-(1 << 63), -(1 << 31), -3, -1, 0, 1, 2, 7, 1 << 16, 1 << 31, (1 << 63) - 1)
 
 

@@ -100,6 +100,10 @@ class Call:
         """Whether an input is given."""
         return position < len(self.values) and self.values[position] is not None
 
+    def is_constant(self, position: int) -> bool:
+        """Whether an input is a constant of the file."""
+        return position in self._weights
+
     def tensor(self, position: int) -> torch.Tensor:
         """Return an input as a tensor."""
         if not self.has(position):

@@ -156,7 +156,10 @@ def softsign(x: torch.Tensor) -> torch.Tensor:
 
 def where(call: Call) -> torch.Tensor:
     """Choice between two numbers by a comparison with a number."""
-    return torch.where(call.tensor(0), _operand(call, 1), _operand(call, 2))  # type: ignore[arg-type]
+    condition = call.tensor(0)
+    if isinstance(call.values[0], np.ndarray):
+        condition = condition.bool()
+    return torch.where(condition, _operand(call, 1), _operand(call, 2))  # type: ignore[arg-type]
 
 
 def convert(call: Call) -> torch.Tensor:

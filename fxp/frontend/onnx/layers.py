@@ -76,7 +76,10 @@ def conv(call: Call) -> torch.Tensor:
     if before == after:
         padding = before
     else:
-        x, padding = functional.pad(x, _torch_order(before, after)), [0] * axes
+        # Sequences are images of one row.
+        row = x.unsqueeze(2) if axes == 1 else x
+        row = functional.pad(row, _torch_order(before, after))
+        x, padding = row.squeeze(2) if axes == 1 else row, [0] * axes
     groups = call.attribute("group", 1)
     return _CONVOLUTIONS[x.ndim](x, weight, bias, strides, padding, dilations, groups)  # type: ignore[arg-type]
 
@@ -136,8 +139,14 @@ def gemm(call: Call) -> torch.Tensor:
 
 
 def matmul(call: Call) -> torch.Tensor:
-    """Product with a constant matrix."""
-    return torch.matmul(call.tensor(0), call.tensor(1))
+    """Product with a constant matrix, on either side."""
+    left, right = call.tensor(0), call.tensor(1)
+    if call.is_constant(0) and not call.is_constant(1) and left.ndim == 2 and right.ndim > 2:
+        # Layers have their weights on the right.
+        return torch.matmul(right.transpose(-1, -2), left.t()).transpose(-1, -2)
+    if call.is_constant(1) and left.ndim >= right.ndim > 2 and prod(right.shape[:-2]) == 1:
+        right = right.reshape(right.shape[-2:])
+    return torch.matmul(left, right)
 
 
 def _window(call: Call, x: torch.Tensor) -> tuple[list[int], list[int], list[int], Any, Any]:

@@ -14,7 +14,14 @@ MAX_NODES: Final = 100_000
 MAX_RANK: Final = 16
 """Axes of a tensor."""
 MAX_ELEMENTS: Final = 1 << 28
-"""Of a computed tensor at the sizes of the file: 64 channels of 2048 x 2048 pixels."""
+"""Of any tensor at the sizes of the file: 64 channels of 2048 x 2048 pixels."""
+FREE_ELEMENTS: Final = 1 << 22
+"""Of a computed tensor, whatever the file holds: 64 channels of 256 x 256 pixels."""
+MAX_GROWTH: Final = 1024
+"""Numbers in a computed tensor for each one in the inputs and weights.
+
+64 channels of an image that is made four times as high and as wide have as many for each pixel.
+"""
 MAX_TOTAL_ELEMENTS: Final = 1 << 31
 """Of all computed tensors together."""
 MAX_STATIC: Final = 1 << 16

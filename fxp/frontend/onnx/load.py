@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike, fspath
 from pathlib import Path
@@ -15,11 +15,17 @@ import torch
 from numpy.typing import NDArray
 from torch import fx
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fxp.frontend.errors import FrontendError
 from fxp.frontend.onnx.call import refused
 from fxp.frontend.onnx.file import read_model
-from fxp.frontend.onnx.limits import MAX_ELEMENTS, MAX_TOTAL_ELEMENTS
+from fxp.frontend.onnx.limits import (
+    FREE_ELEMENTS,
+    MAX_ELEMENTS,
+    MAX_GROWTH,
+    MAX_TOTAL_ELEMENTS,
+)
 from fxp.frontend.onnx.module import ImageInput, OnnxModule, Operator, build
 from fxp.support.lazy import lazy_import
 
@@ -66,8 +72,8 @@ def load_onnx(source: str | PathLike[str] | onnx.ModelProto) -> OnnxModule:
     with naming_file(source):
         model = read_model(source)
         module = build(model)
-        size = _runnable_size(module)
-        _compare(module, model, size)
+        module.runnable_size = _runnable_size(module)
+        _compare(module, model)
     return module
 
 
@@ -83,40 +89,77 @@ def naming_file(source: object) -> Iterator[None]:
 
 
 class _Measured(fx.Interpreter):
-    """Runs a module without data, and refuses one that would need too much memory."""
+    """Runs a module without data, and refuses one that would need too much memory.
 
-    def __init__(self, module: OnnxModule) -> None:
+    Parameters
+    ----------
+    module
+        The module.
+    given
+        Numbers in its inputs. A file of a few bytes may ask for any stride or padding, but what it
+        computes has to stay in proportion to what it reads and holds.
+    """
+
+    def __init__(self, module: OnnxModule, given: int) -> None:
         super().__init__(module)
-        self.total = 0
+        weights = (*module.parameters(), *module.buffers())
+        held = given + sum(weight.numel() for weight in weights)
+        self._sizes = _Sizes(min(max(FREE_ELEMENTS, MAX_GROWTH * held), MAX_ELEMENTS))
         # The text of torch.fx about its own graph would become part of the messages.
         self.extra_traceback = False
 
     def run_node(self, n: fx.Node) -> Any:
         """Run one node; an error names the ONNX node."""
         operator = self.fetch_attr(str(n.target)) if n.op == "call_module" else None
+        node = operator.node if isinstance(operator, Operator) else None
         try:
-            result = super().run_node(n)
+            with self._sizes:
+                return super().run_node(n)
         except FrontendError:
             raise
+        except _TooLargeError as error:
+            where = "an input" if node is None else str(node)
+            raise FrontendError(
+                f"{where}: a tensor of shape {error.shape} needs too much memory; export the "
+                "network for smaller images"
+            ) from None
         except Exception as error:
             # torch and NumPy raise many unrelated types for operands that do not fit.
             summary = str(error).strip().partition("\n")[0]
-            if isinstance(operator, Operator):
+            if node is not None:
                 raise refused(
-                    operator.node, f"torch cannot compute it ({type(error).__name__}: {summary})",
+                    node, f"torch cannot compute it ({type(error).__name__}: {summary})",
                     "check the sizes of the input, and the model in ONNX Runtime",
                 ) from error  # fmt: skip
             raise FrontendError(f"{type(error).__name__}: {summary}") from error
-        for item in result if isinstance(result, tuple) else (result,):
+
+
+class _TooLargeError(Exception):
+    """A tensor has more numbers than are allowed."""
+
+    def __init__(self, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+
+
+class _Sizes(TorchDispatchMode):
+    """Measures the results of all operations of torch, also those inside of an ONNX node."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most, self._total = most, 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run one operation, and count the numbers in what it computes."""
+        result = func(*args, **(kwargs or {}))
+        for item in result if isinstance(result, tuple | list) else (result,):
             if isinstance(item, torch.Tensor):
                 count = math.prod(item.shape)
-                self.total += count
-                if count > MAX_ELEMENTS or self.total > MAX_TOTAL_ELEMENTS:
-                    where = str(operator.node) if isinstance(operator, Operator) else "an input"
-                    raise FrontendError(
-                        f"{where}: a tensor of shape {tuple(item.shape)} needs too much memory; "
-                        "export the network for smaller images"
-                    )
+                self._total += count
+                if count > self._most or self._total > MAX_TOTAL_ELEMENTS:
+                    raise _TooLargeError(item.shape)
         return result
 
 
@@ -141,12 +184,14 @@ def _runnable_size(module: OnnxModule) -> int:
     failure: FrontendError | None = None
     for size in FREE_SIZES if free else FREE_SIZES[:1]:
         shapes = [given.module_shape(size) for given in module.image_inputs]
-        for given, sizes in zip(module.image_inputs, shapes, strict=True):
+        for item, sizes in zip(module.image_inputs, shapes, strict=True):
             if math.prod(sizes) > MAX_ELEMENTS:
-                raise FrontendError(f"input {given.name!r} of shape {sizes} needs too much memory")
+                raise FrontendError(f"input {item.name!r} of shape {sizes} needs too much memory")
         try:
+            given = sum(math.prod(sizes) for sizes in shapes)
             with torch.no_grad(), _quiet(), FakeTensorMode(allow_non_fake_inputs=True):
-                _Measured(module).run(*(torch.empty(sizes, dtype=module.dtype) for sizes in shapes))
+                empty = (torch.empty(sizes, dtype=module.dtype) for sizes in shapes)
+                _Measured(module, given).run(*empty)
         except FrontendError as error:
             failure = failure or error
         else:
@@ -157,7 +202,9 @@ def _runnable_size(module: OnnxModule) -> int:
 
 def example_inputs(module: OnnxModule) -> list[torch.Tensor]:
     """Return normally distributed inputs of sizes at which a module runs."""
-    size = _runnable_size(module)
+    size = module.runnable_size
+    if size is None:
+        size = module.runnable_size = _runnable_size(module)
     generator = torch.Generator().manual_seed(0)
     return [
         torch.randn(given.module_shape(size), generator=generator, dtype=module.dtype)
@@ -165,7 +212,7 @@ def example_inputs(module: OnnxModule) -> list[torch.Tensor]:
     ]
 
 
-def _compare(module: OnnxModule, model: onnx.ModelProto, size: int) -> None:
+def _compare(module: OnnxModule, model: onnx.ModelProto) -> None:
     """Run a module beside ONNX Runtime."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
@@ -190,15 +237,21 @@ def _compare(module: OnnxModule, model: onnx.ModelProto, size: int) -> None:
     with torch.no_grad():
         found = module(*inputs)
     for name, expected in wanted.items():
-        ours = found[name].numpy().astype(np.float64)
-        theirs = _in_module_layout(np.asarray(expected, np.float64), name in module.channels_last)
-        largest = float(np.abs(theirs).max(initial=0.0))
-        allowed = TOLERANCE * largest + SMALLEST_DIFFERENCE
-        if ours.shape != theirs.shape or not np.abs(ours - theirs).max(initial=0.0) <= allowed:
+        ours = found[name].numpy()
+        theirs = _in_module_layout(np.asarray(expected), name in module.channels_last)
+        if ours.shape != theirs.shape or not _close(ours, theirs):
             raise FrontendError(
                 f"output {name!r} differs from that of ONNX Runtime; please report this with the "
                 "file"
             )
+
+
+def _close(ours: NDArray[Any], theirs: NDArray[Any]) -> bool:
+    """Compare results, which may be large, without copies of them; NaN is close to nothing."""
+    difference = np.subtract(ours, theirs, dtype=np.result_type(ours, np.float32))
+    np.abs(difference, out=difference)
+    largest = max(float(theirs.max(initial=0)), -float(theirs.min(initial=0)))
+    return bool(difference.max(initial=0) <= TOLERANCE * largest + SMALLEST_DIFFERENCE)
 
 
 _DTYPES: Final = {

@@ -79,7 +79,9 @@ class Operator(torch.nn.Module):
         ]
         weights = {position: getattr(self, name) for position, name in self.weights.items()}
         call = Call(self.node, values, weights, self.keeps_tensors)
-        if _is_static(values) and self.node.op in SIZES:
+        # Large constants are tensors of numbers, not sizes.
+        small = all(array.size <= MAX_STATIC for array in self.constants.values())
+        if _is_static(values) and self.node.op in SIZES and small:
             return SIZES[self.node.op](call)
         translator = TRANSLATORS.get(self.node.op)
         if translator is None:
@@ -97,10 +99,8 @@ def _is_static(values: list[Any]) -> bool:
 
 def _input_names(node: NodeInfo) -> list[str]:
     """Names of a node's inputs in the standard, such as ``W`` of a Conv, all different."""
-    try:
-        formal = [item.name for item in onnx_defs.get_schema(node.op, node.opset, "").inputs]
-    except onnx_defs.SchemaError:
-        formal = []
+    schema = _schema(node)
+    formal = [] if schema is None else [item.name for item in schema.inputs]
     return [
         formal[position] if position < len(formal) else f"input_{position}"
         for position in range(len(node.inputs))
@@ -154,12 +154,16 @@ class OnnxModule(fx.GraphModule):
         Name of the graph in the file.
     dtype
         Type of the numbers that it takes.
+    runnable_size
+        A height and width at which it runs, for those that the file leaves free; None if that has
+        not been tried.
     """
 
     image_inputs: tuple[ImageInput, ...]
     channels_last: frozenset[str]
     graph_name: str
     dtype: torch.dtype = torch.float32
+    runnable_size: int | None = None
 
 
 class Assembly:
@@ -305,10 +309,12 @@ class Assembly:
         if not proto.output:
             raise FrontendError(f"ONNX node {name!r} ({proto.op_type}) has no output")
         attributes = {item.name: _attribute(item, name) for item in proto.attribute}
-        return NodeInfo(
+        node = NodeInfo(
             name, proto.op_type, domain, self.opset, attributes, tuple(proto.input),
             tuple(proto.output),
         )  # fmt: skip
+        _check_given(node)
+        return node
 
     def unique(self, wanted: str) -> str:
         """Return a name for a module that is an identifier, and not taken."""
@@ -322,6 +328,34 @@ class Assembly:
 def build(model: onnx.ModelProto) -> OnnxModule:
     """Return the torch module of a model that `fxp.frontend.onnx.file.read_model` has checked."""
     return Assembly(model).build()
+
+
+def _check_given(node: NodeInfo) -> None:
+    """Refuse a node that leaves out what it must have; ONNX Runtime would end the process."""
+    schema = _schema(node)
+    if schema is None:
+        return
+    for kind, names, formal in (
+        ("input", node.inputs, schema.inputs),
+        ("output", node.outputs, schema.outputs),
+    ):
+        for position, name in enumerate(names):
+            optional = onnx_defs.OpSchema.FormalParameterOption.Optional
+            if not name and formal and formal[min(position, len(formal) - 1)].option != optional:
+                raise refused(
+                    node, f"its {kind} {position} has no name, but cannot be left out",
+                    "give it a name, or export the model again",
+                )  # fmt: skip
+
+
+def _schema(node: NodeInfo) -> onnx_defs.OpSchema | None:
+    """Return what the standard says of a node, None if it is no operation of the standard."""
+    if node.domain:
+        return None
+    try:
+        return onnx_defs.get_schema(node.op, node.opset, "")
+    except onnx_defs.SchemaError:
+        return None
 
 
 def _identifier(name: str) -> str:

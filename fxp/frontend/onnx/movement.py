@@ -180,7 +180,7 @@ def space_to_depth(call: Call) -> torch.Tensor:
 
 
 def resize(call: Call) -> torch.Tensor:
-    """Interpolate: nearest neighbour by any rule, bilinear and bicubic by centres or corners."""
+    """Interpolate: nearest by any rule, bilinear, and bicubic by centres or corners."""
     x = call.tensor(0)
     if x.ndim != 4:
         call.refuse(f"it reads a tensor of {x.ndim} axes", "use images (N, C, H, W)")
@@ -196,6 +196,8 @@ def resize(call: Call) -> torch.Tensor:
         call.refuse("it smooths, or leaves out what is outside", "set both options to 0")
     if mode == "nearest":
         return _nearest(call, x, scales, sizes, centres, old)
+    if mode in ("linear", "bilinear") and centres == "asymmetric" and scales is not None:
+        return _between_corners(call, x, scales)
     torch_mode = {"linear": "bilinear", "bilinear": "bilinear", "cubic": "bicubic"}.get(mode)
     aligned = centres == "align_corners"
     if torch_mode is None or not (aligned or centres in ("half_pixel", "pytorch_half_pixel")):
@@ -203,11 +205,41 @@ def resize(call: Call) -> torch.Tensor:
             f"it interpolates with mode {mode!r} and {centres!r} coordinates",
             "use half_pixel or align_corners coordinates",
         )
+    if centres == "pytorch_half_pixel":
+        # An axis of one entry takes the first one, not the middle.
+        made = sizes or [math.floor(n * s) for n, s in zip(x.shape[2:], scales or (), strict=True)]
+        if any(isinstance(size, int) and size == 1 for size in made):
+            first = [slice(1) if isinstance(n, int) and n == 1 else slice(None) for n in made]
+            x, sizes, scales = x[:, :, first[0], first[1]], made, None
     if mode == "cubic" and not math.isclose(call.attribute("cubic_coeff_a", -0.75), -0.75):
         call.refuse("its cubic kernel is not that of torch", "set cubic_coeff_a to -0.75")
     return functional.interpolate(
         x, size=sizes, scale_factor=scales, mode=torch_mode, align_corners=aligned
     )
+
+
+def _between_corners(call: Call, x: torch.Tensor, scales: list[float]) -> torch.Tensor:
+    """Bilinear interpolation where entry ``i`` of an axis becomes entry ``scale * i``.
+
+    A transposed convolution puts the weights of the entries between two of the image around each.
+    """
+    if not all(float(scale).is_integer() and scale >= 1 for scale in scales):
+        call.refuse(
+            f"it interpolates by {scales} with 'asymmetric' coordinates",
+            "use whole scales, or half_pixel or align_corners coordinates",
+        )
+    rows, columns = (int(scale) for scale in scales)
+    slopes = [
+        torch.tensor([1 - abs(place) / scale for place in range(1 - scale, scale)], dtype=x.dtype)
+        for scale in (rows, columns)
+    ]
+    kernel = torch.outer(*slopes).repeat(x.shape[1], 1, 1, 1)
+    # Beyond the last entry lies a copy of it.
+    x = functional.pad(x, (0, 1, 0, 1), mode="replicate")
+    y = functional.conv_transpose2d(
+        x, kernel, stride=(rows, columns), padding=(rows - 1, columns - 1), groups=x.shape[1]
+    )
+    return y[:, :, :-1, :-1]
 
 
 def _channels_first(call: Call, scales_at: int) -> Call | None:
@@ -259,11 +291,9 @@ def _nearest(
 ) -> torch.Tensor:  # fmt: skip
     rule = call.attribute("nearest_mode", "floor" if old else "round_prefer_floor")
     if scales is None and sizes is not None:
-        pairs = list(zip(sizes, x.shape[2:], strict=True))
-        whole = [big // small for big, small in pairs]
-        if all(bool(big == factor * small) and isinstance(factor, int)
-               for factor, (big, small) in zip(whole, pairs, strict=True)):  # fmt: skip
-            scales = [float(factor) for factor in whole]
+        factors = [_factor(big, small) for big, small in zip(sizes, x.shape[2:], strict=True)]
+        if None not in factors:
+            scales = [float(factor) for factor in factors if factor is not None]
     if scales is not None and all(float(scale).is_integer() and scale >= 1 for scale in scales):
         # Repeated pixels: no output lies halfway between two of them.
         if centres == "asymmetric" and rule == "floor":
@@ -283,6 +313,18 @@ def _nearest(
         if picked != list(range(size)):
             x = torch.index_select(x, axis, torch.tensor(picked))
     return x
+
+
+def _factor(large: int | torch.SymInt, small: int | torch.SymInt) -> int | None:
+    """Return the whole number by which one size is larger than another, for images of any size."""
+    factor = _example(large) // _example(small)
+    rest = large - factor * small
+    is_zero = rest == 0 if isinstance(rest, int) else rest.node.expr.is_zero
+    return factor if is_zero else None
+
+
+def _example(size: int | torch.SymInt) -> int:
+    return size if isinstance(size, int) else int(size.node.hint)
 
 
 _RULES: Final = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -15,10 +15,13 @@ from fxp.engine import Engine
 from fxp.executors.calls import Calls, FirstStep, float_results
 from fxp.formats import dequantize, quantize
 from fxp.graph import Graph
+from fxp.quantization.integer_run import outputs_in_torch, runs_in_torch
 from fxp.quantization.refinement.parts import Parts
 
 MARGIN: Final = 0.1
 """What a refinement must gain, in dB, to be kept."""
+TRIALS: Final = 8
+"""About how many graphs are compared."""
 
 
 @dataclass(frozen=True)
@@ -101,25 +104,36 @@ class Judge:
 
     def quality(self, lowered: Graph) -> Quality:
         """Run an integer graph."""
-        engine = Engine(lowered)
-        states: Mapping[str, NDArray] = {}
         noise = np.zeros((len(self._wanted), len(lowered.outputs)))
         powers = np.zeros_like(noise)
-        for number, call in enumerate([*self._before, *self._calls]):
-            if isinstance(call, FirstStep):
-                states = {}
-            result = engine.run(raw_inputs(lowered, call), states, count_clipped=False, narrow=True)
-            states = result.states
-            for place, (name, raw) in enumerate(zip(lowered.outputs, result.outputs, strict=True)):
-                form = lowered.values[name].format
-                assert form is not None
+        for number, outputs in enumerate(self._outputs(lowered)):
+            for place, output in enumerate(outputs):
                 wanted = self._wanted[number][place]
-                noise[number, place] = np.sum((dequantize(raw, form) - wanted) ** 2)
+                noise[number, place] = np.sum((output - wanted) ** 2)
                 powers[number, place] = np.sum(wanted**2)
         count = len(self._before)
         before = Quality(noise[:count], powers[:count].sum(axis=0)) if count else None
         found = Quality(noise[count:], powers[count:].sum(axis=0))
         return replace(found, **{"run_in" if lowered.states else "rare": before})
+
+    def _outputs(self, lowered: Graph) -> Iterator[list[NDArray[np.float64]]]:
+        """Give the real values of all outputs of an integer graph, call by call."""
+        calls = [*self._before, *self._calls]
+        if runs_in_torch(lowered, calls, TRIALS):
+            for call in calls:
+                yield outputs_in_torch(lowered, call)
+            return
+        engine = Engine(lowered)
+        states: Mapping[str, NDArray] = {}
+        for call in calls:
+            if isinstance(call, FirstStep):
+                states = {}
+            result = engine.run(raw_inputs(lowered, call), states, count_clipped=False, narrow=True)
+            states = result.states
+            yield [
+                dequantize(raw, lowered.values[name].format)  # type: ignore[arg-type]
+                for name, raw in zip(lowered.outputs, result.outputs, strict=True)
+            ]
 
 
 def references_of(

@@ -16,6 +16,7 @@ from fxp.executors.calls import Calls, FirstStep
 from fxp.executors.torch_forward import evaluate, run
 from fxp.formats import dequantize, quantize
 from fxp.graph import Constant, Graph, Node, Value
+from fxp.quantization.integer_run import outputs_in_torch, runs_in_torch
 
 
 def states_before(graph: Graph, calls: Calls) -> list[dict[str, torch.Tensor]]:
@@ -107,13 +108,31 @@ class LiveValues:
         constants
             Its constants that differ from those in the graph.
         """
+        # Parts that PyTorch runs, or engines, by the shapes of what is read.
+        parts: dict[tuple, Graph] = {}
         engines: dict[tuple, Engine] = {}
+        form = self._formats[node.name]
+        assert form is not None
         for values in self._fixed:
             names = list(dict.fromkeys(name for name in node.inputs if name in values))
             shapes = tuple(values[name].shape for name in names)
-            if shapes not in engines:
+            if shapes not in parts and shapes not in engines:
                 sizes = dict(zip(names, shapes, strict=True))
-                engines[shapes] = Engine(_part(self._lowered, node, constants, sizes))
+                part = _part(self._lowered, node, constants, sizes)
+                empty = [torch.empty(1, *shape) for shape in shapes]
+                times = len(self._fixed) * len(self._lowered.nodes)
+                if runs_in_torch(part, [empty], times):
+                    parts[shapes] = part
+                else:
+                    engines[shapes] = Engine(part)
+            if shapes in parts:
+                read = [
+                    torch.from_numpy(dequantize(values[name], self._formats[name]))[None]  # type: ignore[arg-type]
+                    for name in names
+                ]
+                (real,) = outputs_in_torch(parts[shapes], read)
+                values[node.name] = quantize(real, form).astype(form.dtype)
+                continue
             result = engines[shapes].run(
                 [values[name] for name in names], count_clipped=False, narrow=True
             )
