@@ -426,7 +426,10 @@ def test_usage_errors_are_free_of_the_words_of_libraries(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     for arguments, choices in (
-        (("synth", "a.fxp", "--target", "foo"), "'ecp5-85k', 'xilinx-us'"),
+        (
+            ("synth", "a.fxp", "--target", "foo"),
+            "'ecp5-12k', 'ecp5-25k', 'ecp5-45k', 'ecp5-85k', 'xilinx-us'",
+        ),
         (("export", "hls4ml", "a.fxp", "out", "--io-type", "foo"), "'io_stream', 'io_parallel'"),
     ):
         assert main(list(arguments)) == 2

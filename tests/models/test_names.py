@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+import fxp
+
 
 @pytest.mark.parametrize(
     "name",
@@ -20,3 +22,11 @@ def test_a_system_that_is_not_there_is_an_attribute_error() -> None:
     code = "import fxp\ntry:\n    fxp.models.deep\nexcept AttributeError:\n    print('named')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "named\n"
+
+
+@pytest.mark.parametrize("room", ["hls", "rtl_sim"])
+def test_every_public_name_loads(room: str) -> None:
+    module = getattr(fxp, room)
+    assert [name for name in module.__all__ if getattr(module, name, None) is None] == []
+    with pytest.raises(AttributeError, match=rf"module 'fxp\.{room}' has no attribute 'nothing'"):
+        _ = module.nothing

@@ -337,7 +337,15 @@ class AveragePool(SlidingWindow):
     def multiplier(
         self, rows: tuple[int, int], columns: tuple[int, int], size: Sequence[int]
     ) -> NDArray[np.int64]:
-        """Reciprocal of each window's count, for outputs given as ``(first, last)``."""
+        """Return the reciprocal of each window's count, ``(rows, columns)``.
+
+        Parameters
+        ----------
+        rows, columns
+            The first output of each axis, and the one behind the last.
+        size
+            Height and width of the input.
+        """
         counts = []
         for axis, (first, last) in enumerate((rows, columns)):
             positions = self._taps(axis).positions(first, last)
