@@ -65,7 +65,18 @@ def source_files() -> Iterator[Path]:
 
 def package_files(folder: Path, name: str) -> set[str]:
     """Paths inside the package of every file that must be in a wheel."""
-    kept = {".py", ".sv", ".h", ".cpp", ".safetensors", ".fxp", ".log", ".typed", ".jinja"}
+    kept = {
+        ".py",
+        ".sv",
+        ".h",
+        ".cpp",
+        ".safetensors",
+        ".fxp",
+        ".log",
+        ".typed",
+        ".jinja",
+        ".template",
+    }
     return {
         f"{name}/{path.relative_to(folder)}"
         for path in folder.rglob("*")
