@@ -22,7 +22,7 @@ from fxp.export.qonnx import INEXACT, to_qonnx
 from fxp.graph.extents import fit_sizes
 from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Multipliers
-from fxp.hls.rtl.core import Packing as PackingName
+from fxp.hls.stream_options import PackingOption, PixelsPerBeatOption
 from fxp.hls.synth.style_options import FitOption, FpsOption, LayerOption, layer_styles
 from fxp.support.errors import ArgumentError
 from fxp.support.files import replace_file, replacing
@@ -198,12 +198,8 @@ def rtl(
     compress_lines: Annotated[
         bool, typer.Option("--compress-lines", help="Halve the line memories; a little lossy.")
     ] = False,
-    pixels_per_beat: Annotated[
-        int | None, typer.Option(help="Raster lines with 1, 2 or 4 pixels in a beat.")
-    ] = None,
-    packing: Annotated[
-        PackingName, typer.Option(help="Channels in whole bytes, or side by side as in video.")
-    ] = "bytes",
+    pixels_per_beat: PixelsPerBeatOption = None,
+    packing: PackingOption = "bytes",
     bypass: Annotated[
         bool, typer.Option("--bypass", help="Let a register put copies of the input in place.")
     ] = False,

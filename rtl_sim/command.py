@@ -20,7 +20,7 @@ from fxp.cli.messages import printable, without_folder
 from fxp.cli.pixel_values import scale_of_model
 from fxp.cli.sources import image_channels, is_array, middle, planes, read_array
 from fxp.cli.targets import check_target
-from fxp.hls.rtl.core import Packing as PackingName
+from fxp.hls.stream_options import PackingOption, PixelsPerBeatOption
 from fxp.imaging.files import image_paths, read_image
 from fxp.rtl_sim.stalls import Stalls
 from fxp.support.errors import ArgumentError
@@ -77,12 +77,8 @@ def cosim(
     raster: Annotated[
         bool, typer.Option("--raster", help="Let the core give raster lines instead of blocks.")
     ] = False,
-    pixels_per_beat: Annotated[
-        int | None, typer.Option(help="Raster lines with 1, 2 or 4 pixels in a beat.")
-    ] = None,
-    packing: Annotated[
-        PackingName, typer.Option(help="Channels in whole bytes, or side by side as in video.")
-    ] = "bytes",
+    pixels_per_beat: PixelsPerBeatOption = None,
+    packing: PackingOption = "bytes",
     compress_lines: Annotated[
         bool, typer.Option("--compress-lines", help="Halve the line memories; a little lossy.")
     ] = False,
