@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import re
 import time
@@ -133,14 +134,18 @@ def test_planning_is_linear_in_the_number_of_nodes(ops: tuple[Op, ...]) -> None:
             op = ops[number % len(ops)]
             last = network.node(op, *[last] * op.arity[0], to=BYTE)
         engine = Engine(network.graph())
+        # A collection would go through what all tests before have left.
+        gc.disable()
         begin = time.process_time()
         engine.plan([(2, 8, 8)], threads=1, count_clipped=False)
-        return time.process_time() - begin
+        end = time.process_time()
+        gc.enable()
+        return end - begin
 
     seconds(64)  # Kernels are compiled.
     few = min(seconds(500) for _ in range(3))
     # Sixteen times as long if it grew with the square.
-    assert seconds(2000) < 9 * few
+    assert min(seconds(2000) for _ in range(2)) < 9 * few
 
 
 def test_high_images_are_planned_in_few_steps() -> None:

@@ -142,7 +142,9 @@ def test_core_has_no_multiplier_for_signs(streaming: fxp.FixedModel, tmp_path: P
     # The first layer alone multiplies.
     uses = [len(re.findall(r"^ +fxp_dot #", text, re.MULTILINE)) for text in texts.values()]
     assert sum(uses) == 1
-    matrices = [text for name, text in texts.items() if name.endswith("_matrix")]
+    matrices = [
+        re.sub(r"//.*", "", text) for name, text in texts.items() if name.endswith("_matrix")
+    ]
     assert len(matrices) == 2
     assert not any(re.search(r"\w\s*\*\s*\w", text) for text in matrices)
 
