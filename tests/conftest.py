@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -24,6 +25,11 @@ pytest.register_assert_rewrite(
     "hostile_files",
     "module_parts",
 )
+
+# Workers of pytest-xdist, and the programs that tests start, share the processors. Threads of OpenMP
+# spin while they wait for one that has lost its processor: a test of 35 seconds took 240.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
 settings.register_profile("explore", derandomize=False, deadline=None, database=None)
