@@ -26,7 +26,7 @@ pytest.register_assert_rewrite(
     "module_parts",
 )
 
-# Workers of pytest-xdist, and the programs that tests start, share the processors. Threads of OpenMP
+# Workers of pytest-xdist and the programs that tests start share the processors. Threads of OpenMP
 # spin while they wait for one that has lost its processor: a test of 35 seconds took 240.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
