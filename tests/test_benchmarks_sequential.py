@@ -90,3 +90,15 @@ def test_runs_are_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert list(record) == ["CIFAR-10", "growth"]
     with pytest.raises(ValueError, match="--only birds is none of faces"):
         command.main(only=["birds"], out=tmp_path)
+
+
+def test_an_index_that_finds_no_row_is_wrong(monkeypatch: pytest.MonkeyPatch):
+    """Rows without any structure share few of their nearest pivots with a query."""
+    random = np.random.default_rng(0)
+    rows, queries = (methods.unit(random.normal(size=(count, 64))) for count in (300, 50))
+    labels = np.arange(300)
+    monkeypatch.setattr(methods, "SHARED_PIVOTS", 14)
+    answer = methods.float_methods(rows, labels // 150)["nmslib NAPP"]
+    answers = [answer(query) for query in queries]
+    assert methods.NOTHING in answers
+    assert set(answers) <= {methods.NOTHING, 0, 1}

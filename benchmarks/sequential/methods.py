@@ -23,6 +23,11 @@ THRESHOLDS: Final[dict[str, tuple[float, ...]]] = {
 }
 """Thresholds that are tried, from the quickest to the most careful."""
 TREES: Final = 100
+SHARED_PIVOTS: Final = 8
+"""Of the 32 nearest pivots of a row, those that it must share with a query to be compared. Eight
+find the nearest row of clusters and of noise; with 20 most queries find no row."""
+NOTHING: Final = -1
+"""Row and class of a query for which an index finds no row at all: a wrong answer."""
 
 
 def unit(features: NDArray) -> NDArray[np.float32]:
@@ -160,11 +165,14 @@ def _predicted(model: Any, query: NDArray) -> int:
 
 
 def _by_row(find: Callable[[NDArray], int], labels: NDArray, query: NDArray) -> int:
-    return int(labels[find(query[None])])
+    row = find(query[None])
+    return int(labels[row]) if row >= 0 else NOTHING
 
 
 def neighbours(rows: NDArray[np.float32]) -> dict[str, Callable[[NDArray], int]]:
     """Return indexes of libraries as functions that find the row nearest to a query ``(1, D)``.
+
+    A function returns `NOTHING` where its index finds no row.
 
     Parameters
     ----------
@@ -224,8 +232,14 @@ def _permutations(rows: NDArray[np.float32]) -> Callable[[NDArray], int]:
     index.addDataPointBatch(rows)
     pivots = min(512, len(rows) // 2)
     index.createIndex({"numPivot": pivots, "numPivotIndex": min(32, pivots)}, print_progress=False)
-    index.setQueryTimeParams({"numPivotSearch": min(20, pivots)})
-    return lambda query: int(index.knnQuery(query[0], k=1)[0][0])
+    index.setQueryTimeParams({"numPivotSearch": min(SHARED_PIVOTS, pivots)})
+
+    def nearest(query: NDArray[np.float32]) -> int:
+        # A row is a candidate only if it shares enough of its pivots with the query.
+        found = index.knnQuery(query[0], k=1)[0]
+        return int(found[0]) if len(found) else NOTHING
+
+    return nearest
 
 
 def errors(answers: Sequence[int], labels: NDArray) -> float:
