@@ -195,6 +195,7 @@ def _built(
         metric=metric,
         classes=[item.name for item in kept],
         source={**extractor.source, "model": name},
+        feature_format=extractor.feature_format,
     )
     made.save(target)
     return made

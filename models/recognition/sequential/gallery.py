@@ -2,14 +2,14 @@
 
 A gallery file is in the format safetensors, as ``.fxp`` files are. It holds the components, the
 axes that features are projected on, and how many rows each class has; its metadata hold the names
-of the classes and which features these are.
+of the classes, which features these are, and their format.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from os import PathLike
 from threading import local
@@ -18,22 +18,22 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fxp.formats import Format, FormatError
+from fxp.graph import Graph
 from fxp.kernels import distances
-from fxp.kernels.feature_vectors import normalize_rows, project_rows
 from fxp.models.recognition.sequential.definition import (
     FRAC,
-    LIMIT,
     MOST_FEATURES,
-    SCALED_BITS,
     Rule,
     check_granule,
 )
+from fxp.models.recognition.sequential.transformation import Transformation, most_bits
 from fxp.store.container import FileError, decode, encode, parse_json, read
 from fxp.support.errors import ArgumentError
 from fxp.support.files import replace_file
 
 KIND: Final = "fxp gallery"
-VERSION: Final = "1"
+VERSION: Final = "2"
 METRICS: Final = ("l2", "chi2")
 SUFFIX: Final = ".gallery"
 _AXES, _COMPONENTS, _COUNTS = "axes", "components", "counts"
@@ -64,6 +64,9 @@ class Gallery:
         ``"l2"`` or ``"chi2"``.
     source
         What made the features: text by key, compared when pictures are recognized.
+    feature_format
+        Format of the features of a network, see `FeatureExtractor.feature_format`; None for real
+        numbers, of which each row is scaled by a power of two.
 
     Raises
     ------
@@ -77,6 +80,7 @@ class Gallery:
     axes: NDArray[np.int16] | None = None
     metric: str = "l2"
     source: Mapping[str, str] = field(default_factory=dict)
+    feature_format: Format | None = None
 
     def __post_init__(self) -> None:
         problem = self._problem()
@@ -110,7 +114,11 @@ class Gallery:
             np.einsum("nd,nd->n", parts, parts, dtype=np.int64).max() > _SLACK * 2 ** (2 * FRAC)
         ):
             return "the length of its rows is above 1"
-        return None if self.axes is None else _problem_of_axes(self.axes, parts.shape[1])
+        problem = None if self.axes is None else _problem_of_axes(self.axes, parts.shape[1])
+        form = self.feature_format
+        if problem is None and form is not None and form.width > most_bits(self.features):
+            return f"its features are of {form}, over {most_bits(self.features)} bits"
+        return problem
 
     @property
     def features(self) -> int:
@@ -127,14 +135,34 @@ class Gallery:
         """Number of the class of each row."""
         return np.repeat(np.arange(len(self.classes)), self.counts)
 
+    @cached_property
+    def transformation(self) -> Transformation:
+        """What makes components of features; it has the graph, and appends it to networks."""
+        return Transformation(self.features, self.axes, self.metric, self.feature_format)
+
+    @property
+    def graph(self) -> Graph:
+        """Normalization and projection as a graph, from raw integers to components.
+
+        Raises
+        ------
+        ArgumentError
+            If the metric is chi-squared.
+        """
+        return self.transformation.graph
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Without what follows from the fields, such as an engine.
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
     def transformed(self, features: NDArray) -> NDArray[np.int16]:
         """Return the components of feature vectors.
 
         Parameters
         ----------
         features
-            ``(N, features)``, real or raw integers: a common factor that is a power of two does
-            not change the result.
+            ``(N, features)``, values. Without a `feature_format`, a factor that is a power of two
+            does not change the result.
 
         Raises
         ------
@@ -147,7 +175,7 @@ class Gallery:
                 f"there are {rows.shape[1]} features, but the gallery was made from {self.features}"
                 "; the features must come from the same network"
             )
-        return transformed(rows, self.axes, self.metric)
+        return self.transformation(rows)
 
     def check_source(self, source: Mapping[str, str]) -> None:
         """Raise `GalleryError` unless features come from what made those of the gallery."""
@@ -171,6 +199,8 @@ class Gallery:
             "classes": json.dumps(self.classes),
             "source": json.dumps(dict(sorted(self.source.items()))),
         }
+        if self.feature_format is not None:
+            metadata["features"] = str(self.feature_format)
         replace_file(path, encode(tensors, metadata))
 
     @classmethod
@@ -189,6 +219,7 @@ class Gallery:
             if metadata.get("version") != VERSION:
                 raise FileError(
                     f"is of version {metadata.get('version')!r}, and this program reads {VERSION!r}"
+                    "; build the gallery again"
                 )
             classes = parse_json(metadata.get("classes", "null"), "classes")
             source = parse_json(metadata.get("source", "null"), "source")
@@ -205,8 +236,9 @@ class Gallery:
                 own.get(_AXES),
                 metadata.get("metric", ""),
                 source,
+                Format.parse(metadata["features"]) if "features" in metadata else None,
             )
-        except (FileError, GalleryError) as error:
+        except (FileError, FormatError, GalleryError) as error:
             raise GalleryError(f"{path}: {error}") from error
 
 
@@ -254,29 +286,6 @@ def checked_features(features: NDArray, metric: str) -> NDArray[np.float64]:
     if metric == "chi2" and rows.min() < 0:
         raise ArgumentError("Negative values in data: chi2 cannot compare features below 0; use l2")
     return rows
-
-
-def transformed(
-    rows: NDArray[np.float64], axes: NDArray[np.int16] | None, metric: str
-) -> NDArray[np.int16]:
-    """Normalize and project feature vectors.
-
-    Parameters
-    ----------
-    rows
-        As `checked_features` returns them.
-    axes
-        Principal axes, if any.
-    metric
-        ``"l2"`` or ``"chi2"``.
-    """
-    vectors = np.empty(rows.shape, np.int16)
-    normalize_rows(rows, metric == "l2", SCALED_BITS, FRAC, vectors)
-    if axes is None:
-        return vectors
-    components = np.empty((len(rows), len(axes)), np.int16)
-    project_rows(vectors, np.ascontiguousarray(axes), FRAC, LIMIT, components)
-    return components
 
 
 @dataclass(frozen=True)
