@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fxp.formats import Format, quantize
-from fxp.models.recognition.sequential.definition import FRAC, Rule, check_granule
+from fxp.models.recognition.sequential.definition import FRAC, Rule, check_granule, is_integer
 from fxp.models.recognition.sequential.gallery import (
     METRICS,
     Gallery,
@@ -76,9 +76,13 @@ def build_gallery(
     numbers = np.asarray(labels)
     if numbers.shape != (len(rows),) or numbers.dtype.kind not in "iu":
         raise GalleryError(f"{len(rows)} rows of features need a whole number each as labels")
+    most = len(rows) if classes is None else len(classes)
+    if numbers.min() < 0 or numbers.max() >= most:
+        raise GalleryError(
+            f"labels must be from 0 to {most - 1}, the last of the "
+            f"{'rows' if classes is None else 'classes'}, not {numbers.min()} to {numbers.max()}"
+        )
     names = tuple(classes) if classes is not None else tuple(map(str, range(numbers.max() + 1)))
-    if numbers.min() < 0 or numbers.max() >= len(names):
-        raise GalleryError(f"labels must be from 0 to {len(names) - 1}, the number of classes")
     counts = np.bincount(numbers, minlength=len(names)).astype(np.int64)
     if not counts.all():
         raise GalleryError(f"the class {names[int(np.argmin(counts))]!r} has no rows")
@@ -97,7 +101,7 @@ def build_gallery(
 def _axes(vectors: NDArray[np.int16], components: int) -> NDArray[np.int16]:
     """Return the principal axes of normalized rows in 14 fraction bits."""
     most = min(vectors.shape)
-    if isinstance(components, bool) or not 1 <= components <= most:
+    if not is_integer(components) or not 1 <= components <= most:
         raise GalleryError(
             f"{components} components cannot be found in {len(vectors)} rows of "
             f"{vectors.shape[1]} features; give more rows, or 1 to {most} components"
@@ -245,7 +249,7 @@ class SequentialClassifier(ClassifierMixin, BaseEstimator):
             within ``gallery_``, whose `Gallery.labels` are their classes.
         """
         components = self._components(X)
-        if not 1 <= n_neighbors <= len(self.gallery_.components):
+        if not is_integer(n_neighbors) or not 1 <= n_neighbors <= len(self.gallery_.components):
             raise ArgumentError(
                 f"n_neighbors={n_neighbors} must be from 1 to {len(self.gallery_.components)}, the "
                 "rows of the gallery"

@@ -90,6 +90,10 @@ class Rule:
     def __post_init__(self) -> None:
         if self.name not in RULES:
             raise ArgumentError(f"no rule {self.name!r}, only {', '.join(RULES)}")
+        for name in ("threshold", "sharpness"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+                raise ArgumentError(f"{name}={value!r} is no number")
         if self.name == "posteriors":
             if not 0 < self.threshold <= 1:
                 raise ArgumentError(
@@ -128,9 +132,14 @@ class Rule:
         return np.floor(np.exp(-self.sharpness * steps) * 2**16 + 0.5).astype(np.int64)
 
 
+def is_integer(value: object) -> bool:
+    """Whether a count is a whole number of Python or NumPy."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
 def check_granule(granule: int) -> None:
     """Raise `ArgumentError` unless a granule can be computed."""
-    if isinstance(granule, bool) or granule < 1 or granule % STEP:
+    if not is_integer(granule) or granule < 1 or granule % STEP:
         raise ArgumentError(f"granule={granule} must be a multiple of {STEP}, such as 32 or 64")
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from fxp.formats import Format, FormatError
 from fxp.graph import Graph
 from fxp.kernels import distances
+from fxp.kernels.distances import STEP
 from fxp.models.recognition.sequential.definition import (
     FRAC,
     MOST_FEATURES,
@@ -35,6 +36,8 @@ from fxp.support.files import replace_file
 KIND: Final = "fxp gallery"
 VERSION: Final = "2"
 METRICS: Final = ("l2", "chi2")
+MOST_FRAMES: Final = 1 << 15
+"""Frames of one thing, at most: the sum of their distances, 16 bits more, fits into int64."""
 SUFFIX: Final = ".gallery"
 _AXES, _COMPONENTS, _COUNTS = "axes", "components", "counts"
 _SLACK: Final = 1.05
@@ -94,6 +97,8 @@ class Gallery:
             return f"its metric {self.metric!r} is none of {', '.join(METRICS)}"
         if len(self.classes) < 2:
             return f"it has {len(self.classes)} class; to choose between them takes two"
+        if not _are_texts(list(self.classes), list) or not _are_texts(dict(self.source), dict):
+            return "classes and source must be texts"
         if len(set(self.classes)) < len(self.classes):
             return "two of its classes have the same name"
         if parts.dtype != np.int16 or parts.ndim != 2 or 0 in parts.shape:
@@ -254,7 +259,11 @@ def _problem_of_axes(axes: NDArray, components: int) -> str | None:
     if not len(axes) <= axes.shape[1] <= MOST_FEATURES:
         return f"it has {len(axes)} axes of {axes.shape[1]} features"
     real = axes / 2.0**FRAC
-    if np.linalg.norm(real @ real.T - np.eye(len(axes)), 2) > _SLACK - 1:
+    error = real @ real.T - np.eye(len(axes))
+    # The Frobenius norm is a bound that costs little; few galleries need the spectral norm itself.
+    if not (
+        np.linalg.norm(error) <= _SLACK - 1 or np.abs(np.linalg.eigvalsh(error)).max() <= _SLACK - 1
+    ):
         return "its axes are not at right angles and of length 1"
     return None
 
@@ -276,7 +285,9 @@ def checked_features(features: NDArray, metric: str) -> NDArray[np.float64]:
     """
     rows = np.atleast_2d(np.asarray(features))
     if rows.dtype.kind not in "iufb" or rows.ndim != 2 or 0 in rows.shape:
-        raise ArgumentError(f"features must be rows of real numbers, not of shape {rows.shape}")
+        raise ArgumentError(
+            f"features must be rows of real numbers, not {rows.dtype} of shape {rows.shape}"
+        )
     if rows.shape[1] > MOST_FEATURES:
         raise ArgumentError(f"there are {rows.shape[1]} features, over {MOST_FEATURES}")
     rows = np.ascontiguousarray(rows, np.float64)
@@ -332,7 +343,9 @@ class Search:
     def __init__(self, gallery: Gallery, rule: Rule | None = None, *, granule: int = 32) -> None:
         check_granule(granule)
         self.gallery, self.rule, self.granule = gallery, rule or Rule(), granule
-        self._arranged = distances.arranged(gallery.components, granule)
+        # A granule of more components than there are would be filled with zeros.
+        self._width = min(granule, -(-gallery.components.shape[1] // STEP) * STEP)
+        self._arranged = distances.arranged(gallery.components, self._width)
         self._squares = gallery.metric == "l2"
         self._rule, self._table = self.rule.integers, self.rule.table
         # Each thread has room for sums of its own.
@@ -355,6 +368,16 @@ class Search:
             self._room.sums = room
         return room[:frames]
 
+    def _padded(self, rows: NDArray[np.int16]) -> NDArray[np.int16]:
+        """Return checked components as the kernels take them, which check nothing."""
+        count = self.gallery.components.shape[1]
+        if rows.dtype != np.int16 or rows.ndim != 2 or rows.shape[1] != count or not len(rows):
+            raise ArgumentError(
+                f"components must be rows of {count} int16, as Gallery.transformed returns them, "
+                f"not {rows.dtype} of shape {rows.shape}"
+            )
+        return distances.padded(rows, self._width)
+
     def decide(self, frames: NDArray[np.int16]) -> Decision:
         """Decide which class one or more pictures of the same thing belong to.
 
@@ -364,9 +387,16 @@ class Search:
         Parameters
         ----------
         frames
-            Components ``(frames, components)`` of `Gallery.transformed`, at most 2**16 frames.
+            Components ``(frames, components)`` of `Gallery.transformed`, at most 2**15 frames.
+
+        Raises
+        ------
+        ArgumentError
+            If they are no components of this gallery, or too many.
         """
-        queries = distances.padded(frames, self.granule)
+        queries = self._padded(frames)
+        if len(queries) > MOST_FRAMES:
+            raise ArgumentError(f"there are {len(queries)} frames, over {MOST_FRAMES}")
         sums = self._sums(len(queries))
         found = np.empty(len(self.gallery.classes), np.int64)
         number, granules, rows = distances.decide(
@@ -377,14 +407,14 @@ class Search:
 
     def distances(self, queries: NDArray[np.int16]) -> NDArray[np.int32]:
         """Return the distances of queries to all rows by all components, ``(queries, rows)``."""
-        parts = distances.padded(queries, self.granule)
+        parts = self._padded(queries)
         sums = np.empty((len(parts), self._arranged.shape[1] * distances.LANES), np.int32)
         distances.row_distances(self._arranged, parts, self._squares, sums)
         return sums[:, : len(self.gallery.components)]
 
     def nearest(self, queries: NDArray[np.int16]) -> NDArray[np.int64]:
         """Return the nearest row of each query by all components, of equal ones the first."""
-        parts = distances.padded(queries, self.granule)
+        parts = self._padded(queries)
         found = np.empty(len(parts), np.int64)
         rows = len(self.gallery.components)
         distances.nearest_rows(self._arranged, parts, self._squares, rows, found)

@@ -122,7 +122,7 @@ def damaged(made: Gallery, **changes: Any) -> bytes:
                 "classes": '["oak", "elm", "fir", "ash"]', "source": "{}"}  # fmt: skip
     for name, value in changes.items():
         target: dict[str, Any] = tensors if name in tensors else metadata
-        target.pop(name)
+        target.pop(name, None)
         if value is not None:
             target[name] = value
     return encode(tensors, metadata)  # type: ignore[arg-type]
@@ -153,6 +153,9 @@ def damaged(made: Gallery, **changes: Any) -> bytes:
         ({"axes": np.ones((16, 24), np.int16)}, "right angles"),
         ({"axes": np.ones((15, 24), np.int16)}, "one axis"),
         ({"axes": np.ones((16, 8), np.int16)}, "16 axes of 8 features"),
+        ({"axes": np.ones(16, np.int16)}, "one axis"),
+        ({"features": "ap_fixed<60,4>"}, r"are of ap_fixed<60,4>, over 21 bits"),
+        ({"features": "real"}, "cannot read 'real' as a fixed-point"),
     ],
 )
 def test_damaged_files(made: Gallery, tmp_path: Path, changes: dict[str, Any], message: str):
@@ -201,11 +204,18 @@ def build(rows: int = 8, count: int = 6, **changes: Any) -> Gallery:
         ({"labels": np.zeros(8)}, "a whole number each"),
         ({"labels": np.arange(8) - 1}, "labels must be from 0"),
         ({"labels": np.array([0, 2] * 4)}, "class '1' has no rows"),
+        ({"labels": np.array([0, 10**9] * 4)}, "to 7, the last of the rows, not 0 to 1000000000"),
+        ({"classes": ["a"]}, "to 0, the last of the classes, not 0 to 1"),
+        ({"classes": ["a", "b", "c"]}, "class 'c' has no rows"),
+        ({"classes": [1, 2]}, "must be texts"),
+        ({"source": {"side": 5}}, "must be texts"),
+        ({"components": 2.0}, "2.0 components cannot be found"),
         ({"components": 7}, "7 components cannot be found in 8 rows of 6 features"),
         ({"rows": 4, "count": 9, "components": 5}, "5 components cannot be found in 4 rows"),
         ({"components": 0}, "0 components"),
         ({"features": np.full((8, 6), np.nan)}, "row 0 hold NaN"),
         ({"features": np.full((8, 6), "a")}, "real numbers"),
+        ({"features": np.full((8, 6), 1j)}, "real numbers, not complex128 of"),
         ({"features": np.ones((8, 0))}, "real numbers"),
         ({"features": np.ones((8, (1 << 15) + 1))}, "over 32768"),
         ({"features": -np.ones((8, 6)), "metric": "chi2"}, "below 0; use l2"),
@@ -239,8 +249,23 @@ def test_answers_of_the_classifier():
     assert (model.classes_[model.gallery_.labels[rows[:, 0]]] == names[:3]).all()
     with pytest.raises(ArgumentError, match="n_neighbors=61 must be from 1 to 60"):
         model.kneighbors(features, 61)
+    with pytest.raises(ArgumentError, match=r"n_neighbors=2\.5 must be from 1 to 60"):
+        model.kneighbors(features, 2.5)  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="not above 1"):
         clone(model).set_params(threshold=1.0).fit(features, names)
+
+
+def test_many_axes_are_checked_exactly():
+    """Many small errors exceed the bound that is tried first."""
+    axes = np.zeros((60, 60), np.int16)
+    axes[range(60), range(60)] = 16384 * np.sqrt(0.99)
+    rows = np.zeros((2, 60), np.int16)
+    names, counts = ("a", "b"), np.array([1, 1])
+    # Each length is off by 0.01: the Frobenius norm is 0.077, the spectral norm 0.01.
+    assert Gallery(names, counts, rows, axes).features == 60
+    axes[0, 0] = 16384 * np.sqrt(0.94)
+    with pytest.raises(GalleryError, match="right angles"):
+        Gallery(names, counts, rows, axes)
 
 
 def test_frames_add_up():

@@ -127,6 +127,39 @@ def test_fewer_rows_are_looked_at():
     assert search.decide(rows[2:]).granules == 1
 
 
+def test_wide_granules_take_no_room():
+    """A granule of more components than there are holds those alone."""
+    gallery, queries = random_gallery("l2")
+    search, usual = Search(gallery, granule=80_000_000), Search(gallery, granule=40)
+    assert search.granules == 1
+    assert (search.distances(queries) == usual.distances(queries)).all()
+    assert search.decide(queries[:1]).number == usual.decide(queries[:1]).number
+
+
+@pytest.mark.parametrize(
+    ("rows", "found"),
+    [
+        (np.zeros((1, 39), np.int16), r"int16 of shape \(1, 39\)"),
+        (np.zeros((1, 64), np.int16), r"int16 of shape \(1, 64\)"),
+        (np.zeros((0, 40), np.int16), r"int16 of shape \(0, 40\)"),
+        (np.zeros(40, np.int16), r"int16 of shape \(40,\)"),
+        (np.zeros((1, 40)), r"float64 of shape \(1, 40\)"),
+    ],
+)
+def test_rows_that_are_no_components(rows: np.ndarray, found: str):
+    """The kernels read memory by the shapes of the gallery."""
+    search = Search(random_gallery("l2")[0])
+    for ask in (search.decide, search.distances, search.nearest):
+        with pytest.raises(ArgumentError, match=f"must be rows of 40 int16, .* not {found}"):
+            ask(rows)
+
+
+def test_too_many_frames():
+    search = Search(random_gallery("l2")[0])
+    with pytest.raises(ArgumentError, match="32769 frames, over 32768"):
+        search.decide(np.zeros((32769, 40), np.int16))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -136,7 +169,10 @@ def test_fewer_rows_are_looked_at():
         (lambda: Rule("posteriors", 1.5), "at most 1"),
         (lambda: Rule("nearest"), "no rule 'nearest', only classes"),
         (lambda: Rule(sharpness=0), "sharpness=0"),
+        (lambda: Rule(threshold="high"), "threshold='high' is no number"),  # type: ignore[arg-type]
+        (lambda: Rule(sharpness=None), "sharpness=None is no number"),  # type: ignore[arg-type]
         (lambda: Search(random_gallery("l2")[0], granule=12), "multiple of 8"),
+        (lambda: Search(random_gallery("l2")[0], granule=8.0), "multiple of 8"),  # type: ignore[arg-type]
     ],
 )
 def test_refusals(make, message: str):  # type: ignore[no-untyped-def]
