@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +17,11 @@ from fxp.cli.sources import image_channels
 from fxp.graph import Graph
 from fxp.graph.remove_dead_code import remove_dead_code
 from fxp.imaging.files import read_image
+from fxp.model.refinements import kept_refinements
 from fxp.models.recognition.data import fitted, in_channels
 from fxp.models.recognition.recognizer import picture_side
 from fxp.models.recognition.sequential.gallery import Gallery
-from fxp.support.errors import ArgumentError
+from fxp.support.errors import ArgumentError, PrecisionWarning
 
 
 def up_to(graph: Graph, value: str, side: int | None = None) -> Graph:
@@ -96,6 +98,11 @@ class FeatureExtractor:
     ------
     ArgumentError
         If the model takes something else than a picture, or there is no such value.
+
+    Warns
+    -----
+    PrecisionWarning
+        If the network was equalized when it was quantized.
     """
 
     def __init__(
@@ -115,6 +122,8 @@ class FeatureExtractor:
                 f"the share of a picture must be above 0 and at most 1, not {share}"
             )
         self.value = value or last_features(graph)
+        if self.value not in graph.outputs:
+            _warn_if_equalized(model)
         self.side = picture_side(model, graph.inputs[0].shape, side)
         part = up_to(graph, self.value, self.side)
         self.model = FixedModel(part, metadata=model.metadata, limits=model.limits)
@@ -178,6 +187,19 @@ class FeatureExtractor:
             If the file is no image, or damaged.
         """
         return self([read_image(path)], threads=threads)[0]
+
+
+def _warn_if_equalized(model: FixedModel) -> None:
+    """Warn if the channels of hidden values may have other scales than in the float network."""
+    if any(name.startswith("equalization") for name in kept_refinements(model.metadata)):
+        warnings.warn(
+            f"{model.graph.name} was equalized when it was quantized: the channels of its hidden "
+            "values may have been scaled against each other, and distances then weigh them "
+            "otherwise than in the float network. Quantize with equalization=False, or quantize a "
+            "network that ends at its features",
+            PrecisionWarning,
+            stacklevel=3,
+        )
 
 
 def _checksum(graph: Graph) -> int:

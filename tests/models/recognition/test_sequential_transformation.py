@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from equality import check_engine, check_onnx, check_torch, run_oracle
 from fxp import Extent, FixedModel, Format, Graph, Node, Quantization, Value, load
 from fxp.graph import Constant
 from fxp.graph.ops import Conv2d, GlobalAveragePool
+from fxp.model.refinements import CHOICE
 from fxp.models.recognition.sequential import (
     FeatureExtractor,
     Gallery,
@@ -20,7 +22,7 @@ from fxp.models.recognition.sequential import (
     pooled,
 )
 from fxp.models.recognition.sequential.transformation import Transformation, narrowed, quantized
-from fxp.support.errors import ArgumentError
+from fxp.support.errors import ArgumentError, PrecisionWarning
 
 PIXEL = Format(8, 0, signed=False)
 WEIGHT = Format(6, 5)
@@ -199,6 +201,22 @@ def test_model_with_gallery_takes_pictures_and_is_a_file(tmp_path: Path):
     assert known.feature_format == Format(14, 3)
     expected = known.transformed(extractor(pictures(2))) / 2.0**14
     assert (again(planes) == expected).all()
+
+
+def test_equalized_networks_are_warned_of(recwarn: pytest.WarningsRecorder):
+    model = network(1)
+    trials = [{"name": "equalization of values", "sqnr": 40.0, "kept": True}]
+    model.metadata[CHOICE] = json.dumps({"effort": "auto", "trials": trials})
+    with pytest.warns(PrecisionWarning, match="small was equalized when it was quantized"):
+        FeatureExtractor(model, "features", side=5)
+    # An output keeps its scale, and so does everything if the trial was not kept.
+    recwarn.clear()
+    FeatureExtractor(model, "pooled", side=5)
+    trials[0]["kept"] = False
+    for text in (json.dumps({"effort": "auto", "trials": trials}), "[]", "{"):
+        model.metadata[CHOICE] = text
+        FeatureExtractor(model, "features", side=5)
+    assert not recwarn.list
 
 
 def test_pooled_frames_exceed_the_format():
