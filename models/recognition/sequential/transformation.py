@@ -147,6 +147,10 @@ class Transformation:
         return found[0] if len(found) == 1 else np.concatenate(found)
 
     def _components(self, raws: NDArray[np.int64]) -> NDArray[np.int16]:
+        if self._metric == "l2" and len(raws) == 1:
+            # A query on its own: quicker without what a batch prepares.
+            found = self._engine.run([raws[0]], threads=1, count_clipped=False, narrow=True)
+            return found.outputs[0][None]
         if self._metric == "l2":
             return self._engine.run_batch([raws], threads=1)[0]
         sums = np.maximum(raws.sum(axis=1, keepdims=True), 1)
