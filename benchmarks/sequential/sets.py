@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,12 @@ from fxp.support.errors import PrecisionWarning
 SIDE: Final = 96
 """Side of the pictures that MobileNetV1 takes."""
 BATCH: Final = 50
+WIDTHS: Final[dict[str, dict[str, int]]] = {
+    "10/14": {},
+    "12/16": {"weight_bits": 12, "activation_bits": 16},
+    "16/16": {"weight_bits": 16, "activation_bits": 16},
+}
+"""Bits of weights and values of MobileNetV1; the first are the defaults."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,8 @@ class FeatureSet:
         Class of each, from 0.
     query
         Which are queries; the others are the gallery.
+    wider
+        As `fixed`, of networks with more bits.
     """
 
     name: str
@@ -48,6 +56,7 @@ class FeatureSet:
     real: NDArray | None
     labels: NDArray[np.int64]
     query: NDArray[np.bool_]
+    wider: Mapping[str, NDArray] = field(default_factory=dict)
 
 
 def every_other(labels: NDArray, known: int, period: int) -> NDArray[np.bool_]:
@@ -78,16 +87,28 @@ def _arrays(data: Path, name: str) -> tuple[list[NDArray[np.uint8]], NDArray[np.
         return list(pictures), arrays["y"].astype(np.int64)
 
 
-def _mobilenet(data: Path) -> tuple[nn.Module, FeatureExtractor, PixelScale]:
+@dataclass(frozen=True)
+class _Networks:
+    """A float network, and the extractors of its fixed-point models."""
+
+    network: nn.Module
+    extractors: Mapping[str, FeatureExtractor]
+    scale: PixelScale
+
+
+def _mobilenet(data: Path) -> _Networks:
     network = networks.mobilenet(data)
     scale = PixelScale(255.0, tuple(IMAGENET_MEAN), tuple(IMAGENET_DEVIATION))
     pictures = torch.from_numpy(scale.values(calibration_images(SIDE) * 256)).float()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PrecisionWarning)
-        # Equalization would change the scales of channels, and with them the distances.
-        model = fxp.quantize(network, [pictures], equalization=False)
-    model.metadata.update(scale.metadata())
-    return network, FeatureExtractor(model, side=SIDE), scale
+    extractors = {}
+    for name, bits in WIDTHS.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PrecisionWarning)
+            # Equalization would change the scales of channels, and with them the distances.
+            model = fxp.quantize(network, [pictures], equalization=False, **bits)
+        model.metadata.update(scale.metadata())
+        extractors[name] = FeatureExtractor(model, side=SIDE)
+    return _Networks(network, extractors, scale)
 
 
 def _float_features(
@@ -109,18 +130,17 @@ def _float_features(
     return torch.cat(kept).numpy()
 
 
-def _features(
-    network: nn.Module,
-    extractor: FeatureExtractor,
-    scale: PixelScale,
-    pictures: list[NDArray[np.uint8]],
-) -> tuple[NDArray, NDArray]:
-    squares = np.stack([fitted(in_channels(item, 3), extractor.side) for item in pictures])
-    fixed = [
-        extractor(list(squares[start : start + BATCH]), threads=1)
-        for start in range(0, len(squares), BATCH)
-    ]
-    return np.concatenate(fixed), _float_features(network, scale, squares)
+def _features(extractor: FeatureExtractor, squares: NDArray[np.uint8]) -> NDArray:
+    return np.concatenate(
+        [
+            extractor(list(squares[start : start + BATCH]), threads=1)
+            for start in range(0, len(squares), BATCH)
+        ]
+    )
+
+
+def _squares(pictures: list[NDArray[np.uint8]], side: int) -> NDArray[np.uint8]:
+    return np.stack([fitted(in_channels(item, 3), side) for item in pictures])
 
 
 def _cifar(data: Path) -> FeatureSet:
@@ -130,12 +150,15 @@ def _cifar(data: Path) -> FeatureSet:
     known = read_labelled(folder / "cifar10_jpeg_train20000.zip", 32)
     asked = read_labelled(folder / "cifar10_jpeg_test2000.zip", 32)
     model = load("cifar_resnet20")
-    pictures = [*known.images, *asked.images]
-    fixed, real = _features(
-        load_float("cifar_resnet20"), FeatureExtractor(model), scale_of_model(model), pictures
+    extractor = FeatureExtractor(model)
+    squares = _squares([*known.images, *asked.images], extractor.side)
+    return FeatureSet(
+        "CIFAR-10",
+        _features(extractor, squares),
+        _float_features(load_float("cifar_resnet20"), scale_of_model(model), squares),
+        np.concatenate([known.labels, asked.labels]),
+        np.arange(len(squares)) >= len(known),
     )
-    query = np.arange(len(pictures)) >= len(known)
-    return FeatureSet("CIFAR-10", fixed, real, np.concatenate([known.labels, asked.labels]), query)
 
 
 SETS: Final[dict[str, tuple[str, int, int]]] = {
@@ -156,12 +179,20 @@ def feature_sets(data: Path, only: Callable[[str], bool]) -> Iterator[FeatureSet
     only
         Whether a set of this name is wanted.
     """
-    made: tuple[nn.Module, FeatureExtractor, PixelScale] | None = None
+    made: _Networks | None = None
     for name, (file, known, period) in SETS.items():
         if only(name):
             made = made or _mobilenet(data)
             pictures, labels = _arrays(data, file)
-            fixed, real = _features(*made, pictures)
-            yield FeatureSet(name, fixed, real, labels, every_other(labels, known, period))
+            squares = _squares(pictures, SIDE)
+            fixed, *others = (_features(item, squares) for item in made.extractors.values())
+            yield FeatureSet(
+                name,
+                fixed,
+                _float_features(made.network, made.scale, squares),
+                labels,
+                every_other(labels, known, period),
+                dict(zip([*WIDTHS][1:], others, strict=True)),
+            )
     if only("CIFAR-10"):
         yield _cifar(data)
