@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from fxp.support.errors import PrecisionWarning
 SIDE: Final = 96
 """Side of the pictures that MobileNetV1 takes."""
 BATCH: Final = 50
-WIDTHS: Final[dict[str, dict[str, int]]] = {
+WIDTHS: Final[dict[str, dict[str, Any]]] = {
     "10/14": {},
     "12/16": {"weight_bits": 12, "activation_bits": 16},
     "16/16": {"weight_bits": 16, "activation_bits": 16},
