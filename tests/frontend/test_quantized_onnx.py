@@ -265,6 +265,17 @@ def test_real_biases_and_batch_norms_are_refused_or_rounded() -> None:
     assert (made.graph.constants_by_name["conv.2"].data == wanted).all()
 
 
+def test_constants_without_axes_are_folded() -> None:
+    file = File(1, 1, 4, 4)
+    factor = file.add("Clip", np.float32(0.5), np.float32(0), np.float32(0.25))
+    integer = file.add("QuantizeLinear", np.float32(0.7), np.float32(0.25), np.int8(0))
+    x = file.add("Mul", file.quant("x", 0.5, 6), factor)
+    x = file.add("Add", x, file.add("DequantizeLinear", integer, np.float32(0.25), np.int8(0)))
+    made = from_quantized_onnx(file.model(x))
+    # x / 4 + 0.75, in eighths.
+    assert raw_outputs(made, np.full((1, 4, 4), -7)).ravel().tolist() == [-7 + 6] * 16
+
+
 def test_batch_norm_of_powers_of_two_is_exact() -> None:
     file = File(1, 2, 4, 4)
     x = file.add("Conv", file.quant("x", 0.125, 6), file.quant(reals(2, 2, 3, 3), 0.125, 5))
