@@ -46,7 +46,7 @@ def from_onnx(
         If the file is damaged or holds something unsupported; the message names the node, its
         operation and its operator set, and says what to do.
     """
-    module = load_onnx(source)
+    module = load_onnx(source, examples and [tuple(example.shape) for example in examples])
     return from_torch(
         module, example_inputs(module) if examples is None else examples, name=name, states=states
     )
