@@ -16,6 +16,7 @@ from onnxruntime.quantization import (
     CalibrationDataReader,
     QuantFormat,
     QuantType,
+    quantize_dynamic,
     quantize_static,
 )
 from quantized_files import by_onnxruntime
@@ -70,15 +71,16 @@ class Pictures(CalibrationDataReader):
 
 
 def quantized(
-    folder: Path, form: QuantFormat, kind: QuantType, options: dict[str, bool], **given: bool
-) -> onnx.ModelProto:
+    folder: Path, form: QuantFormat, kind: QuantType, options: dict[str, bool],
+    weight_kind: QuantType | None = None, **given: bool,
+) -> onnx.ModelProto:  # fmt: skip
     """Return the network as ONNX Runtime quantizes it."""
     path = str(folder / "quantized.onnx")
     logging.disable(logging.WARNING)  # it advises to do what was done
     try:
         quantize_static(
             float_network(), path, Pictures(), quant_format=form, activation_type=kind,
-            weight_type=kind, extra_options=options, **given,
+            weight_type=weight_kind or kind, extra_options=options, **given,
         )  # fmt: skip
     finally:
         logging.disable(logging.NOTSET)
@@ -121,6 +123,38 @@ def test_powers_of_two_are_exact(
     assert (theirs == real_outputs(made, raw)).all()
     (engine,) = made.run(raw).outputs
     assert (engine == oracle.run(made.graph, [raw]).outputs[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "weight_kind", "bits", "weight_bits"),
+    [
+        (QuantType.QInt16, QuantType.QInt8, 16, 8),
+        (QuantType.QUInt16, QuantType.QInt8, 16, 8),
+        (QuantType.QInt8, QuantType.QInt4, 8, 4),
+        (QuantType.QInt8, QuantType.QUInt4, 8, 4),
+    ],
+)
+def test_other_widths_are_exact(
+    kind: QuantType, weight_kind: QuantType, bits: int, weight_bits: int, tmp_path: Path
+) -> None:
+    model = with_powers_of_two(quantized(tmp_path, QuantFormat.QDQ, kind, SYMMETRIC, weight_kind))
+    made = from_quantized_onnx(model)
+    form = made.graph.inputs[0].format
+    assert form is not None
+    assert (form.width, form.signed) == (bits, True)
+    kernel = next(constant for constant in made.graph.constants if constant.data.ndim == 4)
+    assert [each.width for each in kernel.formats] == [weight_bits]
+    raw = np.random.default_rng(3).integers(form.min_raw, form.max_raw + 1, (1, 16, 16))
+    theirs = by_onnxruntime(model, np.ldexp(raw, -form.frac).astype(np.float32)[None])[0]
+    assert (theirs == real_outputs(made, raw)).all()
+
+
+def test_scales_that_depend_on_the_image_are_refused(tmp_path: Path) -> None:
+    path = str(tmp_path / "dynamic.onnx")
+    quantize_dynamic(float_network(), path, weight_type=QuantType.QUInt8)
+    told = r"\(DynamicQuantizeLinear, opset 17\): this operation is not supported; quantize static"
+    with pytest.raises(FrontendError, match=told):
+        from_quantized_onnx(path)
 
 
 @pytest.mark.parametrize("form", FORMATS)
