@@ -283,6 +283,10 @@ def test_refusals_name_the_node_and_the_way_out() -> None:
     x = file.add("DequantizeLinear", x, step(-5), CENTER)
     assert "'Relu_0' (Relu, opset 13): it computes with integers; put" in refusal(file, x, FLOAT)
     file = File(1, 2, 4, 4, kind=UINT8)
+    x = file.add("Resize", "x", np.float32([]), np.float32([1, 1, 2, 2]), mode="linear")
+    x = file.add("DequantizeLinear", x, step(-5), CENTER)
+    assert "'Resize_0' (Resize, opset 13): it interpolates integers" in refusal(file, x, FLOAT)
+    file = File(1, 2, 4, 4, kind=UINT8)
     x = file.add("QLinearSoftmax", "x", *given[:3], np.uint8(0), domain=MICROSOFT, axis=1, opset=13)
     assert "'QLinearSoftmax_0' (Softmax, opset 13): its integers" in refusal(file, x)
 

@@ -168,6 +168,11 @@ class QuantizedTensors(Assembly):
             self._cast(node, codes)
             return
         fits = len(several) == 1 and not (codes.zero and node.op in _NEED_ZERO)
+        if node.op == "Resize" and node.attributes.get("mode", "nearest") != "nearest":
+            raise refused(
+                node, "it interpolates integers, and the standard does not say how to round them",
+                "put DequantizeLinear before it and QuantizeLinear behind it, as in the format QDQ",
+            )  # fmt: skip
         if node.op == "Clip":
             self._clip_integers(node, codes)
         elif node.op in MOVES and fits:
