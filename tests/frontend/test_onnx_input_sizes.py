@@ -121,6 +121,8 @@ def test_other_proportions_have_to_be_given() -> None:
 
 def test_shapes_that_do_not_fit_the_file_are_refused() -> None:
     model = network(2)
+    with pytest.raises(FrontendError, match="example input 0 is a list"):
+        from_onnx(model, [[1.0], [2.0]])  # type: ignore[list-item]
     with pytest.raises(FrontendError, match="it has 2 inputs, and 1 shapes are given"):
         load_onnx(model, [(1, 2, 8, 8)])
     with pytest.raises(FrontendError, match=r"input 'b' has the shape \(1, 2, 0, 0\), with 0 for"):
