@@ -12,8 +12,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fxp.support.signals import Terminated, orderly_end
-
 MODEL = Path(__file__).parents[2] / "models" / "sr" / "weights" / "kimsr_x2_bicubic.fxp"
 
 
@@ -80,30 +78,46 @@ def test_cosim_ends_its_children_and_removes_its_files(tmp_path: Path, number: i
     assert list(temporary.iterdir()) == []
 
 
-def test_only_the_first_signal_raises():
-    # Otherwise the signal would end the process that runs the tests.
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-    cleaned = []
-    with pytest.raises(Terminated) as caught, orderly_end():  # noqa: PT012
+# In processes of their own: a signal that is not handled would end the one that runs the tests.
+FIRST_SIGNAL = """
+import os, signal, time
+from fxp.support.signals import Terminated, orderly_end
+
+try:
+    with orderly_end():
         try:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(5)
         finally:
             os.kill(os.getpid(), signal.SIGTERM)
             os.kill(os.getpid(), signal.SIGHUP)
-            cleaned.append("to the end")
-    assert cleaned == ["to the end"]
-    assert caught.value.exit_code == 143
-    assert str(caught.value) == "ended by SIGTERM"
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+            print("cleaned to the end")
+except Terminated as end:
+    print(end, end.exit_code, signal.getsignal(signal.SIGTERM).name)
+"""
+IGNORED_SIGNAL = """
+import os, signal
+from fxp.support.signals import orderly_end
+
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+with orderly_end():
+    os.kill(os.getpid(), signal.SIGHUP)
+    print(signal.getsignal(signal.SIGHUP).name)
+print(signal.getsignal(signal.SIGHUP).name)
+"""
 
 
-def test_ignored_signals_stay_ignored():
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with orderly_end():
-            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-            os.kill(os.getpid(), signal.SIGHUP)
-        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before)
+@pytest.mark.parametrize(
+    ("program", "lines"),
+    [
+        (FIRST_SIGNAL, ["cleaned to the end", "ended by SIGTERM 143 SIG_DFL"]),
+        (IGNORED_SIGNAL, ["SIG_IGN", "SIG_IGN"]),
+    ],
+    ids=["only the first signal raises", "ignored signals stay ignored"],
+)
+def test_signals_in_an_orderly_end(program: str, lines: list[str]):
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.splitlines() == lines
