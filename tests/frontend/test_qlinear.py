@@ -219,6 +219,22 @@ def test_integer_layers_subtract_zero_points(zero: np.uint8) -> None:
         assert made.graph.constants[-1].formats == (SIGNED,)
 
 
+def test_columns_of_a_product_have_zero_points_of_their_own() -> None:
+    zeros = codes(32)
+
+    def of_integers(file: File, zero: np.uint8) -> str:
+        x = file.add("Flatten", "x")
+        return file.add("MatMulInteger", x, codes(32, 32), zero, zeros)
+
+    def scaled(file: File, zero: np.uint8) -> str:
+        scales = np.float32(2.0 ** -(np.arange(32) % 3 + 5))
+        given = (step(-6), zero, codes(32, 32), scales, zeros, step(-1), zero)
+        return file.add("QLinearMatMul", file.add("Flatten", "x"), *given)
+
+    check(of_integers, CENTER, INT32)
+    check(scaled, CENTER, at=128)
+
+
 @pytest.mark.parametrize("clip", [False, True])
 def test_quantizers_with_a_zero_point_in_the_center(clip: bool) -> None:
     file = File(1, 2, 4, 4)

@@ -47,6 +47,8 @@ class QLinear:
 
     def channel_axis(self, attributes: Mapping[str, Any]) -> int:
         """Axis of a constant operand along which its scales differ."""
+        if self.op == "MatMul":
+            return -1
         return 0 if self.op == "Conv" or attributes.get("transB") else 1
 
     def alpha(self, attributes: Mapping[str, Any]) -> float:

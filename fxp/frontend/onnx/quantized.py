@@ -164,7 +164,7 @@ class _QuantizedAssembly(QuantizedTensors):
             values = self.known[source]
             axis = node.attributes.get("axis", 1)
             scale = self.channels(node, 1, values.ndim, axis)
-            zero = self.channels(node, 2, values.ndim, axis) if len(node.inputs) > 2 else 0
+            zero = self.zeros(node, 2, values.ndim, axis)
             form = Format(width, 0, signed)
             integers = np.round(values / scale) + zero
             self.known[target] = np.clip(integers, form.min_raw, form.max_raw).astype(np.int64)
@@ -182,8 +182,7 @@ class _QuantizedAssembly(QuantizedTensors):
             self.real(node, 0, target)
             return
         rank, axis = self.known[source].ndim, node.attributes.get("axis", 1)
-        has_zero = len(node.inputs) > 2 and node.inputs[2]
-        zero = self.channels(node, 2, rank, axis) if has_zero else 0
+        zero = self.zeros(node, 2, rank, axis)
         self.stored(node, 0, self.channels(node, 1, rank, axis), zero, target)
 
     def qlinear(self, node: NodeInfo) -> None:
@@ -191,10 +190,9 @@ class _QuantizedAssembly(QuantizedTensors):
         layout, target = QLINEAR[node.op], node.outputs[0]
         if node.attributes.get("channels_last"):
             raise refused(
-                node,
-                "its images are (N, H, W, C)",
+                node, "its images are (N, H, W, C)",
                 "save the model before ONNX Runtime optimizes it",
-            )
+            )  # fmt: skip
         alpha = layout.alpha(node.attributes)
         scales, names = [], []
         for number, operand in enumerate(integer_operands(node.op, node.inputs)):
@@ -232,8 +230,8 @@ class _QuantizedAssembly(QuantizedTensors):
         """ConvInteger and MatMulInteger: exact sums of products of integers."""
         source, to = node.inputs[0], node.outputs[0]
         moved = self.from_zero(node, source, self.zero_input(node, 2))
-        rank = self.constant_input(node, 1).ndim
-        zero = self.channels(node, 3, rank, 0) if len(node.inputs) > 3 else 0
+        axis = 0 if node.op == "ConvInteger" else -1
+        zero = self.zeros(node, 3, self.constant_input(node, 1).ndim, axis)
         stored = self.stored(node, 1, np.ones(()), zero, f"{to}/w")
         self.call(node.op.removesuffix("Integer"), [moved, stored], [to], node, self._proto)
         self.integers[to] = Codes(self.integers[source].scale)

@@ -438,6 +438,13 @@ class QuantizedTensors(Assembly):
         self.declared[to] = replace(self.declared[to], tensor=name)
         return to
 
+    def zeros(
+        self, node: NodeInfo, position: int, rank: int, axis: int
+    ) -> NDArray[Any] | int:  # fmt: skip
+        """Return the zero points of constant integers, 0 if none are given; see `channels`."""
+        given = position < len(node.inputs) and node.inputs[position]
+        return self.channels(node, position, rank, axis) if given else 0
+
     def channels(self, node: NodeInfo, position: int, rank: int, axis: int) -> NDArray[Any]:
         """Return a scale or zero point in a shape that broadcasts along an axis.
 
