@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 from quantized_files import QONNX, File, by_onnxruntime, by_qonnx
 
-from fxp import FixedModel, Format, from_quantized_onnx
+from fxp import FixedModel, Format, PrecisionWarning, from_quantized_onnx
 from fxp.executors import oracle
 from fxp.frontend import FrontendError, load_onnx
 
@@ -233,6 +233,20 @@ def test_columns_of_a_product_have_zero_points_of_their_own() -> None:
 
     check(of_integers, CENTER, INT32)
     check(scaled, CENTER, at=128)
+
+
+def test_biases_keep_their_values_when_scales_are_rounded() -> None:
+    file = File(1, 2, 4, 4, kind=UINT8)
+    x = file.add(
+        "QLinearConv", "x", np.float32(0.011), CENTER, codes(1, 2, 3, 3), np.float32(0.0123),
+        CENTER, step(-2), CENTER, np.int32([10000]),
+    )  # fmt: skip
+    with pytest.warns(PrecisionWarning, match="scales were rounded"):
+        made = from_quantized_onnx(model_of(file, x, UINT8), snap_scales=True)
+    (bias,) = (constant for constant in made.graph.constants if constant.data.size == 1)
+    # 10000 * 0.011 * 0.0123 is 1.353; 2**-7 and 2**-6 are the nearest powers.
+    assert bias.formats[0].frac == 13
+    assert bias.data.ravel().tolist() == [11084]
 
 
 @pytest.mark.parametrize("clip", [False, True])
