@@ -89,6 +89,16 @@ SEEDS = [
             "nc": np.array([1, 2]), "w": numbers(2, 1, 2, 2),
         },
     ),
+    network(
+        [
+            node("Resize", "half", "", "s", to="u"),
+            node("Conv", "x", "w", to="c", pads=[1, 1, 1, 1], strides=[1, 1]),
+            node("Add", "c", "u"),
+        ],
+        ("N", 2, "H", "W"),
+        {"s": np.float32([1, 1, 2, 2]), "w": numbers(2, 2, 3, 3)},
+        inputs=("x", "half"),
+    ),
 ]  # fmt: skip
 
 

@@ -44,6 +44,9 @@ LARGE_SIZES: Final = (64, 256)
 RATIOS: Final = (1, 0.5, 0.25, 0.125, 2, 4, 8)
 """Sizes of further inputs to try, in proportion to the first."""
 MAX_TRIES: Final = 100
+"""Combinations of sizes to try for small networks, each of which is run without data."""
+MAX_TRIED_NODES: Final = 30_000
+"""Nodes to run in all these; large networks have fewer tries, but all of those with equal sizes."""
 TOLERANCE: Final = 1e-3
 """Largest difference from ONNX Runtime, relative to the largest output."""
 SMALLEST_DIFFERENCE: Final = 1e-6
@@ -228,7 +231,9 @@ def _runnable_shapes(
     """
     inputs = module.image_inputs
     failure: FrontendError | None = None
-    for shapes in itertools.islice(_candidates(inputs, given), MAX_TRIES):
+    tries = min(MAX_TRIES, MAX_TRIED_NODES // len(module.graph.nodes))
+    tries = max(tries, len(FREE_SIZES) + 1)
+    for shapes in itertools.islice(_candidates(inputs, given), tries):
         for item, sizes in zip(inputs, shapes, strict=True):
             if math.prod(sizes) > MAX_ELEMENTS:
                 raise FrontendError(f"input {item.name!r} of shape {sizes} needs too much memory")
