@@ -101,7 +101,10 @@ def _parsed(path: Path) -> onnx.ModelProto:
 
 
 def _check_text(message: protobuf_message.Message) -> None:
-    """Refuse text that is not UTF-8, which protobuf hands over as bytes."""
+    """Refuse text that is not UTF-8, which protobuf hands over as bytes, and odd operations.
+
+    Messages show names in quotes, but operations as they are.
+    """
     for field, value in message.ListFields():
         if field.type not in (field.TYPE_STRING, field.TYPE_MESSAGE):
             continue
@@ -113,6 +116,11 @@ def _check_text(message: protobuf_message.Message) -> None:
                 raise FrontendError(
                     f"it is damaged: its text {item[:20]!r} ({field.name}) is not UTF-8; copy or "
                     "export it again"
+                )
+            elif field.name in ("op_type", "domain") and not item.isprintable():
+                raise FrontendError(
+                    f"it is damaged: its operation {item[:20]!r} ({field.name}) is no word; copy "
+                    "or export it again"
                 )
 
 

@@ -39,6 +39,10 @@ else:
 
 FREE_SIZES: Final = (64, 32, 48, 128, 224, 256)
 """Heights and widths to try where a file leaves them free."""
+SMALL_SIZES: Final = (8, 16)
+"""Those to try first where the sizes that the file fixes are large."""
+SMALL_ELEMENTS: Final = 1 << 20
+"""Numbers in an input that are not too many to compute with, if the file leaves a size free."""
 LARGE_SIZES: Final = (64, 256)
 """Those of the first input to try where the others may have other sizes."""
 RATIOS: Final = (1, 0.5, 0.25, 0.125, 2, 4, 8)
@@ -200,7 +204,9 @@ def _candidates(
 ) -> Iterator[list[tuple[int, ...]]]:
     """Yield shapes of all inputs to try, the likeliest first."""
     free = [item for item in inputs if None in item.shape[1:]]
-    for size in FREE_SIZES if free else FREE_SIZES[:1]:
+    usual = [item.module_shape(FREE_SIZES[0]) for item in inputs]
+    is_large = any(math.prod(shape) > SMALL_ELEMENTS for shape in usual)
+    for size in (*SMALL_SIZES * is_large, *FREE_SIZES) if free else FREE_SIZES[:1]:
         yield [item.module_shape(size) for item in inputs]
     if given is not None:
         fitted = [item.fitted(shape) for item, shape in zip(inputs, given, strict=True)]
@@ -232,7 +238,7 @@ def _runnable_shapes(
     inputs = module.image_inputs
     failure: FrontendError | None = None
     tries = min(MAX_TRIES, MAX_TRIED_NODES // len(module.graph.nodes))
-    tries = max(tries, len(FREE_SIZES) + 1)
+    tries = max(tries, len(SMALL_SIZES + FREE_SIZES) + 1)
     for shapes in itertools.islice(_candidates(inputs, given), tries):
         for item, sizes in zip(inputs, shapes, strict=True):
             if math.prod(sizes) > MAX_ELEMENTS:
