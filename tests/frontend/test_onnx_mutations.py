@@ -171,8 +171,8 @@ def check(count: int, seed: int, folder: str) -> dict[str, int]:
         else:
             told = "mutated.onnx: "
             found["read"] += 1
-        assert "\n" not in told
-        assert told.startswith("mutated.onnx: ")
+        assert "\n" not in told, f"mutation {number} of seed {seed}: {told!r}"
+        assert told.startswith("mutated.onnx: "), f"mutation {number} of seed {seed}: {told!r}"
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
         assert grown < MEMORY, f"mutation {number} of seed {seed} takes {grown} KiB"
     return found

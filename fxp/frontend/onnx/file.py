@@ -117,7 +117,11 @@ def _check_text(message: protobuf_message.Message) -> None:
                     f"it is damaged: its text {item[:20]!r} ({field.name}) is not UTF-8; copy or "
                     "export it again"
                 )
-            elif field.name in ("op_type", "domain") and not item.isprintable():
+            elif (
+                isinstance(item, str)
+                and field.name in ("op_type", "domain")
+                and not item.isprintable()
+            ):
                 raise FrontendError(
                     f"it is damaged: its operation {item[:20]!r} ({field.name}) is no word; copy "
                     "or export it again"
