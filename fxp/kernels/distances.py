@@ -107,8 +107,12 @@ def arranged(components: NDArray[np.int16], granule: int) -> NDArray[np.int16]:
 
 def padded(components: NDArray[np.int16], granule: int) -> NDArray[np.int16]:
     """Return queries ``(N, components)`` filled up with zeros to whole granules."""
-    missing = -components.shape[1] % granule
-    return np.ascontiguousarray(np.pad(components, ((0, 0), (0, missing))))
+    rows, count = components.shape
+    if count % granule == 0:
+        return np.ascontiguousarray(components)
+    result = np.zeros((rows, -(-count // granule) * granule), components.dtype)
+    result[:, :count] = components
+    return result
 
 
 @njit(cache=True, nogil=True)

@@ -32,6 +32,21 @@ def refinements_text(metadata: Mapping[str, str]) -> str | None:
     return text if text.isprintable() else None
 
 
+def kept_refinements(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of refinements that were tried and kept; none if the metadata do not tell.
+
+    Parameters
+    ----------
+    metadata
+        Those of a model.
+    """
+    try:
+        trials = json.loads(metadata[CHOICE])["trials"]
+        return tuple(str(trial["name"]) for trial in trials if trial["kept"])
+    except (KeyError, TypeError, ValueError):
+        return ()
+
+
 def _sentence(effort: str, trials: list[Mapping[str, Any]]) -> str:
     if not trials:
         return f"Effort {effort}: no refinements but those that were asked for."

@@ -129,6 +129,11 @@ def test_a_failed_build_keeps_the_gallery(capsys: pytest.CaptureFixture[str]):
         (("identify", "means.fxp", "new"), "is no gallery; make one with fxp identify --build"),
         (("identify", "things.gallery"), "nothing to do"),
         ((*BUILD, "--threshold", "1"), "--threshold 1.0 is not above 1"),
+        (
+            ("identify", "things.gallery", "new", "--metric", "chi2"),
+            "of a new gallery; give --build",
+        ),
+        (("identify", "things.gallery", "new", "--components", "2"), "of a new gallery; give"),
         ((*BUILD, "--components", "4"), "4 components cannot be found in 9 rows of 3 features"),
         ((*BUILD, "--metric", "l1"), "no metric 'l1', only l2, chi2"),
         ((*BUILD[:4], "--build", "nowhere"), "nowhere is no folder"),

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fxp.models.recognition.sequential.definition import FRAC, LIMIT, Rule, check_granule
+from fxp.formats import Format, quantize
+from fxp.models.recognition.sequential.definition import FRAC, Rule, check_granule, is_integer
 from fxp.models.recognition.sequential.gallery import (
     METRICS,
     Gallery,
     GalleryError,
     Search,
     checked_features,
-    transformed,
 )
+from fxp.models.recognition.sequential.transformation import PROJECTED, Transformation, narrowed
 from fxp.support.errors import ArgumentError
 from fxp.support.lazy import naming_extra
 
@@ -39,13 +40,14 @@ def build_gallery(
     metric: str = "l2",
     classes: Sequence[str] | None = None,
     source: Mapping[str, str] | None = None,
+    feature_format: Format | None = None,
 ) -> Gallery:
     """Make a gallery: normalize features, find their principal axes and project them.
 
     Parameters
     ----------
     features
-        ``(N, features)``, real or raw integers.
+        ``(N, features)``, values.
     labels
         Number of the class of each row, from 0.
     components
@@ -56,6 +58,9 @@ def build_gallery(
         Names; by default the numbers.
     source
         What made the features, for `Gallery.check_source`.
+    feature_format
+        Format of the features of a network, which then enter as the integers that they are; None
+        for real numbers, of which each row is scaled by a power of two.
 
     Raises
     ------
@@ -71,26 +76,32 @@ def build_gallery(
     numbers = np.asarray(labels)
     if numbers.shape != (len(rows),) or numbers.dtype.kind not in "iu":
         raise GalleryError(f"{len(rows)} rows of features need a whole number each as labels")
+    most = len(rows) if classes is None else len(classes)
+    if numbers.min() < 0 or numbers.max() >= most:
+        raise GalleryError(
+            f"labels must be from 0 to {most - 1}, the last of the "
+            f"{'rows' if classes is None else 'classes'}, not {numbers.min()} to {numbers.max()}"
+        )
     names = tuple(classes) if classes is not None else tuple(map(str, range(numbers.max() + 1)))
-    if numbers.min() < 0 or numbers.max() >= len(names):
-        raise GalleryError(f"labels must be from 0 to {len(names) - 1}, the number of classes")
     counts = np.bincount(numbers, minlength=len(names)).astype(np.int64)
     if not counts.all():
         raise GalleryError(f"the class {names[int(np.argmin(counts))]!r} has no rows")
     order = np.argsort(numbers, kind="stable")
+    count = rows.shape[1]
+    form = None if feature_format is None else narrowed(feature_format, count)
     axes = None
     if components is not None:
         if metric == "chi2":
             raise ArgumentError("chi2 compares features as they are, so it takes no components")
-        axes = _axes(transformed(rows, None, metric), components)
-    vectors = transformed(rows[order], axes, metric)
-    return Gallery(names, counts, vectors, axes, metric, dict(source or {}))
+        axes = _axes(Transformation(count, None, metric, form)(rows), components)
+    vectors = Transformation(count, axes, metric, form)(rows[order])
+    return Gallery(names, counts, vectors, axes, metric, dict(source or {}), form)
 
 
 def _axes(vectors: NDArray[np.int16], components: int) -> NDArray[np.int16]:
     """Return the principal axes of normalized rows in 14 fraction bits."""
     most = min(vectors.shape)
-    if isinstance(components, bool) or not 1 <= components <= most:
+    if not is_integer(components) or not 1 <= components <= most:
         raise GalleryError(
             f"{components} components cannot be found in {len(vectors)} rows of "
             f"{vectors.shape[1]} features; give more rows, or 1 to {most} components"
@@ -103,7 +114,7 @@ def _axes(vectors: NDArray[np.int16], components: int) -> NDArray[np.int16]:
         # Equal rows have no variance to divide by.
         warnings.simplefilter("ignore", RuntimeWarning)
         found = analysis.fit(vectors / 2.0**FRAC).components_
-    return np.clip(np.floor(found * 2.0**FRAC + 0.5), -LIMIT, LIMIT).astype(np.int16)
+    return quantize(found, PROJECTED).astype(np.int16)
 
 
 class SequentialClassifier(ClassifierMixin, BaseEstimator):
@@ -238,7 +249,7 @@ class SequentialClassifier(ClassifierMixin, BaseEstimator):
             within ``gallery_``, whose `Gallery.labels` are their classes.
         """
         components = self._components(X)
-        if not 1 <= n_neighbors <= len(self.gallery_.components):
+        if not is_integer(n_neighbors) or not 1 <= n_neighbors <= len(self.gallery_.components):
             raise ArgumentError(
                 f"n_neighbors={n_neighbors} must be from 1 to {len(self.gallery_.components)}, the "
                 "rows of the gallery"

@@ -77,8 +77,9 @@ def identify(
         typer.Option(min=1, help="Principal components of a new gallery; default as many as can."),
     ] = None,
     metric: Annotated[
-        str, typer.Option(help=f"Of a new gallery: {' or '.join(METRICS)}.")
-    ] = METRICS[0],
+        str | None,
+        typer.Option(help=f"Of a new gallery: {' or '.join(METRICS)}; default {METRICS[0]}."),
+    ] = None,
     rule: Annotated[str, typer.Option(help=f"When to stop: {', '.join(RULES)}.")] = "classes",
     threshold: Annotated[float, typer.Option(help="Of the rule; inf for a full search.")] = 1.4,
     sharpness: Annotated[float, typer.Option(help="Factor of distances in posteriors.")] = 100.0,
@@ -114,9 +115,15 @@ def identify(
     limits = Rule(rule, threshold, sharpness)
     if build is None and not sources:
         raise ArgumentError("nothing to do: name pictures to recognize, or give --build DIR")
+    if build is None and (components is not None or metric is not None):
+        raise ArgumentError(
+            "--components and --metric are of a new gallery; give --build DIR, or leave them out"
+        )
     figures: dict[str, Any] = {"gallery": str(gallery)}
     if build is not None:
-        made = _built(build, gallery, model, (value, side, share), components, metric, threads)
+        made = _built(
+            build, gallery, model, (value, side, share), components, metric or METRICS[0], threads
+        )
         figures |= {
             "built": True,
             "classes": len(made.classes),
@@ -195,6 +202,7 @@ def _built(
         metric=metric,
         classes=[item.name for item in kept],
         source={**extractor.source, "model": name},
+        feature_format=extractor.feature_format,
     )
     made.save(target)
     return made

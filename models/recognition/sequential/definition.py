@@ -1,16 +1,7 @@
-"""What the compiled kernels of recognition compute, in NumPy: the definition they are tested by.
+"""What the compiled kernels of the search compute, in NumPy: the definition they are tested by.
 
-A feature vector ``x`` becomes components in three exact steps.
-
-* *Scale*: by the power of two that brings the largest magnitude below ``2**23``, and rounded half
-  up. It cancels in the next step, so features need no common format.
-* *Normalize*: ``y = floor(x * 2**14 / norm + 1/2)``, where ``norm`` is the integer square root of
-  the sum of squares, at least 22 bits long. A vector of zeros stays one. For chi-squared it is
-  ``floor(x * 2**14 / sum + 1/2)``.
-* *Project*: ``z = floor(P @ y / 2**14 + 1/2)``, limited to ±16383, with the rows of ``P`` the
-  principal axes in 14 fraction bits. No mean is subtracted: it would cancel in differences.
-
-So components have `FRAC` fraction bits, and vectors a length of 1. Distances have 28.
+Rows are components of vectors of length 1, see `fxp.models.recognition.sequential.transformation`,
+and have `FRAC` fraction bits. Squared distances have 28.
 """
 
 from __future__ import annotations
@@ -37,10 +28,6 @@ from fxp.support.errors import ArgumentError
 
 FRAC: Final = 14
 """Fraction bits of normalized features, of the axes and of components."""
-LIMIT: Final = (1 << FRAC) - 1
-"""Largest magnitude of a component."""
-SCALED_BITS: Final = 23
-"""Bits of the largest magnitude of scaled features."""
 MOST_FEATURES: Final = 1 << 15
 """Features of a vector, at most: sums of squares then fit into int64."""
 RULES: Final = {
@@ -50,37 +37,6 @@ RULES: Final = {
     "distance_factor": FACTOR,
 }
 """Kinds of rules by name."""
-
-
-def scaled(features: NDArray) -> NDArray[np.int64]:
-    """Bring each row of real or whole numbers to magnitudes of `SCALED_BITS` bits."""
-    reals = np.asarray(features, np.float64)
-    _, exponent = np.frexp(np.abs(reals).max(axis=1, keepdims=True, initial=0))
-    return np.floor(np.ldexp(reals, SCALED_BITS - exponent) + 0.5).astype(np.int64)
-
-
-def floor_root(squares: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the largest integers whose squares are not above these numbers."""
-    return np.array([math.isqrt(int(value)) for value in squares.ravel()], np.int64).reshape(
-        squares.shape
-    )
-
-
-def normalized(features: NDArray, metric: str = "l2") -> NDArray[np.int16]:
-    """Scale rows, and normalize them to a length, or for ``"chi2"`` to a sum, of 1."""
-    values = scaled(features)
-    if metric == "l2":
-        norm = floor_root((values * values).sum(axis=1, keepdims=True))
-    else:
-        norm = values.sum(axis=1, keepdims=True)
-    divisor = np.maximum(norm, 1)
-    return (((values << (FRAC + 1)) + divisor) // (2 * divisor)).astype(np.int16)
-
-
-def projected(vectors: NDArray[np.int16], axes: NDArray[np.int16]) -> NDArray[np.int16]:
-    """Project normalized rows ``(N, features)`` on axes ``(components, features)``."""
-    sums = vectors.astype(np.int64) @ axes.T.astype(np.int64)
-    return np.clip((sums + (1 << FRAC - 1)) >> FRAC, -LIMIT, LIMIT).astype(np.int16)
 
 
 def distances(
@@ -134,6 +90,10 @@ class Rule:
     def __post_init__(self) -> None:
         if self.name not in RULES:
             raise ArgumentError(f"no rule {self.name!r}, only {', '.join(RULES)}")
+        for name in ("threshold", "sharpness"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+                raise ArgumentError(f"{name}={value!r} is no number")
         if self.name == "posteriors":
             if not 0 < self.threshold <= 1:
                 raise ArgumentError(
@@ -172,9 +132,14 @@ class Rule:
         return np.floor(np.exp(-self.sharpness * steps) * 2**16 + 0.5).astype(np.int64)
 
 
+def is_integer(value: object) -> bool:
+    """Whether a count is a whole number of Python or NumPy."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
 def check_granule(granule: int) -> None:
     """Raise `ArgumentError` unless a granule can be computed."""
-    if isinstance(granule, bool) or granule < 1 or granule % STEP:
+    if not is_integer(granule) or granule < 1 or granule % STEP:
         raise ArgumentError(f"granule={granule} must be a multiple of {STEP}, such as 32 or 64")
 
 

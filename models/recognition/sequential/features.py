@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from zlib import crc32
 
@@ -15,12 +17,14 @@ from fxp.cli.sources import image_channels
 from fxp.graph import Graph
 from fxp.graph.remove_dead_code import remove_dead_code
 from fxp.imaging.files import read_image
+from fxp.model.refinements import kept_refinements
 from fxp.models.recognition.data import fitted, in_channels
 from fxp.models.recognition.recognizer import picture_side
-from fxp.support.errors import ArgumentError
+from fxp.models.recognition.sequential.gallery import Gallery
+from fxp.support.errors import ArgumentError, PrecisionWarning
 
 
-def up_to(graph: Graph, value: str) -> Graph:
+def up_to(graph: Graph, value: str, side: int | None = None) -> Graph:
     """Return the part of a graph that computes one of its values.
 
     Parameters
@@ -29,6 +33,8 @@ def up_to(graph: Graph, value: str) -> Graph:
         A graph without states.
     value
         Name of a node.
+    side
+        Height and width of its pictures; None leaves free sizes free.
 
     Raises
     ------
@@ -43,7 +49,10 @@ def up_to(graph: Graph, value: str) -> Graph:
     nodes = remove_dead_code(graph.nodes, [value])
     needed = {name for node in nodes for name in node.inputs}
     kept = tuple(constant for constant in graph.constants if constant.name in needed)
-    return Graph(graph.name, graph.inputs, nodes, (value,), kept)
+    inputs = graph.inputs
+    if side is not None:
+        inputs = tuple(replace(item, shape=(item.shape[0], side, side)) for item in inputs)
+    return Graph(graph.name, inputs, nodes, (value,), kept)
 
 
 def last_features(graph: Graph) -> str:
@@ -82,11 +91,18 @@ class FeatureExtractor:
     ----------
     source
         What tells these features from those of others, for `Gallery.source`.
+    feature_format
+        What integers they are, for `build_gallery`.
 
     Raises
     ------
     ArgumentError
         If the model takes something else than a picture, or there is no such value.
+
+    Warns
+    -----
+    PrecisionWarning
+        If the network was equalized when it was quantized.
     """
 
     def __init__(
@@ -106,17 +122,23 @@ class FeatureExtractor:
                 f"the share of a picture must be above 0 and at most 1, not {share}"
             )
         self.value = value or last_features(graph)
-        self.model = FixedModel(up_to(graph, self.value), metadata=model.metadata)
+        if self.value not in graph.outputs:
+            _warn_if_equalized(model)
         self.side = picture_side(model, graph.inputs[0].shape, side)
+        part = up_to(graph, self.value, self.side)
+        self.model = FixedModel(part, metadata=model.metadata, limits=model.limits)
         self.share = share
         self.scale = scale_of_model(model)
         self.source = {
             "network": graph.name,
-            "weights": f"{_checksum(self.model.graph):08x}",
             "value": self.value,
             "side": str(self.side),
             "share": str(share),
+            "weights": f"{_checksum(self.model.graph):08x}",
         }
+        form = self.model.graph.values[self.value].format
+        assert form is not None
+        self.feature_format = form
 
     def __call__(
         self, pictures: Sequence[NDArray[np.uint8]], *, threads: int | None = None
@@ -137,6 +159,25 @@ class FeatureExtractor:
         values = self.scale.values(np.stack(squares).transpose(0, 3, 1, 2))
         return np.asarray(self.model(values, threads=threads)).reshape(len(squares), -1)
 
+    def with_gallery(self, gallery: Gallery) -> FixedModel:
+        """Return one model from pictures to the components of a gallery, for any executor.
+
+        Parameters
+        ----------
+        gallery
+            Built from these features with `feature_format`, for squared distances.
+
+        Raises
+        ------
+        GalleryError
+            If it was built from other features.
+        ArgumentError
+            If its features have no format, or its metric is chi-squared.
+        """
+        gallery.check_source(self.source)
+        graph = gallery.transformation.appended(self.model.graph)
+        return FixedModel(graph, metadata=self.model.metadata, limits=self.model.limits)
+
     def file(self, path: Path, *, threads: int | None = None) -> NDArray:
         """Return the features of a picture in a file, ``(features,)``.
 
@@ -146,6 +187,19 @@ class FeatureExtractor:
             If the file is no image, or damaged.
         """
         return self([read_image(path)], threads=threads)[0]
+
+
+def _warn_if_equalized(model: FixedModel) -> None:
+    """Warn if the channels of hidden values may have other scales than in the float network."""
+    if any(name.startswith("equalization") for name in kept_refinements(model.metadata)):
+        warnings.warn(
+            f"{model.graph.name} was equalized when it was quantized: the channels of its hidden "
+            "values may have been scaled against each other, and distances then weigh them "
+            "otherwise than in the float network. Quantize with equalization=False, or quantize a "
+            "network that ends at its features",
+            PrecisionWarning,
+            stacklevel=3,
+        )
 
 
 def _checksum(graph: Graph) -> int:

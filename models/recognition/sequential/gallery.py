@@ -2,14 +2,14 @@
 
 A gallery file is in the format safetensors, as ``.fxp`` files are. It holds the components, the
 axes that features are projected on, and how many rows each class has; its metadata hold the names
-of the classes and which features these are.
+of the classes, which features these are, and their format.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from os import PathLike
 from threading import local
@@ -18,23 +18,26 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from fxp.formats import Format, FormatError
+from fxp.graph import Graph
 from fxp.kernels import distances
-from fxp.kernels.feature_vectors import normalize_rows, project_rows
+from fxp.kernels.distances import STEP
 from fxp.models.recognition.sequential.definition import (
     FRAC,
-    LIMIT,
     MOST_FEATURES,
-    SCALED_BITS,
     Rule,
     check_granule,
 )
+from fxp.models.recognition.sequential.transformation import Transformation, most_bits
 from fxp.store.container import FileError, decode, encode, parse_json, read
 from fxp.support.errors import ArgumentError
 from fxp.support.files import replace_file
 
 KIND: Final = "fxp gallery"
-VERSION: Final = "1"
+VERSION: Final = "2"
 METRICS: Final = ("l2", "chi2")
+MOST_FRAMES: Final = 1 << 15
+"""Frames of one thing, at most: the sum of their distances, 16 bits more, fits into int64."""
 SUFFIX: Final = ".gallery"
 _AXES, _COMPONENTS, _COUNTS = "axes", "components", "counts"
 _SLACK: Final = 1.05
@@ -64,6 +67,9 @@ class Gallery:
         ``"l2"`` or ``"chi2"``.
     source
         What made the features: text by key, compared when pictures are recognized.
+    feature_format
+        Format of the features of a network, see `FeatureExtractor.feature_format`; None for real
+        numbers, of which each row is scaled by a power of two.
 
     Raises
     ------
@@ -77,6 +83,7 @@ class Gallery:
     axes: NDArray[np.int16] | None = None
     metric: str = "l2"
     source: Mapping[str, str] = field(default_factory=dict)
+    feature_format: Format | None = None
 
     def __post_init__(self) -> None:
         problem = self._problem()
@@ -90,6 +97,8 @@ class Gallery:
             return f"its metric {self.metric!r} is none of {', '.join(METRICS)}"
         if len(self.classes) < 2:
             return f"it has {len(self.classes)} class; to choose between them takes two"
+        if not _are_texts(list(self.classes), list) or not _are_texts(dict(self.source), dict):
+            return "classes and source must be texts"
         if len(set(self.classes)) < len(self.classes):
             return "two of its classes have the same name"
         if parts.dtype != np.int16 or parts.ndim != 2 or 0 in parts.shape:
@@ -110,7 +119,11 @@ class Gallery:
             np.einsum("nd,nd->n", parts, parts, dtype=np.int64).max() > _SLACK * 2 ** (2 * FRAC)
         ):
             return "the length of its rows is above 1"
-        return None if self.axes is None else _problem_of_axes(self.axes, parts.shape[1])
+        problem = None if self.axes is None else _problem_of_axes(self.axes, parts.shape[1])
+        form = self.feature_format
+        if problem is None and form is not None and form.width > most_bits(self.features):
+            return f"its features are of {form}, over {most_bits(self.features)} bits"
+        return problem
 
     @property
     def features(self) -> int:
@@ -127,14 +140,34 @@ class Gallery:
         """Number of the class of each row."""
         return np.repeat(np.arange(len(self.classes)), self.counts)
 
+    @cached_property
+    def transformation(self) -> Transformation:
+        """What makes components of features; it has the graph, and appends it to networks."""
+        return Transformation(self.features, self.axes, self.metric, self.feature_format)
+
+    @property
+    def graph(self) -> Graph:
+        """Normalization and projection as a graph, from raw integers to components.
+
+        Raises
+        ------
+        ArgumentError
+            If the metric is chi-squared.
+        """
+        return self.transformation.graph
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Without what follows from the fields, such as an engine.
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
     def transformed(self, features: NDArray) -> NDArray[np.int16]:
         """Return the components of feature vectors.
 
         Parameters
         ----------
         features
-            ``(N, features)``, real or raw integers: a common factor that is a power of two does
-            not change the result.
+            ``(N, features)``, values. Without a `feature_format`, a factor that is a power of two
+            does not change the result.
 
         Raises
         ------
@@ -147,7 +180,7 @@ class Gallery:
                 f"there are {rows.shape[1]} features, but the gallery was made from {self.features}"
                 "; the features must come from the same network"
             )
-        return transformed(rows, self.axes, self.metric)
+        return self.transformation(rows)
 
     def check_source(self, source: Mapping[str, str]) -> None:
         """Raise `GalleryError` unless features come from what made those of the gallery."""
@@ -171,6 +204,8 @@ class Gallery:
             "classes": json.dumps(self.classes),
             "source": json.dumps(dict(sorted(self.source.items()))),
         }
+        if self.feature_format is not None:
+            metadata["features"] = str(self.feature_format)
         replace_file(path, encode(tensors, metadata))
 
     @classmethod
@@ -189,6 +224,7 @@ class Gallery:
             if metadata.get("version") != VERSION:
                 raise FileError(
                     f"is of version {metadata.get('version')!r}, and this program reads {VERSION!r}"
+                    "; build the gallery again"
                 )
             classes = parse_json(metadata.get("classes", "null"), "classes")
             source = parse_json(metadata.get("source", "null"), "source")
@@ -205,8 +241,9 @@ class Gallery:
                 own.get(_AXES),
                 metadata.get("metric", ""),
                 source,
+                Format.parse(metadata["features"]) if "features" in metadata else None,
             )
-        except (FileError, GalleryError) as error:
+        except (FileError, FormatError, GalleryError) as error:
             raise GalleryError(f"{path}: {error}") from error
 
 
@@ -222,7 +259,11 @@ def _problem_of_axes(axes: NDArray, components: int) -> str | None:
     if not len(axes) <= axes.shape[1] <= MOST_FEATURES:
         return f"it has {len(axes)} axes of {axes.shape[1]} features"
     real = axes / 2.0**FRAC
-    if np.linalg.norm(real @ real.T - np.eye(len(axes)), 2) > _SLACK - 1:
+    error = real @ real.T - np.eye(len(axes))
+    # The Frobenius norm is a bound that costs little; few galleries need the spectral norm itself.
+    if not (
+        np.linalg.norm(error) <= _SLACK - 1 or np.abs(np.linalg.eigvalsh(error)).max() <= _SLACK - 1
+    ):
         return "its axes are not at right angles and of length 1"
     return None
 
@@ -244,7 +285,9 @@ def checked_features(features: NDArray, metric: str) -> NDArray[np.float64]:
     """
     rows = np.atleast_2d(np.asarray(features))
     if rows.dtype.kind not in "iufb" or rows.ndim != 2 or 0 in rows.shape:
-        raise ArgumentError(f"features must be rows of real numbers, not of shape {rows.shape}")
+        raise ArgumentError(
+            f"features must be rows of real numbers, not {rows.dtype} of shape {rows.shape}"
+        )
     if rows.shape[1] > MOST_FEATURES:
         raise ArgumentError(f"there are {rows.shape[1]} features, over {MOST_FEATURES}")
     rows = np.ascontiguousarray(rows, np.float64)
@@ -254,29 +297,6 @@ def checked_features(features: NDArray, metric: str) -> NDArray[np.float64]:
     if metric == "chi2" and rows.min() < 0:
         raise ArgumentError("Negative values in data: chi2 cannot compare features below 0; use l2")
     return rows
-
-
-def transformed(
-    rows: NDArray[np.float64], axes: NDArray[np.int16] | None, metric: str
-) -> NDArray[np.int16]:
-    """Normalize and project feature vectors.
-
-    Parameters
-    ----------
-    rows
-        As `checked_features` returns them.
-    axes
-        Principal axes, if any.
-    metric
-        ``"l2"`` or ``"chi2"``.
-    """
-    vectors = np.empty(rows.shape, np.int16)
-    normalize_rows(rows, metric == "l2", SCALED_BITS, FRAC, vectors)
-    if axes is None:
-        return vectors
-    components = np.empty((len(rows), len(axes)), np.int16)
-    project_rows(vectors, np.ascontiguousarray(axes), FRAC, LIMIT, components)
-    return components
 
 
 @dataclass(frozen=True)
@@ -323,7 +343,9 @@ class Search:
     def __init__(self, gallery: Gallery, rule: Rule | None = None, *, granule: int = 32) -> None:
         check_granule(granule)
         self.gallery, self.rule, self.granule = gallery, rule or Rule(), granule
-        self._arranged = distances.arranged(gallery.components, granule)
+        # A granule of more components than there are would be filled with zeros.
+        self._width = min(granule, -(-gallery.components.shape[1] // STEP) * STEP)
+        self._arranged = distances.arranged(gallery.components, self._width)
         self._squares = gallery.metric == "l2"
         self._rule, self._table = self.rule.integers, self.rule.table
         # Each thread has room for sums of its own.
@@ -346,6 +368,16 @@ class Search:
             self._room.sums = room
         return room[:frames]
 
+    def _padded(self, rows: NDArray[np.int16]) -> NDArray[np.int16]:
+        """Return checked components as the kernels take them, which check nothing."""
+        count = self.gallery.components.shape[1]
+        if rows.dtype != np.int16 or rows.ndim != 2 or rows.shape[1] != count or not len(rows):
+            raise ArgumentError(
+                f"components must be rows of {count} int16, as Gallery.transformed returns them, "
+                f"not {rows.dtype} of shape {rows.shape}"
+            )
+        return distances.padded(rows, self._width)
+
     def decide(self, frames: NDArray[np.int16]) -> Decision:
         """Decide which class one or more pictures of the same thing belong to.
 
@@ -355,9 +387,16 @@ class Search:
         Parameters
         ----------
         frames
-            Components ``(frames, components)`` of `Gallery.transformed`, at most 2**16 frames.
+            Components ``(frames, components)`` of `Gallery.transformed`, at most 2**15 frames.
+
+        Raises
+        ------
+        ArgumentError
+            If they are no components of this gallery, or too many.
         """
-        queries = distances.padded(frames, self.granule)
+        queries = self._padded(frames)
+        if len(queries) > MOST_FRAMES:
+            raise ArgumentError(f"there are {len(queries)} frames, over {MOST_FRAMES}")
         sums = self._sums(len(queries))
         found = np.empty(len(self.gallery.classes), np.int64)
         number, granules, rows = distances.decide(
@@ -368,14 +407,14 @@ class Search:
 
     def distances(self, queries: NDArray[np.int16]) -> NDArray[np.int32]:
         """Return the distances of queries to all rows by all components, ``(queries, rows)``."""
-        parts = distances.padded(queries, self.granule)
+        parts = self._padded(queries)
         sums = np.empty((len(parts), self._arranged.shape[1] * distances.LANES), np.int32)
         distances.row_distances(self._arranged, parts, self._squares, sums)
         return sums[:, : len(self.gallery.components)]
 
     def nearest(self, queries: NDArray[np.int16]) -> NDArray[np.int64]:
         """Return the nearest row of each query by all components, of equal ones the first."""
-        parts = distances.padded(queries, self.granule)
+        parts = self._padded(queries)
         found = np.empty(len(parts), np.int64)
         rows = len(self.gallery.components)
         distances.nearest_rows(self._arranged, parts, self._squares, rows, found)

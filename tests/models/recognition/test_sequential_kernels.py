@@ -8,7 +8,7 @@ import pytest
 from fxp.kernels.distances import arranged, padded
 from fxp.models.recognition.sequential import Gallery, Rule, Search
 from fxp.models.recognition.sequential import definition as oracle
-from fxp.models.recognition.sequential.gallery import transformed
+from fxp.models.recognition.sequential.transformation import Transformation
 from fxp.support.errors import ArgumentError
 
 ONE = 1 << 14
@@ -24,41 +24,8 @@ def random_gallery(metric: str, *, components: int = 40) -> tuple[Gallery, np.nd
     counts = [1, 5, 17, 2, 40, 3]
     rows = random.random((sum(counts), components)) - (0.5 if metric == "l2" else 0)
     queries = rows[::7] + 0.3 * random.random((len(rows[::7]), components))
-    made = transformed(rows, None, metric)
-    return gallery_of(made, counts, metric), transformed(queries, None, metric)
-
-
-def test_normalized_by_hand():
-    # 3-4-5: 0.6 and 0.8 of 16384 are 9830.4 and 13107.2; a power of two changes nothing.
-    rows = np.array([[3.0, -4.0], [0.375, -0.5], [0.0, 0.0], [0.0, 1e-300]])
-    expected = [[9830, -13107], [9830, -13107], [0, 0], [0, 16384]]
-    assert transformed(rows, None, "l2").tolist() == expected
-    assert oracle.normalized(rows).tolist() == expected
-    # Sums: 3/4 and 1/4.
-    rows = np.array([[3.0, 1.0], [0.0, 0.0]])
-    assert transformed(rows, None, "chi2").tolist() == [[12288, 4096], [0, 0]]
-
-
-def test_projected_by_hand():
-    # (16384*8192 + 3*8192) / 16384 = 8193.5 is rounded up, its negative to -8193.
-    axes = np.array([[8192, 8192], [-8192, -8192], [16383, 0]], np.int16)
-    vectors = np.array([[16384, 3]], np.int16)
-    assert oracle.projected(vectors, axes).tolist() == [[8194, -8193, 16383]]
-
-
-@pytest.mark.parametrize("metric", ["l2", "chi2"])
-def test_vectors_equal_the_definition(metric: str):
-    random = np.random.default_rng(0)
-    rows = random.random((30, 37)) * 2.0 ** random.integers(-900, 900, (30, 1))
-    if metric == "l2":
-        rows *= random.choice([-1, 1], rows.shape)
-    rows[3] = 0
-    assert (transformed(rows, None, metric) == oracle.normalized(rows, metric)).all()
-    if metric == "l2":
-        axes = np.linalg.qr(random.normal(size=(37, 12)))[0].T
-        raw = np.round(axes * ONE).astype(np.int16)
-        expected = oracle.projected(oracle.normalized(rows), raw)
-        assert (transformed(rows, raw, metric) == expected).all()
+    make = Transformation(components, None, metric, None)
+    return gallery_of(make(rows), counts, metric), make(queries)
 
 
 def test_arrangement():
@@ -160,6 +127,39 @@ def test_fewer_rows_are_looked_at():
     assert search.decide(rows[2:]).granules == 1
 
 
+def test_wide_granules_take_no_room():
+    """A granule of more components than there are holds those alone."""
+    gallery, queries = random_gallery("l2")
+    search, usual = Search(gallery, granule=80_000_000), Search(gallery, granule=40)
+    assert search.granules == 1
+    assert (search.distances(queries) == usual.distances(queries)).all()
+    assert search.decide(queries[:1]).number == usual.decide(queries[:1]).number
+
+
+@pytest.mark.parametrize(
+    ("rows", "found"),
+    [
+        (np.zeros((1, 39), np.int16), r"int16 of shape \(1, 39\)"),
+        (np.zeros((1, 64), np.int16), r"int16 of shape \(1, 64\)"),
+        (np.zeros((0, 40), np.int16), r"int16 of shape \(0, 40\)"),
+        (np.zeros(40, np.int16), r"int16 of shape \(40,\)"),
+        (np.zeros((1, 40)), r"float64 of shape \(1, 40\)"),
+    ],
+)
+def test_rows_that_are_no_components(rows: np.ndarray, found: str):
+    """The kernels read memory by the shapes of the gallery."""
+    search = Search(random_gallery("l2")[0])
+    for ask in (search.decide, search.distances, search.nearest):
+        with pytest.raises(ArgumentError, match=f"must be rows of 40 int16, .* not {found}"):
+            ask(rows)
+
+
+def test_too_many_frames():
+    search = Search(random_gallery("l2")[0])
+    with pytest.raises(ArgumentError, match="32769 frames, over 32768"):
+        search.decide(np.zeros((32769, 40), np.int16))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -169,7 +169,10 @@ def test_fewer_rows_are_looked_at():
         (lambda: Rule("posteriors", 1.5), "at most 1"),
         (lambda: Rule("nearest"), "no rule 'nearest', only classes"),
         (lambda: Rule(sharpness=0), "sharpness=0"),
+        (lambda: Rule(threshold="high"), "threshold='high' is no number"),  # type: ignore[arg-type]
+        (lambda: Rule(sharpness=None), "sharpness=None is no number"),  # type: ignore[arg-type]
         (lambda: Search(random_gallery("l2")[0], granule=12), "multiple of 8"),
+        (lambda: Search(random_gallery("l2")[0], granule=8.0), "multiple of 8"),  # type: ignore[arg-type]
     ],
 )
 def test_refusals(make, message: str):  # type: ignore[no-untyped-def]
