@@ -96,9 +96,13 @@ def test_an_index_that_finds_no_row_is_wrong(monkeypatch: pytest.MonkeyPatch):
     """Rows without any structure share few of their nearest pivots with a query."""
     random = np.random.default_rng(0)
     rows, queries = (methods.unit(random.normal(size=(count, 64))) for count in (300, 50))
-    labels = np.arange(300)
     monkeypatch.setattr(methods, "SHARED_PIVOTS", 14)
-    answer = methods.float_methods(rows, labels // 150)["nmslib NAPP"]
-    answers = [answer(query) for query in queries]
-    assert methods.NOTHING in answers
-    assert set(answers) <= {methods.NOTHING, 0, 1}
+    find = methods.permutation_index(rows)
+    found = [find(query[None]) for query in queries]
+    assert methods.NOTHING in found
+    assert all(methods.NOTHING <= row < 300 for row in found)
+    labels = np.arange(300) // 150
+    answers = [methods.by_row(find, labels, query) for query in queries]
+    assert [answer == methods.NOTHING for answer in answers] == [
+        row == methods.NOTHING for row in found
+    ]

@@ -156,7 +156,7 @@ def float_methods(features: NDArray, labels: NDArray) -> dict[str, Answer]:
         name: partial(_predicted, model.fit(rows, labels)) for name, model in fitted.items()
     }
     return methods | {
-        name: partial(_by_row, find, labels) for name, find in neighbours(rows).items()
+        name: partial(by_row, find, labels) for name, find in neighbours(rows).items()
     }
 
 
@@ -164,7 +164,18 @@ def _predicted(model: Any, query: NDArray) -> int:
     return int(model.predict(query[None])[0])
 
 
-def _by_row(find: Callable[[NDArray], int], labels: NDArray, query: NDArray) -> int:
+def by_row(find: Callable[[NDArray], int], labels: NDArray, query: NDArray) -> int:
+    """Return the class of the row that is found for a query, or `NOTHING`.
+
+    Parameters
+    ----------
+    find
+        Gives the row nearest to a query ``(1, D)``.
+    labels
+        Classes of the rows.
+    query
+        Of ``(D,)``.
+    """
     row = find(query[None])
     return int(labels[row]) if row >= 0 else NOTHING
 
@@ -184,7 +195,7 @@ def neighbours(rows: NDArray[np.float32]) -> dict[str, Callable[[NDArray], int]]
     found["faiss IVF"] = faiss_index(f"IVF{lists},Flat", rows)
     found["faiss HNSW"] = faiss_index("HNSW32,Flat", rows)
     found |= {"pynndescent": _descent(rows), "FLANN KD trees": _trees(rows)}
-    return found | {"nmslib NAPP": _permutations(rows)}
+    return found | {"nmslib NAPP": permutation_index(rows)}
 
 
 def faiss_index(kind: str, rows: NDArray[np.float32]) -> Callable[[NDArray], int]:
@@ -224,7 +235,14 @@ def _trees(rows: NDArray[np.float32]) -> Callable[[NDArray], int]:
     return lambda query: int(index.knnSearch(query, 1, params={"checks": 64})[0][0, 0])
 
 
-def _permutations(rows: NDArray[np.float32]) -> Callable[[NDArray], int]:
+def permutation_index(rows: NDArray[np.float32]) -> Callable[[NDArray], int]:
+    """Return the index of permutations of nmslib; it gives `NOTHING` where it finds no row.
+
+    Parameters
+    ----------
+    rows
+        The gallery.
+    """
     import nmslib
 
     # Permutation sort itself is in no wheel of the library; NAPP is its index of permutations.

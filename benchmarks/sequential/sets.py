@@ -84,7 +84,8 @@ def _mobilenet(data: Path) -> tuple[nn.Module, FeatureExtractor, PixelScale]:
     pictures = torch.from_numpy(scale.values(calibration_images(SIDE) * 256)).float()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PrecisionWarning)
-        model = fxp.quantize(network, [pictures])
+        # Equalization would change the scales of channels, and with them the distances.
+        model = fxp.quantize(network, [pictures], equalization=False)
     model.metadata.update(scale.metadata())
     return network, FeatureExtractor(model, side=SIDE), scale
 

@@ -216,12 +216,12 @@ def _header_length(start: bytes, size: int) -> int:
     if length > MAX_HEADER_BYTES:
         raise FileError(
             f"header length: {length} bytes are more than the allowed {MAX_HEADER_BYTES}; "
-            "this is not a .fxp file"
+            "this is not a safetensors file"
         )
     if length > size - 8:
         raise FileError(
             f"header length: {length} bytes are announced, the file has {size - 8}; "
-            "it is truncated or not a .fxp file"
+            "it is truncated or not a safetensors file"
         )
     return length
 
