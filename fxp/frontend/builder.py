@@ -288,15 +288,18 @@ class Builder:
 
 
 def _solve(older: Extent, newer: Extent) -> None:
-    """Ask for what the symbol of `newer` stands for, or for a multiple that makes it whole."""
+    """Ask for what the symbol of `newer` stands for, or for the multiple that makes it whole."""
     assert isinstance(newer.base, str)
-    multiple = Extent(older.symbol) * newer.scale
-    for wanted in (older, substituted(older, {older.symbol: multiple})):
+    for factor in range(1, newer.scale + 1):
+        if newer.scale % factor:
+            continue
+        multiple = Extent(older.symbol) * factor
+        wanted = substituted(older, {older.symbol: multiple})
         solution = (wanted - newer.offset) // newer.scale
         if solution * newer.scale + newer.offset == wanted:
-            if wanted == older:
+            if factor == 1:
                 raise UnifySizesError(newer.base, solution)
-            raise UnifySizesError(older.symbol, multiple, newer.scale)
+            raise UnifySizesError(older.symbol, multiple, factor)
 
 
 def _find_factor(a: Extent, b: Extent) -> None:

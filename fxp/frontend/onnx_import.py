@@ -10,6 +10,7 @@ import torch
 
 from fxp.frontend.model_import import from_torch
 from fxp.frontend.onnx.load import example_inputs, load_onnx
+from fxp.frontend.trace import check_examples
 from fxp.graph import Graph
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ def from_onnx(
         If the file is damaged or holds something unsupported; the message names the node, its
         operation and its operator set, and says what to do.
     """
-    module = load_onnx(source)
+    if examples is not None:
+        examples = check_examples(examples)
+    module = load_onnx(source, None if examples is None else [item.shape for item in examples])
     return from_torch(
         module, example_inputs(module) if examples is None else examples, name=name, states=states
     )

@@ -386,7 +386,12 @@ class _Lowering:
 
     def _table(self, node: Node, source: Operand, quantizer: Quantizer | None) -> Constant:
         """Enter the table of a function, whose results the quantizer behind it rounds."""
-        if quantizer is None or node.op.table_use != "result":
+        if node.op.table_use != "result":
+            self._refuse(
+                node, "its integers would differ from those of the file, as it uses a table",
+                "leave it outside of the network, or give the float network to fxp.quantize",
+            )  # fmt: skip
+        if quantizer is None:
             self._refuse(
                 node, "its results are real numbers, which no quantizer rounds",
                 "put a quantizer right behind it, or leave it outside of the network",

@@ -21,8 +21,7 @@ from fxp.frontend.onnx.file import read_model
 from fxp.frontend.onnx.load import example_inputs, naming_file
 from fxp.frontend.onnx.module import Operator
 from fxp.frontend.onnx.quantized import QuantizedModule, build_quantized, is_quantized
-from fxp.frontend.onnx.quantized_tensors import Bipolar, ScaleAndShift
-from fxp.frontend.onnx.quantizers import QuantizerModule, Scales
+from fxp.frontend.onnx.quantizers import Bipolar, QuantizerModule, ScaleAndShift, Scales
 from fxp.graph import Graph
 from fxp.graph.ops import GraphError
 from fxp.imaging.metrics import sqnr

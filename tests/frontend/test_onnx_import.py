@@ -318,6 +318,24 @@ def test_the_page_lists_every_operation() -> None:
     assert re.search(r"\| `Resize` \|", page)
 
 
+def test_operations_are_words(tmp_path) -> None:
+    path = tmp_path / "damaged.onnx"
+    path.write_bytes(
+        network([node("Relu", "x", name="a")]).SerializeToString().replace(b"Relu", b"Re\nu")
+    )
+    with pytest.raises(FrontendError) as caught:
+        load_onnx(path)
+    assert str(caught.value) == (
+        "damaged.onnx: it is damaged: its operation 'Re\\nu' (op_type) is no word; copy or export "
+        "it again"
+    )
+
+
+def test_free_sizes_are_small_beside_large_ones() -> None:
+    module = load_onnx(network([node("Relu", "x")], ("N", 2, "H", 65536)))
+    assert module.runnable_shapes == [(1, 2, 8, 65536)]
+
+
 def test_text_that_is_not_utf8_is_refused(tmp_path) -> None:
     model = network([node("Relu", "x")]).SerializeToString().replace(b"small", b"sm\xcfll")
     path = tmp_path / "damaged.onnx"

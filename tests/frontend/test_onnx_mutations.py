@@ -37,8 +37,26 @@ def quantized() -> onnx.ModelProto:
     return file.model(file.quant(file.add("Gemm", x, matrix), 1, 6, narrow=1))
 
 
+def integers() -> onnx.ModelProto:
+    """Return a network of ONNX Runtime's operations on integers, with a zero point."""
+    file = File(1, 2, 6, 6)
+    fine, coarse, zero = np.float32(2**-5), np.float32(0.25), np.uint8(128)
+    kernel = np.uint8(numbers(3, 2, 3, 3) * 9 + 128)
+    x = file.add("QuantizeLinear", "x", fine, zero)
+    given = (kernel, np.float32([0.5, 0.25, 1]), np.full(3, zero), coarse, zero)
+    x = file.add("QLinearConv", x, fine, zero, *given, np.int32(numbers(3) * 99), pads=[1, 1, 1, 1])
+    y = file.add("MaxPool", x, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    x = file.add("QLinearConcat", coarse, zero, x, coarse, zero, y, coarse, zero, axis=1)
+    x = file.add("Flatten", x)
+    matrix = np.uint8(numbers(4, 216) * 9 + 128)
+    x = file.add("QGemm", x, coarse, zero, matrix, fine, zero, np.int32(numbers(4) * 99), coarse,
+                 zero, transB=1)  # fmt: skip
+    return file.model(file.add("DequantizeLinear", x, coarse, zero))
+
+
 SEEDS = [
     quantized(),
+    integers(),
     network(
         [
             node("Conv", "x", "w", "b", to="c", pads=[1, 1, 1, 1], strides=[1, 1]),
@@ -70,6 +88,16 @@ SEEDS = [
             "two": np.array([2]), "four": np.array([4]), "twice": np.array([2]),
             "nc": np.array([1, 2]), "w": numbers(2, 1, 2, 2),
         },
+    ),
+    network(
+        [
+            node("Resize", "half", "", "s", to="u"),
+            node("Conv", "x", "w", to="c", pads=[1, 1, 1, 1], strides=[1, 1]),
+            node("Add", "c", "u"),
+        ],
+        ("N", 2, "H", "W"),
+        {"s": np.float32([1, 1, 2, 2]), "w": numbers(2, 2, 3, 3)},
+        inputs=("x", "half"),
     ),
 ]  # fmt: skip
 
@@ -122,15 +150,16 @@ def check(count: int, seed: int, folder: str) -> dict[str, int]:
     rng = random.Random(seed)
     path = f"{folder}/mutated.onnx"
     found = {"read": 0, "refused": 0}
-    load_onnx(SEEDS[1])
-    from_quantized_onnx(SEEDS[0])
+    load_onnx(SEEDS[2])
+    for seed_model in SEEDS[:2]:
+        from_quantized_onnx(seed_model)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for number in range(count):
         made = mutated(rng)
         data = made if isinstance(made, bytes) else made.SerializeToString()
         with open(path, "wb") as file:
             file.write(data)
-        is_quantized = b"Quant" in data or b"DequantizeLinear" in data
+        is_quantized = any(name in data for name in (b"Quant", b"Linear", b"QGemm"))
         try:
             (from_quantized_onnx if is_quantized else load_onnx)(path)
         except FrontendError as error:
@@ -142,8 +171,8 @@ def check(count: int, seed: int, folder: str) -> dict[str, int]:
         else:
             told = "mutated.onnx: "
             found["read"] += 1
-        assert "\n" not in told
-        assert told.startswith("mutated.onnx: ")
+        assert "\n" not in told, f"mutation {number} of seed {seed}: {told!r}"
+        assert told.startswith("mutated.onnx: "), f"mutation {number} of seed {seed}: {told!r}"
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
         assert grown < MEMORY, f"mutation {number} of seed {seed} takes {grown} KiB"
     return found

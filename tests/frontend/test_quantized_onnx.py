@@ -11,7 +11,7 @@ import torch
 from equality import session_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto
+from onnx import TensorProto, helper
 from onnx_files import network, node
 from quantized_files import QONNX, File, by_onnxruntime, by_qonnx
 
@@ -263,6 +263,35 @@ def test_real_biases_and_batch_norms_are_refused_or_rounded() -> None:
         made = from_quantized_onnx(model, snap_scales=True)
     wanted = np.round(reals(3).astype(np.float64) * 2**10)
     assert (made.graph.constants_by_name["conv.2"].data == wanted).all()
+
+
+def test_constants_without_axes_are_folded() -> None:
+    file = File(1, 1, 4, 4)
+    factor = file.add("Clip", np.float32(0.5), np.float32(0), np.float32(0.25))
+    integer = file.add("QuantizeLinear", np.float32(0.7), np.float32(0.25), np.int8(0))
+    x = file.add("Mul", file.quant("x", 0.5, 6), factor)
+    x = file.add("Add", x, file.add("DequantizeLinear", integer, np.float32(0.25), np.int8(0)))
+    made = from_quantized_onnx(file.model(x))
+    # x / 4 + 0.75, in eighths.
+    assert raw_outputs(made, np.full((1, 4, 4), -7)).ravel().tolist() == [-7 + 6] * 16
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_weights_of_four_bits_lie_two_in_a_byte(raw: bool) -> None:
+    file = File(1, 1, 4, 4)
+    weights = helper.make_tensor("weights", TensorProto.INT4, (1, 1, 1, 3), [-8, 7, 3])
+    x = file.add("DequantizeLinear", "weights", np.float32(0.5))
+    model = file.model(file.add("Conv", file.quant("x", 1, 4), x))
+    model.opset_import[0].version = 21
+    if raw:
+        weights.ClearField("int32_data")
+        weights.raw_data = bytes((0x78, 0x03))
+    model.graph.initializer.append(weights)
+    (constant,) = from_quantized_onnx(model).graph.constants
+    assert constant.data.ravel().tolist() == [-8, 7, 3]
+    assert constant.formats == (Format(4, 1),)
+    model.graph.initializer[-1].dims[3] = 5
+    assert "tensor 'weights' of shape (1, 1, 1, 5) does not have that many" in refusal(model)
 
 
 def test_batch_norm_of_powers_of_two_is_exact() -> None:

@@ -31,6 +31,8 @@ else:
 SUFFIX: Final = ".onnx"
 OPSETS: Final = (7, 23)
 """First and last version of the operator set that is understood."""
+_HALF_BYTES: Final = (21, 22, 23)
+"""Types of which a byte holds two numbers: uint4, int4, and floats of 4 bits."""
 _LISTS: Final = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
 
 
@@ -99,7 +101,10 @@ def _parsed(path: Path) -> onnx.ModelProto:
 
 
 def _check_text(message: protobuf_message.Message) -> None:
-    """Refuse text that is not UTF-8, which protobuf hands over as bytes."""
+    """Refuse text that is not UTF-8, which protobuf hands over as bytes, and odd operations.
+
+    Messages show names in quotes, but operations as they are.
+    """
     for field, value in message.ListFields():
         if field.type not in (field.TYPE_STRING, field.TYPE_MESSAGE):
             continue
@@ -111,6 +116,15 @@ def _check_text(message: protobuf_message.Message) -> None:
                 raise FrontendError(
                     f"it is damaged: its text {item[:20]!r} ({field.name}) is not UTF-8; copy or "
                     "export it again"
+                )
+            elif (
+                isinstance(item, str)
+                and field.name in ("op_type", "domain")
+                and not item.isprintable()
+            ):
+                raise FrontendError(
+                    f"it is damaged: its operation {item[:20]!r} ({field.name}) is no word; copy "
+                    "or export it again"
                 )
 
 
@@ -176,6 +190,8 @@ def _read_external(tensor: onnx.TensorProto, folder: Path | None) -> None:
 
 def _byte_count(tensor: onnx.TensorProto) -> int:
     """Bytes of a tensor's data."""
+    if tensor.data_type in _HALF_BYTES:
+        return (prod(tensor.dims) + 1) // 2
     return prod(tensor.dims) * _dtype(tensor).itemsize
 
 
@@ -193,9 +209,10 @@ def _check_tensor(tensor: onnx.TensorProto, name: str) -> None:
         raise FrontendError(f"tensor {name!r} has the shape {dimensions[:MAX_RANK]}")
     count = prod(dimensions)
     if tensor.HasField("raw_data"):
-        held, wanted = len(tensor.raw_data), count * _dtype(tensor).itemsize
+        held, wanted = len(tensor.raw_data), _byte_count(tensor)
     else:
-        held, wanted = sum(len(getattr(tensor, field)) for field in _LISTS), count
+        held = sum(len(getattr(tensor, field)) for field in _LISTS)
+        wanted = _byte_count(tensor) if tensor.data_type in _HALF_BYTES else count
     if held != wanted:
         raise FrontendError(
             f"tensor {name!r} of shape {dimensions} does not have that many numbers; the file is "
@@ -218,7 +235,7 @@ def array_of(tensor: onnx.TensorProto, name: str) -> NDArray[Any]:
     except Exception as error:
         # The reader raises many unrelated types for damaged tensors.
         raise FrontendError(f"tensor {name!r} cannot be read ({error})") from error
-    if array.dtype.kind in "iub":
+    if array.dtype.kind in "iub" or tensor.data_type in _HALF_BYTES[:2]:
         return array.astype(np.int64)
     if array.dtype == np.float64:
         return array

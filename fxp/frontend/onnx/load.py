@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections.abc import Iterator, Sequence
@@ -38,13 +39,28 @@ else:
 
 FREE_SIZES: Final = (64, 32, 48, 128, 224, 256)
 """Heights and widths to try where a file leaves them free."""
+SMALL_SIZES: Final = (8, 16)
+"""Those to try first where the sizes that the file fixes are large."""
+SMALL_ELEMENTS: Final = 1 << 20
+"""Numbers in an input that are not too many to compute with, if the file leaves a size free."""
+LARGE_SIZES: Final = (64, 256)
+"""Those of the first input to try where the others may have other sizes."""
+RATIOS: Final = (1, 0.5, 0.25, 0.125, 2, 4, 8)
+"""Sizes of further inputs to try, in proportion to the first."""
+MAX_TRIES: Final = 100
+"""Combinations of sizes to try for small networks, each of which is run without data."""
+MAX_TRIED_NODES: Final = 30_000
+"""Nodes to run in all these; large networks have fewer tries, but all of those with equal sizes."""
 TOLERANCE: Final = 1e-3
 """Largest difference from ONNX Runtime, relative to the largest output."""
 SMALLEST_DIFFERENCE: Final = 1e-6
 """Differences below this do not count: sigmoids of very negative numbers are approximations."""
 
 
-def load_onnx(source: str | PathLike[str] | onnx.ModelProto) -> OnnxModule:
+def load_onnx(
+    source: str | PathLike[str] | onnx.ModelProto,
+    shapes: Sequence[Sequence[int]] | None = None,
+) -> OnnxModule:
     """Read a float ONNX network as a torch module.
 
     The module is run beside ONNX Runtime on random numbers and must give the same up to the
@@ -55,6 +71,10 @@ def load_onnx(source: str | PathLike[str] | onnx.ModelProto) -> OnnxModule:
     source
         A file, with its external data in the same folder, or a model in memory. Operator sets 7
         to 23. Images may be ``(N, C, H, W)`` or ``(N, H, W, C)`` in the file.
+    shapes
+        Of the inputs, ``(1, C, H, W)`` or ``(1, F)``, with which the network runs. They are needed
+        if the file leaves the sizes of several inputs free, and these fit each other at certain
+        sizes alone; halves, quarters, eighths and their inverses are found without.
 
     Returns
     -------
@@ -72,7 +92,8 @@ def load_onnx(source: str | PathLike[str] | onnx.ModelProto) -> OnnxModule:
     with naming_file(source):
         model = read_model(source)
         module = build(model)
-        module.runnable_size = _runnable_size(module)
+        given = _checked_shapes(module, shapes)
+        module.runnable_shapes = _runnable_shapes(module, given)
         _compare(module, model)
     return module
 
@@ -178,38 +199,95 @@ def _quiet() -> Iterator[None]:
         logger.removeFilter(none)
 
 
-def _runnable_size(module: OnnxModule) -> int:
-    """Return a height and width, for those that are free, at which the module runs."""
-    free = any(None in given.shape[1:] for given in module.image_inputs)
+def _candidates(
+    inputs: Sequence[ImageInput], given: Sequence[tuple[int, ...]] | None
+) -> Iterator[list[tuple[int, ...]]]:
+    """Yield shapes of all inputs to try, the likeliest first."""
+    free = [item for item in inputs if None in item.shape[1:]]
+    usual = [item.module_shape(FREE_SIZES[0]) for item in inputs]
+    is_large = any(math.prod(shape) > SMALL_ELEMENTS for shape in usual)
+    for size in (*SMALL_SIZES * is_large, *FREE_SIZES) if free else FREE_SIZES[:1]:
+        yield [item.module_shape(size) for item in inputs]
+    if given is not None:
+        fitted = [item.fitted(shape) for item, shape in zip(inputs, given, strict=True)]
+        yield [shape for shape in fitted if shape is not None]
+    if len(free) < 2:
+        return
+    for size in LARGE_SIZES:
+        for ratios in itertools.product(RATIOS, repeat=len(free) - 1):
+            sizes = iter([size, *(int(size * ratio) for ratio in ratios)])
+            if set(ratios) != {1}:
+                yield [
+                    item.module_shape(next(sizes) if None in item.shape[1:] else 0)
+                    for item in inputs
+                ]
+
+
+def _runnable_shapes(
+    module: OnnxModule, given: Sequence[tuple[int, ...]] | None = None
+) -> list[tuple[int, ...]]:
+    """Return shapes of the inputs with which the module runs.
+
+    Parameters
+    ----------
+    module
+        The module.
+    given
+        Shapes that are said to fit.
+    """
+    inputs = module.image_inputs
     failure: FrontendError | None = None
-    for size in FREE_SIZES if free else FREE_SIZES[:1]:
-        shapes = [given.module_shape(size) for given in module.image_inputs]
-        for item, sizes in zip(module.image_inputs, shapes, strict=True):
+    tries = min(MAX_TRIES, MAX_TRIED_NODES // len(module.graph.nodes))
+    tries = max(tries, len(SMALL_SIZES + FREE_SIZES) + 1)
+    for shapes in itertools.islice(_candidates(inputs, given), tries):
+        for item, sizes in zip(inputs, shapes, strict=True):
             if math.prod(sizes) > MAX_ELEMENTS:
                 raise FrontendError(f"input {item.name!r} of shape {sizes} needs too much memory")
         try:
-            given = sum(math.prod(sizes) for sizes in shapes)
+            count = sum(math.prod(sizes) for sizes in shapes)
             with torch.no_grad(), _quiet(), FakeTensorMode(allow_non_fake_inputs=True):
                 empty = (torch.empty(sizes, dtype=module.dtype) for sizes in shapes)
-                _Measured(module, given).run(*empty)
+                _Measured(module, count).run(*empty)
         except FrontendError as error:
             failure = failure or error
         else:
-            return size
+            return shapes
     assert failure is not None
+    if sum(None in item.shape[1:] for item in inputs) > 1 and given is None:
+        raise FrontendError(
+            f"{failure}; if its inputs fit each other at certain sizes alone, give these as "
+            "`shapes` to fxp.frontend.load_onnx"
+        ) from failure
     raise failure
+
+
+def _checked_shapes(
+    module: OnnxModule, shapes: Sequence[Sequence[int]] | None
+) -> list[tuple[int, ...]] | None:
+    """Return shapes that a caller gives, with batch 1, if they fit the inputs."""
+    if shapes is None:
+        return None
+    inputs = module.image_inputs
+    if len(shapes) != len(inputs):
+        raise FrontendError(f"it has {len(inputs)} inputs, and {len(shapes)} shapes are given")
+    for item, shape in zip(inputs, shapes, strict=True):
+        if item.fitted(shape) is None or not all(
+            isinstance(size, int) and size > 0 for size in shape
+        ):
+            raise FrontendError(
+                f"its input {item.name!r} has the shape {item.module_shape(0)}, with 0 for a free "
+                f"size, and {tuple(shape)} is given"
+            )
+    return [(1, *shape[1:]) for shape in shapes]
 
 
 def example_inputs(module: OnnxModule) -> list[torch.Tensor]:
     """Return normally distributed inputs of sizes at which a module runs."""
-    size = module.runnable_size
-    if size is None:
-        size = module.runnable_size = _runnable_size(module)
+    shapes = module.runnable_shapes
+    if shapes is None:
+        shapes = module.runnable_shapes = _runnable_shapes(module)
     generator = torch.Generator().manual_seed(0)
-    return [
-        torch.randn(given.module_shape(size), generator=generator, dtype=module.dtype)
-        for given in module.image_inputs
-    ]
+    return [torch.randn(shape, generator=generator, dtype=module.dtype) for shape in shapes]
 
 
 def _compare(module: OnnxModule, model: onnx.ModelProto) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -140,6 +140,19 @@ class ImageInput:
             sizes.insert(2, 1)
         return tuple(sizes)
 
+    def fitted(self, shape: Sequence[int]) -> tuple[int, ...] | None:
+        """Return a shape with the sizes that the file fixes; None if it has other axes or channels.
+
+        Parameters
+        ----------
+        shape
+            As the module takes it; its batch does not matter.
+        """
+        own = self.module_shape(0)
+        if len(own) != len(shape) or own[1] != shape[1]:
+            return None
+        return tuple(fixed or size for fixed, size in zip(own, shape, strict=True))
+
 
 class OnnxModule(fx.GraphModule):
     """A network that was read from an ONNX file.
@@ -154,16 +167,15 @@ class OnnxModule(fx.GraphModule):
         Name of the graph in the file.
     dtype
         Type of the numbers that it takes.
-    runnable_size
-        A height and width at which it runs, for those that the file leaves free; None if that has
-        not been tried.
+    runnable_shapes
+        Shapes of its inputs with which it runs; None if that has not been tried.
     """
 
     image_inputs: tuple[ImageInput, ...]
     channels_last: frozenset[str]
     graph_name: str
     dtype: torch.dtype = torch.float32
-    runnable_size: int | None = None
+    runnable_shapes: Sequence[tuple[int, ...]] | None = None
 
 
 class Assembly:

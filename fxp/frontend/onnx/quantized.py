@@ -1,8 +1,8 @@
 """A quantized ONNX network as a torch module that computes with its real values, in float64.
 
-An integer tensor ``q`` of the file with the scale ``s`` is the tensor ``q * s`` of the module. So
-the operations between quantizers are those of float networks, and each quantizer is a
-`QuantizerModule`.
+An integer tensor ``q`` of the file with the scale ``s`` and the zero point ``z`` is the tensor
+``(q - z) * s`` of the module. So the operations between quantizers are those of float networks, and
+each quantizer is a `QuantizerModule`.
 """
 
 from __future__ import annotations
@@ -19,19 +19,23 @@ from fxp.frontend.builder import clean_name
 from fxp.frontend.errors import FrontendError
 from fxp.frontend.onnx.call import NodeInfo, refused
 from fxp.frontend.onnx.module import OnnxModule, Operator
+from fxp.frontend.onnx.qlinear import LAYERS_OF_INTEGERS, QLINEAR, integer_operands
 from fxp.frontend.onnx.quantized_tensors import (
     INTEGERS,
     UNKNOWN,
-    Bipolar,
+    Codes,
     QuantizedTensors,
-    ScaleAndShift,
     wide,
 )
 from fxp.frontend.onnx.quantizers import (
     MAX_BITS,
+    ROUNDINGS_ABOVE,
+    Bipolar,
     Declared,
     QuantizerModule,
+    ScaleAndShift,
     Scales,
+    centered,
     checked_width,
     quantizer_of,
 )
@@ -119,9 +123,6 @@ class _QuantizedAssembly(QuantizedTensors):
         """Translate one node."""
         handler = QUANTIZING.get(proto.op_type)
         node = self.info(proto)
-        if proto.op_type == "Constant":
-            for item in proto.attribute:
-                self.kinds[node.outputs[0]] = INTEGERS.get(item.t.data_type, UNKNOWN)
         if handler is not None:
             for name in node.inputs:
                 if name and name not in self.known and name not in self.computed:
@@ -163,60 +164,77 @@ class _QuantizedAssembly(QuantizedTensors):
             values = self.known[source]
             axis = node.attributes.get("axis", 1)
             scale = self.channels(node, 1, values.ndim, axis)
-            zero = self.channels(node, 2, values.ndim, axis) if len(node.inputs) > 2 else 0
+            zero = self.zeros(node, 2, values.ndim, axis)
             form = Format(width, 0, signed)
             integers = np.round(values / scale) + zero
             self.known[target] = np.clip(integers, form.min_raw, form.max_raw).astype(np.int64)
             self.kinds[target] = kind
             return
-        self.check_zero(node, 2)
-        quantizer = quantizer_of(node, self.scale_input(node, 1), width, signed=signed)
+        zero = self.quantizer_zero(node, 2, width, signed)
+        quantizer = quantizer_of(node, self.scale_input(node, 1), width, signed=signed or zero != 0)
         self.mark(node, source, quantizer, target)
-        self.integers[target] = quantizer.scale
+        self.integers[target] = Codes(quantizer.scale, zero)
 
     def dequantize_linear(self, node: NodeInfo) -> None:
         """DequantizeLinear: real values of integers."""
         source, target = node.inputs[0], node.outputs[0]
         if source not in self.known:
-            self.check_zero(node, 2)
             self.real(node, 0, target)
             return
         rank, axis = self.known[source].ndim, node.attributes.get("axis", 1)
-        has_zero = len(node.inputs) > 2 and node.inputs[2]
-        zero = self.channels(node, 2, rank, axis) if has_zero else 0
+        zero = self.zeros(node, 2, rank, axis)
         self.stored(node, 0, self.channels(node, 1, rank, axis), zero, target)
 
     def qlinear(self, node: NodeInfo) -> None:
-        """QLinearConv and QLinearMatMul: real values, the layer, and a quantizer."""
-        for position in (2, 7):
-            self.check_zero(node, position)
-        is_conv = node.op == "QLinearConv"
-        to = node.outputs[0]
-        inputs = [self.real(node, 0, f"{to}/x")]
-        rank, axis = self.constant_input(node, 3).ndim, 0 if is_conv else 1
-        scale, zero = (self.channels(node, place, rank, axis) for place in (4, 5))
-        inputs.append(self.stored(node, 3, scale, zero, f"{to}/w"))
-        if len(node.inputs) > 8 and node.inputs[8]:
-            used = self.scales.read(node, np.ravel(self.constant_input(node, 4)))
-            used = used * self.scale_input(node, 1).item()
-            inputs.append(self.stored(node, 8, used, 0, f"{to}/b"))
-        # The attributes are those of the layer.
-        self.call("Conv" if is_conv else "MatMul", inputs, [f"{to}/y"], node, self._proto)
-        self.quantize_linear(
-            replace(node, op="QuantizeLinear", inputs=(f"{to}/y", *node.inputs[6:8]))
-        )
+        """Compute from integers to integers: real values, the operation, and a quantizer."""
+        layout, target = QLINEAR[node.op], node.outputs[0]
+        if node.attributes.get("channels_last"):
+            raise refused(
+                node, "its images are (N, H, W, C)",
+                "save the model before ONNX Runtime optimizes it",
+            )  # fmt: skip
+        alpha = layout.alpha(node.attributes)
+        scales, names = [], []
+        for number, operand in enumerate(integer_operands(node.op, node.inputs)):
+            scale = self.constant_input(node, operand.position + 1) * (alpha if number else 1.0)
+            self.known[f"{target}/{number}/scale"] = scale
+            scales.append(np.ravel(scale))
+            read = replace(
+                node,
+                inputs=(operand.name, f"{target}/{number}/scale", operand.zero),
+                outputs=(f"{target}/{number}",),
+                attributes={"axis": layout.channel_axis(node.attributes)},
+            )
+            self.dequantize_linear(read)
+            names.append(f"{target}/{number}")
+        if layout.bias is not None and any(node.inputs[layout.bias :][:1]):
+            used = [self.scales.read(node, scale) for scale in scales]
+            names.append(
+                self.stored(
+                    node, layout.bias, scales[0] * scales[1], 0, f"{target}/bias",
+                    used=used[0] * used[1],
+                )
+            )  # fmt: skip
+        given = node.inputs[layout.result :][:2]
+        is_real = not any(given)
+        result = target if is_real else f"{target}/real"
+        self.call(layout.op, names, [result], node, layout.kept(self._proto))
+        if not is_real:
+            if not all(given) or len(given) < 2:
+                raise refused(
+                    node, "its result has no zero point, which says its type", "write one"
+                )
+            self.quantize_linear(replace(node, inputs=(result, *given), attributes={}))
 
     def integer_layer(self, node: NodeInfo) -> None:
         """ConvInteger and MatMulInteger: exact sums of products of integers."""
-        self.check_zero(node, 2)
         source, to = node.inputs[0], node.outputs[0]
-        if source not in self.integers:
-            raise refused(node, f"its input {source!r} is no integer tensor", "repair the model")
-        rank = self.constant_input(node, 1).ndim
-        zero = self.channels(node, 3, rank, 0) if len(node.inputs) > 3 else 0
+        moved = self.from_zero(node, source, self.zero_input(node, 2))
+        axis = 0 if node.op == "ConvInteger" else -1
+        zero = self.zeros(node, 3, self.constant_input(node, 1).ndim, axis)
         stored = self.stored(node, 1, np.ones(()), zero, f"{to}/w")
-        self.call(node.op.removesuffix("Integer"), [source, stored], [to], node, self._proto)
-        self.integers[to] = self.integers[source]
+        self.call(node.op.removesuffix("Integer"), [moved, stored], [to], node, self._proto)
+        self.integers[to] = Codes(self.integers[source].scale)
 
     # Operations of QONNX.
 
@@ -233,13 +251,17 @@ class _QuantizedAssembly(QuantizedTensors):
         if source in self.known:
             self._quantized_constant(node, width, signed, narrow, rounding)
             return
-        self.check_zero(node, 2)
+        zero = self.quantizer_zero(node, 2, width, signed)
         quantizer = quantizer_of(
-            node, self.scale_input(node, 1), width, rounding=rounding, signed=signed, narrow=narrow
-        )
+            node, self.scale_input(node, 1), width, rounding=rounding, signed=signed or zero != 0,
+            narrow=narrow and signed,
+        )  # fmt: skip
+        if zero:
+            above = ROUNDINGS_ABOVE.get(quantizer.rounding, quantizer.rounding)
+            quantizer = replace(quantizer, rounding=above)
         if narrow and not signed:
             top = f"{target}/top"
-            self.known[top] = np.array((2**width - 2) * quantizer.scale)
+            self.known[top] = np.array((2**width - 2 - zero) * quantizer.scale)
             self.call("Clip", [source, "", top], [f"{target}/clipped"], node)
             source = f"{target}/clipped"
         self.mark(node, source, quantizer, target)
@@ -256,8 +278,7 @@ class _QuantizedAssembly(QuantizedTensors):
         high = form.max_raw - (narrow and not signed)
         integers = np.clip(values / scale + zero, low, high)
         integers = quantize(integers, form, one.rounding, one.overflow) - zero
-        if np.any(zero):
-            width, signed = width + 1, True
+        width, signed = centered(width, signed, zero)
         fracs = 1 - np.frexp(scale)[1]
         name = node.outputs[0]
         self.constant(node, name, integers * scale, fracs, width, signed)
@@ -281,7 +302,8 @@ class _QuantizedAssembly(QuantizedTensors):
 
     def trunc(self, node: NodeInfo) -> None:
         """Trunc, of either version: integers without their last bits."""
-        self.check_zero(node, 2)
+        if self.zero_input(node, 2):
+            raise refused(node, "its zero point is not 0", "quantize symmetrically")
         rounding = str(node.attributes.get("rounding_mode", "FLOOR"))
         scale = self.scale_input(node, 1)
         source, target = node.inputs[0], node.outputs[0]
@@ -315,13 +337,11 @@ class _QuantizedAssembly(QuantizedTensors):
 
 
 QUANTIZING: Final[dict[str, Callable[[_QuantizedAssembly, NodeInfo], None]]] = {
+    **dict.fromkeys(QLINEAR, _QuantizedAssembly.qlinear),
+    **dict.fromkeys(LAYERS_OF_INTEGERS, _QuantizedAssembly.integer_layer),
     "BipolarQuant": _QuantizedAssembly.bipolar,
-    "ConvInteger": _QuantizedAssembly.integer_layer,
     "DequantizeLinear": _QuantizedAssembly.dequantize_linear,
     "IntQuant": _QuantizedAssembly.quant,
-    "MatMulInteger": _QuantizedAssembly.integer_layer,
-    "QLinearConv": _QuantizedAssembly.qlinear,
-    "QLinearMatMul": _QuantizedAssembly.qlinear,
     "Quant": _QuantizedAssembly.quant,
     "QuantizeLinear": _QuantizedAssembly.quantize_linear,
     "Trunc": _QuantizedAssembly.trunc,

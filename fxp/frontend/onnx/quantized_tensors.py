@@ -1,28 +1,31 @@
 """Tensors of a quantized ONNX network: constants, integers with a scale, and quantizers.
 
-An integer tensor ``q`` of the file with the scale ``s`` is the tensor ``q * s`` of the module.
+An integer tensor ``q`` of the file with the scale ``s`` and the zero point ``z`` is the tensor
+``(q - z) * s`` of the module.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from fxp.formats import Format, saturation_limits
 from fxp.frontend.builder import clean_name
 from fxp.frontend.onnx.call import NodeInfo, refused
 from fxp.frontend.onnx.module import Assembly
+from fxp.frontend.onnx.qlinear import integer_operands
 from fxp.frontend.onnx.quantizers import (
     MAX_BITS,
     Declared,
     Quantizer,
     QuantizerModule,
     Scales,
+    centered,
     frac_of,
+    is_center,
 )
 from fxp.support.lazy import lazy_import
 
@@ -44,9 +47,16 @@ MOVES: Final = frozenset(
      "Squeeze", "Tile", "Transpose", "Unsqueeze", "Add", "Sub")
 )  # fmt: skip
 """Operations on integers of one scale that give integers of that scale."""
+_NEED_ZERO: Final = frozenset(("Add", "Relu", "Sub"))
+"""Those among them that do so only if the zero point is 0."""
 
 
-_SCALED: Final = frozenset({"DequantizeLinear", "QLinearConv", "QLinearMatMul"})
+@dataclass(frozen=True)
+class Codes:
+    """What computed integers ``q`` of the file stand for: ``(q - zero) * scale``."""
+
+    scale: float
+    zero: int = 0
 
 
 class QuantizedTensors(Assembly):
@@ -65,8 +75,8 @@ class QuantizedTensors(Assembly):
         }
         """Width and sign of constant integers, by name."""
         self.declared: dict[str, Declared] = {}
-        self.integers: dict[str, float] = {}
-        """Scales of computed integer tensors, by name."""
+        self.integers: dict[str, Codes] = {}
+        """What computed integer tensors stand for, by name."""
         self._quantizers: dict[str, QuantizerModule] = {}
         self._readers: dict[str, int] = {}
         for node in model.graph.node:
@@ -74,27 +84,43 @@ class QuantizedTensors(Assembly):
                 self._readers[name] = self._readers.get(name, 0) + 1
         for value in model.graph.output:
             self._readers[value.name] = self._readers.get(value.name, 0) + 1
+        for node in model.graph.node:
+            if node.op_type == "Constant":
+                super().add(node)
+                for item in node.attribute:
+                    self.kinds[node.output[0]] = INTEGERS.get(item.t.data_type, UNKNOWN)
         self.input_formats = [self._input_format(given.name) for given in self.inputs]
 
     def _input_format(self, name: str) -> Format | None:
-        """Format of an input of integers, whose scale is that with which it is read."""
+        """Format of an input of integers, with the scale and zero point with which they are read.
+
+        Where several nodes read it in several ways, its integers are those of the file.
+        """
         value = next(item for item in self.model.graph.input if item.name == name)
         kind = value.type.tensor_type.elem_type
         if kind not in INTEGERS:
             return None
         width, signed = INTEGERS[kind]
-        scales = {
-            node.input[1] for node in self.model.graph.node
-            if name == (node.input or [""])[0] and node.op_type in _SCALED
-        }  # fmt: skip
-        self.integers[name] = 1.0
-        if len(scales) == 1 and (found := self.known.get(next(iter(scales)))) is not None:
-            info = NodeInfo(name, "Input", "", self.opset)
-            scale = self.scales.read(info, found)
-            if scale.size == 1:
-                self.integers[name] = scale.item()
-        scale = self.integers[name]
-        return Format(width, frac_of(2.0 ** np.round(np.log2(scale))), signed)
+        readings, moved = set(), {name}
+        for node in self.model.graph.node:
+            if node.op_type in {*MOVES, "Clip"} and moved.intersection(node.input[:1]):
+                moved.update(node.output)
+            readings |= {
+                (operand.scale, operand.zero)
+                for operand in integer_operands(node.op_type, node.input)
+                if operand.name in moved
+            }
+        scale, zero = 1.0, 0
+        if len(readings) == 1:
+            scale_name, zero_name = readings.pop()
+            if (found := self.known.get(scale_name)) is not None:
+                read = self.scales.read(NodeInfo(name, "Input", "", self.opset), found)
+                scale = read.item() if read.size == 1 else scale
+            if (found := self.known.get(zero_name)) is not None and found.size == 1:
+                zero = int(found.item()) if is_center(width, signed, found.item()) else 0
+        self.integers[name] = Codes(scale, zero)
+        frac = frac_of(2.0 ** np.round(np.log2(scale)))
+        return Format(width, frac, signed or zero != 0)
 
     def folded(self, node: NodeInfo, constants: Any) -> NDArray[Any] | None:
         """Return what a node computes from constants, of declared formats where theirs are."""
@@ -133,48 +159,60 @@ class QuantizedTensors(Assembly):
 
     def add_integers(self, node: NodeInfo, proto: onnx.NodeProto) -> None:
         """Translate a node that reads computed integers, which moves or compares them."""
-        scales = {self.integers[name] for name in node.inputs if name in self.integers}
-        scale = next(iter(scales))
+        several = {self.integers[name] for name in node.inputs if name in self.integers}
+        codes = next(iter(several))
         if node.op in ("Shape", "Size"):
             super().add(proto)
             return
         if node.op == "Cast":
-            self._cast(node, scale)
+            self._cast(node, codes)
             return
+        fits = len(several) == 1 and not (codes.zero and node.op in _NEED_ZERO)
+        if node.op == "Resize" and node.attributes.get("mode", "nearest") != "nearest":
+            raise refused(
+                node, "it interpolates integers, and the standard does not say how to round them",
+                "put DequantizeLinear before it and QuantizeLinear behind it, as in the format QDQ",
+            )  # fmt: skip
         if node.op == "Clip":
-            self._clip_integers(node, scale)
-        elif node.op in MOVES and len(scales) == 1:
-            self.call(node.op, self._scaled_inputs(node, scale), node.outputs, node, proto)
+            self._clip_integers(node, codes)
+        elif node.op in MOVES and fits:
+            self.call(node.op, self._real_operands(node, codes), node.outputs, node, proto)
         else:
             raise refused(
-                node, "it computes with integers" + " of several scales" * (len(scales) > 1),
+                node, "it computes with integers" + " of several scales" * (len(several) > 1),
                 "put DequantizeLinear before it and QuantizeLinear behind it",
             )  # fmt: skip
-        self.integers |= dict.fromkeys((name for name in node.outputs if name), scale)
+        self.integers |= dict.fromkeys((name for name in node.outputs if name), codes)
 
-    def _scaled_inputs(self, node: NodeInfo, scale: float) -> list[str]:
+    def _real_operands(self, node: NodeInfo, codes: Codes) -> list[str]:
         """Names of a node's inputs, with integers that are operands as real values."""
         operands = {"Concat": None, "Max": None, "Min": None, "Add": None, "Sub": None,
                     "Pad": (2,)}.get(node.op, ())  # fmt: skip
         names = []
-        for position, name in enumerate(node.inputs):
+        given = node.inputs
+        if node.op == "Pad" and codes.zero and len(given) > 1:
+            # Without a number to pad with, the integer is 0, which is not the zero point.
+            given = (*given[:2], f"{node.name}.0", *given[3:]) if not any(given[2:3]) else given
+            self.known.setdefault(f"{node.name}.0", np.array(0))
+        for position, name in enumerate(given):
             operand = operands is None or position in operands
             if operand and name in self.known:
+                values = (self.known[name] - codes.zero) * codes.scale
                 name = self.constant(
-                    node, f"{node.name}.{position}", self.known[name] * scale,
-                    np.array(frac_of(scale)), 62, True,
+                    node, f"{node.name}.{position}", values, np.array(frac_of(codes.scale)),
+                    MAX_BITS, True,
                 )  # fmt: skip
             names.append(name)
         return names
 
-    def _cast(self, node: NodeInfo, scale: float) -> None:
+    def _cast(self, node: NodeInfo, codes: Codes) -> None:
         """Real values of integers: the integers themselves."""
         source, target = node.inputs[0], node.outputs[0]
         if node.attributes.get("to") in INTEGERS:
             self.computed[target] = self.computed[source]
-            self.integers[target] = scale
+            self.integers[target] = codes
         else:
-            self.multiply(node, source, 1 / scale, target)
+            self.multiply(node, self.from_zero(node, source, 0), 1 / codes.scale, target)
 
     def _bounds(self, node: NodeInfo) -> tuple[Any, Any]:
         """Lower and upper bound of a Clip, None where there is none."""
@@ -189,8 +227,10 @@ class QuantizedTensors(Assembly):
             bounds.append(bound)
         return bounds[0], bounds[1]
 
-    def _clip_integers(self, node: NodeInfo, scale: float) -> None:
-        bounds = [None if bound is None else int(bound) for bound in self._bounds(node)]
+    def _clip_integers(self, node: NodeInfo, codes: Codes) -> None:
+        bounds = [
+            None if bound is None else int(bound) - codes.zero for bound in self._bounds(node)
+        ]
         source = self._quantizers.get(node.inputs[0])
         if source is not None and self._readers[node.inputs[0]] == 1:
             narrower = _narrowed(source.quantizer, *bounds)
@@ -202,7 +242,7 @@ class QuantizedTensors(Assembly):
         for bound in bounds:
             limit = "" if bound is None else f"{node.outputs[0]}/{len(names)}"
             if bound is not None:
-                self.known[limit] = np.array(bound * scale)
+                self.known[limit] = np.array(bound * codes.scale)
             names.append(limit)
         self.call("Clip", names, node.outputs, node)
 
@@ -293,23 +333,65 @@ class QuantizedTensors(Assembly):
         if source in self.channels_last:
             self.channels_last.add(target)
 
-    def check_zero(self, node: NodeInfo, position: int) -> None:
-        """Refuse a zero point of computed integers that is not 0."""
-        if position < len(node.inputs) and node.inputs[position]:
-            zero = self.constant_input(node, position)
-            if np.any(zero):
-                first = np.ravel(zero)[np.flatnonzero(zero)[0]]
-                raise refused(
-                    node, f"its zero point is {first:g}",
-                    "quantize symmetrically, with zero point 0",
-                )  # fmt: skip
+    def from_zero(self, node: NodeInfo, source: str, zero: int) -> str:
+        """Return the name of computed integers that stand for their distance from a zero point.
+
+        Parameters
+        ----------
+        node
+            The node of the file.
+        source, zero
+            The integers, and the zero point with which they are read.
+        """
+        if source not in self.integers:
+            raise refused(node, f"its input {source!r} is no integer tensor", "repair the model")
+        codes = self.integers[source]
+        if codes.zero == zero:
+            return source
+        target = f"{node.outputs[0]}/{source}"
+        shift = np.array((codes.zero - zero) * codes.scale)
+        fracs = np.array(frac_of(codes.scale))
+        name = self.constant(node, f"{target}/zero", shift, fracs, MAX_BITS, True)
+        self.call("Add", [source, name], [target], node)
+        return target
+
+    def zero_input(self, node: NodeInfo, position: int) -> int:
+        """Return the zero point of computed integers, 0 if none is given."""
+        if position >= len(node.inputs) or not node.inputs[position]:
+            return 0
+        zero = np.ravel(self.constant_input(node, position))
+        if not zero.size or (zero != zero[0]).any() or zero[0] != np.round(zero[0]):
+            raise refused(
+                node, "its zero points are not one whole number", "give values one zero point"
+            )
+        return int(zero[0])
+
+    def quantizer_zero(self, node: NodeInfo, position: int, width: int, signed: bool) -> int:
+        """Return the zero point of a quantizer: 0, or the center of an unsigned width.
+
+        Parameters
+        ----------
+        node, position
+            The node, and which input it is.
+        width, signed
+            Of the integers.
+        """
+        zero = self.zero_input(node, position)
+        if zero and not is_center(width, signed, zero):
+            center = "" if signed else f", or {1 << width - 1} for {width} unsigned bits"
+            raise refused(
+                node, f"its zero point is {zero}",
+                f"quantize symmetrically, with zero point 0{center}; the option "
+                "ActivationSymmetric of ONNX Runtime does that",
+            )  # fmt: skip
+        return zero
 
     def scale_input(self, node: NodeInfo, position: int) -> NDArray[np.float64]:
         """Return an input that is a scale, as it is to be used."""
         return self.scales.read(node, self.constant_input(node, position))
 
     def real(self, node: NodeInfo, position: int, target: str) -> str:
-        """Enter the real values of computed integers, whose scale is the next input.
+        """Enter the real values of computed integers, with the scale and zero point behind them.
 
         Parameters
         ----------
@@ -319,16 +401,16 @@ class QuantizedTensors(Assembly):
             Name of the real values, which is returned.
         """
         source, scale = node.inputs[position], self.scale_input(node, position + 1)
-        if source not in self.integers:
-            raise refused(node, f"its input {source!r} is no integer tensor", "repair the model")
+        moved = self.from_zero(node, source, self.zero_input(node, position + 2))
         if (scale != scale.ravel()[0]).any():
             raise refused(node, "its scales differ between channels", "give values one scale")
-        self.multiply(node, source, float(scale.ravel()[0]) / self.integers[source], target)
+        self.multiply(node, moved, float(scale.ravel()[0]) / self.integers[source].scale, target)
         return target
 
     def stored(
-        self, node: NodeInfo, position: int, scale: NDArray[Any], zero: NDArray[Any] | int, to: str
-    ) -> str:
+        self, node: NodeInfo, position: int, scale: NDArray[Any], zero: NDArray[Any] | int, to: str,
+        *, used: NDArray[Any] | None = None,
+    ) -> str:  # fmt: skip
         """Enter the real values of constant integers.
 
         Parameters
@@ -339,12 +421,12 @@ class QuantizedTensors(Assembly):
             Scale and zero point, in shapes that broadcast with the integers.
         to
             Name of the real values.
+        used
+            The scale as it is to be used, if other nodes say it.
         """
         name = node.inputs[position]
-        width, signed = self.kinds.get(name, UNKNOWN)
-        if np.any(zero):
-            width, signed = width + 1, True
-        used = self.scales.read(node, scale)
+        width, signed = centered(*self.kinds.get(name, UNKNOWN), zero)
+        used = self.scales.read(node, scale) if used is None else used
         integers = (self.constant_input(node, position) - zero) * (
             np.asarray(scale, np.float64) / used
         )
@@ -355,6 +437,13 @@ class QuantizedTensors(Assembly):
         self.constant(node, to, integers * used, 1 - np.frexp(used)[1], width, signed)
         self.declared[to] = replace(self.declared[to], tensor=name)
         return to
+
+    def zeros(
+        self, node: NodeInfo, position: int, rank: int, axis: int
+    ) -> NDArray[Any] | int:  # fmt: skip
+        """Return the zero points of constant integers, 0 if none are given; see `channels`."""
+        given = position < len(node.inputs) and node.inputs[position]
+        return self.channels(node, position, rank, axis) if given else 0
 
     def channels(self, node: NodeInfo, position: int, rank: int, axis: int) -> NDArray[Any]:
         """Return a scale or zero point in a shape that broadcasts along an axis.
@@ -376,38 +465,9 @@ class QuantizedTensors(Assembly):
         return array.reshape(shape)
 
 
-class ScaleAndShift(torch.nn.Module):
-    """A product and a sum for each channel."""
-
-    def __init__(self, node: NodeInfo, scale: NDArray[Any], shift: NDArray[Any]) -> None:
-        super().__init__()
-        self.node = node
-        self.scale = torch.nn.Parameter(torch.from_numpy(scale), requires_grad=False)
-        self.shift = torch.nn.Parameter(torch.from_numpy(shift), requires_grad=False)
-
-    def forward(self, value: torch.Tensor) -> torch.Tensor:
-        """Return the products, shifted."""
-        shape = (-1, *(1,) * (value.ndim - 2))
-        return value * self.scale.reshape(shape) + self.shift.reshape(shape)
-
-
-class Bipolar(torch.nn.Module):
-    """Plus or minus a number, by the sign of a value."""
-
-    def __init__(self, node: NodeInfo, scale: float) -> None:
-        super().__init__()
-        self.node = node
-        self.above = torch.nn.Buffer(torch.tensor(scale, dtype=torch.float64))
-        self.below = torch.nn.Buffer(torch.tensor(-scale, dtype=torch.float64))
-
-    def forward(self, value: torch.Tensor) -> torch.Tensor:
-        """Return the number, with the sign."""
-        return torch.where(value >= 0, self.above, self.below)
-
-
 def wide(array: NDArray[Any]) -> NDArray[Any]:
-    """Return floats in float64."""
-    return array.astype(np.float64) if array.dtype.kind == "f" else array
+    """Return an array, of float64 if it has floats; NumPy makes numbers of arrays without axes."""
+    return np.asarray(array, np.float64 if array.dtype.kind == "f" else None)
 
 
 def _narrowed(quantizer: Quantizer, low: int | None, high: int | None) -> Quantizer | None:

@@ -25,6 +25,12 @@ ROUNDINGS: Final = {
     "HALF_DOWN": Rounding.HALF_TO_ZERO,
 }
 """Names of QONNX; its HALF_UP and HALF_DOWN round the magnitude, away from zero and toward it."""
+ROUNDINGS_ABOVE: Final = {
+    Rounding.TO_ZERO: Rounding.FLOOR,
+    Rounding.HALF_AWAY: Rounding.HALF_UP,
+    Rounding.HALF_TO_ZERO: Rounding.HALF_DOWN,
+}
+"""What those that go by the sign do to values that a zero point has made positive."""
 MAX_BITS: Final = 62
 
 
@@ -96,6 +102,35 @@ class QuantizerModule(torch.nn.Module):
         return torch.from_numpy(integers * self.quantizer.scale)
 
 
+class ScaleAndShift(torch.nn.Module):
+    """A product and a sum for each channel."""
+
+    def __init__(self, node: NodeInfo, scale: NDArray[Any], shift: NDArray[Any]) -> None:
+        super().__init__()
+        self.node = node
+        self.scale = torch.nn.Parameter(torch.from_numpy(scale), requires_grad=False)
+        self.shift = torch.nn.Parameter(torch.from_numpy(shift), requires_grad=False)
+
+    def forward(self, value: torch.Tensor) -> torch.Tensor:
+        """Return the products, shifted."""
+        shape = (-1, *(1,) * (value.ndim - 2))
+        return value * self.scale.reshape(shape) + self.shift.reshape(shape)
+
+
+class Bipolar(torch.nn.Module):
+    """Plus or minus a number, by the sign of a value."""
+
+    def __init__(self, node: NodeInfo, scale: float) -> None:
+        super().__init__()
+        self.node = node
+        self.above = torch.nn.Buffer(torch.tensor(scale, dtype=torch.float64))
+        self.below = torch.nn.Buffer(torch.tensor(-scale, dtype=torch.float64))
+
+    def forward(self, value: torch.Tensor) -> torch.Tensor:
+        """Return the number, with the sign."""
+        return torch.where(value >= 0, self.above, self.below)
+
+
 @dataclass(frozen=True)
 class Declared:
     """Formats that a file gives for a constant.
@@ -129,7 +164,8 @@ class Scales:
         ``exact``: they are refused. ``snap``: they are rounded to the nearest power of two.
         ``keep``: they stay, for comparison.
     snapped
-        For every node that had one its name, the scale, and the power of two.
+        For every node that had one its name, the scale, and the power of two; a number stands
+        behind the name where a node had several.
     """
 
     policy: str = "exact"
@@ -161,13 +197,49 @@ class Scales:
                 f"{nearest:g} = 2^{-frac_of(nearest)}",
                 "train with power-of-two scales, or round the scales with --snap-scales",
             )
-        self.snapped[node.name] = first, nearest
+        self._note(node.name, (first, nearest))
         return powers
+
+    def _note(self, node: str, pair: tuple[float, float]) -> None:
+        """Enter a scale, of which a node may have several."""
+        name, number = node, 1
+        while self.snapped.get(name, pair) != pair:
+            number += 1
+            name = f"{node} ({number})"
+        self.snapped[name] = pair
 
 
 def frac_of(scale: float) -> int:
     """Return the fraction bits of integers whose step is a power of two."""
     return 1 - int(np.frexp(scale)[1])
+
+
+def is_center(width: int, signed: bool, zero: Any) -> bool:
+    """Whether a zero point makes unsigned integers signed ones of the same width.
+
+    Parameters
+    ----------
+    width, signed
+        Of the integers.
+    zero
+        One zero point, or several.
+    """
+    return not signed and width > 1 and bool(np.all(np.equal(zero, 1 << (width - 1))))
+
+
+def centered(width: int, signed: bool, zero: Any) -> tuple[int, bool]:
+    """Return width and sign of integers less their zero points.
+
+    Parameters
+    ----------
+    width, signed
+        Of the integers.
+    zero
+        One zero point, or several.
+    """
+    if not np.any(zero):
+        return width, signed
+    return (width, True) if is_center(width, signed, zero) else (width + 1, True)
 
 
 def quantizer_of(

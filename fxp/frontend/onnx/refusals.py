@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from fxp.frontend.onnx.qlinear import QLINEAR
+
 _CELL: Final = "write one step of it with Gemm or Conv, and name the state in `states`"
 _POSITION: Final = "leave it outside of the network, which then returns what it searches"
 _QUANTIZED: Final = (
     "the network is quantized already: read it with fxp.from_quantized_onnx, or with fxp quantize "
     "without --calibration"
 )
+_DYNAMIC: Final = "quantize statically; its scale depends on the image"
 _CONTROL: Final = "export a network without control flow"
 
 ADVICE: Final[dict[str, str]] = {
@@ -18,7 +21,9 @@ ADVICE: Final[dict[str, str]] = {
     "BipolarQuant": _QUANTIZED,
     "ConvInteger": _QUANTIZED,
     "DequantizeLinear": _QUANTIZED,
-    "DynamicQuantizeLinear": "quantize statically; its scale depends on the image",
+    "DynamicQuantizeLSTM": _DYNAMIC,
+    "DynamicQuantizeLinear": _DYNAMIC,
+    "DynamicQuantizeMatMul": _DYNAMIC,
     "Einsum": "write it with MatMul or Conv",
     "GRU": _CELL,
     "If": _CONTROL,
@@ -29,8 +34,7 @@ ADVICE: Final[dict[str, str]] = {
     "MatMulInteger": _QUANTIZED,
     "MaxUnpool": "use Resize",
     "NonMaxSuppression": _POSITION,
-    "QLinearConv": _QUANTIZED,
-    "QLinearMatMul": _QUANTIZED,
+    **dict.fromkeys(QLINEAR, _QUANTIZED),
     "Quant": _QUANTIZED,
     "QuantizeLinear": _QUANTIZED,
     "RNN": _CELL,
