@@ -441,7 +441,13 @@ class QuantizedTensors(Assembly):
     def zeros(
         self, node: NodeInfo, position: int, rank: int, axis: int
     ) -> NDArray[Any] | int:  # fmt: skip
-        """Return the zero points of constant integers, 0 if none are given; see `channels`."""
+        """Return the zero points of constant integers, 0 if none are given.
+
+        Parameters
+        ----------
+        node, position, rank, axis
+            As for `channels`.
+        """
         given = position < len(node.inputs) and node.inputs[position]
         return self.channels(node, position, rank, axis) if given else 0
 
