@@ -198,8 +198,8 @@ def summary(record: dict[str, Any]) -> list[tuple[str, str]]:
     if record.get(GROWTH):
         last = record[GROWTH]["sizes"][-1]
         factor = last["ms"]["brute force"] / last["ms"]["proposed"]
-        rows.append((f"sequential decision among {last['rows']:,} rows against a full search, "
-                     "both in integers", f"{factor:.1f} times as fast"))  # fmt: skip
+        rows.append((f"sequential decision among {last['rows']:,} random rows against a full "
+                     "search, both in integers", f"{factor:.1f} times as fast"))  # fmt: skip
     return rows
 
 

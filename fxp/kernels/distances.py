@@ -299,7 +299,9 @@ def decide(
             elif total < second:
                 second = total
         # Where the product is too large for int64, it exceeds every distance as well.
-        bound = least * threshold if least <= LARGEST // max(threshold, 1) else LARGEST
+        # An infinite threshold is above all, a distance of 0 too.
+        finite = threshold < LARGEST and least <= LARGEST // max(threshold, 1)
+        bound = least * threshold if finite else LARGEST
         stop = False
         if kind == CLASSES:
             left = 0
@@ -320,7 +322,8 @@ def decide(
         elif kind == DIFFERENCE:
             stop = second - least >= threshold
         else:
-            stop = second << RATIO_BITS >= bound
+            # Equal distances decide nothing, not even where all are 0.
+            stop = second > least and second << RATIO_BITS >= bound
         if stop:
             break
     return best, level + 1, looked

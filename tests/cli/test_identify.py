@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,25 @@ def test_another_network_is_refused(capsys: pytest.CaptureFixture[str]):
     assert "the gallery was made with network 'means', not 'other'" in message
     message = error_of(capsys, "identify", "things.gallery", "new", "--side", "5")
     assert "made with side '4', not '5'" in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"source": {"side": "abc"}}, "the gallery's side 'abc' is no number"),
+        ({"source": {"share": "x"}}, "the gallery's share 'x' is no number"),
+        ({"feature_format": Format(4, 2)}, "gives features of ap_ufixed<8,8>, but the gallery"),
+    ],
+)
+def test_galleries_that_were_edited(
+    capsys: pytest.CaptureFixture[str], changes: dict[str, Any], message: str
+):
+    assert main([*BUILD]) == 0
+    gallery = Gallery.load("things.gallery")
+    if "source" in changes:
+        changes = {"source": {**gallery.source, **changes["source"]}}
+    replace(gallery, **changes).save("things.gallery")
+    assert message in error_of(capsys, "identify", "things.gallery", "new")
 
 
 def test_features_are_the_named_value():

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Annotated, Any
 
 import numpy as np
@@ -208,6 +209,16 @@ def _built(
     return made
 
 
+def _number(source: Mapping[str, str], key: str) -> float:
+    """Return a number that a gallery tells of its features."""
+    try:
+        return float(source[key])
+    except ValueError:
+        raise GalleryError(
+            f"the gallery's {key} {shortened(source[key])} is no number; build it again"
+        ) from None
+
+
 class Identifier:
     """A gallery with its network, as a function of pictures in files.
 
@@ -243,10 +254,13 @@ class Identifier:
         self.extractor = FeatureExtractor(
             load(model or source["model"]),
             value or source["value"],
-            side=side or int(source["side"]),
-            share=share or float(source["share"]),
+            side=side or int(_number(source, "side")),
+            share=share or _number(source, "share"),
         )
         gallery.check_source(self.extractor.source)
+        gallery.transformation.checked_format(
+            self.extractor.model.graph.name, self.extractor.feature_format
+        )
         self.gallery = gallery
         self.search = Search(gallery, rule, granule=granule)
 

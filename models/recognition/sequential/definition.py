@@ -71,7 +71,7 @@ class Rule:
         left. The others keep all classes until they stop: ``"posteriors"`` when the share of the
         nearest in the softmax of ``-sharpness * distance`` is `threshold` at least,
         ``"bayes_factor"`` when it is so many times the second share, ``"distance_factor"`` when the
-        second distance is so many times the nearest.
+        second distance is so many times the nearest, and not equal to it.
     threshold
         Above 1; a share is above 0 and at most 1. Infinity, for the classes, drops none.
     sharpness
@@ -88,7 +88,7 @@ class Rule:
     sharpness: float = 100.0
 
     def __post_init__(self) -> None:
-        if self.name not in RULES:
+        if not isinstance(self.name, str) or self.name not in RULES:
             raise ArgumentError(f"no rule {self.name!r}, only {', '.join(RULES)}")
         for name in ("threshold", "sharpness"):
             value = getattr(self, name)
@@ -105,8 +105,10 @@ class Rule:
                 f"threshold={self.threshold} is not above 1: at 1 the nearest class alone would be "
                 "left after the first granule"
             )
-        if not 0 < self.sharpness < 1e6:
-            raise ArgumentError(f"sharpness={self.sharpness} must be above 0 and below 1000000")
+        if not 1e-6 <= self.sharpness < 1e6:
+            raise ArgumentError(
+                f"sharpness={self.sharpness} must be at least 0.000001 and below 1000000"
+            )
 
     @property
     def shift(self) -> int:
@@ -187,8 +189,10 @@ def decide(
         }
         best = min(left, key=lambda number: (found[number], number))
         least, second = [*sorted(found.values()), LARGEST][:2]
+        # An infinite threshold is above all, a distance of 0 too.
+        bound = LARGEST if threshold == LARGEST else threshold * least
         if kind == CLASSES and level < levels:
-            left = [c for c in left if found[c] << RATIO_BITS <= threshold * least]
+            left = [c for c in left if found[c] << RATIO_BITS <= bound]
             found = {number: found[number] for number in left}
         stop = {
             CLASSES: len(left) == 1,
@@ -197,7 +201,8 @@ def decide(
                 for value in found.values()
             ) <= 1 << 32,
             DIFFERENCE: second - least >= threshold,
-            FACTOR: second << RATIO_BITS >= threshold * least,
+            # Equal distances decide nothing, not even where all are 0.
+            FACTOR: second > least and second << RATIO_BITS >= bound,
         }[kind]  # fmt: skip
         if stop or level == levels:
             return best, level, found

@@ -156,6 +156,29 @@ class Transformation:
         sums = np.maximum(raws.sum(axis=1, keepdims=True), 1)
         return (((raws << (FRAC + 1)) + sums) // (2 * sums)).astype(np.int16)
 
+    def checked_format(self, network: str, form: Format) -> Format:
+        """Return the format in which the features of a network are taken.
+
+        Parameters
+        ----------
+        network
+            Its name.
+        form
+            Format of its features.
+
+        Raises
+        ------
+        ArgumentError
+            If this was made for features of another format.
+        """
+        wanted = narrowed(form, self._features)
+        if wanted != self._format:
+            raise ArgumentError(
+                f"{network} gives features of {form}, but the gallery was made from "
+                f"{self._format or 'real numbers'}; build it with the format of the network's"
+            )
+        return wanted
+
     def appended(self, network: Graph) -> Graph:
         """Return a network followed by this, from its inputs to components.
 
@@ -178,12 +201,7 @@ class Transformation:
                 f"{network.name} gives {features} features, not the {self._features} integers that "
                 "the gallery was made from"
             )
-        wanted = narrowed(last.format, features)
-        if wanted != self._format:
-            raise ArgumentError(
-                f"{network.name} gives features of {last.format}, but the gallery was made from "
-                f"{self._format or 'real numbers'}; build it with the format of the network's"
-            )
+        wanted = self.checked_format(network.name, last.format)
         source, nodes = last.name, []
         if len(last.shape) == 3:
             nodes.append(Node(f"{PREFIX}flat", Flatten(), (source,), Quantization(last.format)))

@@ -168,7 +168,9 @@ def test_too_many_frames():
         (lambda: Rule("distance_factor", 0.5), "not above 1"),
         (lambda: Rule("posteriors", 1.5), "at most 1"),
         (lambda: Rule("nearest"), "no rule 'nearest', only classes"),
+        (lambda: Rule(["classes"]), "no rule"),  # type: ignore[arg-type]
         (lambda: Rule(sharpness=0), "sharpness=0"),
+        (lambda: Rule(sharpness=1e-14), "sharpness=1e-14 must be at least 0.000001"),
         (lambda: Rule(threshold="high"), "threshold='high' is no number"),  # type: ignore[arg-type]
         (lambda: Rule(sharpness=None), "sharpness=None is no number"),  # type: ignore[arg-type]
         (lambda: Search(random_gallery("l2")[0], granule=12), "multiple of 8"),
@@ -178,3 +180,49 @@ def test_too_many_frames():
 def test_refusals(make, message: str):  # type: ignore[no-untyped-def]
     with pytest.raises(ArgumentError, match=message):
         make()
+
+
+def late_gallery() -> tuple[Gallery, np.ndarray]:
+    """Two classes that are equal in the first granule, and 0 there like the query."""
+    rows = np.zeros((2, 16), np.int16)
+    rows[:, 8] = 100, 20
+    query = np.zeros((1, 16), np.int16)
+    query[0, 8] = 10
+    return gallery_of(rows, [1, 1]), query
+
+
+@pytest.mark.parametrize("threshold", [1.01, 3.0, np.inf])
+def test_distances_of_zero_are_no_reason_to_stop(threshold: float):
+    gallery, query = late_gallery()
+    rule = Rule("distance_factor", threshold)
+    found = Search(gallery, rule, granule=8).decide(query)
+    # The first granule has 0 and 0; the second 90 * 90 and 10 * 10.
+    assert (found.number, found.granules) == (1, 2)
+    number, granules, left = oracle.decide(query, gallery.components, gallery.starts, 8, rule)
+    assert (number, granules, left) == (1, 2, {0: 8100, 1: 100})
+
+
+def test_an_infinite_threshold_drops_no_class():
+    """The first class is the query itself in the first granule, and far from it afterwards."""
+    rows = np.zeros((2, 16), np.int16)
+    rows[0, [0, 8]] = 80, 120
+    rows[1, [0, 8]] = 82, -120
+    query = np.zeros((1, 16), np.int16)
+    query[0, [0, 8]] = 80, -120
+    gallery, rule = gallery_of(rows, [1, 1]), Rule(threshold=np.inf)
+    search = Search(gallery, rule, granule=8)
+    assert (search.decide(query).number, search.nearest(query)[0]) == (1, 1)
+    number, granules, left = oracle.decide(query, gallery.components, gallery.starts, 8, rule)
+    assert (number, granules, left) == (1, 2, {0: 240 * 240, 1: 4})
+
+
+def test_the_least_sharpness_equals_the_definition():
+    gallery, queries = random_gallery("l2")
+    rule = Rule("posteriors", 0.26, 1e-6)
+    search = Search(gallery, rule, granule=8)
+    for query in queries:
+        found = search.decide(query[None])
+        number, granules, _ = oracle.decide(
+            query[None], gallery.components, gallery.starts, 8, rule
+        )
+        assert (found.number, found.granules) == (number, granules)
