@@ -99,6 +99,10 @@ class Gallery:
             return f"it has {len(self.classes)} class; to choose between them takes two"
         if not _are_texts(list(self.classes), list) or not _are_texts(dict(self.source), dict):
             return "classes and source must be texts"
+        # Others could write to the terminal what looks like results.
+        hidden = [name for name in self.classes if not name.isprintable()]
+        if hidden:
+            return f"the class {hidden[0]!a} holds a character that cannot be printed; rename it"
         if len(set(self.classes)) < len(self.classes):
             return "two of its classes have the same name"
         if parts.dtype != np.int16 or parts.ndim != 2 or 0 in parts.shape:

@@ -208,6 +208,8 @@ def build(rows: int = 8, count: int = 6, **changes: Any) -> Gallery:
         ({"classes": ["a"]}, "to 0, the last of the classes, not 0 to 1"),
         ({"classes": ["a", "b", "c"]}, "class 'c' has no rows"),
         ({"classes": [1, 2]}, "must be texts"),
+        ({"classes": ["a", "b\nc: d"]}, r"the class 'b\\nc: d' holds a character"),
+        ({"classes": ["\ud800", "b"]}, "the class '.ud800' holds a character"),
         ({"source": {"side": 5}}, "must be texts"),
         ({"components": 2.0}, "2.0 components cannot be found"),
         ({"components": 7}, "7 components cannot be found in 8 rows of 6 features"),
