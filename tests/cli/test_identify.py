@@ -174,6 +174,7 @@ def test_another_network_is_refused(capsys: pytest.CaptureFixture[str]):
     ("changes", "message"),
     [
         ({"source": {"side": "abc"}}, "the gallery's side 'abc' is no number"),
+        ({"source": {"side": "inf"}}, "the gallery's side 'inf' is no number"),
         ({"source": {"share": "x"}}, "the gallery's share 'x' is no number"),
         ({"feature_format": Format(4, 2)}, "gives features of ap_ufixed<8,8>, but the gallery"),
     ],

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from reprlib import repr as shortened
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import typer
@@ -41,6 +41,8 @@ from fxp.models.recognition.sequential.gallery import (
 )
 from fxp.support.errors import ArgumentError
 from fxp.support.parallel import check_workers, workers
+
+Number = TypeVar("Number", int, float)
 
 TOGETHER = 16
 """Pictures that the network takes at a time while a gallery is built."""
@@ -209,10 +211,10 @@ def _built(
     return made
 
 
-def _number(source: Mapping[str, str], key: str) -> float:
+def _number(source: Mapping[str, str], key: str, kind: Callable[[str], Number]) -> Number:
     """Return a number that a gallery tells of its features."""
     try:
-        return float(source[key])
+        return kind(source[key])
     except ValueError:
         raise GalleryError(
             f"the gallery's {key} {shortened(source[key])} is no number; build it again"
@@ -254,8 +256,8 @@ class Identifier:
         self.extractor = FeatureExtractor(
             load(model or source["model"]),
             value or source["value"],
-            side=side or int(_number(source, "side")),
-            share=share or _number(source, "share"),
+            side=side or _number(source, "side", int),
+            share=share or _number(source, "share", float),
         )
         gallery.check_source(self.extractor.source)
         gallery.transformation.checked_format(
