@@ -56,7 +56,8 @@ def test_division_of_a_set():
 @pytest.fixture(scope="module")
 def blobs() -> FeatureSet:
     found, labels = make_blobs(120, 12, centers=4, random_state=0)[:2]
-    return FeatureSet("blobs", found, found.astype(np.float32), labels, np.arange(120) >= 90)
+    real = found.astype(np.float32)
+    return FeatureSet("blobs", {"10/14": found}, real, labels, np.arange(120) >= 90)
 
 
 def test_methods_find_blobs_that_lie_apart(blobs: FeatureSet, monkeypatch: pytest.MonkeyPatch):
@@ -72,7 +73,7 @@ def test_methods_find_blobs_that_lie_apart(blobs: FeatureSet, monkeypatch: pytes
 
 
 def test_quickest_threshold_that_is_as_good(blobs: FeatureSet):
-    rule = methods.tuned("classes", blobs.fixed, blobs.labels, 12, 8)
+    rule = methods.tuned("classes", blobs.fixed["10/14"], blobs.labels, 12, 8)
     assert rule.threshold == methods.THRESHOLDS["classes"][0]
 
 

@@ -68,15 +68,16 @@ def measured(features: FeatureSet, settings: Settings) -> dict[str, Any]:
     labels, wanted = features.labels[known], features.labels[asked]
     rows: dict[str, dict[str, float]] = {}
     calls: dict[str, Any] = {}
-    first = features.fixed[asked][:TIMED]
-    for name, (gallery, answer) in integer_methods(features.fixed[known], labels).items():
-        prepared = gallery.transformed(features.fixed[asked])
+    fixed = next(iter(features.fixed.values()))
+    first = fixed[asked][:TIMED]
+    for name, (gallery, answer) in integer_methods(fixed[known], labels).items():
+        prepared = gallery.transformed(fixed[asked])
         rows[name] = {"error": errors([answer(query) for query in prepared], wanted)}
         calls[name] = lambda gallery=gallery, answer=answer: [
             answer(gallery.transformed(query)[0]) for query in first
         ]
-    queries = unit(features.fixed[asked])
-    for name, answer in float_methods(features.fixed[known], labels).items():
+    queries = unit(fixed[asked])
+    for name, answer in float_methods(fixed[known], labels).items():
         rows[name] = {"error": errors([answer(query) for query in queries], wanted)}
         calls[name] = lambda answer=answer: [answer(query) for query in unit(first)]
     for name, seconds in best_times(calls, settings).items():
@@ -85,15 +86,14 @@ def measured(features: FeatureSet, settings: Settings) -> dict[str, Any]:
         "gallery": int(known.sum()),
         "queries": int(asked.sum()),
         "classes": len(np.unique(labels)),
-        "features": features.fixed.shape[1],
+        "features": fixed.shape[1],
         "load": load_per_processor(),
         "methods": rows,
     }
     if features.real is not None:
-        every = dict(zip(WIDTHS, (features.fixed, *features.wider.values()), strict=False))
         found["differ"] = {
-            name: _differing(fixed, features.real, labels, known, asked)
-            for name, fixed in every.items()
+            bits: _differing(integers, features.real, labels, known, asked)
+            for bits, integers in features.fixed.items()
         }
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,12 +25,13 @@ from fxp.support.errors import PrecisionWarning
 SIDE: Final = 96
 """Side of the pictures that MobileNetV1 takes."""
 BATCH: Final = 50
+DEFAULT_WIDTHS: Final = "10/14"
 WIDTHS: Final[dict[str, dict[str, Any]]] = {
-    "10/14": {},
+    DEFAULT_WIDTHS: {},
     "12/16": {"weight_bits": 12, "activation_bits": 16},
     "16/16": {"weight_bits": 16, "activation_bits": 16},
 }
-"""Bits of weights and values of MobileNetV1; the first are the defaults."""
+"""Bits of weights and values of MobileNetV1, as options."""
 
 
 @dataclass(frozen=True)
@@ -41,22 +42,21 @@ class FeatureSet:
     ----------
     name
         Title.
-    fixed, real
-        ``(N, features)``; `real` is None where there is no float network to compare with.
+    fixed
+        ``(N, features)``, by the bits of weights and values; the first are those that methods take.
+    real
+        As each of `fixed`; None where there is no float network to compare with.
     labels
         Class of each, from 0.
     query
         Which are queries; the others are the gallery.
-    wider
-        As `fixed`, of networks with more bits.
     """
 
     name: str
-    fixed: NDArray
+    fixed: Mapping[str, NDArray]
     real: NDArray | None
     labels: NDArray[np.int64]
     query: NDArray[np.bool_]
-    wider: Mapping[str, NDArray] = field(default_factory=dict)
 
 
 def every_other(labels: NDArray, known: int, period: int) -> NDArray[np.bool_]:
@@ -154,7 +154,7 @@ def _cifar(data: Path) -> FeatureSet:
     squares = _squares([*known.images, *asked.images], extractor.side)
     return FeatureSet(
         "CIFAR-10",
-        _features(extractor, squares),
+        {DEFAULT_WIDTHS: _features(extractor, squares)},
         _float_features(load_float("cifar_resnet20"), scale_of_model(model), squares),
         np.concatenate([known.labels, asked.labels]),
         np.arange(len(squares)) >= len(known),
@@ -185,14 +185,12 @@ def feature_sets(data: Path, only: Callable[[str], bool]) -> Iterator[FeatureSet
             made = made or _mobilenet(data)
             pictures, labels = _arrays(data, file)
             squares = _squares(pictures, SIDE)
-            fixed, *others = (_features(item, squares) for item in made.extractors.values())
             yield FeatureSet(
                 name,
-                fixed,
+                {bits: _features(item, squares) for bits, item in made.extractors.items()},
                 _float_features(made.network, made.scale, squares),
                 labels,
                 every_other(labels, known, period),
-                dict(zip([*WIDTHS][1:], others, strict=True)),
             )
     if only("CIFAR-10"):
         yield _cifar(data)

@@ -136,11 +136,12 @@ def test_planning_is_linear_in_the_number_of_nodes(ops: tuple[Op, ...]) -> None:
         engine = Engine(network.graph())
         # A collection would go through what all tests before have left.
         gc.disable()
-        begin = time.process_time()
-        engine.plan([(2, 8, 8)], threads=1, count_clipped=False)
-        end = time.process_time()
-        gc.enable()
-        return end - begin
+        try:
+            begin = time.process_time()
+            engine.plan([(2, 8, 8)], threads=1, count_clipped=False)
+            return time.process_time() - begin
+        finally:
+            gc.enable()
 
     seconds(64)  # Kernels are compiled.
     few = min(seconds(500) for _ in range(3))
