@@ -5,14 +5,22 @@ Umuroglu et al., "QONNX: Representing Arbitrary-Precision Quantized Neural Netwo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fxp.formats import Format, FormatError, Overflow, Quantization, Rounding, quantize
+from fxp.formats import (
+    Format,
+    FormatError,
+    Overflow,
+    Quantization,
+    Rounding,
+    quantize,
+    saturation_limits,
+)
 from fxp.frontend.onnx.call import NodeInfo, refused
 from fxp.frontend.quantizer_marks import quantizer_mark
 
@@ -302,3 +310,41 @@ def checked_width(node: NodeInfo, width: Any) -> int:
             f"give one whole number from 1 to {MAX_BITS}",
         )  # fmt: skip
     return int(array.item())
+
+
+def narrowest(quantizer: Quantizer, low: int, high: int) -> Quantizer:
+    """Return a quantizer of the smallest width that has two integers, and all between them.
+
+    Parameters
+    ----------
+    quantizer
+        Gives scale and rounding.
+    low, high
+        The integers.
+    """
+    signed = low < 0
+    width = max(max(high, 0).bit_length(), (~low).bit_length() if signed else 1) + signed
+    return replace(quantizer, width=width, signed=signed, narrow=signed and low == -high)
+
+
+def narrowed(quantizer: Quantizer, low: int | None, high: int | None) -> Quantizer | None:
+    """Return a quantizer with further bounds of its integers, None where no width has them.
+
+    Parameters
+    ----------
+    quantizer
+        Gives all but the bounds.
+    low, high
+        The bounds, None where there is none.
+    """
+    form = Format(quantizer.width, 0, quantizer.signed)
+    low = max(form.min_raw if low is None else low, form.min_raw)
+    high = min(form.max_raw if high is None else high, form.max_raw)
+    made = narrowest(quantizer, low, high)
+    limits = saturation_limits(Format(made.width, 0, made.signed), made.overflow)
+    return made if limits == (low, high) and made.width <= quantizer.width else None
+
+
+def wide(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array, of float64 if it has floats; NumPy makes numbers of arrays without axes."""
+    return np.asarray(array, np.float64 if array.dtype.kind == "f" else None)
