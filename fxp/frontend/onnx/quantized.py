@@ -194,8 +194,12 @@ class _QuantizedAssembly(QuantizedTensors):
             self.kinds[target] = kind
             return
         zero = self.quantizer_zero(node, 2, width, signed)
-        quantizer = quantizer_of(node, self.scale_input(node, 1), width, signed=signed)
-        self.mark_shifted(node, source, quantizer, zero, target, with_zero=with_zero)
+        scale = self.scale_input(node, 1)
+        quantizer = quantizer_of(node, scale, width, signed=signed)
+        stretch = self.stretch(node, 1, scale)
+        self.mark_shifted(
+            node, source, quantizer, zero, target, with_zero=with_zero, stretch=stretch
+        )
         self.integers[target] = Codes(quantizer.scale, zero)
 
     def dequantize_linear(self, node: NodeInfo) -> None:
@@ -262,7 +266,7 @@ class _QuantizedAssembly(QuantizedTensors):
 
     def mark_shifted(
         self, node: NodeInfo, source: str, quantizer: Quantizer, zero: int, target: str,
-        *, with_zero: bool, top: int | None = None,
+        *, with_zero: bool, stretch: float, top: int | None = None,
     ) -> None:  # fmt: skip
         """Enter the quantizer of a computed value whose integers have a zero point.
 
@@ -279,6 +283,9 @@ class _QuantizedAssembly(QuantizedTensors):
             The zero point.
         with_zero
             Whether it is added before the rounding, so that the sign and parity of ``q`` count.
+        stretch
+            Scale of the file in units of that which is used. The range stays that of the file, so
+            that the width may be another.
         top
             Largest integer, if it is not that of the width.
         """
@@ -287,7 +294,7 @@ class _QuantizedAssembly(QuantizedTensors):
         )
         high = high if top is None else top
         above = ROUNDINGS_ABOVE.get(quantizer.rounding, quantizer.rounding)
-        if zero and with_zero:
+        if zero and with_zero and stretch == 1:
             by_sign = quantizer.signed and above is not quantizer.rounding
             if by_sign or (zero % 2 and quantizer.rounding is Rounding.HALF_EVEN):
                 shifted, rounded = f"{target}/shifted", f"{target}/integers"
@@ -296,7 +303,8 @@ class _QuantizedAssembly(QuantizedTensors):
                 self._add(node, rounded, -zero * quantizer.scale, quantizer, target)
                 return
             quantizer = replace(quantizer, rounding=above)
-        self._mark_within(node, source, quantizer, (low - zero, high - zero), target)
+        limits = round((low - zero) * stretch), round((high - zero) * stretch)
+        self._mark_within(node, source, quantizer, limits, target)
 
     def _mark_within(
         self, node: NodeInfo, source: str, quantizer: Quantizer, limits: tuple[int, int],
@@ -336,20 +344,21 @@ class _QuantizedAssembly(QuantizedTensors):
         if source in self.known:
             self._quantized_constant(node, width, signed, narrow, rounding)
             return
-        zero = self.quantizer_zero(node, 2, width, signed)
+        zero, scale = self.quantizer_zero(node, 2, width, signed), self.scale_input(node, 1)
         quantizer = quantizer_of(
-            node, self.scale_input(node, 1), width, rounding=rounding, signed=signed,
-            narrow=narrow and signed,
+            node, scale, width, rounding=rounding, signed=signed, narrow=narrow and signed
+        )
+        self.mark_shifted(
+            node, source, quantizer, zero, target, with_zero=True,
+            stretch=self.stretch(node, 1, scale),
+            top=2**width - 2 if narrow and not signed else None,
         )  # fmt: skip
-        top = 2**width - 2 if narrow and not signed else None
-        self.mark_shifted(node, source, quantizer, zero, target, with_zero=True, top=top)
 
     def _quantized_constant(
         self, node: NodeInfo, width: int, signed: bool, narrow: bool, rounding: str
     ) -> None:
         values = self.known[node.inputs[0]]
-        scale = self.scale_input(node, 1)
-        zero = self.constant_input(node, 2)
+        scale, zero = self.constant_input(node, 1), self.constant_input(node, 2)
         one = quantizer_of(node, np.ones(1), width, rounding=rounding, signed=signed)
         form = one.quantization.format
         low = form.min_raw + (narrow and signed)
@@ -357,9 +366,8 @@ class _QuantizedAssembly(QuantizedTensors):
         integers = np.clip(values / scale + zero, low, high)
         integers = quantize(integers, form, one.rounding, one.overflow) - zero
         width, signed = centered(width, signed, zero)
-        fracs = 1 - np.frexp(scale)[1]
-        name = node.outputs[0]
-        self.constant(node, name, integers * scale, fracs, width, signed)
+        name, used = node.outputs[0], self.scales.read(node, scale, integers)
+        self.rescaled(node, name, integers, scale, used, width, signed)
         self.declared[name] = replace(self.declared[name], tensor=node.inputs[0])
 
     def bipolar(self, node: NodeInfo) -> None:

@@ -390,6 +390,11 @@ class QuantizedTensors(Assembly):
         """Return an input that is a scale, as it is to be used."""
         return self.scales.read(node, self.constant_input(node, position))
 
+    def stretch(self, node: NodeInfo, position: int, used: NDArray[Any]) -> float:
+        """Return a scale of the file in units of that which is used, for a computed value."""
+        given = np.ravel(np.asarray(self.constant_input(node, position), np.float64))
+        return float(given[0] / np.ravel(used)[0])
+
     def real(self, node: NodeInfo, position: int, target: str) -> str:
         """Enter the real values of computed integers, with the scale and zero point behind them.
 
@@ -426,17 +431,31 @@ class QuantizedTensors(Assembly):
         """
         name = node.inputs[position]
         width, signed = centered(*self.kinds.get(name, UNKNOWN), zero)
-        used = self.scales.read(node, scale) if used is None else used
-        integers = (self.constant_input(node, position) - zero) * (
-            np.asarray(scale, np.float64) / used
-        )
-        if self.scales.policy == "snap":
-            # A constant keeps its real value as well as the rounded scale allows.
-            integers = np.round(integers)
-            width = max(width, int(np.abs(integers).max(initial=0)).bit_length() + signed)
-        self.constant(node, to, integers * used, 1 - np.frexp(used)[1], width, signed)
+        integers = self.constant_input(node, position) - zero
+        used = self.scales.read(node, scale, integers) if used is None else used
+        self.rescaled(node, to, integers, scale, used, width, signed)
         self.declared[to] = replace(self.declared[to], tensor=name)
         return to
+
+    def rescaled(
+        self, node: NodeInfo, name: str, integers: NDArray[Any], scale: NDArray[Any],
+        used: NDArray[Any], width: int, signed: bool,
+    ) -> None:  # fmt: skip
+        """Enter constant integers; they keep their real values as well as rounded scales allow.
+
+        Parameters
+        ----------
+        node, name
+            The node of the file, and the name of the real values.
+        integers, scale, used
+            The integers, and their scale in the file and as it is used.
+        width, signed
+            Of the integers; those of other scales may need further bits.
+        """
+        if self.scales.policy == "snap":
+            integers = np.round(integers * (np.asarray(scale, np.float64) / used))
+            width = max(width, int(np.abs(integers).max(initial=0)).bit_length() + signed)
+        self.constant(node, name, integers * used, 1 - np.frexp(used)[1], width, signed)
 
     def zeros(
         self, node: NodeInfo, position: int, rank: int, axis: int

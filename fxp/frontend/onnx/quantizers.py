@@ -40,6 +40,12 @@ ROUNDINGS_ABOVE: Final = {
 }
 """What those that go by the sign do to values that a zero point has made positive."""
 MAX_BITS: Final = 62
+MAX_ADDED: Final = 0.25
+"""Mean square that rounding a scale may add to the error of constants, in units of that error.
+
+The error is that of the file's own rounding, a twelfth of the square of its scale; a quarter is
+1 dB.
+"""
 
 
 @dataclass(frozen=True)
@@ -169,8 +175,8 @@ class Scales:
     Attributes
     ----------
     policy
-        ``exact``: they are refused. ``snap``: they are rounded to the nearest power of two.
-        ``keep``: they stay, for comparison.
+        ``exact``: they are refused. ``snap``: they are rounded to the nearest power of two, those
+        of constants to one that is fine enough. ``keep``: they stay, for comparison.
     snapped
         For every node that had one its name, the scale, and the power of two; a number stands
         behind the name where a node had several.
@@ -179,7 +185,9 @@ class Scales:
     policy: str = "exact"
     snapped: dict[str, tuple[float, float]] = field(default_factory=dict)
 
-    def read(self, node: NodeInfo, scales: NDArray[Any]) -> NDArray[np.float64]:
+    def read(
+        self, node: NodeInfo, scales: NDArray[Any], integers: NDArray[Any] | None = None
+    ) -> NDArray[np.float64]:
         """Return scales as they are to be used.
 
         Parameters
@@ -188,6 +196,9 @@ class Scales:
             The node that has them, for messages.
         scales
             One or several.
+        integers
+            Constant integers that they belong to, in a shape that broadcasts. A rounded scale is
+            fine enough for them.
         """
         scales = np.asarray(scales, np.float64)
         if scales.size == 0 or not (np.isfinite(scales) & (scales > 0)).all():
@@ -205,6 +216,9 @@ class Scales:
                 f"{nearest:g} = 2^{-frac_of(nearest)}",
                 "train with power-of-two scales, or round the scales with --snap-scales",
             )
+        if integers is not None and integers.size:
+            powers = _fine_enough(powers, scales, integers)
+            nearest = float(powers[other].ravel()[0])
         self._note(node.name, (first, nearest))
         return powers
 
@@ -215,6 +229,27 @@ class Scales:
             number += 1
             name = f"{node} ({number})"
         self.snapped[name] = pair
+
+
+def _fine_enough(
+    powers: NDArray[np.float64], scales: NDArray[np.float64], integers: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Return powers of two in whose steps constants lose little, at most an eighth of those given.
+
+    Parameters
+    ----------
+    powers, scales
+        Powers of two near the scales, and the scales.
+    integers
+        The constants, in units of the scales.
+    """
+    single = [axis for axis, size in enumerate(scales.shape) if size == 1]
+    axes = tuple(single) if scales.ndim == integers.ndim else None
+    for _ in range(3):
+        steps = integers * (scales / powers)
+        error = np.mean(((np.round(steps) - steps) * (powers / scales)) ** 2, axes, keepdims=True)
+        powers = np.where(error.reshape(scales.shape) > MAX_ADDED / 12, powers / 2, powers)
+    return powers
 
 
 def frac_of(scale: float) -> int:
