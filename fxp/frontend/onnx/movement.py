@@ -15,7 +15,14 @@ from fxp.frontend.onnx.limits import MAX_STATIC
 
 
 def identity(call: Call) -> torch.Tensor:
+    """Leave everything as it is."""
+    return call.tensor(0)
+
+
+def dropout(call: Call) -> torch.Tensor:
     """Leave everything as it is, as dropout does in a trained network."""
+    if call.has(2) and bool(call.known(2).any()):
+        call.refuse("it drops values at random", "export the network for inference, in eval mode")
     return call.tensor(0)
 
 
@@ -368,7 +375,7 @@ MOVEMENT: Final[dict[str, Translator]] = {
     "Concat": concat,
     "ConstantOfShape": constant_of_shape,
     "DepthToSpace": depth_to_space,
-    "Dropout": identity,
+    "Dropout": dropout,
     "Expand": expand,
     "Flatten": flatten,
     "Gather": gather,
