@@ -2,7 +2,8 @@
 
 ONNX Runtime has neither int64 nor float64 kernels for convolutions on CPUs, but fast ones for
 float32, which holds every integer up to ``2**24``. A sum of products is exact in it, in any order,
-if the magnitudes of all terms together stay within that bound; scaling by powers of two changes no
+if every sum of some of its terms stays within that bound, the largest of which are those of all
+positive and of all negative terms; scaling by powers of two changes no
 bit. Where a sum is larger, the image is split into an upper and a lower part, so that each part's
 sum is exact, and the two are joined by the rounding: with ``value = high * 2**k + low``,
 ``floor(value / 2**s) = floor((high + floor(low / 2**k)) / 2**(s - k))``. The same splitting makes
@@ -358,9 +359,12 @@ class FloatNodes:
         low, high
             Bounds of the numbers that it multiplies.
         """
-        sums = self._graph.operands[node.name][1].signed_sums
+        positive, negative = self._graph.operands[node.name][1].signed_sums
         low, high = min(low, 0), max(high, 0)
-        return max(max(p * high + n * low, -n * high - p * low) for p, n in zip(*sums, strict=True))
+        return max(
+            max(p * high + n * low, -n * high - p * low)
+            for p, n in zip(positive, negative, strict=True)
+        )
 
     def _split_of(self, layer: Node, reader: Node) -> int | None:
         """Bits of the lower part of the image with which sums can be rounded in float32.

@@ -154,3 +154,32 @@ def test_refusals_say_what_to_do(nodes: list[onnx.NodeProto], told: str) -> None
     model = network(nodes, constants={name: given[name] for name in given if name in used})
     with pytest.raises(FrontendError, match=told):
         load_onnx(model)
+
+
+@pytest.mark.parametrize(
+    ("centres", "rule", "scale"),
+    [
+        ("asymmetric", "round_prefer_floor", 0.5),
+        ("asymmetric", "floor", 0.25),
+        ("half_pixel", "round_prefer_floor", 0.5),
+        ("asymmetric", "round_prefer_floor", 2.0),
+        ("pytorch_half_pixel", "round_prefer_ceil", 3.0),
+    ],
+)
+def test_nearest_pixels_by_whole_ratios_keep_the_sizes_free(
+    centres: str, rule: str, scale: float
+) -> None:
+    resize = node("Resize", "x", "", "s", mode="nearest", nearest_mode=rule,
+                  coordinate_transformation_mode=centres)  # fmt: skip
+    scales = {"s": np.float32([1, 1, scale, scale])}
+    (free,) = from_onnx(network([resize], ("N", 2, "H", "W"), scales)).inputs
+    assert [str(size) for size in free.shape] == ["2", "H", "W"]
+    # Odd sizes, which leave a rest.
+    load_onnx(network([resize], ("N", 2, 13, 11), scales))
+
+
+@pytest.mark.parametrize("rule", ["floor", "ceil"])
+def test_thirds_are_rounded_as_onnx_runtime_does(rule: str) -> None:
+    resize = node("Resize", "x", "", "s", mode="nearest", nearest_mode=rule,
+                  coordinate_transformation_mode="asymmetric")  # fmt: skip
+    load_onnx(network([resize], ("N", 2, 13, 12), {"s": np.float32([1, 1, 1 / 3, 1 / 3])}))
