@@ -210,7 +210,11 @@ def _sources(settings: DeblurSettings, folder: Path) -> tuple[PatchSource, Patch
             continue
         frames = interpolated(read_frames(paths), settings.interpolate)
         try:
-            made.append(blurred_pairs(frames, settings.frames, linear=settings.linear))
+            made.append(
+                blurred_pairs(
+                    frames, settings.frames, linear=settings.linear, factor=settings.interpolate
+                )
+            )
         except DataError as error:
             raise DataError(f"{folder / FILMS / name}: {error}") from error
     pairs = [pair for found in made for pair in found]

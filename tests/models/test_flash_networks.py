@@ -191,12 +191,18 @@ def test_encoder_from_a_file(tmp_path):
 def test_encoders_that_do_not_fit(tmp_path):
     made_up_vgg16(tmp_path / "vgg16.pth", 2)
     (tmp_path / "text.pth").write_text("no weights")
-    torch.save([1, 2], tmp_path / "list.pth")
+    for name, content in (
+        ("list", ["features.0.weight"]), ("number", 3), ("tensor", torch.zeros(2)),
+        ("text", {"features.0.weight": "no tensor"}), ("none", None),
+    ):  # fmt: skip
+        torch.save(content, tmp_path / f"{name}_saved.pth")
+        with pytest.raises(WeightsError, match=f"{name}_saved.pth does not hold the 13 conv"):
+            load_encoder(FlashGenerator(2), tmp_path / f"{name}_saved.pth")
     with pytest.raises(WeightsError, match=r"encoder weights not found: .*none.pth"):
         load_encoder(FlashGenerator(2), tmp_path / "none.pth")
     with pytest.raises(WeightsError, match=r"cannot read encoder weights .*text.pth"):
         load_encoder(FlashGenerator(2), tmp_path / "text.pth")
-    for network, name in ((FlashGenerator(3), "vgg16.pth"), (FlashGenerator(2), "list.pth")):
+    for network, name in ((FlashGenerator(3), "vgg16.pth"),):
         with pytest.raises(WeightsError, match="does not hold the 13 convolutions of VGG-16"):
             load_encoder(network, tmp_path / name)
     with pytest.raises(WeightsError, match="encoder of a UNet is not that of VGG-16"):

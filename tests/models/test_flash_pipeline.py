@@ -114,6 +114,16 @@ def test_what_lies_under_transparent_pixels_has_no_influence(relighter: Relighte
     assert np.array_equal(first[..., 3], picture[..., 3])
 
 
+def test_what_is_hidden_far_away_has_no_influence_either(relighter: Relighter):
+    """The network takes means over cells of the photograph, however wide they are."""
+    picture = np.concatenate([photograph(8, 320), np.full((8, 320, 1), 255, np.uint8)], 2)
+    picture[:, 10:, 3] = 0
+    other = picture.copy()
+    picture[:, 100:, :3], other[:, 100:, :3] = 0, 255
+    first, second = relighter(picture), relighter(other)
+    assert np.array_equal(first[:, :10], second[:, :10])
+
+
 def test_models_that_do_not_fit(tmp_path: Path):
     sample = [torch.rand(1, 3, 12, 12)]
     grey = torch.nn.Conv2d(3, 1, 1).eval()
