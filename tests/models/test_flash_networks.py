@@ -19,6 +19,7 @@ from fxp.models.flash.networks import (
     FlashGenerator,
     LightField,
     UNet,
+    fitted,
     preset,
 )
 from fxp.support.errors import ArgumentError
@@ -73,11 +74,21 @@ def test_tanh_gives_both_signs():
     assert result.min() < 0 < result.max()
 
 
+def test_what_is_joined_loses_its_last_row_or_column():
+    doubled = torch.arange(16.0).reshape(1, 1, 4, 4)
+    joined = fitted(doubled, torch.zeros(1, 2, 3, 4))
+    assert joined.tolist() == [[[[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]]]
+    assert fitted(doubled, torch.zeros(1, 2, 4, 3))[0, 0, 0].tolist() == [0, 1, 2]
+    assert torch.equal(fitted(doubled, doubled), doubled)
+
+
 @pytest.mark.parametrize("name", list(NETWORKS))
-def test_every_preset_keeps_the_size_and_the_range(name: str):
+@pytest.mark.parametrize("size", [(16, 32), (1, 1), (15, 18)])
+def test_every_preset_keeps_the_size_and_the_range(name: str, size: tuple[int, int]):
     torch.manual_seed(0)
     network = preset(name, 2)
-    flash = torch.rand(1, 3, 16, 2 * network.multiple)
+    assert network.multiple == 1
+    flash = torch.rand(1, 3, *size)
     result = network(flash)
     assert result.shape == flash.shape
     assert result.min() >= 0

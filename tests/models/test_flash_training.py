@@ -178,7 +178,6 @@ def test_a_given_encoder_is_frozen_unless_it_shall_train(tmp_path: Path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"network": Network.PAPER, "side": 40}, "--side must be a multiple of 16, not 40"),
         ({"fold": 2}, "--fold must be below --folds, 2, not 2"),
         ({"encoder": "a.pth"}, "--encoder is for the networks paper and deepflash"),
         ({"network": Network.PAPER, "train_encoder": True}, "--train-encoder needs --encoder"),
