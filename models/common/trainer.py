@@ -182,12 +182,10 @@ class Trainer:
     def _check_finite(self) -> None:
         """Raise `TrainingError` if the last steps have spoiled the weights by a finite loss."""
         for name, module in self.modules.items():
-            for value in module.state_dict().values():
-                if value.is_floating_point() and not bool(value.isfinite().all()):
-                    raise TrainingError(
-                        f"the weights of the {name} are not finite after step {self.step}; "
-                        "lower --rate"
-                    )
+            if not all(bool(value.isfinite().all()) for value in module.parameters()):
+                raise TrainingError(
+                    f"the weights of the {name} are not finite after step {self.step}; lower --rate"
+                )
 
     def _train_step(self) -> float:
         settings = self.settings
