@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -210,8 +211,8 @@ def test_trained_weights_become_a_fixed_point_model_of_their_own(
     shipped.mkdir()
     monkeypatch.setattr(fixed, "WEIGHTS_FOLDER", shipped)
 
-    def made(**options: object) -> int:
-        given: dict = {"data": tmp_path, "weights": None, "out": None, "effort": "fast"}
+    def made(**options: Any) -> int:
+        given: dict[str, Any] = {"data": tmp_path, "weights": None, "out": None, "effort": "fast"}
         try:
             fixed.main(**given | options)
         except typer.Exit as end:
