@@ -347,7 +347,8 @@ class FloatNodes:
         operands = self._graph.operands[node.name]
         bias = operands[2].constant if len(operands) > 2 else None
         extra = 0 if bias is None else int(np.abs(bias).max())
-        return self._largest_sum(node, *operands[0].limits) + extra
+        low, high = operands[0].limits
+        return self._largest_sum(node, low, high) + extra
 
     def _largest_sum(self, node: Node, low: int, high: int) -> int:
         """Return the largest magnitude of any sum of some products of a layer, in any order.
