@@ -345,9 +345,9 @@ class FloatNodes:
     def _whole(self, node: Node) -> int:
         """Largest magnitude of any sum of some terms of a layer, in any channel."""
         operands = self._graph.operands[node.name]
+        low, high = operands[0].limits
         bias = operands[2].constant if len(operands) > 2 else None
         extra = 0 if bias is None else int(np.abs(bias).max())
-        low, high = operands[0].limits
         return self._largest_sum(node, low, high) + extra
 
     def _largest_sum(self, node: Node, low: int, high: int) -> int:
