@@ -129,8 +129,12 @@ def from_torch(
                 raise fixed from error
             reason = f"with free sizes the conversion fails: {error}"
     where, is_code = ", ".join(branches), not isinstance(module, OnnxModule)
-    if not reason and where and _fixed_images(graph) and not has_sizes_of_file(module, examples):
-        reason = "the model itself compares the image size; let it compute alike for every size"
+    if not reason and _fixed_images(graph) and not has_sizes_of_file(module, examples):
+        reason = (
+            "the model itself compares the image size; let it compute alike for every size"
+            if where
+            else "the model gives the image size to an operation that takes fixed numbers alone"
+        )
     if reason:
         sizes = ", ".join(str(value) for value in graph.inputs)
         warnings.warn(

@@ -19,8 +19,9 @@ from torch.fx import Node as FxNode
 from torch.utils import _pytree
 
 from fxp.frontend.errors import FrontendError
-from fxp.frontend.expand import expand
+from fxp.frontend.expand import composed, expand
 from fxp.frontend.unwrap import is_exported, sequence_advice
+from fxp.frontend.whole_image_pools import WholeImagePools
 from fxp.graph.extents import Dimension, Extent
 
 Size = int | torch.SymInt
@@ -147,11 +148,11 @@ def trace(
     free = {2: Dim.AUTO, 3: Dim.AUTO} if free_sizes else {}
     shapes = tuple(free if example.ndim == 4 else {} for example in examples)
     try:
-        with torch.no_grad(), _no_messages_of_torch():
+        with torch.no_grad(), _no_messages_of_torch(), WholeImagePools():
             program = torch.export.export(model, examples, dynamic_shapes=_by_name(model, shapes))
             if not all(_is_plain(node, known) for node in program.graph.nodes):
-                # Without a table this makes in-place ops functional, and expands composite ops.
-                program = program.run_decompositions({})
+                # This makes in-place ops functional as well.
+                program = program.run_decompositions(composed())
     except Exception as error:
         # torch.export raises many unrelated types, and a model's own forward may raise anything.
         summary = str(error).strip().partition("\n")[0]
