@@ -3,7 +3,7 @@
 A reduction over the axis along which tensors were stacked is a chain of ops on two tensors, and an
 `einsum` that multiplies entry by entry, or mixes channels with constant weights, is a product and a
 sum, or a linear layer. One pixel that is spread over an image, to be joined with others, is an
-enlargement.
+enlargement. Some ops are formulas of others.
 """
 
 from __future__ import annotations
@@ -72,6 +72,8 @@ def expand(nodes: Sequence[FxNode], inputs: Collection[FxNode]) -> None:
             made = _chain(writer, node)
         elif str(node.target) == "aten.einsum.default":
             made = _einsum(writer, node, computed)
+        elif str(node.target) == "aten.mul.Tensor":
+            made = _zeros(writer, node)
         elif str(node.target) in FORMULAS:
             made = FORMULAS[str(node.target)](writer, **_arguments(node))
         elif str(node.target) in _SPREADING:
@@ -159,6 +161,16 @@ def _spread(write: _Writer, node: FxNode) -> FxNode | None:
     if any(isinstance(size, int) and size < 1 for size in sizes[2:]):
         return None
     return write(_ATEN.upsample_nearest2d.default, source, list(sizes[2:]))
+
+
+def _zeros(write: _Writer, node: FxNode) -> FxNode | None:
+    """Write ``x * 0``, which is joined with others, as the zeros that it is."""
+    source, factor = node.args
+    if not isinstance(source, FxNode) or isinstance(factor, FxNode) or factor != 0:
+        return None
+    if any(str(reader.target) != "aten.cat.default" for reader in node.users):
+        return None
+    return write(_ATEN.zeros_like.default, source)
 
 
 def _einsum(write: _Writer, node: FxNode, computed: Collection[FxNode]) -> FxNode | None:

@@ -27,6 +27,11 @@ from fxp.graph.extents import Dimension, Extent
 Size = int | torch.SymInt
 _TORCH: Final = Path(torch.__file__).parent
 _BATCH_STATISTICS: Final = frozenset({"running_mean", "running_var", "num_batches_tracked"})
+_CHATTY: Final = {
+    "fx.experimental.symbolic_shapes": "Failed to reduce inequalities",
+    "_export.non_strict_utils": "dimension inputs",
+}
+"""Loggers of torch, and how their messages begin that no user can do anything about."""
 _DRAWING: Final = frozenset({"rich", "tqdm"})
 """Libraries whose threads redraw progress bars, and call no torch module."""
 
@@ -104,6 +109,12 @@ def check_examples(examples: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]
                 "sequences (N, C, L) as images of one row, (N, C, 1, L), to a module around the "
                 "model whose forward(x) returns network(x.squeeze(2)).unsqueeze(2)"
             )
+        if example.ndim == 5:
+            raise FrontendError(
+                f"example input {position} has shape {tuple(example.shape)}; frames of a video are "
+                "images (N, C, H, W) that come one after the other: use nn.Conv2d on single "
+                "frames, or on frames joined as channels, and states for what is kept between them"
+            )
         if example.ndim not in (2, 4) or 0 in example.shape:
             raise FrontendError(
                 f"example input {position} has shape {tuple(example.shape)}; it must be a batch of "
@@ -179,18 +190,20 @@ def trace(
 @contextmanager
 def _no_messages_of_torch() -> Iterator[None]:
     """Keep back what torch.export says of its own affairs, which no user can change."""
-    logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    loggers = [logging.getLogger(f"torch.{name}") for name in _CHATTY]
 
     def is_for_users(record: logging.LogRecord) -> bool:
-        return not str(record.msg).startswith("Failed to reduce inequalities")
+        return not str(record.msg).startswith(tuple(_CHATTY.values()))
 
-    logger.addFilter(is_for_users)
+    for logger in loggers:
+        logger.addFilter(is_for_users)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r".*LeafSpec.* is deprecated", FutureWarning)
             yield
     finally:
-        logger.removeFilter(is_for_users)
+        for logger in loggers:
+            logger.removeFilter(is_for_users)
 
 
 def _other_threads() -> str:

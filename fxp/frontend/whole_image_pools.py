@@ -12,16 +12,19 @@ from typing import Any, Final
 import torch
 from torch.overrides import TorchFunctionMode
 
-_POOLS: Final[dict[Any, Callable[..., torch.Tensor]]] = {
-    torch.nn.functional.avg_pool2d: torch.mean,
-    torch.nn.functional.max_pool2d: torch.amax,
-    torch.max_pool2d: torch.amax,
-}
-"""Poolings, and the statistic that one window of the whole image is."""
+_POOLS: Final[dict[Any, tuple[Callable[..., torch.Tensor], tuple[str, ...]]]] = {
+    torch.nn.functional.avg_pool2d: (
+        torch.mean, ("stride", "padding", "ceil_mode", "count_include_pad", "divisor_override"),
+    ),
+    torch.max_pool2d: (torch.amax, ("stride", "padding", "dilation", "ceil_mode")),
+}  # fmt: skip
+"""Poolings: the statistic that one window of the whole image is, and arguments after the window."""
+_HARMLESS: Final = {"padding": (0, 0), "dilation": (1, 1), "divisor_override": None}
+"""Arguments that matter to a window of the whole image, with the value that changes nothing."""
 
 
 class WholeImagePools(TorchFunctionMode):
-    """While it is active, poolings over the whole of a free size are sums or maxima over it."""
+    """While it is active, poolings over the whole of a free size are means or maxima over it."""
 
     def __torch_function__(
         self,
@@ -32,22 +35,26 @@ class WholeImagePools(TorchFunctionMode):
     ) -> Any:
         """Replace a pooling, and leave everything else as it is."""
         named = dict(kwargs or {})
-        statistic = _POOLS.get(func)
-        if statistic is not None and _is_whole(*args, **named):
-            return statistic(args[0] if args else named["input"], (2, 3), keepdim=True)
+        if func in _POOLS:
+            statistic, names = _POOLS[func]
+            given = dict(zip(("input", "kernel_size", *names), args, strict=False)) | named
+            if _is_whole(given):
+                return statistic(given["input"], (2, 3), keepdim=True)
         return func(*args, **named)
 
 
-def _is_whole(input: torch.Tensor, kernel_size: Any, *rest: Any, **options: Any) -> bool:  # noqa: A002
-    """Whether a window has the free size of its image, and nothing else is said."""
-    if rest or any(options.values()) or not isinstance(kernel_size, tuple | list):
+def _is_whole(given: Mapping[str, Any]) -> bool:
+    """Whether the window of a pooling is its image of free size, and nothing else is changed."""
+    image, window = given["input"], given["kernel_size"]
+    if image.ndim != 4 or not isinstance(window, tuple | list) or len(window) != 2:
         return False
-    sizes, window = tuple(input.shape[2:]), tuple(kernel_size)
-    if len(sizes) != 2 or len(window) != 2:
+    for name, harmless in _HARMLESS.items():
+        value = given.get(name, harmless)
+        value = (value, value) if isinstance(value, int) else value
+        if (None if value is None else tuple(value)) != harmless:
+            return False
+    sizes = [*window, *image.shape[2:]]
+    if not all(isinstance(size, torch.SymInt) for size in sizes):
         return False
-    symbols = [item.node.expr for item in window if isinstance(item, torch.SymInt)]
-    return (
-        bool(symbols)
-        and symbols == [item.node.expr for item in sizes if isinstance(item, torch.SymInt)]
-        and len(symbols) == 2
-    )
+    expressions = [size.node.expr for size in sizes]
+    return expressions[:2] == expressions[2:]
