@@ -22,10 +22,12 @@ from fxp.frontend.errors import FrontendError
 from fxp.frontend.expand import composed, expand
 from fxp.frontend.unwrap import is_exported, sequence_advice
 from fxp.frontend.whole_image_pools import WholeImagePools
+from fxp.frontend.whole_image_pools import __file__ as calling_file
 from fxp.graph.extents import Dimension, Extent
 
 Size = int | torch.SymInt
 _TORCH: Final = Path(torch.__file__).parent
+_CALLING: Final = Path(calling_file)
 _BATCH_STATISTICS: Final = frozenset({"running_mean", "running_var", "num_batches_tracked"})
 _CHATTY: Final = {
     "fx.experimental.symbolic_shapes": "Failed to reduce inequalities",
@@ -315,7 +317,10 @@ def _branches(inputs: Sequence[FxNode]) -> tuple[SizeBranch, ...]:
         environment = getattr(environment, "shape_env", None)
         for guard in getattr(environment, "guards", ()):
             frame = getattr(guard.sloc, "framework_loc", None)
-            if frame is not None and not Path(frame.filename).is_relative_to(_TORCH):
+            # A size that an op takes as a fixed number is no branch; the op is called there.
+            if frame is None or Path(frame.filename) == _CALLING:
+                continue
+            if not Path(frame.filename).is_relative_to(_TORCH):
                 place = f"{frame.filename}:{frame.lineno} in {frame.name}"
                 found[SizeBranch(place, guard.expr)] = None
     return tuple(found)

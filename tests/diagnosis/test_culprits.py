@@ -113,7 +113,7 @@ def test_dead_channels_of_all_layers_are_one_change():
     (change,) = [item for item in report.changes if item.kind == "remove_channels"]
     assert change.values == ("1", "3", "5", "7", "9", "11")
     assert change.reason.startswith("These are zero throughout: channel 1 of '1', ")
-    assert "and those of 2 more values. The network can do without them, which" in change.reason
+    assert "and those of 2 more values. The network can do without them." in change.reason
 
 
 def test_measured_gains_are_those_of_doing_it_by_hand():
