@@ -46,7 +46,7 @@ def composed() -> dict[Any, Any]:
     return {
         target: function
         for target, function in table.items()
-        if target.namespace == "aten" and target._schema.name.rpartition("::")[2] in COMPOSED
+        if str(target).startswith("aten.") and str(target).split(".")[1] in COMPOSED
     }
 
 

@@ -266,7 +266,7 @@ def _spread(context: Context, *, root: bool, part: str = "") -> Term:
     """Emit a variance, or its root."""
     kind, correction = StandardDeviation if root else Variance, _correction(context)
     dims = context.arguments.get("dim")
-    made = _of_groups(context, dims, lambda *groups: kind(*groups, correction), part)
+    made = _of_groups(context, dims, lambda count, scope: kind(count, scope, correction), part)
     if made is not None:
         return made
     read = reading(context, "self", dims)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from sympy import Basic
+from sympy import Basic, Eq
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Node as FxNode
@@ -77,6 +77,8 @@ class Trace:
         For every output its key in the dictionary that the model returns, else None.
     size_branches
         Where the model's own code compares image sizes.
+    gives_sizes
+        Whether the model gives a size to an op that takes it as a fixed number.
     """
 
     nodes: tuple[FxNode, ...]
@@ -87,6 +89,7 @@ class Trace:
     lowest: dict[str, int]
     output_names: tuple[str | None, ...]
     size_branches: tuple[SizeBranch, ...]
+    gives_sizes: bool
 
 
 def check_examples(examples: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
@@ -291,7 +294,7 @@ def _read(program: ExportedProgram, examples: tuple[torch.Tensor, ...]) -> Trace
     lowest = {symbol: int(ranges[symbol].lower) for symbol in sizes if symbol in ranges}
     names = _output_names(program)
     return Trace(
-        nodes, constants, tuple(inputs), tuple(returned), sizes, lowest, names, _branches(inputs)
+        nodes, constants, tuple(inputs), tuple(returned), sizes, lowest, names, *_branches(inputs)
     )
 
 
@@ -309,21 +312,26 @@ def _output_names(program: ExportedProgram) -> tuple[str | None, ...]:
     return tuple(names)
 
 
-def _branches(inputs: Sequence[FxNode]) -> tuple[SizeBranch, ...]:
-    """Where the model itself, and not an op of torch, asked for the value of a free size."""
+def _branches(inputs: Sequence[FxNode]) -> tuple[tuple[SizeBranch, ...], bool]:
+    """Where the model itself asked for the value of a free size, and whether it gave one to an op.
+
+    What ops of torch ask for by themselves, to check the shapes that they get, is neither.
+    """
     found: dict[SizeBranch, None] = {}
+    given = False
     for node in inputs:
         environment = getattr(node.meta["val"], "fake_mode", None)
         environment = getattr(environment, "shape_env", None)
         for guard in getattr(environment, "guards", ()):
             frame = getattr(guard.sloc, "framework_loc", None)
-            # A size that an op takes as a fixed number is no branch; the op is called there.
-            if frame is None or Path(frame.filename) == _CALLING:
+            if frame is None or Path(frame.filename).is_relative_to(_TORCH):
                 continue
-            if not Path(frame.filename).is_relative_to(_TORCH):
-                place = f"{frame.filename}:{frame.lineno} in {frame.name}"
-                found[SizeBranch(place, guard.expr)] = None
-    return tuple(found)
+            if Path(frame.filename) == _CALLING:  # the op is called there
+                given = given or isinstance(guard.expr, Eq)
+                continue
+            place = f"{frame.filename}:{frame.lineno} in {frame.name}"
+            found[SizeBranch(place, guard.expr)] = None
+    return tuple(found), given
 
 
 class Symbols:

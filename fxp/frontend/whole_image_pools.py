@@ -16,6 +16,9 @@ _POOLS: Final[dict[Any, tuple[Callable[..., torch.Tensor], tuple[str, ...]]]] = 
     torch.nn.functional.avg_pool2d: (
         torch.mean, ("stride", "padding", "ceil_mode", "count_include_pad", "divisor_override"),
     ),
+    torch.nn.functional.max_pool2d: (
+        torch.amax, ("stride", "padding", "dilation", "ceil_mode", "return_indices"),
+    ),
     torch.max_pool2d: (torch.amax, ("stride", "padding", "dilation", "ceil_mode")),
 }  # fmt: skip
 """Poolings: the statistic that one window of the whole image is, and arguments after the window."""
@@ -46,7 +49,12 @@ class WholeImagePools(TorchFunctionMode):
 def _is_whole(given: Mapping[str, Any]) -> bool:
     """Whether the window of a pooling is its image of free size, and nothing else is changed."""
     image, window = given["input"], given["kernel_size"]
-    if image.ndim != 4 or not isinstance(window, tuple | list) or len(window) != 2:
+    if (
+        given.get("return_indices")
+        or image.ndim != 4
+        or not isinstance(window, tuple | list)
+        or len(window) != 2
+    ):
         return False
     for name, harmless in _HARMLESS.items():
         value = given.get(name, harmless)
