@@ -19,10 +19,13 @@ not change, so that the second holds. `error_gains` measures it, for each elemen
 are few where errors grow for long, but they count most. A state has log2 of it more bits,
 of which layers read a narrow copy (`fxp.quantization.widths`).
 What feeds states has `FEEDING_BITS` more, and weights that do have `FEEDING_WEIGHT_BITS` more: their
-errors enter the sum in every step too, and those of weights are the same in every step and at every
-pixel. Values that concatenations alone read are rounded to the steps of these at once: two roundings
-of halves, one after the other, would raise all values by up to a quarter of a step
-(`fxp.quantization.lowering`).
+errors enter the sum in every step too.
+
+Rounded weights are off by the same amount in every step, and where a picture is flat at every
+pixel. What layers are off by on average, at float states, is taken off their biases
+(`fxp.quantization.refinement.biases`), unless the user refuses this. Values that concatenations
+alone read are rounded to the steps of these at once: two roundings of halves, one after the other,
+would raise all values by up to a quarter of a step (`fxp.quantization.concatenations`).
 """
 
 from __future__ import annotations

@@ -105,10 +105,11 @@ def choose(
 ) -> Chosen:
     """Turn a float graph into an integer graph, with the refinements that help.
 
-    Refinements that the options ask for are made, and those that they refuse are not. The others
-    are tried where `effort` allows it: a change is kept if it improves what the network gives on
-    calibration data that the change was not fitted to (`Quality.improves`). What was measured is
-    what the result is: nothing is fitted again afterwards.
+    Refinements that the options ask for are made, and those that they refuse are not; holding states
+    asks for bias correction (`fxp.quantization.states`). The others are tried where `effort` allows
+    it: a change is kept if it improves what the network gives on calibration data that the change
+    was not fitted to (`Quality.improves`). What was measured is what the result is: nothing is
+    fitted again afterwards.
 
     Parameters
     ----------
@@ -123,9 +124,11 @@ def choose(
     progress
         Called during every trial.
     """
+    # Errors that are the same in every step and at every pixel add up most in states.
+    held = bool(graph.states) and options.hold_states and options.bias_correction is None
     asked = Refinement(
         rounding=options.weight_rounding == "learned",
-        biases=options.bias_correction is True,
+        biases=options.bias_correction is True or held,
         add_biases=options.add_biases is not False,
     )
     trying = options.effort != "fast"
@@ -211,7 +214,7 @@ class _Choice:
         self._fitted = False
         if self._options.weight_rounding is None:
             self._fitted |= self._try("learned rounding", self._refined(rounding=True))
-        if self._options.bias_correction is None:
+        if self._options.bias_correction is None and not self._asked.biases:
             self._fitted |= self._try("bias correction", self._refined(biases=True))
 
     def _narrow(self) -> None:
