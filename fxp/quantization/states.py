@@ -18,8 +18,8 @@ and R. W. Schafer, "Discrete-time signal processing", 6.10). They are equal wher
 not change, so that the second holds. `error_gains` measures it, for each element by itself: there
 are few where errors grow for long, but they count most. A state has log2 of it more bits,
 of which layers read a narrow copy (`fxp.quantization.widths`).
-What feeds states has `FEEDING_BITS` more, and weights that do have `FEEDING_WEIGHT_BITS` more: their
-errors enter the sum in every step too.
+What feeds states has `FEEDING_BITS` more, and weights that do have `FEEDING_WEIGHT_BITS` more:
+their errors enter the sum in every step too.
 
 Rounded weights are off by the same amount in every step, and where a picture is flat at every
 pixel. What layers are off by on average, at float states, is taken off their biases

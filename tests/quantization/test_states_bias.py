@@ -107,3 +107,16 @@ def test_states_do_not_add_up_what_a_layer_is_off_by():
 
     assert error(bias_correction=False) == pytest.approx(33.1 * (77 / 256 - 0.3), abs=0.002)
     assert error() < 0.002
+
+
+def test_the_summary_says_what_holds_states():
+    graph = summed(0.99, "x")
+    frames = torch.ones(6, *SHAPE)
+    said = "Bits more than other values, by how errors add up in states: s 7"
+    # log2 of 1 / (1 - 0.99), rounded up.
+    text = " ".join(fxp.quantize(graph, frames, effort="fast").summary().split())
+    assert f"{said}; biases take off what layers are off by." in text
+    refused = fxp.quantize(graph, frames, effort="fast", bias_correction=False)
+    assert f"{said}." in " ".join(refused.summary().split())
+    plain = fxp.quantize(graph, frames, effort="fast", hold_states=False)
+    assert "Bits more" not in plain.summary()

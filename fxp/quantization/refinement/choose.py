@@ -91,7 +91,12 @@ class Chosen:
             }
             for trial in self.trials
         ]
-        return {"effort": options.effort, "trials": tried}
+        data = {"effort": options.effort, "trials": tried}
+        if self.reference.states and options.hold_states:
+            extra = self.settings.extra_bits
+            states = {state.value.name: extra[state.source] for state in self.reference.states}
+            data["states"] = {"bits": states, "biases": options.bias_correction is not False}
+        return data
 
 
 def choose(
@@ -105,11 +110,11 @@ def choose(
 ) -> Chosen:
     """Turn a float graph into an integer graph, with the refinements that help.
 
-    Refinements that the options ask for are made, and those that they refuse are not; holding states
-    asks for bias correction (`fxp.quantization.states`). The others are tried where `effort` allows
-    it: a change is kept if it improves what the network gives on calibration data that the change
-    was not fitted to (`Quality.improves`). What was measured is what the result is: nothing is
-    fitted again afterwards.
+    Refinements that the options ask for are made, and those that they refuse are not; holding
+    states asks for bias correction (`fxp.quantization.states`). The others are tried where `effort`
+    allows it: a change is kept if it improves what the network gives on calibration data that the
+    change was not fitted to (`Quality.improves`). What was measured is what the result is: nothing
+    is fitted again afterwards.
 
     Parameters
     ----------
