@@ -12,6 +12,7 @@ from fxp.executors.calls import Calls, one_by_one
 from fxp.formats import Format
 from fxp.graph import Graph
 from fxp.graph.ops.base import Range
+from fxp.quantization.options import QuantizeOptions
 from fxp.quantization.ranges import PICTURE_SHARE, PICTURES
 from fxp.quantization.refinement.extreme_pictures import pictures_in
 
@@ -23,9 +24,7 @@ FAINT_SHARE: Final = 0.25
 """Values from 0 to less than this are asked about, where nothing says what they are."""
 
 
-def exposed(
-    graph: Graph, formats: Mapping[str, Format], calls: Calls
-) -> tuple[Calls, tuple[str, ...]]:
+def exposed(graph: Graph, calls: Calls, options: QuantizeOptions) -> tuple[Calls, tuple[str, ...]]:
     """Return the calibration data with faint pictures stretched, and what has to be said about it.
 
     Photographs at night, or one black picture, say nothing about the bright ones to come. An input
@@ -38,18 +37,20 @@ def exposed(
     ----------
     graph
         A float graph. Its data is returned as it is if it has states.
-    formats
-        Formats of inputs, those that are given.
     calls
         Calibration data.
+    options
+        The formats of inputs that are given. The data stays as it is if its headroom is.
 
     Returns
     -------
     tuple
         The data, and sentences for the user.
     """
-    if graph.states:
+    if graph.states or options.headroom is not None:
         return calls, ()
+    names = [value.name for value in graph.inputs]
+    formats = options.formats_by_name("input_format", names)
     stretched: dict[int, tuple[Range, Range]] = {}
     texts: list[str] = []
     for place, value in enumerate(graph.inputs):

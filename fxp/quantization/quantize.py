@@ -148,10 +148,7 @@ def _chosen(
     """Lower a float graph with the refinements that help; beside it what to say about the data."""
     if options.equalization:
         graph = equalize(graph)
-    texts: tuple[str, ...] = ()
-    if options.headroom is None:
-        names = [value.name for value in graph.inputs]
-        calls, texts = exposed(graph, options.formats_by_name("input_format", names), calls)
+    calls, texts = exposed(graph, calls, options)
     statistics, settings = choose_settings(graph, calls, options, progress)
     chosen = choose(
         graph, statistics, settings, calls, options,
@@ -237,7 +234,15 @@ def choose_formats(
     ----------
     graph, calls, options, progress
         As for `choose_settings`.
+
+    Warns
+    -----
+    PrecisionWarning
+        If the calibration data is too faint, in the name of who called the caller.
     """
+    calls, texts = exposed(graph, calls, options)
+    for text in texts:
+        warnings.warn(text, PrecisionWarning, stacklevel=3)
     return lower(graph, *choose_settings(graph, calls, options, progress))
 
 

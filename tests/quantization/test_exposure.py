@@ -13,6 +13,7 @@ from fxp.imaging.metrics import sqnr
 from fxp.quantization.exposure import exposed
 
 BYTES = Format(8, 8, signed=False)  # ap_ufixed<8,0>
+PLAIN = fxp.QuantizeOptions()
 
 
 def network(channels: int = 1) -> nn.Module:
@@ -71,7 +72,7 @@ def test_what_is_said():
 def test_stretching_by_hand():
     images = torch.tensor([[51.0, 51.0, 102.0, 76.5]])[None, None].round() / 255
     graph = from_torch(network(), [images])
-    ((stretched,),), texts = exposed(graph, {}, [[images]])
+    ((stretched,),), texts = exposed(graph, [[images]], PLAIN)
     assert stretched.flatten().tolist() == pytest.approx([0, 0, 1, 25 / 51], abs=1e-6)
     assert "lies from 0.2 to 0.4, 20% of what pictures" in texts[0]
 
@@ -79,17 +80,29 @@ def test_stretching_by_hand():
 def test_one_factor_for_all_and_six_pictures_for_a_flat_one():
     dark, darker = (torch.tensor([[[[0.0, level]]]]) / 255 for level in (50.0, 25.0))
     graph = from_torch(network(), [dark])
-    calls, _ = exposed(graph, {}, [[dark], [darker]])
+    calls, _ = exposed(graph, [[dark], [darker]], PLAIN)
     assert [call[0].flatten().tolist() for call in calls] == [[0, 1], [0, 0.5]]
-    flat, _ = exposed(graph, {}, [[torch.zeros(2, 1, 6, 6)]])
+    flat, _ = exposed(graph, [[torch.zeros(2, 1, 6, 6)]], PLAIN)
     assert [float(call[0].mean()) for call in flat] == [0, 1, 0.5, 0.5, 0, 1]
 
 
 def test_features_and_wide_formats_are_left_alone():
     features = torch.rand(1, 4, 6, 6) * 0.1
     graph = from_torch(network(4), [features])
-    wide = Format(16, 6, signed=True)
-    for formats in ({}, {graph.inputs[0].name: wide}):
-        calls, texts = exposed(graph, formats, [[features]])
+    wide = fxp.QuantizeOptions(input_format=Format(16, 6, signed=True))
+    for options in (PLAIN, wide):
+        calls, texts = exposed(graph, [[features]], options)
         assert calls == [[features]]
         assert texts == ()
+
+
+def test_training_and_mixed_widths_begin_with_the_same_formats():
+    dark = (photograph() * 12).round() / 255
+    with pytest.warns(fxp.PrecisionWarning, match="of what pictures from 0 to 1 can hold"):
+        training = fxp.prepare_qat(network(), [dark])
+    with pytest.warns(fxp.PrecisionWarning, match="of what pictures from 0 to 1 can hold"):
+        found = fxp.quantize_mixed(
+            network(), [dark], floor=10, max_trials=1, weight_widths=[8], activation_widths=[14]
+        )
+    for model in (fxp.convert(training), found.model):
+        assert model.graph.inputs[0].format.max > 0.99
