@@ -53,7 +53,14 @@ def exposed(graph: Graph, calls: Calls, options: QuantizeOptions) -> tuple[Calls
     formats = options.formats_by_name("input_format", names)
     stretched: dict[int, tuple[Range, Range]] = {}
     texts: list[str] = []
+    flat = [
+        all(_is_flat(image) for call in calls for image in call[place])
+        for place in range(len(graph.inputs))
+    ]
     for place, value in enumerate(graph.inputs):
+        # What holds one number in each image beside pictures is a level, such as that of noise.
+        if flat[place] and not all(flat):
+            continue
         tensors = [call[place] for call in calls]
         low = min((float(tensor.min()) for tensor in tensors if tensor.numel()), default=math.nan)
         high = max((float(tensor.max()) for tensor in tensors if tensor.numel()), default=math.nan)
@@ -79,6 +86,10 @@ def exposed(graph: Graph, calls: Calls, options: QuantizeOptions) -> tuple[Calls
                 "clipped: give typical pictures, or their format, input_format='ap_ufixed<8,0>'"
             )
     return _stretched(calls, stretched), tuple(texts)
+
+
+def _is_flat(image: torch.Tensor) -> bool:
+    return bool((image == image.flatten()[:1].reshape([1] * image.ndim)).all())
 
 
 def _faint_range(tensors: Sequence[torch.Tensor], seen: Range, form: Format | None) -> Range | None:

@@ -105,4 +105,20 @@ def test_training_and_mixed_widths_begin_with_the_same_formats():
             network(), [dark], floor=10, max_trials=1, weight_widths=[8], activation_widths=[14]
         )
     for model in (fxp.convert(training), found.model):
-        assert model.graph.inputs[0].format.max > 0.99
+        form = model.graph.inputs[0].format
+        assert form is not None
+        assert form.max > 0.99
+
+
+def test_a_level_beside_pictures_is_no_picture():
+    class Denoiser(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(2, 1, 3, padding=1)
+
+        def forward(self, x: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+            return self.layer(torch.cat([x, noise], 1))
+
+    call = [photograph(), torch.full((1, 1, 16, 24), 25 / 255)]
+    graph = from_torch(Denoiser().eval(), call)
+    assert exposed(graph, [call], PLAIN) == ([call], ())
