@@ -120,10 +120,10 @@ def _move_vectors(typingctx, planes, plane_step, image, form):  # type: ignore[n
         loaded = [load(builder, source, vector, 2) for source in sources]
         for number, target in enumerate(targets):
             # Where every lane of this vector comes from: which vector, and which of its lanes.
-            flat = [
-                lane * channels + number if gives else number * lanes + lane for lane in range(lanes)
-            ]
-            places = [divmod(i, lanes) if gives else divmod(i, channels)[::-1] for i in flat]
+            if gives:
+                places = [divmod(lane * channels + number, lanes) for lane in range(lanes)]
+            else:
+                places = [divmod(number * lanes + lane, channels)[::-1] for lane in range(lanes)]
             store(builder, _gathered(builder, loaded, places), target, 2)
         return context.get_dummy_value()
 
@@ -170,9 +170,7 @@ def _few_planes(channels: int, gives: bool) -> Any:
         done = 0
         while done < count:
             x = min(done, count - lanes)
-            _move_vectors(
-                source + 2 * x, step, target + 2 * x * channels, (channels, lanes, gives)
-            )
+            _move_vectors(source + 2 * x, step, target + 2 * x * channels, (channels, lanes, gives))
             done = x + lanes
 
     return copy
