@@ -85,6 +85,11 @@ def _cost(chunked: Chunks) -> float:
     return len(chunked.weights) + CHUNK_COST * len(chunked.table)
 
 
+def _are_short(chunked: Chunks) -> bool:
+    """Whether the ends of chunks take longer than their products."""
+    return CHUNK_COST * len(chunked.table) > len(chunked.weights)
+
+
 class InputParts:
     """How inputs of more than 16 bits are stored as several int16 each.
 
@@ -156,7 +161,7 @@ class _WideStage(ConvolutionStage):
     def _chunks(self, group: int) -> Chunks:
         """Products of a group of channels, cut into chunks."""
         found = self._chunks_of_parts(group, PART_BITS)
-        if found is None or CHUNK_COST * len(found.table) > len(found.weights):
+        if found is None or _are_short(found):
             # Chunks of a few products take longer than twice as many products in long chunks.
             parts = self._chunks_of_parts(group, FEW_BITS)
             assert parts is not None, "products of few bits fit"
@@ -271,14 +276,13 @@ class WideStage(_WideStage):
             self.pixel_bytes = own_pixels(shape, self._finish)
         per_group = len(shape.weight) // shape.groups
         for group in range(shape.groups):
-            alone = self._chunks(group)
             for tile, offset, blocks, again in split_channels(per_group, tiles):
                 vectors, lanes, pixels = tile
                 width = vectors * lanes
                 together = self._together(tile, tiles)
                 chunked = self._chunks_together(group, together)
-                if chunked is None or _cost(alone) < _cost(chunked):
-                    together, chunked = 1, alone
+                if chunked is None or _are_short(chunked):
+                    together, chunked = 1, self._chunks(group)
                 finish, low, chunking = self._finish, 0, chunked.added
                 cut = _cut(finish, chunked)
                 if cut is not None:

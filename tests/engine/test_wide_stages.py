@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from engine_graphs import BYTE, FULL, OPTIONS, PIXEL, Network, check, near, plan_of, random_images
 
-from fxp.engine import wide_stages
+from fxp.engine import Options, wide_stages
 from fxp.engine.convolution_stages import ConvolutionStage
 from fxp.engine.packing import Term, chunk_ends, chunks
 from fxp.engine.wide_stages import InputParts, weight_parts
 from fxp.formats import Format
 from fxp.graph.ops import Conv2d, ConvTranspose2d, Linear, PixelShuffle, Subtract
+from fxp.kernels.host import MANY_WIDE
 
 KERNELS = {
     name: OPTIONS[name] for name in ("host", "few registers", "many narrow registers", "direct")
@@ -158,10 +160,14 @@ def test_weights_in_one_part_where_chunks_are_long() -> None:
     raw[:, 0, 0, 0] = 2**15 - 1
     convolve(network, source, network.constant(raw, INT16), Conv2d(padding=(1, 1, 1, 1)))
     inputs = random_images(network.graph(), (6, 17), network.generator, "ends")
-    (stage,) = plan_of(network.graph(), inputs).program.stages
+    options = Options(tiles=MANY_WIDE)
+    (stage,) = plan_of(network.graph(), inputs, options).program.stages
     assert isinstance(stage, ConvolutionStage)
-    assert [int(part.record["chunks"][0]) for part in stage.parts] == [2]
-    assert [int(part.record["pairs"][0]) for part in stage.parts] == [36]
+    (part,) = stage.parts
+    assert (int(part.record["chunks"][0]), int(part.record["pairs"][0])) == (2, 36)
+    # The taps of a row share each input that is loaded, as chunks that long are cut between them.
+    assert isinstance(part.kernel, partial)
+    assert part.kernel.args[-1] == 3
 
 
 @pytest.mark.parametrize("source", WIDE)
