@@ -123,7 +123,8 @@ def _move_vectors(typingctx, planes, plane_step, image, form):  # type: ignore[n
             if gives:
                 places = [divmod(lane * channels + number, lanes) for lane in range(lanes)]
             else:
-                places = [divmod(number * lanes + lane, channels)[::-1] for lane in range(lanes)]
+                first = number * lanes
+                places = [(i % channels, i // channels) for i in range(first, first + lanes)]
             store(builder, _gathered(builder, loaded, places), target, 2)
         return context.get_dummy_value()
 
@@ -147,30 +148,35 @@ def _gathered(builder: ir.IRBuilder, vectors: list[Any], places: list[tuple[int,
 
 
 @cache
-def _few_planes(channels: int, gives: bool) -> Any:
-    """Return what copies rows between an image and a few planes."""
-    wide = llvm.get_host_cpu_features().get("avx512bw")
-    lanes = 32 if wide else SIDE
+def _lanes() -> int:
+    """Pixels of a vector; int16 shuffles of 512 bits are one instruction where there are any."""
+    return 32 if llvm.get_host_cpu_features().get("avx512bw") else SIDE
+
+
+@cache
+def _few_planes(channels: int, lanes: int, gives: bool) -> Any:
+    """Return what copies vectors of pixels between an image and a few planes.
+
+    Parameters
+    ----------
+    channels
+        How many planes.
+    lanes
+        Pixels of a vector.
+    gives
+        Whether planes are written instead of the image.
+    """
 
     @njit(cache=True, nogil=True)
     def copy(planes: NDArray, image: NDArray, first_row: int, last_row: int) -> None:
         width = planes.shape[2]
         first, count = first_row * width, (last_row - first_row) * width
         step = planes.shape[1] * width
-        source, target = planes.ctypes.data + 2 * first, image.ctypes.data + 2 * first * channels
-        if count < lanes:
-            flat, pixels = planes.reshape(channels, -1), image.reshape(-1, channels)
-            for i in range(first, first + count):
-                for c in range(channels):
-                    if gives:
-                        flat[c, i] = pixels[i, c]
-                    else:
-                        pixels[i, c] = flat[c, i]
-            return
+        apart, joined = planes.ctypes.data + 2 * first, image.ctypes.data + 2 * first * channels
         done = 0
         while done < count:
             x = min(done, count - lanes)
-            _move_vectors(source + 2 * x, step, target + 2 * x * channels, (channels, lanes, gives))
+            _move_vectors(apart + 2 * x, step, joined + 2 * x * channels, (channels, lanes, gives))
             done = x + lanes
 
     return copy
@@ -178,13 +184,9 @@ def _few_planes(channels: int, gives: bool) -> Any:
 
 @njit(cache=True, nogil=True)
 def _many_planes(
-    planes: NDArray[np.int16],
-    image: NDArray[np.int16],
-    first_row: int,
-    last_row: int,
-    gives: bool,
+    planes: NDArray[np.int16], image: NDArray[np.int16], first_row: int, last_row: int, gives: bool
 ) -> None:
-    """Copy rows between planes, as many as a square has rows or more, and an image.
+    """Copy squares between planes, as many as a square has rows or more, and an image.
 
     Parameters
     ----------
@@ -197,32 +199,45 @@ def _many_planes(
     first, count = first_row * width, (last_row - first_row) * width
     step = height * width
     apart, joined = planes.ctypes.data + 2 * first, image.ctypes.data + 2 * first * channels
-    begin = 0
-    while begin < count and count >= SIDE:
+    for begin in range(0, count, STRETCH):
         # So many pixels stay in the cache.
         end = min(begin + STRETCH, count)
-        channel = 0
-        while channel < channels:
+        for channel in range(0, channels, SIDE):
             c = min(channel, channels - SIDE)
-            column = begin
-            while column < end:
+            for column in range(begin, end, SIDE):
                 x = min(column, count - SIDE)
                 plane, pixel = apart + 2 * (c * step + x), joined + 2 * (x * channels + c)
                 if gives:
                     _transpose_square(pixel, channels, plane, step)
                 else:
                     _transpose_square(plane, step, pixel, channels)
-                column += SIDE
-            channel += SIDE
-        begin = end
-    if count < SIDE:
-        flat, pixels = planes.reshape(channels, -1), image.reshape(-1, channels)
-        for i in range(first, first + count):
-            for c in range(channels):
-                if gives:
-                    flat[c, i] = pixels[i, c]
-                else:
-                    pixels[i, c] = flat[c, i]
+
+
+def _copy(planes: NDArray, image: NDArray, rows: tuple[int, int], *, gives: bool) -> None:
+    """Copy some rows between planes and an image.
+
+    Parameters
+    ----------
+    planes, image
+        As in `planes_to_pixels`.
+    rows
+        First row, and the one behind the last.
+    gives
+        Whether planes are written instead of the image.
+    """
+    channels, _, width = planes.shape
+    few = channels < SIDE
+    lanes = _lanes() if few else SIDE
+    if (rows[1] - rows[0]) * width < lanes:
+        apart, joined = planes[:, rows[0] : rows[1]], image[rows[0] : rows[1]]
+        if gives:
+            apart[...] = joined.transpose(2, 0, 1)
+        else:
+            joined[...] = apart.transpose(1, 2, 0)
+    elif few:
+        _few_planes(channels, lanes, gives)(planes, image, *rows)
+    else:
+        _many_planes(planes, image, *rows, gives)
 
 
 def planes_to_pixels(
@@ -239,10 +254,7 @@ def planes_to_pixels(
     first_row, last_row
         The rows; `last_row` is not part of them.
     """
-    if len(planes) < SIDE:
-        _few_planes(len(planes), False)(planes, image, first_row, last_row)
-    else:
-        _many_planes(planes, image, first_row, last_row, False)
+    _copy(planes, image, (first_row, last_row), gives=False)
 
 
 def pixels_to_planes(
@@ -259,7 +271,4 @@ def pixels_to_planes(
     first_row, last_row
         The rows; `last_row` is not part of them.
     """
-    if len(planes) < SIDE:
-        _few_planes(len(planes), True)(planes, image, first_row, last_row)
-    else:
-        _many_planes(planes, image, first_row, last_row, True)
+    _copy(planes, image, (first_row, last_row), gives=True)
