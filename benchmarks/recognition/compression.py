@@ -32,8 +32,8 @@ from fxp.models.recognition.train import accuracy, recipe
 from fxp.models.recognition.zoo import released
 
 NAME, TITLE = "recognition.compression", "Compression of a classifier"
-HEADER = ("Method", "Epochs", "Training, s for each epoch", "Inference, ms, float", "fixed", "Size, MiB",
-          "times smaller", "Accuracy, %, float", "fixed 10/14")  # fmt: skip
+HEADER = ("Method", "Epochs", "Training, s for each epoch", "Inference, ms, float", "fixed",
+          "Size, MiB", "times smaller", "Accuracy, %, float", "fixed 10/14")  # fmt: skip
 MIB = 2**20
 RUNS = 30
 
@@ -98,8 +98,9 @@ class Row:
     def cells(self, original: int) -> Sequence[str]:
         """Return the cells of the table."""
         return (
-            self.method, f"{self.epochs:g}", f"{self.training:.1f}", f"{self.float_time:.2f}", f"{self.fixed_time:.2f}",
-            f"{self.bytes / MIB:.3f}", f"{original / self.bytes:.1f}",
+            self.method, f"{self.epochs:g}", f"{self.training:.1f}",
+            f"{self.float_time:.2f}", f"{self.fixed_time:.2f}", f"{self.bytes / MIB:.3f}",
+            f"{original / self.bytes:.1f}",
             f"{self.float_accuracy:.2f}", f"{self.fixed_accuracy:.2f}",
         )  # fmt: skip
 
@@ -175,7 +176,8 @@ def page(record: Record) -> str:
     return (
         f"`{Path(record.network).name}`, {record.accuracy:.2f} % of 2,000 CIFAR-10 pictures (as "
         "JPEG) in float before. Each method starts from these weights and is trained for very few "
-        "epochs on one core; the papers train for many more, so more accuracy can be had. Deep Compression trains as long in each of its four rounds of pruning, "
+        "epochs on one core; the papers train for many more, so more accuracy can be had. Deep "
+        "Compression trains as long in each of its four rounds of pruning, "
         "and half as long with shared weights. *none* is the same training without compression. "
         "Training is the processor time of one core; times of inference are those of one picture "
         "and one thread, the shortest of "
