@@ -77,14 +77,14 @@ def held_out_labelled(images: LabelledImages, every: int) -> tuple[LabelledImage
 
 
 def find(data: Path, name: str) -> Path:
-    """Return the path of a set: the name itself, or one within the folder of data.
+    """Return the path of a set: one within the folder of data, or else the name itself.
 
     Raises
     ------
     DataError
         If there is nothing of that name.
     """
-    tried = (Path(name), data / name, data / FOLDER / name)
+    tried = (data / name, data / FOLDER / name, Path(name))
     for path in tried:
         if path.exists():
             return path
@@ -288,6 +288,8 @@ def in_batches(images: NDArray[np.uint8], size: int = 250) -> Iterator[NDArray[n
 def check_classes(found: Sequence[str], wanted: Sequence[str], source: str) -> None:
     """Raise `DataError` if the classes of a set are not those of another.
 
+    Where classes have no names but numbers, as in a ``.npz`` file, the last ones may be missing.
+
     Parameters
     ----------
     found
@@ -297,7 +299,8 @@ def check_classes(found: Sequence[str], wanted: Sequence[str], source: str) -> N
     source
         What the message calls the set.
     """
-    if tuple(found) != tuple(wanted):
+    numbered = tuple(map(str, range(len(found))))
+    if tuple(found) != (numbered if tuple(wanted[: len(found)]) == numbered else tuple(wanted)):
         shown = ", ".join(map(str, found[:5])) + (", ..." if len(found) > 5 else "")
         raise DataError(
             f"{source} has {len(found)} classes ({shown}), not the same {len(wanted)} classes as "
