@@ -23,6 +23,7 @@ from benchmarks import report
 from benchmarks.recognition.methods import METHODS, Tuner, float_bytes
 from benchmarks.report import environment, markdown_table, write_page
 from benchmarks.speed.machine import describe
+from benchmarks.speed.timing import load_per_processor, load_text
 from fxp.compression.layers import plain
 from fxp.compression.zero_channels import remove_zero_channels
 from fxp.models.common.data import data_folder
@@ -184,7 +185,8 @@ def page(record: Record) -> str:
         f"{RUNS}. A size is that of all parameters in float32, of the whole file in the case of "
         "Deep Compression, and with one bit for each binary weight.\n\n"
         f"{table(list(record.rows.values()), record.bytes)}\n\n"
-        f"{describe(())['processor']}. {environment('fxp', 'torch')}"
+        f"{describe(())['processor']}; {load_text([load_per_processor()])}. "
+        f"{environment('fxp', 'torch')}"
     )
 
 
