@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -192,6 +193,33 @@ def test_saved_and_loaded(spatial: AdaptiveModel, tmp_path: Path) -> None:
         AdaptiveModel.load(tmp_path / "nothing")
 
 
+@pytest.mark.parametrize(
+    ("source", "target", "message"),
+    [
+        ("stage1.unit0", "stage0.unit0", "a unit of stage 0 has 8 channels of .*, not 4 of"),
+        ("stage1.halting0", "stage0.halting0", "a score of stage 0 has 8 channels of .*, not 4 of"),
+        ("stage0.unit0", "stage0.halting0", "a score of stage 0 has 4 channels of .*, not 1 of"),
+        ("stage1.first", "head", "what follows stage 2 has 4 channels of .*, not 16 of"),
+    ],
+)
+def test_parts_that_do_not_fit(
+    spatial: AdaptiveModel, tmp_path: Path, source: str, target: str, message: str
+) -> None:
+    spatial.save(tmp_path)
+    shutil.copy(tmp_path / f"{source}.fxp", tmp_path / f"{target}.fxp")
+    with pytest.raises(ArgumentError, match=f"the parts do not fit: {message}"):
+        AdaptiveModel.load(tmp_path)
+
+
+def test_stages_without_units(spatial: AdaptiveModel) -> None:
+    with pytest.raises(ArgumentError, match="three stages of equally many units"):
+        replace(spatial, units=((), (), ()), halting=((), (), ()))
+    with pytest.raises(ArgumentError, match="three stages of equally many units"):
+        replace(spatial, entries=spatial.entries[:2])
+    with pytest.raises(ArgumentError, match=r"one picture \(channels, height, width\)"):
+        spatial.run_raw(_raws(1))
+
+
 def test_thresholds_out_of_range(spatial: AdaptiveModel) -> None:
     assert threshold_of(0.01) == 16220  # 0.99 * 2^14 = 16220.16
     for epsilon in (0, 1, -0.5, float("nan")):
@@ -232,6 +260,9 @@ def test_margins_out_of_range(exits: EarlyExits, tmp_path: Path) -> None:
         exits.with_margin(float("nan"))
     exits.save(tmp_path)
     assert EarlyExits.load(tmp_path).margin == exits.margin
+    shutil.copy(tmp_path / "exit1.fxp", tmp_path / "exit0.fxp")
+    with pytest.raises(ArgumentError, match=r"exit 0 has 8 channels of .*, not 4 of"):
+        EarlyExits.load(tmp_path)
 
 
 def test_heat_map() -> None:
