@@ -38,6 +38,9 @@ else:
 _ROUNDS: Final = 200
 _TOLERANCE: Final = 1e-7
 """Alternating least squares ends when a round lowers the error by less than this."""
+_TUCKER_ROUNDS: Final = 10
+_TUCKER_TOLERANCE: Final = 1e-4
+"""Tucker-2 begins near its end, and a round takes seconds where there are 512 channels."""
 
 
 def relative_error(weight: Tensor, other: Tensor) -> float:
@@ -163,8 +166,8 @@ def tucker_convolution(layer: nn.Conv2d, ranks: tuple[int, int]) -> nn.Sequentia
         rank=[outputs_rank, inputs_rank],
         modes=[0, 1],
         init="svd",
-        n_iter_max=_ROUNDS,
-        tol=_TOLERANCE,
+        n_iter_max=_TUCKER_ROUNDS,
+        tol=_TUCKER_TOLERANCE,
     )
     core, (outputs, inputs) = found[0]
     size, stride, dilation = map(_pair, (layer.kernel_size, layer.stride, layer.dilation))
