@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -115,9 +114,7 @@ def tensor_train_linear(
     count = len(inputs)
     sizes = [n * m for n, m in zip(inputs, outputs, strict=True)]
     matrix = layer.weight.detach().cpu().double().numpy().reshape(*outputs, *inputs)
-    if isinstance(ranks, Real):
-        chosen = _ranks_for(matrix, sizes, count, ranks)
-    else:
+    if isinstance(ranks, Sequence | np.ndarray):
         chosen = list(ranks)
         if len(chosen) != count - 1:
             raise ArgumentError(f"{count} cores have {count - 1} ranks between them, "
@@ -125,6 +122,8 @@ def tensor_train_linear(
         for place, rank in enumerate(chosen, 1):
             most = min(math.prod(sizes[:place]), math.prod(sizes[place:]))
             chosen[place - 1] = check_count(rank, f"rank {place}", 1, most)
+    else:
+        chosen = _ranks_for(matrix, sizes, count, ranks)
     cores = tensorly_decomposition.tensor_train_matrix(matrix, [1, *chosen, 1])
     result = TensorTrainLinear(inputs, outputs, [core.shape[3] for core in cores[:-1]],
                                bias=layer.bias is not None)  # fmt: skip

@@ -160,6 +160,7 @@ def test_a_train_is_trained_and_becomes_an_integer_graph():
                                                             "1 to 4, got 5"),
         (lambda: tucker_convolution(convolution(), (2,)), "the ranks are those of outputs and"),
         (lambda: tucker_convolution(convolution(), 2), "the ranks are those of outputs and"),
+        (lambda: tensor_train_linear(nn.Linear(4, 4), (2, 2), (2, 2), None), "relative error must"),
         (lambda: tensor_train_linear(nn.Linear(4, 4), (-2, -2), (2, 2), 0.5), "a factor of the "),
         (lambda: tensor_train_linear(nn.Linear(4, 4), (2, 2), (2, 2), (2.5,)), "rank 1 must be an"),
         (lambda: tucker_ranks(convolution(), 1.0), "above 0 and below 1, got 1.0"),

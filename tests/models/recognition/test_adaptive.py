@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -307,10 +308,10 @@ def test_it_trains(kind: str, tmp_path: Path) -> None:
         assert computed_share(network.eval(), _labelled(4)) == 1.0
 
 
-def adaptive_recipe(**options: object) -> AdaptiveRecipe:
+def adaptive_recipe(**options: Any) -> AdaptiveRecipe:
     settings = AdaptiveSettings(
         depth=14, width=4, batch=4, precision="float32", held_out=2, **options
-    )  # type: ignore[arg-type]
+    )
     return AdaptiveRecipe(settings, _labelled(12), _labelled(4))
 
 
