@@ -185,7 +185,7 @@ def page(record: Record) -> str:
         f"{RUNS}. A size is that of all parameters in float32, of the whole file in the case of "
         "Deep Compression, and with one bit for each binary weight.\n\n"
         f"{table(list(record.rows.values()), record.bytes)}\n\n"
-        f"{describe(())['processor']}; {load_text([load_per_processor()])}. "
+        f"{describe(())['processor']}; {load_text([load_per_processor()])} "
         f"{environment('fxp', 'torch')}"
     )
 
