@@ -148,7 +148,13 @@ def prune_channels(
     kept += _last_layers(result, examples)
     trained = {name: item.requires_grad for name, item in result.named_parameters()}
     result.requires_grad_()  # the tracer follows gradients
-    graph = torch_pruning.DependencyGraph().build_dependency(result, examples, verbose=False)
+    try:
+        graph = torch_pruning.DependencyGraph().build_dependency(result, examples, verbose=False)
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"the channels of {type(network).__name__} cannot be followed, as where they are "
+            f"shuffled: Torch-Pruning fails with {type(error).__name__}: {error}"
+        ) from error
     groups = [
         group for group in graph.get_all_groups(kept, WEIGHTED)
         if _can_follow(graph, group)

@@ -288,8 +288,6 @@ def in_batches(images: NDArray[np.uint8], size: int = 250) -> Iterator[NDArray[n
 def check_classes(found: Sequence[str], wanted: Sequence[str], source: str) -> None:
     """Raise `DataError` if the classes of a set are not those of another.
 
-    Where classes have no names but numbers, as in a ``.npz`` file, the last ones may be missing.
-
     Parameters
     ----------
     found
@@ -299,8 +297,7 @@ def check_classes(found: Sequence[str], wanted: Sequence[str], source: str) -> N
     source
         What the message calls the set.
     """
-    numbered = tuple(map(str, range(len(found))))
-    if tuple(found) != (numbered if tuple(wanted[: len(found)]) == numbered else tuple(wanted)):
+    if tuple(found) != tuple(wanted):
         shown = ", ".join(map(str, found[:5])) + (", ..." if len(found) > 5 else "")
         raise DataError(
             f"{source} has {len(found)} classes ({shown}), not the same {len(wanted)} classes as "

@@ -208,6 +208,15 @@ class Doubled(nn.Module):
         return self.last(self.first(image)) * self.first.out_channels
 
 
+def test_networks_that_torch_pruning_fails_on(monkeypatch: pytest.MonkeyPatch):
+    def fails(*_arguments, **_options):
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("torch_pruning.DependencyGraph.build_dependency", fails)
+    with pytest.raises(ArgumentError, match="channels of Sequential cannot be followed"):
+        prune_channels(chain(), IMAGES, 0.5)
+
+
 def test_why_no_channel_can_go():
     with pytest.raises(ArgumentError, match="it would compute something else on the example"):
         prune_channels(Doubled().eval(), IMAGES, 0.5)
