@@ -32,7 +32,7 @@ from fxp.graph.extents import Extent
 from fxp.hls.line_compression import compress_lines
 from fxp.hls.rtl.adder_graph import adder_graph
 from fxp.hls.rtl.core import Multipliers
-from fxp.hls.rtl.emit import LIBRARY, emit_rtl
+from fxp.hls.rtl.emit import LIBRARY, emit_rtl, library_sources
 from fxp.hls.synth import TARGETS, SynthesisError, place, synthesize
 from fxp.hls.synth.harness import ports_of
 from fxp.hls.synth.targets import RESOURCE_NAMES
@@ -80,9 +80,9 @@ class ModuleStage:
 
     def build(self, folder: Path) -> tuple[list[str], str, dict[str, int | str]]:
         """Copy the library and return sources, module and parameters."""
-        for path in LIBRARY.glob("*.sv"):
-            (folder / path.name).write_bytes(path.read_bytes())
-        return sorted(path.name for path in folder.glob("*.sv")), self.name, self.parameters
+        for source in library_sources():
+            (folder / source).write_bytes((LIBRARY / source).read_bytes())
+        return library_sources(), self.name, self.parameters
 
 
 STAGES: dict[str, LayerStage | ModuleStage] = {

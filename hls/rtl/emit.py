@@ -36,6 +36,8 @@ from fxp.model.sources import ModelSource, graph_of
 from fxp.store import graph_digest
 
 LIBRARY: Final = Path(__file__).parent / "lib"
+PACKAGE: Final = "fxp_pkg.sv"
+"""The source that all others need, so it comes first."""
 MAX_SIZE: Final = 65535
 """Sizes are 16 bit registers."""
 
@@ -352,6 +354,12 @@ def _tap(base: str, planned: PlannedValue) -> Tap:
     return Tap(planned.value, base, stream.fields, form.width, form.frac, form.signed, stream.scale)
 
 
+def library_sources() -> list[str]:
+    """Return the files of the library, in an order in which tools can read them."""
+    return sorted((path.name for path in LIBRARY.glob("*.sv")),
+                  key=lambda name: (name != PACKAGE, name))  # fmt: skip
+
+
 def _check_target(target: Path) -> None:
     if target.exists() and not target.is_dir():
         raise StreamingError(f"{target} is not a folder")
@@ -363,7 +371,7 @@ def _check_target(target: Path) -> None:
 
 def _write(target: Path, core: Core, plan: CorePlan, output: PlannedValue) -> None:
     """Write a folder beside the target, then put it in its place."""
-    library = sorted(path.name for path in LIBRARY.glob("*.sv"))
+    library = library_sources()
     top = f"{core.top}.sv"
     sources = (
         *(f"rtl/{name}" for name in library),

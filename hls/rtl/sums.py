@@ -148,7 +148,7 @@ class _Sums:
             {
                 "clk_i": "aclk",
                 "rst_ni": "core_rst_n",
-                "valid_i": self.plan.tag(self.taps.path, self.taps.latency, 0),
+                "valid_i": self.plan.tag(self.taps.path, self.taps.latency, "Valid"),
                 "taps_i": self.taps.wire,
                 "sums_o": wire,
             },

@@ -31,8 +31,8 @@ def test_requantize_is_that_of_the_library_for_every_input(rounding, overflow, t
                 "InWidth": bits,
                 "OutWidth": form.width,
                 "OutSigned": int(form.signed),
-                "Rounding": ROUNDINGS.index(rounding),
-                "Overflow": OVERFLOWS.index(overflow),
+                "Rounding": ROUNDINGS[rounding],
+                "Overflow": OVERFLOWS[overflow],
                 "Shifts": packed(limited, 8),
             },
             {"data_i": (bits * len(shifts), [join_fields([v] * len(shifts), bits) for v in values]

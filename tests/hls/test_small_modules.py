@@ -219,4 +219,4 @@ def test_every_module_has_a_bench():
         if "simulate(" in path.read_text()
     )  # fmt: skip
     missing = {path.stem for path in LIBRARY.glob("*.sv") if f'"{path.stem}"' not in benches}
-    assert missing == set()
+    assert missing == {"fxp_pkg"}  # which has no logic
