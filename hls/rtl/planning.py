@@ -50,6 +50,8 @@ class CorePlan:
         Style of the weighted sums of the current node.
     levels_per_register
         Most shared adders on a way between two registers.
+    register_shared
+        Whether a shared sum is read from a register only.
     """
 
     name: str
@@ -57,6 +59,7 @@ class CorePlan:
     fold: int = 1
     multipliers: str = "dsp"
     levels_per_register: int = LEVELS_PER_REGISTER
+    register_shared: bool = False
     wires: dict[str, int] = field(default_factory=dict)
     items: list[ModuleInstance | Assignment | str] = field(default_factory=list)
     paths: list[Path] = field(default_factory=list)

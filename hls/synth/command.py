@@ -48,6 +48,9 @@ def synth(
     levels_per_register: Annotated[
         int, typer.Option(min=1, help="Shared adders between two registers.")
     ] = LEVELS_PER_REGISTER,
+    register_shared: Annotated[
+        bool, typer.Option("--register-shared", help="Read shared sums from registers only.")
+    ] = False,
     layer: LayerOption = None,
     fit: FitOption = None,
     fps: FpsOption = 60,
@@ -119,12 +122,14 @@ def synth(
         styles, folds, choice = layer_styles(
             loaded, multipliers=multipliers, fold=fold, layers=layer or [], target=fit, fps=fps,
             width=max_width, megahertz=megahertz, levels_per_register=levels_per_register,
+            register_shared=register_shared,
         )  # fmt: skip
         if choice and not as_json:
             typer.echo(choice)
         core = hls.emit_rtl(loaded, folder / CORE_FOLDER, max_width=max_width, multipliers=styles,
                             fold=folds, raster=raster,
-                            levels_per_register=levels_per_register)  # fmt: skip
+                            levels_per_register=levels_per_register,
+                            register_shared=register_shared)  # fmt: skip
         sources = [f"{CORE_FOLDER}/{source}" for source in core.sources]
         with progress_bar("yosys") as report:
             result = synthesize(folder, sources, core.top, device, timeout_s=timeout_s,
@@ -219,6 +224,7 @@ def figures_of(
     return {
         "core": {"name": core.name, "multipliers": core.multipliers, "fold": core.fold,
                  "levels_per_register": core.levels_per_register,
+                 "register_shared": core.register_shared,
                  "max_width": core.max_width, "raster": core.raster},
         "device": {"name": device.device, "available": asdict(device.available)},
         "fits": not device.lacking(result.total),

@@ -74,6 +74,7 @@ def fit(
     height: int | None = None,
     megahertz: float = 150,
     levels_per_register: int = LEVELS_PER_REGISTER,
+    register_shared: bool = False,
 ) -> Fit:
     """Choose between multipliers and shared adders for every layer, so that a core fits a device.
 
@@ -92,7 +93,7 @@ def fit(
         Pixels of a frame of the input; the height is nine sixteenths of the width by default.
     megahertz
         Clock frequency that the core will have.
-    levels_per_register
+    levels_per_register, register_shared
         As for `fxp.hls.emit_rtl`.
 
     Raises
@@ -117,7 +118,8 @@ def fit(
             f"{width}x{height} at {fps:g} frames per second are {rate:.1f} million pixels per "
             f"second, more than the {megahertz:g} MHz of a core that takes one per clock"
         )
-    options = {"max_width": width, "levels_per_register": levels_per_register}
+    options = {"max_width": width, "levels_per_register": levels_per_register,
+               "register_shared": register_shared}  # fmt: skip
     adders = _planned(graph, multipliers="shift_add", **options)
     blocks = _planned(graph, multipliers="dsp", fold=clocks, **options)
     plan = adders or blocks
@@ -199,6 +201,12 @@ def _module(item: ModuleInstance) -> Resources:
         # Which weight, and which value.
         chosen = cost.multipliers * (values["WeightWidth"] + values["DataWidth"])
         luts += _MULTIPLEXER * chosen * values["Fold"]
+    elif item.module == "fxp_dot_shared":
+        # All outputs of a layer that is not grouped take the same values.
+        steps = values["Share"] * values["Taps"] * values["Channels"] // values["Groups"]
+        choices = steps // values["Share"] if values["Groups"] == 1 else steps * cost.multipliers
+        luts += _MULTIPLEXER * values["DataWidth"] * choices
+        luts += values["WeightWidth"] * cost.multipliers * steps / 16
     return Resources(round(luts), cost.registers, 0, cost.multipliers, 0)
 
 

@@ -50,6 +50,14 @@ PROOFS: dict[str, tuple[str, int, dict[str, object] | str, tuple[str, ...]]] = {
          "Biases": "18'h2a3f1"},
         ("fxp_delay",),
     ),
+    "fxp_dot_shared": (
+        "bmc",
+        18,
+        {"Taps": 2, "Channels": 2, "Groups": 2, "Outputs": 4, "Share": 3, "DataWidth": 2,
+         "DataSigned": 1, "WeightWidth": 3, "SumWidth": 7, "Weights": "24'o35604715",
+         "Biases": "28'h2a3f1c5"},
+        ("fxp_delay",),
+    ),
     "fxp_prelu": (
         "prove",
         4,
@@ -134,6 +142,7 @@ FAULTS = {
     "fxp_requantize": ("? below_zero : odd", "? below_zero : 1'b0"),
     "fxp_dot": ("Full || l == Levels", "l == Levels"),
     "fxp_dot_folded": ("Clocks(Levels + 3)", "Clocks(Levels + 2)"),
+    "fxp_dot_shared": ("if (starts) earlier <=", "if (running) earlier <="),
     "fxp_prelu": ("kept[InWidth-1] ?", "kept[0] ?"),
     "fxp_line_codec": ("place == 3'd7 || tags_i[fxp_pkg::LastColumn]", "place == 3'd7"),
     "fxp_frame_total": ("if (begins)       total", "if (tags_i[fxp_pkg::FirstColumn]) total"),
