@@ -127,11 +127,14 @@ class PlacedCore:
         Widths of every weight and every activation.
     per_channel
         Whether every output channel has a binary point of its own, as in the shipped network.
+    register_shared
+        Whether shared sums are read from registers only.
     """
 
     weight_bits: int
     activation_bits: int
     per_channel: bool = True
+    register_shared: bool = False
 
     def model(self) -> FixedModel:
         """Return the quantized network."""
@@ -149,6 +152,7 @@ class PlacedCore:
 
 PLACED: dict[str, PlacedCore] = {
     "KimSR, 8/12 bits": PlacedCore(8, 12),
+    "KimSR, 8/12 bits, shared sums from registers only": PlacedCore(8, 12, register_shared=True),
     "KimSR, 10/14 bits, one format per layer": PlacedCore(10, 14, per_channel=False),
 }
 """Whole networks to place, by name."""
@@ -234,7 +238,12 @@ def place_whole(name: str, folder: Path, timeout_s: float) -> Record:
     """
     model = PLACED[name].model()
     core = emit_rtl(
-        model, folder / "core", max_width=LONGEST_LINE, multipliers="shift_add", name=MODEL
+        model,
+        folder / "core",
+        max_width=LONGEST_LINE,
+        multipliers="shift_add",
+        register_shared=PLACED[name].register_shared,
+        name=MODEL,
     )
     sources = [f"core/{source}" for source in core.sources]
     ports = ports_of((folder / sources[-1]).read_text(encoding="utf-8"), core.top)

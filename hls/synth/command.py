@@ -62,7 +62,7 @@ def synth(
         bool, typer.Option("--compress-lines", help="Halve the line memories; a little lossy.")
     ] = False,
     placed: Annotated[
-        bool, typer.Option("--place", help="Place and route too (ECP5), for the frequency.")
+        bool, typer.Option("--place", help="Place and route too, for the frequency.")
     ] = False,
     package: Annotated[
         str | None, typer.Option(help="Of the device, with --place; default the largest.")

