@@ -252,7 +252,8 @@ def place_whole(name: str, folder: Path, timeout_s: float) -> Record:
         print(f"{name}: {text}", flush=True)
 
     placement = place(folder, sources, core.top, ports, megahertz=TARGET_MEGAHERTZ,
-                      attempts=ATTEMPTS, timeout_s=timeout_s, progress=tell)  # fmt: skip
+                      attempts=ATTEMPTS, router="router2", timeout_s=timeout_s,
+                      progress=tell)  # fmt: skip
     target = TARGETS["ecp5-85k"]
     return {"placement": asdict(placement), "device": target.device,
             "latency": core.latency_clocks}  # fmt: skip

@@ -21,7 +21,7 @@ from fxp.cli.targets import check_folder_target, check_target
 from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Core, Multipliers
 from fxp.hls.synth.harness import ports_of
-from fxp.hls.synth.placement import PLACED_TARGETS, Placement, place
+from fxp.hls.synth.placement import PLACED_TARGETS, Placement, Router, place
 from fxp.hls.synth.style_options import (
     FitOption,
     FpsOption,
@@ -75,6 +75,9 @@ def synth(
     attempts: Annotated[
         int, typer.Option(min=1, help="Seeds to try until the aim is reached.")
     ] = 1,
+    router: Annotated[
+        Router, typer.Option(help="router2 ends sooner on large cores, with --place.")
+    ] = "router1",
     timeout_s: Annotated[
         float, typer.Option("--timeout", min=1, help="Seconds for each tool.")
     ] = 3600,
@@ -146,7 +149,7 @@ def synth(
             with progress_bar("yosys, then nextpnr, on the whole core") as report:
                 placement = place(folder, sources, core.top, ports, target=target,
                                   package=package, speed=speed, megahertz=megahertz, seed=seed,
-                                  attempts=attempts, timeout_s=timeout_s,
+                                  attempts=attempts, router=router, timeout_s=timeout_s,
                                   progress=report)  # fmt: skip
             figures = figures_of(core, result, device, placement)
             _write(out, figures)

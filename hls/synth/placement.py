@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fxp.hls.synth.block_ram_registers import pack_block_ram_registers
 from fxp.hls.synth.carry_chains import pack_carry_chains
@@ -28,6 +28,8 @@ from fxp.support.progress import Progress
 HARNESS = "harness.sv"
 PINS = "harness.cst"
 NETLIST = "netlist.json"
+Router = Literal["router1", "router2"]
+"""Routers of nextpnr."""
 PLACED_TARGETS = tuple(name for name, device in TARGETS.items() if device.placer)
 """Targets with open placement and routing."""
 
@@ -80,6 +82,7 @@ def place(
     megahertz: float = 150.0,
     seed: int = 1,
     attempts: int = 1,
+    router: Router = "router1",
     timeout_s: float = 3600,
     progress: Progress | None = None,
 ) -> Placement:
@@ -116,6 +119,8 @@ def place(
         First seed of the placer.
     attempts
         Seeds to try, until the aim is reached; the best result counts.
+    router
+        Of nextpnr: ``"router2"`` ends sooner where tens of thousands of look-up tables are in use.
     timeout_s
         Time limit in seconds, of each run of a tool.
     progress
@@ -143,7 +148,7 @@ def place(
     best = None
     for index, number in enumerate(range(seed, seed + attempts), start=1):
         tell(index, attempts + 1, f"nextpnr, seed {number}")
-        report = _placed(folder, key, device, package, speed, megahertz, number,
+        report = _placed(folder, key, device, package, speed, megahertz, number, router,
                          timeout_s)  # fmt: skip
         result = _placement(report, speed, number, round(time.monotonic() - start, 1))
         if registered_on_both_sides(flat) and result.megahertz > 1000 / INSIDE_NS[speed]:
@@ -201,16 +206,17 @@ def _placed(
     speed: int,
     megahertz: float,
     seed: int,
+    router: Router,
     timeout_s: float,
 ) -> dict[str, Any]:
     """Return nextpnr's report for a seed; one that is there already is read."""
     assert device.placer is not None
     name = _run_name(speed, seed)
     path, record = folder / f"{name}.json", folder / f"{name}.options"
-    options = f"{key} {package} {megahertz} {version(f'yowasp-{device.tool}')}"
+    options = f"{key} {package} {megahertz} {router} {version(f'yowasp-{device.tool}')}"
     if not (record.exists() and record.read_text(encoding="utf-8") == options):
         arguments = ["--freq", str(megahertz), "--seed", str(seed), "--json", NETLIST,
-                     "--report", path.name, "--timing-allow-fail"]  # fmt: skip
+                     "--router", router, "--report", path.name, "--timing-allow-fail"]  # fmt: skip
         if device.tool == "nextpnr-ecp5":
             arguments += [device.placer, "--package", package, "--speed", str(speed),
                           "--textcfg", f"{name}.config", "--lpf-allow-unconstrained"]  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pyslang import TextDiagnosticClient
-from pyslang.driver import Driver
+from pyslang.driver import Driver  # pyright: ignore[reportMissingModuleSource]
 
 # Casts that change nothing are of use for other values of a parameter.
 OPTIONS = "-Wextra -Wpedantic -Wno-useless-cast"
