@@ -22,6 +22,8 @@ _MEMORY_SHAPES = ((2048, 9), (1024, 18), (512, 36))
 """Rows and bits of a block memory."""
 _MULTIPLEXER = 0.5
 """Look-up tables for each bit of a choice of one out of many, per candidate."""
+_LONG_MULTIPLEXER = 0.65
+"""The same in ``fxp_dot_shared``, where yosys needs more for the many candidates."""
 
 
 @dataclass(frozen=True)
@@ -202,12 +204,19 @@ def _module(item: ModuleInstance) -> Resources:
         chosen = cost.multipliers * (values["WeightWidth"] + values["DataWidth"])
         luts += _MULTIPLEXER * chosen * values["Fold"]
     elif item.module == "fxp_dot_shared":
-        # All outputs of a layer that is not grouped take the same values.
-        steps = values["Share"] * values["Taps"] * values["Channels"] // values["Groups"]
-        choices = steps // values["Share"] if values["Groups"] == 1 else steps * cost.multipliers
-        luts += _MULTIPLEXER * values["DataWidth"] * choices
-        luts += values["WeightWidth"] * cost.multipliers * steps / 16
+        # In every step an operand, a weight and a bias are chosen, among a power of two. All
+        # outputs of a layer that is not grouped take the same operands.
+        products = values["Taps"] * values["Channels"] // values["Groups"]
+        steps = _power_of_two(values["Share"] * products)
+        alike = values["Groups"] == 1
+        choices = _power_of_two(products) if alike else steps * cost.multipliers
+        luts += _LONG_MULTIPLEXER * values["DataWidth"] * choices
+        luts += cost.multipliers * (values["WeightWidth"] * steps / 8 + values["SumWidth"])
     return Resources(round(luts), cost.registers, 0, cost.multipliers, 0)
+
+
+def _power_of_two(number: int) -> int:
+    return 1 << (number - 1).bit_length()
 
 
 def _memories(plan: CorePlan) -> Resources:
