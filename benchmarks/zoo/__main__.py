@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ from benchmarks.speed.timing import Settings, load_text, threads_text
 from benchmarks.zoo import networks
 from benchmarks.zoo.measure import Record, measure
 from fxp.cli.messages import one_line
+from fxp.quantization.options import Effort
 
 TITLE = "torchvision's classification networks"
 SIDE = 224
@@ -26,11 +28,13 @@ PACKAGES = ("fxp", "numpy", "numba", "torch", "torchvision", "onnxruntime")
 Records = dict[str, Record]
 
 METHOD = (
-    "`fxp.quantize` with its default options, 10-bit weights and 14-bit values, on crops of "
-    f"{len(networks.CALIBRATION)} photographs that scikit-image ships. *SQNR*: of the output, "
-    f"against the float network, on crops of {len(networks.LEFT_OUT)} other photographs. Every "
-    "value of every layer was compared with the oracle's on one image, and is equal; *compared* "
-    "says how many. *Portable*: stages that no fast kernel computes.\n\n"
+    "`fxp.quantize` with 10-bit weights and 14-bit values on crops of "
+    f"{len(networks.CALIBRATION)} photographs that scikit-image ships. *Effort* `balanced` is the "
+    "default, `fast` skips the refinements and was taken for most; *s* is the time it took beside "
+    "other work. *SQNR*: of the output, against the float network, on crops of "
+    f"{len(networks.LEFT_OUT)} other photographs. Every value of every "
+    "layer was compared with the oracle's on one image, and is equal; *compared* says how many."
+    " *Portable*: stages that no fast kernel computes.\n\n"
     "The networks are **not trained**, as their weights could not be downloaded. The weights of "
     "each layer are drawn at random and scaled until its results have deviation 1, batch "
     "normalization has random gains and offsets and the statistics of the photographs, and "
@@ -50,7 +54,7 @@ def page(records: Records) -> str:
         What `benchmarks.zoo.measure.measure` found, by name; or why that ``failed``.
     """
     threads = sorted({count for record in records.values() for count in record.get("seconds", {})})
-    header = ["network", "parameters", "SQNR", "compared", "on", "portable", "GMAC"]
+    header = ["network", "parameters", "effort", "s", "SQNR", "compared", "on", "portable", "GMAC"]
     for count in threads:
         text = threads_text(int(count))
         header += [f"fxp, {text}", "ONNX Runtime float32", "PyTorch float32", "faster than ONNX"]
@@ -61,7 +65,8 @@ def page(records: Records) -> str:
             continue
         side = record["oracle_side"]
         row = [
-            name, f"{record['parameters'] / 1e6:.1f} M", f"{record['sqnr']:.1f} dB",
+            name, f"{record['parameters'] / 1e6:.1f} M", record.get("effort", "balanced"),
+            f"{record['quantize_seconds']:.0f}", f"{record['sqnr']:.1f} dB",
             f"{record['equal_values']:,}", f"{side}×{side}",
             str(record.get("portable_stages", "")), f"{record['macs'] / 1e9:.2f}",
         ]  # fmt: skip
@@ -143,6 +148,7 @@ def main(
     ] = False,
     threads: Annotated[list[int] | None, typer.Option(help="Threads; may be repeated.")] = None,
     side: Annotated[int, typer.Option(help="Height and width of the photographs.")] = SIDE,
+    effort: Annotated[Effort, typer.Option(help="Of the quantization.")] = "balanced",
     rounds: Annotated[int, typer.Option(help="How often each contender has its turn.")] = 5,
     out: Annotated[Path | None, typer.Option(help="Folder for page and JSON.")] = None,
 ) -> None:
@@ -159,7 +165,8 @@ def main(
     for name in chosen:
         record: dict[str, Any]
         try:
-            record = measure(name, side, settings, lambda text, name=name: print(f"{name}: {text}"))
+            say = partial(print, f"{name}:", flush=True)
+            record = measure(name, side, settings, say, effort)
         except Exception as error:
             # One network must not end a run of hours; the page lists it, and so does the end.
             record = {"failed": f"{type(error).__name__}: {one_line(error)}"}

@@ -19,6 +19,7 @@ from benchmarks.zoo.networks import CALIBRATION, LEFT_OUT, build, photographs, s
 from fxp.executors import oracle
 from fxp.frontend import FrontendError
 from fxp.imaging.metrics import sqnr
+from fxp.quantization.options import Effort
 
 PEERS: Final = ("onnxruntime", "torch")
 """What a network is timed against."""
@@ -26,7 +27,13 @@ PEERS: Final = ("onnxruntime", "torch")
 Record = dict[str, Any]
 
 
-def measure(name: str, side: int, settings: Settings, say: Callable[[str], None]) -> Record:
+def measure(
+    name: str,
+    side: int,
+    settings: Settings,
+    say: Callable[[str], None],
+    effort: Effort = "balanced",
+) -> Record:
     """Return what is found out about one network.
 
     Parameters
@@ -39,6 +46,8 @@ def measure(name: str, side: int, settings: Settings, say: Callable[[str], None]
         Rounds and numbers of threads.
     say
         Called with what is being done.
+    effort
+        Of `fxp.quantize`.
 
     Returns
     -------
@@ -46,11 +55,15 @@ def measure(name: str, side: int, settings: Settings, say: Callable[[str], None]
         ``parameters``, and why it is ``refused``; or what it needs and gives.
     """
     say("building")
-    return measure_network(build(name), side, settings, say)
+    return measure_network(build(name), side, settings, say, effort)
 
 
 def measure_network(
-    network: torch.nn.Module, side: int, settings: Settings, say: Callable[[str], None]
+    network: torch.nn.Module,
+    side: int,
+    settings: Settings,
+    say: Callable[[str], None],
+    effort: Effort = "balanced",
 ) -> Record:
     """Return what is found out about an untrained network; takes and returns what `measure` does.
 
@@ -58,7 +71,7 @@ def measure_network(
     ----------
     network
         In eval mode; its weights are changed, see `benchmarks.zoo.networks.settle`.
-    side, settings, say
+    side, settings, say, effort
         As for `measure`.
     """
     record: Record = {"parameters": sum(item.numel() for item in network.parameters())}
@@ -67,9 +80,12 @@ def measure_network(
     say("quantizing")
     started = time.perf_counter()
     try:
-        model = fxp.quantize(network, calibration, weight_bits=10, activation_bits=14)
+        model = fxp.quantize(
+            network, calibration, weight_bits=10, activation_bits=14, effort=effort
+        )
     except FrontendError as error:
         return record | {"refused": str(error).splitlines()[0]}
+    record["effort"] = effort
     record["quantize_seconds"] = time.perf_counter() - started
     accumulators = [node.accumulator for node in model.graph.nodes if node.accumulator]
     record["accumulator_bits"] = max(accumulator.bits for accumulator in accumulators)

@@ -9,14 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from math import prod
-from typing import TYPE_CHECKING
 
 from fxp.graph.ops.base import GraphError
-from fxp.graph.parts import Node
+from fxp.graph.parts import GraphView, Node
 from fxp.support.errors import ArgumentError
-
-if TYPE_CHECKING:
-    from fxp.graph.graph import Graph
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -60,7 +56,7 @@ class Limits:
         """Return limits that nothing reaches."""
         return cls(*(1 << 200 for _ in fields(cls)))
 
-    def check(self, graph: Graph, shapes: Shapes) -> None:
+    def check(self, graph: GraphView, shapes: Shapes) -> None:
         """Raise `GraphError` if a run needs more; the message names the value and the limit.
 
         Parameters
@@ -97,7 +93,7 @@ class Limits:
         _refuse_above(self.rows, rows, "rows", where, text, "rows")
         _refuse_above(self.value_bytes, size, "value_bytes", where, text, "bytes")
 
-    def _check_memory(self, graph: Graph, sizes: Mapping[str, int]) -> None:
+    def _check_memory(self, graph: GraphView, sizes: Mapping[str, int]) -> None:
         last_reader: dict[str, int] = {}
         for index, node in enumerate(graph.nodes):
             last_reader.update(dict.fromkeys(node.inputs, index))
@@ -113,13 +109,13 @@ class Limits:
                     held -= sizes.get(name, 0)
 
 
-def node_text(graph: Graph, node: Node) -> str:
+def node_text(graph: GraphView, node: Node) -> str:
     """Say which node it is, for messages."""
     origin = f", from {node.origin}" if node.origin else ""
     return f"graph {graph.name!r}, node {node.name!r} ({node.op.name}{origin})"
 
 
-def _element_bytes(graph: Graph, name: str) -> int:
+def _element_bytes(graph: GraphView, name: str) -> int:
     form = graph.values[name].format
     return 8 if form is None else form.dtype.itemsize
 

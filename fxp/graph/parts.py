@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -213,3 +213,52 @@ class Node:
                 accumulator.low, accumulator.high, accumulator.fracs, strict=True
             )
         )
+
+
+class GraphView(Protocol):
+    """What a module below `fxp.graph.graph` may read of a graph; see `fxp.graph.graph.Graph`."""
+
+    @property
+    def name(self) -> str:
+        """Name of the graph."""
+        ...
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        """What a caller gives."""
+        ...
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """In execution order."""
+        ...
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of what a caller gets."""
+        ...
+
+    @property
+    def constants(self) -> tuple[Constant, ...]:
+        """Weights, biases, tables and numbers."""
+        ...
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """Values fed back from the previous call."""
+        ...
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether values have formats."""
+        ...
+
+    @property
+    def values(self) -> Mapping[str, Value]:
+        """Inputs, states and node results by name."""
+        ...
+
+    @cached_property
+    def constants_by_name(self) -> Mapping[str, Constant]:
+        """Constants by name."""
+        ...

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING
 
 from fxp.graph.extents import shape_text
-
-if TYPE_CHECKING:
-    from fxp.graph.graph import Graph
+from fxp.graph.parts import GraphView
 
 
-def graph_line(graph: Graph) -> str:
+def graph_line(graph: GraphView) -> str:
     """One line: name, inputs, outputs and how many nodes there are."""
     inputs = ", ".join(map(str, graph.inputs))
     return (
@@ -20,7 +17,7 @@ def graph_line(graph: Graph) -> str:
     )
 
 
-def graph_text(graph: Graph) -> str:
+def graph_text(graph: GraphView) -> str:
     """One line for everything in the graph; nodes with shape, format and accumulator width."""
     values = graph.values
     lines = [f"graph {graph.name} ({_kind(graph)})"]
@@ -40,10 +37,10 @@ def graph_text(graph: Graph) -> str:
     return "\n".join(lines)
 
 
-def graph_html(graph: Graph) -> str:
+def graph_html(graph: GraphView) -> str:
     """HTML of `graph_text`, as it stands."""
     return f"<pre>{escape(graph_text(graph))}</pre>"
 
 
-def _kind(graph: Graph) -> str:
+def _kind(graph: GraphView) -> str:
     return "integer" if graph.is_integer else "float"

@@ -87,7 +87,8 @@ class QuantizeOptions:
         How much is tried for a better result: ``fast`` makes the refinements that are asked for,
         and no others; ``balanced`` tries those that are neither asked for nor refused, and keeps
         what helps on calibration data that was left out (`fxp.quantization.refinement.choose`);
-        ``best`` also searches fraction bits, refines large layers, and refines twice.
+        ``best`` also searches fraction bits, refines large layers, and refines twice; and where
+        the SQNR stays below 40 dB, it tries formats without headroom.
     method
         How fraction bits are chosen: ``minmax``, ``percentile`` or ``mse`` per tensor
         (`fxp.quantization.calibrate.choose_frac`); ``search`` starts from ``mse`` and improves

@@ -11,6 +11,7 @@ from fxp.executors.calls import Calls
 from fxp.formats import FormatError
 from fxp.graph import Graph
 from fxp.graph.ops import GraphError
+from fxp.model.summary import POOR
 from fxp.quantization.calibrate import Statistics
 from fxp.quantization.lowering import lower, rounded_names
 from fxp.quantization.options import QuantizeOptions
@@ -188,6 +189,18 @@ class _Choice:
         self._judge = Judge(self._best.reference, self._parts)
         self._quality = self._judge.quality(self._best.lowered)
         self._trials.append(Trial("none", self._quality.sqnr, kept=True))
+        options, plain = self._options, self._best
+        self._try_all()
+        # What `balanced` chooses is where `best` goes on from.
+        if options.effort == "best":
+            if self._try("search", self._searched) or self._fitted:
+                self._fit()
+            if options.headroom is None and not plain.graph.states and self._quality.sqnr < POOR:
+                self._try_without_headroom(plain)
+        return replace(self._best, trials=tuple(self._trials))
+
+    def _try_all(self) -> None:
+        """Try one change after the other."""
         options = self._options
         if options.equalization is None:
             self._try("equalization", self._equalized)
@@ -201,10 +214,32 @@ class _Choice:
             self._trials.append(Trial("asked", self._quality.sqnr, kept=True))
         self._fit()
         self._narrow()
-        # What `balanced` chooses is where `best` goes on from.
-        if options.effort == "best" and (self._try("search", self._searched) or self._fitted):
-            self._fit()
-        return replace(self._best, trials=tuple(self._trials))
+
+    def _try_without_headroom(self, plain: Chosen) -> None:
+        """Go through it again with formats that hold the calibration data and no more.
+
+        Where few bits lose much, a finer step may be worth more than room for inputs to come. That
+        shows only after channels are equalized and rounding is learned for the finer step.
+        """
+        kept, quality, trials = self._best, self._quality, self._trials
+        settings = replace(plain.settings, headroom=0)
+        lowered = lower(plain.graph, plain.statistics, settings)
+        if lowered == plain.lowered:
+            return
+        self._best = replace(plain, settings=settings, lowered=lowered)
+        self._quality = self._judge.quality(lowered)
+        self._trials = [Trial("", self._quality.sqnr, kept=True)]
+        self._try_all()
+        found = [
+            replace(trial, name=f"no headroom, {trial.name}" if trial.name else "no headroom")
+            for trial in self._trials
+        ]
+        if self._quality.improves(quality):
+            trials = [replace(trial, kept=trial.name == "none") for trial in trials]
+        else:
+            self._best, self._quality = kept, quality
+            found = [replace(trial, kept=False) for trial in found]
+        self._trials = trials + found
 
     def _fit(self) -> None:
         """Try what is fitted to data."""
