@@ -282,8 +282,8 @@ def test_command_refuses(small_model: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["synth", str(small_model), "--target", "xilinx-us", "--place"]) == 1
     message = capsys.readouterr().err
     assert message == (
-        "error: --place needs one of the targets ecp5-12k, ecp5-25k, ecp5-45k, ecp5-85k: there is "
-        "no open placer for XCZU7EV\n"
+        "error: --place needs one of the targets ecp5-12k, ecp5-25k, ecp5-45k, ecp5-85k, "
+        "gowin-18k: there is no open placer for XCZU7EV\n"
     )
     assert main(["synth", str(small_model), "--place", "--package", "BGA1"]) == 1
     assert "LFE5U-85F has no package BGA1; choose one of CSFBGA285" in capsys.readouterr().err
