@@ -88,7 +88,7 @@ def rows_of(channels: int) -> list[list[str]]:
     name = floats.get_inputs()[0].name
     reference = milliseconds(lambda: floats.run(None, {name: image.numpy()}), REPETITIONS)
     rows = []
-    for bits in (8, 14):
+    for bits in (8, 12, 14):
         model = fxp.quantize(net, [image], weight_bits=8, activation_bits=bits, effort="fast")
         form = model.graph.inputs[0].format
         assert form is not None

@@ -33,6 +33,7 @@ SLOW = (
     "models/test_flash_full.py",
     "models/test_demo.py::test_demo_on_the_shipped_photograph",
     "models/test_ship.py::test_the_shipped_models_are_made_again_byte_for_byte",
+    "models/test_ship.py::test_the_model_for_flash_photographs_is_made_again_byte_for_byte",
     "models/test_sr.py",
     "models/test_sr_pipeline.py",
     "quantization/test_qat.py",

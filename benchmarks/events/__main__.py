@@ -157,7 +157,7 @@ def page(records: Records) -> str:
         Part.QUALITY: (
             "## Quality",
             "Released weights on real recordings, in float32 and quantized with the defaults but "
-            f"without refinements, on {quality.SHOWN} windows of a part of "
+            f'`effort="fast"`, on {quality.SHOWN} windows of a part of '
             f"{quality.PART}x{quality.PART} pixels. Shipped networks are the models of the "
             "package. Fixed point takes the integer voxel grid too. Each frame of the camera is "
             "compared with the window that ends nearest to the middle of its exposure. Pictures "
@@ -173,7 +173,7 @@ def page(records: Records) -> str:
             "events. *Loses* is the difference between the first step and the last. *Quality* is "
             "how much nearer fixed point is to the true pictures than float64, in dB, at its worst "
             "step. *Clipped* is the highest share of any one value, where that changes a result. "
-            f"Formats are chosen on the first {drift.CALIBRATION} steps, without refinements.",
+            f'Formats are chosen on the first {drift.CALIBRATION} steps, `effort="fast"`.',
             drift.table,
         ),
         Part.SPEED: (

@@ -71,7 +71,7 @@ def main() -> None:
     header = ("network", "states", *(f"step {step}" for step in STEPS), "lost dB", "clipped")
     body = (
         f"SQNR in dB of the picture after so many steps, against the same network in float64. Real "
-        f"events, {SHOWN} steps of calibration, without refinements; *as any network* is "
+        f'events, {SHOWN} steps of calibration, `effort="fast"`; *as any network* is '
         "`hold_states=False`. *Clipped* is the highest share of any one value over all steps, "
         f"where that changes a result.\n\n{markdown_table(header, rows)}\n\n"
         f"{environment('fxp', 'torch', 'numpy')}"

@@ -399,8 +399,10 @@ def concatenations(pair: Pair, values: Mapping[str, ValueSums]) -> Iterator[Chan
 
 
 def _dead(measured: Measured) -> Iterator[Change]:
-    """Yield layers with channels that are always zero."""
+    """Yield one change for all layers with channels that are always zero."""
     pair = measured.pair
+    found: dict[str, str] = {}
+    saved = 0
     for node in pair.fixed.nodes:
         channels = measured.values[node.name].dead_channels
         reads = [name for name in node.inputs if name in measured.values]
@@ -408,14 +410,19 @@ def _dead(measured: Measured) -> Iterator[Change]:
         if not channels or len(channels) == len(measured.values[node.name].power) or inherited:
             continue
         listed = ", ".join(map(str, channels[:8])) + (" and others" if len(channels) > 8 else "")
+        noun = "channel" if len(channels) == 1 else "channels"
+        found[node.name] = f"{noun} {listed} of {node.name!r}"
         count = multiplications(pair.fixed, node, measured.shapes)
-        count = count * len(channels) // len(measured.values[node.name].power)
-        saves = f", which saves {count:,} multiplications here" if count else ""
+        saved += count * len(channels) // len(measured.values[node.name].power)
+    if found:
+        texts = list(found.values())
+        others = f", and those of {len(texts) - 4} more values" if len(texts) > 4 else ""
+        saves = f", which saves {saved:,} multiplications" if saved else ""
         yield Change(
             "remove_channels",
-            (node.name,),
-            f"{len(channels)} channels of {node.name!r} are zero throughout ({listed}): the "
-            f"network can do without them{saves}.",
+            tuple(found),
+            f"These are zero throughout: {', '.join(texts[:4])}{others}. The network can do "
+            f"without them{saves}.",
             predicted_gain_db=0.0,
         )
 

@@ -2,7 +2,8 @@
 
 ONNX Runtime has neither int64 nor float64 kernels for convolutions on CPUs, but fast ones for
 float32, which holds every integer up to ``2**24``. A sum of products is exact in it, in any order,
-if the magnitudes of all terms together stay within that bound; scaling by powers of two changes no
+if every sum of some of its terms stays within that bound, the largest of which are those of all
+positive and of all negative terms; scaling by powers of two changes no
 bit. Where a sum is larger, the image is split into an upper and a lower part, so that each part's
 sum is exact, and the two are joined by the rounding: with ``value = high * 2**k + low``,
 ``floor(value / 2**s) = floor((high + floor(low / 2**k)) / 2**(s - k))``. The same splitting makes
@@ -314,8 +315,7 @@ class FloatNodes:
                 self._emit("Cast", self._products(node, part, weights, ones, none), to=DOUBLE)
                 for part in (upper, lower)
             ]
-            coarse = self._emit("Mul", sums[0], self.number(2.0**k, DOUBLE))
-            total = self._emit("Add", coarse, sums[1])
+            total = self._emit("Add", *sums)
         else:
             total = self._products(node, source, weights, ones, none)
             total = self._emit("Cast", total, to=DOUBLE)
@@ -343,17 +343,29 @@ class FloatNodes:
         return np.asarray(layer.accumulator.fracs) - reader.quantization.format.frac
 
     def _whole(self, node: Node) -> int:
-        """Sum of the magnitudes of all terms of a layer, the largest of any channel."""
+        """Largest magnitude of any sum of some terms of a layer, in any channel."""
         operands = self._graph.operands[node.name]
         low, high = operands[0].limits
         bias = operands[2].constant if len(operands) > 2 else None
         extra = 0 if bias is None else int(np.abs(bias).max())
-        return self._weight(node) * max(-low, high) + extra
+        return self._largest_sum(node, low, high) + extra
 
-    def _weight(self, node: Node) -> int:
-        """Sum of the magnitudes of the weights of a channel, the largest of any."""
+    def _largest_sum(self, node: Node, low: int, high: int) -> int:
+        """Return the largest magnitude of any sum of some products of a layer, in any order.
+
+        Parameters
+        ----------
+        node
+            The layer.
+        low, high
+            Bounds of the numbers that it multiplies.
+        """
         positive, negative = self._graph.operands[node.name][1].signed_sums
-        return max(p - n for p, n in zip(positive, negative, strict=True))
+        low, high = min(low, 0), max(high, 0)
+        return max(
+            max(p * high + n * low, -n * high - p * low)
+            for p, n in zip(positive, negative, strict=True)
+        )
 
     def _split_of(self, layer: Node, reader: Node) -> int | None:
         """Bits of the lower part of the image with which sums can be rounded in float32.
@@ -379,36 +391,42 @@ class FloatNodes:
             return 0
         if target.rounding not in (Rounding.FLOOR, Rounding.HALF_UP):
             return None
-        form = self._graph.operands[layer.name][0].format
-        bias = whole - self._weight(layer) * largest(form)
+        source = self._graph.operands[layer.name][0]
+        form, (low, high) = source.format, source.limits
+        bias = whole - self._largest_sum(layer, low, high)
         # Where the lower part has as many bits as are dropped, nothing is dropped of the upper one.
         wanted = sorted(
             range(1, min(form.width, int(shifts.min()) + 1)),
             key=lambda k: (k != most, abs(2 * k - form.width)),
         )
         for k in wanted:
-            upper = self._weight(layer) * ((largest(form) >> k) + 2) + ((bias + (1 << most)) >> k)
-            lower = (self._weight(layer) + 2) << k
+            upper = self._largest_sum(layer, (low >> k) - 1, (high >> k) + 1)
+            upper += (bias + (1 << most)) >> k
+            half = 1 << (k - 1)
+            lower = self._largest_sum(layer, -half, half) + (2 << k)
             if max(upper + 4, lower) <= EXACT:
                 return k
         return None
 
     def _even_split(self, layer: Node) -> int | None:
         """Bits of the lower part with which the sums of both parts are exact, 0 for one part."""
-        form = self._graph.operands[layer.name][0].format
-        weight = self._weight(layer)
-        if weight * largest(form) <= EXACT:
+        source = self._graph.operands[layer.name][0]
+        width, (low, high) = source.format.width, source.limits
+        if self._largest_sum(layer, low, high) <= EXACT:
             return 0
-        for k in sorted(range(1, form.width), key=lambda k: abs(2 * k - form.width)):
-            if weight * max((largest(form) >> k) + 1, 1 << k) <= EXACT:
+        for k in sorted(range(1, width), key=lambda k: abs(2 * k - width)):
+            half = 1 << (k - 1)
+            upper = self._largest_sum(layer, (low >> k) - 1, (high >> k) + 1)
+            if max(upper, self._largest_sum(layer, -half, half)) <= EXACT:
                 return k
         return None
 
     def _halves(self, source: str, k: int) -> tuple[str, str]:
-        """Write the upper part of an image, and its lower k bits."""
-        upper = self._emit("Floor", self._emit("Mul", source, self.number(0.5**k)))
-        scaled = self._emit("Mul", upper, self.number(2.0**k))
-        return upper, self._emit("Sub", source, scaled)
+        """Write an image as the nearest multiples of ``2**k``, and what is left."""
+        # Numbers of this size are 2**k apart, so that the sum is rounded to one.
+        large = self.number(1.5 * 2.0 ** (23 + k))
+        upper = self._emit("Sub", self._emit("Add", source, large), large)
+        return upper, self._emit("Sub", source, upper)
 
     def _write_layer(self, node: Node, sums: Sums, low: int, high: int) -> None:
         """Write a layer rounded to the format of a node, within limits."""
@@ -438,7 +456,7 @@ class FloatNodes:
         fine = self._products(layer, lower, weights, np.full(len(weights), 0.5**k), small)
         fine = self._emit("Floor", fine)
         scales = np.exp2(k - shifts.astype(np.float64))
-        coarse = self._products(layer, upper, weights, scales, large * scales)
+        coarse = self._products(layer, upper, weights, scales * 0.5**k, large * scales)
         if (scales != 1).any():
             fine = self._emit("Mul", fine, self.number(self._view(layer, scales)))
         total = self._emit("Add", coarse, fine)

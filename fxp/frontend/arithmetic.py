@@ -19,7 +19,9 @@ def _operand(context: Context, name: str) -> Operand:
     if isinstance(value, KnownTensor):
         return value
     if not isinstance(value, int | float):
-        context.refuse(f"{name!r} depends on the image size", "use a fixed number")
+        context.refuse(
+            f"{name!r} depends on the image size", "use a fixed number", size_dependent=True
+        )
     return KnownTensor(torch.tensor(float(value), dtype=torch.float64))
 
 

@@ -16,6 +16,7 @@ from fxp.frontend.activations import ACTIVATIONS
 from fxp.frontend.arithmetic import ARITHMETIC
 from fxp.frontend.comparison import CHOICES
 from fxp.frontend.context import Converter
+from fxp.frontend.expand import COMPOSED, FORMULAS
 from fxp.frontend.layers import LAYERS
 from fxp.frontend.movement import MOVEMENT
 from fxp.frontend.normalization import NORMALIZATION, refuse_volume
@@ -133,6 +134,9 @@ PATTERNS: Final = (
     "variances and deviations by their formulas, computed as one operation. | several |"
 )
 
+TAKEN_AS_NUMBERS: Final = frozenset(("clamp", "clamp_min", "clamp_max"))
+"""Ops that a table has, with numbers in place of tensors."""
+
 
 def _base(aten: str) -> str:
     """Name of an op without its namespace and overload."""
@@ -180,6 +184,9 @@ def page() -> str:
             rows.append(PATTERNS)
         head = "| PyTorch | Meaning | `aten` |\n|---|---|---|"
         parts.append("\n".join((f"## {title}\n", head, *rows, "")))
+    names = sorted({*COMPOSED, *map(_base, FORMULAS)} - TAKEN_AS_NUMBERS)
+    written = ", ".join(f"`{name}`" for name in names)
+    parts.append(f"## Written as others\n\nThese become operations of the tables: {written}.\n")
     rows = [f"| `{name.removeprefix('aten.')}` | {advice} |" for name, advice in ADVICE.items()]
     products = ", ".join(f"`{name.removeprefix('aten.')}`" for name in sorted(PRODUCTS))
     rows.append(f"| {products}, of two computed matrices | {ATTENTION} |")

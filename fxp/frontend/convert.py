@@ -19,7 +19,7 @@ from fxp.frontend.builder import (
     Term,
     UnifySizesError,
 )
-from fxp.frontend.comparison import CHOICES, Comparison, where
+from fxp.frontend.comparison import CHOICES, MASKED, Comparison, chosen, where
 from fxp.frontend.constants import filled_operand, filled_result
 from fxp.frontend.context import Context, Converter, module_of, op_name, refusal
 from fxp.frontend.derivation import Derivation, Overload, Parameter
@@ -246,7 +246,12 @@ class _Conversion:
         if converter is not max_unpool and any(isinstance(leaf, PoolIndices) for leaf in leaves):
             context.refuse("it reads the indices of a pooling", "only max_unpool2d takes them")
         if converter is not where and any(isinstance(leaf, Comparison) for leaf in leaves):
-            context.refuse("it reads the result of a comparison", "only torch.where takes it")
+            if str(node.target) not in MASKED:
+                context.refuse("it reads the result of a comparison",
+                               "choose by it with torch.where, or multiply by it")  # fmt: skip
+            for key, item in arguments.items():
+                if isinstance(item, Comparison):
+                    arguments[key] = chosen(context, item, 1.0, 0.0)
         try:
             result = on_views(context, converter)
         except GraphError as error:

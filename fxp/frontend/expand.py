@@ -3,19 +3,26 @@
 A reduction over the axis along which tensors were stacked is a chain of ops on two tensors, and an
 `einsum` that multiplies entry by entry, or mixes channels with constant weights, is a product and a
 sum, or a linear layer. One pixel that is spread over an image, to be joined with others, is an
-enlargement.
+enlargement. Some ops are formulas of others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from functools import reduce
+import math
+from collections.abc import Callable, Collection, Sequence
+from functools import cache, reduce
 from typing import Any, Final
 
 import torch
 from torch.fx import Node as FxNode
 
 _ATEN: Final = torch.ops.aten
+COMPOSED: Final = frozenset(
+    ("addcdiv", "addcmul", "aminmax", "atleast_1d", "atleast_2d", "atleast_3d",
+     "cosine_similarity", "diff", "dstack", "glu", "hardshrink", "hstack", "masked_fill",
+     "threshold", "vstack")
+)  # fmt: skip
+"""Ops that PyTorch itself writes as simpler ones, which are supported."""
 MOST_PARTS: Final = 64
 """Longest axis of which every entry is read by itself."""
 _CHAINED: Final = {
@@ -30,6 +37,17 @@ _CHAINED: Final = {
 _SPREADING: Final = {"aten.expand.default", "aten.repeat.default"}
 _JOINING: Final = {"aten.cat.default", "aten.convolution.default"}
 """Ops that read every pixel by itself; those of two tensors spread one pixel on their own."""
+
+
+@cache
+def composed() -> dict[Any, Any]:
+    """Return PyTorch's decompositions of the ops in `COMPOSED`, for ``run_decompositions``."""
+    table = torch.export.default_decompositions()
+    return {
+        target: function
+        for target, function in table.items()
+        if str(target).startswith("aten.") and str(target).split(".")[1] in COMPOSED
+    }
 
 
 def expand(nodes: Sequence[FxNode], inputs: Collection[FxNode]) -> None:
@@ -54,6 +72,10 @@ def expand(nodes: Sequence[FxNode], inputs: Collection[FxNode]) -> None:
             made = _chain(writer, node)
         elif str(node.target) == "aten.einsum.default":
             made = _einsum(writer, node, computed)
+        elif str(node.target) == "aten.mul.Tensor":
+            made = _zeros(writer, node)
+        elif str(node.target) in FORMULAS:
+            made = FORMULAS[str(node.target)](writer, **_arguments(node))
         elif str(node.target) in _SPREADING:
             made = _spread(writer, node)
         if made is not None:
@@ -141,6 +163,16 @@ def _spread(write: _Writer, node: FxNode) -> FxNode | None:
     return write(_ATEN.upsample_nearest2d.default, source, list(sizes[2:]))
 
 
+def _zeros(write: _Writer, node: FxNode) -> FxNode | None:
+    """Write ``x * 0``, which is joined with others, as the zeros that it is."""
+    source, factor = node.args
+    if not isinstance(source, FxNode) or isinstance(factor, FxNode) or factor != 0:
+        return None
+    if any(str(reader.target) != "aten.cat.default" for reader in node.users):
+        return None
+    return write(_ATEN.zeros_like.default, source)
+
+
 def _einsum(write: _Writer, node: FxNode, computed: Collection[FxNode]) -> FxNode | None:
     """Write a product and a sum, or a linear layer, unless matrices are multiplied."""
     equation: Any = node.args[0]
@@ -184,6 +216,64 @@ def _summed(write: _Writer, tensor: FxNode, axes: str, result: str) -> FxNode | 
         tensor = write(_ATEN.sum.dim_IntList, tensor, gone)
         axes = "".join(letter for letter in axes if letter in result)
     return write.permuted(tensor, axes, result)
+
+
+def _lerp(write: _Writer, self: FxNode, end: FxNode, weight: Any) -> FxNode:
+    distance = write(_ATEN.sub.Tensor, end, self)
+    return write(_ATEN.add.Tensor, self, write(_ATEN.mul.Tensor, distance, weight))
+
+
+def _rrelu(write: _Writer, self: FxNode, lower: float, upper: float, **_: Any) -> FxNode:
+    """Take the mean of the slopes, as PyTorch does in eval mode."""
+    return write(_ATEN.leaky_relu.default, self, (lower + upper) / 2)
+
+
+def _log1p(write: _Writer, self: FxNode) -> FxNode:
+    return write(_ATEN.log.default, write(_ATEN.add.Tensor, self, 1.0))
+
+
+def _log2(write: _Writer, self: FxNode) -> FxNode:
+    return write(_ATEN.mul.Tensor, write(_ATEN.log.default, self), 1 / math.log(2))
+
+
+def _log10(write: _Writer, self: FxNode) -> FxNode:
+    return write(_ATEN.mul.Tensor, write(_ATEN.log.default, self), 1 / math.log(10))
+
+
+def _exp2(write: _Writer, self: FxNode) -> FxNode:
+    return write(_ATEN.exp.default, write(_ATEN.mul.Tensor, self, math.log(2)))
+
+
+def _expm1(write: _Writer, self: FxNode) -> FxNode:
+    return write(_ATEN.sub.Tensor, write(_ATEN.exp.default, self), 1.0)
+
+
+def _clamp(write: _Writer, self: FxNode, min: Any = None, max: Any = None) -> FxNode:
+    for bound, op in ((min, _ATEN.maximum.default), (max, _ATEN.minimum.default)):
+        if bound is not None:
+            self = write(op, self, bound)
+    return self
+
+
+def _type_as(write: _Writer, self: FxNode, other: FxNode) -> FxNode:
+    return write(_ATEN.to.dtype, self, other.meta["val"].dtype)
+
+
+FORMULAS: Final[dict[str, Callable[..., FxNode]]] = {
+    "aten.clamp.Tensor": _clamp,
+    "aten.clamp_min.Tensor": _clamp,
+    "aten.clamp_max.Tensor": _clamp,
+    "aten.lerp.Scalar": _lerp,
+    "aten.lerp.Tensor": _lerp,
+    "aten.rrelu.default": _rrelu,
+    "aten.log1p.default": _log1p,
+    "aten.log2.default": _log2,
+    "aten.log10.default": _log10,
+    "aten.exp2.default": _exp2,
+    "aten.expm1.default": _expm1,
+    "aten.type_as.default": _type_as,
+}
+"""Ops that are formulas of others."""
 
 
 def _arguments(node: FxNode) -> dict[str, Any]:

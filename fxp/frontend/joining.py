@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from fxp.frontend.arrange import gathered
 from fxp.frontend.builder import FilledTensor, KnownTensor, Term
@@ -14,7 +15,7 @@ from fxp.frontend.pull_back import PullBackError, matched
 from fxp.frontend.selection import AXES, chosen, cut, on_image_axis, with_channels
 from fxp.frontend.trace import Size, example_size
 from fxp.frontend.views import Atom, Axis, count, fingerprint, is_free, merged, of_source, replaced
-from fxp.graph.ops import Concat, ConstantPad, Pad, Slice, SpatialConcat
+from fxp.graph.ops import Add, Concat, ConstantPad, Pad, Slice, SpatialConcat
 from fxp.graph.ops.arrangement import IMAGE_AXES
 from fxp.graph.ops.padding import PaddingMode, Sides
 
@@ -22,7 +23,7 @@ Item = Term | FilledTensor | KnownTensor
 
 
 def concat(context: Context) -> Term:
-    """Concatenation along any axis but the batch; constants of zeros may be among the parts."""
+    """Concatenation along any axis but the batch; parts may be constants, zeros on any axis."""
     items: list[Item] = context["tensors"]
     return _joined(context, items, context["dim"] % len(context.result_shape))
 
@@ -118,20 +119,38 @@ def _joined_views(context: Context, frame: Term, terms: Sequence[Term], dim: int
     return made.viewed(tuple(axes_now), context.result_shape)
 
 
-def _zeros_along(context: Context, item: FilledTensor | KnownTensor, dim: int) -> Size:
-    """Size of a constant of zeros along an axis; refuses any other constant."""
-    if isinstance(item, FilledTensor) and item.value == 0:
-        return item.torch_shape[dim]
-    if isinstance(item, FilledTensor) or item.tensor.any():
+def _size_along(context: Context, item: FilledTensor | KnownTensor, dim: int) -> Size:
+    """Size of a constant along an axis; refuses one that `_constants_of` cannot add."""
+    zero = item.value == 0 if isinstance(item, FilledTensor) else not item.tensor.any()
+    if not zero and (dim != 1 or len(context.result_shape) not in (2, 4)):
         context.refuse(
-            "it joins a constant that is not zero",
-            "add the constant's part in the next layer instead",
+            "it joins a constant that is not zero along another axis than the channels",
+            "join it along the channels, or add it afterwards",
         )
-    return item.tensor.shape[dim]
+    return item.torch_shape[dim] if isinstance(item, FilledTensor) else item.tensor.shape[dim]
+
+
+def _constants_of(items: Sequence[Item]) -> KnownTensor | None:
+    """Return what is added to channels beside which constants are joined as zeros."""
+    parts: list[torch.Tensor] = []
+    for item in items:
+        if isinstance(item, KnownTensor):
+            parts.append(item.tensor)
+        else:
+            value = item.value if isinstance(item, FilledTensor) else 0.0
+            sizes = [1, int(item.torch_shape[1]), *[1] * (len(item.torch_shape) - 2)]
+            parts.append(torch.full(sizes, value, dtype=torch.float64))
+    if not any(part.any() for part in parts):
+        return None
+    rest = torch.broadcast_shapes(*(part.shape[2:] for part in parts))
+    return KnownTensor(torch.cat([part.expand(*part.shape[:2], *rest) for part in parts], 1))
 
 
 def _joined_with_zeros(context: Context, items: Sequence[Item], dim: int) -> Term:
-    """Give the zeros to the computed parts beside them, as further channels, rows or columns."""
+    """Give the constants to the computed parts beside them, as channels, rows or columns of zeros.
+
+    To the channels, constants that are not zero are added.
+    """
     parts: list[tuple[Term, int, int]] = []
     before = 0
     for item in items:
@@ -140,7 +159,7 @@ def _joined_with_zeros(context: Context, items: Sequence[Item], dim: int) -> Ter
             parts.append((term, before, 0))
             before = 0
             continue
-        size = _zeros_along(context, item, dim)
+        size = _size_along(context, item, dim)
         if is_free(size):
             context.refuse("it joins zeros whose number depends on the image size",
                            "join a fixed number", size_dependent=True)  # fmt: skip
@@ -159,8 +178,14 @@ def _joined_with_zeros(context: Context, items: Sequence[Item], dim: int) -> Ter
             else term
         )
     if len(padded) == 1:
-        return Term(padded[0].name, padded[0].shape, context.result_shape)
-    return _joined(context, padded, dim)
+        made = Term(padded[0].name, padded[0].shape, context.result_shape)
+    else:
+        made = _joined(context, padded, dim)
+    added = _constants_of(items) if dim == 1 else None
+    if added is None:
+        return made
+    name = context.constant(added, added.tensor.shape[1:], "constant")
+    return context.emit(Add(), context.standard(made), name, part="with_constant")
 
 
 def with_zeros(
@@ -242,9 +267,10 @@ def pad(context: Context) -> Term:
     name = context.node.target.__name__  # type: ignore[union-attr]
     named = next((mode for word, mode in _NAMES.items() if word in name), "constant")
     mode = arguments.get("mode", named)
-    if mode not in _MODES:
+    if mode not in (*_MODES, "circular"):
         context.refuse(
-            f"its padding mode is {mode!r}", "use zeros, 'reflect' or 'replicate' instead"
+            f"its padding mode is {mode!r}",
+            "use zeros, 'reflect', 'replicate' or 'circular' instead",
         )
     value = float(arguments.get("value") or 0) if mode == "constant" else 0.0
     if not math.isfinite(value):
@@ -261,6 +287,8 @@ def pad(context: Context) -> Term:
     around = {rank - 1 - i: (amounts[2 * i], amounts[2 * i + 1]) for i in range(rank)}
     if any(around[0]):
         context.refuse("it pads the batch axis", "pad channels, rows or columns")
+    if mode == "circular" and rank > 2:
+        return context.reshaped(_cropped(context, _around(context, term, around), around))
     if mode != "constant":
         if rank == 2:
             context.refuse("it mirrors or repeats features of a vector", "pad with zeros")
@@ -294,6 +322,24 @@ def _padded(
     cropped = min(amount for dim in around for amount in around[dim]) < 0
     if any(sides) or not (cropped or any(around[1])):
         return context.emit(ConstantPad(sides, value) if value else Pad(sides, mode), term)
+    return term
+
+
+def _around(context: Context, term: Term, around: dict[int, tuple[int, int]]) -> Term:
+    """Repeat the opposite end before and after rows and columns, as in circular padding."""
+    for dim, amounts in sorted(around.items()):
+        before, after = (max(amount, 0) for amount in amounts)
+        parts = [term]
+        if before:
+            last = cut(context, term, dim, -before, None, part=f"{dim}.last", size=before)
+            parts.insert(0, last)
+        if after:
+            parts.append(cut(context, term, dim, 0, after, part=f"{dim}.first", size=after))
+        if len(parts) > 1:
+            sizes = list(term.torch_shape)
+            sizes[dim] = sizes[dim] + before + after
+            own = context.with_arguments({}, tuple(sizes))
+            term = _joined(own, parts, dim)
     return term
 
 

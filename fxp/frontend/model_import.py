@@ -93,11 +93,13 @@ def from_torch(
     graph_name = clean_name(name or _own_name(module))
 
     branches: dict[str, None] = {}
+    given: list[bool] = []
 
     @naming_nodes_of(module)
     def attempt(free_sizes: bool) -> Graph:
         traced = trace(module, examples, free_sizes=free_sizes, known=CONVERTERS)
         branches.update(dict.fromkeys(branch.place for branch in traced.size_branches))
+        given.append(traced.gives_sizes)
         graph, lowest, extents = convert(traced, graph_name, states)
         graph = fuse_statistics(remove_identities(graph))
         graph = fold_padding(fold_batch_norm(graph))
@@ -129,8 +131,11 @@ def from_torch(
                 raise fixed from error
             reason = f"with free sizes the conversion fails: {error}"
     where, is_code = ", ".join(branches), not isinstance(module, OnnxModule)
-    if not reason and where and _fixed_images(graph) and not has_sizes_of_file(module, examples):
-        reason = "the model itself compares the image size; let it compute alike for every size"
+    if not reason and _fixed_images(graph) and not has_sizes_of_file(module, examples):
+        if where:
+            reason = "the model itself compares the image size; let it compute alike for every size"
+        elif any(given):
+            reason = "the model gives the image size to an operation that takes fixed numbers alone"
     if reason:
         sizes = ", ".join(str(value) for value in graph.inputs)
         warnings.warn(

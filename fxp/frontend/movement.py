@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from fxp.frontend.builder import FilledTensor, Term
 from fxp.frontend.context import Context, Converter
 from fxp.frontend.joining import JOINING
@@ -27,7 +29,8 @@ def identity(context: Context) -> Term:
     term = context["input" if "input" in context.arguments else "self"]
     dtype = context.arguments.get("dtype")
     before = context.node.all_input_nodes[0].meta["val"].dtype
-    if dtype is not None and dtype != before:
+    of_comparison = before == torch.bool and dtype is not None and dtype.is_floating_point
+    if dtype not in (None, before) and not of_comparison:
         context.refuse(
             f"it changes the type from {before} to {dtype}",
             "keep one floating-point type in the whole model",
@@ -40,7 +43,8 @@ def fill(context: Context) -> FilledTensor:
     name = context.node.target.__name__.partition(".")[0]  # type: ignore[union-attr]
     value = context.arguments.get("fill_value", 1 if "ones" in name else 0)
     if not isinstance(value, int | float):
-        context.refuse("its number depends on the image size", "use a fixed number")
+        context.refuse("its number depends on the image size", "use a fixed number",
+                       size_dependent=True)  # fmt: skip
     return FilledTensor(float(value), context.result_shape)
 
 

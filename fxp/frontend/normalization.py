@@ -30,17 +30,24 @@ from fxp.graph.ops.statistics import Scope
 
 
 def softmax(context: Context) -> Term:
-    """Softmax over channels or features, also along the last axis of any tensor."""
+    """Softmax over channels or features, also along any axis of any tensor."""
     if context.arguments.get("dtype") is not None or context.arguments.get("half_to_float"):
         context.refuse("it changes the type", "keep one floating-point type in the whole model")
     rank = len(context.result_shape)
     axis = context["dim"] % rank
-    if axis > 1 and axis == rank - 1 and isinstance(context["self"], Term):
-        image, restore = last_axis_as_channels(context, context["self"])
-        return restore(context.emit(Softmax(), image, torch_shape=image.torch_shape))
+    term = context["self"]
+    if axis > 0 and (axis > 1 or rank not in (2, 4)) and isinstance(term, Term):
+        order = [*(place for place in range(rank) if place != axis), axis]
+        moved = term.viewed(
+            tuple(term.axes[place] for place in order), [term.torch_shape[place] for place in order]
+        )
+        image, restore = last_axis_as_channels(context, moved)
+        result = restore(context.emit(Softmax(), image, torch_shape=image.torch_shape))
+        back = [order.index(place) for place in range(rank)]
+        return result.viewed(tuple(result.axes[place] for place in back), context.result_shape)
     if axis != 1:
         context.refuse(
-            f"it normalizes axis {axis}", "only channels or features are supported, dim=1 or dim=-1"
+            f"it normalizes axis {axis}", "normalize channels or features, dim=1 or dim=-1"
         )
     return context.emit(Softmax(), context.term("self"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch.fx import Node as FxNode
 
 from fxp.frontend.builder import Term
+from fxp.frontend.channel_groups import grouped, groups_on_rows
 from fxp.frontend.context import Context, Converter, shape_of
 from fxp.frontend.trace import Size, difference, sizes_of
 from fxp.graph import Node, Value
@@ -24,6 +26,7 @@ from fxp.graph.ops import (
     ReduceMean,
     ReduceSum,
     StandardDeviation,
+    Subtract,
     Variance,
 )
 from fxp.graph.ops.statistics import Scope
@@ -125,6 +128,21 @@ class Reading:
         return made.viewed(axes, wanted)
 
 
+def _reduced_axes(context: Context, name: str, dims: Any) -> tuple[Term, frozenset[int]]:
+    """Return the tensor that an op over some axes reads, and these axes, all of them for None."""
+    if context.arguments.get("dtype") is not None:
+        context.refuse("it changes the type", "keep one floating-point type in the whole model")
+    term = context[name]
+    if not isinstance(term, Term):
+        term = context.term(name)
+    rank = max(len(term.torch_shape), 1)
+    named = [dims] if isinstance(dims, int) else list(dims or range(rank))
+    chosen = frozenset(dim % rank for dim in named)
+    if 0 in chosen and len(chosen) < rank:
+        context.refuse("it reduces the batch axis", "reduce channels, rows or columns alone")
+    return term, chosen
+
+
 def reading(context: Context, name: str, dims: Any) -> Reading:
     """Return what an op over some axes of torch reads; over all axes for None or an empty list.
 
@@ -137,18 +155,13 @@ def reading(context: Context, name: str, dims: Any) -> Reading:
     dims
         Axes of torch: one, several or None.
     """
-    if context.arguments.get("dtype") is not None:
-        context.refuse("it changes the type", "keep one floating-point type in the whole model")
-    term = context[name]
-    if not isinstance(term, Term):
-        term = context.term(name)
-    rank = max(len(term.torch_shape), 1)
-    named = [dims] if isinstance(dims, int) else list(dims or range(rank))
-    chosen = frozenset(dim % rank for dim in named)
-    if 0 in chosen and len(chosen) < rank:
-        context.refuse("it reduces the batch axis", "reduce channels, rows or columns alone")
+    term, chosen = _reduced_axes(context, name, dims)
     axes = _axes_of_value(term, chosen)
     if axes is None:
+        groups = groups_on_rows(context, term, chosen)
+        if groups is not None:
+            view = groups.value.viewed(groups.axes, term.torch_shape)
+            return Reading(view, chosen, groups.value, IMAGE)
         term = context.standard(term)
         axes = frozenset(dim - 1 for dim in chosen if dim)
     return Reading(term, chosen, term.base, axes)
@@ -232,18 +245,38 @@ def _correction(context: Context) -> int:
     return int(correction)
 
 
+def _of_groups(
+    context: Context, dims: Any, op: Callable[[int, Scope], Op], part: str = ""
+) -> Term | None:
+    """Emit a statistic of groups of channels; None if the axes are axes of the value itself."""
+    term, chosen = _reduced_axes(context, "self", dims)
+    groups = grouped(context, term, chosen) if _axes_of_value(term, chosen) is None else None
+    if groups is None:
+        return None
+    sizes = groups.value.torch_shape
+    shape = (1, groups.count, *((1, 1) if groups.scope == "image" else sizes[2:]))
+    made = context.emit(op(groups.count, groups.scope), groups.value, part=part, torch_shape=shape)
+    wanted = context.result_shape
+    kept = len(wanted) == len(term.axes)
+    axes = tuple(axis for dim, axis in enumerate(groups.axes) if kept or dim not in chosen)
+    return made.viewed(axes, wanted)
+
+
 def _spread(context: Context, *, root: bool, part: str = "") -> Term:
     """Emit a variance, or its root."""
-    read = reading(context, "self", context.arguments.get("dim"))
+    kind, correction = StandardDeviation if root else Variance, _correction(context)
+    dims = context.arguments.get("dim")
+    made = _of_groups(context, dims, lambda count, scope: kind(count, scope, correction), part)
+    if made is not None:
+        return made
+    read = reading(context, "self", dims)
     found = grouping(read.axes, read.value)
     if found is None:
         context.refuse(
-            f"it takes the deviation over axes {context.arguments.get('dim')} of "
-            f"{shape_of(read.term)}",
+            f"it takes the deviation over axes {dims} of {shape_of(read.term)}",
             "take it over channels, dim=1, over rows and columns, dim=(2, 3), or over all three",
         )
-    op = (StandardDeviation if root else Variance)(*found, _correction(context))
-    return read.result(context, op, part)
+    return read.result(context, kind(*found, correction), part)
 
 
 def deviation(context: Context) -> Term:
@@ -277,6 +310,9 @@ def vector_norm(context: Context) -> Term:
     arguments = context.arguments
     order = arguments.get("ord", arguments.get("p", 2))
     order = 2.0 if order is None else float(order)
+    made = _of_groups(context, arguments.get("dim"), L2Norm) if order == 2 else None
+    if made is not None:
+        return made
     read = reading(context, "self", arguments.get("dim"))
     if order in (1.0, math.inf):
         slope = context.scalar(-1.0, 1, "slope")
@@ -304,7 +340,10 @@ def matrix_or_vector_norm(context: Context) -> Term:
 
 
 def counted_sum(context: Context, divisor: int | float | torch.SymInt) -> Term | None:
-    """Return the mean that ``sum / divisor`` is, or None if the divisor is not the count."""
+    """Return the mean that ``sum / divisor`` is, or the variance if the divisor is one less.
+
+    None if it is neither.
+    """
     term = context["self"]
     before = _producer(context, term) if isinstance(term, Term) else None
     if before is None or not isinstance(before.op, ReduceSum):
@@ -321,12 +360,38 @@ def counted_sum(context: Context, divisor: int | float | torch.SymInt) -> Term |
         count = count * size if flag else count
     if isinstance(divisor, float):
         divisor = int(divisor) if divisor.is_integer() else 0
-    if not isinstance(divisor, int | torch.SymInt) or difference(count, divisor) != 0:
+    if not isinstance(divisor, int | torch.SymInt):
         return None
+    missing = difference(count, divisor)
     axes = frozenset(axis for axis, flag in enumerate(flags) if flag)
     source = context.builder.terms[before.inputs[0]]
-    mean = context.emit(reduction(ReduceMean, axes), source, torch_shape=())
-    return replace(term, name=mean.name)
+    op: Op
+    if missing == 0:
+        op = reduction(ReduceMean, axes)
+    elif missing == 1:
+        centered = _centered(context, source, axes)
+        groups = grouping(axes, centered) if centered is not None else None
+        if centered is None or groups is None:
+            return None
+        op, source = Variance(*groups, 1), centered
+    else:
+        return None
+    return replace(term, name=context.emit(op, source, torch_shape=()).name)
+
+
+def _centered(context: Context, squares: Term, axes: Axes) -> Term | None:
+    """Return ``x`` of ``(x - mean(x))**2``, with the mean over some axes."""
+    square = _producer(context, squares)
+    if square is None or not isinstance(square.op, Multiply) or len(set(square.inputs)) > 1:
+        return None
+    deviation = _producer(context, context.builder.terms[square.inputs[0]])
+    if deviation is None or not isinstance(deviation.op, Subtract):
+        return None
+    value, center = (context.builder.terms.get(name) for name in deviation.inputs)
+    mean = _producer(context, center) if center is not None else None
+    if value is None or mean is None or mean.inputs != (value.name,):
+        return None
+    return value if reduced(mean.op) == (ReduceMean, axes) else None
 
 
 STATISTICS: dict[str, Converter] = {

@@ -12,20 +12,28 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from sympy import Basic
+from sympy import Basic, Eq
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Node as FxNode
 from torch.utils import _pytree
 
 from fxp.frontend.errors import FrontendError
-from fxp.frontend.expand import expand
+from fxp.frontend.expand import composed, expand
 from fxp.frontend.unwrap import is_exported, sequence_advice
+from fxp.frontend.whole_image_pools import WholeImagePools
+from fxp.frontend.whole_image_pools import __file__ as calling_file
 from fxp.graph.extents import Dimension, Extent
 
 Size = int | torch.SymInt
 _TORCH: Final = Path(torch.__file__).parent
+_CALLING: Final = Path(calling_file)
 _BATCH_STATISTICS: Final = frozenset({"running_mean", "running_var", "num_batches_tracked"})
+_CHATTY: Final = {
+    "fx.experimental.symbolic_shapes": "Failed to reduce inequalities",
+    "_export.non_strict_utils": "dimension inputs",
+}
+"""Loggers of torch, and how their messages begin that no user can do anything about."""
 _DRAWING: Final = frozenset({"rich", "tqdm"})
 """Libraries whose threads redraw progress bars, and call no torch module."""
 
@@ -69,6 +77,8 @@ class Trace:
         For every output its key in the dictionary that the model returns, else None.
     size_branches
         Where the model's own code compares image sizes.
+    gives_sizes
+        Whether the model gives a size to an op that takes it as a fixed number.
     """
 
     nodes: tuple[FxNode, ...]
@@ -79,6 +89,7 @@ class Trace:
     lowest: dict[str, int]
     output_names: tuple[str | None, ...]
     size_branches: tuple[SizeBranch, ...]
+    gives_sizes: bool
 
 
 def check_examples(examples: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
@@ -102,6 +113,12 @@ def check_examples(examples: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]
                 "images (N, C, H, W) or of vectors (N, F): give one image as image[None], and "
                 "sequences (N, C, L) as images of one row, (N, C, 1, L), to a module around the "
                 "model whose forward(x) returns network(x.squeeze(2)).unsqueeze(2)"
+            )
+        if example.ndim == 5:
+            raise FrontendError(
+                f"example input {position} has shape {tuple(example.shape)}; frames of a video are "
+                "images (N, C, H, W) that come one after the other: use nn.Conv2d on single "
+                "frames, or on frames joined as channels, and states for what is kept between them"
             )
         if example.ndim not in (2, 4) or 0 in example.shape:
             raise FrontendError(
@@ -147,11 +164,11 @@ def trace(
     free = {2: Dim.AUTO, 3: Dim.AUTO} if free_sizes else {}
     shapes = tuple(free if example.ndim == 4 else {} for example in examples)
     try:
-        with torch.no_grad(), _no_messages_of_torch():
+        with torch.no_grad(), _no_messages_of_torch(), WholeImagePools():
             program = torch.export.export(model, examples, dynamic_shapes=_by_name(model, shapes))
             if not all(_is_plain(node, known) for node in program.graph.nodes):
-                # Without a table this makes in-place ops functional, and expands composite ops.
-                program = program.run_decompositions({})
+                # This makes in-place ops functional as well.
+                program = program.run_decompositions(composed())
     except Exception as error:
         # torch.export raises many unrelated types, and a model's own forward may raise anything.
         summary = str(error).strip().partition("\n")[0]
@@ -178,18 +195,20 @@ def trace(
 @contextmanager
 def _no_messages_of_torch() -> Iterator[None]:
     """Keep back what torch.export says of its own affairs, which no user can change."""
-    logger = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    loggers = [logging.getLogger(f"torch.{name}") for name in _CHATTY]
 
     def is_for_users(record: logging.LogRecord) -> bool:
-        return not str(record.msg).startswith("Failed to reduce inequalities")
+        return not str(record.msg).startswith(tuple(_CHATTY.values()))
 
-    logger.addFilter(is_for_users)
+    for logger in loggers:
+        logger.addFilter(is_for_users)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r".*LeafSpec.* is deprecated", FutureWarning)
             yield
     finally:
-        logger.removeFilter(is_for_users)
+        for logger in loggers:
+            logger.removeFilter(is_for_users)
 
 
 def _other_threads() -> str:
@@ -275,7 +294,7 @@ def _read(program: ExportedProgram, examples: tuple[torch.Tensor, ...]) -> Trace
     lowest = {symbol: int(ranges[symbol].lower) for symbol in sizes if symbol in ranges}
     names = _output_names(program)
     return Trace(
-        nodes, constants, tuple(inputs), tuple(returned), sizes, lowest, names, _branches(inputs)
+        nodes, constants, tuple(inputs), tuple(returned), sizes, lowest, names, *_branches(inputs)
     )
 
 
@@ -293,18 +312,26 @@ def _output_names(program: ExportedProgram) -> tuple[str | None, ...]:
     return tuple(names)
 
 
-def _branches(inputs: Sequence[FxNode]) -> tuple[SizeBranch, ...]:
-    """Where the model itself, and not an op of torch, asked for the value of a free size."""
+def _branches(inputs: Sequence[FxNode]) -> tuple[tuple[SizeBranch, ...], bool]:
+    """Where the model itself asked for the value of a free size, and whether it gave one to an op.
+
+    What ops of torch ask for by themselves, to check the shapes that they get, is neither.
+    """
     found: dict[SizeBranch, None] = {}
+    given = False
     for node in inputs:
         environment = getattr(node.meta["val"], "fake_mode", None)
         environment = getattr(environment, "shape_env", None)
         for guard in getattr(environment, "guards", ()):
             frame = getattr(guard.sloc, "framework_loc", None)
-            if frame is not None and not Path(frame.filename).is_relative_to(_TORCH):
-                place = f"{frame.filename}:{frame.lineno} in {frame.name}"
-                found[SizeBranch(place, guard.expr)] = None
-    return tuple(found)
+            if frame is None or Path(frame.filename).is_relative_to(_TORCH):
+                continue
+            if Path(frame.filename) == _CALLING:  # the op is called there
+                given = given or isinstance(guard.expr, Eq)
+                continue
+            place = f"{frame.filename}:{frame.lineno} in {frame.name}"
+            found[SizeBranch(place, guard.expr)] = None
+    return tuple(found), given
 
 
 class Symbols:

@@ -25,8 +25,8 @@ def refinements_text(metadata: Mapping[str, str]) -> str | None:
     """
     try:
         found = json.loads(metadata[CHOICE])
-        text = _sentence(found["effort"], found["trials"])
-    except (KeyError, TypeError, ValueError):
+        text = _sentence(found["effort"], found["trials"]) + _states(found.get("states"))
+    except (AttributeError, KeyError, TypeError, ValueError):
         return None
     # A file may hold anything.
     return text if text.isprintable() else None
@@ -54,6 +54,15 @@ def _sentence(effort: str, trials: list[Mapping[str, Any]]) -> str:
     plain = f"Effort {effort}, judged on calibration data left out: plain{_level(first)}"
     tried = [f"{trial['name']}{_level(trial)}, {_verdict(trial)}" for trial in others]
     return f"{'; '.join([plain, *tried])}."
+
+
+def _states(states: Mapping[str, Any] | None) -> str:
+    """Say what was done for a recurrent network, and why."""
+    if states is None:
+        return ""
+    bits = ", ".join(f"{name} {extra:d}" for name, extra in states["bits"].items())
+    text = f" Bits more than other values, by how errors add up in states: {bits}"
+    return f"{text}; biases take off what layers are off by." if states["biases"] else f"{text}."
 
 
 def _level(trial: Mapping[str, Any]) -> str:

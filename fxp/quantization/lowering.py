@@ -25,7 +25,7 @@ from fxp.graph.ops import Concat, GraphError, Multiply, Operand, Requantize
 from fxp.graph.ops.base import Accumulator, Range, Role
 from fxp.graph.ops.tables import MAX_TABLE_BITS
 from fxp.quantization.calibrate import choose_frac, covering_frac
-from fxp.quantization.concatenations import is_uneven
+from fxp.quantization.concatenations import BIASING_BITS, is_uneven, only_concatenated
 from fxp.quantization.constants import (
     BIAS_BITS,
     alike_in_size,
@@ -124,6 +124,7 @@ class _Lowering:
             settings.wide_bits,
         )
         self._saturated = saturation_exponents(graph, self._widths)
+        self._joined = only_concatenated(graph, settings.extra_bits)
         self._nodes: list[Node] = []
         self._constants: dict[tuple[str, tuple[Format, ...]], Constant] = {}
         self._tables: dict[tuple[Format, bytes], Constant] = {}
@@ -240,7 +241,14 @@ class _Lowering:
             frac = self._remembered[key]
             if name in self._saturated:
                 frac = max(frac, width - signed - self._saturated[name])
+            less = frac - max(map(self._joined_frac, self._joined.get(name, ())), default=frac)
+            if 0 < less <= BIASING_BITS:
+                return Format(width - less, frac - less, signed)
         return Format(width, frac, signed)
+
+    def _joined_frac(self, name: str) -> int:
+        """Fraction bits of a concatenation that is rounded."""
+        return self._rounded_format(name, signed=self._statistics[name].low < 0).frac
 
     def _lower_node(self, node: Node) -> None:
         names, operands = self._lower_operands(node)
@@ -288,7 +296,7 @@ class _Lowering:
                 fewest = MAX_TABLE_BITS - form.signed - saturation_exponent(node, self._widths)
                 frac = max(form.frac - form.width + MAX_TABLE_BITS, fewest)
                 narrow = Format(MAX_TABLE_BITS, frac, form.signed)
-        elif not (node.op.takes_accumulators or isinstance(node.op, Multiply)):
+        elif not (node.op.takes_accumulators or isinstance(node.op, Multiply | Concat)):
             narrow = self._widths.read_by_layers(name, form)
         return name if narrow == form else self._add_requantize(name, f"{name}.narrow", narrow)
 

@@ -119,7 +119,8 @@ class QuantizeOptions:
         (`fxp.quantization.refinement.equalize`); the float network computes the same. This and the
         next refinements are chosen by `effort` where they are None.
     bias_correction
-        Whether biases take off the mean errors of their layers on the calibration data.
+        Whether biases take off the mean errors of their layers on the calibration data; if not
+        given, also with `hold_states` for recurrent networks, whatever the effort.
     add_biases
         Whether layers that have no bias get one for that; if not given, where `bias_correction` is
         asked for.
@@ -134,7 +135,7 @@ class QuantizeOptions:
         calibration input.
     hold_states
         Whether a recurrent network gets what holds its accuracy over many steps: calibration that
-        goes on beyond the steps given, and more bits where errors accumulate
+        goes on beyond the steps given, more bits where errors accumulate, and bias correction
         (`fxp.quantization.states`).
     name
         Name of the graph; the module's class name by default.

@@ -114,6 +114,8 @@ def from_quantized_onnx(
         except (GraphError, FormatError) as error:
             raise FrontendError(str(error)) from error
         fixed = FixedModel(graph)
+        if network.zeros:
+            fixed.metadata["zero points"] = json.dumps(network.zeros)
         if network.scales.snapped or rounded:
             original = build_quantized(model, Scales("keep"))
             cost = _cost(fixed, original, network.scales, rounded)

@@ -4,9 +4,11 @@ Two things go wrong after the steps that calibration has shown. States grow on, 
 rounding errors come back with the states, step by step, and add up.
 
 *Range.* The float network runs the calibration sequence again and again from the states that it
-left, `PLAYED_STEPS` in all, and formats are chosen for all of that. If an extreme still grows from
-one round to the next, it is carried on to `HELD_STEPS`: each round's growth is taken to be a fixed
-multiple of that of the round before, as it is for everything that decays exponentially.
+left, `PLAYED_STEPS` in all, and formats are chosen for all of that. If the extreme of a state still
+grows from one round to the next, it is carried on to `HELD_STEPS`: each round's growth is taken to
+be a fixed multiple of that of the round before, as it is for everything that decays exponentially.
+So are values that read such a state, directly or through others. All other values repeat what they
+did in the rounds before, and get no more room than `SEQUENCE_HEADROOM`.
 
 *Rounding.* An error that is made in every step and shrinks by the factor ``L`` from each step to
 the next adds up to ``1 / (1 - L**2)`` times its power if errors are independent, and to
@@ -16,7 +18,14 @@ and R. W. Schafer, "Discrete-time signal processing", 6.10). They are equal wher
 not change, so that the second holds. `error_gains` measures it, for each element by itself: there
 are few where errors grow for long, but they count most. A state has log2 of it more bits,
 of which layers read a narrow copy (`fxp.quantization.widths`).
-What feeds states has `FEEDING_BITS` more: its errors enter the sum in every step too.
+What feeds states has `FEEDING_BITS` more, and weights that do have `FEEDING_WEIGHT_BITS` more:
+their errors enter the sum in every step too.
+
+Rounded weights are off by the same amount in every step, and where a picture is flat at every
+pixel. What layers are off by on average, at float states, is taken off their biases
+(`fxp.quantization.refinement.biases`), unless the user refuses this. Values that concatenations
+alone read are rounded to the steps of these at once: two roundings of halves, one after the other,
+would raise all values by up to a quarter of a step (`fxp.quantization.concatenations`).
 """
 
 from __future__ import annotations
@@ -35,6 +44,7 @@ from fxp.executors.torch_forward import TorchResult, run
 from fxp.graph import Graph
 from fxp.graph.ops import Add, Multiply, Subtract
 from fxp.quantization.calibrate import observe
+from fxp.quantization.ranges import known_ranges
 from fxp.quantization.statistics import Statistics
 
 SEQUENCE_HEADROOM: Final = 1.0
@@ -54,7 +64,10 @@ HELD_STEPS: Final = 1000
 SETTLED: Final = 0.01
 """An extreme that grows by less than this share from round to round has settled."""
 FEEDING_BITS: Final = 2
-"""Values and weights that feed states have so many bits more."""
+"""Values that feed states have so many bits more."""
+FEEDING_WEIGHT_BITS: Final = 4
+"""Weights that feed states have so many bits more. The engine multiplies weights of 14 bits as fast
+as those of 12; beyond, it splits sums."""
 DISTURBANCE: Final = 2.0**-20
 """Size of the errors by which `error_gains` measures, as a share of a state's own size."""
 
@@ -78,11 +91,47 @@ def observe_on(graph: Graph, calls: Calls) -> dict[str, Statistics]:
     first = 0
     for sequence, longer in zip(sequences, played, strict=True):
         last = first + len(longer)
-        for name, reach in extremes.growth(first, last, len(sequence)).items():
+        growth = extremes.growth(first, last, len(sequence))
+        ranges = known_ranges(graph, statistics, {})
+        bounded = {
+            name
+            for name, (low, high) in ranges.items()
+            if name in statistics and _has_room(statistics[name], max(-low, high))
+        }
+        for name in growth.keys() & growing(graph, growth.keys(), bounded):
+            reach = growth[name]
             # As much as one step more, with the values of the last one, so much larger.
             statistics[name].update(extremes.values[last - 1][name] * reach, continues=True)
         first = last
     return statistics
+
+
+def growing(graph: Graph, grown: Collection[str], bounded: Collection[str]) -> frozenset[str]:
+    """Return the names of values that can go on growing: those that growing states reach.
+
+    Parameters
+    ----------
+    graph
+        A float graph with states.
+    grown
+        Names of values whose extremes have grown.
+    bounded
+        Names of values that are known to stay about as small as they are, such as a sigmoid's.
+    """
+    reached = {
+        state.value.name
+        for state in graph.states
+        if state.source in grown and state.source not in bounded
+    }
+    for node in graph.nodes:
+        if node.name not in bounded and not reached.isdisjoint(node.inputs):
+            reached.add(node.name)
+    return frozenset(reached)
+
+
+def _has_room(statistics: Statistics, bound: float) -> bool:
+    """Whether `SEQUENCE_HEADROOM` leaves room for all that does not pass a bound."""
+    return bound <= max(-statistics.low, statistics.high) * 2**SEQUENCE_HEADROOM
 
 
 def _played(
@@ -247,7 +296,10 @@ def extra_bits(graph: Graph, calls: Calls) -> dict[str, int]:
     graph, calls
         As for `error_gains`.
     """
-    extra = dict.fromkeys(feeding(graph), FEEDING_BITS)
+    weights = graph.constants_by_name
+    extra = {
+        name: FEEDING_WEIGHT_BITS if name in weights else FEEDING_BITS for name in feeding(graph)
+    }
     gains = error_gains(graph, calls)
     for state in graph.states:
         bits = math.ceil(math.log2(gains[state.value.name]))

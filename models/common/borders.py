@@ -82,7 +82,7 @@ def to_multiple(planes: NDArray, multiple: int) -> NDArray:
     return np.pad(planes, sides, mode="edge")
 
 
-def coloured(planes: NDArray, alpha: NDArray, reach: int) -> NDArray:
+def coloured(planes: NDArray, alpha: NDArray, reach: int, *, everywhere: bool = False) -> NDArray:
     """Spread colours under transparent pixels, so that they do not mix with what is hidden there.
 
     Parameters
@@ -94,6 +94,8 @@ def coloured(planes: NDArray, alpha: NDArray, reach: int) -> NDArray:
     reach
         How far a network looks, pixels. Colours go a little farther; what lies beyond is hidden
         from it and stays.
+    everywhere
+        Give what lies beyond the mean colour of all that shows, for networks that look farther.
 
     Returns
     -------
@@ -120,6 +122,10 @@ def coloured(planes: NDArray, alpha: NDArray, reach: int) -> NDArray:
             break
         result[:, new] = (2 * sums[:, new] + counts[new]) // (2 * counts[new])
         known |= new
+    if everywhere and not known.all():
+        shown = planes[:, alpha > 0].astype(np.int64)
+        count = shown.shape[1]
+        result[:, ~known] = ((2 * shown.sum(1) + count) // (2 * count))[:, None]
     return result
 
 

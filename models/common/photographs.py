@@ -106,7 +106,8 @@ class PhotographNetwork:
         alpha = planes[-1:] if len(planes) % 2 == 0 else planes[:0]
         shown = planes[: len(planes) - len(alpha)]
         if len(alpha):
-            shown = coloured(shown, alpha[0], MOST)
+            # Networks of several scales, and those with means, look farther than colours spread.
+            shown = coloured(shown, alpha[0], MOST, everywhere=True)
         result = self._rgb(np.repeat(shown, 3 // len(shown), axis=0), run)
         if len(shown) == 1:
             result = grey_of(result.transpose(1, 2, 0))[None]

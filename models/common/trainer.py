@@ -179,6 +179,14 @@ class Trainer:
         optimizer.step()
         return value
 
+    def _check_finite(self) -> None:
+        """Raise `TrainingError` if the last steps have spoiled the weights by a finite loss."""
+        for name, module in self.modules.items():
+            if not all(bool(value.isfinite().all()) for value in module.parameters()):
+                raise TrainingError(
+                    f"the weights of the {name} are not finite after step {self.step}; lower --rate"
+                )
+
     def _train_step(self) -> float:
         settings = self.settings
         for name, optimizer in self.optimizers.items():
@@ -223,7 +231,7 @@ class Trainer:
         Raises
         ------
         TrainingError
-            If the loss is no longer finite.
+            If the loss or a weight is no longer finite.
         """
         started = time.monotonic()
         settings = self.settings
@@ -233,6 +241,7 @@ class Trainer:
             losses.append(self._train_step())
             if progress is not None:
                 progress(self.step, settings.steps, "")
+        self._check_finite()
         mean = float(np.mean(losses)) if losses else math.nan
         if isinstance(self.network, fxp.QatModel):
             # The formats follow the weights, and are those that the final conversion will choose.

@@ -59,7 +59,7 @@ def averaged(frames: Frames, *, linear: bool = False) -> NDArray[np.uint8]:
 
 
 def blurred_pairs(
-    frames: Frames, count: int, *, linear: bool = False
+    frames: Frames, count: int, *, linear: bool = False, factor: int = 1
 ) -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:
     """Return blurred photographs and the sharp ones of their middle, as GOPRO was made.
 
@@ -71,6 +71,9 @@ def blurred_pairs(
         Frames of a window, an odd number; 7 to 13 in GOPRO.
     linear
         As for `averaged`.
+    factor
+        That of `interpolated`, if it made the frames: windows then begin where their middle is a
+        frame that was photographed, since an estimated one is no truth.
 
     Raises
     ------
@@ -84,9 +87,15 @@ def blurred_pairs(
         )
     if len(frames) < count:
         raise DataError(f"a sequence of {len(frames)} frames, fewer than the {count} to average")
+    first = -(count // 2) % factor
+    if len(frames) < first + count:
+        raise DataError(
+            f"a sequence of {len(frames)} frames, interpolated ones among them, has no {count} "
+            "around one that was photographed"
+        )
     return [
         (averaged(frames[start : start + count], linear=linear), frames[start + count // 2])
-        for start in range(0, len(frames) - count + 1, count)
+        for start in range(first, len(frames) - count + 1, -(-count // factor) * factor)
     ]
 
 
@@ -95,7 +104,7 @@ def interpolated(frames: Frames, factor: int) -> list[NDArray[np.uint8]]:
 
     What moves by more than a few pixels between two frames would leave separate copies in their
     average. The flow is estimated (iterative Lucas-Kanade), so its errors become part of the blur;
-    ground truth is best taken at a true frame.
+    `blurred_pairs` takes the truth from the frames that were given.
 
     Parameters
     ----------

@@ -44,6 +44,8 @@ def load_release(path: str | Path) -> Generator:
     except Exception as error:  # damaged files raise almost anything in torch.load
         raise WeightsError(f"cannot read weights {path}") from error
     try:
+        if not isinstance(stored, Mapping):
+            raise ValueError(f"it holds no weights by name but a {type(stored).__name__}")
         return from_release(stored.get("G", stored))
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         reason = str(error).splitlines()[0]
@@ -65,6 +67,8 @@ def from_release(state: Mapping[str, Tensor]) -> Generator:
     ValueError
         If a tensor is missing, is not of the network or has another shape.
     """
+    if "body_models.0.body.0.bias" not in state:
+        raise ValueError("it has no body_models.0.body.0.bias")
     scales = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("body_models."))
     last = max(int(name.split(".")[3]) for name in state if name.startswith("body_models.0.body."))
     network = Generator(scales, len(state["body_models.0.body.0.bias"]), last - 1)
@@ -88,7 +92,7 @@ def from_release(state: Mapping[str, Tensor]) -> Generator:
         raise ValueError(f"{foreign[0]} is not of the network")
     network.load_state_dict(
         {
-            ours: state[theirs] / RANGE if ours.endswith("bias") else state[theirs]
+            ours: state[theirs].float() / RANGE if ours.endswith("bias") else state[theirs]
             for ours, theirs in wanted.items()
         }
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -20,6 +21,7 @@ from fxp.models.common.data import DataError
 from fxp.models.deblur.blur import blurred_pairs, interpolated
 from fxp.models.deblur.data import read_frames, sequences
 from fxp.support.errors import FxpError
+from fxp.support.signals import Terminated, orderly_end
 
 
 def make_pairs(
@@ -27,7 +29,7 @@ def make_pairs(
 ) -> int:
     """Blur one film, and return the number of photographs.
 
-    Nothing is written unless all frames can be read.
+    The folder is written as a whole or not at all.
 
     Parameters
     ----------
@@ -50,13 +52,22 @@ def make_pairs(
     if target.exists():
         raise DataError(f"{target} exists already; remove it, or name another folder")
     try:
-        pairs = blurred_pairs(interpolated(read_frames(paths), interpolate), count, linear=linear)
+        frames = interpolated(read_frames(paths), interpolate)
+        pairs = blurred_pairs(frames, count, linear=linear, factor=interpolate)
     except DataError as error:
         raise DataError(f"{paths[0].parent}: {error}") from error
-    for number, pair in enumerate(pairs, 1):
-        for kind, image in zip(("blur" if linear else "blur_gamma", "sharp"), pair, strict=True):
-            (target / kind).mkdir(parents=True, exist_ok=True)
-            write_image(target / kind / f"{number:06d}.png", image)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # The folder gets its name when all is in it, so that one which ends early is never taken for
+    # a whole film.
+    with TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
+        made = Path(scratch) / target.name
+        for kind, images in zip(
+            ("blur" if linear else "blur_gamma", "sharp"), zip(*pairs, strict=True), strict=True
+        ):
+            (made / kind).mkdir(parents=True)
+            for number, image in enumerate(images, 1):
+                write_image(made / kind / f"{number:06d}.png", image)
+        made.rename(target)
     return len(pairs)
 
 
@@ -87,7 +98,8 @@ def main(
             )
             for name, paths in sequences(films).items()
         ]
-        outcomes = list(over_files(tasks, "blurring"))
+        with orderly_end():
+            outcomes = list(over_files(tasks, "blurring"))
         for done in outcomes:
             if done.error is None:
                 typer.echo(f"{Path(done.input).name}: {done.result} photographs")
@@ -95,6 +107,9 @@ def main(
     except (FxpError, OSError) as error:
         typer.echo(f"error: {one_line(error)}", err=True)
         raise typer.Exit(1) from error
+    except Terminated as end:
+        typer.echo(f"{end}; films that are finished stay", err=True)
+        raise typer.Exit(end.exit_code) from None
 
 
 if __name__ == "__main__":

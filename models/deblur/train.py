@@ -203,14 +203,23 @@ def _sources(settings: DeblurSettings, folder: Path) -> tuple[PatchSource, Patch
         _, chosen = held_out(names, HELD_OUT_EVERY)
         held = [pair for pair in pairs if pair.sharp.parent.parent in chosen]
         training = [pair for pair in pairs if pair.sharp.parent.parent not in chosen]
-        return Pairs(training or held), Pairs(held)
+        if not training:
+            raise DataError(
+                f"{folder / GOPRO / 'train'} has one sequence, but a training needs two at least, "
+                "as it is measured on another one; add a sequence"
+            )
+        return Pairs(training), Pairs(held)
     made = []
     for name, paths in sequences(folder / FILMS).items():
         if name in NOT_FOR_WEIGHTS:
             continue
         frames = interpolated(read_frames(paths), settings.interpolate)
         try:
-            made.append(blurred_pairs(frames, settings.frames, linear=settings.linear))
+            made.append(
+                blurred_pairs(
+                    frames, settings.frames, linear=settings.linear, factor=settings.interpolate
+                )
+            )
         except DataError as error:
             raise DataError(f"{folder / FILMS / name}: {error}") from error
     pairs = [pair for found in made for pair in found]

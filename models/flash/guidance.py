@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +83,11 @@ def load_encoder(network: nn.Module, path: str | Path) -> None:
     except Exception as error:  # damaged files raise almost anything in torch.load
         raise WeightsError(f"cannot read encoder weights {path}") from error
     layers = [item for item in encoder_of(network).modules() if isinstance(item, nn.Conv2d)]
-    names = [name for name in state if str(name).startswith("features.")] if state else []
-    tensors = [state[name] for name in names]
+    named = state if isinstance(state, Mapping) else {}
+    tensors = [item for name, item in named.items() if str(name).startswith("features.")]
     wanted = [item for layer in layers for item in (layer.weight, layer.bias)]
-    if [item.shape for item in tensors] != [item.shape for item in wanted if item is not None]:
+    shapes = [getattr(item, "shape", None) for item in tensors]
+    if shapes != [item.shape for item in wanted if item is not None]:
         raise WeightsError(
             f"{path} does not hold the {len(layers)} convolutions of VGG-16 that the encoder has; "
             "save torchvision.models.vgg16(weights=...).state_dict() by torch.save, and train "

@@ -25,7 +25,7 @@ ENCODER: Final = ((1, 2), (2, 2), (4, 3), (8, 3), (8, 3))
 DECODER: Final = ((8, 3), (4, 2), (2, 2), (1, 2))
 """The same for each level of the decoder, from the bottom."""
 POOLED: Final = 16
-"""Factor by which the encoder reduces height and width."""
+"""Factor by which the encoder reduces height and width, rounded up."""
 
 
 class FlashOptions(TypedDict):
@@ -68,6 +68,22 @@ def reset_parameters(network: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
+def fitted(features: Tensor, skip: Tensor) -> Tensor:
+    """Return doubled features in the size of those they are joined with.
+
+    Pooling rounds odd sizes up, and doubling then makes one row or column too many. Nearest
+    interpolation from n + 1 to n leaves out the last, which the integer graph can do for any size.
+
+    Parameters
+    ----------
+    features
+        ``(N, C, H, W)``, ``(N, C, H + 1, W)``, or one column more.
+    skip
+        ``(N, D, H, W)``.
+    """
+    return functional.interpolate(features, size=skip.shape[-2:], mode="nearest")
+
+
 def check_width(width: int) -> None:
     """Raise `ArgumentError` if a width is not positive."""
     if width < 1:
@@ -87,7 +103,8 @@ class FlashGenerator(nn.Module):
     decoder
         How a level doubles the size of its features: ``"transposed"`` by a transposed 3x3
         convolution of stride 2; ``"unpool"`` by a 3x3 convolution to the channels of the level
-        above, whose results go to the places where that level's max pooling found its maxima.
+        above, whose results go to the places where that level's max pooling found its maxima. It
+        takes multiples of 16 as height and width, the other any size.
     activation
         What the output passes last; ``"sigmoid"`` gives [0, 1].
     outputs
@@ -104,9 +121,6 @@ class FlashGenerator(nn.Module):
     Guided Conditional Adversarial Networks", arXiv 1912.08813; the authors' code is
     jozech/flash-to-ambient on GitHub.
     """
-
-    multiple = POOLED
-    """Height and width that the network takes are multiples of it."""
 
     def __init__(
         self,
@@ -156,14 +170,19 @@ class FlashGenerator(nn.Module):
             "outputs": self.outputs,
         }
 
+    @property
+    def multiple(self) -> int:
+        """Height and width that the network takes are multiples of it."""
+        return POOLED if self.decoder == "unpool" else 1
+
     def forward(self, flash: Tensor) -> Tensor:
         """Return the photograph as ambient light would have shown it.
 
         Parameters
         ----------
         flash
-            ``(N, 3, H, W)`` RGB in [0, 1], without ImageNet's mean and deviation taken off; height
-            and width are multiples of 16.
+            ``(N, 3, H, W)`` RGB in [0, 1], without ImageNet's mean and deviation taken off; sides
+            are multiples of `multiple`.
 
         Returns
         -------
@@ -179,12 +198,14 @@ class FlashGenerator(nn.Module):
                     features, found = functional.max_pool2d(features, 2, return_indices=True)
                     places.append(found)
                 else:
-                    features = functional.max_pool2d(features, 2)
+                    features = functional.max_pool2d(features, 2, ceil_mode=True)
         for upscale, level in zip(self.upscale, self.levels, strict=True):
-            features = upscale(features)
+            features, skip = upscale(features), skips.pop()
             if self.decoder == "unpool":
                 features = functional.max_unpool2d(features, places.pop(), (2, 2))
-            features = level(torch.cat([features, skips.pop()], 1))
+            else:
+                features = fitted(features, skip)
+            features = level(torch.cat([features, skip], 1))
         result = self.output(features)
         if self.activation == "none":
             return result
@@ -208,7 +229,7 @@ class DeepFlash(nn.Module):
     Processing: Image Communication 77, 2019, in the form of Chávez et al.
     """
 
-    multiple = POOLED
+    multiple = 1
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
@@ -241,7 +262,7 @@ class UNet(nn.Module):
     C. Chen et al., "Learning to see in the dark", CVPR 2018, without its pixel shuffle.
     """
 
-    multiple = POOLED
+    multiple = 1
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -273,9 +294,10 @@ class UNet(nn.Module):
             features = block(features)
             if number + 1 < len(self.encoder):
                 skips.append(features)
-                features = functional.max_pool2d(features, 2)
+                features = functional.max_pool2d(features, 2, ceil_mode=True)
         for upscale, level in zip(self.upscale, self.levels, strict=True):
-            features = level(torch.cat([upscale(features), skips.pop()], 1))
+            skip = skips.pop()
+            features = level(torch.cat([fitted(upscale(features), skip), skip], 1))
         return (torch.tanh(self.output(features)) + 1) / 2
 
 

@@ -108,8 +108,6 @@ class FlashSettings(TrainingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.side % 16:
-            raise TrainingError(f"--side must be a multiple of 16, not {self.side}")
         if self.fold >= self.folds:
             raise TrainingError(f"--fold must be below --folds, {self.folds}, not {self.fold}")
         if self.encoder and self.network not in (Network.PAPER, Network.DEEPFLASH):

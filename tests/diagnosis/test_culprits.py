@@ -8,6 +8,7 @@ import warnings
 import pytest
 import torch
 from culprits import Classifier, Heads, images, plain
+from torch import nn
 
 import fxp
 from fxp.diagnosis.measure import output_levels
@@ -94,6 +95,25 @@ def test_dead_channels_are_listed():
     (change,) = [item for item in report.changes if item.kind == "remove_channels"]
     assert change.value == "relu"
     assert report.value("first").dead_channels == ()
+
+
+def test_dead_channels_of_all_layers_are_one_change():
+    torch.manual_seed(0)
+    layers: list[nn.Module] = [nn.Conv2d(1, 2, 3, padding=1), nn.ReLU()]
+    for _ in range(5):
+        layers += [nn.Conv2d(2, 2, 3, padding=1), nn.ReLU()]
+    network = nn.Sequential(*layers, nn.Conv2d(2, 1, 1)).eval()
+    with torch.no_grad():
+        for layer in network[::2]:
+            layer.weight.abs_()
+            layer.bias.fill_(0.1)
+        for layer in network[:-1:2]:
+            layer.weight[1], layer.bias[1] = 0, -1.0
+    report = fxp.quantize(network, images(), effort="fast").report(images())
+    (change,) = [item for item in report.changes if item.kind == "remove_channels"]
+    assert change.values == ("1", "3", "5", "7", "9", "11")
+    assert change.reason.startswith("These are zero throughout: channel 1 of '1', ")
+    assert "and those of 2 more values. The network can do without them." in change.reason
 
 
 def test_measured_gains_are_those_of_doing_it_by_hand():

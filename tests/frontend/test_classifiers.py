@@ -272,3 +272,10 @@ def test_messages_of_torch_are_kept_back():
         logger.removeHandler(handler)
     assert [record.getMessage() for record in records if record.levelno >= logging.WARNING] == []
     assert logger.filters == []
+
+
+@pytest.mark.filterwarnings("ignore:the image sizes are fixed")
+def test_one_pixel_makes_torch_say_nothing(caplog):
+    """Its size counts as fixed, which fxp says itself."""
+    from_torch(nn.Conv2d(3, 4, 1).eval(), [torch.rand(1, 3, 1, 1)])
+    assert [item.getMessage() for item in caplog.records if item.levelno >= logging.WARNING] == []

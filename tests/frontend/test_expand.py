@@ -45,6 +45,26 @@ TAKEN = {
     "mixed_features": (
         lambda m, x: torch.einsum("cd,nc->nd", MIXING.T.to(x), x.mean((2, 3))), {"linear": 1},
     ),
+    "glu": (lambda m, x: functional.glu(x, 1), {"sigmoid": 1, "multiply": 1}),
+    "addcmul": (lambda m, x: torch.addcmul(x, x, x.relu(), value=0.5), {"multiply": 2}),
+    "addcdiv": (lambda m, x: torch.addcdiv(x, x, 1 + x.abs(), value=0.5), {"power": 1}),
+    "lerp": (lambda m, x: torch.lerp(x, x.relu(), 0.25), {"subtract": 1, "add": 1}),
+    "lerp_of_tensors": (lambda m, x: x.lerp(x.relu(), x.sigmoid()), {"multiply": 1}),
+    "hardshrink": (lambda m, x: functional.hardshrink(x, 0.3), {"sign": 1}),
+    "threshold": (lambda m, x: functional.threshold(x, 0.1, 0.5), {"sign": 1}),
+    "masked_fill": (lambda m, x: x.masked_fill(x < 0.25, -1.0), {"sign": 1}),
+    "rrelu": (lambda m, x: functional.rrelu(x, 0.1, 0.3), {"prelu": 1}),
+    "aminmax": (lambda m, x: sum(torch.aminmax(x, dim=1, keepdim=True)), {"reduce_max": 2}),
+    "diff": (lambda m, x: x.diff(dim=3), {"subtract": 1}),
+    "log1p": (lambda m, x: x.abs().log1p(), {"log": 1}),
+    "log2": (lambda m, x: (1 + x.abs()).log2(), {"log": 1}),
+    "log10": (lambda m, x: (1 + x.abs()).log10(), {"log": 1}),
+    "exp2": (lambda m, x: x.exp2(), {"exp": 1}),
+    "expm1": (lambda m, x: x.expm1(), {"exp": 1}),
+    "clamp_between_tensors": (
+        lambda m, x: x.clamp(-x.mean(1, keepdim=True).abs(), x.new_ones(1)), {"relu": 1},
+    ),
+    "type_as": (lambda m, x: x * (x > 0.5).type_as(x), {"sign": 1}),
 }  # fmt: skip
 
 
@@ -57,9 +77,20 @@ def test_taken(function, counts):
     assert "concat" not in names
 
 
+def test_joined_along_the_channels():
+    graph = converted(OneInput(lambda m, x: torch.hstack([x, x.relu()])), IMAGE)
+    assert [node.op.name for node in graph.nodes] == ["relu", "concat"]
+
+
+def test_zeros_by_a_product_are_zeros():
+    graph = converted(OneInput(lambda m, x: torch.cat([x, x * 0], 1)), IMAGE)
+    assert [node.op.name for node in graph.nodes] == ["gather_channels"]
+    graph = converted(OneInput(lambda m, x: x * 0 + x), IMAGE)
+    assert [node.op.name for node in graph.nodes] == ["multiply", "add"]
+
+
 REFUSED = {
     "position": (lambda m, x: three(x, 1).max(1)[1].float(), r"aten\.max"),
-    "deviation": (lambda m, x: three(x, 1).std(1), r"aten\.std.*keep images"),
     "product": (lambda m, x: three(x, 1).prod(1), r"write the product out: a \* b"),
     "matrices": (
         lambda m, x: torch.einsum("nchw,ndhw->ncd", x, x).mean(2), "attention is not supported",

@@ -283,13 +283,27 @@ FIXED = {
         [Slice("row", 0, 5), Slice("row", 4), SpatialConcat("row")],
     ),
     "mixed rows": (lambda m, x: m.mixer(x), None),
+    "circular": (
+        lambda m, x: nn.functional.pad(x, (1, 2, 0, 3), "circular"),
+        [Slice("row", 0, 3), SpatialConcat("row"), Slice("column", 11), Slice("column", 0, 2),
+         SpatialConcat("column")],
+    ),
+    "circular layer": (lambda m, x: m.circular(x), None),
+    "coordinates": (
+        lambda m, x: torch.cat(
+            [torch.linspace(-1, 1, x.shape[3]).expand(1, 1, x.shape[2], -1), x], 1
+        ),
+        [GatherChannels((-1, 0, 1, 2, 3)), Add()],
+    ),
 }  # fmt: skip
 
 
 @pytest.mark.filterwarnings("ignore:the image sizes are fixed")
 @pytest.mark.parametrize(("function", "ops"), FIXED.values(), ids=FIXED)
 def test_fixed_sizes(function, ops):
-    model = OneInput(function, linear=nn.Linear(384, 3), mixer=nn.Linear(12, 5)).eval()
+    model = OneInput(function, linear=nn.Linear(384, 3), mixer=nn.Linear(12, 5),
+                     circular=nn.Conv2d(4, 4, (3, 5), padding=(1, 2), padding_mode="circular"),
+                     ).eval()  # fmt: skip
     graph = from_torch(model, [torch.randn(IMAGE)])
     assert graph.inputs[0].shape == IMAGE[1:]
     if ops is not None:
@@ -408,7 +422,8 @@ REFUSALS = {
     "batch dropped": (lambda m, x: x[0], r"drops the batch axis; keep it: x\[:1\]"),
     "three axes": (lambda m, x: x.flatten(2), r"reads a tensor of shape .*batch axis included"),
     "cat constant": (
-        lambda m, x: torch.cat([x, torch.ones_like(x)], 1), r"joins a constant that is not zero",
+        lambda m, x: torch.cat([x, torch.ones_like(x)], 2),
+        r"joins a constant that is not zero along another axis than the channels",
     ),
     "two lists": (
         lambda m, x: x[:, torch.tensor([0, 1]), torch.tensor([0, 1])], r"by more than one list",

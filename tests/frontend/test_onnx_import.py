@@ -10,7 +10,7 @@ import onnx
 import pytest
 import torch
 from frontend_checks import run
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from onnx_files import network, node, numbers, outputs_of
 
 import fxp
@@ -306,9 +306,12 @@ def test_a_tensor_of_more_numbers_than_the_file_holds_is_refused() -> None:
 def test_a_branch_is_refused() -> None:
     inner = helper.make_graph([node("Relu", "x", to="z")], "inner", [], [
         helper.make_tensor_value_info("z", TensorProto.FLOAT, None)])  # fmt: skip
-    condition = numpy_helper.from_array(np.array(True), "yes")
-    model = network([node("If", "yes", then_branch=inner, else_branch=inner)])
-    model.graph.initializer.append(condition)
+    nodes = [
+        node("ReduceMax", "x", to="largest", keepdims=0),
+        node("Greater", "largest", "zero", to="yes"),
+        node("If", "yes", then_branch=inner, else_branch=inner),
+    ]
+    model = network(nodes, constants={"zero": np.float32(0)})
     assert "export a network without control flow" in refusal(model)
 
 

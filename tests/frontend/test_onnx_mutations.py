@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx_files import network, node, numbers
-from quantized_files import File
+from quantized_files import QONNX, File
 
 from fxp import from_quantized_onnx
 from fxp.frontend import FrontendError, load_onnx
@@ -54,9 +54,26 @@ def integers() -> onnx.ModelProto:
     return file.model(file.add("DequantizeLinear", x, coarse, zero))
 
 
+def shifted() -> onnx.ModelProto:
+    """Return a network whose quantizers have zero points off the center, odd ones among them."""
+    file = File(1, 2, 6, 6)
+    fine, coarse = np.float32(2**-5), np.float32(0.25)
+    x = file.add("QuantizeLinear", "x", fine, np.uint8(101))
+    x = file.add("DequantizeLinear", x, fine, np.uint8(101))
+    kernel = file.add("DequantizeLinear", np.int8(numbers(3, 2, 3, 3) * 9), fine, np.int8(0))
+    x = file.add("Conv", x, kernel, pads=[1, 1, 1, 1])
+    x = file.add("QuantizeLinear", x, coarse, np.int8(-31))
+    x = file.add("QLinearAdd", x, coarse, np.int8(-31), x, coarse, np.int8(-31), coarse,
+                 np.int8(5), domain="com.microsoft")  # fmt: skip
+    x = file.add("DequantizeLinear", x, coarse, np.int8(5))
+    given = (np.float32(0.5), np.float32(7), np.float32(4))
+    return file.model(file.add("Quant", x, *given, domain=QONNX, signed=0, rounding_mode="ROUND"))
+
+
 SEEDS = [
     quantized(),
     integers(),
+    shifted(),
     network(
         [
             node("Conv", "x", "w", "b", to="c", pads=[1, 1, 1, 1], strides=[1, 1]),
@@ -150,8 +167,8 @@ def check(count: int, seed: int, folder: str) -> dict[str, int]:
     rng = random.Random(seed)
     path = f"{folder}/mutated.onnx"
     found = {"read": 0, "refused": 0}
-    load_onnx(SEEDS[2])
-    for seed_model in SEEDS[:2]:
+    load_onnx(SEEDS[3])
+    for seed_model in SEEDS[:3]:
         from_quantized_onnx(seed_model)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for number in range(count):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -200,27 +200,45 @@ def test_other_scales_are_refused_or_rounded(form: QuantFormat, tmp_path: Path) 
     pictures = np.random.default_rng(9).normal(size=(8, 1, 1, 16, 16)).astype(np.float32)
     with pytest.warns(PrecisionWarning, match="scales were rounded to powers of two"):
         made = from_quantized_onnx(model, snap_scales=True)
+    # Values keep their range, if need be with a further bit.
+    largest = max(
+        node.quantization.format.width for node in made.graph.nodes if node.op.name == "conv2d"
+    )
+    assert largest in (8, 9)
     floats = [by_onnxruntime(float_network(), picture)[0] for picture in pictures]
     theirs = [by_onnxruntime(model, picture)[0] for picture in pictures]
     ours = [made(picture)[0] for picture in pictures]
     # The page on ONNX has these figures.
     assert np.mean(list(map(sqnr, floats, theirs))) == pytest.approx(30.2, abs=0.5)
-    assert np.mean(list(map(sqnr, floats, ours))) == pytest.approx(22.9, abs=0.5)
+    assert np.mean(list(map(sqnr, floats, ours))) == pytest.approx(30.7, abs=0.5)
     scales = json.loads(made.metadata["snapped scales"])["scales"]
     if form is QuantFormat.QOperator:
         assert {"first_quant", "first_quant (2)", "last_quant"} <= scales.keys()
     for scale, power in scales.values():
-        assert 2**-0.5 <= power / scale <= 2**0.5
+        # Constants may need steps that are finer.
+        assert 2**-3.5 <= power / scale <= 2**0.5
 
 
+@pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("form", FORMATS)
-def test_zero_points_off_the_center_are_refused(form: QuantFormat, tmp_path: Path) -> None:
-    # The default of the quantizer.
-    model = quantized(tmp_path, form, QuantType.QUInt8, {"WeightSymmetric": True})
-    told = (
-        r"ONNX node 'x_QuantizeLinear' \(QuantizeLinear, opset 17\): its zero point is \d+; "
-        "quantize symmetrically, with zero point 0, or 128 for 8 unsigned bits; the option "
-        "ActivationSymmetric of ONNX Runtime does that"
-    )
-    with pytest.raises(FrontendError, match=told):
-        from_quantized_onnx(model, snap_scales=True)
+@pytest.mark.parametrize("source", [float_network, gated_network])
+def test_zero_points_of_its_defaults_are_exact(
+    source: Callable[[], onnx.ModelProto], form: QuantFormat, kind: QuantType, tmp_path: Path
+) -> None:
+    written = quantized(tmp_path, form, kind, {}, source=source())
+    zeros = {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in written.graph.initializer
+        if tensor.name.endswith("_zero_point")
+    }
+    assert zeros["x_zero_point"] not in (0, 128)
+    model = with_powers_of_two(written)
+    made = from_quantized_onnx(model)
+    (value,) = made.graph.inputs
+    assert value.format == Format(9, 5)
+    raw = np.random.default_rng(3).integers(-256, 256, (1, 16, 16))
+    theirs = by_onnxruntime(model, np.float32(raw / 32)[None])[0]
+    assert len(np.unique(theirs)) >= 3
+    assert (theirs == real_outputs(made, raw)).all()
+    (engine,) = made.run(raw).outputs
+    assert (engine == oracle.run(made.graph, [raw]).outputs[0]).all()

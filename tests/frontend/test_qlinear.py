@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -119,7 +120,7 @@ def conv(file: File, zero: np.uint8) -> str:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("zero", [np.uint8(0), CENTER])
+@pytest.mark.parametrize("zero", [np.uint8(0), CENTER, np.uint8(7)])
 @pytest.mark.parametrize(
     "write",
     [
@@ -141,8 +142,12 @@ def test_integers_are_those_of_onnx_runtime(
     made = check(write, zero, at=int(zero))
     form = made.graph.values[made.graph.outputs[0]].format
     assert form is not None
-    assert form.width == 8
+    # The integers -7 to 248 need nine bits.
+    assert form.width == (9 if zero == 7 else 8)
     assert form.signed == (zero != 0)
+    zeros = json.loads(made.metadata.get("zero points", "{}"))
+    (output,) = made.graph.outputs
+    assert zeros.get(output, 0) == int(zero)
 
 
 def test_sigmoid_is_a_table() -> None:
@@ -244,9 +249,10 @@ def test_biases_keep_their_values_when_scales_are_rounded() -> None:
     with pytest.warns(PrecisionWarning, match="scales were rounded"):
         made = from_quantized_onnx(model_of(file, x, UINT8), snap_scales=True)
     (bias,) = (constant for constant in made.graph.constants if constant.data.size == 1)
-    # 10000 * 0.011 * 0.0123 is 1.353; 2**-7 and 2**-6 are the nearest powers.
-    assert bias.formats[0].frac == 13
-    assert bias.data.ravel().tolist() == [11084]
+    # 10000 * 0.011 * 0.0123 is 1.353. The nearest powers are 2**-7 and 2**-6, and the weights need
+    # two bits more, as they are neither 0.0123 times integers nor nearly so in steps of 2**-7.
+    assert bias.formats[0].frac == 15
+    assert bias.data.ravel().tolist() == [44336]
 
 
 @pytest.mark.parametrize("clip", [False, True])
@@ -294,13 +300,7 @@ def refusal(file: File, output: str, kind: int = UINT8) -> str:
 
 def test_refusals_name_the_node_and_the_way_out() -> None:
     file = File(1, 2, 4, 4, kind=UINT8)
-    given = (step(-5), CENTER, step(-5), np.uint8(9))
-    x = file.add("QLinearLeakyRelu", "x", *given, domain=MICROSOFT, alpha=0.5)
-    assert refusal(file, x) == (
-        "ONNX node 'QLinearLeakyRelu_0' (com.microsoft.QLinearLeakyRelu, opset 13): its zero point "
-        "is 9; quantize symmetrically, with zero point 0, or 128 for 8 unsigned bits; the option "
-        "ActivationSymmetric of ONNX Runtime does that"
-    )
+    given = (step(-5), CENTER, step(-5), CENTER)
     file = File(1, 2, 4, 4, kind=UINT8)
     x = file.add("QLinearGlobalAveragePool", "x", *given[:3], CENTER, domain=MICROSOFT,
                  channels_last=1)  # fmt: skip
@@ -329,3 +329,34 @@ def test_the_float_import_points_to_the_other() -> None:
     file.inputs[0].name = "QuantizeLinear_0.out"
     with pytest.raises(FrontendError, match=r"read it with fxp.from_quantized_onnx"):
         load_onnx(model_of(file, x, FLOAT))
+
+
+@pytest.mark.parametrize("kind", ["stored", "float"])
+def test_constants_whose_scales_are_rounded_have_steps_that_are_fine_enough(kind: str) -> None:
+    file = File(1, 1, 4, 4)
+    x = file.quant("x", 0.25, 6)
+    # In halves, 0.75 * (3, -4, 0, 4) loses nothing if halved once more; 0.5 * integers nothing.
+    scales = np.float32([0.75, 0.5])
+    integers = np.int8([3, -4, 0, 4, 1, 2, 3, -1]).reshape(2, 1, 2, 2)
+    if kind == "stored":
+        weights = file.add("DequantizeLinear", integers, scales, np.int8([0, 0]), axis=0)
+    else:
+        broadcast = scales.reshape(2, 1, 1, 1)
+        weights = file.quant(integers * broadcast, broadcast, 4)
+    with pytest.warns(PrecisionWarning, match="scales were rounded"):
+        made = from_quantized_onnx(
+            file.model(file.quant(file.add("Conv", x, weights), 1, 8)), snap_scales=True
+        )
+    (constant,) = made.graph.constants
+    assert [form.frac for form in constant.formats] == [2, 1]
+    assert constant.data.ravel().tolist() == [9, -12, 0, 12, 1, 2, 3, -1]
+
+
+def test_a_value_whose_scale_is_rounded_keeps_its_range() -> None:
+    file = File(1, 1, 1, 4)
+    x = file.add("QuantizeLinear", "x", np.float32(6 / 255), np.uint8(0))
+    x = file.add("DequantizeLinear", x, np.float32(6 / 255), np.uint8(0))
+    with pytest.warns(PrecisionWarning, match="scales were rounded"):
+        made = from_quantized_onnx(file.model(x), snap_scales=True)
+    # The quantizer is a ReLU6. Its steps become 1/32, and 6 is 192 of them.
+    assert made(np.array([[[-1.0, 2.5, 6.0, 7.9]]])).ravel().tolist() == [0, 2.5, 6, 6]

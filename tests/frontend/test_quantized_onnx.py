@@ -312,10 +312,25 @@ def test_a_finer_bias_is_added_to_the_products() -> None:
     check_qonnx(file.model(file.quant(x, 0.125, 8)), codes(1, 4, 4, low=-32, high=31), 2)
 
 
+@pytest.mark.parametrize("mode", ["ROUND", "FLOOR", "DOWN", "HALF_UP", "HALF_DOWN"])
+@pytest.mark.parametrize(("signed", "narrow", "zero"), [(0, 0, 5), (0, 1, 5), (0, 0, 6), (1, 0, -3),
+                                                        (1, 1, 2)])  # fmt: skip
+def test_zero_points_of_quant_nodes(mode: str, signed: int, narrow: int, zero: int) -> None:
+    file = File(1, 1, 8, 16)
+    given = (np.float32(0.5), np.float32(zero), np.float32(4))
+    x = file.add("Quant", file.quant("x", 0.125, 8), *given, domain=QONNX, signed=signed,
+                 narrow=narrow, rounding_mode=mode)  # fmt: skip
+    check_qonnx(file.model(x), np.arange(-64, 64).reshape(1, 8, 16), 3)
+
+
 def test_zero_points_several_scales_and_missing_quantizers_are_refused() -> None:
     file = quantized_by_onnx()
-    file.tensors["QuantizeLinear_0.2"] = np.int8(3)
-    assert "its zero point is 3; quantize symmetrically" in refusal(file.model("end.out"))
+    file.tensors["QuantizeLinear_0.2"] = np.float32(0.5)
+    assert "are of another type" in refusal(file.model("end.out"))
+    file = File(1, 2, 4, 4)
+    given = (np.float32(1), np.float32(99), np.float32(4))
+    told = "its zero point is 99, which is none of its 4-bit integers; repair the model"
+    assert told in refusal(file.model(file.add("Quant", "x", *given, domain=QONNX, signed=0)))
     file = File(1, 2, 4, 4)
     x = file.quant("x", np.float32([1, 2]).reshape(1, 2, 1, 1), 4)
     assert "its scales differ between channels" in refusal(file.model(x))

@@ -12,14 +12,8 @@ IMAGE = (1, 4, 8, 8)
 
 FUNCTIONS = {
     "write": (lambda m, x: _written(x), r"aten\.(fill|copy|slice_scatter) .*torch\.cat"),
-    "threshold": (
-        lambda m, x: functional.threshold(x, 0.1, 0.0),
-        r"aten\.threshold .*nn\.ReLU, or torch\.clamp",
-    ),
-    "rrelu": (lambda m, x: functional.rrelu(x), r"aten\.rrelu .*nn\.LeakyReLU with the mean"),
-    "glu": (lambda m, x: functional.glu(x, 1), r"aten\.glu .*a \* torch\.sigmoid\(b\)"),
     "celu_zero": (lambda m, x: torch.celu(x, -1.0), r"aten\.celu .*give an alpha above zero"),
-    "softmax_rows": (lambda m, x: x.softmax(2), r"aten\._?softmax.*axis 2; only channels"),
+    "softmax_batch": (lambda m, x: x.softmax(0), r"aten\._?softmax.*axis 0; normalize channels"),
     "softmax_type": (
         lambda m, x: x.softmax(1, torch.float64).float(), r"aten\._?softmax.*changes the type"
     ),
@@ -35,16 +29,14 @@ FUNCTIONS = {
         lambda m, x: functional.pad(x, (0, 0, 0, 0, 1, 1), value=2.0),
         r"pads channels or features with 2\.0; pad rows and columns alone",
     ),
-    "pad_circular": (lambda m, x: functional.pad(x, (1, 1, 1, 1), mode="circular"), r"'circular'"),
     "divide_rounding": (lambda m, x: torch.div(x, 2, rounding_mode="floor"), r"rounds the quot"),
     "divide_by_zero": (lambda m, x: x / 0, r"aten\.div .*divides by zero"),
-    "clamp_tensor": (
-        lambda m, x: x.clamp(torch.zeros(1), torch.ones(1)), r"aten\.clamp .*not supported"
-    ),
     "ranks": (lambda m, x: x + x.mean((2, 3)).view(1, 4)[:, :1], r"combines shapes .*keepdim=True"),
     "to_integer": (lambda m, x: x.to(torch.int32), r"aten\.(to|_to_copy) .*"),
     "to_half": (lambda m, x: x.half(), r"changes the type .*one floating-point type"),
-    "compare": (lambda m, x: (x > 0) * x, r"aten\.mul .*a comparison; only torch\.where takes it"),
+    "compare": (lambda m, x: (x > 0) + x, r"aten\.add .*a comparison; choose by it"),
+    "compare_infinity": (lambda m, x: (x > torch.inf) * x, r"aten\.gt .*compare with a finite"),
+    "choose_infinity": (lambda m, x: torch.where(x > 0, x, -torch.inf), r"choose a finite number"),
     "random": (lambda m, x: x + torch.rand(1), r"aten\.rand .*draws random numbers"),
     "dropout": (lambda m, x: functional.dropout(x), r"drops values at random|not supported"),
     "dilated_indices": (
@@ -107,8 +99,8 @@ def test_function(function, message):
 
 
 LAYERS = {
-    "circular": (nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular"), r"mode is 'circular'"),
-    "threshold": (nn.Threshold(0.1, 0.0), r"aten\.threshold .*torch\.clamp"),
+    "log_softmax": (nn.LogSoftmax(1), r"aten\.log_softmax .*return the logits"),
+    "unfold": (nn.Unfold(3), r"aten\.im2col .*not supported"),
 }
 
 
@@ -265,6 +257,7 @@ def test_functions_are_no_modules():
         ([3.0], "example input 0 is a float"),
         ([torch.randn(3, 8, 8)], r"shape \(3, 8, 8\); it must be a batch"),
         ([torch.randn(2, 3, 20)], r"sequences \(N, C, L\) as images of one row"),
+        ([torch.zeros(1, 3, 4, 8, 8)], r"use nn\.Conv2d on single frames.*states"),
         ([torch.zeros(1, 3, 8, 8, dtype=torch.int64)], "must be floating point"),
         ([torch.zeros(0, 3, 8, 8)], "it must be a batch"),
     ],

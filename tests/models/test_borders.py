@@ -60,6 +60,15 @@ def test_colours_go_on_under_transparent_pixels():
     assert far.tolist() == [[[80, 80, 80, 80, 80, 0, 0, 0, 0]]], "four steps, for a reach of one"
 
 
+def test_what_lies_too_far_gets_the_mean_of_what_shows():
+    """By hand: 80 and 15 have the mean 47.5, rounded up; the spread is four steps as above."""
+    wide = np.zeros((1, 1, 9), np.uint8)
+    wide[..., :2] = 15, 80
+    alpha = np.array([[1, 255, 0, 0, 0, 0, 0, 0, 0]], np.uint8)
+    far = coloured(wide, alpha, 1, everywhere=True)
+    assert far.tolist() == [[[15, 80, 80, 80, 80, 80, 48, 48, 48]]]
+
+
 def test_nothing_is_changed_where_nothing_or_everything_is_transparent():
     colours = np.random.default_rng(0).integers(0, 256, (3, 5, 6), np.uint8)
     for value in (0, 255):

@@ -43,6 +43,17 @@ def test_sequences_that_cannot_be_averaged(frames: list, count: int, message: st
         blurred_pairs(frames, count)
 
 
+def test_truths_are_frames_that_were_photographed():
+    """Of frames 0 to 12, every fourth is a true one: 3, 4, 5 go around 4, and 7, 8, 9 around 8."""
+    frames = [np.full((2, 2), 10 * number, np.uint8) for number in range(13)]
+    pairs = blurred_pairs(frames, 3, linear=True, factor=4)
+    assert [(int(blurred[0, 0]), int(sharp[0, 0])) for blurred, sharp in pairs] == [
+        (40, 40), (80, 80)
+    ]  # fmt: skip
+    with pytest.raises(DataError, match="has no 3 around one that was photographed"):
+        blurred_pairs(frames[:5], 3, factor=4)
+
+
 def test_frames_between_frames_move_half_as_far():
     rows, columns = np.mgrid[:48, :64]
 

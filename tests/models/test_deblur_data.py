@@ -136,6 +136,29 @@ def test_films_become_pairs_and_one_that_fails_stops_none(tmp_path: Path):
     assert "exists already" in again[1]
 
 
+def test_a_film_that_ends_early_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for number in range(6):
+        picture(tmp_path / "films" / "film" / f"{number}.png", 1)
+    write = synthesize.write_image
+
+    def full_disk(path: Path, image: np.ndarray) -> None:
+        if path.parent.name == "sharp" and path.stem == "000002":
+            raise OSError("no space left")
+        write(path, image)
+
+    monkeypatch.setattr(synthesize, "write_image", full_disk)
+    code, text = synthesized(tmp_path / "films", tmp_path / "out", "--frames", 3)
+    assert code == 1
+    assert "no space left" in text
+    assert list((tmp_path / "out").iterdir()) == []
+    monkeypatch.undo()
+    assert synthesized(tmp_path / "films", tmp_path / "out", "--frames", 3)[0] == 0
+    assert (
+        len(folder_pairs(*(tmp_path / "out" / "film" / name for name in ("blur_gamma", "sharp"))))
+        == 2
+    )
+
+
 def test_an_even_number_of_frames_writes_nothing(tmp_path: Path):
     for number in range(5):
         picture(tmp_path / "films" / "film" / f"{number}.png", 1)

@@ -203,8 +203,11 @@ def test_weights_that_are_not_of_the_release(tmp_path: Path):
     with pytest.raises(WeightsError, match=r"part\.pt: 'body_models\.1\.body\.2\.bias'"):
         load_release(tmp_path / "part.pt")
     torch.save({"G": {"layer.weight": torch.zeros(1)}}, tmp_path / "other.pt")
-    with pytest.raises(WeightsError, match=r"do not fit the network: .*other\.pt"):
+    with pytest.raises(WeightsError, match=r"other\.pt: it has no body_models\.0\.body\.0\.bias"):
         load_release(tmp_path / "other.pt")
+    torch.save(torch.zeros(2), tmp_path / "tensor.pt")
+    with pytest.raises(WeightsError, match=r"tensor\.pt: it holds no weights by name but a Tensor"):
+        load_release(tmp_path / "tensor.pt")
     (tmp_path / "junk.pt").write_bytes(b"junk")
     with pytest.raises(WeightsError, match=r"cannot read weights .*junk\.pt"):
         load_release(tmp_path / "junk.pt")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -150,6 +151,9 @@ def test_gopro_holds_whole_sequences_out(tmp_path: Path):
     assert isinstance(made.training, Pairs)
     pairs = [pair for pair in made.training.pairs if isinstance(pair, PairFiles)]
     assert [pair.sharp.parent.parent.name for pair in pairs] == ["b"] * 3
+    shutil.rmtree(tmp_path / "GOPRO_Large" / "train" / "b")
+    with pytest.raises(DataError, match="has one sequence, but a training needs two at least"):
+        train.recipe(replace(SETTINGS, source=Source.GOPRO), tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from fxp.models.flash.networks import (
     FlashGenerator,
     LightField,
     UNet,
+    fitted,
     preset,
 )
 from fxp.support.errors import ArgumentError
@@ -73,11 +74,21 @@ def test_tanh_gives_both_signs():
     assert result.min() < 0 < result.max()
 
 
+def test_what_is_joined_loses_its_last_row_or_column():
+    doubled = torch.arange(16.0).reshape(1, 1, 4, 4)
+    joined = fitted(doubled, torch.zeros(1, 2, 3, 4))
+    assert joined.tolist() == [[[[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]]]
+    assert fitted(doubled, torch.zeros(1, 2, 4, 3))[0, 0, 0].tolist() == [0, 1, 2]
+    assert torch.equal(fitted(doubled, doubled), doubled)
+
+
 @pytest.mark.parametrize("name", list(NETWORKS))
-def test_every_preset_keeps_the_size_and_the_range(name: str):
+@pytest.mark.parametrize("size", [(16, 32), (1, 1), (15, 18)])
+def test_every_preset_keeps_the_size_and_the_range(name: str, size: tuple[int, int]):
     torch.manual_seed(0)
     network = preset(name, 2)
-    flash = torch.rand(1, 3, 16, 2 * network.multiple)
+    assert network.multiple == 1
+    flash = torch.rand(1, 3, *size)
     result = network(flash)
     assert result.shape == flash.shape
     assert result.min() >= 0
@@ -191,12 +202,18 @@ def test_encoder_from_a_file(tmp_path):
 def test_encoders_that_do_not_fit(tmp_path):
     made_up_vgg16(tmp_path / "vgg16.pth", 2)
     (tmp_path / "text.pth").write_text("no weights")
-    torch.save([1, 2], tmp_path / "list.pth")
+    for name, content in (
+        ("list", ["features.0.weight"]), ("number", 3), ("tensor", torch.zeros(2)),
+        ("text", {"features.0.weight": "no tensor"}), ("none", None),
+    ):  # fmt: skip
+        torch.save(content, tmp_path / f"{name}_saved.pth")
+        with pytest.raises(WeightsError, match=f"{name}_saved.pth does not hold the 13 conv"):
+            load_encoder(FlashGenerator(2), tmp_path / f"{name}_saved.pth")
     with pytest.raises(WeightsError, match=r"encoder weights not found: .*none.pth"):
         load_encoder(FlashGenerator(2), tmp_path / "none.pth")
     with pytest.raises(WeightsError, match=r"cannot read encoder weights .*text.pth"):
         load_encoder(FlashGenerator(2), tmp_path / "text.pth")
-    for network, name in ((FlashGenerator(3), "vgg16.pth"), (FlashGenerator(2), "list.pth")):
+    for network, name in ((FlashGenerator(3), "vgg16.pth"),):
         with pytest.raises(WeightsError, match="does not hold the 13 convolutions of VGG-16"):
             load_encoder(network, tmp_path / name)
     with pytest.raises(WeightsError, match="encoder of a UNet is not that of VGG-16"):

@@ -75,17 +75,34 @@ def test_shipped_model_is_close_to_its_float_network(relighter: Relighter):
 
 
 def test_generator_is_exact_in_every_executor_at_odd_sizes(generator: fxp.FixedModel):
-    picture = photograph(17, 33)
     relighter = Relighter(generator)
-    assert relighter.multiple == 16
-    result = relighter(picture)
-    assert result.shape == picture.shape
-    assert np.array_equal(result, relighter.oracle(picture))
-    planes = to_multiple(picture.transpose(2, 0, 1), 16)
-    assert planes.shape == (3, 32, 48)
-    raw = planes.astype(np.int64)
-    check_onnx(generator.graph, run_oracle(generator.graph, [[raw]]), [[raw]])
-    assert not generator.plan(planes.shape, threads=1).portable
+    assert relighter.multiple == 1
+    for shape in ((17, 33), (1, 1), (2, 31)):
+        picture = photograph(*shape)
+        raw = picture.transpose(2, 0, 1).astype(np.int64)
+        result = generator.run_raw(raw)
+        assert result.shape == raw.shape
+        assert np.array_equal(relighter(picture).transpose(2, 0, 1), result)
+        expected = run_oracle(generator.graph, [[raw]])
+        assert np.array_equal(expected[0].outputs[0], result)
+        check_onnx(generator.graph, expected, [[raw]])
+        assert not generator.plan(raw.shape, threads=1).portable
+
+
+def test_photographs_are_continued_for_networks_that_take_multiples():
+    blocks = torch.nn.Sequential(torch.nn.PixelUnshuffle(4), torch.nn.PixelShuffle(4))
+    relighter = Relighter(
+        fxp.quantize(
+            blocks.eval(),
+            [torch.rand(1, 3, 8, 12)],
+            input_format=PIXEL,
+            output_format=PIXEL,
+            effort="fast",
+        )
+    )
+    assert relighter.multiple == 4
+    picture = photograph(5, 7)
+    assert np.array_equal(relighter(picture), picture)
 
 
 def test_kinds_of_images(relighter: Relighter):
@@ -112,6 +129,16 @@ def test_what_lies_under_transparent_pixels_has_no_influence(relighter: Relighte
     first, second = relighter(picture), relighter(other)
     assert np.array_equal(first[:, :10], second[:, :10])
     assert np.array_equal(first[..., 3], picture[..., 3])
+
+
+def test_what_is_hidden_far_away_has_no_influence_either(relighter: Relighter):
+    """The network takes means over cells of the photograph, however wide they are."""
+    picture = np.concatenate([photograph(8, 320), np.full((8, 320, 1), 255, np.uint8)], 2)
+    picture[:, 10:, 3] = 0
+    other = picture.copy()
+    picture[:, 100:, :3], other[:, 100:, :3] = 0, 255
+    first, second = relighter(picture), relighter(other)
+    assert np.array_equal(first[:, :10], second[:, :10])
 
 
 def test_models_that_do_not_fit(tmp_path: Path):

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import typer
 
+import fxp
+from fxp.imaging.files import write_image
 from fxp.models.common.recipe import Recipe
 from fxp.models.common.run import RunFiles, train
 from fxp.models.common.settings import TrainingError
 from fxp.models.common.trainer import Trainer
-from fxp.models.common.weights import read_weights
+from fxp.models.common.weights import read_weights, save_weights
+from fxp.models.flash import fixed
 from fxp.models.flash.data import FlashPair
 from fxp.models.flash.networks import FlashGenerator, LightField, load_float
 from fxp.models.flash.settings import FlashSettings, Network, Reconstruction
@@ -132,6 +137,23 @@ def test_a_loss_that_is_not_finite_stops_and_leaves_the_checkpoint(
     assert (tmp_path / "a.log").read_text().count("step ") == 3
 
 
+def test_weights_spoiled_by_a_finite_loss_stop_and_leave_the_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def steep(_: FlashRecipe, result: torch.Tensor, __: torch.Tensor) -> torch.Tensor:
+        # The root has an infinite slope at zero.
+        return (result - result.detach()).abs().sum().sqrt()
+
+    train(FlashRecipe(TINY, pairs()), files(tmp_path))
+    before = (tmp_path / "a.pt").read_bytes()
+    monkeypatch.setattr(FlashRecipe, "_pixel_loss", steep)
+    # One step an epoch: no loss of a later step could tell.
+    settings = replace(TINY, steps=1, epoch=1, adversarial=0.0)
+    with pytest.raises(TrainingError, match="weights of the network are not finite after step 1"):
+        train(FlashRecipe(settings, pairs()), files(tmp_path))
+    assert (tmp_path / "a.pt").read_bytes() == before
+
+
 def test_a_given_encoder_is_frozen_unless_it_shall_train(tmp_path: Path):
     source = FlashGenerator(1)
     state = {}
@@ -157,7 +179,6 @@ def test_a_given_encoder_is_frozen_unless_it_shall_train(tmp_path: Path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"network": Network.PAPER, "side": 40}, "--side must be a multiple of 16, not 40"),
         ({"fold": 2}, "--fold must be below --folds, 2, not 2"),
         ({"encoder": "a.pth"}, "--encoder is for the networks paper and deepflash"),
         ({"network": Network.PAPER, "train_encoder": True}, "--train-encoder needs --encoder"),
@@ -176,3 +197,47 @@ def test_missing_encoder_weights_are_one_line(tmp_path: Path):
 
 def test_other_systems_keep_the_usual_averages_of_adam():
     assert Recipe.betas == (0.9, 0.999)
+
+
+def test_trained_weights_become_a_fixed_point_model_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    for pair in pairs():
+        (tmp_path / "flash").mkdir(exist_ok=True)
+        for kind, image in (("flash", pair.flash), ("ambient", pair.ambient)):
+            write_image(tmp_path / "flash" / f"{pair.name}_{kind}.png", image)
+    save_weights(tmp_path / "mine.safetensors", LightField(2, 2), {"left_out": "Toys_0"})
+    shipped = tmp_path / "shipped"
+    shipped.mkdir()
+    monkeypatch.setattr(fixed, "WEIGHTS_FOLDER", shipped)
+
+    def made(**options: Any) -> int:
+        given: dict[str, Any] = {"data": tmp_path, "weights": None, "out": None, "effort": "fast"}
+        try:
+            fixed.main(**given | options)
+        except typer.Exit as end:
+            return end.exit_code
+        return 0
+
+    weights, out = tmp_path / "mine.safetensors", tmp_path / "mine.fxp"
+    assert made(weights=weights, out=out) == 0
+    metadata = fxp.load(out).metadata
+    assert (metadata["weights"], metadata["calibration"]) == ("mine", "Toys_1 Toys_2 Toys_3")
+    capsys.readouterr()
+    for options, word in (
+        ({"weights": weights}, "give --weights with either --out or --ship"),
+        ({"weights": weights, "out": out, "shipping": True}, "give --weights with either"),
+        ({"weights": tmp_path / "none.safetensors", "out": out}, "none.safetensors"),
+        ({"weights": weights, "shipping": True}, "mine.log"),
+    ):
+        assert made(**options) == 1
+        error = capsys.readouterr().err
+        assert error.startswith("error: ")
+        assert word in error
+    assert list(shipped.iterdir()) == []
+    (tmp_path / "mine.log").write_text("step 1\n")
+    assert made(weights=weights, shipping=True) == 0
+    assert sorted(item.name for item in shipped.iterdir()) == [
+        "flash_small.fxp", "flash_small.log", "flash_small.safetensors"
+    ]  # fmt: skip
+    assert fxp.load(shipped / "flash_small.fxp").metadata["weights"] == "flash_small"

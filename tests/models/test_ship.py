@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import torch
 from torch import nn
 
 from fxp.models.common.ship import refined
+from fxp.models.flash import fixed as flash_fixed
+from fxp.models.flash.data import training_pairs
 from fxp.models.sr import fixed
 
 MADE = ("kimsr_x2_compressed", "kimsr_x3_bicubic", "kimsr8_x2_8_10")
@@ -45,6 +48,15 @@ def test_the_shipped_models_are_made_again_byte_for_byte(tmp_path: Path):
     assert made == sorted(f"{name}.fxp" for name in MADE)
     for name in made:
         assert (tmp_path / name).read_bytes() == (fixed.WEIGHTS_FOLDER / name).read_bytes()
+
+
+@pytest.mark.skipif("FXP_DATA" not in os.environ, reason="set FXP_DATA to the folder of flash/")
+def test_the_model_for_flash_photographs_is_made_again_byte_for_byte(tmp_path: Path):
+    (name,) = flash_fixed.SHIPPED
+    pairs = training_pairs(Path(os.environ["FXP_DATA"]))
+    flash_fixed.quantize_shipped(name, pairs).save(tmp_path / "made.fxp")
+    shipped = flash_fixed.WEIGHTS_FOLDER / f"{name}.fxp"
+    assert (tmp_path / "made.fxp").read_bytes() == shipped.read_bytes()
 
 
 def test_every_shipped_model_has_its_weights_and_its_log():

@@ -70,8 +70,8 @@ def test_few_elements_with_a_long_memory_are_not_lost_among_the_others():
 
 
 def test_states_get_the_bits_of_their_gain():
-    # 2 bits for what feeds a state; log2 of 100 is 6.6.
-    assert extra_bits(leaky(0.5), ones(6)) == {"kept": 2, "y": 2, "x": 2, "s": 2, "pole": 2}
+    # 2 bits for what feeds a state, 4 for its weights; log2 of 100 is 6.6.
+    assert extra_bits(leaky(0.5), ones(6)) == {"kept": 2, "y": 2, "x": 2, "s": 2, "pole": 4}
     assert extra_bits(leaky(0.99), ones(6))["y"] == 7
     model = fxp.quantize(leaky(0.99), ones(6), wide_bits=0)
     assert widths(model) == {"x": 16, "s": 21, "kept": 21, "y": 21}

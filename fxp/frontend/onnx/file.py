@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.frontend.errors import FrontendError
+from fxp.frontend.onnx.branches import with_chosen_branches
 from fxp.frontend.onnx.limits import MAX_FILE_BYTES, MAX_NODES, MAX_RANK
 from fxp.support.lazy import lazy_import
 
@@ -57,6 +58,7 @@ def read_model(source: str | PathLike[str] | onnx.ModelProto) -> onnx.ModelProto
         model, folder = source, None
     _check_text(model)
     _check_version(model)
+    model = with_chosen_branches(model)
     if len(model.graph.node) > MAX_NODES:
         raise FrontendError(f"it has {len(model.graph.node)} nodes; {MAX_NODES} are supported")
     if len(model.functions):
@@ -73,8 +75,9 @@ def read_model(source: str | PathLike[str] | onnx.ModelProto) -> onnx.ModelProto
         for attribute in node.attribute:
             if attribute.HasField("g") or len(attribute.graphs):
                 raise FrontendError(
-                    f"node {label(node)} ({node.op_type}) holds a graph of its own, a branch or a "
-                    "loop; export a network without control flow"
+                    f"ONNX node {label(node)} ({node.op_type}, opset {opset_of(model)}) holds a "
+                    "graph of its own, a branch or a loop; export a network without control flow, "
+                    "or fold its conditions with a tool such as onnxsim"
                 )
             if attribute.HasField("t"):
                 _read_external(attribute.t, folder)

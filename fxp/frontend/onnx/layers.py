@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any, Final
 
@@ -168,6 +170,25 @@ def _torch_takes(before: Any, after: Any, kernel: Sequence[int]) -> bool:
     )
 
 
+def _of_sequences(pool: Translator) -> Translator:
+    """Let a pool also take sequences ``(N, C, L)``, as images of one row."""
+
+    @functools.wraps(pool)
+    def compute(call: Call) -> torch.Tensor:
+        x = call.tensor(0)
+        if x.ndim != 3 or len(call.attribute("kernel_shape", [])) != 1:
+            return pool(call)
+        given = dict(call.node.attributes)
+        for name, first in (("kernel_shape", 1), ("strides", 1), ("dilations", 1), ("pads", 0)):
+            if name in given:
+                given[name] = [item for size in given[name] for item in (first, size)]
+        node = replace(call.node, attributes=given)
+        return pool(Call(node, [x.unsqueeze(2)], {})).squeeze(2)
+
+    return compute
+
+
+@_of_sequences
 def max_pool(call: Call) -> torch.Tensor:
     """Max pooling, with any padding."""
     if len(call.node.outputs) > 1 and call.node.outputs[1]:
@@ -191,6 +212,7 @@ def max_pool(call: Call) -> torch.Tensor:
     return functional.max_pool2d(x, kernel, strides, padding, dilations, up)
 
 
+@_of_sequences
 def average_pool(call: Call) -> torch.Tensor:
     """Average pooling; padding that is not counted must be even."""
     x = call.tensor(0)
@@ -207,6 +229,7 @@ def average_pool(call: Call) -> torch.Tensor:
     )
 
 
+@_of_sequences
 def lp_pool(call: Call) -> torch.Tensor:
     """Power-average pooling without padding."""
     x = call.tensor(0)
@@ -256,11 +279,18 @@ def layer_normalization(call: Call) -> torch.Tensor:
     return functional.layer_norm(x, x.shape[axis:], scale, bias, call.attribute("epsilon", 1e-5))
 
 
+def rms_normalization(call: Call) -> torch.Tensor:
+    """Division by the root mean square over the last axes."""
+    x, scale = call.tensor(0), call.tensor(1)
+    axis = call.attribute("axis", -1) % x.ndim
+    return functional.rms_norm(x, x.shape[axis:], scale, call.attribute("epsilon", 1e-5))
+
+
 def group_normalization(call: Call) -> torch.Tensor:
     """Group normalization."""
     x, scale, bias = (call.tensor(position) for position in range(3))
     groups = call.attribute("num_groups", 1)
-    if call.opset < 21 and scale.shape[0] != x.shape[1]:
+    if scale.shape[0] != x.shape[1]:
         each = x.shape[1] // groups
         scale, bias = scale.repeat_interleave(each), bias.repeat_interleave(each)
     return functional.group_norm(x, groups, scale, bias, call.attribute("epsilon", 1e-5))
@@ -301,5 +331,6 @@ LAYERS: Final[dict[str, Translator]] = {
     "LpPool": lp_pool,
     "MatMul": matmul,
     "MaxPool": max_pool,
+    "RMSNormalization": rms_normalization,
 }
 """Translators by operation."""

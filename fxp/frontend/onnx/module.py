@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,10 +19,11 @@ from fxp.frontend.onnx.call import Call, NodeInfo, refused
 from fxp.frontend.onnx.elementwise import ELEMENTWISE
 from fxp.frontend.onnx.file import array_of, label, opset_of
 from fxp.frontend.onnx.layers import LAYERS
-from fxp.frontend.onnx.limits import MAX_STATIC
+from fxp.frontend.onnx.limits import MAX_RANK, MAX_STATIC
 from fxp.frontend.onnx.movement import MOVEMENT
 from fxp.frontend.onnx.refusals import ADVICE, DEFAULT
 from fxp.frontend.onnx.sizes import SIZES, element_count, shape
+from fxp.frontend.onnx.spelled import found_again
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -222,7 +224,7 @@ class Assembly:
             elif len(given.shape) == 3:
                 node = self.graph.call_method("squeeze", (node, 2))
             self.computed[given.name] = node
-        for node in self.model.graph.node:
+        for node in found_again(self.model.graph):
             self.add(node)
         results = {}
         for value in self.model.graph.output:
@@ -255,7 +257,8 @@ class Assembly:
                     "the file is damaged, or its nodes are out of order: export it again",
                 )  # fmt: skip
         if node.domain not in _STANDARD or node.op not in {*TRANSLATORS, *SIZES}:
-            raise refused(node, "this operation is not supported", ADVICE.get(node.op, DEFAULT))
+            advice = _OPTIMIZED if node.domain in _OF_ONNX_RUNTIME else DEFAULT
+            raise refused(node, "this operation is not supported", ADVICE.get(node.op, advice))
         constants = {
             p: self.known[name] for p, name in enumerate(node.inputs) if name in self.known
         }
@@ -267,6 +270,8 @@ class Assembly:
         if node.op not in TRANSLATORS and not any(name in self.computed for name in node.inputs):
             raise refused(node, "it computes a large constant", "store the result")
         path = self.unique(clean_name(node.name).replace(".", "_"))
+        if not self.takes_integers:
+            constants = {p: _single(array) for p, array in constants.items()}
         self.root.add_module(path, Operator(node, constants, self.keeps_tensors))
         operands = tuple(
             self.computed[name]
@@ -297,6 +302,8 @@ class Assembly:
         """Return what a node computes from constants alone, None where torch has to."""
         if node.op == "Identity" and constants:
             return constants[0]
+        if node.op == "ConstantOfShape" and constants:
+            return _filled(node, constants[0])
         given = [position for position, name in enumerate(node.inputs) if name]
         if node.op not in SIZES or len(constants) != len(given):
             return None
@@ -337,6 +344,12 @@ class Assembly:
         return name
 
 
+_OF_ONNX_RUNTIME: Final = ("com.microsoft", "com.microsoft.nchwc")
+_OPTIMIZED: Final = (
+    "if ONNX Runtime has optimized the network, save it before, or at the level ORT_ENABLE_BASIC"
+)
+
+
 def build(model: onnx.ModelProto) -> OnnxModule:
     """Return the torch module of a model that `fxp.frontend.onnx.file.read_model` has checked."""
     return Assembly(model).build()
@@ -373,6 +386,20 @@ def _schema(node: NodeInfo) -> onnx_defs.OpSchema | None:
 def _identifier(name: str) -> str:
     text = clean_name(name).replace(".", "_").strip("_") or "value"
     return f"node_{text}" if text[0].isdigit() else text
+
+
+def _filled(node: NodeInfo, sizes: NDArray[Any]) -> NDArray[Any] | None:
+    """Return a small constant of one number; large ones are computed by torch."""
+    count = math.prod(map(int, sizes.ravel())) if sizes.size <= MAX_RANK else -1
+    if not 0 <= count <= MAX_STATIC or (sizes < 0).any():
+        return None
+    value = np.ravel(node.attributes.get("value", np.float32(0)))[:1]
+    return np.full(sizes.ravel().astype(np.int64), value)
+
+
+def _single(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array, of float32 if it has float64: float networks are computed in that."""
+    return array.astype(np.float32) if array.dtype == np.float64 else array
 
 
 def _attribute(proto: onnx.AttributeProto, node: str) -> Any:

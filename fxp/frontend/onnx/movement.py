@@ -15,7 +15,14 @@ from fxp.frontend.onnx.limits import MAX_STATIC
 
 
 def identity(call: Call) -> torch.Tensor:
+    """Leave everything as it is."""
+    return call.tensor(0)
+
+
+def dropout(call: Call) -> torch.Tensor:
     """Leave everything as it is, as dropout does in a trained network."""
+    if call.has(2) and bool(call.known(2).any()):
+        call.refuse("it drops values at random", "export the network for inference, in eval mode")
     return call.tensor(0)
 
 
@@ -294,12 +301,8 @@ def _nearest(
         factors = [_factor(big, small) for big, small in zip(sizes, x.shape[2:], strict=True)]
         if None not in factors:
             scales = [float(factor) for factor in factors if factor is not None]
-    if scales is not None and all(float(scale).is_integer() and scale >= 1 for scale in scales):
-        # Repeated pixels: no output lies halfway between two of them.
-        if centres == "asymmetric" and rule == "floor":
-            return functional.interpolate(x, scale_factor=scales, mode="nearest")
-        if centres in ("half_pixel", "pytorch_half_pixel") and rule.startswith("round"):
-            return functional.interpolate(x, scale_factor=scales, mode="nearest")
+    if scales is not None and all(_is_plain(scale, centres, rule) for scale in scales):
+        return functional.interpolate(x, scale_factor=scales, mode="nearest")
     for place, axis in enumerate((2, 3)):
         size = x.shape[axis]
         made = sizes[place] if sizes is not None else None
@@ -313,6 +316,19 @@ def _nearest(
         if picked != list(range(size)):
             x = torch.index_select(x, axis, torch.tensor(picked))
     return x
+
+
+def _is_plain(scale: float, centres: str, rule: str) -> bool:
+    """Whether pixels are repeated, or every k-th one is taken, whatever the size of the image."""
+    if rule not in _RULES or centres not in ("asymmetric", "half_pixel", "pytorch_half_pixel"):
+        return False
+    shift = 0.0 if centres == "asymmetric" else 0.5
+    if scale >= 1:
+        positions = [(place + shift) / scale - shift for place in range(int(scale))]
+        return float(scale).is_integer() and not any(map(_RULES[rule], positions))
+    # Of an axis of fewer entries than k nothing is left, so that the clamp at the end is not met.
+    step = 1 / scale
+    return step.is_integer() and _RULES[rule]((0 + shift) * step - shift) == 0
 
 
 def _factor(large: int | torch.SymInt, small: int | torch.SymInt) -> int | None:
@@ -344,13 +360,15 @@ def _positions(
     if rule not in _RULES:
         call.refuse(f"its nearest_mode is {rule!r}", f"use one of {', '.join(_RULES)}")
     found = []
-    for place in range(made):
+    # ONNX Runtime computes them in float32, in which three times 0.33333334 is 1.
+    half, scale = np.float32(0.5), np.float32(ratio)
+    for place in map(np.float32, range(made)):
         if centres == "asymmetric":
-            position = place / ratio
+            position = float(place / scale)
         elif centres == "half_pixel" or (centres == "pytorch_half_pixel" and made > 1):
-            position = (place + 0.5) / ratio - 0.5
+            position = float((place + half) / scale - half)
         elif centres == "align_corners":
-            position = place * (size - 1) / (made - 1) if made > 1 else 0.0
+            position = float(place * np.float32(size - 1) / np.float32(made - 1 or 1))
         else:
             call.refuse(f"its coordinates are {centres!r}", "use half_pixel or asymmetric ones")
         found.append(min(max(_RULES[rule](position), 0), size - 1))
@@ -368,7 +386,7 @@ MOVEMENT: Final[dict[str, Translator]] = {
     "Concat": concat,
     "ConstantOfShape": constant_of_shape,
     "DepthToSpace": depth_to_space,
-    "Dropout": identity,
+    "Dropout": dropout,
     "Expand": expand,
     "Flatten": flatten,
     "Gather": gather,

@@ -37,6 +37,9 @@ class QLinear:
         Position of integers whose scale is the product of those of the operands.
     repeats
         Whether further operands follow the last.
+    rounds_with_zero
+        Whether ONNX Runtime adds the zero point of the result before it rounds, and not after, so
+        that with an odd one the integer of a tie is another.
     """
 
     op: str
@@ -44,6 +47,7 @@ class QLinear:
     result: int
     bias: int | None = None
     repeats: bool = False
+    rounds_with_zero: bool = False
 
     def channel_axis(self, attributes: Mapping[str, Any]) -> int:
         """Axis of a constant operand along which its scales differ."""
@@ -87,14 +91,14 @@ def _unary(op: str) -> QLinear:
 
 QLINEAR: Final = {
     "QGemm": QLinear("Gemm", (0, 3), 7, bias=6),
-    "QLinearAdd": QLinear("Add", (0, 3), 6),
-    "QLinearAveragePool": _unary("AveragePool"),
+    "QLinearAdd": QLinear("Add", (0, 3), 6, rounds_with_zero=True),
+    "QLinearAveragePool": QLinear("AveragePool", (0,), 3, rounds_with_zero=True),
     "QLinearConcat": QLinear("Concat", (2,), 0, repeats=True),
     "QLinearConv": QLinear("Conv", (0, 3), 6, bias=8),
     "QLinearGlobalAveragePool": _unary("GlobalAveragePool"),
     "QLinearLeakyRelu": _unary("LeakyRelu"),
     "QLinearMatMul": QLinear("MatMul", (0, 3), 6),
-    "QLinearMul": QLinear("Mul", (0, 3), 6),
+    "QLinearMul": QLinear("Mul", (0, 3), 6, rounds_with_zero=True),
     "QLinearSigmoid": _unary("Sigmoid"),
     "QLinearSoftmax": _unary("Softmax"),
 }

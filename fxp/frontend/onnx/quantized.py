@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import torch
 
-from fxp.formats import Format, quantize
+from fxp.formats import Format, Rounding, quantize, saturation_limits
 from fxp.frontend.builder import clean_name
 from fxp.frontend.errors import FrontendError
 from fxp.frontend.onnx.call import NodeInfo, refused
@@ -25,19 +25,22 @@ from fxp.frontend.onnx.quantized_tensors import (
     UNKNOWN,
     Codes,
     QuantizedTensors,
-    wide,
 )
 from fxp.frontend.onnx.quantizers import (
     MAX_BITS,
     ROUNDINGS_ABOVE,
     Bipolar,
     Declared,
+    Quantizer,
     QuantizerModule,
     ScaleAndShift,
     Scales,
     centered,
     checked_width,
+    frac_of,
+    narrowest,
     quantizer_of,
+    wide,
 )
 from fxp.frontend.onnx.wrapped import unwrapped_nodes
 from fxp.support.lazy import lazy_import
@@ -62,6 +65,9 @@ class QuantizedModule:
         Names of the file's tensors by the names of the parameters that hold them.
     input_formats
         For every input the format that the file gives, None where a quantizer reads the input.
+    zeros
+        Zero points of inputs and outputs of integers, by name, where they are not 0. The raw
+        integers of the graph are those of the file less the zero point.
     scales
         What was rounded.
     """
@@ -70,6 +76,7 @@ class QuantizedModule:
     declared: dict[str, Declared]
     tensors: dict[str, str]
     input_formats: tuple[Format | None, ...]
+    zeros: dict[str, int]
     scales: Scales
 
     def set_rounding(self, rounds: bool) -> None:
@@ -117,7 +124,15 @@ class _QuantizedAssembly(QuantizedTensors):
         declared = {
             key: self.declared[tensor] for key, tensor in tensors.items() if tensor in self.declared
         }
-        return QuantizedModule(module, declared, tensors, tuple(self.input_formats), self.scales)
+        ends = [*self.model.graph.input, *self.model.graph.output]
+        zeros = {
+            value.name: zero
+            for value in ends
+            if (codes := self.integers.get(value.name)) and (zero := codes.zero)
+        }
+        return QuantizedModule(
+            module, declared, tensors, tuple(self.input_formats), zeros, self.scales
+        )
 
     def add(self, proto: onnx.NodeProto) -> None:
         """Translate one node."""
@@ -150,8 +165,16 @@ class _QuantizedAssembly(QuantizedTensors):
 
     # Operations of the standard.
 
-    def quantize_linear(self, node: NodeInfo) -> None:
-        """QuantizeLinear: integers of a computed or constant value."""
+    def quantize_linear(self, node: NodeInfo, with_zero: bool = False) -> None:
+        """QuantizeLinear: integers of a computed or constant value.
+
+        Parameters
+        ----------
+        node
+            The node.
+        with_zero
+            Whether the zero point is added before the rounding.
+        """
         source, target = node.inputs[0], node.outputs[0]
         kind = INTEGERS.get(node.attributes.get("output_dtype") or 2, UNKNOWN)
         zero_point = node.inputs[2] if len(node.inputs) > 2 else ""
@@ -171,8 +194,12 @@ class _QuantizedAssembly(QuantizedTensors):
             self.kinds[target] = kind
             return
         zero = self.quantizer_zero(node, 2, width, signed)
-        quantizer = quantizer_of(node, self.scale_input(node, 1), width, signed=signed or zero != 0)
-        self.mark(node, source, quantizer, target)
+        scale = self.scale_input(node, 1)
+        quantizer = quantizer_of(node, scale, width, signed=signed)
+        stretch = self.stretch(node, 1, scale)
+        self.mark_shifted(
+            node, source, quantizer, zero, target, with_zero=with_zero, stretch=stretch
+        )
         self.integers[target] = Codes(quantizer.scale, zero)
 
     def dequantize_linear(self, node: NodeInfo) -> None:
@@ -224,7 +251,8 @@ class _QuantizedAssembly(QuantizedTensors):
                 raise refused(
                     node, "its result has no zero point, which says its type", "write one"
                 )
-            self.quantize_linear(replace(node, inputs=(result, *given), attributes={}))
+            made = replace(node, inputs=(result, *given), attributes={})
+            self.quantize_linear(made, layout.rounds_with_zero)
 
     def integer_layer(self, node: NodeInfo) -> None:
         """ConvInteger and MatMulInteger: exact sums of products of integers."""
@@ -235,6 +263,71 @@ class _QuantizedAssembly(QuantizedTensors):
         stored = self.stored(node, 1, np.ones(()), zero, f"{to}/w")
         self.call(node.op.removesuffix("Integer"), [moved, stored], [to], node, self._proto)
         self.integers[to] = Codes(self.integers[source].scale)
+
+    def mark_shifted(
+        self, node: NodeInfo, source: str, quantizer: Quantizer, zero: int, target: str,
+        *, with_zero: bool, stretch: float, top: int | None = None,
+    ) -> None:  # fmt: skip
+        """Enter the quantizer of a computed value whose integers have a zero point.
+
+        The integers ``q`` stand for ``q - zero``, whose range needs a further bit if zero is
+        neither at its center nor at its end. A clamp keeps to the range then.
+
+        Parameters
+        ----------
+        node
+            The node of the file.
+        source, quantizer, target
+            What is rounded, how without the zero point, and the name of the result.
+        zero
+            The zero point.
+        with_zero
+            Whether it is added before the rounding, so that the sign and parity of ``q`` count.
+        stretch
+            Scale of the file in units of that which is used. The range stays that of the file, so
+            that the width may be another.
+        top
+            Largest integer, if it is not that of the width.
+        """
+        low, high = saturation_limits(
+            Format(quantizer.width, 0, quantizer.signed), quantizer.overflow
+        )
+        high = high if top is None else top
+        above = ROUNDINGS_ABOVE.get(quantizer.rounding, quantizer.rounding)
+        if zero and with_zero and stretch == 1:
+            by_sign = quantizer.signed and above is not quantizer.rounding
+            if by_sign or (zero % 2 and quantizer.rounding is Rounding.HALF_EVEN):
+                shifted, rounded = f"{target}/shifted", f"{target}/integers"
+                self._add(node, source, zero * quantizer.scale, quantizer, shifted)
+                self._mark_within(node, shifted, quantizer, (low, high), rounded)
+                self._add(node, rounded, -zero * quantizer.scale, quantizer, target)
+                return
+            quantizer = replace(quantizer, rounding=above)
+        limits = round((low - zero) * stretch), round((high - zero) * stretch)
+        self._mark_within(node, source, quantizer, limits, target)
+
+    def _mark_within(
+        self, node: NodeInfo, source: str, quantizer: Quantizer, limits: tuple[int, int],
+        target: str,
+    ) -> None:  # fmt: skip
+        """Enter a quantizer of the smallest width, and a clamp if that has further integers."""
+        made = narrowest(quantizer, *limits)
+        if saturation_limits(Format(made.width, 0, made.signed), made.overflow) == limits:
+            self.mark(node, source, made, target)
+            return
+        rounded, names = f"{target}/rounded", [f"{target}/low", f"{target}/high"]
+        self.mark(node, source, made, rounded)
+        bounds = zip(names, limits, strict=True)
+        self.known |= {name: np.array(bound * made.scale) for name, bound in bounds}
+        self.call("Clip", [rounded, *names], [target], node)
+
+    def _add(
+        self, node: NodeInfo, source: str, number: float, quantizer: Quantizer, target: str
+    ) -> None:  # fmt: skip
+        """Enter a computed value plus a multiple of a quantizer's step."""
+        fracs = np.array(frac_of(quantizer.scale))
+        name = self.constant(node, f"{target}/number", np.array(number), fracs, MAX_BITS, True)
+        self.call("Add", [source, name], [target], node)
 
     # Operations of QONNX.
 
@@ -251,27 +344,21 @@ class _QuantizedAssembly(QuantizedTensors):
         if source in self.known:
             self._quantized_constant(node, width, signed, narrow, rounding)
             return
-        zero = self.quantizer_zero(node, 2, width, signed)
+        zero, scale = self.quantizer_zero(node, 2, width, signed), self.scale_input(node, 1)
         quantizer = quantizer_of(
-            node, self.scale_input(node, 1), width, rounding=rounding, signed=signed or zero != 0,
-            narrow=narrow and signed,
+            node, scale, width, rounding=rounding, signed=signed, narrow=narrow and signed
+        )
+        self.mark_shifted(
+            node, source, quantizer, zero, target, with_zero=True,
+            stretch=self.stretch(node, 1, scale),
+            top=2**width - 2 if narrow and not signed else None,
         )  # fmt: skip
-        if zero:
-            above = ROUNDINGS_ABOVE.get(quantizer.rounding, quantizer.rounding)
-            quantizer = replace(quantizer, rounding=above)
-        if narrow and not signed:
-            top = f"{target}/top"
-            self.known[top] = np.array((2**width - 2 - zero) * quantizer.scale)
-            self.call("Clip", [source, "", top], [f"{target}/clipped"], node)
-            source = f"{target}/clipped"
-        self.mark(node, source, quantizer, target)
 
     def _quantized_constant(
         self, node: NodeInfo, width: int, signed: bool, narrow: bool, rounding: str
     ) -> None:
         values = self.known[node.inputs[0]]
-        scale = self.scale_input(node, 1)
-        zero = self.constant_input(node, 2)
+        scale, zero = self.constant_input(node, 1), self.constant_input(node, 2)
         one = quantizer_of(node, np.ones(1), width, rounding=rounding, signed=signed)
         form = one.quantization.format
         low = form.min_raw + (narrow and signed)
@@ -279,9 +366,8 @@ class _QuantizedAssembly(QuantizedTensors):
         integers = np.clip(values / scale + zero, low, high)
         integers = quantize(integers, form, one.rounding, one.overflow) - zero
         width, signed = centered(width, signed, zero)
-        fracs = 1 - np.frexp(scale)[1]
-        name = node.outputs[0]
-        self.constant(node, name, integers * scale, fracs, width, signed)
+        name, used = node.outputs[0], self.scales.read(node, scale, integers)
+        self.rescaled(node, name, integers, scale, used, width, signed)
         self.declared[name] = replace(self.declared[name], tensor=node.inputs[0])
 
     def bipolar(self, node: NodeInfo) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp.formats import Format, saturation_limits
+from fxp.formats import Format
 from fxp.frontend.builder import clean_name
 from fxp.frontend.onnx.call import NodeInfo, refused
 from fxp.frontend.onnx.module import Assembly
@@ -26,6 +26,8 @@ from fxp.frontend.onnx.quantizers import (
     centered,
     frac_of,
     is_center,
+    narrowed,
+    wide,
 )
 from fxp.support.lazy import lazy_import
 
@@ -152,7 +154,7 @@ class QuantizedTensors(Assembly):
         self.known[target] = array.clip(low, high)
         width, signed = self.kinds.get(name, UNKNOWN)
         if array.dtype.kind == "i" and width < MAX_BITS:
-            made = _narrowed(Quantizer(1.0, width, signed), low, high)
+            made = narrowed(Quantizer(1.0, width, signed), low, high)
             self.kinds[target] = (width, signed) if made is None else (made.width, made.signed)
 
     # Values of integer tensors.
@@ -233,7 +235,7 @@ class QuantizedTensors(Assembly):
         ]
         source = self._quantizers.get(node.inputs[0])
         if source is not None and self._readers[node.inputs[0]] == 1:
-            narrower = _narrowed(source.quantizer, *bounds)
+            narrower = narrowed(source.quantizer, *bounds)
             if narrower is not None:
                 source.quantizer = narrower
                 self.computed[node.outputs[0]] = self.computed[node.inputs[0]]
@@ -367,7 +369,7 @@ class QuantizedTensors(Assembly):
         return int(zero[0])
 
     def quantizer_zero(self, node: NodeInfo, position: int, width: int, signed: bool) -> int:
-        """Return the zero point of a quantizer: 0, or the center of an unsigned width.
+        """Return the zero point of a quantizer, which must be one of its integers.
 
         Parameters
         ----------
@@ -376,19 +378,22 @@ class QuantizedTensors(Assembly):
         width, signed
             Of the integers.
         """
-        zero = self.zero_input(node, position)
-        if zero and not is_center(width, signed, zero):
-            center = "" if signed else f", or {1 << width - 1} for {width} unsigned bits"
+        zero, form = self.zero_input(node, position), Format(width, 0, signed)
+        if not form.min_raw <= zero <= form.max_raw:
             raise refused(
-                node, f"its zero point is {zero}",
-                f"quantize symmetrically, with zero point 0{center}; the option "
-                "ActivationSymmetric of ONNX Runtime does that",
+                node, f"its zero point is {zero}, which is none of its {width}-bit integers",
+                "repair the model",
             )  # fmt: skip
         return zero
 
     def scale_input(self, node: NodeInfo, position: int) -> NDArray[np.float64]:
         """Return an input that is a scale, as it is to be used."""
         return self.scales.read(node, self.constant_input(node, position))
+
+    def stretch(self, node: NodeInfo, position: int, used: NDArray[Any]) -> float:
+        """Return a scale of the file in units of that which is used, for a computed value."""
+        given = np.ravel(np.asarray(self.constant_input(node, position), np.float64))
+        return float(given[0] / np.ravel(used)[0])
 
     def real(self, node: NodeInfo, position: int, target: str) -> str:
         """Enter the real values of computed integers, with the scale and zero point behind them.
@@ -426,17 +431,31 @@ class QuantizedTensors(Assembly):
         """
         name = node.inputs[position]
         width, signed = centered(*self.kinds.get(name, UNKNOWN), zero)
-        used = self.scales.read(node, scale) if used is None else used
-        integers = (self.constant_input(node, position) - zero) * (
-            np.asarray(scale, np.float64) / used
-        )
-        if self.scales.policy == "snap":
-            # A constant keeps its real value as well as the rounded scale allows.
-            integers = np.round(integers)
-            width = max(width, int(np.abs(integers).max(initial=0)).bit_length() + signed)
-        self.constant(node, to, integers * used, 1 - np.frexp(used)[1], width, signed)
+        integers = self.constant_input(node, position) - zero
+        used = self.scales.read(node, scale, integers) if used is None else used
+        self.rescaled(node, to, integers, scale, used, width, signed)
         self.declared[to] = replace(self.declared[to], tensor=name)
         return to
+
+    def rescaled(
+        self, node: NodeInfo, name: str, integers: NDArray[Any], scale: NDArray[Any],
+        used: NDArray[Any], width: int, signed: bool,
+    ) -> None:  # fmt: skip
+        """Enter constant integers; they keep their real values as well as rounded scales allow.
+
+        Parameters
+        ----------
+        node, name
+            The node of the file, and the name of the real values.
+        integers, scale, used
+            The integers, and their scale in the file and as it is used.
+        width, signed
+            Of the integers; those of other scales may need further bits.
+        """
+        if self.scales.policy == "snap":
+            integers = np.round(integers * (np.asarray(scale, np.float64) / used))
+            width = max(width, int(np.abs(integers).max(initial=0)).bit_length() + signed)
+        self.constant(node, name, integers * used, 1 - np.frexp(used)[1], width, signed)
 
     def zeros(
         self, node: NodeInfo, position: int, rank: int, axis: int
@@ -469,20 +488,3 @@ class QuantizedTensors(Assembly):
         shape = [1] * rank
         shape[axis] = -1
         return array.reshape(shape)
-
-
-def wide(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an array, of float64 if it has floats; NumPy makes numbers of arrays without axes."""
-    return np.asarray(array, np.float64 if array.dtype.kind == "f" else None)
-
-
-def _narrowed(quantizer: Quantizer, low: int | None, high: int | None) -> Quantizer | None:
-    """Return a quantizer with the bounds of integers, None where no width has them."""
-    form = Format(quantizer.width, 0, quantizer.signed)
-    low = max(form.min_raw if low is None else low, form.min_raw)
-    high = min(form.max_raw if high is None else high, form.max_raw)
-    signed = low < 0
-    width = max(high, 0).bit_length() + signed
-    made = replace(quantizer, width=max(width, 1), signed=signed, narrow=signed and low == -high)
-    limits = saturation_limits(Format(made.width, 0, signed), made.overflow)
-    return made if limits == (low, high) and width <= quantizer.width else None

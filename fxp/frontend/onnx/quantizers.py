@@ -5,14 +5,22 @@ Umuroglu et al., "QONNX: Representing Arbitrary-Precision Quantized Neural Netwo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fxp.formats import Format, FormatError, Overflow, Quantization, Rounding, quantize
+from fxp.formats import (
+    Format,
+    FormatError,
+    Overflow,
+    Quantization,
+    Rounding,
+    quantize,
+    saturation_limits,
+)
 from fxp.frontend.onnx.call import NodeInfo, refused
 from fxp.frontend.quantizer_marks import quantizer_mark
 
@@ -32,6 +40,12 @@ ROUNDINGS_ABOVE: Final = {
 }
 """What those that go by the sign do to values that a zero point has made positive."""
 MAX_BITS: Final = 62
+MAX_ADDED: Final = 0.25
+"""Mean square that rounding a scale may add to the error of constants, in units of that error.
+
+The error is that of the file's own rounding, a twelfth of the square of its scale; a quarter is
+1 dB.
+"""
 
 
 @dataclass(frozen=True)
@@ -161,8 +175,8 @@ class Scales:
     Attributes
     ----------
     policy
-        ``exact``: they are refused. ``snap``: they are rounded to the nearest power of two.
-        ``keep``: they stay, for comparison.
+        ``exact``: they are refused. ``snap``: they are rounded to the nearest power of two, those
+        of constants to one that is fine enough. ``keep``: they stay, for comparison.
     snapped
         For every node that had one its name, the scale, and the power of two; a number stands
         behind the name where a node had several.
@@ -171,7 +185,9 @@ class Scales:
     policy: str = "exact"
     snapped: dict[str, tuple[float, float]] = field(default_factory=dict)
 
-    def read(self, node: NodeInfo, scales: NDArray[Any]) -> NDArray[np.float64]:
+    def read(
+        self, node: NodeInfo, scales: NDArray[Any], integers: NDArray[Any] | None = None
+    ) -> NDArray[np.float64]:
         """Return scales as they are to be used.
 
         Parameters
@@ -180,6 +196,9 @@ class Scales:
             The node that has them, for messages.
         scales
             One or several.
+        integers
+            Constant integers that they belong to, in a shape that broadcasts. A rounded scale is
+            fine enough for them.
         """
         scales = np.asarray(scales, np.float64)
         if scales.size == 0 or not (np.isfinite(scales) & (scales > 0)).all():
@@ -197,6 +216,9 @@ class Scales:
                 f"{nearest:g} = 2^{-frac_of(nearest)}",
                 "train with power-of-two scales, or round the scales with --snap-scales",
             )
+        if integers is not None and integers.size:
+            powers = _fine_enough(powers, scales, integers)
+            nearest = float(powers[other].ravel()[0])
         self._note(node.name, (first, nearest))
         return powers
 
@@ -207,6 +229,27 @@ class Scales:
             number += 1
             name = f"{node} ({number})"
         self.snapped[name] = pair
+
+
+def _fine_enough(
+    powers: NDArray[np.float64], scales: NDArray[np.float64], integers: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Return powers of two in whose steps constants lose little, at most an eighth of those given.
+
+    Parameters
+    ----------
+    powers, scales
+        Powers of two near the scales, and the scales.
+    integers
+        The constants, in units of the scales.
+    """
+    single = [axis for axis, size in enumerate(scales.shape) if size == 1]
+    axes = tuple(single) if scales.ndim == integers.ndim else None
+    for _ in range(3):
+        steps = integers * (scales / powers)
+        error = np.mean(((np.round(steps) - steps) * (powers / scales)) ** 2, axes, keepdims=True)
+        powers = np.where(error.reshape(scales.shape) > MAX_ADDED / 12, powers / 2, powers)
+    return powers
 
 
 def frac_of(scale: float) -> int:
@@ -302,3 +345,41 @@ def checked_width(node: NodeInfo, width: Any) -> int:
             f"give one whole number from 1 to {MAX_BITS}",
         )  # fmt: skip
     return int(array.item())
+
+
+def narrowest(quantizer: Quantizer, low: int, high: int) -> Quantizer:
+    """Return a quantizer of the smallest width that has two integers, and all between them.
+
+    Parameters
+    ----------
+    quantizer
+        Gives scale and rounding.
+    low, high
+        The integers.
+    """
+    signed = low < 0
+    width = max(max(high, 0).bit_length(), (~low).bit_length() if signed else 1) + signed
+    return replace(quantizer, width=width, signed=signed, narrow=signed and low == -high)
+
+
+def narrowed(quantizer: Quantizer, low: int | None, high: int | None) -> Quantizer | None:
+    """Return a quantizer with further bounds of its integers, None where no width has them.
+
+    Parameters
+    ----------
+    quantizer
+        Gives all but the bounds.
+    low, high
+        The bounds, None where there is none.
+    """
+    form = Format(quantizer.width, 0, quantizer.signed)
+    low = max(form.min_raw if low is None else low, form.min_raw)
+    high = min(form.max_raw if high is None else high, form.max_raw)
+    made = narrowest(quantizer, low, high)
+    limits = saturation_limits(Format(made.width, 0, made.signed), made.overflow)
+    return made if limits == (low, high) and made.width <= quantizer.width else None
+
+
+def wide(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array, of float64 if it has floats; NumPy makes numbers of arrays without axes."""
+    return np.asarray(array, np.float64 if array.dtype.kind == "f" else None)

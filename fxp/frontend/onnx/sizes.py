@@ -126,6 +126,11 @@ def reshape(call: Call) -> Array:
     return _small(call, 0).reshape([int(size) for size in call.setting("shape", 1)])
 
 
+def transpose(call: Call) -> Array:
+    """Sizes with their axes in another order."""
+    return np.transpose(_small(call, 0), call.attribute("perm"))
+
+
 def product(call: Call) -> Array:
     """Product of sizes."""
     array = _small(call, 0)
@@ -189,11 +194,13 @@ SIZES: Final[dict[str, Translator]] = {
     "Floor": floor,
     "Gather": gather,
     "Identity": identity,
+    "Mod": _arithmetic(np.mod),
     "Range": arange,
     "ReduceProd": product,
     "Reshape": reshape,
     "Slice": slices,
     "Squeeze": squeeze,
+    "Transpose": transpose,
     "Unsqueeze": unsqueeze,
 }
 """Operations on what is known without the image, by name."""

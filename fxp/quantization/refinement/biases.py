@@ -21,6 +21,9 @@ from fxp.quantization.refinement.values import LiveValues
 def mean_error(values: LiveValues, node: str) -> NDArray[np.float64]:
     """How far the mean of each channel of a node lies above that of the float network.
 
+    What the node's format clips does not count: behind a sigmoid it does no harm, and elsewhere a
+    bias cannot make up for it.
+
     Parameters
     ----------
     values
@@ -29,7 +32,7 @@ def mean_error(values: LiveValues, node: str) -> NDArray[np.float64]:
         Name of the node, which was just computed.
     """
     errors = [
-        channel_means(values.fixed(node, image)) - channel_means(values.real(node, image))
+        channel_means(values.fixed(node, image)) - channel_means(values.clipped(node, image))
         for image in range(values.count)
     ]
     return np.mean(errors, axis=0)

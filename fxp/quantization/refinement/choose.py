@@ -92,7 +92,12 @@ class Chosen:
             }
             for trial in self.trials
         ]
-        return {"effort": options.effort, "trials": tried}
+        data = {"effort": options.effort, "trials": tried}
+        if self.reference.states and options.hold_states:
+            extra = self.settings.extra_bits
+            states = {state.value.name: extra[state.source] for state in self.reference.states}
+            data["states"] = {"bits": states, "biases": options.bias_correction is not False}
+        return data
 
 
 def choose(
@@ -106,10 +111,11 @@ def choose(
 ) -> Chosen:
     """Turn a float graph into an integer graph, with the refinements that help.
 
-    Refinements that the options ask for are made, and those that they refuse are not. The others
-    are tried where `effort` allows it: a change is kept if it improves what the network gives on
-    calibration data that the change was not fitted to (`Quality.improves`). What was measured is
-    what the result is: nothing is fitted again afterwards.
+    Refinements that the options ask for are made, and those that they refuse are not; holding
+    states asks for bias correction (`fxp.quantization.states`). The others are tried where `effort`
+    allows it: a change is kept if it improves what the network gives on calibration data that the
+    change was not fitted to (`Quality.improves`). What was measured is what the result is: nothing
+    is fitted again afterwards.
 
     Parameters
     ----------
@@ -124,9 +130,11 @@ def choose(
     progress
         Called during every trial.
     """
+    # Errors that are the same in every step and at every pixel add up most in states.
+    held = bool(graph.states) and options.hold_states and options.bias_correction is None
     asked = Refinement(
         rounding=options.weight_rounding == "learned",
-        biases=options.bias_correction is True,
+        biases=options.bias_correction is True or held,
         add_biases=options.add_biases is not False,
     )
     trying = options.effort != "fast"
@@ -246,7 +254,7 @@ class _Choice:
         self._fitted = False
         if self._options.weight_rounding is None:
             self._fitted |= self._try("learned rounding", self._refined(rounding=True))
-        if self._options.bias_correction is None:
+        if self._options.bias_correction is None and not self._asked.biases:
             self._fitted |= self._try("bias correction", self._refined(biases=True))
 
     def _narrow(self) -> None:

@@ -79,6 +79,12 @@ class LiveValues:
         """Return a value of the float network, ``(C, H, W)`` or ``(F,)``."""
         return self._real[image][name][0].numpy()
 
+    def clipped(self, name: str, image: int) -> NDArray[np.float64]:
+        """Return a value of the float network, clipped as in the integer network."""
+        form = self._formats[name]
+        assert form is not None
+        return np.clip(self.real(name, image), form.min, form.max)
+
     def fixed(self, name: str, image: int) -> NDArray[np.float64]:
         """Return a value of the integer network as real numbers."""
         form = self._formats[name]
