@@ -172,6 +172,12 @@ class _InputReader:
         """Return an array as it is, an image as ``(1, C, H, W)``."""
         if is_array(path):
             return read_array(path)
+        if self.count not in (1, 3) and self.channels is None:
+            raise ImageError(
+                f"the network's first convolution takes {self.count} channels, not those of "
+                f"{path}; if that is more than its input has, as where it reads a state too, say "
+                "--channels 1 or 3, else give .npy arrays"
+            )
         image = middle(planes(read_image(path), self.count, path), self.crop)
         return self.scale.values(image[None])
 

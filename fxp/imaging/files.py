@@ -177,7 +177,10 @@ def read_picture(
             opaque = pixels[..., 0 if pixels.shape[2] == 2 else slice(3)]
             return np.ascontiguousarray(opaque), attachments
         if not alpha:
-            raise ImageError(f"{path} is transparent; flatten it first")
+            raise ImageError(
+                f"{path} is transparent, and only commands that know what their network makes of "
+                "a photograph keep that, as fxp upscale and fxp deblur do; flatten it first"
+            )
     return pixels, attachments
 
 

@@ -33,6 +33,7 @@ from fxp.model.origin import Origin
 from fxp.model.refinements import CHOICE
 from fxp.quantization.calibrate import Statistics, observe
 from fxp.quantization.concatenations import warn_of_narrowed_parts
+from fxp.quantization.exposure import exposed
 from fxp.quantization.integer_run import clipped_in_torch, runs_in_torch
 from fxp.quantization.lowering import lower
 from fxp.quantization.options import QuantizeKeywords, QuantizeOptions, merged
@@ -89,7 +90,8 @@ def quantize(
     -----
     PrecisionWarning
         If an output has an SQNR below 40 dB against the float network on a part of the calibration
-        data, or a concatenation drowns one of its parts; the message says where and what to do.
+        data, a concatenation drowns one of its parts, or the calibration data is too faint to show
+        how far values go; the message says where and what to do.
 
     Raises
     ------
@@ -125,7 +127,7 @@ def quantize(
         if graph.states:
             check_sizes_of_steps(calls)
         calls = one_by_one(calls) if graph.states else rebatched(calls)
-        chosen = _chosen(graph, calls, options, progress)
+        chosen, texts = _chosen(graph, calls, options, progress)
         fixed = calibrated(chosen.lowered, calls, progress)
         tried = [
             *([PER_CHANNEL] if chosen.settings.per_channel else []),
@@ -135,22 +137,24 @@ def quantize(
     fixed.metadata[CHOICE] = json.dumps(chosen.as_data(options))
     fixed.calibration_sqnr = dict(found.sqnr)
     fixed.origin = Origin(chosen.reference, partial(_requantized, graph, options))
-    for text in found.warnings:
+    for text in (*texts, *found.warnings):
         warnings.warn(text, PrecisionWarning, stacklevel=2)
     return fixed
 
 
 def _chosen(
     graph: Graph, calls: Calls, options: QuantizeOptions, progress: Progress | None = None
-) -> Chosen:
-    """Lower a float graph with the refinements that help."""
+) -> tuple[Chosen, tuple[str, ...]]:
+    """Lower a float graph with the refinements that help; beside it what to say about the data."""
     if options.equalization:
         graph = equalize(graph)
+    calls, texts = exposed(graph, calls, options)
     statistics, settings = choose_settings(graph, calls, options, progress)
-    return choose(
+    chosen = choose(
         graph, statistics, settings, calls, options,
         lambda changed: _observe(changed, calls, options, progress), progress,
     )  # fmt: skip
+    return chosen, texts
 
 
 def _requantized(
@@ -166,7 +170,7 @@ def _requantized(
     if added.keys() & {"weight_bits", "activation_bits"}:
         added = {"min_sqnr": None, **_widths_of(options), **added}
     with TRACING:
-        return _chosen(graph, calls, merged(options, added, "fxp.quantize")).lowered
+        return _chosen(graph, calls, merged(options, added, "fxp.quantize"))[0].lowered
 
 
 def _widths_of(options: QuantizeOptions) -> dict[str, int]:
@@ -230,7 +234,15 @@ def choose_formats(
     ----------
     graph, calls, options, progress
         As for `choose_settings`.
+
+    Warns
+    -----
+    PrecisionWarning
+        If the calibration data is too faint, in the name of who called the caller.
     """
+    calls, texts = exposed(graph, calls, options)
+    for text in texts:
+        warnings.warn(text, PrecisionWarning, stacklevel=3)
     return lower(graph, *choose_settings(graph, calls, options, progress))
 
 

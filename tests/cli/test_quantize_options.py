@@ -227,3 +227,14 @@ def test_the_files_of_a_network(home: Path):
     assert files_of_network(None, None, None) == []
     assert files_of_network("no.such:name", None, None) == []
     assert files_of_network("sys:path", None, None) == []
+
+
+@pytest.mark.usefixtures("home")
+def test_channels_of_a_network_that_joins_picture_and_state(capsys):
+    Path("joining.py").write_text("from torch import nn\nnet = nn.Conv2d(5, 1, 1)\n")
+    arguments = ["quantize", "joining:net", "--calibration", "morning", "--out", "made.fxp"]
+    message = error_of(capsys, *arguments)
+    assert "first convolution takes 5 channels" in message
+    assert "say --channels 1 or 3, else give .npy arrays" in message
+    # Once they are said, it is the network that refuses.
+    assert "first convolution" not in error_of(capsys, *arguments, "--channels", "1")

@@ -199,9 +199,12 @@ def test_the_search_ends_with_its_trials():
     found = fxp.quantize_mixed(network(), IMAGES, floor=20, max_trials=7, **SMALL)
     assert len(found.points) == 7
     assert found.quality >= 20
+    assert not found.complete
+    assert "the search ended early, after 7 models" in str(found)
 
 
 def test_progress_is_told(found: fxp.MixedPrecision, told: list[tuple[int, int, str]]):
+    assert found.complete
     assert len(told) > len(found.points)
     assert all(0 <= done <= total for done, total, _ in told)
 

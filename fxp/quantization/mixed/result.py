@@ -39,6 +39,8 @@ class MixedPrecision:
         reaches the floor, if there is one.
     points
         All models measured, in order.
+    complete
+        Whether the search came to its end; False if `max_trials` ended it.
     """
 
     model: FixedModel
@@ -51,6 +53,7 @@ class MixedPrecision:
     floor: float
     uniform: Point | None = field(repr=False)
     points: tuple[Point, ...] = field(repr=False)
+    complete: bool = True
 
     @property
     def front(self) -> tuple[Point, ...]:
@@ -64,6 +67,7 @@ class MixedPrecision:
             "cost": {self.cost_name: self.cost},
             "quality": {self.quality_name: _number(self.quality)},
             "floor": self.floor,
+            "complete": self.complete,
             "uniform": self.uniform and _point_document(self.uniform),
             "front": [_point_document(point) for point in self.front],
             "points": [_point_document(point) for point in self.points],
@@ -109,6 +113,11 @@ class MixedPrecision:
                 f", {1 - self.cost / self.uniform.cost:.1%} less than the best uniform widths"
                 if self.uniform.cost
                 else ""
+            )
+        if not self.complete:
+            lines.append(
+                f"  the search ended early, after {len(self.points)} models: with a larger "
+                "max_trials it may find a cheaper one"
             )
         size = max(map(len, self.bits), default=0)
         lines += [f"  {name:<{size}}  {width:>2} bits" for name, width in self.bits.items()]

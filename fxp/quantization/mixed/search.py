@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import inf, isnan
@@ -14,6 +15,7 @@ from fxp.executors.calls import Calls, calibration_calls, one_by_one
 from fxp.frontend.model_import import TRACING
 from fxp.graph import Graph
 from fxp.model import FixedModel
+from fxp.quantization.exposure import exposed
 from fxp.quantization.lowering import lower
 from fxp.quantization.mixed.costs import Cost, MultiplierBits, PackedSize
 from fxp.quantization.mixed.greedy import descend
@@ -33,7 +35,7 @@ from fxp.quantization.quantize import calibrated, choose_settings, float_graph
 from fxp.quantization.refinement import choose, equalize
 from fxp.quantization.refinement.judgement import references_of
 from fxp.quantization.search import Arrays
-from fxp.support.errors import ArgumentError, ArgumentTypeError
+from fxp.support.errors import ArgumentError, ArgumentTypeError, PrecisionWarning
 from fxp.support.progress import Progress
 
 CostName = Literal["multiplier_bits", "packed_size"]
@@ -156,7 +158,10 @@ def quantize_mixed(
             calls = one_by_one(calls)
         if options.equalization:
             graph = equalize(graph)
-        statistics, settings = choose_settings(graph, calls, options, progress)
+        shown, texts = exposed(graph, calls, options)
+        for text in texts:
+            warnings.warn(text, PrecisionWarning, stacklevel=2)
+        statistics, settings = choose_settings(graph, shown, options, progress)
         inputs, references = references_of(graph, calls)
         trials = Trials(
             graph,
@@ -310,6 +315,7 @@ def _finished(
         floor=floor,
         uniform=uniform,
         points=trials.points,
+        complete=not trials.stopped,
     )
 
 

@@ -120,6 +120,8 @@ class Trials:
         Models to measure at most.
     progress
         Called before each.
+    stopped
+        Whether more models were wanted than the limit allows.
     """
 
     graph: Graph
@@ -130,6 +132,7 @@ class Trials:
     quality: Callable[[FixedModel], float]
     limit: int
     progress: Progress | None = None
+    stopped: bool = field(default=False, init=False)
     _remembered: Remembered = field(default_factory=dict)
     _points: dict[tuple[int, ...], Point] = field(default_factory=dict)
     _parts: dict[tuple[int, ...], Mapping[str, float]] = field(default_factory=dict)
@@ -178,6 +181,7 @@ class Trials:
         key = self._key(bits)
         if key not in self._points:
             if len(self._points) >= self.limit:
+                self.stopped = True
                 raise LimitReachedError(f"{self.limit} models were measured")
             if self.progress is not None:
                 self.progress(len(self._points), self.limit, "measuring models, at most")

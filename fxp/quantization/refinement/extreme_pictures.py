@@ -61,7 +61,7 @@ def extreme_pictures(
         ranges.append(found)
     images = one_by_one(calls[len(calls) // 2 :][:1])
     image = cut_to(graph, images[0], SHARE)
-    drawn = [_pictures(tensor, found) for tensor, found in zip(image, ranges, strict=True)]
+    drawn = [pictures_in(tensor, found) for tensor, found in zip(image, ranges, strict=True)]
     return [list(tensors) for tensors in zip(*drawn, strict=True)]
 
 
@@ -92,7 +92,16 @@ def observe_extreme_pictures(
         statistics[name].rare = found if found.count else None
 
 
-def _pictures(image: torch.Tensor, found: Range) -> Sequence[torch.Tensor]:
+def pictures_in(image: torch.Tensor, found: Range) -> Sequence[torch.Tensor]:
+    """Return black, white, stripes in both directions, and a drawing in black and white, both ways.
+
+    Parameters
+    ----------
+    image
+        A ``(1, C, H, W)`` picture that gives the size and the drawing.
+    found
+        Black and white.
+    """
     black, white = found
     rows, columns = (
         torch.arange(size, device=image.device) // STRIPE % 2 == 1 for size in image.shape[2:]
