@@ -18,19 +18,24 @@ from fxp.support.lazy import lazy_import
 if TYPE_CHECKING:
     import onnx
     import onnx.helper as onnx_helper
+    import onnx.numpy_helper as onnx_numpy
 else:
     onnx = lazy_import("onnx", "onnx")
     onnx_helper = lazy_import("onnx.helper", "onnx")
+    onnx_numpy = lazy_import("onnx.numpy_helper", "onnx")
 
 OPSET = 18
+"""Version of the operator set that is written unless another is asked for."""
 IR_VERSION = 10
-"""Understood by ONNX Runtime 1.18 and later."""
+"""Understood by ONNX Runtime 1.18 and later; older operator sets are written for older ones."""
 
 
 Form = Literal["integer", "auto"]
 """How nodes are written, see `to_onnx`."""
-OPSETS: Final = (18, 23)
+OPSETS: Final = (13, 23)
 """First and last version of the operator set that can be written."""
+_AXES_AS_INPUT: Final = 18
+"""Operator set from which on the axes of ReduceMax and ReduceMin are an input."""
 
 
 def to_onnx(graph: Graph, *, form: Form = "integer", opset: int = OPSET) -> onnx.ModelProto:
@@ -67,7 +72,7 @@ def to_onnx(graph: Graph, *, form: Form = "integer", opset: int = OPSET) -> onnx
     if not OPSETS[0] <= opset <= OPSETS[1]:
         raise ArgumentError(f"opset must be {OPSETS[0]} to {OPSETS[1]}, got {opset}")
     emit = Emitter()
-    floats = FloatNodes(emit, graph)
+    floats = FloatNodes(emit, graph, opset)
     sources = [*graph.inputs, *(state.value for state in graph.states)]
     floats.written |= {value.name: {INT64: value.name} for value in sources}
     constants = {
@@ -82,6 +87,8 @@ def to_onnx(graph: Graph, *, form: Form = "integer", opset: int = OPSET) -> onnx
             ]
             floats.written[node.name] = {INT64: _emit_node(emit, graph, node, names)}
     results = _emit_outputs(emit, graph, floats)
+    if opset < _AXES_AS_INPUT:
+        _write_axes_as_attributes(emit)
     used = {name for node in emit.nodes for name in node.input}
     proto = onnx_helper.make_graph(
         emit.nodes,
@@ -95,17 +102,27 @@ def to_onnx(graph: Graph, *, form: Form = "integer", opset: int = OPSET) -> onnx
             if node.name not in graph.outputs and (held := floats.written.get(node.name))
         ],
     )
+    version = onnx_helper.make_opsetid("", opset)
     model = onnx_helper.make_model(
         proto,
-        opset_imports=[onnx_helper.make_opsetid("", opset)],
+        opset_imports=[version],
         producer_name="fxp",
-        ir_version=IR_VERSION,
+        ir_version=IR_VERSION if opset >= OPSET else onnx_helper.find_min_ir_version_for([version]),
     )
     for name, value in graph.values.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = f"format:{name}", str(value.format)
     onnx.checker.check_model(model)
     return model
+
+
+def _write_axes_as_attributes(emit: Emitter) -> None:
+    """Spell reductions as before `_AXES_AS_INPUT`."""
+    constants = {tensor.name: tensor for tensor in emit.initializers}
+    for node in emit.nodes:
+        if node.op_type in ("ReduceMax", "ReduceMin") and len(node.input) > 1:
+            axes = onnx_numpy.to_array(constants[node.input.pop()])
+            node.attribute.append(onnx_helper.make_attribute("axes", axes.ravel().tolist()))
 
 
 def _emit_outputs(emit: Emitter, graph: Graph, floats: FloatNodes) -> list[onnx.ValueInfoProto]:

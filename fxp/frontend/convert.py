@@ -308,8 +308,18 @@ class _Conversion:
         positional = [_bare(arguments[a.name]) for a in schema if not a.kwarg_only]
         named = {a.name: _bare(arguments[a.name]) for a in schema if a.kwarg_only}
         named = {key: item for key, item in named.items() if item is not None}
-        with torch.no_grad():
-            result = target(*positional, **named)
+        try:
+            with torch.no_grad():
+                result = target(*positional, **named)
+        except Exception as error:
+            # torch raises many unrelated types for operands that do not fit.
+            summary = str(error).strip().partition("\n")[0]
+            raise refusal(
+                node,
+                f"torch cannot compute it from constants ({type(error).__name__}: {summary})",
+                "store its result as a constant",
+                size_dependent=False,
+            ) from error
         source = Derivation(
             Overload(str(target)),
             tuple(_source(arguments[a.name]) for a in schema if not a.kwarg_only),
