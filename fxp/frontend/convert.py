@@ -291,7 +291,8 @@ class _Conversion:
         target = node.target
         assert isinstance(target, torch._ops.OpOverload)
         first = next(iter(arguments.values()), None)
-        if CONVERTERS.get(str(target)) is identity and isinstance(first, KnownTensor):
+        keeps = CONVERTERS.get(str(target)) is identity and isinstance(first, KnownTensor)
+        if keeps and first.tensor.is_floating_point() == _is_real(node):
             return first
         if torch.Tag.nondeterministic_seeded in target.tags:
             raise refusal(
@@ -404,6 +405,12 @@ def _check_states(states: Sequence[tuple[int, int]], inputs: int, outputs: int) 
     if len(fed) == inputs or len(set(fed.values())) == outputs:
         raise FrontendError("besides the states, a model needs an input and an output")
     return fed
+
+
+def _is_real(node: FxNode) -> bool:
+    """Whether a node computes a tensor of real numbers."""
+    value = node.meta.get("val")
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
 def _as_real(tensor: torch.Tensor) -> torch.Tensor:

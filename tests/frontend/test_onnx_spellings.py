@@ -184,6 +184,16 @@ def test_nearest_pixels_by_whole_ratios_keep_the_sizes_free(
     load_onnx(network([resize], ("N", 2, 13, 11), scales))
 
 
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize("by_sizes", [False, True])
+def test_huge_scales_are_refused_before_they_take_memory(mode: str, by_sizes: bool) -> None:
+    given = np.array([1, 2, 8 << 40, 8 << 40]) if by_sizes else np.float32([1, 1, 2**40, 2**40])
+    places = ["x", "", "", "s"] if by_sizes else ["x", "", "s"]
+    resize = node("Resize", *places, mode=mode, coordinate_transformation_mode="asymmetric")
+    with pytest.raises(FrontendError, match=r"^ONNX node 'the_Resize' \(Resize, opset 17\): "):
+        load_onnx(network([resize], ("N", 2, 8, 8), {"s": given}))
+
+
 @pytest.mark.parametrize("name", ["in", "class", "None", "forward", "7", "a/b:0"])
 def test_nodes_may_have_any_name(name: str) -> None:
     graph = from_onnx(network([node("Relu", "x", to="r", name=name), node("Neg", "r")]))

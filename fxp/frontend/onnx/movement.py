@@ -307,6 +307,8 @@ def _targets(
     if not unmoved:
         call.refuse("it changes the number of channels", "resize rows and columns alone")
     pair = [listed.get(axis, 1 if given else x.shape[axis]) for axis in (2, 3)]
+    if given and not all(1 / MAX_STATIC <= scale <= MAX_STATIC for scale in pair):
+        call.refuse(f"it resizes by {pair}", "repair its scales")
     return (pair, None) if given else (None, pair)
 
 
@@ -319,6 +321,8 @@ def _nearest(
         factors = [_factor(big, small) for big, small in zip(sizes, x.shape[2:], strict=True)]
         if None not in factors:
             scales = [float(factor) for factor in factors if factor is not None]
+            if max(scales) > MAX_STATIC:
+                call.refuse(f"it resizes by {scales}", "repair its sizes")
     if scales is not None and all(_is_plain(scale, centres, rule) for scale in scales):
         return functional.interpolate(x, scale_factor=scales, mode="nearest")
     for place, axis in enumerate((2, 3)):
