@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import onnx
 import pytest
@@ -51,7 +53,7 @@ def test_functions_that_grow_exponentially_are_refused() -> None:
     chain = [
         function(name, *(own(after, f"a{k}" if k else "a", f"a{k + 1}") for k in range(31)),
                  own(after, "a31", "b"))
-        for name, after in zip(names, names[1:], strict=False)
+        for name, after in itertools.pairwise(names)
     ]  # fmt: skip
     last = function(names[-1], helper.make_node("Relu", ["a"], ["b"]))
     with pytest.raises(FrontendError, match=r"^its functions, such as 'F0', need too much memory"):

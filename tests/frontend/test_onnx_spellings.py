@@ -197,7 +197,7 @@ def test_huge_scales_are_refused_before_they_take_memory(mode: str, by_sizes: bo
 @pytest.mark.parametrize("name", ["in", "class", "None", "forward", "7", "a/b:0"])
 def test_nodes_may_have_any_name(name: str) -> None:
     graph = from_onnx(network([node("Relu", "x", to="r", name=name), node("Neg", "r")]))
-    assert [item.op.name for item in graph.nodes][0] == "relu"
+    assert graph.nodes[0].op.name == "relu"
 
 
 def test_pixels_that_no_rule_chooses_are_refused_with_their_number() -> None:

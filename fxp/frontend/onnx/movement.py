@@ -405,7 +405,7 @@ def _shifted(x: torch.Tensor, axis: int, scale: float, shift: int) -> torch.Tens
 
 
 def _beyond(axis: int, before: int, behind: int) -> list[int]:
-    """Padding of one axis as torch lists it."""
+    """Return the padding of one axis as torch lists it."""
     return [before, behind, 0, 0] if axis == 3 else [0, 0, before, behind]
 
 

@@ -141,7 +141,7 @@ _REAL: Final = "/real"
 
 
 def _has_quantizers(domain: str) -> bool:
-    """Whether the quantizing operations of a domain are known: of Brevitas, FINN, QONNX and so on."""
+    """Whether quantizing operations of a domain are known: those of Brevitas, FINN, and QONNX."""
     return domain in ("", "com.microsoft", "onnx.brevitas") or domain.startswith(("finn", "qonnx"))
 
 
