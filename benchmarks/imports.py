@@ -79,7 +79,7 @@ def input_of(path: Path) -> str:
 def luminances(folder: Path, count: int) -> list[NDArray[np.float32]]:
     """Return the first pictures of a folder, cut to the size of the network."""
     found = []
-    for path in sorted(folder.glob("*.png")):
+    for path in sorted([*folder.glob("*.jpg"), *folder.glob("*.png")]):
         image = Image.open(path).convert("L")
         if min(image.size) >= 224:
             pixels = np.asarray(image.crop((0, 0, 224, 224)), np.float32)

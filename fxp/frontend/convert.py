@@ -291,8 +291,11 @@ class _Conversion:
         target = node.target
         assert isinstance(target, torch._ops.OpOverload)
         first = next(iter(arguments.values()), None)
-        keeps = CONVERTERS.get(str(target)) is identity and isinstance(first, KnownTensor)
-        if keeps and first.tensor.is_floating_point() == _is_real(node):
+        if (
+            isinstance(first, KnownTensor)
+            and CONVERTERS.get(str(target)) is identity
+            and first.tensor.is_floating_point() == _is_real(node)
+        ):
             return first
         if torch.Tag.nondeterministic_seeded in target.tags:
             raise refusal(

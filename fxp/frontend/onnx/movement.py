@@ -155,7 +155,7 @@ def pad(call: Call) -> torch.Tensor:
     }
     moved = {axis for axis, sizes in amounts.items() if any(map(_is_size, sizes))}
     # Rows and columns of images (N, H, W, C) are padded as those of (N, C, H, W).
-    turned = x.ndim == 4 and 1 in moved and moved <= {1, 2}
+    turned = x.ndim == 4 and moved == {1, 2}
     if turned:
         x = x.permute(0, 3, 1, 2)
         amounts = {axis + 1: amounts[axis] for axis in moved}
