@@ -32,7 +32,7 @@ from fxp.graph.extents import Extent
 from fxp.hls.line_compression import compress_lines
 from fxp.hls.rtl.adder_graph import adder_graph
 from fxp.hls.rtl.core import Multipliers
-from fxp.hls.rtl.emit import LIBRARY, emit_rtl
+from fxp.hls.rtl.emit import LIBRARY, emit_rtl, library_sources
 from fxp.hls.synth import TARGETS, SynthesisError, place, synthesize
 from fxp.hls.synth.harness import ports_of
 from fxp.hls.synth.targets import RESOURCE_NAMES
@@ -80,9 +80,9 @@ class ModuleStage:
 
     def build(self, folder: Path) -> tuple[list[str], str, dict[str, int | str]]:
         """Copy the library and return sources, module and parameters."""
-        for path in LIBRARY.glob("*.sv"):
-            (folder / path.name).write_bytes(path.read_bytes())
-        return sorted(path.name for path in folder.glob("*.sv")), self.name, self.parameters
+        for source in library_sources():
+            (folder / source).write_bytes((LIBRARY / source).read_bytes())
+        return library_sources(), self.name, self.parameters
 
 
 STAGES: dict[str, LayerStage | ModuleStage] = {
@@ -127,11 +127,14 @@ class PlacedCore:
         Widths of every weight and every activation.
     per_channel
         Whether every output channel has a binary point of its own, as in the shipped network.
+    register_shared
+        Whether shared sums are read from registers only.
     """
 
     weight_bits: int
     activation_bits: int
     per_channel: bool = True
+    register_shared: bool = False
 
     def model(self) -> FixedModel:
         """Return the quantized network."""
@@ -149,6 +152,7 @@ class PlacedCore:
 
 PLACED: dict[str, PlacedCore] = {
     "KimSR, 8/12 bits": PlacedCore(8, 12),
+    "KimSR, 8/12 bits, shared sums from registers only": PlacedCore(8, 12, register_shared=True),
     "KimSR, 10/14 bits, one format per layer": PlacedCore(10, 14, per_channel=False),
 }
 """Whole networks to place, by name."""
@@ -234,7 +238,12 @@ def place_whole(name: str, folder: Path, timeout_s: float) -> Record:
     """
     model = PLACED[name].model()
     core = emit_rtl(
-        model, folder / "core", max_width=LONGEST_LINE, multipliers="shift_add", name=MODEL
+        model,
+        folder / "core",
+        max_width=LONGEST_LINE,
+        multipliers="shift_add",
+        register_shared=PLACED[name].register_shared,
+        name=MODEL,
     )
     sources = [f"core/{source}" for source in core.sources]
     ports = ports_of((folder / sources[-1]).read_text(encoding="utf-8"), core.top)
@@ -243,7 +252,8 @@ def place_whole(name: str, folder: Path, timeout_s: float) -> Record:
         print(f"{name}: {text}", flush=True)
 
     placement = place(folder, sources, core.top, ports, megahertz=TARGET_MEGAHERTZ,
-                      attempts=ATTEMPTS, timeout_s=timeout_s, progress=tell)  # fmt: skip
+                      attempts=ATTEMPTS, router="router2", timeout_s=timeout_s,
+                      progress=tell)  # fmt: skip
     target = TARGETS["ecp5-85k"]
     return {"placement": asdict(placement), "device": target.device,
             "latency": core.latency_clocks}  # fmt: skip

@@ -186,6 +186,9 @@ def rtl(
     levels_per_register: Annotated[
         int, typer.Option(min=1, help="Shared adders between two registers.")
     ] = LEVELS_PER_REGISTER,
+    register_shared: Annotated[
+        bool, typer.Option("--register-shared", help="Read shared sums from registers only.")
+    ] = False,
     layer: LayerOption = None,
     fit: FitOption = None,
     fps: FpsOption = 60,
@@ -226,6 +229,7 @@ def rtl(
     styles, folds, choice = layer_styles(
         loaded, multipliers=multipliers, fold=fold, layers=layer or [], target=fit, fps=fps,
         width=max_width, megahertz=megahertz, levels_per_register=levels_per_register,
+        register_shared=register_shared,
     )  # fmt: skip
     if choice:
         typer.echo(choice)
@@ -238,6 +242,7 @@ def rtl(
         multipliers=styles,
         fold=folds,
         levels_per_register=levels_per_register,
+        register_shared=register_shared,
         raster=raster,
         pixels_per_beat=pixels_per_beat,
         packing=packing,

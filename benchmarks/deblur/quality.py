@@ -82,6 +82,8 @@ class Run:
             epoch=max(1, own // 4),
             loss=Loss.MSE,
             adversarial=self.adversarial,
+            # A quarter of the published one, as the network has a quarter of the feature maps.
+            discriminator_width=WIDTH // 2,
         )
 
 

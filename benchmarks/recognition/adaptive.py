@@ -1,18 +1,19 @@
 """What adaptive computation saves: positions, accuracy, and time.
 
-``python -m benchmarks.recognition.adaptive --data DIR [--weights FILE]`` prints the tables and
-writes the page in docs/benchmarks. Without weights, time is measured alone: it depends on where
-positions are active, and not on what the weights are.
+``python -m benchmarks.recognition.adaptive --data DIR [--weights FILE]`` measures time, or with
+weights the accuracy of a trained network, prints both tables and writes the page in
+docs/benchmarks. Time depends on where positions are active, and not on what the weights are.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -23,15 +24,19 @@ from benchmarks.report import ROOT, environment, markdown_table, write_page
 from benchmarks.speed.machine import describe
 from benchmarks.speed.timing import Settings, best_times, load_per_processor, load_text
 from fxp.formats import Format
-from fxp.models.common.weights import load_weights
+from fxp.models.common.weights import load_weights, read_weights
 from fxp.models.recognition.adaptive.fixed import AdaptiveModel, by_tiles
 from fxp.models.recognition.adaptive.networks import AdaptiveResNet
 from fxp.models.recognition.adaptive.parts import on_engine
 from fxp.models.recognition.adaptive.train import computed_share
+from fxp.models.recognition.checkpoints import load_float
 from fxp.models.recognition.data import find, planes, read_labelled
 from fxp.models.recognition.train import accuracy, calibration
 from fxp.models.recognition.zoo.cifar import CifarBlock
 
+NAME: Final = "recognition.adaptive"
+PLAIN: Final = "cifar_resnet20"
+"""Network that the adaptive one is compared with."""
 SIDES: Final = (32, 128)
 CHANNELS: Final = 32
 SHARES: Final = (1.0, 0.5, 0.25, 0.05, 0.0)
@@ -76,49 +81,79 @@ def quality(weights: Path, data: Path) -> list[list[str]]:
     network = load_weights(weights, AdaptiveResNet)
     training = read_labelled(find(data, "cifar10_jpeg_train20000.zip"), 32)
     test = read_labelled(find(data, "cifar10_jpeg_test2000.zip"), 32)
+    plain = load_float(PLAIN)
     rows = [
-        ["float", f"{accuracy(network, test):.2f}", f"{100 * computed_share(network, test):.1f}"]
-    ]
+        [f"`{PLAIN}`, float", f"{accuracy(plain, test):.2f}", "100.0", "100.0"],
+        ["adaptive, float", f"{accuracy(network, test):.2f}",
+         f"{100 * computed_share(network, test):.1f}", ""],
+    ]  # fmt: skip
     model = AdaptiveModel.of(network, torch.from_numpy(planes(calibration(training))))
-    right, shares = 0, []
+    right, shares, works = 0, [], []
     pixels = test.images.transpose(0, 3, 1, 2).astype(np.int64)
     for raws, label in zip(pixels, test.labels, strict=True):
         found = model.run_raw(raws)
         right += int(found.scores.argmax() == label)
         shares.append(found.share(model.most_units))
+        works.append(np.mean([stage.mean() for stage in found.units]) / model.most_units)
     rows.append(
-        ["fixed point, 10/14", f"{100 * right / len(test):.2f}", f"{100 * np.mean(shares):.1f}"]
-    )
+        ["adaptive, fixed point, 10/14", f"{100 * right / len(test):.2f}",
+         f"{100 * np.mean(shares):.1f}", f"{100 * np.mean(works):.1f}"]
+    )  # fmt: skip
     return rows
+
+
+def page(record: dict[str, Any]) -> str:
+    """Return the body of the page.
+
+    Parameters
+    ----------
+    record
+        What `times` and `quality` found, each with what was used.
+    """
+    parts = []
+    if "times" in record:
+        parts += [
+            f"Milliseconds of a residual unit of {CHANNELS} channels, by the share of active "
+            "positions, which lie in one corner. A unit runs on the tiles that hold active "
+            "positions, and none at all costs a copy.",
+            markdown_table(("picture", *(f"{share:.0%}" for share in SHARES)), record["times"]),
+            record["machine"],
+        ]
+    if "quality" in record:
+        parts += [
+            "Spatially adaptive ResNet-20 on the 2,000 test pictures of CIFAR-10 as JPEG. "
+            "*Positions* are those of all units, of which three quarters lie in the first stage, "
+            "as the pictures are largest there. *Products* is the mean of the shares of the "
+            "stages, whose units take equally many products.",
+            markdown_table(
+                ("network", "accuracy %", "positions %", "products %"), record["quality"]
+            ),
+            f"Trained by `{record['training']}`.",
+        ]
+    return "\n\n".join((*parts, environment("fxp", "torch", "numpy")))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print and write the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.recognition.adaptive")
     parser.add_argument("--data", type=Path, default=os.environ.get("FXP_DATA"))
-    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--weights", type=Path, help="Measure accuracy, and not time.")
     given = parser.parse_args(arguments)
-    load = load_per_processor()
-    table = markdown_table(("picture", *(f"{share:.0%}" for share in SHARES)), times(Settings()))
-    body = (
-        f"Milliseconds of a residual unit of {CHANNELS} channels, by the share of active "
-        "positions, which lie in one corner. A unit runs on the tiles that hold active positions, "
-        f"and none at all costs a copy.\n\n{table}\n\n"
-    )
-    if given.weights is not None:
+    folder = ROOT / "docs" / "benchmarks"
+    store = folder / f"{NAME}.json"
+    record = json.loads(store.read_text("utf-8")) if store.exists() else {}
+    if given.weights is None:
+        load = load_per_processor()
+        record["times"] = times(Settings())
+        record["machine"] = f"{describe(())['processor']}; {load_text([load])}."
+    else:
         if given.data is None:
             parser.error("give --data DIR, or set FXP_DATA")
-        rows = quality(given.weights, Path(given.data))
-        scored = markdown_table(("network", "accuracy %", "positions computed %"), rows)
-        body += f"Spatially adaptive ResNet-20 on the 2,000 test pictures:\n\n{scored}\n\n"
-    body += (
-        f"{describe(())['processor']}; {load_text([load])} {environment('fxp', 'torch', 'numpy')}"
-    )
+        record["quality"] = quality(given.weights, Path(given.data))
+        record["training"] = read_weights(given.weights)[1]["training_command"]
+    body = page(record)
     print(body)
-    page = write_page(
-        ROOT / "docs" / "benchmarks", "recognition.adaptive", "Adaptive computation", body
-    )
-    print(f"wrote {page}")
+    print(f"wrote {write_page(folder, NAME, 'Adaptive computation', body, record)}")
 
 
 if __name__ == "__main__":

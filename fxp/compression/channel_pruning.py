@@ -69,16 +69,20 @@ def taylor_scores(
     ArgumentError
         If there are no batches.
     """
-    work = plain(network).eval()
+    work = plain(network).eval().requires_grad_()  # frozen layers have scores, too
     sums: dict[str, Tensor] = {}
     layers = {**layers_of(work), **{n: m for n, m in work.named_modules() if isinstance(m, _NORMS)}}
 
     def record(name: str) -> Callable[..., None]:
-        def forward(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        def forward(module: nn.Module, _inputs: Any, output: Tensor) -> None:
+            channels_last = isinstance(module, nn.Linear)
+            values = output.detach().clone()  # the next layer may work in place
+
             def backward(gradient: Tensor) -> None:
-                products = (output.detach() * gradient).flatten(2) if output.ndim > 2 else (
-                    output.detach() * gradient)[..., None]  # fmt: skip
-                score = products.sum(2).abs().sum(0)
+                products = values * gradient
+                if channels_last:
+                    products = products.movedim(-1, 1)
+                score = products.reshape(*products.shape[:2], -1).sum(2).abs().sum(0)
                 sums[name] = sums[name] + score if name in sums else score
 
             if output.requires_grad:
@@ -140,30 +144,57 @@ def prune_channels(
     result.eval()
     kept = list(layers_of(result, names=keep).values()) if (keep := list(keep)) else []
     known = magnitude_scores(result) if scores is None else scores
-    by_module = {result.get_submodule(name): values for name, values in known.items()}
+    by_module = _by_module(result, known)
     kept += _last_layers(result, examples)
-    for parameter in result.parameters():
-        parameter.requires_grad_(True)  # the tracer follows gradients
-    graph = torch_pruning.DependencyGraph().build_dependency(result, examples, verbose=False)
+    trained = {name: item.requires_grad for name, item in result.named_parameters()}
+    result.requires_grad_()  # the tracer follows gradients
+    try:
+        graph = torch_pruning.DependencyGraph().build_dependency(result, examples, verbose=False)
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise ArgumentError(
+            f"the channels of {type(network).__name__} cannot be followed, as where they are "
+            f"shuffled: Torch-Pruning fails with {type(error).__name__}: {error}"
+        ) from error
     groups = [
         group for group in graph.get_all_groups(kept, WEIGHTED)
         if _can_follow(graph, group)
     ]  # fmt: skip
-    removed = 0
+    removed = tried = 0
     for group, doomed in zip(groups, _doomed(groups, by_module, fraction, scope), strict=True):
         if doomed:
             root = group[0].dep
             smaller = graph.get_pruning_group(root.target.module, root.handler, doomed)
+            tried += len(doomed)
             removed += len(doomed) * _removed(result, smaller, examples)
     if fraction and not removed:
-        raise ArgumentError(
-            f"no channel of {type(network).__name__} can be removed: "
-            + ("all lead to outputs, or lie where channels cannot be followed"
-               if not groups else f"a fraction of {fraction} is less than one channel of any layer")
-        )  # fmt: skip
+        if not groups:
+            reason = "all lead to outputs, or lie where channels cannot be followed"
+        elif not tried:
+            reason = f"a fraction of {fraction} is less than one channel of any layer"
+        else:
+            reason = "without any of them it would compute something else on the example"
+        raise ArgumentError(f"no channel of {type(network).__name__} can be removed: {reason}")
     for module, training in modes.items():
         module.training = training
+    for name, item in result.named_parameters():
+        item.requires_grad_(trained[name])
     return result
+
+
+def _by_module(network: nn.Module, scores: Scores) -> dict[nn.Module, Tensor]:
+    """Return scores by layer, each checked to have one number for each output channel."""
+    modules = dict(network.named_modules())
+    found = {}
+    for name, values in scores.items():
+        module = modules.get(name)
+        if not isinstance(module, (*WEIGHTED, *_NORMS)):
+            raise ArgumentError(f"the scores name {name!r}, which is no layer with channels")
+        count = getattr(module, "out_channels", None) or getattr(module, "out_features", None)
+        count = count or module.num_features
+        if not isinstance(values, Tensor) or values.shape != (count,):
+            raise ArgumentError(f"the scores of {name} must be {count} numbers, one a channel")
+        found[module] = values
+    return found
 
 
 def _last_layers(network: nn.Module, examples: tuple[Tensor, ...]) -> list[nn.Module]:

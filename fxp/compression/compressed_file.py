@@ -179,7 +179,7 @@ def encode(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[by
     metadata
         Texts by key.
     """
-    entries, parts, sizes, original = [], [], [], 0
+    entries, parts, sizes = [], [], []
     for name, tensor in state.items():
         array = _array_of(name, tensor)
         coded = _coded(array)
@@ -190,7 +190,6 @@ def encode(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[by
             "bytes": [len(stream) for stream in streams],
         })  # fmt: skip
         parts += streams
-        original += array.nbytes
         book = 0 if coded is None else coded.counts[0]
         sizes.append(TensorSize(name, array.size, int(np.count_nonzero(array)), book,
                                 sum(map(len, streams))))  # fmt: skip
@@ -198,7 +197,12 @@ def encode(state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> tuple[by
     header = zlib.compress(json.dumps(document, separators=(",", ":")).encode(), 9)
     data = b"".join([_START.pack(_MAGIC, VERSION, len(header)), header, *parts])
     data += _END.pack(zlib.crc32(data))
-    return data, Sizes(tuple(sizes), original, len(data))
+    return data, Sizes(tuple(sizes), bytes_of(state), len(data))
+
+
+def bytes_of(state: Mapping[str, Tensor]) -> int:
+    """Return the bytes of tensors as they are."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in state.values())
 
 
 def decode(

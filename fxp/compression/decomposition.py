@@ -8,7 +8,7 @@ mobile applications, 2016. The factors come from TensorLy.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -16,7 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fxp.compression.layers import Network, check_count, layers_of, plain, replace_layer
+from fxp.compression.layers import (
+    Network,
+    check_count,
+    check_error,
+    check_finite,
+    layers_of,
+    plain,
+    replace_layer,
+)
 from fxp.support.errors import ArgumentError
 from fxp.support.lazy import lazy_import
 
@@ -30,6 +38,9 @@ else:
 _ROUNDS: Final = 200
 _TOLERANCE: Final = 1e-7
 """Alternating least squares ends when a round lowers the error by less than this."""
+_TUCKER_ROUNDS: Final = 10
+_TUCKER_TOLERANCE: Final = 1e-4
+"""Tucker-2 begins near its end, and a round takes seconds where there are 512 channels."""
 
 
 def relative_error(weight: Tensor, other: Tensor) -> float:
@@ -59,7 +70,7 @@ def cp_convolution(layer: nn.Conv2d, rank: int, *, seed: int = 0) -> nn.Sequenti
         If the layer has groups, or the rank is out of range.
     """
     _check_layer(layer)
-    check_count(rank, "the rank", 1, cp_rank_limit(layer))
+    rank = check_count(rank, "the rank", 1, cp_rank_limit(layer))
     return _cp_chain(layer, *_cp_factors(layer, rank, seed))
 
 
@@ -141,22 +152,33 @@ def tucker_convolution(layer: nn.Conv2d, ranks: tuple[int, int]) -> nn.Sequentia
         If the layer has groups, or a rank is out of range.
     """
     _check_layer(layer)
-    for rank, most, what in zip(ranks, layer.weight.shape, ("outputs", "inputs"), strict=False):
+    if not isinstance(ranks, Sequence) or len(ranks) != 2:
+        raise ArgumentError(
+            f"the ranks are those of outputs and inputs, two numbers, not {ranks!r}"
+        )
+    outputs_rank, inputs_rank = (
         check_count(rank, f"the rank of the {what}", 1, most)
+        for rank, most, what in zip(ranks, layer.weight.shape, ("outputs", "inputs"), strict=False)
+    )
     kernel = layer.weight.detach().cpu().double().numpy()
     found: Any = tensorly_decomposition.partial_tucker(
-        kernel, rank=list(ranks), modes=[0, 1], init="svd", n_iter_max=_ROUNDS, tol=_TOLERANCE
+        kernel,
+        rank=[outputs_rank, inputs_rank],
+        modes=[0, 1],
+        init="svd",
+        n_iter_max=_TUCKER_ROUNDS,
+        tol=_TUCKER_TOLERANCE,
     )
     core, (outputs, inputs) = found[0]
     size, stride, dilation = map(_pair, (layer.kernel_size, layer.stride, layer.dilation))
     middle = nn.Conv2d(
-        ranks[1], ranks[0], size, stride, _padding(layer), dilation, bias=False,
+        inputs_rank, outputs_rank, size, stride, _padding(layer), dilation, bias=False,
         padding_mode=layer.padding_mode,
     )  # fmt: skip
     chain = nn.Sequential(
-        nn.Conv2d(layer.in_channels, ranks[1], 1, bias=False),
+        nn.Conv2d(layer.in_channels, inputs_rank, 1, bias=False),
         middle,
-        nn.Conv2d(ranks[0], layer.out_channels, 1, bias=layer.bias is not None),
+        nn.Conv2d(outputs_rank, layer.out_channels, 1, bias=layer.bias is not None),
     )
     weights = (inputs.T[:, :, None, None], core, outputs[:, :, None, None])
     return _filled(chain, layer, weights)
@@ -180,7 +202,7 @@ def cp_rank(layer: nn.Conv2d, error: float, *, seed: int = 0) -> int:
         If the error is out of range, or no rank that makes the layer smaller reaches it.
     """
     _check_layer(layer)
-    _check_error(error)
+    error = check_error(error)
     count = sum(layer.weight.shape)
     most = min(cp_rank_limit(layer), max(1, layer.weight.numel() // count))
 
@@ -214,7 +236,7 @@ def tucker_ranks(layer: nn.Conv2d, error: float) -> tuple[int, int]:
         Relative error of the kernel, above 0 and below 1.
     """
     _check_layer(layer)
-    _check_error(error)
+    error = check_error(error)
     kernel = layer.weight.detach().cpu().double()
     ranks = []
     for axis in (0, 1):
@@ -240,8 +262,8 @@ def decompose(
         What makes them, such as ``lambda layer: tucker_convolution(layer, tucker_ranks(layer,
         0.3))``.
     layers
-        Names of convolutions; if left out, all of one group whose kernel is larger than one pixel,
-        where the result has fewer weights.
+        Names of convolutions; if left out, all ordinary ones of one group whose kernel is larger
+        than one pixel, where the result has fewer weights.
 
     Raises
     ------
@@ -251,7 +273,9 @@ def decompose(
     result = plain(network)
     for name, layer in layers_of(result, (nn.Conv2d,), layers).items():
         assert isinstance(layer, nn.Conv2d)
-        if layers is None and (layer.groups > 1 or layer.kernel_size == (1, 1)):
+        if layers is None and (
+            layer.groups > 1 or layer.kernel_size == (1, 1) or not _is_ordinary(layer)
+        ):
             continue
         made = make(layer)
         if layers is not None or _weights(made) < _weights(layer):
@@ -275,11 +299,18 @@ def _weights(module: nn.Module) -> int:
 def _check_layer(layer: Any) -> None:
     if not isinstance(layer, nn.Conv2d) or layer.groups != 1:
         raise ArgumentError(f"a Conv2d of one group is decomposed, not {layer}")
+    if not _is_ordinary(layer):
+        raise ArgumentError(
+            f"{type(layer).__name__} computes something else than a Conv2d with its weights; only "
+            "ordinary convolutions are decomposed"
+        )
+    check_finite(layer.weight, str(layer))
 
 
-def _check_error(error: float) -> None:
-    if isinstance(error, bool) or not isinstance(error, int | float) or not 0 < error < 1:
-        raise ArgumentError(f"the relative error must be above 0 and below 1, got {error!r}")
+def _is_ordinary(layer: nn.Conv2d) -> bool:
+    """Whether a layer computes what its class says, not, for example, with binary weights."""
+    kind = type(layer)
+    return kind.forward is nn.Conv2d.forward and kind._conv_forward is nn.Conv2d._conv_forward
 
 
 def _padding(layer: nn.Conv2d) -> tuple[int, int]:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fxp.compression.layers import check_count, check_share
+from fxp.compression.layers import check_count, check_finite, check_share
 from fxp.compression.limits import CONVOLUTION_BITS, LINEAR_BITS, MAX_BITS
 from fxp.compression.weight_sharing import shared_values
 from fxp.support.errors import ArgumentError
@@ -43,18 +43,21 @@ def compressed_state(
     Raises
     ------
     ArgumentError
-        If an argument is out of range, or no tensor is a weight of these layers.
+        If an argument is out of range, no tensor is a weight of these layers, or one is not finite.
     """
-    check_share(fraction, "the fraction")
-    check_count(convolution_bits, "convolution_bits", 1, MAX_BITS)
-    check_count(linear_bits, "linear_bits", 1, MAX_BITS)
-    widths = {4: convolution_bits, 2: linear_bits}
+    fraction = check_share(fraction, "the fraction")
+    widths = {
+        4: check_count(convolution_bits, "convolution_bits", 1, MAX_BITS),
+        2: check_count(linear_bits, "linear_bits", 1, MAX_BITS),
+    }
     weights = {
         name: tensor.detach().cpu().float().numpy() for name, tensor in state.items()
-        if tensor.ndim in widths and tensor.is_floating_point()
+        if tensor.ndim in widths and tensor.is_floating_point() and tensor.numel()
     }  # fmt: skip
     if not weights:
         raise ArgumentError("no tensor has the two or four axes of a weight; nothing to compress")
+    for name in weights:
+        check_finite(state[name], name)
     pooled = np.concatenate([np.abs(values).ravel() for values in weights.values()])
     limit = np.partition(pooled, int(fraction * len(pooled)))[int(fraction * len(pooled))]
     shared = {

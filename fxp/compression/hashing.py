@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from fxp.compression.layers import Network, layers_of, plain
+from fxp.compression.layers import Network, is_number, layers_of, own_parameter, plain
 from fxp.support.errors import ArgumentError
 from fxp.support.lazy import lazy_import
 
@@ -125,7 +125,7 @@ def hash_layers(
     ArgumentError
         If the rate is out of range, or a name is that of no linear layer.
     """
-    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= 1:
+    if not is_number(rate) or not 0 < rate <= 1:
         raise ArgumentError(f"the rate must be above 0 and at most 1, got {rate!r}")
     result = plain(network)
     generator = torch.Generator().manual_seed(seed or 0)
@@ -134,6 +134,7 @@ def hash_layers(
         for name, parameter in list(layer.named_parameters(recurse=False)):
             buckets = math.ceil(rate * parameter.numel())
             hashed = HashedParameter(tuple(parameter.shape), buckets, layer.in_features)
+            own_parameter(layer, name)
             parametrize.register_parametrization(layer, name, hashed.to(parameter.device))
             if seed is not None:
                 with torch.no_grad():

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable
-from typing import TypeVar
+from numbers import Integral, Real
+from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize, prune
+from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from fxp.support.errors import ArgumentError, ArgumentTypeError
 
@@ -55,7 +60,8 @@ def layers_of(
     Raises
     ------
     ArgumentError
-        If a name is none of such a layer, or there is no such layer at all.
+        If a name is none of such a layer, there is no such layer at all, or weights of one that is
+        wanted are not finite.
     """
     found = {name: module for name, module in network.named_modules() if isinstance(module, kinds)}
     wanted = list(found) if names is None else [names] if isinstance(names, str) else list(names)
@@ -65,7 +71,26 @@ def layers_of(
     for name in wanted:
         if name not in found:
             raise ArgumentError(f"no {words} is called {name!r}, only {', '.join(found)}")
+    for name in wanted:
+        check_finite(found[name].weight, name)
     return {name: found[name] for name in wanted}
+
+
+def check_finite(weight: Any, name: str) -> None:
+    """Raise `ArgumentError` if a weight holds NaN or infinity, of which no size is the smallest.
+
+    Parameters
+    ----------
+    weight
+        A tensor.
+    name
+        Of its layer, for the message.
+    """
+    if not torch.isfinite(weight).all():
+        raise ArgumentError(
+            f"weights of {name} are NaN or infinite; compress weights from before the training "
+            "failed"
+        )
 
 
 def replace_layer(network: nn.Module, name: str, layer: nn.Module) -> None:
@@ -89,10 +114,16 @@ def plain(network: Network) -> Network:
     """Return a copy whose weights are ordinary parameters with their present values.
 
     Masks of `torch.nn.utils.prune` and parametrizations, those of shared and hashed weights among
-    them, end there: pruned weights are zeros, shared ones are equal.
+    them, end there: pruned weights are zeros, shared ones are equal. Weight and spectral
+    normalization end as well.
     """
     result = copied(network)
     for module in result.modules():
+        for hook in list(module._forward_pre_hooks.values()):
+            if isinstance(hook, WeightNorm):
+                remove_weight_norm(module, hook.name)
+            elif isinstance(hook, SpectralNorm):
+                remove_spectral_norm(module, hook.name)
         for name in [key for key, _ in module.named_parameters(recurse=False)]:
             weight = name.removesuffix("_orig")
             if name != weight and f"{weight}_mask" in dict(module.named_buffers(recurse=False)):
@@ -101,6 +132,22 @@ def plain(network: Network) -> Network:
             for name in list(module.parametrizations):  # type: ignore[arg-type]
                 parametrize.remove_parametrizations(module, name, leave_parametrized=True)
     return result
+
+
+def own_parameter(layer: nn.Module, name: str) -> None:
+    """Give a layer a parameter of its own, where it may share one with another layer.
+
+    A parametrization takes the place of a parameter in the memory of all that share it.
+
+    Parameters
+    ----------
+    layer
+        The layer.
+    name
+        Of the parameter.
+    """
+    given = getattr(layer, name)
+    setattr(layer, name, nn.Parameter(given.detach().clone(), given.requires_grad))
 
 
 def check_share(value: float, what: str) -> float:
@@ -118,7 +165,7 @@ def check_share(value: float, what: str) -> float:
     ArgumentError
         If it is not.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+    if not is_number(value) or not 0 <= value < 1:
         raise ArgumentError(f"{what} must be at least 0 and below 1, got {value!r}")
     return float(value)
 
@@ -140,6 +187,24 @@ def check_count(value: int, what: str, low: int, high: int) -> int:
     ArgumentError
         If it does not.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+    if isinstance(value, bool) or not isinstance(value, Integral) or not low <= value <= high:
         raise ArgumentError(f"{what} must be an integer from {low} to {high}, got {value!r}")
-    return value
+    return int(value)
+
+
+def check_error(error: float) -> float:
+    """Return a relative error if it is a number above 0 and below 1.
+
+    Raises
+    ------
+    ArgumentError
+        If it is not.
+    """
+    if not is_number(error) or not 0 < error < 1:
+        raise ArgumentError(f"the relative error must be above 0 and below 1, got {error!r}")
+    return float(error)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite real number, of Python or of NumPy, and no truth value."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

@@ -6,7 +6,6 @@ networks, 2015. The masks are those of `torch.nn.utils.prune`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
@@ -14,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
-from fxp.compression.layers import Network, check_share, layers_of, plain
+from fxp.compression.layers import Network, check_share, is_number, layers_of, plain
 from fxp.support.errors import ArgumentError
 
 
@@ -57,7 +56,7 @@ def prune_weights(
         scope, layers = "layer", list(fractions)
     else:
         fractions = {}
-        check_share(fraction, "the fraction")
+        fraction = check_share(fraction, "the fraction")
     result = plain(network)
     chosen = layers_of(result, names=layers)
     if scope == "global":
@@ -91,7 +90,7 @@ def prune_below(
     ArgumentError
         If the threshold is negative or not finite, or would leave a layer without weights.
     """
-    if isinstance(threshold, bool) or not (math.isfinite(threshold) and threshold >= 0):
+    if not is_number(threshold) or threshold < 0:
         raise ArgumentError(f"the threshold must be a number of at least 0, got {threshold!r}")
     result = plain(network)
     for name, layer in layers_of(result, names=layers).items():

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fxp.compression.layers import check_count
+from fxp.compression.layers import check_count, check_error, check_finite
 from fxp.support.errors import ArgumentError
 from fxp.support.lazy import lazy_import
 
@@ -98,12 +98,15 @@ def tensor_train_linear(
     ArgumentError
         If the factors do not multiply to the features, or a rank is above what its place allows.
     """
-    if not isinstance(layer, nn.Linear):
-        raise ArgumentError(f"a Linear layer becomes a tensor train, not {layer}")
+    if not isinstance(layer, nn.Linear) or type(layer).forward is not nn.Linear.forward:
+        raise ArgumentError(f"an ordinary Linear layer becomes a tensor train, not {layer}")
+    check_finite(layer.weight, str(layer))
     for factors, features, what in (
         (inputs, layer.in_features, "inputs"), (outputs, layer.out_features, "outputs")
     ):  # fmt: skip
-        if math.prod(factors) != features or any(factor < 1 for factor in factors):
+        for factor in factors:
+            check_count(factor, f"a factor of the {what}", 1, features)
+        if math.prod(factors) != features:
             raise ArgumentError(f"{what} {tuple(factors)} do not multiply to {features} features")
     if len(inputs) != len(outputs):
         raise ArgumentError(f"{len(inputs)} factors of inputs need as many of outputs, "
@@ -111,16 +114,16 @@ def tensor_train_linear(
     count = len(inputs)
     sizes = [n * m for n, m in zip(inputs, outputs, strict=True)]
     matrix = layer.weight.detach().cpu().double().numpy().reshape(*outputs, *inputs)
-    if isinstance(ranks, int | float):
-        chosen = _ranks_for(matrix, sizes, count, ranks)
-    else:
-        chosen = [int(rank) for rank in ranks]
+    if isinstance(ranks, Sequence | np.ndarray):
+        chosen = list(ranks)
         if len(chosen) != count - 1:
             raise ArgumentError(f"{count} cores have {count - 1} ranks between them, "
                                 f"got {len(chosen)}")  # fmt: skip
         for place, rank in enumerate(chosen, 1):
             most = min(math.prod(sizes[:place]), math.prod(sizes[place:]))
-            check_count(rank, f"rank {place}", 1, most)
+            chosen[place - 1] = check_count(rank, f"rank {place}", 1, most)
+    else:
+        chosen = _ranks_for(matrix, sizes, count, ranks)
     cores = tensorly_decomposition.tensor_train_matrix(matrix, [1, *chosen, 1])
     result = TensorTrainLinear(inputs, outputs, [core.shape[3] for core in cores[:-1]],
                                bias=layer.bias is not None)  # fmt: skip
@@ -138,8 +141,7 @@ def _ranks_for(matrix: np.ndarray, sizes: list[int], count: int, error: float) -
 
     I. Oseledets: Tensor-train decomposition, 2011, theorem 2.2.
     """
-    if not 0 < error < 1:
-        raise ArgumentError(f"the relative error must be above 0 and below 1, got {error!r}")
+    error = check_error(error)
     order = [axis for place in range(count) for axis in (place, count + place)]
     tensor = matrix.transpose(order)
     ranks = []

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from fxp.compression.layers import Network, check_count, layers_of, plain
+from fxp.compression.layers import Network, check_count, layers_of, own_parameter, plain
 from fxp.compression.limits import CONVOLUTION_BITS, LINEAR_BITS, MAX_BITS
 from fxp.support.errors import ArgumentError
 
@@ -139,8 +139,8 @@ def share_weights(
     ArgumentError
         If a width is out of range, or a layer does not exist.
     """
-    check_count(convolution_bits, "convolution_bits", 1, MAX_BITS)
-    check_count(linear_bits, "linear_bits", 1, MAX_BITS)
+    convolution_bits = check_count(convolution_bits, "convolution_bits", 1, MAX_BITS)
+    linear_bits = check_count(linear_bits, "linear_bits", 1, MAX_BITS)
     given = {name: check_count(width, f"the bits of {name}", 0, MAX_BITS)
              for name, width in (bits or {}).items()}  # fmt: skip
     result = plain(network)
@@ -151,6 +151,7 @@ def share_weights(
     for name, layer in layers.items():
         width = given.get(name, linear_bits if isinstance(layer, nn.Linear) else convolution_bits)
         if width:
+            own_parameter(layer, "weight")
             shared = SharedWeights(width, layer.weight)  # type: ignore[arg-type]
             parametrize.register_parametrization(layer, "weight", shared)
             layer.train(layer.training)

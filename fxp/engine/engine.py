@@ -184,7 +184,7 @@ class Engine:
             {state.value.name: export_state(state.source) for state in self.graph.states},
             {name: export(name) for name in self.graph.values} if keep_values else {},
             self._counts(plan, overflows) if count_clipped else {},
-            {node.name: plan.node_sizes[node.name] for node in self.graph.nodes},
+            dict(plan.node_sizes),
         )
         plan.give_back(memory)
         return result
@@ -421,7 +421,7 @@ class Engine:
         )
 
     def _execute(self, plan: Plan, memory: Memory) -> NDArray[np.int64]:
-        """Run all steps; returns the overflows of every stage."""
+        """Run all steps; returns the overflows of every stage, a row per thread."""
         bases = plan.addresses(memory)
         overflows = np.zeros((plan.threads, len(plan.program.stages)), np.int64)
         for part in plan.parts:
@@ -429,7 +429,7 @@ class Engine:
                 self._run_compiled(part, bases, overflows)
             else:
                 self._run_bands(plan, memory, part, overflows, plan.counters[part.result])
-        return overflows.sum(axis=0)
+        return overflows
 
     def _run_compiled(
         self, part: CompiledSteps, bases: NDArray[np.int64], overflows: NDArray[np.int64]
@@ -479,7 +479,7 @@ class Engine:
     def _counts(self, plan: Plan, overflows: NDArray[np.int64]) -> dict[str, int]:
         # All nodes of a chain but one are exact: nothing overflows there.
         counts = {node.name: 0 for node in self.graph.nodes}
-        for stage, count in zip(plan.program.stages, overflows.tolist(), strict=True):
+        for stage, count in zip(plan.program.stages, overflows.sum(axis=0).tolist(), strict=True):
             name = stage.chain.counted or stage.result
             if name in counts:
                 counts[name] = count

@@ -123,7 +123,7 @@ class Plan:
     @cached_property
     def node_sizes(self) -> dict[str, int]:
         """Number of elements of every node's value."""
-        return {node.name: prod(self.planes[node.name]) for node in self.program.graph.nodes}
+        return {name: prod(self.planes[name]) for name in self.program.nodes}
 
     @property
     def workspace_base(self) -> int:

@@ -26,6 +26,7 @@ from fxp.graph.ops import (
     Table,
 )
 from fxp.graph.ops.base import Op, Operand
+from fxp.graph.ops.tables import MAX_TABLE_BITS
 from fxp.kernels.commands import INTEGERS
 from fxp.kernels.host import Tiles
 from fxp.kernels.movement import spread
@@ -289,14 +290,15 @@ def table_call(chain: Chain, op: Op, operands: Sequence[Operand]) -> Call | None
     assert node.quantization is not None
     data = [operand.constant for operand in constants if operand.constant is not None]
     same = isinstance(op, Table) or all(constant.size == 1 for constant in data)
-    narrow = source.format.dtype == node.quantization.format.dtype == np.int16
-    if len(chain.nodes) > 1 or not same or not narrow:
+    sizes = (source.format.dtype.itemsize, _result_size(chain))
+    fits = max(sizes) <= max(INTEGERS) and source.format.width <= MAX_TABLE_BITS
+    if len(chain.nodes) > 1 or not same or not fits:
         return None
     codes = np.arange(source.format.min_raw, source.format.max_raw + 1)[None]
     exact = op.oracle(operands, codes, *data)[0]
     target = node.quantization
     step = (exact, node.accumulator.frac, target.format, target.rounding, target.overflow)
-    table, outside = requantize(*step).astype(np.int16), overflow_mask(*step)
+    table, outside = requantize(*step).astype(target.format.dtype), overflow_mask(*step)
     record = filled(
         LOOK_UP,
         smallest=source.format.min_raw,
@@ -307,7 +309,9 @@ def table_call(chain: Chain, op: Op, operands: Sequence[Operand]) -> Call | None
     )
     return Call(
         "table",
-        look_up_kernel if outside.any() else never_counted(partial(look_up_kernel, False)),
+        partial(look_up_kernel, sizes)
+        if outside.any()
+        else never_counted(partial(look_up_kernel, sizes, False)),
         record,
         [table, outside],
     )

@@ -97,6 +97,8 @@ class Program:
 
     def __init__(self, graph: Graph, options: Options, kept: frozenset[str] = frozenset()) -> None:
         fast = options.kernels != "portable"
+        self.nodes = tuple(node.name for node in graph.nodes)
+        """Nodes of the graph that is given, to which padding of its own is added."""
         graph = separate_padding(graph) if fast else graph
         self.graph, self.options = graph, options
         self.inputs = tuple(value.name for value in graph.inputs)

@@ -383,11 +383,15 @@ class _Writer:
         self.commands: list[list[int]] = []
 
     def clear(self) -> None:
-        """Zero the buffers that reach beyond the image."""
+        """Zero the columns of buffers that lie beside the image."""
         for name, buffer in self.buffers.items():
+            left, right = buffer.columns
             width = self.segment.sizes[name][1]
-            if buffer.columns[0] < 0 or buffer.columns[1] > width:
-                self._zero(buffer, buffer.base, buffer.rows)
+            for first, last in ((left, min(right, 0)), (max(left, width), right)):
+                if last > first:
+                    place = buffer.place(self.segment.workspace_base, buffer.base, first)
+                    size = (last - first) * buffer.pixel_bytes
+                    self._rows(zero_rows, place, NOWHERE, buffer.rows, size)
 
     def step(self, step: Mapping[str, tuple[int, int, int]]) -> None:
         """Compute the new rows of every value."""

@@ -16,6 +16,7 @@ from fxp.engine.convolution_stages import ConvolutionStage
 from fxp.engine.cutting import stage_macs
 from fxp.engine.pointwise_stages import CallStage
 from fxp.engine.program import Program
+from fxp.engine.routine_stages import RoutineStage
 from fxp.engine.stages import CommandStage, Stage
 from fxp.graph import Graph
 from fxp.graph.ops import (
@@ -27,6 +28,7 @@ from fxp.graph.ops import (
     Relu,
     Requantize,
     Sign,
+    Softmax,
     SoftThreshold,
     Subtract,
     Table,
@@ -35,6 +37,8 @@ from fxp.graph.ops import (
 _BINARY = Add | Subtract | Multiply
 ELEMENTWISE: Final = _BINARY | Relu | Clamp | Requantize | Prelu | Sign | SoftThreshold | Table
 """Ops that treat every pixel alike."""
+CHANNELWISE: Final = Softmax
+"""Ops that read all channels of a pixel; their routines walk over pixels."""
 ROWS: Final = 8
 """Rows of an image at most: as many as are computed at once, so that weights are read once."""
 COLUMNS: Final = 112
@@ -113,10 +117,10 @@ def _is_local(graph: Graph, stage: Stage) -> bool:
     if isinstance(stage.chain.head.op, Linear):
         return isinstance(stage, ConvolutionStage)
     # A value that is repeated is no image of the batch.
-    return (
-        isinstance(stage, CallStage)
-        and isinstance(stage.chain.head.op, ELEMENTWISE)
-        and len({graph.values[name].shape for name in names}) == 1
+    op = stage.chain.head.op
+    return len({graph.values[name].shape for name in names}) == 1 and (
+        (isinstance(stage, CallStage) and isinstance(op, ELEMENTWISE))
+        or (isinstance(stage, RoutineStage) and isinstance(op, CHANNELWISE))
     )
 
 

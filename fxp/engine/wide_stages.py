@@ -50,30 +50,44 @@ from fxp.kernels.wide_tiles import (
 
 PART_BITS: Final = 16
 """Of a part of the inputs."""
-WEIGHT_BITS: Final = 15
-"""Of a lower part of weights: two products of such a part fit int32."""
+FEW_BITS: Final = 9
+"""Of a part of weights, of which int32 holds hundreds of products; those below have a bit less."""
+CHUNK_COST: Final = 2.5
+"""Pairs of products that take as long as the end of a chunk."""
 
 
-def weight_parts(weight: NDArray[np.int64], *, split: bool) -> list[tuple[NDArray[np.int64], int]]:
+def weight_parts(
+    weight: NDArray[np.int64], most: int = PART_BITS
+) -> list[tuple[NDArray[np.int64], int]]:
     """Write weights as a sum of int16 parts and their left shifts.
 
     Parameters
     ----------
     weight
         The weights.
-    split
-        Whether weights that fit int16 are split, too.
+    most
+        Bits of the highest part, at most 16. Those below have one less, so that two products of
+        such a part fit int32.
     """
     parts: list[tuple[NDArray[np.int64], int]] = []
-    shift = 0
-    while split or weight.min() < -(2**15) or weight.max() >= 2**15:
-        half = 1 << (WEIGHT_BITS - 1)
-        low = ((weight + half) & (2 * half - 1)) - half
+    bits, limit, shift = most - 1, 1 << (most - 1), 0
+    half = limit // 2
+    while weight.min() < -limit or weight.max() >= limit:
+        low = ((weight + half) & (limit - 1)) - half
         parts.append((low, shift))
-        weight = (weight - low) >> WEIGHT_BITS
-        shift += WEIGHT_BITS
-        split = False
+        weight = (weight - low) >> bits
+        shift += bits
     return [*parts, (weight, shift)]
+
+
+def _cost(chunked: Chunks) -> float:
+    """Time of chunks, in that of a pair of products."""
+    return len(chunked.weights) + CHUNK_COST * len(chunked.table)
+
+
+def _are_short(chunked: Chunks) -> bool:
+    """Whether the ends of chunks take longer than their products."""
+    return CHUNK_COST * len(chunked.table) > len(chunked.weights)
 
 
 class InputParts:
@@ -146,8 +160,18 @@ class _WideStage(ConvolutionStage):
 
     def _chunks(self, group: int) -> Chunks:
         """Products of a group of channels, cut into chunks."""
-        for split in (False, True):
-            terms = [
+        found = self._chunks_of_parts(group, PART_BITS)
+        if found is None or _are_short(found):
+            # Chunks of a few products take longer than twice as many products in long chunks.
+            parts = self._chunks_of_parts(group, FEW_BITS)
+            assert parts is not None, "products of few bits fit"
+            found = parts if found is None else min(found, parts, key=_cost)
+        return found
+
+    def _chunks_of_parts(self, group: int, most: int) -> Chunks | None:
+        """Products with parts of the weights of at most so many bits, if they fit."""
+        return chunks(
+            [
                 Term(
                     *input_runs(
                         replace(self._shape, weight=weight),
@@ -158,15 +182,13 @@ class _WideStage(ConvolutionStage):
                     PART_BITS * number + shift,
                 )
                 for number, limits in enumerate(self._limits)
-                for weight, shift in weight_parts(self._shape.weight, split=split)
+                for weight, shift in weight_parts(self._shape.weight, most)
             ]
-            if (found := chunks(terms)) is not None:
-                return found
-        raise AssertionError("products of split weights fit")
+        )
 
     def _chunks_together(self, group: int, together: int) -> Chunks | None:
         """Products of which those with so many neighbouring pixels are taken together, if any."""
-        parts = weight_parts(self._shape.weight, split=False)
+        parts = weight_parts(self._shape.weight)
         if together == 1 or len(parts) > 1:
             return None
         taps, weights = input_runs(self._shape, group, (self._pixel, 0))
@@ -259,7 +281,7 @@ class WideStage(_WideStage):
                 width = vectors * lanes
                 together = self._together(tile, tiles)
                 chunked = self._chunks_together(group, together)
-                if chunked is None:
+                if chunked is None or _are_short(chunked):
                     together, chunked = 1, self._chunks(group)
                 finish, low, chunking = self._finish, 0, chunked.added
                 cut = _cut(finish, chunked)

@@ -11,9 +11,13 @@ wrap; the planner proves that the result fits.
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any, Final
+from zlib import crc32
 
 import numpy as np
+from llvmlite import ir
+from numba import types
 
 from fxp.kernels.commands import (
     BLOCK,
@@ -29,7 +33,7 @@ from fxp.kernels.commands import (
     operand,
     pointer,
 )
-from fxp.kernels.compiler import carray
+from fxp.kernels.compiler import I32, I64, address, carray, code_generator, literals, load, store
 from fxp.kernels.records import CLIP, COMBINE, LOOK_UP, PRELU, SOFT_THRESHOLD
 from fxp.kernels.requantize import (
     add,
@@ -41,6 +45,7 @@ from fxp.kernels.requantize import (
     subtract,
 )
 from fxp.kernels.routines import VALUES
+from fxp.kernels.tile_store import element_type
 
 Sizes = tuple[int, ...]
 """Bytes of an element of each value; 2 or 4."""
@@ -48,6 +53,12 @@ SUMS: Final = (np.int32, np.int64)
 """Types of sums that are not wide, and that are."""
 TILE_ELEMENTS: Final = 512
 """Elements of a tile, at least."""
+CHUNK: Final = 32
+"""Values that are looked up at a time."""
+STORED: Final = 16
+"""Bytes that are stored at a time: a vector that every processor has."""
+FINGERPRINT: Final = crc32(Path(__file__).read_bytes())
+"""Of the code generator, as `fxp.kernels.pair_mac.FINGERPRINT`."""
 
 
 def tile_elements(channels: int) -> int:
@@ -258,10 +269,50 @@ def soft_threshold_kernel(sizes: Sizes, wide: bool, counted: bool) -> Any:
     return soft_threshold
 
 
+@code_generator
+def _look_up_chunk(typingctx, target, source, table, sizes):  # type: ignore[no-untyped-def]
+    """Look up a chunk of values; addresses, that of the table being its entry of 0.
+
+    Results are stored by vectors: every other access to memory is what limits a table. Sizes are
+    literals: bytes of a value, of a result and an entry, and FINGERPRINT.
+    """
+    values = literals(sizes)
+    if values is None:
+        return None
+    source_type, result_type = (element_type(size) for size in values[:2])
+    lanes = STORED // values[1]
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        target, source, table, _ = arguments
+        for first in range(0, CHUNK, lanes):
+            results = ir.Constant(ir.VectorType(result_type, lanes), ir.Undefined)
+            for lane in range(lanes):
+                place = address(builder, source, I64(first + lane), source_type)
+                value = builder.sext(load(builder, place, source_type, values[0]), I64)
+                entry = load(
+                    builder, address(builder, table, value, result_type), result_type, values[1]
+                )
+                results = builder.insert_element(results, entry, I32(lane))
+            store(builder, results, address(builder, target, I64(first), result_type), values[1])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64, sizes), codegen
+
+
 @cache
-def look_up_kernel(counted: bool) -> Any:
-    """Return the kernel that reads results from a table."""
-    record = LOOK_UP
+def look_up_kernel(sizes: Sizes, counted: bool) -> Any:
+    """Return the kernel that reads results from a table.
+
+    Parameters
+    ----------
+    sizes
+        Bytes of an element of the operand, and of the result and the table.
+    counted
+        Whether overflows are counted.
+    """
+    record, fingerprint = LOOK_UP, FINGERPRINT
+    source_size, result_size = sizes
+    source_type, result_type = (INTEGERS[size] for size in sizes)
 
     @kernel
     def look_up(command_at: Any, bases_at: Any) -> int:
@@ -270,18 +321,28 @@ def look_up_kernel(counted: bool) -> Any:
         block = carray(pointer(command[BLOCK]), 1, record)[0]
         target, source = operand(command, bases, RESULT), operand(command, bases, INPUT)
         smallest, length = block.smallest, command[COLUMNS] * block.channels
-        table = carray(pointer(block.table), block.entries, np.int16)
+        table = carray(pointer(block.table), block.entries, result_type)
         outside = carray(pointer(block.outside), block.entries, np.uint8)
+        zero = block.table - result_size * smallest
+        whole = length // CHUNK * CHUNK
         clipped = 0
         for y in range(command[ROWS]):
-            result = carray(pointer(target + y * command[RESULT + 2]), length, np.int16)
-            values = carray(pointer(source + y * command[INPUT + 2]), length, np.int16)
-            for i in range(length):
+            into, place = target + y * command[RESULT + 2], source + y * command[INPUT + 2]
+            result = carray(pointer(into), length, result_type)
+            values = carray(pointer(place), length, source_type)
+            for i in range(0, whole, CHUNK):
+                _look_up_chunk(
+                    into + result_size * i,
+                    place + source_size * i,
+                    zero,
+                    (source_size, result_size, fingerprint),
+                )
+            for i in range(whole, length):
                 # Unsigned, as Numba tests a signed index for counting from the end.
-                entry = np.uint64(values[i] - smallest)
-                result[i] = table[entry]
-                if counted:
-                    clipped += outside[entry]
-        return int(clipped)
+                result[i] = table[np.uint64(values[i] - smallest)]
+            if counted:
+                for i in range(length):
+                    clipped += outside[np.uint64(values[i] - smallest)]
+        return clipped
 
     return look_up

@@ -216,7 +216,7 @@ SOFT_THRESHOLD: Final = _record(
 LOOK_UP: Final = _record(
     "smallest",  # value of the first entry
     "entries",
-    "table",  # address of the int16 results
+    "table",  # address of the results
     "outside",  # address of a uint8 per entry, 1 where the result overflows
     "channels",
 )

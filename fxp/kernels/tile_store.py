@@ -104,10 +104,7 @@ class Store:
             splat(builder, self._narrowed(scalar), lanes) for scalar in bounds
         )
         self.overflows: Any = ir.Constant(ir.VectorType(I32, lanes), [0] * lanes)
-        indices = ir.Constant(ir.VectorType(I32, lanes), list(range(lanes)))
-        self.counted = builder.icmp_signed(
-            ">=", indices, splat(builder, builder.trunc(first, I32), lanes)
-        )
+        self.first_counted = first
 
     def _narrowed(self, scalar: Any) -> Any:
         """Turn an int64 into the type of sums."""
@@ -203,7 +200,10 @@ class Store:
             )
             counted = builder.icmp_signed(">=", pixel, self.skipped_pixels)
             kept = builder.and_(outside, splat(builder, counted, self.lanes))
-            kept = builder.and_(kept, self.counted)
+            first = builder.trunc(builder.sub(self.first_counted, channel), I32)
+            indices = ir.Constant(ir.VectorType(I32, self.lanes), list(range(self.lanes)))
+            after = builder.icmp_signed(">=", indices, splat(builder, first, self.lanes))
+            kept = builder.and_(kept, after)
             self.overflows = builder.add(
                 self.overflows, builder.zext(kept, ir.VectorType(I32, self.lanes))
             )

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fxp.formats import IntArray
-from fxp.hls.rtl.adder_graph_schedule import adder_times
+from fxp.hls.rtl.adder_graph_schedule import adder_times, shortest_latency
 from fxp.hls.rtl.adder_graph_search import Digits, Sum, shared_sums, signed_digits
 from fxp.support.errors import ArgumentError
 
@@ -277,6 +277,7 @@ def adder_graph(
     *,
     extra_depth: int = 1,
     levels_per_register: int = LEVELS_PER_REGISTER,
+    register_shared: bool = False,
 ) -> AdderGraph:
     """Find adders that compute ``matrix @ x + bias``.
 
@@ -294,6 +295,9 @@ def adder_graph(
     levels_per_register
         Most adders on a way between two registers. More need fewer registers, and reach a lower
         clock frequency.
+    register_shared
+        Whether a sum with several readers is read from a register only. Its readers lie far from
+        each other in a large layer, so no clock then has more than one long way.
 
     Raises
     ------
@@ -332,11 +336,12 @@ def adder_graph(
     depths = [0] * (count + len(constants))
     for item in sums:
         depths.append(1 + max(depths[item.left], depths[item.right]))
-    latency = max(1, -(-max(depths) // levels_per_register))
     widths = [range_bits(low, high, signed=low < 0) for low, high in bounds]
     widths[count : count + len(constants)] = [0] * len(constants)
     ends = [term.value for term in terms]
-    times = adder_times(sums, ends, widths, latency, levels_per_register)
+    latency = shortest_latency(sums, ends, count + len(constants), levels_per_register,
+                               near=register_shared)  # fmt: skip
+    times = adder_times(sums, ends, widths, latency, levels_per_register, near=register_shared)
     first = count + len(constants)
     adders = tuple(
         Adder(item.left, item.right, item.shift, item.negate, depth, time, low, high)

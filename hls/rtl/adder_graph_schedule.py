@@ -13,6 +13,8 @@ def adder_times(
     widths: Sequence[int],
     latency: int,
     levels: int = 1,
+    *,
+    near: bool = False,
 ) -> list[int]:
     """Return the clock in which every adder adds: after it, a register may hold its sum.
 
@@ -29,16 +31,47 @@ def adder_times(
     widths
         Bits of every value; a value of zero bits needs no registers.
     latency
-        Clock in which the outputs are read.
+        Clock in which the outputs are read; at least `shortest_latency`.
     levels
         Adders that may follow each other within one clock.
+    near
+        Whether only a sum's single reader may be in its clock, as for `shortest_latency`.
     """
-    pipeline = _Pipeline(sums, outputs, widths, latency, levels)
+    pipeline = _Pipeline(sums, outputs, widths, latency, levels, near=near)
     results = []
     for start in (pipeline.early(), pipeline.late()):
         times = pipeline.improve(start)
         results.append((pipeline.bits(times), times))
     return [pipeline.clock(slot) for slot in min(results)[1][pipeline.sources :]]
+
+
+def shortest_latency(
+    sums: Sequence[Sum],
+    outputs: Sequence[int],
+    sources: int,
+    levels: int = 1,
+    *,
+    near: bool = False,
+) -> int:
+    """Return the fewest clocks from the sources to all outputs, at least one.
+
+    Parameters
+    ----------
+    sums
+        In order; their operands are sources, or earlier sums.
+    outputs
+        Values that are read at the end.
+    sources
+        How many values are no sums.
+    levels
+        Adders that may follow each other within one clock.
+    near
+        Whether only a sum's single reader may be in its clock. It can be placed beside the sum,
+        while the readers of a shared sum lie far from each other.
+    """
+    pipeline = _Pipeline(sums, outputs, [0] * (sources + len(sums)), 0, levels, near=near)
+    times = pipeline.early()
+    return max(1, *(pipeline.clock(times[output]) for output in outputs))
 
 
 class _Pipeline:
@@ -51,6 +84,8 @@ class _Pipeline:
         widths: Sequence[int],
         latency: int,
         levels: int,
+        *,
+        near: bool,
     ) -> None:
         self.levels = levels
         self.sources = len(widths) - len(sums)
@@ -62,6 +97,11 @@ class _Pipeline:
         for number, operands in enumerate(self.operands, self.sources):
             for operand in set(operands):
                 self.readers[operand].append(number)
+        # Sums that are read from a register only.
+        self.far = [
+            near and value >= self.sources and len(readers) + (value in self.outputs) > 1
+            for value, readers in enumerate(self.readers)
+        ]
 
     def clock(self, slot: int) -> int:
         """Return the clock of a slot; sources are there from the beginning."""
@@ -70,7 +110,7 @@ class _Pipeline:
     def early(self) -> list[int]:
         times = [0] * self.sources
         for operands in self.operands:
-            times.append(1 + max(times[operand] for operand in operands))
+            times.append(self._start(operands, times))
         return times
 
     def late(self) -> list[int]:
@@ -79,10 +119,20 @@ class _Pipeline:
             times[number] = self._end(number, times)
         return times
 
+    def _start(self, operands: tuple[int, int], times: list[int]) -> int:
+        """Return the first slot behind the operands."""
+        return 1 + max(
+            self.clock(times[operand]) * self.levels if self.far[operand] else times[operand]
+            for operand in operands
+        )
+
     def _end(self, value: int, times: list[int]) -> int:
         """Return the latest slot in which the value could appear."""
         last = self.latency * self.levels
-        return min((times[reader] - 1 for reader in self.readers[value]), default=last)
+        readers = (times[reader] for reader in self.readers[value])
+        if self.far[value]:
+            return min(((self.clock(slot) - 1) * self.levels for slot in readers), default=last)
+        return min((slot - 1 for slot in readers), default=last)
 
     def _delay(self, value: int, times: list[int]) -> int:
         """Return the register bits that hold a value until its last reader."""
@@ -100,7 +150,7 @@ class _Pipeline:
         while changed:
             changed = False
             for number, operands in enumerate(self.operands, self.sources):
-                start = 1 + max(times[operand] for operand in operands)
+                start = self._start(operands, times)
                 best = times[number]
                 costs = {}
                 for time in range(start, self._end(number, times) + 1):

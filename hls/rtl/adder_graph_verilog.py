@@ -49,6 +49,7 @@ def constant_matrix_module(
     output_bits: int | None = None,
     extra_depth: int = 1,
     levels_per_register: int = LEVELS_PER_REGISTER,
+    register_shared: bool = False,
 ) -> ConstantMatrixModule:
     """Write the module that computes ``matrix @ x + bias`` with shared adders, a vector per clock.
 
@@ -75,6 +76,8 @@ def constant_matrix_module(
         Levels of adders more than the fewest that the longest row needs.
     levels_per_register
         Most adders on a way between two registers.
+    register_shared
+        Whether a sum with several readers is read from a register only.
 
     Raises
     ------
@@ -89,6 +92,7 @@ def constant_matrix_module(
         bias,
         extra_depth=extra_depth,
         levels_per_register=levels_per_register,
+        register_shared=register_shared,
     )
     bits = graph.output_bits if output_bits is None else output_bits
     text = to_systemverilog(graph, name, output_bits=bits)

@@ -133,6 +133,8 @@ class Core:
         Whether accesses to registers without effect are answered with SLVERR.
     levels_per_register
         Most shared adders on a way between two registers.
+    register_shared
+        Whether a shared sum is read from a register only.
     """
 
     name: str
@@ -156,6 +158,7 @@ class Core:
     steps: tuple[tuple[Kept, Kept], ...] = ()
     smallest: tuple[int, int] = (1, 1)
     levels_per_register: int = 1
+    register_shared: bool = False
     pixels_per_beat: int = 0
     bypass: bool = False
     bus_errors: bool = False

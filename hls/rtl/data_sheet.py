@@ -136,7 +136,7 @@ def _weighted_sums(core: Core) -> str:
     both = "multipliers, and " if core.multipliers == "mixed" else ""
     return (
         f"{both}shared shifts and additions, at most {core.levels_per_register} adders between "
-        "registers"
+        f"registers{', shared sums from registers only' if core.register_shared else ''}"
     )
 
 

@@ -36,6 +36,8 @@ from fxp.model.sources import ModelSource, graph_of
 from fxp.store import graph_digest
 
 LIBRARY: Final = Path(__file__).parent / "lib"
+PACKAGE: Final = "fxp_pkg.sv"
+"""The source that all others need, so it comes first."""
 MAX_SIZE: Final = 65535
 """Sizes are 16 bit registers."""
 
@@ -51,6 +53,7 @@ def emit_rtl(
     multipliers: LayerMultipliers = "dsp",
     fold: LayerFolds = 1,
     levels_per_register: int = LEVELS_PER_REGISTER,
+    register_shared: bool = False,
     raster: bool = False,
     pixels_per_beat: int | None = None,
     packing: Packing = "bytes",
@@ -84,6 +87,9 @@ def emit_rtl(
     levels_per_register
         Most shared adders on a way between two registers: more need fewer registers and reach a
         lower clock frequency. Without effect on multipliers.
+    register_shared
+        Whether a shared sum that several adders read is read from a register only. A large layer
+        then takes a few more clocks and a third more registers, and no clock has two long ways.
     raster
         Whether the output is raster lines of the enlarged image instead of blocks.
     pixels_per_beat
@@ -133,7 +139,8 @@ def emit_rtl(
     width, height = _initial_size(graph, initial_size, max_width, max_height)
     plan, output = plan_graph(
         graph, name=name, max_width=max_width, fold=fold, multipliers=multipliers,
-        levels_per_register=levels_per_register, size=(height, width),
+        levels_per_register=levels_per_register, register_shared=register_shared,
+        size=(height, width),
     )  # fmt: skip
     if plan.one_size:
         max_width, max_height, plan.smallest = width, height, (height, width)
@@ -169,6 +176,7 @@ def emit_rtl(
         bypass=bypass,
         bus_errors=bus_errors,
         levels_per_register=levels_per_register,
+        register_shared=register_shared,
     )
     if bypass:
         _check_bypass(core)
@@ -184,6 +192,7 @@ def plan_graph(
     fold: LayerFolds = 1,
     multipliers: LayerMultipliers = "dsp",
     levels_per_register: int = LEVELS_PER_REGISTER,
+    register_shared: bool = False,
     size: tuple[int, int] | None = None,
     name: str = "core",
 ) -> tuple[CorePlan, PlannedValue]:
@@ -201,6 +210,8 @@ def plan_graph(
         ``"dsp"`` or ``"shift_add"``, as for `emit_rtl`.
     levels_per_register
         Most shared adders on a way between two registers.
+    register_shared
+        Whether a shared sum is read from a register only.
     size
         Rows and columns of frames after reset, the only ones if a result depends on whole frames;
         by default those of the graph, if it has a size.
@@ -217,7 +228,8 @@ def plan_graph(
     assert form is not None
     styles = LayerStyles(multipliers, fold)
     styles.check(graph)
-    plan = CorePlan(name, max_width, levels_per_register=levels_per_register)
+    plan = CorePlan(name, max_width, levels_per_register=levels_per_register,
+                    register_shared=register_shared)  # fmt: skip
     # A tree of multipliers has no free place for it.
     plan.folded = folded_roundings(
         graph, [node.name for node in graph.nodes if styles.of(node.name)[0] == "shift_add"]
@@ -352,6 +364,12 @@ def _tap(base: str, planned: PlannedValue) -> Tap:
     return Tap(planned.value, base, stream.fields, form.width, form.frac, form.signed, stream.scale)
 
 
+def library_sources() -> list[str]:
+    """Return the files of the library, in an order in which tools can read them."""
+    return sorted((path.name for path in LIBRARY.glob("*.sv")),
+                  key=lambda name: (name != PACKAGE, name))  # fmt: skip
+
+
 def _check_target(target: Path) -> None:
     if target.exists() and not target.is_dir():
         raise StreamingError(f"{target} is not a folder")
@@ -363,7 +381,7 @@ def _check_target(target: Path) -> None:
 
 def _write(target: Path, core: Core, plan: CorePlan, output: PlannedValue) -> None:
     """Write a folder beside the target, then put it in its place."""
-    library = sorted(path.name for path in LIBRARY.glob("*.sv"))
+    library = library_sources()
     top = f"{core.top}.sv"
     sources = (
         *(f"rtl/{name}" for name in library),

@@ -50,6 +50,8 @@ class CorePlan:
         Style of the weighted sums of the current node.
     levels_per_register
         Most shared adders on a way between two registers.
+    register_shared
+        Whether a shared sum is read from a register only.
     """
 
     name: str
@@ -57,6 +59,7 @@ class CorePlan:
     fold: int = 1
     multipliers: str = "dsp"
     levels_per_register: int = LEVELS_PER_REGISTER
+    register_shared: bool = False
     wires: dict[str, int] = field(default_factory=dict)
     items: list[ModuleInstance | Assignment | str] = field(default_factory=list)
     paths: list[Path] = field(default_factory=list)
@@ -259,7 +262,7 @@ class CorePlan:
         path.clocks = max(path.clocks, clocks)
         return f"{path.name}_tags[{6 * clocks}+:6]"
 
-    def tag(self, path: Path, latency: int, bit: int) -> str:
+    def tag(self, path: Path, latency: int, name: str) -> str:
         """Text of one tag.
 
         Parameters
@@ -268,13 +271,13 @@ class CorePlan:
             Where the tags are.
         latency
             Clocks behind the input of the data that the tag goes with.
-        bit
-            Which tag: 0 is ``valid``, 1 is ``real``, and so on.
+        name
+            Which tag, as ``fxp_pkg`` calls it.
         """
         clocks = latency - path.latency
         assert clocks >= 0
         path.clocks = max(path.clocks, clocks)
-        return f"{path.name}_tags[{6 * clocks + bit}]"
+        return f"{path.name}_tags[{6 * clocks} + fxp_pkg::{name}]"
 
     def delayed(self, stream: ValueBus, latency: int) -> ValueBus:
         """Return the stream at a later clock."""
@@ -373,7 +376,9 @@ class CorePlan:
             write: (stream.path, stream.latency),
             read: (path, latency - READ_CLOCKS),
         }.items():
-            self.assign(wire, f"{self.tag(where, clock, 0)} && {self.tag(where, clock, 1)}")
+            self.assign(
+                wire, f"{self.tag(where, clock, 'Valid')} && {self.tag(where, clock, 'Real')}"
+            )
         wire = self.wire("waited", stream.bits)
         self.instance(
             "fxp_lag_buffer",

@@ -16,26 +16,26 @@ from fxp.hls.rtl.rounding import fits
 from fxp.hls.rtl.streams import Accumulated, Cost, PlannedValue, ValueBus, per_field
 from fxp.hls.rtl.sums import signed_bits
 
-ROUNDINGS: Final = (
-    Rounding.FLOOR,
-    Rounding.TO_ZERO,
-    Rounding.HALF_UP,
-    Rounding.HALF_DOWN,
-    Rounding.HALF_AWAY,
-    Rounding.HALF_TO_ZERO,
-    Rounding.HALF_EVEN,
-)
-"""Numbers of the roundings in ``fxp_requantize``."""
+ROUNDINGS: Final = {
+    Rounding.FLOOR: "fxp_pkg::Floor",
+    Rounding.TO_ZERO: "fxp_pkg::ToZero",
+    Rounding.HALF_UP: "fxp_pkg::HalfUp",
+    Rounding.HALF_DOWN: "fxp_pkg::HalfDown",
+    Rounding.HALF_AWAY: "fxp_pkg::HalfAway",
+    Rounding.HALF_TO_ZERO: "fxp_pkg::HalfToZero",
+    Rounding.HALF_EVEN: "fxp_pkg::HalfEven",
+}
+"""What ``fxp_requantize`` calls the roundings."""
 
-OVERFLOWS: Final = (
-    Overflow.SATURATE,
-    Overflow.SATURATE_SYMMETRIC,
-    Overflow.SATURATE_TO_ZERO,
-    Overflow.WRAP,
-    Overflow.WRAP_SIGN_MAGNITUDE,
-)
-"""Numbers of the overflows in ``fxp_requantize``."""
-NEVER: Final = len(OVERFLOWS)
+OVERFLOWS: Final = {
+    Overflow.SATURATE: "fxp_pkg::Saturate",
+    Overflow.SATURATE_SYMMETRIC: "fxp_pkg::SaturateSymmetric",
+    Overflow.SATURATE_TO_ZERO: "fxp_pkg::SaturateToZero",
+    Overflow.WRAP: "fxp_pkg::Wrap",
+    Overflow.WRAP_SIGN_MAGNITUDE: "fxp_pkg::WrapSignMagnitude",
+}
+"""What ``fxp_requantize`` calls the overflows."""
+NEVER: Final = "fxp_pkg::NoOverflow"
 
 REQUANTIZE_CLOCKS: Final = 2
 FLOOR_CLOCKS: Final = 1
@@ -105,8 +105,8 @@ def _bus(
             "InWidth": source.width,
             "OutWidth": form.width,
             "OutSigned": verilog_bit(form.signed),
-            "Rounding": ROUNDINGS.index(target.rounding),
-            "Overflow": NEVER if proved else OVERFLOWS.index(target.overflow),
+            "Rounding": ROUNDINGS[target.rounding],
+            "Overflow": NEVER if proved else OVERFLOWS[target.overflow],
             "Shifts": packed(per_field(source, shifts), 8),
         },
         {"clk_i": "aclk", "data_i": source.wire, "data_o": wire},

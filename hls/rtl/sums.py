@@ -46,7 +46,8 @@ def weighted_sums(
     adders
         Whether shared adders suit the weights better than multipliers, whatever the plan says.
     fold
-        Weights that share a multiplier, instead of what the plan says.
+        Weights that share a multiplier, instead of what the plan says. If an output has no more
+        than half as many, outputs share multipliers as well.
     """
     assert node.accumulator is not None
     bits = node.accumulator.bits if bits is None else bits
@@ -59,10 +60,14 @@ def weighted_sums(
         np.zeros(len(matrix), np.int64) if bias is None else bias,
         bits,
     )
-    fold = min(plan.fold if fold is None else fold, matrix.shape[1])
+    clocks_of_beat = plan.fold if fold is None else fold
+    fold = min(clocks_of_beat, matrix.shape[1])
+    share = min(clocks_of_beat // matrix.shape[1], len(matrix))
     if adders or plan.multipliers == "shift_add" or (fold == 1 and are_signs(matrix)):
         # Signs need no multiplier; their size is a few more adders for each output.
         wire, clocks = sums.shift_add()
+    elif share > 1:
+        wire, clocks = sums.shared(share)
     elif fold > 1:
         wire, clocks = sums.folded(fold)
     else:
@@ -148,7 +153,7 @@ class _Sums:
             {
                 "clk_i": "aclk",
                 "rst_ni": "core_rst_n",
-                "valid_i": self.plan.tag(self.taps.path, self.taps.latency, 0),
+                "valid_i": self.plan.tag(self.taps.path, self.taps.latency, "Valid"),
                 "taps_i": self.taps.wire,
                 "sums_o": wire,
             },
@@ -167,6 +172,39 @@ class _Sums:
             ),
         )
         return wire, fold + 4 + (multipliers - 1).bit_length()
+
+    def shared(self, share: int) -> tuple[str, int]:
+        """Use a multiplier for `share` outputs."""
+        outputs, products = self.matrix.shape
+        parameters = self._dsp()
+        multipliers = -(-outputs // share)
+        weight_bits = int(parameters["WeightWidth"])
+        wire = self.plan.wire("sums", outputs * self.bits)
+        self.plan.instance(
+            "fxp_dot_shared",
+            wire,
+            {**parameters, "Share": share},
+            {
+                "clk_i": "aclk",
+                "rst_ni": "core_rst_n",
+                "valid_i": self.plan.tag(self.taps.path, self.taps.latency, "Valid"),
+                "taps_i": self.taps.wire,
+                "sums_o": wire,
+            },
+            Cost(
+                multipliers=multipliers,
+                adders=multipliers,
+                adder_bits=multipliers * self.bits,
+                registers=self.taps.bits
+                + multipliers
+                * (
+                    2 * (weight_bits + self.source.width)
+                    + min(self.bits, self._factor_bits + weight_bits)
+                    + share * self.bits
+                ),
+            ),
+        )
+        return wire, share * products + 4
 
     def _tree_registers(self, leaves: int, product_bits: int) -> int:
         total = level = 0
@@ -195,6 +233,7 @@ class _Sums:
             bias=self.bias if self.bias.any() else None,
             output_bits=self.bits,
             levels_per_register=self.plan.levels_per_register,
+            register_shared=self.plan.register_shared,
         )
         self.plan.modules[name] = module.text
         wire = self.plan.wire("sums", outputs * self.bits)

@@ -155,11 +155,12 @@ def _values(plan: CorePlan) -> list[str]:
     for base, planned in value_wires(plan):
         stream = planned.stream
         clocks = stream.latency - stream.path.latency
+        tags, place = f"{stream.path.name}_tags", 6 * clocks
         lines += [
             f"{INDENT}logic {base}_valid, {base}_real;",
             f"{INDENT}logic [{stream.bits - 1}:0] {base}_data;",
-            f"{INDENT}assign {base}_valid = {stream.path.name}_tags[{6 * clocks}];",
-            f"{INDENT}assign {base}_real = {stream.path.name}_tags[{6 * clocks + 1}];",
+            f"{INDENT}assign {base}_valid = {tags}[{place} + fxp_pkg::Valid];",
+            f"{INDENT}assign {base}_real = {tags}[{place} + fxp_pkg::Real];",
             f"{INDENT}assign {base}_data = {stream.wire};",
         ]
         unused += [f"{base}_valid", f"{base}_real", f"^{base}_data"]

@@ -14,7 +14,12 @@ CODEC_CLOCKS: Final = 12
 CODEC_QUEUE: Final = 16
 """Pixels, and headers, that wait in a codec."""
 DECODE_CLOCKS: Final = 2
-BORDERS: Final = ("zero", "replicate", "reflect", "symmetric")
+BORDERS: Final = {
+    "replicate": "fxp_pkg::Replicate",
+    "reflect": "fxp_pkg::Reflect",
+    "symmetric": "fxp_pkg::Symmetric",
+}
+"""What ``fxp_window`` calls the borders; zeros are its default."""
 """Numbers of the borders in ``fxp_window``."""
 
 
@@ -84,7 +89,7 @@ def _bordered(
     plan.need(source.path.raster, *needed)
     taps = _window(
         plan, source, (size[0], size[1]), (1, 1), (before[0], before[1]),
-        {"Border": BORDERS.index(border)},
+        {"Border": BORDERS[border]},
     )  # fmt: skip
     rows, columns = (
         [before[axis] - padding[axis] + dilation[axis] * tap for tap in range(kernel[axis])]

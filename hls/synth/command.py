@@ -21,7 +21,7 @@ from fxp.cli.targets import check_folder_target, check_target
 from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Core, Multipliers
 from fxp.hls.synth.harness import ports_of
-from fxp.hls.synth.placement import PLACED_TARGETS, Placement, place
+from fxp.hls.synth.placement import PLACED_TARGETS, Placement, Router, place
 from fxp.hls.synth.style_options import (
     FitOption,
     FpsOption,
@@ -48,6 +48,9 @@ def synth(
     levels_per_register: Annotated[
         int, typer.Option(min=1, help="Shared adders between two registers.")
     ] = LEVELS_PER_REGISTER,
+    register_shared: Annotated[
+        bool, typer.Option("--register-shared", help="Read shared sums from registers only.")
+    ] = False,
     layer: LayerOption = None,
     fit: FitOption = None,
     fps: FpsOption = 60,
@@ -59,7 +62,7 @@ def synth(
         bool, typer.Option("--compress-lines", help="Halve the line memories; a little lossy.")
     ] = False,
     placed: Annotated[
-        bool, typer.Option("--place", help="Place and route too (ECP5), for the frequency.")
+        bool, typer.Option("--place", help="Place and route too, for the frequency.")
     ] = False,
     package: Annotated[
         str | None, typer.Option(help="Of the device, with --place; default the largest.")
@@ -72,6 +75,9 @@ def synth(
     attempts: Annotated[
         int, typer.Option(min=1, help="Seeds to try until the aim is reached.")
     ] = 1,
+    router: Annotated[
+        Router, typer.Option(help="router2 ends sooner on large cores, with --place.")
+    ] = "router1",
     timeout_s: Annotated[
         float, typer.Option("--timeout", min=1, help="Seconds for each tool.")
     ] = 3600,
@@ -119,12 +125,14 @@ def synth(
         styles, folds, choice = layer_styles(
             loaded, multipliers=multipliers, fold=fold, layers=layer or [], target=fit, fps=fps,
             width=max_width, megahertz=megahertz, levels_per_register=levels_per_register,
+            register_shared=register_shared,
         )  # fmt: skip
         if choice and not as_json:
             typer.echo(choice)
         core = hls.emit_rtl(loaded, folder / CORE_FOLDER, max_width=max_width, multipliers=styles,
                             fold=folds, raster=raster,
-                            levels_per_register=levels_per_register)  # fmt: skip
+                            levels_per_register=levels_per_register,
+                            register_shared=register_shared)  # fmt: skip
         sources = [f"{CORE_FOLDER}/{source}" for source in core.sources]
         with progress_bar("yosys") as report:
             result = synthesize(folder, sources, core.top, device, timeout_s=timeout_s,
@@ -141,7 +149,7 @@ def synth(
             with progress_bar("yosys, then nextpnr, on the whole core") as report:
                 placement = place(folder, sources, core.top, ports, target=target,
                                   package=package, speed=speed, megahertz=megahertz, seed=seed,
-                                  attempts=attempts, timeout_s=timeout_s,
+                                  attempts=attempts, router=router, timeout_s=timeout_s,
                                   progress=report)  # fmt: skip
             figures = figures_of(core, result, device, placement)
             _write(out, figures)
@@ -219,6 +227,7 @@ def figures_of(
     return {
         "core": {"name": core.name, "multipliers": core.multipliers, "fold": core.fold,
                  "levels_per_register": core.levels_per_register,
+                 "register_shared": core.register_shared,
                  "max_width": core.max_width, "raster": core.raster},
         "device": {"name": device.device, "available": asdict(device.available)},
         "fits": not device.lacking(result.total),

@@ -22,6 +22,8 @@ _MEMORY_SHAPES = ((2048, 9), (1024, 18), (512, 36))
 """Rows and bits of a block memory."""
 _MULTIPLEXER = 0.5
 """Look-up tables for each bit of a choice of one out of many, per candidate."""
+_LONG_MULTIPLEXER = 0.65
+"""The same in ``fxp_dot_shared``, where yosys needs more for the many candidates."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def fit(
     height: int | None = None,
     megahertz: float = 150,
     levels_per_register: int = LEVELS_PER_REGISTER,
+    register_shared: bool = False,
 ) -> Fit:
     """Choose between multipliers and shared adders for every layer, so that a core fits a device.
 
@@ -92,7 +95,7 @@ def fit(
         Pixels of a frame of the input; the height is nine sixteenths of the width by default.
     megahertz
         Clock frequency that the core will have.
-    levels_per_register
+    levels_per_register, register_shared
         As for `fxp.hls.emit_rtl`.
 
     Raises
@@ -117,7 +120,8 @@ def fit(
             f"{width}x{height} at {fps:g} frames per second are {rate:.1f} million pixels per "
             f"second, more than the {megahertz:g} MHz of a core that takes one per clock"
         )
-    options = {"max_width": width, "levels_per_register": levels_per_register}
+    options = {"max_width": width, "levels_per_register": levels_per_register,
+               "register_shared": register_shared}  # fmt: skip
     adders = _planned(graph, multipliers="shift_add", **options)
     blocks = _planned(graph, multipliers="dsp", fold=clocks, **options)
     plan = adders or blocks
@@ -199,7 +203,20 @@ def _module(item: ModuleInstance) -> Resources:
         # Which weight, and which value.
         chosen = cost.multipliers * (values["WeightWidth"] + values["DataWidth"])
         luts += _MULTIPLEXER * chosen * values["Fold"]
+    elif item.module == "fxp_dot_shared":
+        # In every step an operand, a weight and a bias are chosen, among a power of two. All
+        # outputs of a layer that is not grouped take the same operands.
+        products = values["Taps"] * values["Channels"] // values["Groups"]
+        steps = _power_of_two(values["Share"] * products)
+        alike = values["Groups"] == 1
+        choices = _power_of_two(products) if alike else steps * cost.multipliers
+        luts += _LONG_MULTIPLEXER * values["DataWidth"] * choices
+        luts += cost.multipliers * (values["WeightWidth"] * steps / 8 + values["SumWidth"])
     return Resources(round(luts), cost.registers, 0, cost.multipliers, 0)
+
+
+def _power_of_two(number: int) -> int:
+    return 1 << (number - 1).bit_length()
 
 
 def _memories(plan: CorePlan) -> Resources:

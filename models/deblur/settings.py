@@ -63,6 +63,8 @@ class DeblurSettings(TrainingSettings):
         Factor of the adversarial loss, 1e-4 in the paper; 0 trains by the squared error alone.
     extra
         The discriminator of the authors' code, with one more convolution than the paper's.
+    discriminator_width
+        Feature maps of the discriminator's first layer, 32 in the paper.
     """
 
     module: ClassVar[str] = "fxp.models.deblur.train"
@@ -79,6 +81,7 @@ class DeblurSettings(TrainingSettings):
     interpolate: int = option(1, "Frames that each frame of a film becomes.", minimum=1)
     adversarial: float = option(0.0, "Factor of the adversarial loss.", minimum=0.0)
     extra: bool = option(False, "The discriminator of the authors' code.")
+    discriminator_width: int = option(32, "Feature maps of its first layer.", minimum=1)
     steps: int = option(30_000, "Optimizer steps in all.", minimum=1)
     epoch: int = option(500, "Steps between measurements.", minimum=1)
     batch: int = option(8, "Patches per step.", minimum=1)

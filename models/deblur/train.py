@@ -84,7 +84,8 @@ class DeblurRecipe(Recipe[DeblurSettings]):
         """Return the discriminator, if it takes part."""
         if not self.settings.adversarial:
             return {}
-        return {DISCRIMINATOR: Discriminator(extra=self.settings.extra, side=self.settings.patch)}
+        width, extra = self.settings.discriminator_width, self.settings.extra
+        return {DISCRIMINATOR: Discriminator(width, extra=extra, side=self.settings.patch)}
 
     def batch(self, number: int) -> Sequence[NDArray]:
         """Return blurred and sharp patches, ``(N, 3, side, side)``."""

@@ -77,14 +77,14 @@ def held_out_labelled(images: LabelledImages, every: int) -> tuple[LabelledImage
 
 
 def find(data: Path, name: str) -> Path:
-    """Return the path of a set: the name itself, or one within the folder of data.
+    """Return the path of a set: one within the folder of data, or else the name itself.
 
     Raises
     ------
     DataError
         If there is nothing of that name.
     """
-    tried = (Path(name), data / name, data / FOLDER / name)
+    tried = (data / name, data / FOLDER / name, Path(name))
     for path in tried:
         if path.exists():
             return path

@@ -51,7 +51,7 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
         If the file is missing, is no text, or holds no names.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")  # Windows marks it
     except (OSError, UnicodeDecodeError) as error:
         raise ArgumentError(f"cannot read the labels {path}: it is no text file") from error
     names = tuple(line.strip() for line in text.rstrip().splitlines())
@@ -77,8 +77,8 @@ class Recognizer:
     Raises
     ------
     ArgumentError
-        If the model is no classifier, there are more or fewer labels than scores, or the side is
-        unknown or not the model's.
+        If the model is no classifier, there are more or fewer labels than scores, a label cannot be
+        printed, or the side is unknown or not the model's.
     """
 
     def __init__(
@@ -107,6 +107,12 @@ class Recognizer:
             names = [str(number) for number in range(count)]
         if len(names) != count:
             raise ArgumentError(f"there are {len(names)} labels, but the model has {count} classes")
+        for name in names:
+            # Others could write to the terminal what looks like results.
+            if not name.isprintable():
+                raise ArgumentError(
+                    f"the class {name!a} holds a character that cannot be printed; rename it"
+                )
         if not 0 < share <= 1:
             raise ArgumentError(
                 f"the share of a picture must be above 0 and at most 1, not {share}"

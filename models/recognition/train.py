@@ -238,22 +238,35 @@ class RecognitionRecipe(Recipe[RecognitionSettings]):
         """
         images, labels = batch
         settings = self.settings
-        if self.teacher is None:
-            return functional.cross_entropy(
-                network(images), labels, label_smoothing=settings.smoothing
-            )
         of_teacher, own = self.hint_names or ("", "")
-        with torch.no_grad(), _captured(self.teacher, of_teacher) as hints:
-            wanted = self.teacher(images)
         with _captured(network, own) as results:
             scores = network(images)
-        own_loss = functional.cross_entropy(scores, labels, label_smoothing=settings.smoothing)
+        if self.regressor is None:
+            return self.classification_loss(scores, images, labels)
+        assert self.teacher is not None
+        with _captured(self.teacher, of_teacher) as hints:
+            loss = self.classification_loss(scores, images, labels)
+        guided = self.regressor(results[-1])
+        return loss + settings.hint_weight * hint_loss(hints[-1], guided)
+
+    def classification_loss(self, scores: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the cross-entropy of scores, mixed with what a teacher says if there is one.
+
+        Parameters
+        ----------
+        scores
+            ``(N, classes)``.
+        images, labels
+            What they were computed from, and the classes.
+        """
+        settings = self.settings
+        wrong = functional.cross_entropy(scores, labels, label_smoothing=settings.smoothing)
+        if self.teacher is None:
+            return wrong
+        with torch.no_grad():
+            wanted = self.teacher(images)
         imitated = distillation_loss(scores, wanted, settings.temperature)
-        loss = settings.teacher_share * imitated + (1 - settings.teacher_share) * own_loss
-        if self.regressor is not None:
-            guided = self.regressor(results[-1])
-            loss = loss + settings.hint_weight * hint_loss(hints[-1], guided)
-        return loss
+        return settings.teacher_share * imitated + (1 - settings.teacher_share) * wrong
 
     def step(self, trainer: Trainer, batch: Sequence[Tensor]) -> float:
         """Do one step of the network, and of the regressor on the same loss."""

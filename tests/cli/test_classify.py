@@ -66,10 +66,14 @@ def test_figures(capsys: pytest.CaptureFixture[str]):
 
 
 def test_labels_from_a_file(capsys: pytest.CaptureFixture[str]):
-    Path("names.txt").write_text("rot\ngrün\nblau\n\n", encoding="utf-8")
-    given = ["classify", "pictures/sky.png", "--model", "means.fxp", "--labels", "names.txt"]
-    assert main([*given, "--top", "1"]) == 0
-    assert capsys.readouterr().out == "pictures/sky.png: blau 90.9%\n"
+    given = ["classify", "pictures", "--model", "means.fxp", "--labels", "names.txt"]
+    for encoding in ("utf-8", "utf-8-sig"):  # the second is that of editors on Windows
+        Path("names.txt").write_text("rot\ngrün\nblau\n\n", encoding=encoding)
+        assert main([*given, "--top", "3"]) == 0
+        assert capsys.readouterr().out.splitlines() == [
+            "pictures/leaf.png: grün 84.4%, blau 11.4%, rot 4.2%",
+            "pictures/sky.png: blau 90.9%, rot 4.5%, grün 4.5%",
+        ]
 
 
 def test_a_file_that_is_no_image_does_not_stop_the_others(capsys: pytest.CaptureFixture[str]):
@@ -92,6 +96,7 @@ def test_a_file_that_is_no_image_does_not_stop_the_others(capsys: pytest.Capture
         (("pictures/broken.png",), "cannot read image pictures/broken.png"),
         (("missing.png",), "no such file or folder: missing.png"),
         (("pictures", "--labels", "two.txt"), "there are 2 labels, but the model has 3 classes"),
+        (("pictures", "--labels", "escape.txt"), r"the class 'gr\x1b[2Jn' holds a character"),
         (("pictures", "--labels", "empty.txt"), "empty.txt holds no labels; write one a line"),
         (("pictures", "--labels", "none.txt"), "cannot read the labels none.txt"),
         (("pictures", "--model", "keeps.fxp"), "keeps is no classifier"),
@@ -102,6 +107,7 @@ def test_a_file_that_is_no_image_does_not_stop_the_others(capsys: pytest.Capture
 )
 def test_errors(arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]):
     Path("two.txt").write_text("red\ngreen\n")
+    Path("escape.txt").write_text("red\ngr\x1b[2Jn\nblue\n")
     Path("empty.txt").write_text("\n")
     Path("pictures/broken.png").write_bytes(b"no image")
     source = Value("picture", (3, Extent("H"), Extent("W")), PIXEL)

@@ -69,6 +69,14 @@ def test_figures_as_json(home, capsys):
     assert figures["ratio"] == 4672 / figures["sizes"]["compressed"]
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_weights_of_16_bits_are_compared_with_their_own_size(home, capsys, kind):
+    save_file({"w": torch.ones(10, 20, dtype=kind), "b": torch.ones(3, dtype=kind)},
+              "half.safetensors")  # fmt: skip
+    assert main(["compress", "half.safetensors", "half.fxpc"]) == 0
+    assert "406 bytes before, " in capsys.readouterr().out
+
+
 def test_a_model_loses_its_idle_channel(home, capsys):
     assert main(["compress", "idle.fxp", "less.fxp"]) == 0
     assert capsys.readouterr().out == "6 parameters before, 4 now, with the same results\n"

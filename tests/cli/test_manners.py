@@ -428,7 +428,7 @@ def test_usage_errors_are_free_of_the_words_of_libraries(
     for arguments, choices in (
         (
             ("synth", "a.fxp", "--target", "foo"),
-            "'ecp5-12k', 'ecp5-25k', 'ecp5-45k', 'ecp5-85k', 'xilinx-us'",
+            "'ecp5-12k', 'ecp5-25k', 'ecp5-45k', 'ecp5-85k', 'xilinx-us', 'gowin-18k'",
         ),
         (("export", "hls4ml", "a.fxp", "out", "--io-type", "foo"), "'io_stream', 'io_parallel'"),
     ):

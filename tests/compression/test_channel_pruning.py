@@ -131,3 +131,106 @@ def test_modes_and_a_fraction_of_zero_are_kept():
 def test_errors_of_channel_pruning(call, message):
     with pytest.raises(ArgumentError, match=message):
         call()
+
+
+class ResidualInPlace(nn.Module):
+    """The block of torchvision's residual networks, whose sums and ReLUs overwrite values."""
+
+    def __init__(self, *, in_place: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.shortcut = nn.Conv2d(3, 4, 1)
+        self.last = nn.Linear(4, 2)
+        self.in_place = in_place
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        values = self.norm(self.conv(image))
+        if self.in_place:
+            values += self.shortcut(image)
+            values = functional.leaky_relu(values, 0.5, inplace=True)
+        else:
+            values = functional.leaky_relu(values + self.shortcut(image), 0.5)
+        return self.last(values.mean((2, 3)))
+
+
+def square(network: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+    return network(batch).square().sum()
+
+
+def test_taylor_scores_do_not_depend_on_what_works_in_place():
+    torch.manual_seed(11)
+    network = ResidualInPlace(in_place=True).eval()
+    apart = ResidualInPlace(in_place=False).eval()
+    apart.load_state_dict(network.state_dict())
+    expected = taylor_scores(apart, [IMAGES], square)
+    found = taylor_scores(network, [IMAGES], square)
+    assert list(found) == list(expected)
+    for name, score in expected.items():
+        torch.testing.assert_close(found[name], score)
+
+
+def test_frozen_layers_have_scores_and_stay_frozen():
+    network = chain()
+    expected = taylor_scores(network, [IMAGES], square)
+    network[0].requires_grad_(False)
+    network[6].bias.requires_grad_(False)
+    found = taylor_scores(network, [IMAGES], square)
+    for name, score in expected.items():
+        torch.testing.assert_close(found[name], score)
+    pruned = prune_channels(network, IMAGES, 0.5)
+    assert {name for name, item in pruned.named_parameters() if not item.requires_grad} == {
+        "0.weight", "0.bias", "6.bias"
+    }  # fmt: skip
+    assert not network[0].weight.requires_grad
+
+
+def test_channels_of_a_linear_layer_are_the_last_axis():
+    # Two features of two tokens; the loss is the sum of 3·a and b over both.
+    network = nn.Sequential(nn.Linear(1, 2, bias=False), nn.Linear(2, 1, bias=False)).eval()
+    with torch.no_grad():
+        network[0].weight.copy_(torch.tensor([[1.0], [1.0]]))
+        network[1].weight.copy_(torch.tensor([[3.0, 1.0]]))
+    batch = torch.tensor([[[1.0], [2.0]]])
+    scores = taylor_scores(network, [batch], lambda net, data: net(data).sum())
+    torch.testing.assert_close(scores["0"], torch.tensor([9.0, 3.0]) / 90**0.5)
+
+
+class Doubled(nn.Module):
+    """Whether the sum is even is read from the weights, so that no channel can go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 1)
+        self.last = nn.Conv2d(4, 2, 1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.last(self.first(image)) * self.first.out_channels
+
+
+def test_networks_that_torch_pruning_fails_on(monkeypatch: pytest.MonkeyPatch):
+    def fails(*_arguments, **_options):
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("torch_pruning.DependencyGraph.build_dependency", fails)
+    with pytest.raises(ArgumentError, match="channels of Sequential cannot be followed"):
+        prune_channels(chain(), IMAGES, 0.5)
+
+
+def test_why_no_channel_can_go():
+    with pytest.raises(ArgumentError, match="it would compute something else on the example"):
+        prune_channels(Doubled().eval(), IMAGES, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ({"5": torch.ones(6)}, "the scores name '5', which is no layer with channels"),
+        ({"x": torch.ones(6)}, "the scores name 'x'"),
+        ({"0": torch.ones(5)}, "the scores of 0 must be 6 numbers, one a channel"),
+        ({"0": [1.0] * 6}, "the scores of 0 must be 6 numbers"),
+    ],
+)
+def test_scores_that_do_not_fit(scores, message):
+    with pytest.raises(ArgumentError, match=message):
+        prune_channels(chain(), IMAGES, 0.5, scores=scores)

@@ -184,6 +184,8 @@ def test_a_header_that_inflates_without_end_is_refused():
         (lambda: encode({"w": torch.ones(2, dtype=torch.complex64)}, {}), "w: a tensor of torch."),
         (lambda: compressed_state({"b": torch.ones(3)}), "no tensor has the two or four axes"),
         (lambda: compressed_state({"w": torch.ones(3, 3)}, fraction=1.0), "below 1, got 1.0"),
+        (lambda: compressed_state({"w": torch.tensor([[1.0, float("nan")]])}), "of w are NaN or"),
+        (lambda: compressed_state({"w": torch.zeros(0, 3)}), "no tensor has the two or four axes"),
         (lambda: compressed_state({"w": torch.ones(3, 3)}, linear_bits=0), "1 to 8, got 0"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from small_networks import integer_graph
@@ -18,6 +19,7 @@ from fxp.compression.decomposition import (
     tucker_ranks,
 )
 from fxp.compression.tensor_train import TensorTrainLinear, tensor_train_linear
+from fxp.models.recognition.binary import BinaryConv2d, BinaryLinear
 from fxp.support.errors import ArgumentError
 
 
@@ -156,6 +158,11 @@ def test_a_train_is_trained_and_becomes_an_integer_graph():
         (lambda: tucker_convolution(convolution(), (7, 2)), "the rank of the outputs must be"),
         (lambda: tucker_convolution(convolution(), (2, 5)), "of the inputs must be an integer from "
                                                             "1 to 4, got 5"),
+        (lambda: tucker_convolution(convolution(), (2,)), "the ranks are those of outputs and"),
+        (lambda: tucker_convolution(convolution(), 2), "the ranks are those of outputs and"),
+        (lambda: tensor_train_linear(nn.Linear(4, 4), (2, 2), (2, 2), None), "relative error must"),
+        (lambda: tensor_train_linear(nn.Linear(4, 4), (-2, -2), (2, 2), 0.5), "a factor of the "),
+        (lambda: tensor_train_linear(nn.Linear(4, 4), (2, 2), (2, 2), (2.5,)), "rank 1 must be an"),
         (lambda: tucker_ranks(convolution(), 1.0), "above 0 and below 1, got 1.0"),
         (lambda: cp_rank(convolution(), 0.0), "above 0 and below 1, got 0.0"),
         (lambda: cp_rank(convolution(), 1e-6), "no CP rank up to 13"),
@@ -172,3 +179,46 @@ def test_a_train_is_trained_and_becomes_an_integer_graph():
 def test_errors_of_decomposition(call, message):
     with pytest.raises(ArgumentError, match=message):
         call()
+
+
+class Larger(nn.Conv2d):
+    """A convolution that pads by itself, as those of timm with the padding of TensorFlow do."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return super().forward(nn.functional.pad(image, (0, 1, 0, 1)))
+
+
+def test_layers_that_compute_something_else_are_not_decomposed():
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), Larger(8, 8, 2), BinaryConv2d(8, 8, 3)).eval()
+    smaller = decompose(network, lambda layer: tucker_convolution(layer, (2, 2)))
+    assert [type(layer).__name__ for layer in smaller] == ["Sequential", "Larger", "BinaryConv2d"]
+    with pytest.raises(ArgumentError, match="BinaryConv2d computes something else than a Conv2d"):
+        decompose(network, lambda layer: cp_convolution(layer, 1), layers=["2"])
+    with pytest.raises(ArgumentError, match="an ordinary Linear layer becomes a tensor train"):
+        tensor_train_linear(BinaryLinear(4, 4), (2, 2), (2, 2), (1,))
+
+
+def test_ranks_may_be_numbers_of_numpy():
+    layer = convolution()
+    assert cp_convolution(layer, np.int64(2))[0].out_channels == 2
+    assert tucker_convolution(layer, [np.int64(3), np.int32(2)])[0].out_channels == 2
+    train = tensor_train_linear(nn.Linear(4, 4), (2, 2), (2, 2), np.array([3]))
+    assert train.ranks == (1, 3, 1)
+    assert tucker_ranks(layer, np.float32(0.5)) == tucker_ranks(layer, 0.5)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(value: float):
+    layer = convolution()
+    with torch.no_grad():
+        layer.weight[0, 0, 0, 0] = value
+    dense = nn.Linear(4, 4)
+    with torch.no_grad():
+        dense.weight[0, 0] = value
+    for call in (
+        lambda: cp_convolution(layer, 2),
+        lambda: tucker_ranks(layer, 0.5),
+        lambda: tensor_train_linear(dense, (2, 2), (2, 2), 0.5),
+    ):
+        with pytest.raises(ArgumentError, match="are NaN or infinite"):
+            call()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from small_networks import chain, integer_graph
@@ -99,3 +100,30 @@ def test_errors_say_what_is_wrong(call, message):
 def test_only_modules_are_pruned():
     with pytest.raises(ArgumentTypeError, match="Module is compressed, not dict"):
         prune_weights({}, 0.5)  # type: ignore[type-var]
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated")
+@pytest.mark.parametrize("norm", [nn.utils.weight_norm, nn.utils.spectral_norm])
+def test_normalized_weights_are_pruned_as_they_are(norm):
+    network = nn.Sequential(norm(nn.Linear(4, 1, bias=False))).eval()
+    weight = plain(network)[0].weight
+    assert torch.equal(plain(network)(torch.eye(4)), network(torch.eye(4)))
+    pruned = plain(prune_weights(network, 0.5))
+    assert list(pruned.state_dict()) == ["0.weight"]
+    expected = torch.where(weight.abs() > weight.abs().flatten().sort()[0][1], weight, 0)
+    assert torch.equal(pruned[0].weight, expected)
+    assert list(network.state_dict()) != ["0.weight"]  # the network given stays
+
+
+def test_weights_that_are_not_finite_are_refused():
+    network = two_layers()
+    with torch.no_grad():
+        network[1].weight[2] = float("nan")
+    with pytest.raises(ArgumentError, match="weights of 1 are NaN or infinite"):
+        prune_weights(network, 0.5)
+    pruned = prune_weights(network, 0.5, layers=["0"])
+    assert pruned[0].weight.tolist() == [[0, 0, 3, 4]]
+
+
+def test_a_fraction_may_be_a_number_of_numpy():
+    assert densities(prune_weights(two_layers(), np.float32(0.5))) == {"0": 0.0, "1": 1.0}

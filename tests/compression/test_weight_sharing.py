@@ -8,6 +8,7 @@ import torch
 from small_networks import chain, integer_graph
 from torch import nn
 
+from fxp.compression.hashing import hash_layers
 from fxp.compression.layers import plain
 from fxp.compression.pruning import prune_weights
 from fxp.compression.weight_sharing import cluster, codes_of, share_weights, shared_values
@@ -78,3 +79,19 @@ def test_shared_weights_become_few_integers():
 def test_codebooks_too_small_or_too_large_are_refused(options, message):
     with pytest.raises(ArgumentError, match=message):
         share_weights(chain(), **options)
+
+
+def test_layers_that_share_a_parameter_are_shared_each_by_itself():
+    network = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3)).eval()
+    network[2].weight = network[0].weight
+    expected = network[0].weight.detach().clone()
+    shared = plain(share_weights(network, linear_bits=8))
+    assert torch.equal(shared[0].weight, expected)
+    assert torch.equal(shared[2].weight, expected)
+    hashed = plain(hash_layers(network, rate=1.0))
+    assert torch.equal(hashed[0].weight, hashed[2].weight)
+
+
+def test_a_width_may_be_a_number_of_numpy():
+    shared = plain(share_weights(chain(), convolution_bits=np.int64(1)))
+    assert len(shared[0].weight.unique()) == 2

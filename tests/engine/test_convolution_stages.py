@@ -28,11 +28,13 @@ from engine_graphs import (
     same_padding,
 )
 
-from fxp.engine import Engine
+from fxp.engine import Engine, Options
+from fxp.engine.packing import split_channels
 from fxp.executors import oracle
 from fxp.formats import Format
 from fxp.graph import Graph
 from fxp.graph.ops import Add, Conv2d, ConvTranspose2d, GraphError, Linear, PixelShuffle, Relu
+from fxp.kernels.host import FEW, MANY_NARROW, MANY_WIDE, Tiles
 
 T = TypeVar("T")
 
@@ -300,6 +302,37 @@ def test_winograd() -> None:
             kernels.update(stage.kernel for stage in plan.program.stages)
     assert sum(count for name, count in kernels.items() if "winograd" in name) >= 40
     assert len([name for name in kernels if "winograd" in name]) >= 4
+
+
+@pytest.mark.parametrize(
+    ("tiles", "channels", "expected"),
+    [
+        (MANY_WIDE, 24, [(16, 0, 1, 0), (8, 16, 1, 0)]),
+        (MANY_WIDE, 58, [(32, 0, 1, 0), (32, 26, 1, 6)]),
+        (FEW, 31, [(16, 0, 1, 0), (16, 15, 1, 1)]),
+        (FEW, 44, [(16, 0, 2, 0), (16, 28, 1, 4)]),
+        (MANY_NARROW, 26, [(16, 0, 1, 0), (8, 16, 1, 0), (4, 22, 1, 2)]),
+        (MANY_NARROW, 31, [(16, 0, 1, 0), (16, 15, 1, 1)]),
+    ],
+)
+def test_the_last_tile_overlaps(
+    tiles: Tiles, channels: int, expected: list[tuple[int, int, int, int]]
+) -> None:
+    """Wide tiles begin again before the end, and count no overflow twice."""
+    found = [
+        (vectors * lanes, *others)
+        for (vectors, lanes, _), *others in split_channels(channels, tiles)
+    ]
+    assert found == expected
+    network = Network(np.random.default_rng(channels))
+    source = network.image(4, FULL)
+    weight = network.weight((channels, 4, 1, 1))
+    op = Conv2d()
+    network.node(op, source, weight, to=near(op, network.known[source], network.known[weight]))
+    graph = network.graph()
+    inputs = random_images(graph, (3, 15), network.generator, "ends")
+    result = check(graph, inputs, {"only": Options(tiles=tiles, piece_work=1)}, FEW_RUNS)
+    assert result.clipped["node0"]
 
 
 @pytest.mark.parametrize(("features", "results"), [(1, 1), (3, 8), (16, 33), (65, 17), (40, 64)])

@@ -12,7 +12,7 @@ from fxp.engine.vectors import Halves, cut_batch
 from fxp.executors import oracle
 from fxp.formats import Format
 from fxp.graph import Graph
-from fxp.graph.ops import Add, Flatten, Linear, MaxPool, Multiply, Prelu, Relu, Subtract
+from fxp.graph.ops import Add, Flatten, Linear, MaxPool, Multiply, Prelu, Relu, Softmax, Subtract
 
 SIGN = Format(2, 0)
 
@@ -72,6 +72,11 @@ def networks() -> dict[str, Graph]:
     repeated = network.node(Multiply(), row, one, to=BYTE)
     linear(network, repeated, 6, BYTE)
     made["one feature for all"] = network.graph()
+    network = Network()
+    scores = linear(network, network.vector(45, PIXEL), 11, BYTE)
+    table = network.constant([255, 120, 60, 20, 5, 0], Format(9, 8))
+    network.node(Softmax(), scores, table, to=Format(9, 8, signed=False))
+    made["probabilities"] = network.graph()
     return made
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from engine_graphs import BYTE, FULL, OPTIONS, PIXEL, Network, check, near, plan_of, random_images
 
+from fxp.engine import Options, wide_stages
+from fxp.engine.convolution_stages import ConvolutionStage
 from fxp.engine.packing import Term, chunk_ends, chunks
 from fxp.engine.wide_stages import InputParts, weight_parts
 from fxp.formats import Format
 from fxp.graph.ops import Conv2d, ConvTranspose2d, Linear, PixelShuffle, Subtract
+from fxp.kernels.host import MANY_WIDE
 
 KERNELS = {
     name: OPTIONS[name] for name in ("host", "few registers", "many narrow registers", "direct")
@@ -25,6 +29,12 @@ WIDE = {
     "32 bit": Format(32, 8),
     "31 bit unsigned": Format(31, 8, signed=False),
 }
+
+
+@pytest.fixture
+def whole_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks of a few products, as if their ends took no time."""
+    monkeypatch.setattr(wide_stages, "CHUNK_COST", 0.0)
 
 
 def checked(network: Network, size: tuple[int, int] = (6, 17)) -> str:
@@ -44,6 +54,7 @@ def convolve(network: Network, source: str, weight: str, op: Conv2d | ConvTransp
     network.node(op, *names, to=near(op, *[network.known[name] for name in names], bits=12))
 
 
+@pytest.mark.usefixtures("whole_weights")
 @pytest.mark.parametrize("channels", [1, 2, 3, 5, 16, 33])
 @pytest.mark.parametrize("per_channel", [False, True])
 def test_wide_sums(channels: int, per_channel: bool) -> None:
@@ -59,6 +70,7 @@ def test_wide_sums(channels: int, per_channel: bool) -> None:
             checked(network, size)
 
 
+@pytest.mark.usefixtures("whole_weights")
 @pytest.mark.parametrize(
     ("groups", "inputs", "channels", "kernel"), [(2, 8, 32, (1, 5)), (1, 4, 16, (2, 2))]
 )
@@ -75,6 +87,7 @@ def test_an_input_is_loaded_once_for_a_row_of_taps(
         check(graph, random_images(graph, size, network.generator, "ends"), chosen, RUNS)
 
 
+@pytest.mark.usefixtures("whole_weights")
 def test_one_channel_that_is_subtracted_from_another_value() -> None:
     network = Network(np.random.default_rng(16))
     source, other = network.image(6, FULL), network.image(1, FULL)
@@ -106,6 +119,7 @@ def test_chunks_of_neighbouring_pixels() -> None:
     ]
 
 
+@pytest.mark.usefixtures("whole_weights")
 @pytest.mark.parametrize("low", [0, 1])
 def test_a_sum_whose_low_part_decides(low: int) -> None:
     """The last bit of a bias carries through the low parts of sums and of the start."""
@@ -120,6 +134,40 @@ def test_a_sum_whose_low_part_decides(low: int) -> None:
     inputs = (np.full((64, 3, 15), 2**15 - 1, np.int64),)
     found = check(graph, inputs, KERNELS, RUNS)
     assert np.unique(found.outputs[0]).tolist() == [4096 + low]
+
+
+@pytest.mark.parametrize("channels", [3, 8, 40])
+def test_weights_of_16_bits_in_two_parts(channels: int) -> None:
+    """Two long chunks take less time than many of one or two products of 2**30."""
+    network = Network(np.random.default_rng(channels))
+    source = network.image(8, INT16)
+    raw = network.generator.choice([-(2**15), -(2**15) + 127, 2**15 - 1], (channels, 8, 3, 3))
+    convolve(network, source, network.constant(raw, INT16), Conv2d(padding=(1, 1, 1, 1)))
+    graph = network.graph()
+    for size in ((3, 14), (4, 17)):
+        inputs = random_images(graph, size, network.generator, "ends")
+        check(graph, inputs, {"host": KERNELS["host"]}, RUNS)
+    (stage,) = plan_of(graph, inputs).program.stages
+    assert isinstance(stage, ConvolutionStage)
+    assert {int(part.record["chunks"][0]) for part in stage.parts} == {2}
+
+
+def test_weights_in_one_part_where_chunks_are_long() -> None:
+    """71 * 2**9 + 2**15 - 1 is more than the 2**16 of one chunk, but two chunks are few."""
+    network = Network()
+    source = network.image(8, INT16)
+    raw = np.full((16, 8, 3, 3), 2**9)
+    raw[:, 0, 0, 0] = 2**15 - 1
+    convolve(network, source, network.constant(raw, INT16), Conv2d(padding=(1, 1, 1, 1)))
+    inputs = random_images(network.graph(), (6, 17), network.generator, "ends")
+    options = Options(tiles=MANY_WIDE)
+    (stage,) = plan_of(network.graph(), inputs, options).program.stages
+    assert isinstance(stage, ConvolutionStage)
+    (part,) = stage.parts
+    assert (int(part.record["chunks"][0]), int(part.record["pairs"][0])) == (2, 36)
+    # The taps of a row share each input that is loaded, as chunks that long are cut between them.
+    assert isinstance(part.kernel, partial)
+    assert part.kernel.args[-1] == 3
 
 
 @pytest.mark.parametrize("source", WIDE)
@@ -167,6 +215,7 @@ def test_depthwise_pairs_that_do_not_fit() -> None:
     assert checked(network) == "pair tiles in chunks"
 
 
+@pytest.mark.usefixtures("whole_weights")
 @pytest.mark.parametrize(
     ("inputs", "channels", "groups"),
     [(4, 8, 4), (6, 6, 3), (9, 3, 3), (3, 3, 3), (17, 34, 17), (24, 24, 8), (32, 96, 32)],
@@ -180,6 +229,7 @@ def test_groups_of_few_channels(inputs: int, channels: int, groups: int, bits: i
     checked(network)
 
 
+@pytest.mark.usefixtures("whole_weights")
 @pytest.mark.parametrize(
     "op",
     [
@@ -206,6 +256,7 @@ def test_transposed(op: ConvTranspose2d, channels: int, bits: int) -> None:
     checked(network, (5, 11))
 
 
+@pytest.mark.usefixtures("whole_weights")
 @pytest.mark.parametrize("channels", [4, 12, 16, 36, 64])
 @pytest.mark.parametrize("bits", [6, 16])
 def test_pixel_shuffle_of_wide_sums(channels: int, bits: int) -> None:
@@ -216,6 +267,7 @@ def test_pixel_shuffle_of_wide_sums(channels: int, bits: int) -> None:
     checked(network)
 
 
+@pytest.mark.usefixtures("whole_weights")
 def test_linear_layers_in_many_chunks() -> None:
     """Sums of 36 bits, of products as large as int16 has."""
     network = Network(np.random.default_rng(3))
@@ -260,10 +312,15 @@ def test_chunks_end_at_the_bound() -> None:
 def test_parts_of_operands() -> None:
     """Parts add up, and fit int16."""
     for value in (2**31 - 1, -(2**31), 12345678, -1, 2**15, -(2**15) - 1):
-        parts = weight_parts(np.array([value]), split=False)
+        parts = weight_parts(np.array([value]), 16)
         assert sum(int(part[0]) << shift for part, shift in parts) == value
         assert all(-(2**15) <= part[0] < 2**15 for part, _ in parts)
-    assert weight_parts(np.array([5]), split=False) == [(np.array([5]), 0)]
+        few = weight_parts(np.array([value]), 9)
+        assert sum(int(part[0]) << shift for part, shift in few) == value
+        assert all(-(2**8) <= part[0] < 2**8 for part, _ in few)
+    assert weight_parts(np.array([5]), 16) == [(np.array([5]), 0)]
+    # 2**15 - 1 = 128 * 2**8 - 1.
+    assert weight_parts(np.array([2**15 - 1]), 9) == [(np.array([-1]), 0), (np.array([128]), 8)]
     parts = InputParts((0, 2**16 - 1))
     assert (parts.limits, parts.constant) == ([(-(2**15), 2**15 - 1)], 2**15)
     parts = InputParts((-(2**23), 2**23 - 1))

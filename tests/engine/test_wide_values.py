@@ -36,6 +36,7 @@ from fxp.graph.ops import (
     Requantize,
     Slice,
     SoftThreshold,
+    StoredTable,
     Subtract,
 )
 
@@ -250,6 +251,25 @@ def test_slopes_and_thresholds(form: Format) -> None:
         threshold = network.constant(raws * 2, Format(8, form.frac + 1))
         network.node(SoftThreshold(), network.image(8, form), threshold, to=target)
         checked(network.graph(), network)
+
+
+@pytest.mark.parametrize("source", [Format(9, 4), Format(16, 12, signed=False)])
+@pytest.mark.parametrize("entries", [Format(14, 9), Format(20, 9)])
+def test_tables(source: Format, entries: Format) -> None:
+    """Codes and entries of two bytes and of four, in whole chunks and in what is left of a row."""
+    network = Network()
+    raws = network.generator.integers(entries.min_raw, entries.max_raw, 1 << source.width)
+    raws[[0, -1]] = entries.min_raw, entries.max_raw
+    table = network.constant(raws, entries)
+    image = network.image(3, source)
+    node = network.node(StoredTable(), image, table, to=rounded(Format(entries.width - 1, 9)))
+    graph = network.graph()
+    for size in ((2, 3), (5, 22)):
+        inputs = random_images(graph, size, network.generator)
+        (stage,) = plan_of(graph, inputs).program.stages
+        assert stage.kernel == "table"
+        found = check(graph, inputs, {"host": OPTIONS["host"]}, COUNTED)
+        assert found.clipped[node]
 
 
 def test_sum_of_linear_layers() -> None:

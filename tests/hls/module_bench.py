@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fxp import hls
+from fxp.hls.rtl.emit import LIBRARY, PACKAGE
 from fxp.rtl_sim.simulators import find_simulator
-
-LIBRARY = Path(hls.__file__).parent / "rtl" / "lib"
 
 BENCH = """
 module bench;
@@ -134,7 +132,7 @@ def simulate(
     (folder / "offers.hex").write_text("".join(f"{word:x}\n" for word in [*queue, 0]))
     (folder / "in.hex").write_text("".join(f"{word:x}\n" for word in words))
     compiled = [str(icarus.program), "-g2012", "-o", "bench", "-Y", ".sv"]
-    compiled += ["-y", ".", "-y", str(LIBRARY)]
+    compiled += ["-y", ".", "-y", str(LIBRARY), str(LIBRARY / PACKAGE)]
     for command in ([*compiled, "bench.sv"], ["vvp", "-n", "bench"]):
         result = subprocess.run(
             command, cwd=folder, env=icarus.environment, capture_output=True, text=True

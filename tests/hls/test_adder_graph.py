@@ -29,13 +29,28 @@ def test_signed_digits(number: int):
 
 
 @settings(max_examples=300)
-@given(problems(), st.integers(0, 3), st.integers(1, 4))
-def test_every_graph_is_exact(problem: Problem, extra: int, levels: int):
+@given(problems(), st.integers(0, 3), st.integers(1, 4), st.booleans())
+def test_every_graph_is_exact(problem: Problem, extra: int, levels: int, register_shared: bool):
     matrix, ranges, bias = problem
-    graph = adder_graph(matrix, ranges, bias, extra_depth=extra, levels_per_register=levels)
+    graph = adder_graph(matrix, ranges, bias, extra_depth=extra, levels_per_register=levels,
+                        register_shared=register_shared)  # fmt: skip
     inputs = vectors(ranges, 50)
     assert np.array_equal(graph.evaluate(inputs), matrix @ inputs + bias[:, None])
     check_structure(graph)
+    if register_shared:
+        assert max(_readers_before_registers(graph).values(), default=1) == 1
+
+
+def _readers_before_registers(graph: AdderGraph) -> dict[int, int]:
+    """Count all readers of every sum that one reads before its register."""
+    outputs = [output.value for output in graph.outputs]
+    return {
+        operand: sum(operand in (adder.left, adder.right) for adder in graph.adders)
+        + outputs.count(operand)
+        for adder in graph.adders
+        for operand in (adder.left, adder.right)
+        if graph.times[operand] == adder.time
+    }
 
 
 def check_structure(graph: AdderGraph) -> None:
@@ -148,6 +163,18 @@ def test_a_register_every_second_level_holds_half_of_the_sums():
     assert [(a.low, a.high) for a in once.adders] == [(a.low, a.high) for a in graph.adders]
     with pytest.raises(ValueError, match="levels_per_register must be at least 1, got 0"):
         adder_graph(matrix, ranges, levels_per_register=0)
+
+
+def test_shared_sums_are_read_from_registers_on_demand():
+    # x0 + x1 is in both outputs.
+    matrix, ranges = [[1, 1, 1, 0], [1, 1, 0, 1]], [(0, 255)] * 4
+    graph = adder_graph(matrix, ranges, levels_per_register=2)
+    assert (graph.latency, graph.counts.registers) == (1, 2 * 10)
+    assert _readers_before_registers(graph) == {5: 2}
+    graph = adder_graph(matrix, ranges, levels_per_register=2, register_shared=True)
+    # Kept are the sum of 9 bits, the other two inputs, and the outputs.
+    assert (graph.latency, graph.counts.registers) == (2, 9 + 2 * 8 + 2 * 10)
+    assert _readers_before_registers(graph) == {}
 
 
 def test_zeros_at_the_end_of_a_bias_need_no_adder_bits():

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import stage_graphs
 import streaming_graphs as graphs
+from slang_lint import slang_findings
 from streaming_graphs import GraphBuilder
 
 from fxp.formats import Format, FormatError
@@ -440,7 +441,7 @@ def test_the_data_sheet_adds_up(tmp_path):
 
 
 @pytest.mark.parametrize(("shape", "style"), STYLED)
-def test_verilator_has_nothing_to_say(shape, style, tmp_path):
+def test_linters_have_nothing_to_say(shape, style, tmp_path):
     verilator = find_simulator("verilator")
     core = emit_rtl(SHAPES[shape](), tmp_path / "core", max_width=30, **STYLES[style])
     command = [verilator.program, "--lint-only", "-Wall", "-f", f"{core.name}.f"]
@@ -453,10 +454,20 @@ def test_verilator_has_nothing_to_say(shape, style, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert "Warning" not in result.stderr
+    assert slang_findings(tmp_path / "core", core.sources, core.top) == ""
+
+
+def test_slang_finds_what_verilator_lets_pass(tmp_path):
+    core = emit_rtl(graphs.srcnn_shaped(), tmp_path / "core", max_width=30)
+    source = tmp_path / "core" / "rtl" / "fxp_tags.sv"
+    text = source.read_text()
+    source.write_text(text.replace("endmodule", "assign early = late; logic late; endmodule"))
+    findings = slang_findings(tmp_path / "core", core.sources, core.top)
+    assert "identifier 'late' used before its declaration" in findings
 
 
 @pytest.mark.parametrize("raster", [False, True])
-def test_verilator_has_nothing_to_say_of_a_bypass(raster, tmp_path):
+def test_linters_have_nothing_to_say_of_a_bypass(raster, tmp_path):
     verilator = find_simulator("verilator")
     core = emit_rtl(
         graphs.kimsr_shaped(), tmp_path / "core", max_width=30, raster=raster, bypass=True,
@@ -471,6 +482,7 @@ def test_verilator_has_nothing_to_say_of_a_bypass(raster, tmp_path):
         text=True,
     )
     assert (result.returncode, result.stderr) == (0, "")
+    assert slang_findings(tmp_path / "core", core.sources, core.top) == ""
 
 
 def test_only_the_registers_and_their_reset_hear_the_reset_of_the_board(tmp_path):

@@ -31,7 +31,7 @@ def test_a_rounding_right_behind_a_sum():
     (requantize,) = (
         i for i in plan.items if isinstance(i, ModuleInstance) and i.module == "fxp_requantize"
     )
-    assert requantize.parameters["Rounding"] == "0"
+    assert requantize.parameters["Rounding"] == "fxp_pkg::Floor"
     assert requantize.cost.adders == 0
     assert requantize.cost.registers == 2 * 10
 

@@ -12,6 +12,7 @@ import pytest
 from module_bench import LIBRARY
 
 from fxp.hls.boards.design import SHELL
+from fxp.hls.rtl.emit import PACKAGE
 from fxp.support.distribution import install_advice
 
 # All roundings with one overflow, all overflows with one rounding.
@@ -47,6 +48,14 @@ PROOFS: dict[str, tuple[str, int, dict[str, object] | str, tuple[str, ...]]] = {
         {"Taps": 3, "Channels": 1, "Groups": 1, "Outputs": 2, "Fold": 2, "DataWidth": 3,
          "DataSigned": 1, "WeightWidth": 3, "SumWidth": 9, "Weights": "18'o356471",
          "Biases": "18'h2a3f1"},
+        ("fxp_delay",),
+    ),
+    "fxp_dot_shared": (
+        "bmc",
+        18,
+        {"Taps": 2, "Channels": 2, "Groups": 2, "Outputs": 4, "Share": 3, "DataWidth": 2,
+         "DataSigned": 1, "WeightWidth": 3, "SumWidth": 7, "Weights": "24'o35604715",
+         "Biases": "28'h2a3f1c5"},
         ("fxp_delay",),
     ),
     "fxp_prelu": (
@@ -116,6 +125,7 @@ WITHOUT = {
         "of a board's design; the simulation of the whole design compares every pixel",
     ),
     "fxp_bypass": "a memory that has properties, and a choice; its bench tries changes of the mode",
+    "fxp_pkg": "names of constants",
     "fxp_add": "a register behind one operator",
     "fxp_align": "wires",
     "fxp_clamp": "a register behind two comparisons; its bench tries every input",
@@ -129,12 +139,13 @@ WITHOUT = {
 
 # A fault in a module, which its properties must find.
 FAULTS = {
-    "fxp_requantize": ("? negative : odd", "? negative : 1'b0"),
+    "fxp_requantize": ("? below_zero : odd", "? below_zero : 1'b0"),
     "fxp_dot": ("Full || l == Levels", "l == Levels"),
     "fxp_dot_folded": ("Clocks(Levels + 3)", "Clocks(Levels + 2)"),
+    "fxp_dot_shared": ("if (starts) earlier <=", "if (running) earlier <="),
     "fxp_prelu": ("kept[InWidth-1] ?", "kept[0] ?"),
-    "fxp_line_codec": ("place == 3'd7 || tags_i[5]", "place == 3'd7"),
-    "fxp_frame_total": ("if (begins)       total", "if (tags_i[4])    total"),
+    "fxp_line_codec": ("place == 3'd7 || tags_i[fxp_pkg::LastColumn]", "place == 3'd7"),
+    "fxp_frame_total": ("if (begins)       total", "if (tags_i[fxp_pkg::FirstColumn]) total"),
     "fxp_multiply": ("ProductWidth'(left) *", "ProductWidth'($unsigned(left)) *"),
     "fxp_maximum": ("$signed(right) > $signed(left)", "right > left"),
     "fxp_select": ("18'(ColumnTail);", "18'(RowTail);"),
@@ -171,7 +182,8 @@ def prove(module: str, folder: Path, fault: tuple[str, str] | None = None) -> tu
         # The properties of the modules inside are proved by themselves.
         content = (LIBRARY / f"{name}.sv").read_text().replace("ifdef FORMAL", "ifdef NEVER")
         (folder / f"{name}.sv").write_text(content)
-    files = [f"{name}.sv" for name in (*inside, module)]
+    (folder / PACKAGE).write_text((LIBRARY / PACKAGE).read_text())
+    files = [PACKAGE, *(f"{name}.sv" for name in (*inside, module))]
     top, settings = module, []
     if isinstance(parameters, str):
         top = "around"

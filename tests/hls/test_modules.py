@@ -31,8 +31,8 @@ def test_requantize_is_that_of_the_library_for_every_input(rounding, overflow, t
                 "InWidth": bits,
                 "OutWidth": form.width,
                 "OutSigned": int(form.signed),
-                "Rounding": ROUNDINGS.index(rounding),
-                "Overflow": OVERFLOWS.index(overflow),
+                "Rounding": ROUNDINGS[rounding],
+                "Overflow": OVERFLOWS[overflow],
                 "Shifts": packed(limited, 8),
             },
             {"data_i": (bits * len(shifts), [join_fields([v] * len(shifts), bits) for v in values]
@@ -127,8 +127,11 @@ def test_prelu(tmp_path):
 @pytest.mark.parametrize("taps", [1, 2, 5])
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("signed", [False, True])
-@pytest.mark.parametrize("fold", [1, 2, 3])
-def test_weighted_sums(taps, groups, signed, fold, tmp_path):
+@pytest.mark.parametrize(
+    ("module", "sharing"),
+    [("fxp_dot", 1), ("fxp_dot_folded", 2), ("fxp_dot_folded", 3), ("fxp_dot_shared", 3)],
+)
+def test_weighted_sums(taps, groups, signed, module, sharing, tmp_path):
     random = np.random.default_rng(taps)
     channels, outputs, width, bits = 6, 4, 5, 14
     inputs = channels // groups
@@ -143,21 +146,25 @@ def test_weighted_sums(taps, groups, signed, fold, tmp_path):
         "Weights": packed([int(w) for w in weights.reshape(-1)], 4),
         "Biases": packed([int(b) for b in biases], bits),
     }  # fmt: skip
+    products = taps * inputs
+    if module == "fxp_dot":
+        common["HasBias"] = 1
+        spacing, latency = 1, 2 + int(products).bit_length()
+    elif module == "fxp_dot_folded":
+        common["Fold"] = spacing = sharing
+        latency = spacing + 4 + (-(-products // sharing) - 1).bit_length()
+    else:
+        common["Share"] = sharing
+        spacing = sharing * products
+        latency = spacing + 4
     # Garbage between the beats.
-    words = random.integers(0, 2, (3 + 12 * fold + 30, taps * channels * width))
+    words = random.integers(0, 2, (3 + 12 * spacing + latency + 10, taps * channels * width))
     stimulus = [int("".join(map(str, row)), 2) for row in words]
-    clocks = [3 + beat * fold for beat in range(12)]
+    clocks = [3 + beat * spacing for beat in range(12)]
     for beat, clock in enumerate(clocks):
         stimulus[clock] = join_fields(data[beat].reshape(-1), width)
     ports = {"taps_i": (taps * channels * width, stimulus)}
-    products = taps * inputs
-    if fold == 1:
-        module, latency = "fxp_dot", 2 + int(products).bit_length()
-        common["HasBias"] = 1
-    else:
-        module = "fxp_dot_folded"
-        common["Fold"] = fold
-        latency = fold + 4 + (-(-products // fold) - 1).bit_length()
+    if module != "fxp_dot":
         ports["valid_i"] = (1, [int(clock in clocks) for clock in range(len(stimulus))])
         ports["rst_ni"] = (1, [0] + [1] * (len(stimulus) - 1))
     out = simulate(tmp_path, module, common, ports, {"sums_o": outputs * bits})["sums_o"]

@@ -95,7 +95,11 @@ def test_positions_of_one_axis_are_counted_from_each_restart(tmp_path):
     assert out["ends_o"][2:] == [0] * 8
 
 
-MODES = {"edge": 1, "reflect": 2, "symmetric": 3}
+MODES = {
+    "edge": "fxp_pkg::Replicate",
+    "reflect": "fxp_pkg::Reflect",
+    "symmetric": "fxp_pkg::Symmetric",
+}
 BORDERED = [
     # rows, columns, padding at the top and on the left, sizes
     (3, 3, (1, 1), [(4, 3), (4, 2), (4, 5)]),

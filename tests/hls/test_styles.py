@@ -8,6 +8,7 @@ import streaming_graphs as graphs
 from fxp.hls.rtl.emit import emit_rtl, plan_graph
 from fxp.hls.rtl.planning import ModuleInstance, StreamingError
 from fxp.hls.rtl.styles import LayerStyles
+from fxp.models import sr
 
 
 def modules(**options) -> dict[str, str]:
@@ -39,6 +40,19 @@ def test_the_slowest_layer_sets_the_clocks(tmp_path):
     sheet = (tmp_path / "core" / "README.md").read_text()
     assert "| Rate | 1 pixel every 5 clocks |" in sheet
     assert "| Weighted sums | multipliers, and shared shifts" in sheet
+
+
+def test_outputs_share_multipliers_where_there_are_clocks_for_it():
+    # Products of an output, and outputs, of the layers: 9 and 32, 5 and 32, 32 and 16, 5 and 16,
+    # 16 and 32, 9 and 32, 32 and 16, 9 and 16, 16 and 4.
+    plan, _ = plan_graph(sr.load("kimsr_x2").graph, max_width=64, fold=20)
+    found = [item.cost.multipliers for item in plan.items
+             if isinstance(item, ModuleInstance) and item.cost.multipliers]  # fmt: skip
+    assert found == [16, 8, 32, 4, 32, 16, 32, 8, 4]
+    plan, _ = plan_graph(sr.load("kimsr_x2").graph, max_width=64, fold=64)
+    found = [item.cost.multipliers for item in plan.items
+             if isinstance(item, ModuleInstance) and item.cost.multipliers]  # fmt: skip
+    assert found == [5, 3, 8, 2, 8, 5, 8, 3, 1]
 
 
 def test_refusals():

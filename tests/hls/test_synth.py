@@ -92,14 +92,14 @@ def write(folder: Path, **sources: str) -> list[str]:
     return list(sources)
 
 
-@pytest.mark.parametrize("name", ["ecp5-85k", "xilinx-us"])
+@pytest.mark.parametrize("name", ["ecp5-85k", "xilinx-us", "gowin-18k"])
 def test_resources_of_every_instance(tmp_path: Path, name: str):
     target = TARGETS[name]
     result = synthesize(tmp_path, write(tmp_path, **SOURCES), "design_top", target)
     used = {item.name: item for item in result.instances}
     assert {item.module for item in result.instances} == {"add", "multiply", "memory", "design_top"}
     assert used["u_add"].resources.registers == 17
-    assert used["u_add"].resources.carries in (5, 9)  # of 4 bits, or of 2
+    assert used["u_add"].resources.carries in (5, 9, 17)  # of 4 bits, of 2, of 1
     assert 16 <= used["u_add"].resources.luts <= 18
     assert used["u_first"].resources.multipliers == 1
     assert used["u_memory"].resources.block_rams == 1
@@ -137,6 +137,18 @@ def test_placement_finds_a_frequency(tmp_path: Path):
     assert 23 + 24 + 24 <= result.cells["TRELLIS_FF"] < 23 + 24 + 24 + 24
     assert result.logic_ns + result.routing_ns == pytest.approx(1000 / result.megahertz, rel=0.02)
     assert f"{result.megahertz:.1f} MHz on speed grade 8" in placement_text(result)
+
+
+def test_placement_on_a_gowin_device(tmp_path: Path):
+    ports = ports_of(ADD, "add")
+    result = place(tmp_path, write(tmp_path, **{"add.sv": ADD}), "add", ports, target="gowin-18k",
+                   megahertz=100)  # fmt: skip
+    assert result.megahertz > 100
+    assert result.bitstream == 0
+    # Its own, and those of the surroundings, which need no reset here.
+    assert result.cells["DFF"] == 17 + 32 + 17 + 17
+    with pytest.raises(SynthesisError, match="GW2A-18 has no speed grade 6; choose one of 8"):
+        place(tmp_path, ["add.sv"], "add", ports, target="gowin-18k", speed=6)
 
 
 def test_a_placement_continues_where_it_was_stopped(
@@ -270,8 +282,8 @@ def test_command_refuses(small_model: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["synth", str(small_model), "--target", "xilinx-us", "--place"]) == 1
     message = capsys.readouterr().err
     assert message == (
-        "error: --place needs one of the targets ecp5-12k, ecp5-25k, ecp5-45k, ecp5-85k: there is "
-        "no open placer for XCZU7EV\n"
+        "error: --place needs one of the targets ecp5-12k, ecp5-25k, ecp5-45k, ecp5-85k, "
+        "gowin-18k: there is no open placer for XCZU7EV\n"
     )
     assert main(["synth", str(small_model), "--place", "--package", "BGA1"]) == 1
     assert "LFE5U-85F has no package BGA1; choose one of CSFBGA285" in capsys.readouterr().err

@@ -86,8 +86,10 @@ def test_a_training_resumes_bit_for_bit(tmp_path: Path):
 
 
 def test_the_adversarial_game_trains_both():
-    settings = replace(SETTINGS, patch=64, batch=1, adversarial=1e-4)
+    settings = replace(SETTINGS, patch=64, batch=1, adversarial=1e-4, discriminator_width=4)
     trainer = Trainer(recipe(settings))
+    first = next(trainer.modules["discriminator"].parameters())
+    assert first.shape == (4, 3, 5, 5)
     before = {
         name: [item.clone() for item in trainer.modules[name].parameters()]
         for name in ("network", "discriminator")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from slang_lint import slang_findings
 
 import fxp
 from fxp.cli import main
@@ -72,7 +73,7 @@ def test_a_monitor_shows_what_the_engine_computes(work_dir, tmp_path):
     assert "bytes differ" in str(wrong)
 
 
-def test_verilator_has_nothing_to_say_of_a_design(model, tmp_path):
+def test_linters_have_nothing_to_say_of_a_design(model, tmp_path):
     for number, picture in enumerate((None, np.zeros((1, 3, 4), int))):
         folder = tmp_path / str(number)
         design = emit_board(model, folder, picture=picture)
@@ -89,6 +90,7 @@ def test_verilator_has_nothing_to_say_of_a_design(model, tmp_path):
             cwd=folder, env=verilator.environment, capture_output=True, text=True,
         )  # fmt: skip
         assert (result.returncode, result.stderr) == (0, "")
+        assert slang_findings(folder, ("models.sv", *design.sources), design.top) == ""
 
 
 def test_every_pin_has_a_place(model, tmp_path):

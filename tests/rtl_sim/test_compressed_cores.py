@@ -96,7 +96,7 @@ def test_the_shipped_network_with_half_the_line_memory(work_dir):
         ("fxp_window", (".data_i(incoming_header),", ".data_i(incoming_header ^ 1),")),
         ("fxp_line_codec", ("4'(b - DeltaBits + 1)", "4'(b - DeltaBits + 2)")),
         # Headers of rows that are shorter than a group.
-        ("fxp_line_codec", ("place == 3'd7 || tags_i[5]", "place == 3'd7")),
+        ("fxp_line_codec", ("place == 3'd7 || tags_i[fxp_pkg::LastColumn]", "place == 3'd7")),
         ("fxp_line_codec", ("half && !(&truncated)", "half")),
     ],
 )  # fmt: skip

@@ -70,6 +70,7 @@ def _swap_first_taps(found: re.Match[str]) -> str:
     return f"{found[1]}{weights & ~4095 | first << 6 | second:x})"
 
 
+TO_ZERO = (r"Rounding\(fxp_pkg::\w+\)", "Rounding(fxp_pkg::ToZero)")
 WEIGHTS = r"(\.Weights\(\d+'h)([0-9a-f]+)\)"
 MUTATIONS: dict[str, tuple[str, Callable[[str, Path], str]]] = {
     "lowest bit of a weight": (
@@ -82,14 +83,14 @@ MUTATIONS: dict[str, tuple[str, Callable[[str, Path], str]]] = {
         "conv2", _in_instance("v3_conv2_sums", _replaced(WEIGHTS, _swap_first_taps)),
     ),
     "another rounding": (
-        "relu1", _in_instance("v2_relu1_requantized", _replaced(r"Rounding\(\d\)", "Rounding(1)")),
+        "relu1", _in_instance("v2_relu1_requantized", _replaced(*TO_ZERO)),
     ),
     "another rounding of signed values": (
-        "conv2", _in_instance("v3_conv2_requantized", _replaced(r"Rounding\(\d\)", "Rounding(1)")),
+        "conv2", _in_instance("v3_conv2_requantized", _replaced(*TO_ZERO)),
     ),
     "another rounding of the output": (
         "clamp17",
-        _in_instance("v18_clamp17_requantized", _replaced(r"Rounding\(\d\)", "Rounding(1)")),
+        _in_instance("v18_clamp17_requantized", _replaced(*TO_ZERO)),
     ),
     "a row of padding is not zero": (
         "conv9",

@@ -87,8 +87,10 @@ def test_stall_patterns_on_icarus(name, work_dir):
     ("options", "name"),
     [
         ({"fold": 3}, "branches"),
+        ({"fold": 20}, "kimsr_shaped"),
         ({"multipliers": "shift_add"}, "kimsr_shaped"),
         ({"multipliers": "shift_add"}, "fsrcnn_shaped"),
+        ({"multipliers": "shift_add", "register_shared": True}, "kimsr_shaped"),
         ({"multipliers": "shift_add", "raster": True}, "shuffled"),
         ({"multipliers": "shift_add"}, "residual"),
         ({"multipliers": {"head": "shift_add"}, "fold": {"wide": 3}}, "residual"),

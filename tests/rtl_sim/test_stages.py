@@ -90,7 +90,10 @@ def test_filters_stream_with_their_default_border(work_dir):
 
 # What is damaged, where, and the first layer that must differ.
 DAMAGES = {
-    "another border": ("borders", "borders_core.sv", ".Border(3)", ".Border(1)", "conv2d0"),
+    "another border": (
+        "borders", "borders_core.sv", ".Border(fxp_pkg::Symmetric)",
+        ".Border(fxp_pkg::Replicate)", "conv2d0",
+    ),
     "one column too late": (
         "pools", "pools_core.sv", ".FirstColumn(0)", ".FirstColumn(1)", "max_pool1",
     ),

@@ -88,7 +88,9 @@ def test_command_fails_on_a_damaged_core(files, capsys):
     folder = files / "core"
     emit_rtl(FixedModel(graph("kimsr_shaped")), folder, max_width=8, max_height=8)
     top = next(folder.glob("rtl/kimsr_shaped_core.sv"))
-    top.write_text(top.read_text().replace(".Rounding(2)", ".Rounding(0)", 1))
+    text = top.read_text()
+    assert ".Rounding(fxp_pkg::HalfUp)" in text
+    top.write_text(text.replace("Rounding(fxp_pkg::HalfUp)", "Rounding(fxp_pkg::Floor)", 1))
     arguments = [str(files / "model.fxp"), str(files / "image.png"), "--core", str(folder)]
     assert main(["cosim", *arguments, "--simulator", "icarus", "--crop", "8"]) == 1
     SIMULATIONS["icarus"] += 2

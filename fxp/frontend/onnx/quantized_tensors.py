@@ -391,7 +391,15 @@ class QuantizedTensors(Assembly):
         return self.scales.read(node, self.constant_input(node, position))
 
     def stretch(self, node: NodeInfo, position: int, used: NDArray[Any]) -> float:
-        """Return a scale of the file in units of that which is used, for a computed value."""
+        """Return a scale of the file in units of that which is used, for a computed value.
+
+        Parameters
+        ----------
+        node, position
+            The node, and which input has the scale of the file.
+        used
+            The scale that is used in its place.
+        """
         given = np.ravel(np.asarray(self.constant_input(node, position), np.float64))
         return float(given[0] / np.ravel(used)[0])
 

@@ -16,11 +16,11 @@ module fxp_frame_total #(
   output logic [Channels*TotalWidth-1:0] totals_o
 );
   logic begins, ends;
-  assign begins = tags_i[2] && tags_i[4];
-  assign ends = tags_i[5] && (tags_i[3] || !tags_i[1]);
+  assign begins = tags_i[fxp_pkg::FirstRow] && tags_i[fxp_pkg::FirstColumn];
+  assign ends = tags_i[fxp_pkg::LastColumn] && (tags_i[fxp_pkg::LastRow] || !tags_i[fxp_pkg::Real]);
   always_ff @(posedge clk_i) begin
     if (!rst_ni) tags_o <= '0;
-    else         tags_o <= {2'b11, tags_i[1], tags_i[1], tags_i[1], tags_i[0] && ends};
+    else         tags_o <= {2'b11, {3{tags_i[fxp_pkg::Real]}}, tags_i[fxp_pkg::Valid] && ends};
   end
 
   for (genvar c = 0; c < Channels; c++) begin : gen_channel
@@ -33,7 +33,7 @@ module fxp_frame_total #(
       assign value = TotalWidth'(field);
     end
     always_ff @(posedge clk_i) begin
-      if (tags_i[0] && tags_i[1]) begin
+      if (tags_i[fxp_pkg::Valid] && tags_i[fxp_pkg::Real]) begin
         if (begins)       total <= value;
         else if (Largest) total <= (value > total) ? value : total;
         else              total <= total + value;
@@ -55,13 +55,13 @@ module fxp_frame_total #(
     past_tags <= rst_ni ? tags_i : '0;
     if (!rst_ni) begin
       count <= '0;
-    end else if (tags_i[0] && tags_i[1]) begin
+    end else if (tags_i[fxp_pkg::Valid] && tags_i[fxp_pkg::Real]) begin
       count <= begins ? 3'd1 : count + 3'd1;
       past <= {past[0+:(Most-1)*Width], data_i[Width-1:0]};
     end
   end
   always_comb begin
-    if (tags_i[0] && tags_i[1]) begin
+    if (tags_i[fxp_pkg::Valid] && tags_i[fxp_pkg::Real]) begin
       assume (begins || (count != 3'd0 && count < 3'(Most)));
     end
   end
@@ -81,8 +81,10 @@ module fxp_frame_total #(
   assign wanted[0] = '0;
   always_comb begin
     if (started) begin
-      assert (tags_o[0] == (past_tags[0] && past_tags[5] && (past_tags[3] || !past_tags[1])));
-      if (tags_o[0]) assert (tags_o[1] == past_tags[1]);
+      assert (tags_o[fxp_pkg::Valid] ==
+              (past_tags[fxp_pkg::Valid] && past_tags[fxp_pkg::LastColumn] &&
+               (past_tags[fxp_pkg::LastRow] || !past_tags[fxp_pkg::Real])));
+      if (tags_o[fxp_pkg::Valid]) assert (tags_o[fxp_pkg::Real] == past_tags[fxp_pkg::Real]);
       if (count != 3'd0) assert ($signed(totals_o[TotalWidth-1:0]) == wanted[count]);
     end
   end

@@ -34,11 +34,11 @@ module fxp_line_codec #(
   logic valid, began, placed;
   logic [2:0] place, next_place;
   logic starts, ends;
-  assign valid = tags_i[0];
-  assign placed = tags_i[4] || began;
-  assign place = tags_i[4] ? 3'd0 : next_place;
+  assign valid = tags_i[fxp_pkg::Valid];
+  assign placed = tags_i[fxp_pkg::FirstColumn] || began;
+  assign place = tags_i[fxp_pkg::FirstColumn] ? 3'd0 : next_place;
   assign starts = placed && place == 3'd0;
-  assign ends = placed && (place == 3'd7 || tags_i[5]);
+  assign ends = placed && (place == 3'd7 || tags_i[fxp_pkg::LastColumn]);
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       began <= 1'b0;
@@ -178,12 +178,14 @@ module fxp_line_codec #(
   logic in_row;
   always_ff @(posedge clk_i) begin
     if (!rst_ni)    in_row <= 1'b0;
-    else if (valid) in_row <= !tags_i[5] && (tags_i[4] || in_row);
+    else if (valid) begin
+      in_row <= !tags_i[fxp_pkg::LastColumn] && (tags_i[fxp_pkg::FirstColumn] || in_row);
+    end
   end
   always_comb begin
     if (valid) begin
-      if (began) assume (tags_i[4] == !in_row);
-      else if (!tags_i[4]) assume (!tags_i[5]);
+      if (began) assume (tags_i[fxp_pkg::FirstColumn] == !in_row);
+      else if (!tags_i[fxp_pkg::FirstColumn]) assume (!tags_i[fxp_pkg::LastColumn]);
     end
   end
 

@@ -30,10 +30,11 @@ module fxp_linear #(
   localparam int Clocks = 4 + Levels;
 
   logic [AddressBits-1:0] next_address;
-  assign address_o = (tags_i[2] && tags_i[4]) ? '0 : next_address;
+  assign address_o =
+      (tags_i[fxp_pkg::FirstRow] && tags_i[fxp_pkg::FirstColumn]) ? '0 : next_address;
   always_ff @(posedge clk_i) begin
     if (!rst_ni)                     next_address <= '0;
-    else if (tags_i[0] && tags_i[1]) next_address <= address_o + 1'b1;
+    else if (tags_i[fxp_pkg::Valid] && tags_i[fxp_pkg::Real]) next_address <= address_o + 1'b1;
   end
 
   logic [6*(Clocks+1)-1:0] tags_at;
@@ -43,11 +44,11 @@ module fxp_linear #(
   logic unused_tags;
   assign unused_tags = ^tags_at;
   logic begins, ends;
-  assign begins = tags[2] && tags[4];
-  assign ends = tags[5] && (tags[3] || !tags[1]);
+  assign begins = tags[fxp_pkg::FirstRow] && tags[fxp_pkg::FirstColumn];
+  assign ends = tags[fxp_pkg::LastColumn] && (tags[fxp_pkg::LastRow] || !tags[fxp_pkg::Real]);
   always_ff @(posedge clk_i) begin
     if (!rst_ni) tags_o <= '0;
-    else         tags_o <= {2'b11, tags[1], tags[1], tags[1], tags[0] && ends};
+    else         tags_o <= {2'b11, {3{tags[fxp_pkg::Real]}}, tags[fxp_pkg::Valid] && ends};
   end
 
   logic [Inputs*DataWidth-1:0] data;
@@ -90,7 +91,9 @@ module fxp_linear #(
     assign bias = Biases[o*SumWidth+:SumWidth];
     assign carried = begins ? bias : total;
     always_ff @(posedge clk_i) begin
-      if (tags[0] && tags[1]) total <= carried + gen_level[Levels].gen_node[0].sum;
+      if (tags[fxp_pkg::Valid] && tags[fxp_pkg::Real]) begin
+        total <= carried + gen_level[Levels].gen_node[0].sum;
+      end
     end
     assign sums_o[o*SumWidth+:SumWidth] = total;
   end

@@ -37,9 +37,14 @@ module fxp_output #(
 
   // The frame's first pixel and its last, and the last of a line.
   always_ff @(posedge clk_i) begin
-    in <= {tags_i[5] && tags_i[3], tags_i[5], tags_i[4] && tags_i[2], data_i};
+    in <= {
+      tags_i[fxp_pkg::LastColumn] && tags_i[fxp_pkg::LastRow],
+      tags_i[fxp_pkg::LastColumn],
+      tags_i[fxp_pkg::FirstColumn] && tags_i[fxp_pkg::FirstRow],
+      data_i
+    };
   end
-  assign write_next = tags_i[0] && tags_i[1];
+  assign write_next = tags_i[fxp_pkg::Valid] && tags_i[fxp_pkg::Real];
   assign read_moves = !read_valid || !tvalid_o || tready_i;
   assign read_enable = stored != '0 && read_moves;
 

@@ -1,18 +1,16 @@
 // Raw integers to another format: shift, one rounding, one overflow. Latency 2, but 1 where nothing
-// is added to round: Rounding 0.
+// is added to round.
 //
 // Shifts holds 8 signed bits for each field: positive drops bits, negative appends zeros. The caller
 // limits it to -(OutWidth + 1) to InWidth + 1, beyond which the result no longer depends on it.
-// Rounding: 0 FLOOR, 1 TO_ZERO, 2 HALF_UP, 3 HALF_DOWN, 4 HALF_AWAY, 5 HALF_TO_ZERO, 6 HALF_EVEN.
-// Overflow: 0 SATURATE, 1 SATURATE_SYMMETRIC, 2 SATURATE_TO_ZERO, 3 WRAP, 4 WRAP_SIGN_MAGNITUDE,
-// 5 if it is proved that there is none.
+// Rounding is one of fxp_pkg::rounding_e, Overflow one of fxp_pkg::overflow_e.
 module fxp_requantize #(
   parameter int Fields    = 1,
   parameter int InWidth   = 20,
   parameter int OutWidth  = 14,
   parameter logic OutSigned = 1'b1,
-  parameter int Rounding  = 2,
-  parameter int Overflow  = 0,
+  parameter int Rounding  = fxp_pkg::HalfUp,
+  parameter int Overflow  = fxp_pkg::Saturate,
   parameter logic [8*Fields-1:0] Shifts = '0
 ) (
   input  logic                       clk_i,
@@ -35,7 +33,7 @@ module fxp_requantize #(
     assign value = data_i[f*InWidth+:InWidth];
 
     logic signed [Bits-1:0] rounded;
-    localparam logic Floor = Rounding == 0;
+    localparam logic Floor = Rounding == fxp_pkg::Floor;
     if (Right == 0) begin : gen_left
       if (Floor) begin : gen_wire
         assign rounded = Bits'(value) <<< Left;
@@ -43,33 +41,34 @@ module fxp_requantize #(
         always_ff @(posedge clk_i) rounded <= Bits'(value) <<< Left;
       end
     end else begin : gen_right
-      logic negative, odd;
-      assign negative = value[InWidth-1];
+      logic below_zero, odd;
+      assign below_zero = value[InWidth-1];
       if (Right < InWidth) begin : gen_bit
         assign odd = value[Right];
       end else begin : gen_sign
-        assign odd = negative;
+        assign odd = below_zero;
       end
       logic unused_bits;
-      assign unused_bits = ^{negative, odd};
+      assign unused_bits = ^{below_zero, odd};
       logic signed [SumBits-1:0] constant;
       logic carry;
       localparam logic signed [SumBits-1:0] Half = SumBits'(1) << (Right - 1);
-      if (Rounding == 0) begin : gen_floor
+      if (Rounding == fxp_pkg::Floor) begin : gen_floor
         assign constant = '0;
         assign carry = 1'b0;
-      end else if (Rounding == 1) begin : gen_to_zero
-        assign constant = negative ? (Half <<< 1) - SumBits'(1) : '0;
+      end else if (Rounding == fxp_pkg::ToZero) begin : gen_to_zero
+        assign constant = below_zero ? (Half <<< 1) - SumBits'(1) : '0;
         assign carry = 1'b0;
-      end else if (Rounding == 2) begin : gen_half_up
+      end else if (Rounding == fxp_pkg::HalfUp) begin : gen_half_up
         assign constant = Half;
         assign carry = 1'b0;
-      end else if (Rounding == 3) begin : gen_half_down
+      end else if (Rounding == fxp_pkg::HalfDown) begin : gen_half_down
         assign constant = Half - SumBits'(1);
         assign carry = 1'b0;
       end else begin : gen_half_by_value
         assign constant = Half - SumBits'(1);
-        assign carry = (Rounding == 4) ? !negative : (Rounding == 5) ? negative : odd;
+        assign carry = (Rounding == fxp_pkg::HalfAway)   ? !below_zero :
+                       (Rounding == fxp_pkg::HalfToZero) ? below_zero : odd;
       end
       logic signed [SumBits-1:0] sum;
       assign sum = SumBits'(value) + constant + SumBits'({1'b0, carry});
@@ -87,7 +86,7 @@ module fxp_requantize #(
     assign above = !negative && |rounded[Bits-2:Magnitude];
     if (OutSigned) begin : gen_below_signed
       // Symmetric saturation also moves the smallest code.
-      localparam logic Symmetric = (Overflow == 1);
+      localparam logic Symmetric = (Overflow == fxp_pkg::SaturateSymmetric);
       if (OutWidth == 1) begin : gen_sign_only
         assign below = negative && (Symmetric || !(&rounded[Bits-2:Magnitude]));
       end else begin : gen_wider
@@ -100,12 +99,13 @@ module fxp_requantize #(
     localparam logic [OutWidth-1:0] Highest =
         OutSigned ? {OutWidth{1'b1}} >> 1 : {OutWidth{1'b1}};
     localparam logic [OutWidth-1:0] Lowest =
-        !OutSigned ? '0 : (Overflow == 1) ? ~Highest + OutWidth'(1) : ~Highest;
-    if (Overflow < 2) begin : gen_saturate
+        !OutSigned ? '0 :
+        (Overflow == fxp_pkg::SaturateSymmetric) ? ~Highest + OutWidth'(1) : ~Highest;
+    if (Overflow <= fxp_pkg::SaturateSymmetric) begin : gen_saturate
       assign result = above ? Highest : below ? Lowest : kept;
-    end else if (Overflow == 2) begin : gen_saturate_to_zero
+    end else if (Overflow == fxp_pkg::SaturateToZero) begin : gen_saturate_to_zero
       assign result = (above || below) ? '0 : kept;
-    end else if (Overflow == 4) begin : gen_sign_magnitude
+    end else if (Overflow == fxp_pkg::WrapSignMagnitude) begin : gen_sign_magnitude
       assign result = kept ^ {OutWidth{rounded[OutWidth] != rounded[OutWidth-1]}};
     end else begin : gen_wrap
       assign result = kept;
@@ -123,7 +123,7 @@ module fxp_requantize #(
     localparam logic signed [Wide-1:0] Step = Wide'(1) <<< Right;
     localparam logic signed [Wide-1:0] MaxRaw = (Wide'(1) <<< Magnitude) - Wide'(1);
     localparam logic signed [Wide-1:0] MinRaw =
-        !OutSigned ? '0 : (Overflow == 1) ? -MaxRaw : -MaxRaw - Wide'(1);
+        !OutSigned ? '0 : (Overflow == fxp_pkg::SaturateSymmetric) ? -MaxRaw : -MaxRaw - Wide'(1);
     logic [1:0] known = 2'b00;
     logic signed [InWidth-1:0] past, exact;
     logic signed [Bits-1:0] past_rounded;
@@ -144,17 +144,21 @@ module fxp_requantize #(
     end
     // Whether halves may come down to `rounded`, or go up to it.
     assign even = !rounded[0];
-    assign from_above = Rounding == 3 || (Rounding == 4 && exact < 0) ||
-                        (Rounding == 5 && exact >= 0) || (Rounding == 6 && even);
-    assign from_below = Rounding == 2 || (Rounding == 4 && exact >= 0) ||
-                        (Rounding == 5 && exact < 0) || (Rounding == 6 && even);
+    assign from_above = Rounding == fxp_pkg::HalfDown ||
+                        (Rounding == fxp_pkg::HalfAway && exact < 0) ||
+                        (Rounding == fxp_pkg::HalfToZero && exact >= 0) ||
+                        (Rounding == fxp_pkg::HalfEven && even);
+    assign from_below = Rounding == fxp_pkg::HalfUp ||
+                        (Rounding == fxp_pkg::HalfAway && exact >= 0) ||
+                        (Rounding == fxp_pkg::HalfToZero && exact < 0) ||
+                        (Rounding == fxp_pkg::HalfEven && even);
     always_comb begin
       if (known[0]) begin
         if (Right == 0) begin
           assert (above_rounded == 0);
-        end else if (Rounding == 0) begin
+        end else if (Rounding == fxp_pkg::Floor) begin
           assert (above_rounded >= 0 && above_rounded < Step);
-        end else if (Rounding == 1) begin
+        end else if (Rounding == fxp_pkg::ToZero) begin
           assert (above_rounded > -Step && above_rounded < Step);
           assert ((exact < 0) ? above_rounded <= 0 : above_rounded >= 0);
         end else begin
@@ -165,12 +169,20 @@ module fxp_requantize #(
       end
       if (known[1]) begin
         if (integer_in >= MinRaw && integer_in <= MaxRaw) assert (integer_out == integer_in);
-        if (Overflow < 3) assert (integer_out >= MinRaw && integer_out <= MaxRaw);
-        if (Overflow < 2 && integer_in > MaxRaw) assert (integer_out == MaxRaw);
-        if (Overflow < 2 && integer_in < MinRaw) assert (integer_out == MinRaw);
-        if (Overflow == 2 && (integer_in > MaxRaw || integer_in < MinRaw)) assert (out == '0);
-        if (Overflow == 3 || Overflow == 5) assert (out == past_rounded[OutWidth-1:0]);
-        if (Overflow == 4) begin
+        if (Overflow <= fxp_pkg::SaturateToZero) begin
+          assert (integer_out >= MinRaw && integer_out <= MaxRaw);
+        end
+        if (Overflow <= fxp_pkg::SaturateSymmetric) begin
+          if (integer_in > MaxRaw) assert (integer_out == MaxRaw);
+          if (integer_in < MinRaw) assert (integer_out == MinRaw);
+        end
+        if (Overflow == fxp_pkg::SaturateToZero) begin
+          if (integer_in > MaxRaw || integer_in < MinRaw) assert (out == '0);
+        end
+        if (Overflow == fxp_pkg::Wrap || Overflow == fxp_pkg::NoOverflow) begin
+          assert (out == past_rounded[OutWidth-1:0]);
+        end
+        if (Overflow == fxp_pkg::WrapSignMagnitude) begin
           assert (out[OutWidth-1] == past_rounded[OutWidth]);
           assert (out == past_rounded[OutWidth-1:0] || out == ~past_rounded[OutWidth-1:0]);
         end

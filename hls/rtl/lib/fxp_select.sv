@@ -34,13 +34,14 @@ module fxp_select #(
   logic first_column, keep_column, ends_column;
   fxp_select_axis #(.First(FirstColumn), .Step(ColumnStep)) u_columns (
     .clk_i, .rst_ni, .last_i(last_column),
-    .restart_i(tags_i[4]), .move_i(tags_i[0]),
+    .restart_i(tags_i[fxp_pkg::FirstColumn]), .move_i(tags_i[fxp_pkg::Valid]),
     .first_o(first_column), .keep_o(keep_column), .ends_o(ends_column)
   );
   logic first_row, keep_row, ends_row;
   fxp_select_axis #(.First(FirstRow), .Step(RowStep)) u_rows (
     .clk_i, .rst_ni, .last_i(last_row),
-    .restart_i(tags_i[2]), .move_i(tags_i[0] && tags_i[5]),
+    .restart_i(tags_i[fxp_pkg::FirstRow]),
+    .move_i(tags_i[fxp_pkg::Valid] && tags_i[fxp_pkg::LastColumn]),
     .first_o(first_row), .keep_o(keep_row), .ends_o(ends_row)
   );
 
@@ -51,15 +52,15 @@ module fxp_select #(
       tags_o <= {
         ends_column,
         first_column,
-        tags_i[1] && ends_row,
-        tags_i[1] && first_row,
-        tags_i[1],
-        tags_i[0] && keep_column && (keep_row || !tags_i[1])
+        tags_i[fxp_pkg::Real] && ends_row,
+        tags_i[fxp_pkg::Real] && first_row,
+        tags_i[fxp_pkg::Real],
+        tags_i[fxp_pkg::Valid] && keep_column && (keep_row || !tags_i[fxp_pkg::Real])
       };
     end
   end
   logic unused_tags;
-  assign unused_tags = tags_i[3];
+  assign unused_tags = tags_i[fxp_pkg::LastRow];
 
 `ifdef FORMAL
   logic started = 1'b0;
@@ -74,13 +75,15 @@ module fxp_select #(
     assume (columns < 16'd5 && rows < 16'd5);
     assume (columns_i == columns && rows_i == rows);
     // The limits are registers.
-    if (!idle) assume (!tags_i[0]);
-    if (tags_i[0]) begin
-      assume (tags_i[4] == (column == 16'd0));
-      assume (tags_i[5] == (column == columns));
-      if (column != 16'd0 || row != 16'd0) assume (tags_i[1] == (real_row || row != 16'd0));
-      assume (tags_i[2] == (tags_i[1] && row == 16'd0));
-      assume (tags_i[3] == (tags_i[1] && row == rows));
+    if (!idle) assume (!tags_i[fxp_pkg::Valid]);
+    if (tags_i[fxp_pkg::Valid]) begin
+      assume (tags_i[fxp_pkg::FirstColumn] == (column == 16'd0));
+      assume (tags_i[fxp_pkg::LastColumn] == (column == columns));
+      if (column != 16'd0 || row != 16'd0) begin
+        assume (tags_i[fxp_pkg::Real] == (real_row || row != 16'd0));
+      end
+      assume (tags_i[fxp_pkg::FirstRow] == (tags_i[fxp_pkg::Real] && row == 16'd0));
+      assume (tags_i[fxp_pkg::LastRow] == (tags_i[fxp_pkg::Real] && row == rows));
     end
   end
   logic wanted_valid, wanted_first_column, wanted_last_column, wanted_first_row, wanted_last_row;
@@ -93,31 +96,34 @@ module fxp_select #(
       (int'(column) - FirstColumn) % ColumnStep == 0;
   always_ff @(posedge clk_i) begin
     idle <= rst_ni;
-    wanted_valid <= rst_ni && tags_i[0] && column_inside && (row_inside || !tags_i[1]);
-    wanted_real <= tags_i[1];
+    wanted_valid <= rst_ni && tags_i[fxp_pkg::Valid] && column_inside &&
+                    (row_inside || !tags_i[fxp_pkg::Real]);
+    wanted_real <= tags_i[fxp_pkg::Real];
     wanted_first_column <= column == 16'(FirstColumn);
     wanted_last_column <= int'(column) + ColumnStep + ColumnTail > int'(columns);
-    wanted_first_row <= tags_i[1] && row == 16'(FirstRow);
-    wanted_last_row <= tags_i[1] && int'(row) + RowStep + RowTail > int'(rows);
+    wanted_first_row <= tags_i[fxp_pkg::Real] && row == 16'(FirstRow);
+    wanted_last_row <= tags_i[fxp_pkg::Real] && int'(row) + RowStep + RowTail > int'(rows);
     if (!rst_ni) begin
       column <= '0;
       row <= '0;
       real_row <= 1'b0;
-    end else if (tags_i[0]) begin
-      column <= tags_i[5] ? '0 : column + 16'd1;
-      real_row <= tags_i[1] && !tags_i[5];
-      if (tags_i[5] && tags_i[1]) row <= tags_i[3] ? '0 : row + 16'd1;
+    end else if (tags_i[fxp_pkg::Valid]) begin
+      column <= tags_i[fxp_pkg::LastColumn] ? '0 : column + 16'd1;
+      real_row <= tags_i[fxp_pkg::Real] && !tags_i[fxp_pkg::LastColumn];
+      if (tags_i[fxp_pkg::LastColumn] && tags_i[fxp_pkg::Real]) begin
+        row <= tags_i[fxp_pkg::LastRow] ? '0 : row + 16'd1;
+      end
     end
   end
   always_comb begin
     if (started) begin
-      assert (tags_o[0] == wanted_valid);
+      assert (tags_o[fxp_pkg::Valid] == wanted_valid);
       if (wanted_valid) begin
-        assert (tags_o[1] == wanted_real);
-        assert (tags_o[2] == wanted_first_row);
-        assert (tags_o[3] == wanted_last_row);
-        assert (tags_o[4] == wanted_first_column);
-        assert (tags_o[5] == wanted_last_column);
+        assert (tags_o[fxp_pkg::Real] == wanted_real);
+        assert (tags_o[fxp_pkg::FirstRow] == wanted_first_row);
+        assert (tags_o[fxp_pkg::LastRow] == wanted_last_row);
+        assert (tags_o[fxp_pkg::FirstColumn] == wanted_first_column);
+        assert (tags_o[fxp_pkg::LastColumn] == wanted_last_column);
       end
     end
   end

@@ -262,24 +262,28 @@ module fxp_sequencer #(
     if (!rst_ni) begin
       at_column <= '0;
       at_row <= '0;
-    end else if (tags_o[0]) begin
-      at_column <= tags_o[5] ? '0 : at_column + 16'd1;
-      real_row <= tags_o[1];
-      if (tags_o[5] && tags_o[1]) at_row <= tags_o[3] ? '0 : at_row + 16'd1;
+    end else if (tags_o[fxp_pkg::Valid]) begin
+      at_column <= tags_o[fxp_pkg::LastColumn] ? '0 : at_column + 16'd1;
+      real_row <= tags_o[fxp_pkg::Real];
+      if (tags_o[fxp_pkg::LastColumn] && tags_o[fxp_pkg::Real]) begin
+        at_row <= tags_o[fxp_pkg::LastRow] ? '0 : at_row + 16'd1;
+      end
     end
   end
   always_comb begin
     if (accept) assert (enable_i);
     assume (width_i >= 16'd1 && width_i <= 16'd3);
     assume (height_i >= 16'd1 && height_i <= 16'd3);
-    if (started && rst_ni && !past_reset && tags_o[0]) begin
+    if (started && rst_ni && !past_reset && tags_o[fxp_pkg::Valid]) begin
       assert (past_room);
-      assert (tags_o[4] == (at_column == 16'd0));
-      assert (tags_o[5] == (at_column == past_columns));
-      if (at_column != 16'd0) assert (tags_o[1] == real_row);
-      if (tags_o[1]) assert (tags_o[2] == (at_row == 16'd0));
-      if (tags_o[1]) assert (tags_o[3] == (at_row == past_rows));
-      if (!tags_o[1]) assert (at_row == 16'd0 && !tags_o[2] && !tags_o[3]);
+      assert (tags_o[fxp_pkg::FirstColumn] == (at_column == 16'd0));
+      assert (tags_o[fxp_pkg::LastColumn] == (at_column == past_columns));
+      if (at_column != 16'd0) assert (tags_o[fxp_pkg::Real] == real_row);
+      if (tags_o[fxp_pkg::Real]) assert (tags_o[fxp_pkg::FirstRow] == (at_row == 16'd0));
+      if (tags_o[fxp_pkg::Real]) assert (tags_o[fxp_pkg::LastRow] == (at_row == past_rows));
+      if (!tags_o[fxp_pkg::Real]) begin
+        assert (at_row == 16'd0 && !tags_o[fxp_pkg::FirstRow] && !tags_o[fxp_pkg::LastRow]);
+      end
       assert (at_column < 16'd3 && at_row < 16'd3);
     end
   end

@@ -18,7 +18,7 @@ module fxp_tag_delay #(
     assign all = {past, tags_i[3:1]};
     always_ff @(posedge clk_i) begin
       if (!rst_ni)                     past <= '0;
-      else if (tags_i[0] && tags_i[5]) past <= all[3*Lines-1:0];
+      else if (tags_i[fxp_pkg::Valid] && tags_i[fxp_pkg::LastColumn]) past <= all[3*Lines-1:0];
     end
     assign row = all[3*Lines+:3];
   end
@@ -32,12 +32,12 @@ module fxp_tag_delay #(
     assign all = {past, tags_i[5:4], row};
     always_ff @(posedge clk_i) begin
       if (!rst_ni)        past <= '0;
-      else if (tags_i[0]) past <= all[5*Pixels-1:0];
+      else if (tags_i[fxp_pkg::Valid]) past <= all[5*Pixels-1:0];
     end
     assign beat = all[5*Pixels+:5];
   end
   always_ff @(posedge clk_i) begin
     if (!rst_ni) tags_o <= '0;
-    else         tags_o <= {beat, tags_i[0]};
+    else         tags_o <= {beat, tags_i[fxp_pkg::Valid]};
   end
 endmodule

@@ -1,7 +1,5 @@
 // The tags of a beat at every clock of a pipeline: taps_o[6*n +: 6] is n clocks late.
-//
-// Bits of the tags, here and everywhere: 0 valid, 1 real, 2 first row, 3 last row, 4 first column,
-// 5 last column.
+// fxp_pkg::tag_e names the six bits.
 module fxp_tags #(
   parameter int Clocks = 1
 ) (

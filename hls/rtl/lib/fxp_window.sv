@@ -2,8 +2,8 @@
 //
 // The beat that leaves stands for the pixel PadBottom lines and PadRight pixels before the one that
 // came in. Taps outside of its frame are Fill, also where frames follow each other without a gap; or,
-// with Border, they repeat pixels of the frame: 1 the nearest one, 2 mirrored without the edge, 3
-// mirrored with the edge. A mirrored pixel must be inside the frame and the window.
+// with another Border of fxp_pkg::border_e, they repeat pixels of the frame. A mirrored pixel must be
+// inside the frame and the window.
 // Field (row * KernelColumns + column) * Channels + channel of taps_o is a tap. Every row on tags_i
 // has equally many beats; `real`, first and last row are the same for all beats of a row.
 //
@@ -20,7 +20,7 @@ module fxp_window #(
   parameter int PadLeft         = 1,
   parameter int MaxWidth        = 16,
   parameter logic [Width-1:0] Fill = '0,
-  parameter int Border          = 0,
+  parameter int Border          = fxp_pkg::Constant,
   parameter int DeltaBits       = 0,
   parameter int HeaderBits      = 0,
   parameter logic Signed        = 1'b0
@@ -42,7 +42,7 @@ module fxp_window #(
   localparam int StoredHeaderBits = (DeltaBits == 0) ? 1 : Channels * HeaderBits;
   localparam int DecodeClocks = (DeltaBits == 0) ? 0 : 2;
   // Clocks until all lines of a column are read. The masks are made one clock earlier.
-  localparam int BorderClocks = (Border == 0) ? 0 : 1;
+  localparam int BorderClocks = (Border == fxp_pkg::Constant) ? 0 : 1;
   localparam int Clocks = ((Lines == 0) ? 1 : 2 * Lines + DecodeClocks) + BorderClocks;
   localparam int AddressBits = (MaxWidth == 1) ? 1 : $clog2(MaxWidth);
   // Past rows and columns whose tags are kept; at least one, so that no vector is empty.
@@ -54,8 +54,8 @@ module fxp_window #(
   function automatic int repeated(int near, int distance, int centre_tap, int sign);
     int beyond;
     beyond = distance - near;
-    if (Border == 1) repeated = centre_tap + sign * near;
-    else if (Border == 2) repeated = centre_tap + sign * (near - beyond);
+    if (Border == fxp_pkg::Replicate) repeated = centre_tap + sign * near;
+    else if (Border == fxp_pkg::Reflect) repeated = centre_tap + sign * (near - beyond);
     else repeated = centre_tap + sign * (near - beyond + 1);
   endfunction
   // Only in frames too small for the border could a tap lie outside of the window.
@@ -72,10 +72,12 @@ module fxp_window #(
   if (Lines > 0) begin : gen_lines
     // After reset a few beats may come before the first row, as many as a path is late in pixels.
     logic [AddressBits-1:0] column, next_column;
-    assign column = tags_i[4] ? '0 : next_column;
+    assign column = tags_i[fxp_pkg::FirstColumn] ? '0 : next_column;
     always_ff @(posedge clk_i) begin
       if (!rst_ni)        next_column <= '0;
-      else if (tags_i[0]) next_column <= tags_i[5] ? '0 : column + 1'b1;
+      else if (tags_i[fxp_pkg::Valid]) begin
+        next_column <= tags_i[fxp_pkg::LastColumn] ? '0 : column + 1'b1;
+      end
     end
     for (genvar l = 0; l < Lines; l++) begin : gen_line
       logic [AddressBits-1:0] address;
@@ -135,15 +137,15 @@ module fxp_window #(
   // Tags of the row that comes in (index 0) and those before it.
   logic [PastRows:0] reals, first_rows, last_rows;
   logic [PastRows-1:0] past_reals, past_first_rows, past_last_rows;
-  assign reals = {past_reals, early[1]};
-  assign first_rows = {past_first_rows, early[2]};
-  assign last_rows = {past_last_rows, early[3]};
+  assign reals = {past_reals, early[fxp_pkg::Real]};
+  assign first_rows = {past_first_rows, early[fxp_pkg::FirstRow]};
+  assign last_rows = {past_last_rows, early[fxp_pkg::LastRow]};
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       past_reals <= '0;
       past_first_rows <= '0;
       past_last_rows <= '0;
-    end else if (early[0] && early[5]) begin
+    end else if (early[fxp_pkg::Valid] && early[fxp_pkg::LastColumn]) begin
       past_reals <= reals[PastRows-1:0];
       past_first_rows <= first_rows[PastRows-1:0];
       past_last_rows <= last_rows[PastRows-1:0];
@@ -173,20 +175,20 @@ module fxp_window #(
     assign all = {past, info};
     always_ff @(posedge clk_i) begin
       if (!rst_ni)       past <= '0;
-      else if (early[0]) past <= all[PadRight*InfoBits-1:0];
+      else if (early[fxp_pkg::Valid]) past <= all[PadRight*InfoBits-1:0];
     end
     assign centre = all[PadRight*InfoBits+:InfoBits];
   end
 
   logic [PastColumns:0] first_columns, last_columns;
   logic [PastColumns-1:0] past_first_columns, past_last_columns;
-  assign first_columns = {past_first_columns, early[4]};
-  assign last_columns = {past_last_columns, early[5]};
+  assign first_columns = {past_first_columns, early[fxp_pkg::FirstColumn]};
+  assign last_columns = {past_last_columns, early[fxp_pkg::LastColumn]};
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       past_first_columns <= '0;
       past_last_columns <= '0;
-    end else if (early[0]) begin
+    end else if (early[fxp_pkg::Valid]) begin
       past_first_columns <= first_columns[PastColumns-1:0];
       past_last_columns <= last_columns[PastColumns-1:0];
     end
@@ -204,10 +206,6 @@ module fxp_window #(
     end
   end
 
-  // Not every kernel looks at every tag.
-  logic unused_tags;
-  assign unused_tags = ^{keep, reals, first_rows, last_rows, first_columns, last_columns, tags_at};
-
   logic [KernelRows*KernelColumns-1:0] keep;
   for (genvar r = 0; r < KernelRows; r++) begin : gen_inside
     always_ff @(posedge clk_i) begin
@@ -215,11 +213,15 @@ module fxp_window #(
     end
   end
 
+  // Not every kernel looks at every tag.
+  logic unused_tags;
+  assign unused_tags = ^{keep, reals, first_rows, last_rows, first_columns, last_columns, tags_at};
+
   // ---- Which taps they repeat otherwise ------------------------------------------------------
   // Tap t is Offset from the centre. If the border lies Near taps before the centre, a tap beyond it
   // repeats the one at -2 * Near - Offset, or one nearer with the edge itself.
-  if (Border != 0) begin : gen_border
-    for (genvar t = 0; t < KernelRows; t++) begin : gen_row
+  if (Border != fxp_pkg::Constant) begin : gen_border
+    for (genvar t = 0; t < KernelRows; t++) begin : gen_from_row
       logic [RowBits-1:0] source;
       always_comb begin
         source = RowBits'(t);
@@ -236,7 +238,7 @@ module fxp_window #(
         end
       end
     end
-    for (genvar t = 0; t < KernelColumns; t++) begin : gen_column
+    for (genvar t = 0; t < KernelColumns; t++) begin : gen_from_column
       logic [ColumnBits-1:0] source, chosen;
       always_comb begin
         source = ColumnBits'(t);
@@ -262,7 +264,8 @@ module fxp_window #(
       tags_o <= '0;
     end else begin
       centre_tags <= {
-        last_columns[PadRight], first_columns[PadRight], centre[2], centre[1], centre[0], early[0]
+        last_columns[PadRight], first_columns[PadRight], centre[2], centre[1], centre[0],
+        early[fxp_pkg::Valid]
       };
       tags_o <= centre_tags;
     end
@@ -301,11 +304,11 @@ module fxp_window #(
       );
     end
     assign rows_aligned[r*Bits+:Bits] = aligned;
-    if (Border == 0) begin : gen_as_it_is
+    if (Border == fxp_pkg::Constant) begin : gen_as_it_is
       assign now = aligned;
     end else begin : gen_repeated
       always_ff @(posedge clk_i) begin
-        now <= rows_aligned[32'(gen_border.gen_row[r].source)*Bits+:Bits];
+        now <= rows_aligned[32'(gen_border.gen_from_row[r].source)*Bits+:Bits];
       end
     end
     for (genvar c = 0; c < Columns; c++) begin : gen_past
@@ -323,21 +326,21 @@ module fxp_window #(
       localparam int ColumnsBack = Columns - k * DilationColumns;
       localparam int Index = r * KernelColumns + k;
       logic [Bits-1:0] value, tap;
-      if (ColumnsBack == 0) begin : gen_now
+      if (ColumnsBack == 0) begin : gen_present
         assign value = now;
       end else begin : gen_before
         assign value = gen_past[ColumnsBack-1].value;
       end
       assign values[k*Bits+:Bits] = value;
-      if (Border == 0) begin : gen_filled
+      if (Border == fxp_pkg::Constant) begin : gen_filled
         // Outside of the frame the register is reset, which costs no logic.
         always_ff @(posedge clk_i) begin
           if (!keep[Index]) tap <= {Channels{Fill}};
           else              tap <= value;
         end
-      end else begin : gen_repeated
+      end else begin : gen_chosen
         always_ff @(posedge clk_i) begin
-          tap <= values[32'(gen_border.gen_column[k].chosen)*Bits+:Bits];
+          tap <= values[32'(gen_border.gen_from_column[k].chosen)*Bits+:Bits];
         end
       end
       assign taps_o[Index*Bits+:Bits] = tap;
@@ -359,7 +362,7 @@ module fxp_window #(
   logic [FrameBits-1:0] frame, past_frame;
   logic [2:0] past_row;  // real, first and last
   logic starts;
-  assign starts = tags_i[2] && tags_i[4];
+  assign starts = tags_i[fxp_pkg::FirstRow] && tags_i[fxp_pkg::FirstColumn];
   assign frame = past_frame + FrameBits'(starts);
   // A pixel is inside a window if it is of the same frame and as many columns away as its tap.
   logic [(Beats-1)*BeatBits-1:0] past_beats;
@@ -371,8 +374,8 @@ module fxp_window #(
       past_frame <= '0;
       past_row <= '0;
       past_beats <= '0;
-    end else if (tags_i[0]) begin
-      at_column <= tags_i[5] ? '0 : at_column + 1'b1;
+    end else if (tags_i[fxp_pkg::Valid]) begin
+      at_column <= tags_i[fxp_pkg::LastColumn] ? '0 : at_column + 1'b1;
       past_frame <= frame;
       past_row <= tags_i[3:1];
       past_beats <= beats[0+:(Beats-1)*BeatBits];
@@ -380,15 +383,16 @@ module fxp_window #(
   end
   always_comb begin
     assume (width >= 1 && int'(width) <= MaxWidth);
-    if (tags_i[0]) begin
-      assume (tags_i[4] == (at_column == '0));
-      assume (tags_i[5] == (at_column == width - 1'b1));
+    if (tags_i[fxp_pkg::Valid]) begin
+      assume (tags_i[fxp_pkg::FirstColumn] == (at_column == '0));
+      assume (tags_i[fxp_pkg::LastColumn] == (at_column == width - 1'b1));
       if (at_column != '0) begin
         assume (tags_i[3:1] == past_row);
       end else begin
-        if (past_row[0] && !past_row[2]) assume (tags_i[1] && !tags_i[2]);
-        else assume (tags_i[2] == tags_i[1]);
-        if (!tags_i[1]) assume (!tags_i[3]);
+        if (past_row[0] && !past_row[2])
+          assume (tags_i[fxp_pkg::Real] && !tags_i[fxp_pkg::FirstRow]);
+        else assume (tags_i[fxp_pkg::FirstRow] == tags_i[fxp_pkg::Real]);
+        if (!tags_i[fxp_pkg::Real]) assume (!tags_i[fxp_pkg::LastRow]);
       end
     end
   end
@@ -416,12 +420,12 @@ module fxp_window #(
   assign now_wanted = later[Clocks*(Taps*Bits+6)+:Taps*Bits+6];
   always_ff @(posedge clk_i) begin
     if (!rst_ni) later <= '0;
-    else later <= (later << (Taps * Bits + 6)) | {wanted, middle[5:1], tags_i[0]};
+    else later <= (later << (Taps * Bits + 6)) | {wanted, middle[5:1], tags_i[fxp_pkg::Valid]};
   end
   always_comb begin
     if (started) begin
-      assert (tags_o[0] == now_wanted[0]);
-      if (now_wanted[0]) assert (tags_o[1] == now_wanted[1]);
+      assert (tags_o[fxp_pkg::Valid] == now_wanted[0]);
+      if (now_wanted[0]) assert (tags_o[fxp_pkg::Real] == now_wanted[1]);
       if (now_wanted[0] && now_wanted[1]) begin
         assert (tags_o == now_wanted[5:0]);
         assert (taps_o == now_wanted[6+:Taps*Bits]);

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,15 @@ from fxp.models.common.pixels import PIXEL
 from fxp.models.recognition.adaptive.networks import BranchyResNet
 from fxp.models.recognition.adaptive.parts import (
     AdaptiveError,
+    check_chain,
+    check_picture,
     common_format,
+    gives,
     on_engine,
     on_oracle,
     quantized,
     read_parts,
+    reads,
     write_parts,
 )
 from fxp.support.errors import ArgumentError
@@ -66,7 +71,8 @@ class EarlyExits:
     Raises
     ------
     ArgumentError
-        If the margin is no number from 0 to the largest difference of two scores.
+        If the margin is no number from 0 to the largest difference of two scores, or a part does
+        not take what the one before it returns.
     """
 
     segments: tuple[fxp.FixedModel, ...]
@@ -77,6 +83,16 @@ class EarlyExits:
         largest = (1 << self.scores.width) - 1
         if type(self.margin) is not int or not 0 <= self.margin <= largest:
             raise ArgumentError(f"the margin is a number from 0 to {largest}, not {self.margin}")
+        if len(self.segments) != len(self.exits):
+            raise ArgumentError(f"{len(self.segments)} stages need as many exits")
+        check_chain(
+            *((f"exit {number}", reads(part), gives(self.segments[number]))
+              for number, part in enumerate(self.exits)),
+            *((f"exit {number}", gives(part), gives(self.exits[0]))
+              for number, part in enumerate(self.exits)),
+            *((f"stage {number}", reads(segment), gives(before))
+              for number, (before, segment) in enumerate(pairwise(self.segments), 1)),
+        )  # fmt: skip
 
     @property
     def scores(self) -> Format:
@@ -94,6 +110,7 @@ class EarlyExits:
 
     def run_raw(self, picture: NDArray[np.int64]) -> ExitResult:
         """Run the engine on the raw pixels of one picture, ``(C, H, W)``, up to its exit."""
+        check_picture(picture)
         x = picture
         last = len(self.exits) - 1
         for number, (segment, leaves) in enumerate(zip(self.segments, self.exits, strict=True)):
@@ -133,7 +150,7 @@ class EarlyExits:
         AdaptiveError
             If the folder is none of a network with exits, or damaged.
         ArgumentError
-            If its margin is none.
+            If its margin is none, or its parts do not fit each other.
         """
         parts, settings = read_parts(folder, "exits")
         try:
@@ -174,17 +191,17 @@ class EarlyExits:
         segments, exits = [], []
         with torch.no_grad():
             scores = common_format(network.all_scores(calibration), bits)
-            x, reads = calibration, pixels
+            x, before = calibration, pixels
             for number in range(3):
                 segment = partial(network.segment, number)
                 behind = segment(x)
                 form = common_format([behind], bits)
                 segments.append(
                     quantized(
-                        network, segment, [x], input_format=reads, output_format=form, **options
+                        network, segment, [x], input_format=before, output_format=form, **options
                     )
                 )
-                x, reads = behind, form
+                x, before = behind, form
                 leaves = partial(network.exit, number)
                 exits.append(
                     quantized(

@@ -38,11 +38,15 @@ from fxp.models.recognition.adaptive.networks import AdaptiveResNet, check_epsil
 from fxp.models.recognition.adaptive.parts import (
     AdaptiveError,
     Run,
+    check_chain,
+    check_picture,
     common_format,
+    gives,
     on_engine,
     on_oracle,
     quantized,
     read_parts,
+    reads,
     write_parts,
 )
 from fxp.support.errors import ArgumentError
@@ -101,7 +105,7 @@ class AdaptiveModel:
     Raises
     ------
     ArgumentError
-        If the threshold is none.
+        If the threshold is none, or a part does not take what the one before it returns.
     """
 
     entries: tuple[fxp.FixedModel, ...]
@@ -113,6 +117,26 @@ class AdaptiveModel:
     def __post_init__(self) -> None:
         if type(self.threshold) is not int or not 1 <= self.threshold <= ONE:
             raise ArgumentError(f"the threshold is a number from 1 to {ONE}, not {self.threshold}")
+        counts = {len(item) for item in (*self.units, *self.halting)}
+        if not len(self.entries) == len(self.units) == len(self.halting) == 3 or (
+            len(counts) != 1 or 0 in counts
+        ):
+            raise ArgumentError("the model needs three stages of equally many units and scores")
+        for stage, entry in enumerate(self.entries):
+            inside = gives(entry)
+            behind = self.entries[stage + 1] if stage < 2 else self.head
+            check_chain(
+                (f"what follows stage {stage}", reads(behind), inside),
+                *(
+                    (f"a unit of stage {stage}", port(unit), inside)
+                    for unit in self.units[stage]
+                    for port in (reads, gives)
+                ),
+                *((f"a score of stage {stage}", reads(part), inside)
+                  for part in self.halting[stage]),
+                *((f"a score of stage {stage}", gives(part), (1, SCORE))
+                  for part in self.halting[stage]),
+            )  # fmt: skip
 
     @property
     def most_units(self) -> int:
@@ -127,6 +151,7 @@ class AdaptiveModel:
 
     def run_raw(self, picture: NDArray[np.int64]) -> AdaptiveResult:
         """Run the engine on the raw pixels of one picture, ``(C, H, W)``."""
+        check_picture(picture)
         return self._run(picture, on_engine, skips=True)
 
     def definition(self, picture: NDArray[np.int64]) -> AdaptiveResult:
@@ -203,7 +228,7 @@ class AdaptiveModel:
         AdaptiveError
             If the folder is none of an adaptive model, or damaged.
         ArgumentError
-            If its threshold is none.
+            If its threshold is none, or its parts do not fit each other.
         """
         parts, settings = read_parts(folder, "adaptive")
         try:
@@ -246,13 +271,13 @@ class AdaptiveModel:
         entries, units, halting = [], [], []
         part = partial(quantized, network, **options)
         with torch.no_grad():
-            source, reads = calibration, pixels
+            source, form_before = calibration, pixels
             for number, stage in enumerate(network.stages):
                 stem = source if number else network.stem(source)
                 run = network.run_stage(number, stem)
                 form = common_format(run.features, bits)
                 first = stage[0] if number else nn.Sequential(_Stem(network), stage[0])
-                entries.append(part(first, [source], input_format=reads, output_format=form))
+                entries.append(part(first, [source], input_format=form_before, output_format=form))
                 inside = {"input_format": form}
                 units.append(
                     tuple(
@@ -267,8 +292,8 @@ class AdaptiveModel:
                         for score, x in zip(scores, run.features, strict=False)
                     )
                 )
-                source, reads = run.result, form
-            head = part(network.head, [source], input_format=reads)
+                source, form_before = run.result, form
+            head = part(network.head, [source], input_format=form_before)
         return cls(
             tuple(entries), tuple(units), tuple(halting), head, threshold_of(network.epsilon)
         )

@@ -16,7 +16,7 @@ import fxp
 from fxp.executors import oracle
 from fxp.formats import Format
 from fxp.quantization.calibrate import covering_frac
-from fxp.support.errors import FxpError
+from fxp.support.errors import ArgumentError, FxpError
 from fxp.support.files import replace_file
 
 SETTINGS: Final = "adaptive.json"
@@ -115,6 +115,49 @@ def on_oracle(part: fxp.FixedModel, raws: NDArray[np.int64]) -> NDArray[np.int64
         ``(C, H, W)``.
     """
     return oracle.run(part.graph, [raws]).outputs[0]
+
+
+Port = tuple[Any, Format]
+"""Channels and format of a value."""
+
+
+def reads(part: fxp.FixedModel) -> Port:
+    """Return what a part takes, its only input."""
+    (value,) = part.graph.inputs
+    assert value.format is not None
+    return value.shape[0], value.format
+
+
+def gives(part: fxp.FixedModel) -> Port:
+    """Return what a part returns, its only output."""
+    (name,) = part.graph.outputs
+    value = part.graph.values[name]
+    assert value.format is not None
+    return value.shape[0], value.format
+
+
+def check_chain(*parts: tuple[str, Port, Port]) -> None:
+    """Raise `ArgumentError` unless every part takes what it is given.
+
+    Parameters
+    ----------
+    parts
+        The name of each, what it takes or returns, and what that must be.
+    """
+    for name, found, wanted in parts:
+        if found != wanted:
+            raise ArgumentError(
+                f"the parts do not fit: {name} has {found[0]} channels of {found[1]}, not "
+                f"{wanted[0]} of {wanted[1]}"
+            )
+
+
+def check_picture(picture: NDArray[np.int64]) -> None:
+    """Raise `ArgumentError` unless an array has the three axes of one picture."""
+    if picture.ndim != 3:
+        raise ArgumentError(
+            f"one picture (channels, height, width) is run at a time, not {picture.shape}"
+        )
 
 
 def write_parts(

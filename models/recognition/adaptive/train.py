@@ -15,7 +15,6 @@ from typing import ClassVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fxp.models.common.recipe import Model
 from fxp.models.common.run import run_training, training_command
@@ -43,7 +42,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class AdaptiveSettings(RecognitionSettings):
-    """A training of an adaptive network; `model` and teachers mean nothing here.
+    """A training of an adaptive network; `model` and hints mean nothing here.
 
     Attributes
     ----------
@@ -53,6 +52,12 @@ class AdaptiveSettings(RecognitionSettings):
         Layers with weights.
     ponder
         Factor of the ponder cost of all stages in the loss (Graves: tau).
+    weigh_positions
+        Whether the ponder cost of a stage counts by its number of positions, so that it is that of
+        the mean position; else all stages count alike, as their units take equally many products.
+    computed
+        Share of the positions of all units, in percent, that the kept weights may compute: the most
+        accurate weights are those that leave nothing out.
     epsilon
         Halting scores need to add up to 1 less this much.
     """
@@ -62,6 +67,8 @@ class AdaptiveSettings(RecognitionSettings):
     kind: Kind = option(Kind.SACT, "What stops early.")  # noqa: RUF009
     depth: int = option(20, "Layers with weights: 14, 20, 26, ...", minimum=14, maximum=110)
     ponder: float = option(0.02, "Factor of the ponder cost.", minimum=0.0, maximum=1.0)
+    weigh_positions: bool = option(False, "Stages count by their positions, not alike.")
+    computed: float = option(100.0, "Most positions computed, %.", minimum=1.0, maximum=100.0)
     epsilon: float = option(0.01, "Scores add up to 1 less this.", minimum=1e-4, maximum=0.5)
     width: float = option(16, "Channels of the first stage.", minimum=1)
     rate: float = option(0.01, "Peak learning rate.", minimum=0.0)
@@ -139,7 +146,7 @@ class AdaptiveRecipe(RecognitionRecipe):
         return network
 
     def loss(self, network: nn.Module, batch: Sequence[Tensor], *, finishing: bool) -> Tensor:
-        """Return the cross-entropy and the ponder cost, or the cross-entropy of all exits.
+        """Return the loss of the scores and the ponder cost, or the losses of all exits.
 
         Parameters
         ----------
@@ -151,25 +158,34 @@ class AdaptiveRecipe(RecognitionRecipe):
             Changes nothing.
         """
         images, labels = batch
-        smoothing = self.settings.smoothing
         if isinstance(network, BranchyResNet):
             losses = [
-                functional.cross_entropy(scores, labels, label_smoothing=smoothing)
+                self.classification_loss(scores, images, labels)
                 for scores in network.all_scores(images)
             ]
             return torch.stack(losses).sum()
         assert isinstance(network, AdaptiveResNet)
         scores, runs = network.run(images)
-        ponder = torch.stack([run.ponder.mean() for run in runs]).sum()
-        wrong = functional.cross_entropy(scores, labels, label_smoothing=smoothing)
-        return wrong + self.settings.ponder * ponder
+        costs = torch.stack([run.ponder.mean() for run in runs])
+        if self.settings.weigh_positions:
+            positions = costs.new_tensor([run.result[0, 0].numel() for run in runs])
+            costs = costs * len(runs) * positions / positions.sum()
+        return self.classification_loss(scores, images, labels) + self.settings.ponder * costs.sum()
 
     def scores(self, model: Model) -> dict[str, float]:
-        """Return the accuracies, and the share of the units' positions that were computed."""
+        """Return the accuracies, and the share of the units' positions that were computed.
+
+        Where a share is asked for, the first score is the accuracy on the held-out pictures if no
+        more is computed there, and what is computed in excess, negative, if more is.
+        """
         found = super().scores(model)
-        if isinstance(model, AdaptiveResNet):
-            found["computed"] = 100 * computed_share(model, self.sets["held-out"])
-        return found
+        if not isinstance(model, AdaptiveResNet):
+            return found
+        computed = 100 * computed_share(model, self.sets["held-out"])
+        excess = computed - self.settings.computed
+        if self.settings.computed < 100:
+            found = {"within share": found["held-out"] if excess <= 0 else -excess, **found}
+        return {**found, "computed": computed}
 
 
 def computed_share(network: AdaptiveResNet, images: LabelledImages) -> float:

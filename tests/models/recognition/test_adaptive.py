@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import torch
 
 from fxp.formats import Format
 from fxp.models.common.run import RunFiles, train
+from fxp.models.common.weights import save_weights
 from fxp.models.recognition.adaptive import (
     AdaptiveModel,
     AdaptiveResNet,
@@ -25,6 +28,7 @@ from fxp.models.recognition.adaptive.networks import Halting
 from fxp.models.recognition.adaptive.parts import AdaptiveError, quantized
 from fxp.models.recognition.adaptive.train import AdaptiveRecipe, AdaptiveSettings, computed_share
 from fxp.models.recognition.data import LabelledImages
+from fxp.models.recognition.zoo.cifar import CifarResNet
 from fxp.support.errors import ArgumentError
 
 
@@ -190,6 +194,33 @@ def test_saved_and_loaded(spatial: AdaptiveModel, tmp_path: Path) -> None:
         AdaptiveModel.load(tmp_path / "nothing")
 
 
+@pytest.mark.parametrize(
+    ("source", "target", "message"),
+    [
+        ("stage1.unit0", "stage0.unit0", "a unit of stage 0 has 8 channels of .*, not 4 of"),
+        ("stage1.halting0", "stage0.halting0", "a score of stage 0 has 8 channels of .*, not 4 of"),
+        ("stage0.unit0", "stage0.halting0", "a score of stage 0 has 4 channels of .*, not 1 of"),
+        ("stage1.first", "head", "what follows stage 2 has 4 channels of .*, not 16 of"),
+    ],
+)
+def test_parts_that_do_not_fit(
+    spatial: AdaptiveModel, tmp_path: Path, source: str, target: str, message: str
+) -> None:
+    spatial.save(tmp_path)
+    shutil.copy(tmp_path / f"{source}.fxp", tmp_path / f"{target}.fxp")
+    with pytest.raises(ArgumentError, match=f"the parts do not fit: {message}"):
+        AdaptiveModel.load(tmp_path)
+
+
+def test_stages_without_units(spatial: AdaptiveModel) -> None:
+    with pytest.raises(ArgumentError, match="three stages of equally many units"):
+        replace(spatial, units=((), (), ()), halting=((), (), ()))
+    with pytest.raises(ArgumentError, match="three stages of equally many units"):
+        replace(spatial, entries=spatial.entries[:2])
+    with pytest.raises(ArgumentError, match=r"one picture \(channels, height, width\)"):
+        spatial.run_raw(_raws(1))
+
+
 def test_thresholds_out_of_range(spatial: AdaptiveModel) -> None:
     assert threshold_of(0.01) == 16220  # 0.99 * 2^14 = 16220.16
     for epsilon in (0, 1, -0.5, float("nan")):
@@ -230,6 +261,9 @@ def test_margins_out_of_range(exits: EarlyExits, tmp_path: Path) -> None:
         exits.with_margin(float("nan"))
     exits.save(tmp_path)
     assert EarlyExits.load(tmp_path).margin == exits.margin
+    shutil.copy(tmp_path / "exit1.fxp", tmp_path / "exit0.fxp")
+    with pytest.raises(ArgumentError, match=r"exit 0 has 8 channels of .*, not 4 of"):
+        EarlyExits.load(tmp_path)
 
 
 def test_heat_map() -> None:
@@ -272,6 +306,67 @@ def test_it_trains(kind: str, tmp_path: Path) -> None:
     if isinstance(network, AdaptiveResNet):
         # At first all units run.
         assert computed_share(network.eval(), _labelled(4)) == 1.0
+
+
+def adaptive_recipe(**options: Any) -> AdaptiveRecipe:
+    settings = AdaptiveSettings(
+        depth=14, width=4, batch=4, precision="float32", held_out=2, **options
+    )
+    return AdaptiveRecipe(settings, _labelled(12), _labelled(4))
+
+
+def halting_after(recipe: AdaptiveRecipe, units: tuple[int, int, int]) -> AdaptiveResNet:
+    """Return a network whose stages of two units run one or both everywhere."""
+    network = recipe.network()
+    assert isinstance(network, AdaptiveResNet)
+    for count, scores in zip(units, network.halting, strict=True):
+        for score in scores:  # type: ignore[union-attr]
+            torch.nn.init.zeros_(score.local.weight)
+            torch.nn.init.zeros_(score.whole.weight)
+            torch.nn.init.constant_(score.whole.bias, 100.0 if count == 1 else -100.0)
+    return network.eval()
+
+
+def test_weights_that_compute_too_much_are_kept_only_while_there_are_no_others() -> None:
+    recipe = adaptive_recipe(computed=60.0)
+    # One of two units everywhere is half of the positions, both are all of them.
+    few = recipe.scores(halting_after(recipe, (1, 1, 1)))
+    assert next(iter(few.values())) == few["held-out"]
+    assert few["computed"] == 50.0
+    assert next(iter(recipe.scores(halting_after(recipe, (2, 2, 2))).values())) == -40.0
+    whole = adaptive_recipe()
+    assert list(whole.scores(halting_after(whole, (2, 2, 2)))) == ["held-out", "test", "computed"]
+
+
+@pytest.mark.parametrize(
+    ("weigh_positions", "expected"),
+    # The units of a stage and what is left to 1 are 2, 3 and 3. Stages have 1024, 256 and 64
+    # positions: 3 * (1024 * 2 + 256 * 3 + 64 * 3) / 1344.
+    [(False, 8.0), (True, 3 * 3008 / 1344)],
+)
+def test_ponder_cost_of_stages(weigh_positions: bool, expected: float) -> None:
+    costs = []
+    for ponder in (0.0, 1.0):
+        recipe = adaptive_recipe(ponder=ponder, weigh_positions=weigh_positions)
+        torch.manual_seed(0)
+        network = halting_after(recipe, (1, 2, 2))
+        batch = recipe.tensors(recipe.batch(0), "cpu")
+        costs.append(recipe.loss(network, batch, finishing=False).item())
+    assert costs[1] - costs[0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_network_that_does_what_its_teacher_does_has_no_loss(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    teacher = CifarResNet(14, classes=2, width=4).eval()
+    save_weights(tmp_path / "teacher.safetensors", teacher, {})
+    file = str(tmp_path / "teacher.safetensors")
+    recipe = adaptive_recipe(teacher=file, teacher_share=1.0, ponder=0.0)
+    network = halting_after(recipe, (2, 2, 2))
+    network.load_state_dict(teacher.state_dict(), strict=False)
+    batch = recipe.tensors(recipe.batch(0), "cpu")
+    assert recipe.loss(network, batch, finishing=False).item() == pytest.approx(0.0, abs=1e-5)
+    other = halting_after(recipe, (2, 2, 2))
+    assert recipe.loss(other, batch, finishing=False).item() > 1e-3
 
 
 def test_formats_of_a_stage_are_one(spatial: AdaptiveModel) -> None:

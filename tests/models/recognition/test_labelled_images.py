@@ -139,6 +139,16 @@ def test_variations_shift_and_mirror_whole_pictures():
     assert (same == picture).all()
 
 
+def test_a_set_in_the_folder_of_data_comes_before_one_of_the_same_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for folder in ("train", "data/train"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert find(Path("data"), "train") == Path("data/train")
+    assert find(Path("elsewhere"), "train") == Path("train")
+
+
 def test_every_epoch_takes_each_picture_once():
     batches = Batches(10, 3, seed=5)
     first = np.concatenate([batches[number] for number in range(3)])
@@ -161,5 +171,9 @@ def test_held_out_pictures_are_of_every_class():
 
 def test_other_classes_are_refused():
     check_classes(("a", "b"), ("a", "b"), "test.zip")
+    with pytest.raises(DataError, match="has 3 classes"):
+        check_classes(("0", "1", "2"), ("0", "1"), "test.npz")
+    with pytest.raises(DataError, match="has 2 classes"):
+        check_classes(("0", "2"), ("0", "1", "2"), "test.zip")
     with pytest.raises(DataError, match=r"test\.zip has 1 classes \(a\), not the same 2 classes"):
         check_classes(("a",), ("a", "b"), "test.zip")
