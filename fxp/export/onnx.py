@@ -11,6 +11,7 @@ from fxp.export.onnx_floats import FloatNodes
 from fxp.graph import Graph, Node, Value
 from fxp.graph.extents import Extent
 from fxp.graph.onnx_emitter import INT64, Emitter
+from fxp.graph.ops import Prelu
 from fxp.graph.ops.base import GraphError, channel_view
 from fxp.support.errors import ArgumentError
 from fxp.support.lazy import lazy_import
@@ -34,6 +35,8 @@ Form = Literal["integer", "auto"]
 """How nodes are written, see `to_onnx`."""
 OPSETS: Final = (13, 23)
 """First and last version of the operator set that can be written."""
+_FLOAT64_PRELU: Final = 16
+"""Operator set from which on ONNX Runtime has a PRelu in float64."""
 _AXES_AS_INPUT: Final = 18
 """Operator set from which on the axes of ReduceMax and ReduceMin are an input."""
 
@@ -72,7 +75,7 @@ def to_onnx(graph: Graph, *, form: Form = "integer", opset: int = OPSET) -> onnx
     if not OPSETS[0] <= opset <= OPSETS[1]:
         raise ArgumentError(f"opset must be {OPSETS[0]} to {OPSETS[1]}, got {opset}")
     emit = Emitter()
-    floats = FloatNodes(emit, graph, opset)
+    floats = FloatNodes(emit, graph)
     sources = [*graph.inputs, *(state.value for state in graph.states)]
     floats.written |= {value.name: {INT64: value.name} for value in sources}
     constants = {
@@ -80,7 +83,8 @@ def to_onnx(graph: Graph, *, form: Form = "integer", opset: int = OPSET) -> onnx
     }
     for node in graph.nodes:
         emit.scope = node.name
-        if form == "integer" or not floats.add(node):
+        is_lacking = isinstance(node.op, Prelu) and opset < _FLOAT64_PRELU
+        if form == "integer" or is_lacking or not floats.add(node):
             names = [
                 constants[name] if name in constants else floats.tensor(name, INT64)
                 for name in node.inputs

@@ -57,8 +57,6 @@ MOVES: Final = frozenset(
      "pixel_unshuffle", "requantize", "slice", "transpose", "unflatten")
 )  # fmt: skip
 """Ops whose ONNX nodes move numbers of any type."""
-_PRELU: Final = 16
-"""Operator set from which on ONNX Runtime has a PRelu in float64."""
 Layer = Conv2d | ConvTranspose2d | Linear
 
 
@@ -79,20 +77,11 @@ class Sums:
 
 
 class FloatNodes:
-    """Writes those nodes of a graph that are exact in float32, or float64.
+    """Writes those nodes of a graph that are exact in float32, or float64."""
 
-    Parameters
-    ----------
-    emit, graph
-        The writer, and the graph.
-    opset
-        Version of the operator set.
-    """
-
-    def __init__(self, emit: Emitter, graph: Graph, opset: int) -> None:
+    def __init__(self, emit: Emitter, graph: Graph) -> None:
         self._emit = emit
         self._graph = graph
-        self._opset = opset
         self.written: dict[str, dict[int, str]] = {}
         """Names of tensors that hold a value, by the number of their type."""
         self._sums: dict[str, Sums] = {}
@@ -254,7 +243,7 @@ class FloatNodes:
             for operand, shift in zip(operands, shifts, strict=True)
         ]
         kind = self._kind(node, max(bound_of(node), *terms))
-        if kind is None or (isinstance(op, Prelu) and kind == DOUBLE and self._opset < _PRELU):
+        if kind is None:
             return False
         names = []
         for name, shift in zip(node.inputs, shifts, strict=True):
