@@ -55,7 +55,7 @@ class _Reader(CalibrationDataReader):
     def __init__(self, name: str, images: Images) -> None:
         self._feeds: Iterator[dict[str, Any]] = iter([{name: image} for image in images])
 
-    def get_next(self) -> dict[str, Any] | None:
+    def get_next(self) -> Any:
         """Return the next feed, None at the end."""
         return next(self._feeds, None)
 
