@@ -17,7 +17,7 @@ from fxp.cli.targets import check_folder_target, check_target
 from fxp.cli.usage import PlainCommand
 from fxp.export.c import to_c
 from fxp.export.npz import to_npz
-from fxp.export.onnx import OPSETS, to_onnx
+from fxp.export.onnx import OPSET, OPSETS, to_onnx
 from fxp.export.qonnx import INEXACT, to_qonnx
 from fxp.graph.extents import fit_sizes
 from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
@@ -77,7 +77,7 @@ def onnx(
     ] = FormChoice.AUTO,
     opset: Annotated[
         int, typer.Option(min=OPSETS[0], max=OPSETS[1], help="Version of the operator set.")
-    ] = OPSETS[0],
+    ] = OPSET,
 ) -> None:
     """Write an ONNX model that computes the same integers in ONNX Runtime.
 

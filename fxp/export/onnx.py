@@ -11,6 +11,7 @@ from fxp.export.onnx_floats import FloatNodes
 from fxp.graph import Graph, Node, Value
 from fxp.graph.extents import Extent
 from fxp.graph.onnx_emitter import INT64, Emitter
+from fxp.graph.ops import Prelu
 from fxp.graph.ops.base import GraphError, channel_view
 from fxp.support.errors import ArgumentError
 from fxp.support.lazy import lazy_import
@@ -18,19 +19,26 @@ from fxp.support.lazy import lazy_import
 if TYPE_CHECKING:
     import onnx
     import onnx.helper as onnx_helper
+    import onnx.numpy_helper as onnx_numpy
 else:
     onnx = lazy_import("onnx", "onnx")
     onnx_helper = lazy_import("onnx.helper", "onnx")
+    onnx_numpy = lazy_import("onnx.numpy_helper", "onnx")
 
 OPSET = 18
+"""Version of the operator set that is written unless another is asked for."""
 IR_VERSION = 10
-"""Understood by ONNX Runtime 1.18 and later."""
+"""Understood by ONNX Runtime 1.18 and later; older operator sets are written for older ones."""
 
 
 Form = Literal["integer", "auto"]
 """How nodes are written, see `to_onnx`."""
-OPSETS: Final = (18, 23)
+OPSETS: Final = (13, 23)
 """First and last version of the operator set that can be written."""
+_FLOAT64_PRELU: Final = 16
+"""Operator set from which on ONNX Runtime has a PRelu in float64."""
+_AXES_AS_INPUT: Final = 18
+"""Operator set from which on the axes of ReduceMax and ReduceMin are an input."""
 
 
 def to_onnx(graph: Graph, *, form: Form = "integer", opset: int = OPSET) -> onnx.ModelProto:
@@ -75,13 +83,16 @@ def to_onnx(graph: Graph, *, form: Form = "integer", opset: int = OPSET) -> onnx
     }
     for node in graph.nodes:
         emit.scope = node.name
-        if form == "integer" or not floats.add(node):
+        is_lacking = isinstance(node.op, Prelu) and opset < _FLOAT64_PRELU
+        if form == "integer" or is_lacking or not floats.add(node):
             names = [
                 constants[name] if name in constants else floats.tensor(name, INT64)
                 for name in node.inputs
             ]
             floats.written[node.name] = {INT64: _emit_node(emit, graph, node, names)}
     results = _emit_outputs(emit, graph, floats)
+    if opset < _AXES_AS_INPUT:
+        _write_axes_as_attributes(emit)
     used = {name for node in emit.nodes for name in node.input}
     proto = onnx_helper.make_graph(
         emit.nodes,
@@ -95,17 +106,27 @@ def to_onnx(graph: Graph, *, form: Form = "integer", opset: int = OPSET) -> onnx
             if node.name not in graph.outputs and (held := floats.written.get(node.name))
         ],
     )
+    version = onnx_helper.make_opsetid("", opset)
     model = onnx_helper.make_model(
         proto,
-        opset_imports=[onnx_helper.make_opsetid("", opset)],
+        opset_imports=[version],
         producer_name="fxp",
-        ir_version=IR_VERSION,
+        ir_version=IR_VERSION if opset >= OPSET else onnx_helper.find_min_ir_version_for([version]),
     )
     for name, value in graph.values.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = f"format:{name}", str(value.format)
     onnx.checker.check_model(model)
     return model
+
+
+def _write_axes_as_attributes(emit: Emitter) -> None:
+    """Spell reductions as before `_AXES_AS_INPUT`."""
+    constants = {tensor.name: tensor for tensor in emit.initializers}
+    for node in emit.nodes:
+        if node.op_type in ("ReduceMax", "ReduceMin") and len(node.input) > 1:
+            axes = onnx_numpy.to_array(constants[node.input.pop()])
+            node.attribute.append(onnx_helper.make_attribute("axes", axes.ravel().tolist()))
 
 
 def _emit_outputs(emit: Emitter, graph: Graph, floats: FloatNodes) -> list[onnx.ValueInfoProto]:

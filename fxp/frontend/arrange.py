@@ -101,6 +101,11 @@ def gathered(emit: Emit, value: Term, channels: NDArray[np.int64]) -> Term:
         An image or a vector.
     channels
         Numbers of channels, or -1 for zeros.
+
+    Raises
+    ------
+    ArrangementError
+        If they are too many for a list.
     """
     size, first = int(value.shape[0]), int(channels[0])  # type: ignore[arg-type]
     if np.array_equal(channels, np.arange(size)):
@@ -109,6 +114,8 @@ def gathered(emit: Emit, value: Term, channels: NDArray[np.int64]) -> Term:
     if first >= 0 and step > 0 and np.all(np.diff(channels) == step):
         stop = int(channels[-1]) + 1
         return emit(Slice("channel", first, None if stop == size else stop, step), value)
+    if len(channels) > MAX_GATHERED:
+        raise ArrangementError(f"it puts more than {MAX_GATHERED} values in an order of their own")
     return emit(GatherChannels(tuple(channels.tolist())), value)
 
 

@@ -291,7 +291,11 @@ class _Conversion:
         target = node.target
         assert isinstance(target, torch._ops.OpOverload)
         first = next(iter(arguments.values()), None)
-        if CONVERTERS.get(str(target)) is identity and isinstance(first, KnownTensor):
+        if (
+            isinstance(first, KnownTensor)
+            and CONVERTERS.get(str(target)) is identity
+            and first.tensor.is_floating_point() == _is_real(node)
+        ):
             return first
         if torch.Tag.nondeterministic_seeded in target.tags:
             raise refusal(
@@ -308,8 +312,18 @@ class _Conversion:
         positional = [_bare(arguments[a.name]) for a in schema if not a.kwarg_only]
         named = {a.name: _bare(arguments[a.name]) for a in schema if a.kwarg_only}
         named = {key: item for key, item in named.items() if item is not None}
-        with torch.no_grad():
-            result = target(*positional, **named)
+        try:
+            with torch.no_grad():
+                result = target(*positional, **named)
+        except Exception as error:
+            # torch raises many unrelated types for operands that do not fit.
+            summary = str(error).strip().partition("\n")[0]
+            raise refusal(
+                node,
+                f"torch cannot compute it from constants ({type(error).__name__}: {summary})",
+                "store its result as a constant",
+                size_dependent=False,
+            ) from error
         source = Derivation(
             Overload(str(target)),
             tuple(_source(arguments[a.name]) for a in schema if not a.kwarg_only),
@@ -394,6 +408,12 @@ def _check_states(states: Sequence[tuple[int, int]], inputs: int, outputs: int) 
     if len(fed) == inputs or len(set(fed.values())) == outputs:
         raise FrontendError("besides the states, a model needs an input and an output")
     return fed
+
+
+def _is_real(node: FxNode) -> bool:
+    """Whether a node computes a tensor of real numbers."""
+    value = node.meta.get("val")
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
 def _as_real(tensor: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from fxp.frontend.arrange import gathered
+from fxp.frontend.arrange import ArrangementError, gathered
 from fxp.frontend.builder import FilledTensor, KnownTensor, Term
 from fxp.frontend.context import Context, Converter, shape_of
 from fxp.frontend.pull_back import PullBackError, matched
@@ -218,9 +218,13 @@ def with_zeros(
     if dim == 1:
         own = np.arange(int(term.shape[0]))  # type: ignore[arg-type]
         channels = np.concatenate([np.full(before, -1), own, np.full(after, -1)])
-        return gathered(
-            lambda op, value: context.emit(op, value, part=part, torch_shape=shape), term, channels
-        )
+        try:
+            return gathered(
+                lambda op, value: context.emit(op, value, part=part, torch_shape=shape),
+                term, channels,
+            )  # fmt: skip
+        except ArrangementError as error:
+            context.refuse(str(error), "pad fewer channels")
     sides = [0, 0, 0, 0]
     sides[2 * dim - 4 : 2 * dim - 2] = before, after
     op = Pad(tuple(sides))  # type: ignore[arg-type]

@@ -133,7 +133,14 @@ def chosen(
     def emit(op: Op, value: Term) -> Term:
         return context.emit(op, value, part=part, torch_shape=())
 
-    made = gathered(emit, base, strides)
+    try:
+        made = gathered(emit, base, strides)
+    except ArrangementError as error:
+        # All entries of the image are in the list, where it is along rows or columns.
+        context.refuse(
+            f"{error}, because it takes entries of {shape_of(term)} by a list",
+            "take all, a range, or every n-th of the rows and columns, or smaller images",
+        )
     stride, renamed, placed = 1, {}, atom
     for item in reversed(order):
         new = Atom(0, item.size, stride)

@@ -297,6 +297,18 @@ def test_external_data_lies_beside_the_file(tmp_path: Path) -> None:
     assert "does not hold" in refusal(with_external_data(inner, "weights.bin", 1 << 33))
 
 
+def test_missing_and_truncated_external_data_is_refused(tmp_path: Path) -> None:
+    path = with_external_data(tmp_path, "weights.bin")
+    (tmp_path / "weights.bin").write_bytes(bytes(95))
+    assert "needs 96 bytes, which 'weights.bin' does not hold" in refusal(path)
+    (tmp_path / "weights.bin").unlink()
+    assert "lies in 'weights.bin', which is no file" in refusal(path)
+    # A folder is none either, and a model in memory has no folder.
+    (tmp_path / "weights.bin").mkdir()
+    assert "lies in 'weights.bin', which is no file" in refusal(path)
+    assert "a model in memory has no folder" in refusal(onnx.load(path, load_external_data=False))
+
+
 def test_a_tensor_of_more_numbers_than_the_file_holds_is_refused() -> None:
     model = network([node("Conv", "x", "w")], constants={"w": numbers(3, 2, 2, 2)})
     model.graph.initializer[0].dims[0] = 1 << 40

@@ -70,6 +70,27 @@ def shifted() -> onnx.ModelProto:
     return file.model(file.add("Quant", x, *given, domain=QONNX, signed=0, rounding_mode="ROUND"))
 
 
+def function() -> onnx.ModelProto:
+    """Return a network that defines functions, one of which calls the other."""
+    opsets = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("own", 1)]
+    slope = onnx.helper.make_node("LeakyRelu", ["a"], ["b"])
+    slope.attribute.add(name="alpha", ref_attr_name="slope", type=onnx.AttributeProto.FLOAT)
+    inner = onnx.helper.make_function("own", "Leak", ["a"], ["b"], [slope], opsets, ["slope"])
+    body = [node("Leak", "a", to="c", domain="own", slope=0.5), node("Add", "a", "c", to="b")]
+    outer = onnx.helper.make_function("own", "Both", ["a"], ["b"], body, opsets)
+    model = network(
+        [
+            node("Both", "x", to="r", domain="own"),
+            node("Conv", "r", "w", to="c", pads=[1, 1, 1, 1]),
+            node("Both", "c", domain="own", name="last"),
+        ],
+        ("N", 2, 8, 8), {"w": numbers(3, 2, 3, 3)},
+    )  # fmt: skip
+    model.functions.extend([inner, outer])
+    model.opset_import.append(opsets[1])
+    return model
+
+
 SEEDS = [
     quantized(),
     integers(),
@@ -116,6 +137,7 @@ SEEDS = [
         {"s": np.float32([1, 1, 2, 2]), "w": numbers(2, 2, 3, 3)},
         inputs=("x", "half"),
     ),
+    function(),
 ]  # fmt: skip
 
 
@@ -167,7 +189,8 @@ def check(count: int, seed: int, folder: str) -> dict[str, int]:
     rng = random.Random(seed)
     path = f"{folder}/mutated.onnx"
     found = {"read": 0, "refused": 0}
-    load_onnx(SEEDS[3])
+    for model in SEEDS[3:]:
+        load_onnx(model)
     for seed_model in SEEDS[:3]:
         from_quantized_onnx(seed_model)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

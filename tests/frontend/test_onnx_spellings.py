@@ -164,6 +164,12 @@ def test_refusals_say_what_to_do(nodes: list[onnx.NodeProto], told: str) -> None
         ("half_pixel", "round_prefer_floor", 0.5),
         ("asymmetric", "round_prefer_floor", 2.0),
         ("pytorch_half_pixel", "round_prefer_ceil", 3.0),
+        ("asymmetric", "ceil", 3.0),
+        ("asymmetric", "round_prefer_floor", 4.0),
+        ("half_pixel", "floor", 4.0),
+        ("pytorch_half_pixel", "ceil", 3.0),
+        ("half_pixel", "ceil", 0.5),
+        ("half_pixel", "floor", 0.25),
     ],
 )
 def test_nearest_pixels_by_whole_ratios_keep_the_sizes_free(
@@ -176,6 +182,30 @@ def test_nearest_pixels_by_whole_ratios_keep_the_sizes_free(
     assert [str(size) for size in free.shape] == ["2", "H", "W"]
     # Odd sizes, which leave a rest.
     load_onnx(network([resize], ("N", 2, 13, 11), scales))
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize("by_sizes", [False, True])
+def test_huge_scales_are_refused_before_they_take_memory(mode: str, by_sizes: bool) -> None:
+    given = np.array([1, 2, 8 << 40, 8 << 40]) if by_sizes else np.float32([1, 1, 2**40, 2**40])
+    places = ["x", "", "", "s"] if by_sizes else ["x", "", "s"]
+    resize = node("Resize", *places, mode=mode, coordinate_transformation_mode="asymmetric")
+    with pytest.raises(FrontendError, match=r"^ONNX node 'the_Resize' \(Resize, opset 17\): "):
+        load_onnx(network([resize], ("N", 2, 8, 8), {"s": given}))
+
+
+@pytest.mark.parametrize("name", ["in", "class", "None", "forward", "7", "a/b:0"])
+def test_nodes_may_have_any_name(name: str) -> None:
+    graph = from_onnx(network([node("Relu", "x", to="r", name=name), node("Neg", "r")]))
+    assert graph.nodes[0].op.name == "relu"
+
+
+def test_pixels_that_no_rule_chooses_are_refused_with_their_number() -> None:
+    resize = node("Resize", "x", "", "s", mode="nearest", nearest_mode="floor",
+                  coordinate_transformation_mode="align_corners")  # fmt: skip
+    model = network([resize], ("N", 2, "H", "W"), {"s": np.float32([1, 1, 3, 3])})
+    with pytest.raises(FrontendError, match="it puts more than 65536 values in an order of their"):
+        from_onnx(model)
 
 
 @pytest.mark.parametrize("rule", ["floor", "ceil"])

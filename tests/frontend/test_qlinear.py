@@ -360,3 +360,21 @@ def test_a_value_whose_scale_is_rounded_keeps_its_range() -> None:
         made = from_quantized_onnx(file.model(x), snap_scales=True)
     # The quantizer is a ReLU6. Its steps become 1/32, and 6 is 192 of them.
     assert made(np.array([[[-1.0, 2.5, 6.0, 7.9]]])).ravel().tolist() == [0, 2.5, 6, 6]
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_a_window_that_is_the_whole_image_rounds_before_an_odd_zero_point(size: int) -> None:
+    zero = np.uint8(7)
+    file = File(1, 16, size, size, kind=UINT8)
+    pool = file.add("QLinearAveragePool", "x", step(0), zero, step(0), zero, domain=MICROSOFT,
+                    kernel_shape=[2, 2], strides=[2, 2])  # fmt: skip
+    model = model_of(file, pool, UINT8)
+    made = from_quantized_onnx(model)
+    raw = np.zeros((16, size, size), np.uint8)
+    raw[:, :2, :2] = np.array([[1, 1], [0, 0]])
+    # 1/2 - 7 is a tie: it is rounded to -6, or, with 7 added before, to 0 - 7.
+    wanted = 7 + (-6 if size == 2 else -7)
+    theirs = by_onnxruntime(model, raw[None])[0]
+    assert (theirs[:, 0, 0] == wanted).all()
+    (found,) = oracle.run(made.graph, [raw.astype(np.int64)]).outputs
+    assert (found + 7 == theirs[0]).all()

@@ -33,6 +33,11 @@ FUNCTIONS = {
     "divide_by_zero": (lambda m, x: x / 0, r"aten\.div .*divides by zero"),
     "ranks": (lambda m, x: x + x.mean((2, 3)).view(1, 4)[:, :1], r"combines shapes .*keepdim=True"),
     "to_integer": (lambda m, x: x.to(torch.int32), r"aten\.(to|_to_copy) .*"),
+    "constants": (
+        lambda m, x: x + torch.quantize_per_tensor(torch.ones(4), 1, 0, torch.quint8)
+        .dequantize().view(1, 4, 1, 1),
+        r"torch cannot compute it from constants \(.*; store its result as a constant",
+    ),
     "to_half": (lambda m, x: x.half(), r"changes the type .*one floating-point type"),
     "compare": (lambda m, x: (x > 0) + x, r"aten\.add .*a comparison; choose by it"),
     "compare_infinity": (lambda m, x: (x > torch.inf) * x, r"aten\.gt .*compare with a finite"),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fxp.frontend.errors import FrontendError
 from fxp.frontend.onnx.branches import with_chosen_branches
+from fxp.frontend.onnx.functions import without_functions
 from fxp.frontend.onnx.limits import MAX_FILE_BYTES, MAX_NODES, MAX_RANK
 from fxp.support.lazy import lazy_import
 
@@ -58,13 +59,13 @@ def read_model(source: str | PathLike[str] | onnx.ModelProto) -> onnx.ModelProto
         model, folder = source, None
     _check_text(model)
     _check_version(model)
-    model = with_chosen_branches(model)
+    model = with_chosen_branches(without_functions(model))
     if len(model.graph.node) > MAX_NODES:
         raise FrontendError(f"it has {len(model.graph.node)} nodes; {MAX_NODES} are supported")
     if len(model.functions):
         raise FrontendError(
-            f"it defines functions of its own, such as {model.functions[0].name!r}; write them "
-            "out with onnx.inliner.inline_local_functions and save the model again"
+            f"its function {model.functions[0].name!r} uses another operator set than the network, "
+            "and cannot be converted; export it again without functions"
         )
     for tensor in model.graph.initializer:
         _read_external(tensor, folder)

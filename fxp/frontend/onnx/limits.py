@@ -11,6 +11,10 @@ MAX_FILE_BYTES: Final = 1 << 31
 """Of a file; what protobuf can hold."""
 MAX_NODES: Final = 100_000
 """Of a graph."""
+MAX_FUNCTION_BYTES: Final = 1 << 26
+"""Of the nodes of all functions that a file defines, once they are written out."""
+MAX_FUNCTION_DEPTH: Final = 16
+"""Functions within functions."""
 MAX_RANK: Final = 16
 """Axes of a tensor."""
 MAX_ELEMENTS: Final = 1 << 28

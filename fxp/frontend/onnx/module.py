@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import math
 import operator
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from fxp.frontend.errors import FrontendError
 from fxp.frontend.onnx.call import Call, NodeInfo, refused
 from fxp.frontend.onnx.elementwise import ELEMENTWISE
 from fxp.frontend.onnx.file import array_of, label, opset_of
+from fxp.frontend.onnx.image_layout import has_channels_last
 from fxp.frontend.onnx.layers import LAYERS
 from fxp.frontend.onnx.limits import MAX_RANK, MAX_STATIC
 from fxp.frontend.onnx.movement import MOVEMENT
@@ -385,7 +387,7 @@ def _schema(node: NodeInfo) -> onnx_defs.OpSchema | None:
 
 def _identifier(name: str) -> str:
     text = clean_name(name).replace(".", "_").strip("_") or "value"
-    return f"node_{text}" if text[0].isdigit() else text
+    return f"node_{text}" if text[0].isdigit() or keyword.iskeyword(text) else text
 
 
 def _filled(node: NodeInfo, sizes: NDArray[Any]) -> NDArray[Any] | None:
@@ -417,7 +419,9 @@ def _attribute(proto: onnx.AttributeProto, node: str) -> Any:
 def _constant(node: NodeInfo) -> NDArray[Any]:
     if len(node.attributes) != 1:
         raise refused(node, "it must hold one value", "export the model again")
-    value = next(iter(node.attributes.values()))
+    name, value = next(iter(node.attributes.items()))
+    if name == "sparse_value":
+        raise refused(node, "its tensor is sparse", "save it as a dense tensor")
     if isinstance(value, np.ndarray):
         return value
     array = np.asarray(value)
@@ -451,20 +455,13 @@ def _image_input(
             f"input {value.name!r} is a batch of {sizes[0]}; export it for a batch of 1, or of any "
             "size"
         )
-    readers = [node for node in graph.node if value.name in node.input]
-    turned = len(sizes) == 4 and readers and all(_to_channels_first(node) for node in readers)
+    turned = len(sizes) == 4 and has_channels_last(value.name, graph)
     channels = 3 if turned else 1
     if sizes[channels] is None:
         raise FrontendError(
             f"input {value.name!r} has a free number of channels; write it into the file"
         )
-    return ImageInput(value.name, sizes, bool(turned))
-
-
-def _to_channels_first(node: onnx.NodeProto) -> bool:
-    return node.op_type == "Transpose" and any(
-        list(item.ints) == [0, 3, 1, 2] for item in node.attribute if item.name == "perm"
-    )
+    return ImageInput(value.name, sizes, turned)
 
 
 def _as_output(value: torch.Tensor, channels_last: bool) -> torch.Tensor:

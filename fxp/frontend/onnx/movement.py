@@ -153,10 +153,28 @@ def pad(call: Call) -> torch.Tensor:
     amounts: dict[int, tuple[Any, Any]] = {
         axis: (pads[place], pads[place + len(axes)]) for place, axis in enumerate(axes)
     }
+    moved = {axis for axis, sizes in amounts.items() if any(map(_is_size, sizes))}
+    # Rows and columns of images (N, H, W, C) are padded as those of (N, C, H, W).
+    turned = x.ndim == 4 and moved == {1, 2}
+    if turned:
+        x = x.permute(0, 3, 1, 2)
+        amounts = {axis + 1: amounts[axis] for axis in moved}
+    padded = _padded(x, amounts, mode, value)
+    return padded.permute(0, 2, 3, 1) if turned else padded
+
+
+def _is_size(size: Any) -> bool:
+    return not isinstance(size, int) or size != 0
+
+
+def _padded(
+    x: torch.Tensor, amounts: dict[int, tuple[Any, Any]], mode: str, value: float
+) -> torch.Tensor:
+    """Pad axes by amounts before and behind."""
     order: list[Any] = []
     for axis in reversed(range(x.ndim)):
         order.extend(amounts.get(axis, (0, 0)))
-    while order and all(isinstance(size, int) and size == 0 for size in order[-2:]):
+    while order and not any(map(_is_size, order[-2:])):
         del order[-2:]
     if not order:
         return x
@@ -289,6 +307,8 @@ def _targets(
     if not unmoved:
         call.refuse("it changes the number of channels", "resize rows and columns alone")
     pair = [listed.get(axis, 1 if given else x.shape[axis]) for axis in (2, 3)]
+    if given and not all(1 / MAX_STATIC <= scale <= MAX_STATIC for scale in pair):
+        call.refuse(f"it resizes by {pair}", "repair its scales")
     return (pair, None) if given else (None, pair)
 
 
@@ -301,9 +321,15 @@ def _nearest(
         factors = [_factor(big, small) for big, small in zip(sizes, x.shape[2:], strict=True)]
         if None not in factors:
             scales = [float(factor) for factor in factors if factor is not None]
+            if max(scales) > MAX_STATIC:
+                call.refuse(f"it resizes by {scales}", "repair its sizes")
     if scales is not None and all(_is_plain(scale, centres, rule) for scale in scales):
         return functional.interpolate(x, scale_factor=scales, mode="nearest")
     for place, axis in enumerate((2, 3)):
+        shift = None if scales is None else _shift(scales[place], centres, rule)
+        if scales is not None and shift is not None:
+            x = _shifted(x, axis, scales[place], shift)
+            continue
         size = x.shape[axis]
         made = sizes[place] if sizes is not None else None
         if not isinstance(size, int) or not isinstance(made, int | None):
@@ -329,6 +355,58 @@ def _is_plain(scale: float, centres: str, rule: str) -> bool:
     # Of an axis of fewer entries than k nothing is left, so that the clamp at the end is not met.
     step = 1 / scale
     return step.is_integer() and _RULES[rule]((0 + shift) * step - shift) == 0
+
+
+def _shift(scale: float, centres: str, rule: str) -> int | None:
+    """By how many pixels of the larger image a plain choice has to be moved, None if none will do.
+
+    Parameters
+    ----------
+    scale
+        The result's size by the image's.
+    centres, rule
+        Coordinates and rounding.
+    """
+    if centres == "pytorch_half_pixel" and scale > 1:
+        centres = "half_pixel"  # It differs where the result has one entry.
+    if rule not in _RULES or centres not in ("asymmetric", "half_pixel"):
+        return None
+    centre = 0.0 if centres == "asymmetric" else 0.5
+    if scale >= 1 and float(scale).is_integer():
+        # Entry i is floor((i + s) / scale): each entry that lies one further moves the next ones.
+        positions = [(place + centre) / scale - centre for place in range(int(scale))]
+        return sum(map(_RULES[rule], positions))
+    # Every k-th entry from s on; ONNX Runtime's float32 quotients are exact for powers of two.
+    step = 1 / scale
+    return _RULES[rule](centre * step - centre) if step in (2, 4, 8, 16, 32, 64) else None
+
+
+def _shifted(x: torch.Tensor, axis: int, scale: float, shift: int) -> torch.Tensor:
+    """Nearest pixels along an axis, moved by some pixels of the larger image; see `_shift`."""
+
+    def cut(image: torch.Tensor, start: int, end: int) -> torch.Tensor:
+        """Leave out entries at the start and at the end."""
+        if not start and not end:
+            return image
+        bounds = slice(start, -end or None)
+        return image[:, :, bounds] if axis == 2 else image[:, :, :, bounds]
+
+    factors = [scale if place == axis else 1.0 for place in (2, 3)]
+    if scale < 1:
+        # As many entries are added behind, so that the size stays; none of them is chosen.
+        x = cut(functional.pad(x, _beyond(axis, 0, shift), mode="replicate") if shift else x,
+                shift, 0)  # fmt: skip
+        return functional.interpolate(x, scale_factor=factors, mode="nearest")
+    if not shift:
+        return functional.interpolate(x, scale_factor=factors, mode="nearest")
+    x = functional.pad(x, _beyond(axis, int(shift < 0), int(shift > 0)), mode="replicate")
+    x = functional.interpolate(x, scale_factor=factors, mode="nearest")
+    return cut(x, shift % int(scale), -shift % int(scale))
+
+
+def _beyond(axis: int, before: int, behind: int) -> list[int]:
+    """Return the padding of one axis as torch lists it."""
+    return [before, behind, 0, 0] if axis == 3 else [0, 0, before, behind]
 
 
 def _factor(large: int | torch.SymInt, small: int | torch.SymInt) -> int | None:

@@ -18,6 +18,7 @@ from fxp.formats import Format, Rounding, quantize, saturation_limits
 from fxp.frontend.builder import clean_name
 from fxp.frontend.errors import FrontendError
 from fxp.frontend.onnx.call import NodeInfo, refused
+from fxp.frontend.onnx.load import example_inputs
 from fxp.frontend.onnx.module import OnnxModule, Operator
 from fxp.frontend.onnx.qlinear import LAYERS_OF_INTEGERS, QLINEAR, integer_operands
 from fxp.frontend.onnx.quantized_tensors import (
@@ -101,14 +102,57 @@ def build_quantized(model: onnx.ModelProto, scales: Scales) -> QuantizedModule:
     scales
         What to do with scales that are no powers of two.
     """
-    return _QuantizedAssembly(unwrapped_nodes(model), scales).network()
+    model = unwrapped_nodes(model)
+    network = _QuantizedAssembly(model, scales).network()
+    means = _whole_windows(network.module)
+    return _QuantizedAssembly(model, scales, means).network() if means else network
+
+
+def _whole_windows(module: OnnxModule) -> frozenset[str]:
+    """Names of the average pools of integers whose window is the whole image.
+
+    ONNX Runtime computes them as global averages, which round otherwise. The sizes of images are
+    known when the network is run.
+    """
+    found: set[str] = set()
+
+    def note(part: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+        assert isinstance(part, Operator)
+        if list(given[0].shape[2:]) == part.node.attributes.get("kernel_shape"):
+            found.add(part.node.outputs[0])
+
+    pools = [
+        part
+        for part in module.modules()
+        if isinstance(part, Operator)
+        and part.node.op == "AveragePool"
+        and part.node.outputs[0].endswith(_REAL)
+    ]
+    if pools:
+        hooks = [part.register_forward_pre_hook(note) for part in pools]
+        example_inputs(module)
+        for hook in hooks:
+            hook.remove()
+    return frozenset(found)
+
+
+_REAL: Final = "/real"
+"""Behind the name of a tensor of integers, that of its real values."""
+
+
+def _has_quantizers(domain: str) -> bool:
+    """Whether quantizing operations of a domain are known: those of Brevitas, FINN, and QONNX."""
+    return domain in ("", "com.microsoft", "onnx.brevitas") or domain.startswith(("finn", "qonnx"))
 
 
 class _QuantizedAssembly(QuantizedTensors):
     """One pass over the nodes of a quantized model."""
 
-    def __init__(self, model: onnx.ModelProto, scales: Scales) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, scales: Scales, means: frozenset[str] = frozenset()
+    ) -> None:
         super().__init__(model, scales)
+        self._means = means
         self._proto = onnx.NodeProto()
 
     def network(self) -> QuantizedModule:
@@ -136,8 +180,8 @@ class _QuantizedAssembly(QuantizedTensors):
 
     def add(self, proto: onnx.NodeProto) -> None:
         """Translate one node."""
-        handler = QUANTIZING.get(proto.op_type)
         node = self.info(proto)
+        handler = QUANTIZING.get(node.op) if _has_quantizers(node.domain) else None
         if handler is not None:
             for name in node.inputs:
                 if name and name not in self.known and name not in self.computed:
@@ -244,7 +288,7 @@ class _QuantizedAssembly(QuantizedTensors):
             )  # fmt: skip
         given = node.inputs[layout.result :][:2]
         is_real = not any(given)
-        result = target if is_real else f"{target}/real"
+        result = target if is_real else f"{target}{_REAL}"
         self.call(layout.op, names, [result], node, layout.kept(self._proto))
         if not is_real:
             if not all(given) or len(given) < 2:
@@ -252,7 +296,7 @@ class _QuantizedAssembly(QuantizedTensors):
                     node, "its result has no zero point, which says its type", "write one"
                 )
             made = replace(node, inputs=(result, *given), attributes={})
-            self.quantize_linear(made, layout.rounds_with_zero)
+            self.quantize_linear(made, layout.rounds_with_zero and result not in self._means)
 
     def integer_layer(self, node: NodeInfo) -> None:
         """ConvInteger and MatMulInteger: exact sums of products of integers."""
