@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import numpy as np
 import pytest
 import stage_graphs
 import streaming_graphs as graphs
-from slang_lint import slang_findings
 from streaming_graphs import GraphBuilder
 
 from fxp.formats import Format, FormatError
@@ -25,7 +23,6 @@ from fxp.hls.rtl.layers import RULES
 from fxp.hls.rtl.planning import ModuleInstance, StreamingError
 from fxp.model import FixedModel
 from fxp.models import sr
-from fxp.rtl_sim.simulators import find_simulator
 from fxp.store import save_graph
 
 SHAPES = {
@@ -36,20 +33,6 @@ SHAPES = {
     "branches": graphs.branches,
     **stage_graphs.SHAPES,
 }
-STYLES = {
-    "dsp": {},
-    "fold": {"fold": 3},
-    "shift_add": {"multipliers": "shift_add"},
-    "raster": {"raster": True},
-}
-# Every style with the first shapes, and one with each of the others.
-STYLED = [
-    (shape, style) for shape in list(SHAPES)[:5] for style in ("dsp", "fold", "shift_add", "raster")
-]
-STYLED += [
-    (shape, ("dsp", "shift_add", "fold", "raster")[number % 4])
-    for number, shape in enumerate(stage_graphs.SHAPES)
-]
 
 
 # ---- Plans ----------------------------------------------------------------------------------
@@ -437,68 +420,8 @@ def test_the_data_sheet_adds_up(tmp_path):
     assert figures[-1][0] == sum(weights)
 
 
-# ---- Simulators and linters read it ----------------------------------------------------------
-
-
-@pytest.mark.parametrize(("shape", "style"), STYLED)
-def test_linters_have_nothing_to_say(shape, style, tmp_path):
-    verilator = find_simulator("verilator")
-    core = emit_rtl(SHAPES[shape](), tmp_path / "core", max_width=30, **STYLES[style])
-    command = [verilator.program, "--lint-only", "-Wall", "-f", f"{core.name}.f"]
-    result = subprocess.run(
-        [*map(str, command), "--top-module", core.top],
-        cwd=tmp_path / "core",
-        env=verilator.environment,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-    assert "Warning" not in result.stderr
-    assert slang_findings(tmp_path / "core", core.sources, core.top) == ""
-
-
-def test_slang_finds_what_verilator_lets_pass(tmp_path):
-    core = emit_rtl(graphs.srcnn_shaped(), tmp_path / "core", max_width=30)
-    source = tmp_path / "core" / "rtl" / "fxp_tags.sv"
-    text = source.read_text()
-    source.write_text(text.replace("endmodule", "assign early = late; logic late; endmodule"))
-    findings = slang_findings(tmp_path / "core", core.sources, core.top)
-    assert "identifier 'late' used before its declaration" in findings
-
-
-@pytest.mark.parametrize("raster", [False, True])
-def test_linters_have_nothing_to_say_of_a_bypass(raster, tmp_path):
-    verilator = find_simulator("verilator")
-    core = emit_rtl(
-        graphs.kimsr_shaped(), tmp_path / "core", max_width=30, raster=raster, bypass=True,
-        bus_errors=True,
-    )  # fmt: skip
-    command = [verilator.program, "--lint-only", "-Wall", "-f", f"{core.name}.f"]
-    result = subprocess.run(
-        [*map(str, command), "--top-module", core.top],
-        cwd=tmp_path / "core",
-        env=verilator.environment,
-        capture_output=True,
-        text=True,
-    )
-    assert (result.returncode, result.stderr) == (0, "")
-    assert slang_findings(tmp_path / "core", core.sources, core.top) == ""
-
-
 def test_only_the_registers_and_their_reset_hear_the_reset_of_the_board(tmp_path):
     core = emit_rtl(graphs.kimsr_shaped(), tmp_path / "core", max_width=30, raster=True)
     text = (tmp_path / "core" / core.sources[-1]).read_text()
     instances = re.findall(r"u_(\w+) \([^;]*\(aresetn\)", text)
     assert sorted(instances) == ["registers", "restart"]
-
-
-@pytest.mark.parametrize("style", STYLES)
-def test_icarus_compiles(style, tmp_path):
-    icarus = find_simulator("icarus")
-    core = emit_rtl(graphs.kimsr_shaped(), tmp_path / "core", max_width=30, **STYLES[style])
-    command = [str(icarus.program), "-g2012", "-o", "core.vvp", "-s", core.top, *core.sources]
-    result = subprocess.run(
-        command, cwd=tmp_path / "core", env=icarus.environment, capture_output=True, text=True
-    )
-    assert result.returncode == 0, result.stderr
-    assert "error" not in result.stderr
