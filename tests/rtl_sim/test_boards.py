@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from slang_lint import slang_findings
+from lint import slang_findings
 
 import fxp
 from fxp.cli import main
