@@ -35,8 +35,8 @@ def run(out: Path, **options: Any) -> None:
 def test_page():
     lines = zoo.page({"alexnet": MEASURED, "vit_b_16": REFUSED, "vgg11": FAILED}).splitlines()
     assert (
-        "| alexnet | 2.5 M | 40.3 dB | 1,234 | 64×64 | 0 | 0.06 | 1.0 ms | 1.5 ms | 4.0 ms | 1.50× "
-        "| 224×224 |"
+        "| alexnet | 2.5 M | balanced | 16 | 40.3 dB | 1,234 | 64×64 | 0 | 0.06 | 1.0 ms | 1.5 ms "
+        "| 4.0 ms | 1.50× | 224×224 |"
     ) in lines
     assert "| vit_b_16 | attention |" in lines[lines.index("## Refused") :]
     assert "| vgg11 | RuntimeError: different |" in lines[lines.index("## Failed") :]
