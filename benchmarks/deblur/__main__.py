@@ -70,8 +70,9 @@ def page(record: Record) -> str:
                 f" K = 1 to 3 have {CONVOLUTIONS} convolutions of {WIDTH} feature maps in all and "
                 "are trained with the same number of multiply-accumulates, "
                 f"{record['steps']} steps with three scales, on pictures before a moving camera. "
-                "They can be compared with each other and not with the paper, which trained for "
-                "weeks on GOPRO."
+                "The adversarial loss is of a discriminator with a quarter of the published "
+                "feature maps. They can be compared with each other and not with the paper, which "
+                "trained for weeks on GOPRO."
             )
         lines = [
             cells(TRAINED[name].title if name in TRAINED else name, row)
