@@ -13,13 +13,13 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
 import fxp
 from benchmarks.report import ROOT, environment, markdown_table, write_page
+from benchmarks.speed.peers import onnx_session
 from fxp.executors import oracle
 from fxp.export.c import to_c
 from fxp.export.onnx import Form, to_onnx
@@ -64,13 +64,6 @@ def milliseconds(run: Callable[[], object], repetitions: int) -> float:
     return min(times) * 1e3
 
 
-def session(model: bytes) -> onnxruntime.InferenceSession:
-    """Return a session on one thread."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
 def rows_of(channels: int) -> list[list[str]]:
     """Return a row of the table for each width of values.
 
@@ -84,7 +77,7 @@ def rows_of(channels: int) -> list[list[str]]:
     file = BytesIO()
     # The stub does not know that files in memory are taken as well.
     torch.onnx.export(net, (image,), file, dynamo=False)  # type: ignore[arg-type]
-    floats = session(file.getvalue())
+    floats = onnx_session(file.getvalue(), 1)
     name = floats.get_inputs()[0].name
     reference = milliseconds(lambda: floats.run(None, {name: image.numpy()}), REPETITIONS)
     rows = []
@@ -96,7 +89,7 @@ def rows_of(channels: int) -> list[list[str]]:
         (wanted,) = model.run(raw[0]).outputs
         times: dict[Form, float] = {}
         for kind in ("auto", "integer"):
-            made = session(to_onnx(model.graph, form=kind).SerializeToString())
+            made = onnx_session(to_onnx(model.graph, form=kind).SerializeToString(), 1)
             feed = {made.get_inputs()[0].name: raw}
             assert (np.asarray(made.run(None, feed)[0])[0] == wanted).all()
             count = REPETITIONS if kind == "auto" else 2

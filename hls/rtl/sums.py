@@ -150,13 +150,7 @@ class _Sums:
             "fxp_dot_folded",
             wire,
             {**parameters, "Fold": fold},
-            {
-                "clk_i": "aclk",
-                "rst_ni": "core_rst_n",
-                "valid_i": self.plan.tag(self.taps.path, self.taps.latency, "Valid"),
-                "taps_i": self.taps.wire,
-                "sums_o": wire,
-            },
+            self._counting_ports(wire),
             Cost(
                 multipliers=outputs * multipliers,
                 adders=outputs * multipliers,
@@ -184,13 +178,7 @@ class _Sums:
             "fxp_dot_shared",
             wire,
             {**parameters, "Share": share},
-            {
-                "clk_i": "aclk",
-                "rst_ni": "core_rst_n",
-                "valid_i": self.plan.tag(self.taps.path, self.taps.latency, "Valid"),
-                "taps_i": self.taps.wire,
-                "sums_o": wire,
-            },
+            self._counting_ports(wire),
             Cost(
                 multipliers=multipliers,
                 adders=multipliers,
@@ -205,6 +193,16 @@ class _Sums:
             ),
         )
         return wire, share * products + 4
+
+    def _counting_ports(self, wire: str) -> dict[str, str]:
+        """Return the ports of a module that counts the clocks from one valid pixel to the next."""
+        return {
+            "clk_i": "aclk",
+            "rst_ni": "core_rst_n",
+            "valid_i": self.plan.tag(self.taps.path, self.taps.latency, "Valid"),
+            "taps_i": self.taps.wire,
+            "sums_o": wire,
+        }
 
     def _tree_registers(self, leaves: int, product_bits: int) -> int:
         total = level = 0
