@@ -13,7 +13,6 @@ import json
 import re
 import tempfile
 import time
-import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -24,7 +23,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import typer
 
-import fxp
+from benchmarks.family.members import HARDWARE, Member
 from benchmarks.report import ROOT, environment, markdown_table, write_page
 from fxp import Format, Graph, Quantization
 from fxp.graph import Constant, Node, Value, ops
@@ -38,8 +37,6 @@ from fxp.hls.synth.harness import ports_of
 from fxp.hls.synth.targets import RESOURCE_NAMES
 from fxp.model import FixedModel
 from fxp.models import sr
-from fxp.models.sr.fixed import formats
-from fxp.models.sr.networks import load_float
 
 Record = dict[str, Any]
 TARGET_MEGAHERTZ = 150
@@ -47,7 +44,6 @@ ATTEMPTS = 3
 """Seeds of the placer, until the aim is reached."""
 LONGEST_LINE = 1920
 MODEL = "kimsr_x2"
-WEIGHTS = "kimsr_x2_bicubic"
 RANDOM_SIZES = ((9, 32), (32, 16), (16, 32), (144, 4))
 HEADINGS = ("LUT", "FF", "carry", "multipliers", "block RAM")
 
@@ -123,37 +119,19 @@ class PlacedCore:
 
     Parameters
     ----------
-    weight_bits, activation_bits
-        Widths of every weight and every activation.
-    per_channel
-        Whether every output channel has a binary point of its own, as in the shipped network.
+    member
+        The network, its weights and its widths.
     register_shared
         Whether shared sums are read from registers only.
     """
 
-    weight_bits: int
-    activation_bits: int
-    per_channel: bool = True
-    register_shared: bool = False
-
-    def model(self) -> FixedModel:
-        """Return the quantized network."""
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", fxp.PrecisionWarning)
-            return fxp.quantize(
-                load_float(WEIGHTS),
-                **formats(2),
-                weight_bits=self.weight_bits,
-                activation_bits=self.activation_bits,
-                per_channel=self.per_channel,
-                name=MODEL,
-            )
+    member: Member
+    register_shared: bool = True
 
 
 PLACED: dict[str, PlacedCore] = {
-    "KimSR, 8/12 bits": PlacedCore(8, 12),
-    "KimSR, 8/12 bits, shared sums from registers only": PlacedCore(8, 12, register_shared=True),
-    "KimSR, 10/14 bits, one format per layer": PlacedCore(10, 14, per_channel=False),
+    "KimSR, fewer digits, 9/13 bits": PlacedCore(Member("KimSR, fewer digits", HARDWARE, 9, 13)),
+    "KimSR, fewer digits, 10/14 bits": PlacedCore(Member("KimSR, fewer digits", HARDWARE, 10, 14)),
 }
 """Whole networks to place, by name."""
 
@@ -236,9 +214,8 @@ def place_whole(name: str, folder: Path, timeout_s: float) -> Record:
     timeout_s
         Seconds for each tool.
     """
-    model = PLACED[name].model()
     core = emit_rtl(
-        model,
+        PLACED[name].member.model(),
         folder / "core",
         max_width=LONGEST_LINE,
         multipliers="shift_add",
@@ -252,8 +229,8 @@ def place_whole(name: str, folder: Path, timeout_s: float) -> Record:
         print(f"{name}: {text}", flush=True)
 
     placement = place(folder, sources, core.top, ports, megahertz=TARGET_MEGAHERTZ,
-                      attempts=ATTEMPTS, router="router2", timeout_s=timeout_s,
-                      progress=tell)  # fmt: skip
+                      attempts=ATTEMPTS, router="router2", placer="static",
+                      timeout_s=timeout_s, progress=tell)  # fmt: skip
     target = TARGETS["ecp5-85k"]
     return {"placement": asdict(placement), "device": target.device,
             "latency": core.latency_clocks}  # fmt: skip

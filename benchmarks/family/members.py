@@ -89,6 +89,7 @@ MEMBERS: Final = (
         for features, name in FEATURES.items()
         for bits in BITS
     ),
+    Member("KimSR, fewer digits", HARDWARE, 9, 13),
     Member("KimSR, fewer digits", HARDWARE, 10, 14),
     *(Member("ECBSR-M4C8", COMPARED, *bits) for bits in ((10, 14), (12, 16))),
 )

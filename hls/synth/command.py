@@ -21,7 +21,7 @@ from fxp.cli.targets import check_folder_target, check_target
 from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Core, Multipliers
 from fxp.hls.synth.harness import ports_of
-from fxp.hls.synth.placement import PLACED_TARGETS, Placement, Router, place
+from fxp.hls.synth.placement import PLACED_TARGETS, Placement, Placer, Router, place
 from fxp.hls.synth.style_options import (
     FitOption,
     FpsOption,
@@ -78,6 +78,9 @@ def synth(
     router: Annotated[
         Router, typer.Option(help="router2 ends sooner on large cores, with --place.")
     ] = "router1",
+    placer: Annotated[
+        Placer, typer.Option(help="static finds shorter wires on full devices, with --place.")
+    ] = "heap",
     timeout_s: Annotated[
         float, typer.Option("--timeout", min=1, help="Seconds for each tool.")
     ] = 3600,
@@ -149,8 +152,8 @@ def synth(
             with progress_bar("yosys, then nextpnr, on the whole core") as report:
                 placement = place(folder, sources, core.top, ports, target=target,
                                   package=package, speed=speed, megahertz=megahertz, seed=seed,
-                                  attempts=attempts, router=router, timeout_s=timeout_s,
-                                  progress=report)  # fmt: skip
+                                  attempts=attempts, router=router, placer=placer,
+                                  timeout_s=timeout_s, progress=report)  # fmt: skip
             figures = figures_of(core, result, device, placement)
             _write(out, figures)
             if not as_json:

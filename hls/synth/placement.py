@@ -20,6 +20,7 @@ from fxp.hls.synth.multiplier_registers import (
     pack_multiplier_registers,
     registered_on_both_sides,
 )
+from fxp.hls.synth.register_copies import copy_registers
 from fxp.hls.synth.synthesis import synthesize
 from fxp.hls.synth.targets import TARGETS, SynthesisTarget
 from fxp.hls.synth.tools import SynthesisError, run_synthesis_tool
@@ -30,6 +31,8 @@ PINS = "harness.cst"
 NETLIST = "netlist.json"
 Router = Literal["router1", "router2"]
 """Routers of nextpnr."""
+Placer = Literal["heap", "static"]
+"""Placers of nextpnr."""
 PLACED_TARGETS = tuple(name for name, device in TARGETS.items() if device.placer)
 """Targets with open placement and routing."""
 
@@ -83,6 +86,7 @@ def place(
     seed: int = 1,
     attempts: int = 1,
     router: Router = "router1",
+    placer: Placer = "heap",
     timeout_s: float = 3600,
     progress: Progress | None = None,
 ) -> Placement:
@@ -121,6 +125,8 @@ def place(
         Seeds to try, until the aim is reached; the best result counts.
     router
         Of nextpnr: ``"router2"`` ends sooner where tens of thousands of look-up tables are in use.
+    placer
+        Of nextpnr: ``"static"`` finds shorter wires where most of the device is in use.
     timeout_s
         Time limit in seconds, of each run of a tool.
     progress
@@ -149,7 +155,7 @@ def place(
     for index, number in enumerate(range(seed, seed + attempts), start=1):
         tell(index, attempts + 1, f"nextpnr, seed {number}")
         report = _placed(folder, key, device, package, speed, megahertz, number, router,
-                         timeout_s)  # fmt: skip
+                         placer, timeout_s)  # fmt: skip
         result = _placement(report, speed, number, round(time.monotonic() - start, 1))
         if registered_on_both_sides(flat) and result.megahertz > 1000 / INSIDE_NS[speed]:
             result = replace(result, megahertz=round(1000 / INSIDE_NS[speed], 1),
@@ -193,6 +199,7 @@ def _netlist(
             pack_multiplier_registers(design["modules"]["harness"])
             pack_block_ram_registers(design["modules"]["harness"])
             pack_carry_chains(design["modules"]["harness"])
+            copy_registers(design["modules"]["harness"])
             netlist.write_text(json.dumps(design), encoding="utf-8")
         record.write_text(key, encoding="utf-8")
     return json.loads(netlist.read_text(encoding="utf-8"))["modules"]["harness"], key
@@ -207,16 +214,19 @@ def _placed(
     megahertz: float,
     seed: int,
     router: Router,
+    placer: Placer,
     timeout_s: float,
 ) -> dict[str, Any]:
     """Return nextpnr's report for a seed; one that is there already is read."""
     assert device.placer is not None
     name = _run_name(speed, seed)
     path, record = folder / f"{name}.json", folder / f"{name}.options"
-    options = f"{key} {package} {megahertz} {router} {version(f'yowasp-{device.tool}')}"
+    tool = version(f"yowasp-{device.tool}")
+    options = f"{key} {package} {megahertz} {placer} {router} {tool}"
     if not (record.exists() and record.read_text(encoding="utf-8") == options):
         arguments = ["--freq", str(megahertz), "--seed", str(seed), "--json", NETLIST,
-                     "--router", router, "--report", path.name, "--timing-allow-fail"]  # fmt: skip
+                     "--placer", placer, "--router", router, "--report", path.name,
+                     "--timing-allow-fail"]  # fmt: skip
         if device.tool == "nextpnr-ecp5":
             arguments += [device.placer, "--package", package, "--speed", str(speed),
                           "--textcfg", f"{name}.config", "--lpf-allow-unconstrained"]  # fmt: skip

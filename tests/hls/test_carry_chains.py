@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from module_bench import simulate
+from netlist_bench import write_netlist
 
 from fxp.hls.synth import TARGETS, synthesize
 from fxp.hls.synth.carry_chains import pack_carry_chains
-from fxp.hls.synth.tools import run_synthesis_tool
 
 # Sums and differences of even and odd widths, a comparison, whose carry is read, and a counter.
 SUMS = """module sums (
@@ -63,13 +63,7 @@ def test_packed_chains_do_the_same(tmp_path: Path):
         for port in ("COUT", "S0", "S1"):
             if cell["connections"][port] == ["x"]:
                 del cell["connections"][port]
-    (tmp_path / "packed.json").write_text(json.dumps({"modules": {"sums": module}}))
-    script = [
-        "read_json packed.json", "read_verilog -overwrite +/lattice/cells_sim_ecp5.v",
-        "hierarchy -top sums", "proc", "flatten", "clean", "rename sums chained",
-        "write_verilog -noattr chained.sv",
-    ]  # fmt: skip
-    run_synthesis_tool("yosys", ["-q", "-p", "; ".join(script)], tmp_path, 600)
+    write_netlist(tmp_path, module, "sums", "chained")
     random = np.random.default_rng(1)
     clocks = 600
     inputs = {

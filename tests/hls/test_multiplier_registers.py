@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from module_bench import simulate
+from netlist_bench import write_netlist
 
 from fxp.hls.synth import TARGETS, synthesize
 from fxp.hls.synth.multiplier_registers import pack_multiplier_registers
-from fxp.hls.synth.tools import run_synthesis_tool
 
 # Two that can be packed: one with a factor that others read as well, one with a constant. One whose
 # product waits; one with a reset before it; one whose product is read twice; one without registers.
@@ -106,13 +106,7 @@ def test_packed_netlists_do_the_same(tmp_path: Path):
     assert used == ["000", "001", "110", "110", "111", "111"]
     # Factors: one of 7 bits, as the other stays for its reader, a single one of 8, two of 8 and 7.
     assert saved == 7 + 8 + 15 + 15 + (15 + 18 + 15)
-    (tmp_path / "packed.json").write_text(json.dumps({"modules": {"products": module}}))
-    script = [
-        "read_json packed.json", "read_verilog block.v",
-        "read_verilog -overwrite +/lattice/cells_sim_ecp5.v", "hierarchy -top products", "proc",
-        "flatten", "clean", "rename products denser", "write_verilog -noattr denser.sv",
-    ]  # fmt: skip
-    run_synthesis_tool("yosys", ["-q", "-p", "; ".join(script)], tmp_path, 600)
+    write_netlist(tmp_path, module, "products", "denser", ("block.v",))
     random = np.random.default_rng(1)
     clocks = 400
     inputs = {
