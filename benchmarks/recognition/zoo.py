@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from typing import Any
 
 from benchmarks.report import markdown_table
@@ -17,8 +20,10 @@ METHOD = (
     "options. They are not trained: weights and normalizations are drawn at random and scaled as "
     "for [torchvision's networks](zoo.md), so there is no accuracy here. Every value of every "
     "layer was compared with the oracle's, on the smallest picture from 64×64 that the network "
-    "takes, and is equal. *Accumulator*: bits of the widest sum, as proved from the weights. Times "
-    "are of one picture and one thread, raw integers in and out."
+    "takes, and is equal. *Accumulator*: bits of the widest sum, as proved from the weights. "
+    "*Quantized*: processor time of `fxp.quantize`, and the most memory that its process took until "
+    "then, with PyTorch, the float network and its run on the photographs. Times are of one picture "
+    "and one thread, raw integers in and out."
 )
 
 
@@ -34,9 +39,16 @@ def measured(name: str, *, side: int | None, rounds: int) -> Record:
     rounds
         How often each program has its turn.
     """
+    # A process of its own, for the most memory that it takes.
+    with ProcessPoolExecutor(1, get_context("spawn")) as processes:
+        return processes.submit(_measured, name, side, rounds).result()
+
+
+def _measured(name: str, side: int | None, rounds: int) -> Record:
     network = ZOO[name]().eval()
     settings = Settings(rounds=rounds, threads=(1,))
-    record = measure_network(network, side or network.side, settings, lambda text: None)
+    say = partial(print, f"{name}:", flush=True)
+    record = measure_network(network, side or network.side, settings, say)
     return record | {"processor": describe(PACKAGES)["processor"]}
 
 
@@ -51,19 +63,22 @@ def body(networks: Mapping[str, Mapping[str, Any]]) -> str:
     rows = []
     for name, record in networks.items():
         if "refused" in record:
-            rows.append([name, *[""] * 7, record["refused"]])
+            rows.append([name, *[""] * 9, record["refused"]])
             continue
         seconds = record["seconds"]["1"]
         side = record["side"]
         rows.append(
             [
                 name, f"{record['parameters']:,}", f"{record['macs'] / 1e9:.3f}",
-                str(record["accumulator_bits"]), f"{record['equal_values']:,}", f"{side}×{side}",
+                str(record["accumulator_bits"]), f"{record['equal_values']:,}",
+                f"{record['quantize_processor_seconds']:.0f}",
+                f"{record['bytes_peak'] / 2**30:.1f}", f"{side}×{side}",
                 f"{seconds['fxp'] * 1e3:.1f}", f"{seconds['onnxruntime'] * 1e3:.1f}",
                 f"{seconds['onnxruntime'] / seconds['fxp']:.2f}×",
             ]
         )  # fmt: skip
-    header = ("network", "parameters", "GMAC", "accumulator", "values compared", "picture",
+    header = ("network", "parameters", "GMAC", "accumulator", "values compared", "quantized, s",
+              "memory, GiB", "picture",
               "fxp ms", "ONNX Runtime float32 ms", "faster than ONNX Runtime")  # fmt: skip
     loads = [record["load"] for record in networks.values() if "load" in record]
     processors = dict.fromkeys(record["processor"] for record in networks.values())
