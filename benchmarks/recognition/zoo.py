@@ -21,9 +21,9 @@ METHOD = (
     "for [torchvision's networks](zoo.md), so there is no accuracy here. Every value of every "
     "layer was compared with the oracle's, on the smallest picture from 64×64 that the network "
     "takes, and is equal. *Accumulator*: bits of the widest sum, as proved from the weights. "
-    "*Quantized*: processor time of `fxp.quantize`, and the most memory that its process took until "
-    "then, with PyTorch, the float network and its run on the photographs. Times are of one picture "
-    "and one thread, raw integers in and out."
+    "*Quantized*: processor time of `fxp.quantize`, and the most memory that its process took "
+    "until then, with PyTorch, the float network and its run on the photographs. Times are of one "
+    "picture and one thread, raw integers in and out."
 )
 
 

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fxp.compression.layers import (
-    Network,
     check_count,
     check_error,
     check_finite,
