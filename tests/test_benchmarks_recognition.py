@@ -32,8 +32,8 @@ RELEASED = {
 
 def test_tables():
     assert (
-        "| vgg16 | 138,357,544 | 15.500 | 37 | 1,234 | 151 | 6.5 | 224×224 | 100.0 | 250.0 | 2.50× |"
-        in zoo.body({"vgg16": ZOO}).splitlines()
+        "| vgg16 | 138,357,544 | 15.500 | 37 | 1,234 | 151 | 6.5 | 224×224 | 100.0 | 250.0 | 2.50× "
+        "|" in zoo.body({"vgg16": ZOO}).splitlines()
     )
     assert (
         "| ResNet-20, CIFAR-10 as JPEG | 2000 | 81.35 | -0.05 | -0.40 | 44.0 | 20.2 |"

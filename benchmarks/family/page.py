@@ -109,9 +109,9 @@ def _members(rows: dict[str, Any], cores: dict[str, Any]) -> str:
         "processors, trained by the same recipe. Luma, inputs of 8 bits, fixed point; bits are "
         "those of weights and activations. KimSR of 8, 24 and 32 maps was trained with the "
         "roundings of 8/10 bits; at 16 maps that gained nothing. ECBSR was trained in floating "
-        "point alone. *Fewer digits* is `kimsr_x2_hardware`; *widths searched* has its weights, and the "
-        f"fewest bits of each activation that `fxp.quantize_mixed` finds, at {LOSS} dB less SQNR "
-        "against the float network.",
+        "point alone. *Fewer digits* is `kimsr_x2_hardware`; *widths searched* has its weights, "
+        "and the fewest bits of each activation that `fxp.quantize_mixed` finds, at "
+        f"{LOSS} dB less SQNR against the float network.",
         "*Multiplier bits*: weight bits times operand bits, summed over all multiplications for "
         "one input pixel. *Adders* and *LUTs, counted*: the weights as graphs of shared adders. "
         "*LUTs, yosys*: the whole core on UltraScale+, for lines of 1920 pixels. *Line memory*: "
