@@ -104,6 +104,27 @@ def test_pages_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         command.main(**defaults | {"out": tmp_path}, missing=False, only=["binary"])
 
 
+def test_the_adaptive_network_is_trained_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    starts: dict[str, str] = {}
+
+    def trained(settings: Any, folder: Path, name: str) -> Path:
+        starts[name] = settings.start
+        return folder / f"{name}.safetensors"
+
+    monkeypatch.setattr(adaptive, "recipe", lambda settings, data: settings)
+    monkeypatch.setattr(adaptive, "trained", trained)
+    weights, commands = adaptive.reproduced(tmp_path, tmp_path)
+    assert starts == {
+        "first": "cifar_resnet20",
+        "cifar_sact": str(tmp_path / "first.safetensors"),
+    }
+    assert weights.name == "cifar_sact.safetensors"
+    first, second = commands.split("`, and then `")
+    assert "--out first.safetensors" in first
+    assert "--start first.safetensors" in second
+    assert str(tmp_path) not in commands
+
+
 def test_task_of_own_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from fxp.models.recognition.zoo import SMALL
 
