@@ -177,7 +177,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = ROOT / "docs" / "benchmarks"
     store = folder / f"{NAME}.json"
     record = json.loads(store.read_text("utf-8")) if store.exists() else {}
-    if given.weights is None and given.train is None:
+    weights: Path | None = given.weights
+    training: Path | None = given.train
+    if weights is None and training is None:
         load = load_per_processor()
         record["times"] = times(Settings())
         record["machine"] = f"{describe(())['processor']}; {load_text([load])}."
@@ -185,10 +187,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if given.data is None:
             parser.error("give --data DIR, or set FXP_DATA")
         data = Path(given.data)
-        if given.train is not None:
-            weights, record["training"] = reproduced(given.train, data)
+        if training is not None:
+            weights, record["training"] = reproduced(training, data)
         else:
-            weights = given.weights
+            assert weights is not None
             record["training"] = read_weights(weights)[1]["training_command"]
         record["quality"] = quality(weights, data)
     body = page(record)

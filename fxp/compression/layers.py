@@ -44,7 +44,8 @@ def copied(network: Network) -> Network:
             # Parametrizations are properties of a class that torch makes for the module, and that
             # copies share: removed from one, they would be missing in all.
             kind = type(module)
-            module.__class__ = type(kind.__name__, kind.__bases__, dict(vars(kind)))
+            own: Any = type(kind.__name__, kind.__bases__, dict(vars(kind)))
+            module.__class__ = own
     return result
 
 
