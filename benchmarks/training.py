@@ -1,11 +1,12 @@
 """What every ingredient of training gives: short runs of KimSR ×2 that differ in one thing.
 
 ``python -m benchmarks.training --data DIR`` trains all of them, half an hour on one core,
-and writes the table to the docs.
+and writes the table to the docs after each; ``--missing`` adds those that it lacks.
 """
 
 from __future__ import annotations
 
+import json
 import tempfile
 from dataclasses import dataclass, replace
 from functools import partial
@@ -30,7 +31,7 @@ from fxp.models.sr.train import KimSRRecipe, load_images, training_pairs
 from fxp.support.parallel import Task, run_tasks, workers
 
 TEACHER = "SOAP, network of twice the width"
-BASE = KimSRSettings(steps=4000, epoch=4000)
+BASE = KimSRSettings(steps=2000, epoch=2000)
 ADAM: dict[str, Any] = {"optimizer": "adam", "rate": 0.006}
 VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("Adam, float32", ADAM | {"precision": "float32"}),
@@ -103,6 +104,26 @@ def trained(
     return [name, *(f"{psnr:.3f}" for psnr in psnrs), f"{seconds:.0f}"]
 
 
+def page(record: dict[str, Any]) -> str:
+    """Return the body of the page.
+
+    Parameters
+    ----------
+    record
+        ``steps`` and ``threads`` of all runs, and ``rows``: the cells of each by its name.
+    """
+    header = ["run", *(f"{name} dB" for name in SETS), "held out dB", "seconds"]
+    table = markdown_table(header, [[name, *cells] for name, cells in record["rows"].items()])
+    return (
+        f"KimSR ×2, {record['steps']} steps of {BASE.batch} patches of {BASE.patch} × "
+        f"{BASE.patch}, rising to the peak rate and falling along a cosine, running average of the "
+        "weights. Forward and backward in bfloat16 unless said otherwise. Each row differs from "
+        "**SOAP**, or from Adam, in what its name says. PSNR on luma, unrounded input; "
+        f"{record['threads']} thread.\n\n{table}\n\n"
+        f"{environment('torch', 'pytorch_optimizer', 'numpy')}"
+    )
+
+
 def main(
     data: Annotated[
         Path | None, typer.Option(help="Folder of T91, BSD200 and the test sets; or $FXP_DATA.")
@@ -110,6 +131,9 @@ def main(
     steps: Annotated[int, typer.Option(min=1, help="Steps of every run.")] = BASE.steps,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
     only: Annotated[str, typer.Option(help="Only runs whose name holds this text.")] = "",
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Only runs that the page does not have.")
+    ] = False,
     compiled: Annotated[bool, typer.Option(help="Use torch.compile.")] = True,
     jobs: Annotated[int, typer.Option(help="Runs at a time; -1: one on every processor.")] = 1,
     backend: BackendOption = "loky",
@@ -118,22 +142,33 @@ def main(
 ) -> None:
     """Train KimSR once per ingredient and publish what each gave.
 
-    With --only and no --out the table is printed only. The seconds in the table are those of a
-    run beside as many others as --jobs says. Runs on other machines need the folder of temporary
-    files in common, as one run is the teacher of another.
+    Other rows of the page stay, if they are of as many steps and threads. The seconds in the table
+    are those of a run beside as many others as --jobs says. Runs on other machines need the folder
+    of temporary files in common, as one run is the teacher of another.
     """
-    chosen = [item for item in VARIANTS if only in item[0]]
+    target = out or ROOT / "docs" / "benchmarks"
+    store = target / "training.json"
+    record: dict[str, Any] = {"steps": steps, "threads": threads, "rows": {}}
+    known = json.loads(store.read_text("utf-8")) if store.exists() else record
+    if (known["steps"], known["threads"]) == (steps, threads):
+        record = known
+    chosen = {name: options for name, options in VARIANTS if only in name}
     if not chosen:
         raise ValueError(f"no run has {only!r} in its name")
+    if missing:
+        chosen = {name: chosen[name] for name in chosen if name not in record["rows"]}
+    # A pupil needs the weights of its teacher.
+    pupils = [name for name, options in chosen.items() if "teacher" in options]
+    teachers = {chosen[name]["teacher"] for name in pupils}
+    chosen |= {name: options for name, options in VARIANTS if name in teachers}
     folder = data_folder(data)
     training, held_out, test = load_images(folder)
     sets = {name: list(read_folder(folder / name).values()) for name in SETS}
     sets["held out"] = [luma(image) for image in held_out]
     images = Images(training, held_out, test, sets)
-    rows: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory() as work, workers(backend, jobs, scheduler):
         tasks: dict[str, Task] = {}
-        for name, options in chosen:
+        for name, options in chosen.items():
             if "teacher" in options:
                 options = {**options, "teacher": f"{work}/{options['teacher']}.safetensors"}
             settings = replace(
@@ -141,27 +176,15 @@ def main(
             )
             weights = Path(work) / f"{name}.safetensors"
             tasks[name] = partial(trained, name, settings, images, weights, threads)
-        # A pupil needs the weights of its teacher.
-        pupils = [name for name, options in chosen if "teacher" in options]
         for names in ([name for name in tasks if name not in pupils], pupils):
             results = run_tasks([tasks[name] for name in names])
             for row in track(results, "training", total=len(names), console=Console(stderr=True)):
-                rows[row[0]] = row
                 print(" | ".join(row), flush=True)
-    table = markdown_table(
-        ["run", *(f"{name} dB" for name in sets), "seconds"], [rows[name] for name in tasks]
-    )
-    body = (
-        f"KimSR ×2, {steps} steps of {BASE.batch} patches of {BASE.patch} × {BASE.patch}, rising to"
-        " the peak rate and falling along a cosine, running average of the weights. Forward and"
-        " backward in bfloat16 unless said otherwise. Each row differs from **SOAP**, or from Adam,"
-        f" in what its name says. PSNR on luma, unrounded input; {threads} thread.\n\n{table}\n\n"
-        f"{environment('torch', 'pytorch_optimizer', 'numpy')}"
-    )
-    print(body)
-    if out is not None or not only:
-        page = out or ROOT / "docs" / "benchmarks"
-        print(f"wrote {write_page(page, 'training', TITLE, body)}")
+                rows = {**record["rows"], row[0]: row[1:]}
+                record["rows"] = {name: rows[name] for name, _ in VARIANTS if name in rows}
+                write_page(target, "training", TITLE, page(record), record)
+    print(page(record))
+    print(f"wrote {target / 'training.md'}")
 
 
 if __name__ == "__main__":

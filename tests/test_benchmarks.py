@@ -456,10 +456,12 @@ def test_training_benchmark_runs(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (tmp_path / name).mkdir()
         for number in range(2):
             Image.fromarray(pixels[number:]).save(tmp_path / name / f"{number}.png")
-    training.main(
-        tmp_path, steps=2, threads=1, only="twice the width", compiled=False, out=tmp_path
-    )
+    rows = {name: ["1.000"] * 5 for name in ("Adam", "**SOAP**", training.TEACHER)}
+    (tmp_path / "training.json").write_text(json.dumps({"steps": 2, "threads": 1, "rows": rows}))
+    training.main(tmp_path, steps=2, only="twice", missing=True, compiled=False, out=tmp_path)
     page = (tmp_path / "training.md").read_text()
     names = [line.split(" | ")[0].removeprefix("| ") for line in page.splitlines() if "|" in line]
-    assert names[2:] == [training.TEACHER, training.VARIANTS[-1][0]]
+    assert names[2:] == ["Adam", "**SOAP**", training.TEACHER, training.VARIANTS[-1][0]]
+    # The row that was missing needs another run of its teacher, and no other.
+    assert page.count(" | ".join(["1.000"] * 5)) == 2
     assert "wrote" in capsys.readouterr().out

@@ -51,6 +51,17 @@ def test_page_and_picture(tmp_path: Path) -> None:
     assert image[:4] == b"\x89PNG"
 
 
+def test_page_says_what_the_networks_for_shared_adders_save(tmp_path: Path) -> None:
+    hardware = next(item for item in members.MEMBERS if item.searched)
+    rows = {members.PLAIN.name: row("A", 35.0, 1000), hardware.name: row("B", 34.98, 750)}
+    rows[hardware.name]["adders"] = 8.0
+    text = page.write({"members": rows}, tmp_path / "benchmarks").read_text()
+    assert (
+        "`B` needs 25.0% fewer adder bits, which are the counted LUTs, than `A`, 8/10, and 20.0% "
+        "fewer adders, and changes the PSNR by -0.020 dB."
+    ) in text.splitlines()
+
+
 def test_members_are_shipped() -> None:
     assert {member.weights for member in members.MEMBERS} <= {*SHIPPED, COMPARED}
     assert len({member.name for member in members.MEMBERS}) == len(members.MEMBERS)

@@ -16,6 +16,7 @@ from benchmarks.recognition import adaptive, binary, compression, released, zoo
 ZOO = {
     "parameters": 138_357_544, "macs": 15_500_000_000, "accumulator_bits": 37, "load": 1.0,
     "equal_values": 1234, "side": 224, "processor": "a processor",
+    "effort": "fast", "quantize_processor_seconds": 151.4, "bytes_peak": 13 * 2**29,
     "seconds": {"1": {"fxp": 0.1, "onnxruntime": 0.25, "torch": 0.3}},
 }  # fmt: skip
 RELEASED = {
@@ -31,8 +32,8 @@ RELEASED = {
 
 def test_tables():
     assert (
-        "| vgg16 | 138,357,544 | 15.500 | 37 | 1,234 | 224×224 | 100.0 | 250.0 | 2.50× |"
-        in zoo.body({"vgg16": ZOO}).splitlines()
+        "| vgg16 | 138,357,544 | 15.500 | 37 | 1,234 | fast | 151 | 6.5 | 224×224 | 100.0 | "
+        "250.0 | 2.50× |" in zoo.body({"vgg16": ZOO}).splitlines()
     )
     assert (
         "| ResNet-20, CIFAR-10 as JPEG | 2000 | 81.35 | -0.05 | -0.40 | 44.0 | 20.2 |"
@@ -101,6 +102,27 @@ def test_pages_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert asked[2:] == [("binary", [])]
     with pytest.raises(ValueError, match="--out does not apply to binary"):
         command.main(**defaults | {"out": tmp_path}, missing=False, only=["binary"])
+
+
+def test_the_adaptive_network_is_trained_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    starts: dict[str, str] = {}
+
+    def trained(settings: Any, folder: Path, name: str) -> Path:
+        starts[name] = settings.start
+        return folder / f"{name}.safetensors"
+
+    monkeypatch.setattr(adaptive, "recipe", lambda settings, data: settings)
+    monkeypatch.setattr(adaptive, "trained", trained)
+    weights, commands = adaptive.reproduced(tmp_path, tmp_path)
+    assert starts == {
+        "first": "cifar_resnet20",
+        "cifar_sact": str(tmp_path / "first.safetensors"),
+    }
+    assert weights.name == "cifar_sact.safetensors"
+    first, second = commands.split("`, and then `")
+    assert "--out first.safetensors" in first
+    assert "--start first.safetensors" in second
+    assert str(tmp_path) not in commands
 
 
 def test_task_of_own_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 import fxp
@@ -19,7 +20,14 @@ from fxp.hls.synth.targets import TARGETS
 from fxp.imaging.quality import Quality
 from fxp.models import sr
 from fxp.models.common.measure import FloatPixels, PixelFunction
-from fxp.models.sr.fixed import ACTIVATION_BITS, COMPARED, WEIGHT_BITS, quantize_shipped
+from fxp.models.sr.fixed import (
+    ACTIVATION_BITS,
+    COMPARED,
+    WEIGHT_BITS,
+    formats,
+    quantize_shipped,
+)
+from fxp.quantization.mixed.quality import AgainstReferences
 
 LINE: Final = 1920
 """Pixels of the longest line of a core."""
@@ -42,13 +50,16 @@ class Member:
     weights
         Name of shipped weights.
     weight_bits, activation_bits
-        Widths.
+        Widths, the widest ones where they are searched.
+    searched
+        Whether each activation has the fewest bits that a search finds, see `narrowed`.
     """
 
     network: str
     weights: str
     weight_bits: int
     activation_bits: int
+    searched: bool = False
 
     @property
     def name(self) -> str:
@@ -62,6 +73,8 @@ class Member:
             int(known.get("weight_bits", WEIGHT_BITS)),
             int(known.get("activation_bits", ACTIVATION_BITS)),
         )
+        if self.searched:
+            return narrowed(sr.load(self.weights), self.weights)
         if own == (self.weight_bits, self.activation_bits) and self.weights != COMPARED:
             return sr.load(self.weights)
         return quantize_shipped(
@@ -71,6 +84,39 @@ class Member:
             # Weights without roundings of these widths may gain by refinements.
             effort="balanced" if "weight_bits" not in known else "fast",
         )
+
+
+CROP: Final = 64
+"""Side of the pictures on which widths are searched."""
+LOSS: Final = 0.5
+"""What a search for widths may lose, dB of SQNR against the float network."""
+
+
+def narrowed(model: fxp.FixedModel, weights: str) -> fxp.FixedModel:
+    """Return a model with the same weights, and activations that take the fewest LUTs.
+
+    Parameters
+    ----------
+    model
+        The shipped model, whose quality less `LOSS` is the floor.
+    weights
+        Name of its weights, which were trained with roundings.
+    """
+    network, known, options = sr.load_float(weights), sr.read_metadata(weights), formats()
+    pictures = [image[..., :CROP, :CROP] for image in options.pop("calibration")]
+    with torch.no_grad():
+        double = sr.load_float(weights).double()
+        references = [[double(torch.from_numpy(picture))[0].numpy()] for picture in pictures]
+    quality = AgainstReferences("sqnr", [[picture[0]] for picture in pictures], references)
+    bits = int(known["weight_bits"])
+    widest = int(known["activation_bits"])
+    found = fxp.quantize_mixed(
+        network, pictures, floor=quality(model) - LOSS, cost=hls.ShiftAddCost(),
+        weight_widths=(bits,), activation_widths=range(widest - 5, widest + 1),
+        strategy="greedy", effort="fast", **options,
+    )  # fmt: skip
+    widths = {"bits": found.bits, "weight_bits": bits, "activation_bits": widest}
+    return fxp.quantize(network, **formats(), **widths, effort="fast")
 
 
 FEATURES: Final = {8: "kimsr8_x2", 16: "kimsr16_x2", 24: "kimsr24_x2", 32: "kimsr_x2"}
@@ -91,8 +137,16 @@ MEMBERS: Final = (
     ),
     Member("KimSR, fewer digits", HARDWARE, 9, 13),
     Member("KimSR, fewer digits", HARDWARE, 10, 14),
+    Member("KimSR, fewer digits, widths searched", HARDWARE, 10, 14, searched=True),
     *(Member("ECBSR-M4C8", COMPARED, *bits) for bits in ((10, 14), (12, 16))),
 )
+
+PLAIN: Final = next(
+    member
+    for member in MEMBERS
+    if member.weights == f"{FEATURES[32]}_bicubic" and member.weight_bits == WEIGHT_BITS
+)
+"""The shipped network, which those for cores of shared adders come from."""
 
 
 def psnrs(images: Images, upscale: PixelFunction, scale: int) -> dict[str, float]:
@@ -137,7 +191,7 @@ def measured(member: Member, images: Images) -> Record:
     )
     return {
         "network": member.network,
-        "bits": f"{member.weight_bits}/{member.activation_bits}",
+        "bits": f"{member.weight_bits}/{'≤' * member.searched}{member.activation_bits}",
         "parameters": sum(item.numel() for item in network.parameters()),
         "psnr": psnrs(images, fixed_pixels(model), network.scale),
         "multiplier_bits": multiplier_bits(model.graph),

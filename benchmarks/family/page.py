@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from matplotlib.figure import Figure
 
+from benchmarks.family.members import HARDWARE, LOSS, MEMBERS, PLAIN
 from benchmarks.report import ROOT, environment, markdown_table, write_page
 from fxp.support.files import replace_file
 
@@ -101,19 +102,38 @@ def _members(rows: dict[str, Any], cores: dict[str, Any]) -> str:
             f"{item['multiplier_bits']:,}", f"{item['adders']:,.0f}", f"{item['luts']:,.0f}",
             f"{core['luts']:,}" if core else "", f"{item['line_memory'] / 1000:,.0f}",
         ])  # fmt: skip
+    saved = _saved(rows)
     return "\n\n".join([
         f"![PSNR by what a core needs](../pictures/{PICTURE})",
         "KimSR ×2 of 8 to 32 feature maps, and ECBSR, a chain of 3×3 convolutions for mobile "
         "processors, trained by the same recipe. Luma, inputs of 8 bits, fixed point; bits are "
         "those of weights and activations. KimSR of 8, 24 and 32 maps was trained with the "
         "roundings of 8/10 bits; at 16 maps that gained nothing. ECBSR was trained in floating "
-        "point alone.",
+        "point alone. *Fewer digits* is `kimsr_x2_hardware`; *widths searched* has its weights, "
+        "and the fewest bits of each activation that `fxp.quantize_mixed` finds, at "
+        f"{LOSS} dB less SQNR against the float network.",
         "*Multiplier bits*: weight bits times operand bits, summed over all multiplications for "
         "one input pixel. *Adders* and *LUTs, counted*: the weights as graphs of shared adders. "
         "*LUTs, yosys*: the whole core on UltraScale+, for lines of 1920 pixels. *Line memory*: "
         "what the windows store of such lines.",
         markdown_table(header, lines),
+        *saved,
     ])  # fmt: skip
+
+
+def _saved(rows: dict[str, Any]) -> list[str]:
+    """Compare the members for cores of shared adders with the network that they come from."""
+    hardware = {member.name for member in MEMBERS if member.weights == HARDWARE}
+    plain = rows.get(PLAIN.name)
+    return [
+        f"`{item['network']}` needs {1 - item['luts'] / plain['luts']:.1%} fewer adder bits, "
+        f"which are the counted LUTs, than `{plain['network']}`, {plain['bits']}, and "
+        f"{1 - item['adders'] / plain['adders']:.1%} fewer adders, and changes the PSNR by "
+        + ", ".join(f"{item['psnr'][key] - plain['psnr'][key]:+.3f}" for key in plain["psnr"])
+        + " dB."
+        for name, item in rows.items()
+        if plain and name in hardware
+    ]
 
 
 def _factors(rows: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from benchmarks.recognition import adaptive, binary, compression, released, zoo
 from fxp.cli.messages import one_line
 from fxp.models.common.data import data_folder
 from fxp.models.recognition.zoo import ZOO
+from fxp.quantization.options import Effort
 
 NAME, TITLE = "recognition", "Classifiers in fixed point"
 RELEASED, NETWORKS = "released", "zoo"
@@ -74,6 +75,7 @@ def main(
         int | None, typer.Option(min=75, help="Side of the pictures of the zoo; default 224.")
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each program has its turn.")] = 5,
+    effort: Annotated[Effort, typer.Option(help="Of quantizing the zoo.")] = "balanced",
     out: Annotated[Path | None, typer.Option(help="Folder for page and JSON.")] = None,
 ) -> None:
     """Measure networks, and merge what is found with what the JSON holds.
@@ -107,7 +109,7 @@ def main(
         found = (
             released.measured(name, data_folder(data))
             if part == RELEASED
-            else zoo.measured(name, side=side, rounds=rounds)
+            else zoo.measured(name, side=side, rounds=rounds, effort=effort)
         )
         record = json.loads(store.read_text("utf-8")) if store.exists() else {}
         merged = record.get(part, {}) | {name: found}

@@ -1,7 +1,8 @@
 """What adaptive computation saves: positions, accuracy, and time.
 
-``python -m benchmarks.recognition.adaptive --data DIR [--weights FILE]`` measures time, or with
-weights the accuracy of a trained network, prints both tables and writes the page in
+``python -m benchmarks.recognition.adaptive`` measures time. With ``--train FOLDER`` it trains a
+network there, which takes minutes and goes on where it was interrupted, and measures accuracy; with
+``--weights FILE`` that of another network. It prints both tables and writes the page in
 docs/benchmarks. Time depends on where positions are active, and not on what the weights are.
 """
 
@@ -11,6 +12,7 @@ import argparse
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -23,12 +25,14 @@ import fxp
 from benchmarks.report import ROOT, environment, markdown_table, write_page
 from benchmarks.speed.machine import describe
 from benchmarks.speed.timing import Settings, best_times, load_per_processor, load_text
+from benchmarks.trainings import trained
 from fxp.formats import Format
+from fxp.models.common.settings import Optimizer
 from fxp.models.common.weights import load_weights, read_weights
 from fxp.models.recognition.adaptive.fixed import AdaptiveModel, by_tiles
 from fxp.models.recognition.adaptive.networks import AdaptiveResNet
 from fxp.models.recognition.adaptive.parts import on_engine
-from fxp.models.recognition.adaptive.train import computed_share
+from fxp.models.recognition.adaptive.train import AdaptiveSettings, computed_share, recipe
 from fxp.models.recognition.checkpoints import load_float
 from fxp.models.recognition.data import find, planes, read_labelled
 from fxp.models.recognition.train import accuracy, calibration
@@ -41,6 +45,13 @@ SIDES: Final = (32, 128)
 CHANNELS: Final = 32
 SHARES: Final = (1.0, 0.5, 0.25, 0.05, 0.0)
 FORM: Final = Format(14, 10, signed=False)
+FIRST: Final = AdaptiveSettings(
+    start=PLAIN, teacher=PLAIN, optimizer=Optimizer.ADAM, ponder=0.2, weigh_positions=True,
+    computed=60.0, rate=0.002, steps=450, epoch=75,
+)  # fmt: skip
+"""The training by which positions begin to halt."""
+SECOND: Final = replace(FIRST, ponder=0.03, rate=0.0015, steps=320, epoch=80, seed=1)
+"""The training after it, which brings accuracy back at a lower price of positions."""
 
 
 def times(settings: Settings) -> list[list[str]]:
@@ -66,6 +77,28 @@ def times(settings: Settings) -> list[list[str]]:
         best = best_times(calls, settings)
         rows.append([f"{side}x{side}", *(f"{best[name] * 1e3:.2f}" for name in calls)])
     return rows
+
+
+def reproduced(folder: Path, data: Path) -> tuple[Path, str]:
+    """Train the network of the page.
+
+    Parameters
+    ----------
+    folder
+        Of weights, logs and checkpoints; a training that is there goes on.
+    data
+        Folder of the pictures.
+
+    Returns
+    -------
+    weights, commands
+        The file, and the commands that the training stands for.
+    """
+    first = trained(recipe(FIRST, data), folder, "first")
+    second = replace(SECOND, start=str(first))
+    weights = trained(recipe(second, data), folder, "cifar_sact")
+    named = FIRST.command().replace("--out FILE", f"--out {first.name}")
+    return weights, f"{named}`, and then `{second.command()}"
 
 
 def quality(weights: Path, data: Path) -> list[list[str]]:
@@ -137,20 +170,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print and write the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.recognition.adaptive")
     parser.add_argument("--data", type=Path, default=os.environ.get("FXP_DATA"))
-    parser.add_argument("--weights", type=Path, help="Measure accuracy, and not time.")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--weights", type=Path, help="Measure accuracy, and not time.")
+    source.add_argument("--train", type=Path, metavar="FOLDER", help="Train the weights there.")
     given = parser.parse_args(arguments)
     folder = ROOT / "docs" / "benchmarks"
     store = folder / f"{NAME}.json"
     record = json.loads(store.read_text("utf-8")) if store.exists() else {}
-    if given.weights is None:
+    weights: Path | None = given.weights
+    training: Path | None = given.train
+    if weights is None and training is None:
         load = load_per_processor()
         record["times"] = times(Settings())
         record["machine"] = f"{describe(())['processor']}; {load_text([load])}."
     else:
         if given.data is None:
             parser.error("give --data DIR, or set FXP_DATA")
-        record["quality"] = quality(given.weights, Path(given.data))
-        record["training"] = read_weights(given.weights)[1]["training_command"]
+        data = Path(given.data)
+        if training is not None:
+            weights, record["training"] = reproduced(training, data)
+        else:
+            assert weights is not None
+            record["training"] = read_weights(weights)[1]["training_command"]
+        record["quality"] = quality(weights, data)
     body = page(record)
     print(body)
     print(f"wrote {write_page(folder, NAME, 'Adaptive computation', body, record)}")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 import fxp
 from benchmarks.speed.peers import Peers, torch_threads
+from benchmarks.speed.process import resident_bytes
 from benchmarks.speed.timing import Settings, best_times, load_per_processor
 from benchmarks.speed.versus import count_macs, fastest, raw_input, smallest_side
 from benchmarks.zoo.networks import CALIBRATION, LEFT_OUT, build, photographs, settle
@@ -78,7 +79,7 @@ def measure_network(
     calibration = photographs(CALIBRATION, side)
     settle(network, calibration)
     say("quantizing")
-    started = time.perf_counter()
+    started, processor = time.perf_counter(), time.process_time()
     try:
         model = fxp.quantize(
             network, calibration, weight_bits=10, activation_bits=14, effort=effort
@@ -87,6 +88,8 @@ def measure_network(
         return record | {"refused": str(error).splitlines()[0]}
     record["effort"] = effort
     record["quantize_seconds"] = time.perf_counter() - started
+    record["quantize_processor_seconds"] = time.process_time() - processor
+    record["bytes_peak"] = resident_bytes()
     accumulators = [node.accumulator for node in model.graph.nodes if node.accumulator]
     record["accumulator_bits"] = max(accumulator.bits for accumulator in accumulators)
     say("comparing with the float network")

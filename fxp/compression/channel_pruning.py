@@ -146,7 +146,10 @@ def prune_channels(
     known = magnitude_scores(result) if scores is None else scores
     by_module = _by_module(result, known)
     kept += _last_layers(result, examples)
-    trained = {name: item.requires_grad for name, item in result.named_parameters()}
+    # Layers may share a parameter, and have two afterwards.
+    trained = {
+        name: item.requires_grad for name, item in result.named_parameters(remove_duplicate=False)
+    }
     result.requires_grad_()  # the tracer follows gradients
     try:
         graph = torch_pruning.DependencyGraph().build_dependency(result, examples, verbose=False)
@@ -176,7 +179,7 @@ def prune_channels(
         raise ArgumentError(f"no channel of {type(network).__name__} can be removed: {reason}")
     for module, training in modes.items():
         module.training = training
-    for name, item in result.named_parameters():
+    for name, item in result.named_parameters(remove_duplicate=False):
         item.requires_grad_(trained[name])
     return result
 

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fxp.compression.layers import (
-    Network,
     check_count,
     check_error,
     check_finite,
@@ -247,11 +246,11 @@ def tucker_ranks(layer: nn.Conv2d, error: float) -> tuple[int, int]:
 
 
 def decompose(
-    network: Network,
+    network: nn.Module,
     make: Callable[[nn.Conv2d], nn.Module],
     *,
     layers: Iterable[str] | None = None,
-) -> Network:
+) -> nn.Module:
     """Return a copy with other modules in the place of convolutions.
 
     Parameters
@@ -279,6 +278,8 @@ def decompose(
             continue
         made = make(layer)
         if layers is not None or _weights(made) < _weights(layer):
+            if not name:
+                return made.train(layer.training)  # the network is a single convolution
             replace_layer(result, name, made)
     return result
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
-from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.spectral_norm import SpectralNorm, SpectralNormLoadStateDictPreHook
 from torch.nn.utils.weight_norm import WeightNorm
 
 from fxp.support.errors import ArgumentError, ArgumentTypeError
@@ -38,7 +38,15 @@ def copied(network: Network) -> Network:
         for module in network.modules() for value in vars(module).values()
         if isinstance(value, Tensor) and not value.is_leaf
     }  # fmt: skip
-    return copy.deepcopy(network, results)
+    result = copy.deepcopy(network, results)
+    for module in result.modules():
+        if parametrize.is_parametrized(module):
+            # Parametrizations are properties of a class that torch makes for the module, and that
+            # copies share: removed from one, they would be missing in all.
+            kind = type(module)
+            own: Any = type(kind.__name__, kind.__bases__, dict(vars(kind)))
+            module.__class__ = own
+    return result
 
 
 def layers_of(
@@ -99,12 +107,19 @@ def replace_layer(network: nn.Module, name: str, layer: nn.Module) -> None:
     Parameters
     ----------
     network
-        The network, which is changed; its own name is empty and cannot be replaced.
+        The network, which is changed.
     name
-        The place.
+        The place; the empty name of the network itself is none.
     layer
         What comes there; it takes over the mode, training or eval.
+
+    Raises
+    ------
+    ArgumentError
+        If the name is empty.
     """
+    if not name:
+        raise ArgumentError("a network cannot be replaced in itself; take the layer in its place")
     parent, _, last = name.rpartition(".")
     layer.train(network.get_submodule(name).training)
     setattr(network.get_submodule(parent), last, layer)
@@ -124,6 +139,7 @@ def plain(network: Network) -> Network:
                 remove_weight_norm(module, hook.name)
             elif isinstance(hook, SpectralNorm):
                 remove_spectral_norm(module, hook.name)
+                _forget_spectral_states(module, hook.name)
         for name in [key for key, _ in module.named_parameters(recurse=False)]:
             weight = name.removesuffix("_orig")
             if name != weight and f"{weight}_mask" in dict(module.named_buffers(recurse=False)):
@@ -132,6 +148,18 @@ def plain(network: Network) -> Network:
             for name in list(module.parametrizations):  # type: ignore[arg-type]
                 parametrize.remove_parametrizations(module, name, leave_parametrized=True)
     return result
+
+
+def _forget_spectral_states(module: nn.Module, name: str) -> None:
+    """Remove the hook by which a state dictionary must have what spectral normalization keeps.
+
+    `remove_spectral_norm` looks for it, but not in the wrapper that torch puts around such hooks.
+    """
+    hooks = module._load_state_dict_pre_hooks
+    for key, wrapped in list(hooks.items()):
+        hook = getattr(wrapped, "hook", wrapped)
+        if isinstance(hook, SpectralNormLoadStateDictPreHook) and hook.fn.name == name:
+            del hooks[key]
 
 
 def own_parameter(layer: nn.Module, name: str) -> None:

@@ -22,6 +22,8 @@ from fxp.support.errors import ArgumentTypeError
 
 BLOCK = 1 << 15
 """Numbers that are converted at once, so that what lies between stays in the cache."""
+DOUBLE_BITS = 53
+"""Bits of integers that float64 has all of."""
 
 
 def quantize(
@@ -71,13 +73,28 @@ def quantize(
         raise FormatError(f"cannot quantize {array[where]} at index {where}")
     result = np.empty(array.shape, np.int64)
     given, rounded = array.reshape(-1), result.reshape(-1)
+    usual = rounding is Rounding.HALF_UP and overflow is Overflow.SATURATE
     for first in range(0, array.size, BLOCK):
         some = slice(first, first + BLOCK)
+        if usual and target.width <= DOUBLE_BITS:
+            rounded[some] = _half_up(given[some].astype(np.float64), target)
+            continue
         mantissa, exponent = np.frexp(given[some].astype(np.float64))
         raw = np.ldexp(mantissa, 53).astype(np.int64)
         source_frac = 53 - exponent.astype(np.int64)
         rounded[some] = requantize(raw, source_frac, target, rounding, overflow)
     return result
+
+
+def _half_up(values: NDArray[np.float64], target: Format) -> NDArray[np.float64]:
+    """Round half up and saturate, in few steps: exact where the limits are float64 numbers."""
+    low, high = saturation_limits(target, Overflow.SATURATE)
+    with np.errstate(over="ignore", under="ignore"):
+        # Beyond the float64 numbers, values saturate or are rounded to zero all the same.
+        scaled = np.clip(np.ldexp(values, target.frac), low, high)
+    whole = np.floor(scaled)
+    # Their difference is rounded only next to 1.
+    return whole + (scaled - whole >= 0.5)
 
 
 def dequantize(raw: ArrayLike, source: Format | str) -> NDArray[np.float64]:

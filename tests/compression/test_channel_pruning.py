@@ -185,6 +185,15 @@ def test_frozen_layers_have_scores_and_stay_frozen():
     assert not network[0].weight.requires_grad
 
 
+def test_layers_that_share_a_parameter_may_lose_channels():
+    network = chain()
+    network.insert(2, nn.Conv2d(6, 6, 1).eval())
+    network.insert(3, nn.Conv2d(6, 6, 1).eval())
+    network[3].weight = network[2].weight
+    pruned = prune_channels(network, IMAGES, 0.5)
+    assert [pruned[place].out_channels for place in (0, 2, 3)] == [3, 3, 3]
+
+
 def test_channels_of_a_linear_layer_are_the_last_axis():
     # Two features of two tokens; the loss is the sum of 3·a and b over both.
     network = nn.Sequential(nn.Linear(1, 2, bias=False), nn.Linear(2, 1, bias=False)).eval()

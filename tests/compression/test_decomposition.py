@@ -18,6 +18,7 @@ from fxp.compression.decomposition import (
     tucker_convolution,
     tucker_ranks,
 )
+from fxp.compression.layers import replace_layer
 from fxp.compression.tensor_train import TensorTrainLinear, tensor_train_linear
 from fxp.models.recognition.binary import BinaryConv2d, BinaryLinear
 from fxp.support.errors import ArgumentError
@@ -196,6 +197,14 @@ def test_layers_that_compute_something_else_are_not_decomposed():
         decompose(network, lambda layer: cp_convolution(layer, 1), layers=["2"])
     with pytest.raises(ArgumentError, match="an ordinary Linear layer becomes a tensor train"):
         tensor_train_linear(BinaryLinear(4, 4), (2, 2), (2, 2), (1,))
+
+
+def test_a_network_that_is_one_convolution_is_replaced():
+    layer = convolution()
+    smaller = decompose(layer, lambda layer: tucker_convolution(layer, (2, 2)))
+    assert [type(part) for part in smaller] == [nn.Conv2d] * 3
+    with pytest.raises(ArgumentError, match="a network cannot be replaced in itself"):
+        replace_layer(layer, "", smaller)
 
 
 def test_ranks_may_be_numbers_of_numpy():

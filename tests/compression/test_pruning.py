@@ -103,16 +103,26 @@ def test_only_modules_are_pruned():
 
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated")
-@pytest.mark.parametrize("norm", [nn.utils.weight_norm, nn.utils.spectral_norm])
+@pytest.mark.parametrize(
+    "norm",
+    [
+        nn.utils.weight_norm,
+        nn.utils.spectral_norm,
+        nn.utils.parametrizations.weight_norm,
+        nn.utils.parametrizations.spectral_norm,
+    ],
+)
 def test_normalized_weights_are_pruned_as_they_are(norm):
     network = nn.Sequential(norm(nn.Linear(4, 1, bias=False))).eval()
     weight = plain(network)[0].weight
     assert torch.equal(plain(network)(torch.eye(4)), network(torch.eye(4)))
+    plain(network).load_state_dict(plain(network).state_dict())
     pruned = plain(prune_weights(network, 0.5))
     assert list(pruned.state_dict()) == ["0.weight"]
     expected = torch.where(weight.abs() > weight.abs().flatten().sort()[0][1], weight, 0)
     assert torch.equal(pruned[0].weight, expected)
     assert list(network.state_dict()) != ["0.weight"]  # the network given stays
+    assert torch.equal(network(torch.eye(4))[:, 0], weight[0])
 
 
 def test_weights_that_are_not_finite_are_refused():

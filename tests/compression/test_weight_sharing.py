@@ -92,6 +92,16 @@ def test_layers_that_share_a_parameter_are_shared_each_by_itself():
     assert torch.equal(hashed[0].weight, hashed[2].weight)
 
 
+def test_a_network_whose_plain_copy_was_taken_is_trained_on():
+    network = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3)).eval()
+    for made in (share_weights(network), hash_layers(network)):
+        copies = plain(made), plain(made)
+        for copy in copies:
+            assert torch.equal(copy(torch.eye(3)), made(torch.eye(3)))
+        made(torch.eye(3)).sum().backward()
+        assert made[0].parametrizations.weight.original.grad is not None
+
+
 def test_a_width_may_be_a_number_of_numpy():
     shared = plain(share_weights(chain(), convolution_bits=np.int64(1)))
     assert len(shared[0].weight.unique()) == 2
