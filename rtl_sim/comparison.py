@@ -22,9 +22,14 @@ from fxp.model import FixedModel
 from fxp.model.arguments import Arguments
 from fxp.model.sources import ModelSource, model_of
 from fxp.rtl_sim.build import Bench, build_bench, working_folder
-from fxp.rtl_sim.differences import CoreDifference, layer_difference, output_difference
+from fxp.rtl_sim.differences import (
+    CoreDifference,
+    engine_results,
+    layer_difference,
+    results_difference,
+)
 from fxp.rtl_sim.estimates import AUTO, duration_text, expected_seconds, quickest_simulator
-from fxp.rtl_sim.packing import TapBeats, as_image, input_beats, output_shape
+from fxp.rtl_sim.packing import TapBeats, input_beats, output_shape
 from fxp.rtl_sim.script import SIZE, STATUS, Log, Script
 from fxp.rtl_sim.simulators import find_simulator
 from fxp.rtl_sim.stalls import Stalls
@@ -281,7 +286,9 @@ def core_of(folder: str | PathLike[str], model: FixedModel) -> Path:
 
 
 def check_sizes(core: Core, frames: Sequence[IntArray]) -> None:
-    """Raise ValueError if a frame is larger than the core takes."""
+    """Raise ValueError if the core does not take frames of that size, or of several sizes."""
+    if core.states and len({frame.shape for frame in frames}) > 1:
+        raise ArgumentError("the core keeps states from frame to frame, so all have one size")
     for frame in frames:
         height, width = frame.shape[1:]
         if width > core.max_width or height > core.max_height:
@@ -304,8 +311,8 @@ def raw_images(model: FixedModel, images: NDArray | Sequence[NDArray]) -> list[I
     ValueError
         If there is none, or the model does not take it.
     """
-    if len(model.graph.inputs) != 1 or len(model.graph.outputs) != 1:
-        raise ArgumentError("a core has one image input and one output")
+    if len(model.graph.inputs) != 1:
+        raise ArgumentError("a core has one image as input")
     several = isinstance(images, Sequence)
     frames = []
     for image in images if several else [images]:
@@ -360,10 +367,15 @@ def script_of(
     """
     largest = max(max(frame.shape[2] for frame in frames), core.initial_width)
     slowest = max((stalls, *changes), key=lambda each: each.slowness)
-    script = Script(stalls, patience_of(core, slowest, largest))
+    script = Script(
+        stalls,
+        patience_of(core, slowest, largest),
+        more=tuple(result.stream for result in core.more),
+        loops={state.stream: state.result for state in core.states},
+    )
     script.reset()
     size = (core.initial_height, core.initial_width)
-    beats = 0
+    beats = [0] * len(core.results)
     for number, frame in enumerate(frames):
         if frame.shape[1:] != size:
             size = frame.shape[1:]
@@ -371,8 +383,9 @@ def script_of(
         if changes:
             script.stall(changes[number])
         script.send(*input_beats(frame, core.input))
-        beats += int(np.prod(output_shape(core, *size)))
-    script.drain(beats)
+        for stream, result in enumerate(core.results.values()):
+            beats[stream] += int(np.prod(output_shape(result, *size)))
+    script.drain(*beats)
     script.read(STATUS)
     return script
 
@@ -425,12 +438,12 @@ def compare(
         )
 
     log, shown = run("simulating", taps, waveform)
-    expected = [as_image(model.run(frame, narrow=True).outputs[0]) for frame in frames]
-    difference = output_difference(core, log, frames, expected)
+    difference = results_difference(core, log, frames, engine_results(model, frames))
     if difference is not None and not taps:
         log, shown = run("looking for the layer", True, None)
     if shown:
-        difference = layer_difference(core, shown, model, frames) or difference
+        values = [each.values for each in engine_results(model, frames, keep_values=True)]
+        difference = layer_difference(core, shown, values) or difference
     status = log.values[-1] if log.values else 0
     exact = difference is None and not log.violations and not status & ERROR_BITS
     first = int(log.input_clocks[0]) if len(log.input_clocks) else 0

@@ -37,7 +37,7 @@ from fxp.rtl_sim.comparison import (
 )
 from fxp.rtl_sim.differences import CoreDifference, output_difference
 from fxp.rtl_sim.packing import as_image, input_beats, output_shape
-from fxp.rtl_sim.script import Log
+from fxp.rtl_sim.script import Log, StreamLog
 from fxp.rtl_sim.simulators import (
     Simulator,
     SimulatorError,
@@ -179,6 +179,11 @@ def full_frame(
             core_folder = core_of(core, fixed)
         say(0, 0, "compiling with Verilator")
         described = Core.read(core_folder)
+        if described.more:
+            raise ArgumentError(
+                f"{described.name!r} has streams beside m_axis ({', '.join(described.results)}), "
+                "which the compiled harness does not drive: take fxp.rtl_sim.cosim"
+            )
         check_sizes(described, frames)
         compiling = time.perf_counter()
         program = _build(simulator, core_folder, described, folder, threads)
@@ -188,7 +193,7 @@ def full_frame(
     expected = [
         as_image(fixed.run(frame, narrow=True, count_clipped=False).outputs[0]) for frame in frames
     ]
-    difference = output_difference(described, log, frames, expected)
+    difference = output_difference(described, log.results[0], frames, expected)
     first_in, last_in, first_out, last_out = answer["frames"][0]
     return FrameResult(
         bit_exact=difference is None and not answer["status"] & ERROR_BITS,
@@ -280,5 +285,5 @@ def _run(
     if keep:
         kept = np.unpackbits(records[:, out : out + keep], axis=1, count=out, bitorder="little")
     none = np.zeros(0, np.int64)
-    log = Log(records[:, :out], kept, records[:, -1], none, none, (), ())
+    log = Log((StreamLog(records[:, :out], kept, records[:, -1], none),), none, (), ())
     return log, json.loads(last)
