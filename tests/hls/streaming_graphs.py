@@ -57,10 +57,18 @@ class GraphBuilder:
         self.last = name
         return name
 
-    def state(self, name: str, channels: int, form: Format, scale: int = 1, reset: int = 0) -> str:
+    def state(
+        self,
+        name: str,
+        channels: int,
+        form: Format,
+        scale: int = 1,
+        reset: int = 0,
+        size: tuple[int, int] | None = None,
+    ) -> str:
         """Add a state, which becomes itself until `keep` says what it becomes."""
         _, rows, columns = self.source.shape
-        value = Value(name, (channels, rows * scale, columns * scale), form)
+        value = Value(name, (channels, *(size or (rows * scale, columns * scale))), form)
         self.states.append(State(value, name, reset))
         return name
 
