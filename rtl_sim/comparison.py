@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fxp.formats import IntArray, check_raw
 from fxp.hls import emit_rtl
+from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Core, Packing
 from fxp.model import FixedModel
 from fxp.model.arguments import Arguments
@@ -29,7 +30,7 @@ from fxp.rtl_sim.differences import (
     results_difference,
 )
 from fxp.rtl_sim.estimates import AUTO, duration_text, expected_seconds, quickest_simulator
-from fxp.rtl_sim.packing import TapBeats, input_beats, output_shape
+from fxp.rtl_sim.packing import TapBeats, input_beats, output_shape, taken_image
 from fxp.rtl_sim.script import SIZE, STATUS, Log, Script
 from fxp.rtl_sim.simulators import find_simulator
 from fxp.rtl_sim.stalls import Stalls
@@ -116,6 +117,9 @@ def cosim(
     raster: bool = False,
     pixels_per_beat: int | None = None,
     packing: Packing = "bytes",
+    subsampled: bool = False,
+    levels_per_register: int = LEVELS_PER_REGISTER,
+    register_shared: bool = False,
     taps: bool = False,
     waveform: str | PathLike[str] | None = None,
     work_dir: str | PathLike[str] | None = None,
@@ -146,6 +150,8 @@ def cosim(
     max_width, max_height
         Of the core; those of the images by default.
     multipliers, fold, raster, pixels_per_beat, packing
+        As for `fxp.hls.emit_rtl`.
+    subsampled, levels_per_register, register_shared
         As for `fxp.hls.emit_rtl`.
     taps
         Compare every layer even if the outputs agree.
@@ -190,7 +196,8 @@ def cosim(
             core_folder = emit(
                 fixed, frames, folder, max_width=max_width, max_height=max_height,
                 multipliers=multipliers, fold=fold, raster=raster,
-                pixels_per_beat=pixels_per_beat, packing=packing,
+                pixels_per_beat=pixels_per_beat, packing=packing, subsampled=subsampled,
+                levels_per_register=levels_per_register, register_shared=register_shared,
             )  # fmt: skip
         else:
             core_folder = core_of(core, fixed)
@@ -438,11 +445,12 @@ def compare(
         )
 
     log, shown = run("simulating", taps, waveform)
-    difference = results_difference(core, log, frames, engine_results(model, frames))
+    taken = [taken_image(frame, core.input) for frame in frames]
+    difference = results_difference(core, log, frames, engine_results(model, taken))
     if difference is not None and not taps:
         log, shown = run("looking for the layer", True, None)
     if shown:
-        values = [each.values for each in engine_results(model, frames, keep_values=True)]
+        values = [each.values for each in engine_results(model, taken, keep_values=True)]
         difference = layer_difference(core, shown, values) or difference
     status = log.values[-1] if log.values else 0
     exact = difference is None and not log.violations and not status & ERROR_BITS

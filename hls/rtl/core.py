@@ -35,6 +35,8 @@ class StreamPort:
     packed
         Whether fields lie side by side instead, without padding, with zeros at the top of a beat
         alone, as Xilinx's UG934 has it for video.
+    subsampled
+        Whether pixels of YCbCr have two channels, Y and in even columns Cb, in odd ones Cr.
     """
 
     name: str
@@ -44,6 +46,7 @@ class StreamPort:
     signed: bool
     bytes: int
     packed: bool = False
+    subsampled: bool = False
 
     @property
     def order(self) -> tuple[int, ...]:

@@ -67,6 +67,7 @@ def emit_rtl(
     raster: bool = False,
     pixels_per_beat: int | None = None,
     packing: Packing = "bytes",
+    subsampled: bool = False,
     bypass: bool = False,
     bus_errors: bool = False,
     name: str | None = None,
@@ -109,7 +110,11 @@ def emit_rtl(
     packing
         ``"bytes"``, every channel in whole bytes, or ``"ug934"``, as AXI4-Stream Video has it:
         channels side by side without padding, RGB in the order G, B, R from the low bits up, no
-        ``tkeep``. Of both streams.
+        ``tkeep``. Of all streams.
+    subsampled
+        Whether pixels come as YCbCr 4:2:2, with Y in the low bits and above it Cb in even columns,
+        Cr in odd ones; both pixels of a pair get both. The network has the channels Cr, Y, Cb, as
+        one of `fxp.models.sr.colour_chain` with ``source="ycbcr"``.
     bypass
         Whether a register can put enlarged copies of the input (nearest neighbour) in place of the
         network's result; input and output must have the same format, and as many channels or one
@@ -151,7 +156,7 @@ def emit_rtl(
     plan, output = plan_graph(
         graph, name=name, max_width=max_width, fold=fold, multipliers=multipliers,
         levels_per_register=levels_per_register, register_shared=register_shared,
-        size=(height, width),
+        size=(height, width), subsampled=subsampled,
     )  # fmt: skip
     if plan.one_size:
         max_width, max_height, plan.smallest = width, height, (height, width)
@@ -166,7 +171,7 @@ def emit_rtl(
         name=name,
         top=f"{name}_core",
         sources=(),
-        input=value_port(graph.inputs[0], packing),
+        input=value_port(graph.inputs[0], packing, subsampled=subsampled),
         output=value_port(graph.values[output.value], packing),
         scale=final.scale,
         max_width=max_width,
@@ -207,6 +212,7 @@ def plan_graph(
     levels_per_register: int = LEVELS_PER_REGISTER,
     register_shared: bool = False,
     size: tuple[int, int] | None = None,
+    subsampled: bool = False,
     name: str = "core",
 ) -> tuple[CorePlan, PlannedValue]:
     """Return the plan of a core and its first output.
@@ -228,6 +234,8 @@ def plan_graph(
     size
         Rows and columns of frames after reset, the only ones if a result depends on whole frames;
         by default those of the graph, if it has a size.
+    subsampled
+        Whether the input is YCbCr 4:2:2, as for `emit_rtl`.
     name
         Name of the core, from which names of modules are made.
 
@@ -250,8 +258,12 @@ def plan_graph(
         size = (rows, columns)
     plan.size = size
     path = plan.new_path((Lag(),), 0, "sequencer_tags")
-    planned = {item.value: item for item in input_values(graph, path)}
-    plan.values += planned.values()
+    plan.scope = scope_name(0, source.name)
+    inputs = input_values(graph, plan, path, subsampled=subsampled)
+    planned = {item.value: item for item in inputs}
+    plan.values += inputs
+    for item in inputs:
+        plan.tags(item.stream.path, item.stream.latency)
     plan.states = [planned[state.value.name].stream for state in graph.states]
     for node in graph.nodes:
         plan.scope = scope_name(len(plan.values), node.name)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import gcd
 from typing import Final, get_args
 
 from fxp.graph import Graph, State, Value
+from fxp.hls.refusals import ELSEWHERE
 from fxp.hls.rtl.core import Core, Packing, ResultStream, StateStream, StreamPort
 from fxp.hls.rtl.literals import identifier
 from fxp.hls.rtl.planning import CorePlan
-from fxp.hls.rtl.streams import Lag, Path, PlannedValue, Raster, StreamingError, ValueBus
-from fxp.hls.refusals import ELSEWHERE
+from fxp.hls.rtl.streams import Cost, Lag, Path, PlannedValue, Raster, StreamingError, ValueBus
+from fxp.hls.rtl.windows import window
 
 MAX_STATE_SCALE: Final = 8
 """Largest enlargement at which a state may be kept."""
@@ -31,15 +33,26 @@ def check_graph(graph: Graph) -> Value:
     return source
 
 
-def input_values(graph: Graph, path: Path) -> list[PlannedValue]:
+def input_values(
+    graph: Graph, plan: CorePlan, path: Path, *, subsampled: bool = False
+) -> list[PlannedValue]:
     """Return the values at the input: the image, and what the frame before left.
 
     Parameters
     ----------
     graph
         The integer graph.
+    plan
+        The plan, empty so far.
     path
         The path of the input.
+    subsampled
+        Whether the image is YCbCr whose pixels bring Cb and Cr in turn.
+
+    Raises
+    ------
+    StreamingError
+        If the image has no three channels, but is to be YCbCr.
     """
     result = []
     wires = ["sequencer_data", *(f"state{number}_data" for number in range(len(graph.states)))]
@@ -50,8 +63,34 @@ def input_values(graph: Graph, path: Path) -> list[PlannedValue]:
         assert form is not None
         assert isinstance(channels, int)
         stream = ValueBus(wire, channels, form.width, form.signed, scale, path, 0)
+        if subsampled and not result:
+            stream = _whole_chroma(plan, stream)
         result.append(PlannedValue(value.name, stream, form))
     return result
+
+
+def _whole_chroma(plan: CorePlan, image: ValueBus) -> ValueBus:
+    """Return an image of three channels of the two that come: Y, and Cb and Cr in turn."""
+    if image.channels != 3:
+        raise StreamingError(
+            f"YCbCr 4:2:2 is taken for a network with three channels as input, not {image.channels}"
+        )
+    pixels = replace(image, channels=2)
+    taps = window(plan, pixels, (1, 3), (1, 1), (0, 1), border="replicate")
+    wire = plan.wire("chroma", image.bits)
+    plan.instance(
+        "fxp_chroma",
+        wire,
+        {"Width": image.width},
+        {
+            "clk_i": "aclk",
+            "tags_i": plan.tags(taps.path, taps.latency),
+            "taps_i": taps.wire,
+            "data_o": wire,
+        },
+        Cost(registers=image.bits + 1),
+    )
+    return replace(image, wire=wire, path=taps.path, latency=taps.latency + 1)
 
 
 def _state_scale(graph: Graph, state: State) -> int:
@@ -103,22 +142,22 @@ def flush_lag(results: Sequence[PlannedValue]) -> Lag:
     return Lag(max(lag.lines for lag in lags), max(lag.pixels for lag in lags))
 
 
-def value_port(value: Value, packing: str) -> StreamPort:
+def value_port(value: Value, packing: str, *, subsampled: bool = False) -> StreamPort:
     """Return how a value lies on a stream.
 
     Parameters
     ----------
     value
         The value.
-    packing
+    packing, subsampled
         As for `fxp.hls.emit_rtl`.
     """
-    form, channels = value.format, value.shape[0]
+    form, channels = value.format, 2 if subsampled else value.shape[0]
     assert form is not None
     assert isinstance(channels, int)
     return StreamPort(
         value.name, channels, form.width, form.frac, form.signed, -(-form.width // 8),
-        packed=packing == "ug934",
+        packed=packing == "ug934", subsampled=subsampled,
     )  # fmt: skip
 
 
@@ -189,6 +228,8 @@ def state_streams(graph: Graph, plan: CorePlan, packing: str) -> tuple[StateStre
 
 def check_bypass(core: Core) -> None:
     """Raise StreamingError if copies of the input cannot take the place of a core's results."""
+    if core.input.subsampled:
+        raise StreamingError("a bypass copies RGB or grey, not YCbCr 4:2:2: do without the bypass")
     if core.more:
         raise StreamingError(
             "a bypass copies the input to one output, and this core has more streams of results: "

@@ -285,6 +285,7 @@ def per_field(stream: ValueBus, values: Sequence[int]) -> list[int]:
     assert len(channels) == stream.channels
     return channels * stream.scale**2
 
+
 def missing_lag(path: Path, streams: Sequence[ValueBus]) -> Lag:
     """Return how much later than a path the latest of some streams is, in beats, at most.
 

@@ -141,7 +141,10 @@ def _wrapped_fields(wire: str, stream: str, port: StreamPort, pixels: int) -> li
         for pixel in reversed(range(pixels))
         for c in reversed(range(port.channels))
     ]
-    lines = [line.removeprefix(INDENT) for line in _wrapped(f"assign {wire} = {{", ", ".join(fields), "};")]
+    lines = [
+        line.removeprefix(INDENT)
+        for line in _wrapped(f"assign {wire} = {{", ", ".join(fields), "};")
+    ]
     if len(fields) * port.width < 8 * port.beat_bytes(pixels):
         lines += [f"logic unused_{wire};", f"assign unused_{wire} = ^{stream}_tdata;"]
     return lines

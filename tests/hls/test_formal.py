@@ -95,6 +95,7 @@ PROOFS: dict[str, tuple[str, int, dict[str, object] | str, tuple[str, ...]]] = {
     "fxp_registers": ("prove", 3, {"MaxWidth": 40}, ()),
     "fxp_restart": ("prove", 3, {"Inputs": 2, "Outputs": 2}, ()),
     "fxp_frames_done": ("prove", 3, {"Streams": 2}, ()),
+    "fxp_chroma": ("prove", 3, {"Width": 2}, ()),
     "fxp_state": ("bmc", 8, {"Width": 1, "Initial": "1'd1"}, ("fxp_skid",)),
     "fxp_serializer": ("prove", 3, {"Parts": 4, "Bytes": 2}, ()),
     "fxp_window": (
@@ -159,8 +160,12 @@ FAULTS = {
     "fxp_fifo": ("(AddressBits + 1)'(Depth - 1);", "(AddressBits + 1)'(Depth + 1);"),
     "fxp_registers": ("index == SizeWord && low_is_width &&", "index == SizeWord &&"),
     "fxp_serializer": ("moves && last_part;", "moves && (last_part || part == PartBits'(2));"),
-    "fxp_restart": ("shut | ~out_valid_i | out_ready_i", "shut | ~out_valid_i | (out_ready_i >> 1)"),
+    "fxp_restart": (
+        "shut | ~out_valid_i | out_ready_i",
+        "shut | ~out_valid_i | (out_ready_i >> 1)",
+    ),
     "fxp_frames_done": ("done_o = ready == '1", "done_o = ready != '0"),
+    "fxp_chroma": ("after_odd && !tags_i[fxp_pkg::FirstColumn]", "after_odd"),
     "fxp_state": ("if (take_i && end_i) first", "if (take_i) first"),
     "fxp_window": ("Lines-k*DilationRows+1+:", "Lines-k*DilationRows+:"),
     "fxp_sequencer": ("last_column ? columns : columns_left", "last_column ? 16'd1 : columns_left"),

@@ -131,7 +131,10 @@ def test_states_that_cannot_stream_are_refused_by_name(tmp_path):
         cosim(recurrent, images, simulator="icarus")
     with pytest.raises(ValueError, match="no memory of frames"):
         emit_board(recurrent, tmp_path / "board", board="ulx3s-25f")
-    for size, kept, words in (((2, 3), False, "neither as large"), ((4, 6), True, "behind strides")):
+    for size, kept, words in (
+        ((2, 3), False, "neither as large"),
+        ((4, 6), True, "behind strides"),
+    ):
         b = streaming_graphs.GraphBuilder("small", 1, Format(7, 4), size=(4, 6))
         state = b.state("memory", 1, Format(7, 4), size=size)
         if kept:
