@@ -174,7 +174,7 @@ class StreamLog:
         end
             What their names end with.
         """
-        keep = arrays[f"keep{end}"] if f"keep{end}" in arrays else None
+        keep = arrays.get(f"keep{end}")
         return cls(arrays[f"data{end}"], keep, arrays[f"flags{end}"], arrays[f"clocks{end}"])
 
 
