@@ -210,15 +210,15 @@ def render(results: dict[str, Any]) -> str:
             "",
             "## Classifiers",
             "",
-            f"Random weights of 8 bits, Vitis, `io_stream`, `latency`, {FRAMES} random images. Export "
-            "compares every integer of every layer.",
+            f"Random weights of 8 bits, Vitis, `io_stream`, `latency`, {FRAMES} random images. "
+            "Export compares every integer of every layer.",
             "",
             "| Network | nodes | weights | export, s | differing results |",
             "|---|---|---|---|---|",
         ]
         lines += [
-            f"| {row['name']} | {row['nodes']} | {row['weights']:,} | {row['export_seconds']:.0f} | "
-            f"0 of {row['results']} |"
+            f"| {row['name']} | {row['nodes']} | {row['weights']:,} | "
+            f"{row['export_seconds']:.0f} | 0 of {row['results']} |"
             for row in classifiers
         ]
     lines += ["", environment("hls4ml")]

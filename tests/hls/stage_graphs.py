@@ -317,9 +317,13 @@ def _ending(b: GraphBuilder, random: np.random.Generator) -> None:
 
 
 def _used(b: GraphBuilder) -> Graph:
-    needed, nodes = {b.last}, []
+    """Return what leads to the last value and to one of the others, both of which are outputs."""
+    graph = b.graph(outputs=(b.last,))
+    others = [node.name for node in b.nodes[:-1] if len(graph.values[node.name].shape) == 3]
+    outputs = [b.last, *others[len(b.nodes) % 2 :: 4][:1]]
+    needed, nodes = set(outputs), []
     for node in reversed(b.nodes):
         if node.name in needed:
             nodes.append(node)
             needed.update(node.inputs)
-    return b.graph(tuple(reversed(nodes)))
+    return b.graph(tuple(reversed(nodes)), outputs)

@@ -40,7 +40,7 @@ PROOFS: dict[str, tuple[str, int, dict[str, object] | str, tuple[str, ...]]] = {
         6,
         {"Taps": 2, "Channels": 4, "Groups": 2, "Outputs": 2, "DataWidth": 3, "WeightWidth": 3,
          "SumWidth": 9, "HasBias": 1, "Weights": "24'o35604715", "Biases": "18'h2a3f1"},
-        (),
+        ("fxp_dot_reference",),
     ),
     "fxp_dot_folded": (
         "prove",
@@ -48,7 +48,7 @@ PROOFS: dict[str, tuple[str, int, dict[str, object] | str, tuple[str, ...]]] = {
         {"Taps": 3, "Channels": 1, "Groups": 1, "Outputs": 2, "Fold": 2, "DataWidth": 3,
          "DataSigned": 1, "WeightWidth": 3, "SumWidth": 9, "Weights": "18'o356471",
          "Biases": "18'h2a3f1"},
-        ("fxp_delay",),
+        ("fxp_delay", "fxp_dot_reference"),
     ),
     "fxp_dot_shared": (
         "bmc",
@@ -56,7 +56,7 @@ PROOFS: dict[str, tuple[str, int, dict[str, object] | str, tuple[str, ...]]] = {
         {"Taps": 2, "Channels": 2, "Groups": 2, "Outputs": 4, "Share": 3, "DataWidth": 2,
          "DataSigned": 1, "WeightWidth": 3, "SumWidth": 7, "Weights": "24'o35604715",
          "Biases": "28'h2a3f1c5"},
-        ("fxp_delay",),
+        ("fxp_delay", "fxp_dot_reference"),
     ),
     "fxp_prelu": (
         "prove",
@@ -173,7 +173,8 @@ FAULTS = {
 
 
 def source_of(module: str) -> Path:
-    return next(path for folder in (LIBRARY, SHELL) if (path := folder / f"{module}.sv").is_file())
+    folders = (LIBRARY, SHELL, LIBRARY.parent / "formal")
+    return next(path for folder in folders if (path := folder / f"{module}.sv").is_file())
 
 
 def prove(module: str, folder: Path, fault: tuple[str, str] | None = None) -> tuple[str, str]:
@@ -189,7 +190,7 @@ def prove(module: str, folder: Path, fault: tuple[str, str] | None = None) -> tu
     (folder / f"{module}.sv").write_text(text)
     for name in inside:
         # The properties of the modules inside are proved by themselves.
-        content = (LIBRARY / f"{name}.sv").read_text().replace("ifdef FORMAL", "ifdef NEVER")
+        content = source_of(name).read_text().replace("ifdef FORMAL", "ifdef NEVER")
         (folder / f"{name}.sv").write_text(content)
     (folder / PACKAGE).write_text((LIBRARY / PACKAGE).read_text())
     files = [PACKAGE, *(f"{name}.sv" for name in (*inside, module))]
