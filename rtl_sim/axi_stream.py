@@ -49,9 +49,10 @@ class StreamWires:
             getattr(design, f"{prefix}_t{name}") for name in ("valid", "ready", "data")
         )
         # A stream of states into the core has none of them.
+        self.user: Any
+        self.last: Any
         self.user, self.last, self.keep = (
-            getattr(design, f"{prefix}_t{name}") if hasattr(design, f"{prefix}_t{name}") else None
-            for name in ("user", "last", "keep")
+            getattr(design, f"{prefix}_t{name}", None) for name in ("user", "last", "keep")
         )
 
     def sample(self) -> Beat:

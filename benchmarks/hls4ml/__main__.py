@@ -38,8 +38,8 @@ NETWORKS: Final[tuple[tuple[Backend, int], ...]] = tuple(
 )
 """Backends and sides of the frames on which the whole KimSR is tried."""
 FRAMES: Final = 5
-CLASSIFIERS: Final = {"LeNet-5": lenet, "ResNet-8": resnet8}
-"""Classifiers that go through as a whole, at the size of MNIST and of CIFAR."""
+CLASSIFIERS: Final = {"LeNet-5": (lenet, (1, 28, 28)), "ResNet-8": (resnet8, (3, 32, 32))}
+"""Classifiers that go through as a whole, and the shape of their images, of MNIST and of CIFAR."""
 KEYS: Final = ("backend", "io_type", "strategy", "reuse_factor")
 """What tells combinations apart."""
 
@@ -130,13 +130,13 @@ def whole_network(backend: Backend, side: int) -> dict[str, Any]:
 
 def classifier(name: str) -> dict[str, Any]:
     """Export a classifier, compile it, and compare every integer and the classes of some images."""
-    model = CLASSIFIERS[name]()
-    source = model.graph.inputs[0]
+    made, shape = CLASSIFIERS[name]
+    model = made()
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
         project = hls.export(model, Path(folder, "p"))
         seconds = time.perf_counter() - started
-        images = np.random.default_rng(0).integers(0, 256, (FRAMES, *source.shape))
+        images = np.random.default_rng(0).integers(0, 256, (FRAMES, *shape))
         expected = model.run_raw(images)
         if not np.array_equal(project.predict_raw(images), expected):
             raise SystemExit(f"{name}: the C simulation differs from the engine")
