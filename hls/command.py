@@ -22,7 +22,13 @@ from fxp.export.qonnx import INEXACT, to_qonnx
 from fxp.graph.extents import fit_sizes
 from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Multipliers
-from fxp.hls.stream_options import PackingOption, PixelsPerBeatOption
+from fxp.hls.stream_options import (
+    LevelsOption,
+    PackingOption,
+    PixelsPerBeatOption,
+    RegisterSharedOption,
+    SubsampledOption,
+)
 from fxp.hls.synth.style_options import FitOption, FpsOption, LayerOption, layer_styles
 from fxp.support.errors import ArgumentError
 from fxp.support.files import replace_file, replacing
@@ -183,12 +189,8 @@ def rtl(
         Multipliers, typer.Option(help="A multiplier per weight, or shared adders.")
     ] = "dsp",
     fold: Annotated[int, typer.Option(min=1, help="Weights that share a multiplier.")] = 1,
-    levels_per_register: Annotated[
-        int, typer.Option(min=1, help="Shared adders between two registers.")
-    ] = LEVELS_PER_REGISTER,
-    register_shared: Annotated[
-        bool, typer.Option("--register-shared", help="Read shared sums from registers only.")
-    ] = False,
+    levels_per_register: LevelsOption = LEVELS_PER_REGISTER,
+    register_shared: RegisterSharedOption = False,
     layer: LayerOption = None,
     fit: FitOption = None,
     fps: FpsOption = 60,
@@ -203,6 +205,7 @@ def rtl(
     ] = False,
     pixels_per_beat: PixelsPerBeatOption = None,
     packing: PackingOption = "bytes",
+    subsampled: SubsampledOption = False,
     bypass: Annotated[
         bool, typer.Option("--bypass", help="Let a register put copies of the input in place.")
     ] = False,
@@ -246,6 +249,7 @@ def rtl(
         raster=raster,
         pixels_per_beat=pixels_per_beat,
         packing=packing,
+        subsampled=subsampled,
         bypass=bypass,
         bus_errors=bus_errors,
         name=name,

@@ -45,12 +45,14 @@ class StreamWires:
         self.prefix = prefix
         self.clock = design.aclk
         self.reset = design.aresetn
-        self.valid, self.ready, self.data, self.user, self.last = (
-            getattr(design, f"{prefix}_t{name}")
-            for name in ("valid", "ready", "data", "user", "last")
+        self.valid, self.ready, self.data = (
+            getattr(design, f"{prefix}_t{name}") for name in ("valid", "ready", "data")
         )
-        self.keep = (
-            getattr(design, f"{prefix}_tkeep") if hasattr(design, f"{prefix}_tkeep") else None
+        # A stream of states into the core has none of them.
+        self.user: Any
+        self.last: Any
+        self.user, self.last, self.keep = (
+            getattr(design, f"{prefix}_t{name}", None) for name in ("user", "last", "keep")
         )
 
     def sample(self) -> Beat:

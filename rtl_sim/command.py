@@ -20,7 +20,14 @@ from fxp.cli.messages import printable, without_folder
 from fxp.cli.pixel_values import scale_of_model
 from fxp.cli.sources import image_channels, is_array, middle, planes, read_array
 from fxp.cli.targets import check_target
-from fxp.hls.stream_options import PackingOption, PixelsPerBeatOption
+from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
+from fxp.hls.stream_options import (
+    LevelsOption,
+    PackingOption,
+    PixelsPerBeatOption,
+    RegisterSharedOption,
+    SubsampledOption,
+)
 from fxp.imaging.files import image_paths, read_image
 from fxp.rtl_sim.stalls import Stalls
 from fxp.support.errors import ArgumentError
@@ -79,6 +86,9 @@ def cosim(
     ] = False,
     pixels_per_beat: PixelsPerBeatOption = None,
     packing: PackingOption = "bytes",
+    subsampled: SubsampledOption = False,
+    levels_per_register: LevelsOption = LEVELS_PER_REGISTER,
+    register_shared: RegisterSharedOption = False,
     compress_lines: Annotated[
         bool, typer.Option("--compress-lines", help="Halve the line memories; a little lossy.")
     ] = False,
@@ -131,6 +141,9 @@ def cosim(
         "raster": raster,
         "pixels_per_beat": pixels_per_beat,
         "packing": packing,
+        "subsampled": subsampled,
+        "levels_per_register": levels_per_register,
+        "register_shared": register_shared,
         "core": core,
     }
     raw = rtl_sim.raw_images(loaded, frames)

@@ -17,14 +17,20 @@ from numpy.typing import NDArray
 
 from fxp.formats import IntArray, check_raw
 from fxp.hls import emit_rtl
+from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Core, Packing
 from fxp.model import FixedModel
 from fxp.model.arguments import Arguments
 from fxp.model.sources import ModelSource, model_of
 from fxp.rtl_sim.build import Bench, build_bench, working_folder
-from fxp.rtl_sim.differences import CoreDifference, layer_difference, output_difference
+from fxp.rtl_sim.differences import (
+    CoreDifference,
+    engine_results,
+    layer_difference,
+    results_difference,
+)
 from fxp.rtl_sim.estimates import AUTO, duration_text, expected_seconds, quickest_simulator
-from fxp.rtl_sim.packing import TapBeats, as_image, input_beats, output_shape
+from fxp.rtl_sim.packing import TapBeats, input_beats, output_shape, taken_image
 from fxp.rtl_sim.script import SIZE, STATUS, Log, Script
 from fxp.rtl_sim.simulators import find_simulator
 from fxp.rtl_sim.stalls import Stalls
@@ -111,6 +117,9 @@ def cosim(
     raster: bool = False,
     pixels_per_beat: int | None = None,
     packing: Packing = "bytes",
+    subsampled: bool = False,
+    levels_per_register: int = LEVELS_PER_REGISTER,
+    register_shared: bool = False,
     taps: bool = False,
     waveform: str | PathLike[str] | None = None,
     work_dir: str | PathLike[str] | None = None,
@@ -141,6 +150,8 @@ def cosim(
     max_width, max_height
         Of the core; those of the images by default.
     multipliers, fold, raster, pixels_per_beat, packing
+        As for `fxp.hls.emit_rtl`.
+    subsampled, levels_per_register, register_shared
         As for `fxp.hls.emit_rtl`.
     taps
         Compare every layer even if the outputs agree.
@@ -185,7 +196,8 @@ def cosim(
             core_folder = emit(
                 fixed, frames, folder, max_width=max_width, max_height=max_height,
                 multipliers=multipliers, fold=fold, raster=raster,
-                pixels_per_beat=pixels_per_beat, packing=packing,
+                pixels_per_beat=pixels_per_beat, packing=packing, subsampled=subsampled,
+                levels_per_register=levels_per_register, register_shared=register_shared,
             )  # fmt: skip
         else:
             core_folder = core_of(core, fixed)
@@ -281,7 +293,9 @@ def core_of(folder: str | PathLike[str], model: FixedModel) -> Path:
 
 
 def check_sizes(core: Core, frames: Sequence[IntArray]) -> None:
-    """Raise ValueError if a frame is larger than the core takes."""
+    """Raise ValueError if the core does not take frames of that size, or of several sizes."""
+    if core.states and len({frame.shape for frame in frames}) > 1:
+        raise ArgumentError("the core keeps states from frame to frame, so all have one size")
     for frame in frames:
         height, width = frame.shape[1:]
         if width > core.max_width or height > core.max_height:
@@ -304,8 +318,8 @@ def raw_images(model: FixedModel, images: NDArray | Sequence[NDArray]) -> list[I
     ValueError
         If there is none, or the model does not take it.
     """
-    if len(model.graph.inputs) != 1 or len(model.graph.outputs) != 1:
-        raise ArgumentError("a core has one image input and one output")
+    if len(model.graph.inputs) != 1:
+        raise ArgumentError("a core has one image as input")
     several = isinstance(images, Sequence)
     frames = []
     for image in images if several else [images]:
@@ -360,10 +374,15 @@ def script_of(
     """
     largest = max(max(frame.shape[2] for frame in frames), core.initial_width)
     slowest = max((stalls, *changes), key=lambda each: each.slowness)
-    script = Script(stalls, patience_of(core, slowest, largest))
+    script = Script(
+        stalls,
+        patience_of(core, slowest, largest),
+        more=tuple(result.stream for result in core.more),
+        loops={state.stream: state.result for state in core.states},
+    )
     script.reset()
     size = (core.initial_height, core.initial_width)
-    beats = 0
+    beats = [0] * len(core.results)
     for number, frame in enumerate(frames):
         if frame.shape[1:] != size:
             size = frame.shape[1:]
@@ -371,8 +390,9 @@ def script_of(
         if changes:
             script.stall(changes[number])
         script.send(*input_beats(frame, core.input))
-        beats += int(np.prod(output_shape(core, *size)))
-    script.drain(beats)
+        for stream, result in enumerate(core.results.values()):
+            beats[stream] += int(np.prod(output_shape(result, *size)))
+    script.drain(*beats)
     script.read(STATUS)
     return script
 
@@ -425,12 +445,13 @@ def compare(
         )
 
     log, shown = run("simulating", taps, waveform)
-    expected = [as_image(model.run(frame, narrow=True).outputs[0]) for frame in frames]
-    difference = output_difference(core, log, frames, expected)
+    taken = [taken_image(frame, core.input) for frame in frames]
+    difference = results_difference(core, log, frames, engine_results(model, taken))
     if difference is not None and not taps:
         log, shown = run("looking for the layer", True, None)
     if shown:
-        difference = layer_difference(core, shown, model, frames) or difference
+        values = [each.values for each in engine_results(model, taken, keep_values=True)]
+        difference = layer_difference(core, shown, values) or difference
     status = log.values[-1] if log.values else 0
     exact = difference is None and not log.violations and not status & ERROR_BITS
     first = int(log.input_clocks[0]) if len(log.input_clocks) else 0

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fxp.executors.execution import Result
 from fxp.formats import IntArray
 from fxp.hls.rtl.core import Core, Tap
 from fxp.model import FixedModel
@@ -19,7 +20,7 @@ from fxp.rtl_sim.packing import (
     output_flags,
     output_image,
 )
-from fxp.rtl_sim.script import Log
+from fxp.rtl_sim.script import Log, StreamLog
 
 OUTPUT_STREAM = "output stream"
 """Stands for a layer where the stream itself is wrong: beats missing, marked wrongly, too many."""
@@ -60,17 +61,38 @@ class CoreDifference:
         )
 
 
+def engine_results(
+    model: FixedModel, frames: Sequence[IntArray], *, keep_values: bool = False
+) -> list[Result]:
+    """Return what the engine computes of every frame, each from the states that the last one left.
+
+    Parameters
+    ----------
+    model
+        The model.
+    frames
+        Raw integers ``(C, H, W)``.
+    keep_values
+        Whether results hold every value.
+    """
+    results: list[Result] = []
+    for frame in frames:
+        states = results[-1].states if results else None
+        results.append(model.run(frame, states=states, keep_values=keep_values, narrow=True))
+    return results
+
+
 def output_difference(
-    core: Core, log: Log, frames: Sequence[IntArray], expected: Sequence[NDArray]
+    core: Core, log: StreamLog, frames: Sequence[IntArray], expected: Sequence[NDArray]
 ) -> CoreDifference | None:
-    """Return where what came out differs first from what the engine computed.
+    """Return where what came out of ``m_axis`` differs first from what the engine computed.
 
     Parameters
     ----------
     core
         The core.
     log
-        What came out of it.
+        What came out of the stream.
     frames
         What went in, raw integers ``(C, H, W)``.
     expected
@@ -129,8 +151,34 @@ def image_difference(
     return CoreDifference(layer, text, frame, channel, row, column, wanted, found)
 
 
+def results_difference(
+    core: Core, log: Log, frames: Sequence[IntArray], computed: Sequence[Result]
+) -> CoreDifference | None:
+    """Return the first difference of the first stream of results that has one.
+
+    Parameters
+    ----------
+    core
+        The core.
+    log
+        What came out of it.
+    frames
+        What went in, raw integers ``(C, H, W)``.
+    computed
+        What the engine computed of each.
+    """
+    # Beside the outputs leaves what each state becomes.
+    expected = [(*each.outputs, *each.states.values()) for each in computed]
+    streams = zip(core.results.values(), log.results, zip(*expected, strict=True), strict=True)
+    for result, seen, values in streams:
+        difference = output_difference(result, seen, frames, [as_image(value) for value in values])
+        if difference is not None:
+            return difference
+    return None
+
+
 def layer_difference(
-    core: Core, shown: Sequence[TapBeats], model: FixedModel, frames: Sequence[IntArray]
+    core: Core, shown: Sequence[TapBeats], values: Sequence[Mapping[str, NDArray]]
 ) -> CoreDifference | None:
     """Return the first difference in the first layer, in graph order, that has one.
 
@@ -140,12 +188,9 @@ def layer_difference(
         The core.
     shown
         What each of ``core.taps`` showed.
-    model
-        What the core computes.
-    frames
-        What went in, raw integers ``(C, H, W)``.
+    values
+        What the engine computed for every frame, by name.
     """
-    values = [model.run(frame, keep_values=True, narrow=True).values for frame in frames]
     for tap, beats in zip(core.taps, shown, strict=True):
         difference = _tap_difference(tap, beats, [as_image(each[tap.value]) for each in values])
         if difference is not None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.formats import IntArray
+from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Core, Packing
 from fxp.hls.rtl.register_map import BY_NAME
 from fxp.model.sources import ModelSource
@@ -36,8 +37,8 @@ from fxp.rtl_sim.comparison import (
     raw_images,
 )
 from fxp.rtl_sim.differences import CoreDifference, output_difference
-from fxp.rtl_sim.packing import as_image, input_beats, output_shape
-from fxp.rtl_sim.script import Log
+from fxp.rtl_sim.packing import as_image, input_beats, output_shape, taken_image
+from fxp.rtl_sim.script import Log, StreamLog
 from fxp.rtl_sim.simulators import (
     Simulator,
     SimulatorError,
@@ -125,6 +126,9 @@ def full_frame(
     raster: bool = False,
     pixels_per_beat: int | None = None,
     packing: Packing = "bytes",
+    subsampled: bool = False,
+    levels_per_register: int = LEVELS_PER_REGISTER,
+    register_shared: bool = False,
     threads: int = 1,
     work_dir: str | PathLike[str] | None = None,
     core: str | PathLike[str] | None = None,
@@ -146,6 +150,8 @@ def full_frame(
         Threads of the compiled model.
     max_width, max_height, multipliers, fold, raster, pixels_per_beat, packing
         As for `fxp.rtl_sim.cosim`.
+    subsampled, levels_per_register, register_shared
+        As for `fxp.hls.emit_rtl`.
     work_dir, core, progress
         As for `fxp.rtl_sim.cosim`.
 
@@ -173,12 +179,18 @@ def full_frame(
             core_folder = emit(
                 fixed, frames, folder, max_width=max_width, max_height=max_height,
                 multipliers=multipliers, fold=fold, raster=raster,
-                pixels_per_beat=pixels_per_beat, packing=packing,
+                pixels_per_beat=pixels_per_beat, packing=packing, subsampled=subsampled,
+                levels_per_register=levels_per_register, register_shared=register_shared,
             )  # fmt: skip
         else:
             core_folder = core_of(core, fixed)
         say(0, 0, "compiling with Verilator")
         described = Core.read(core_folder)
+        if described.more:
+            raise ArgumentError(
+                f"{described.name!r} has streams beside m_axis ({', '.join(described.results)}), "
+                "which the compiled harness does not drive: take fxp.rtl_sim.cosim"
+            )
         check_sizes(described, frames)
         compiling = time.perf_counter()
         program = _build(simulator, core_folder, described, folder, threads)
@@ -186,9 +198,10 @@ def full_frame(
         log, answer = _run(program, described, frames, Stalls.of(stalls), folder, say)
         simulated = time.perf_counter()
     expected = [
-        as_image(fixed.run(frame, narrow=True, count_clipped=False).outputs[0]) for frame in frames
+        as_image(fixed.run(frame, narrow=True, count_clipped=False).outputs[0])
+        for frame in (taken_image(frame, described.input) for frame in frames)
     ]
-    difference = output_difference(described, log, frames, expected)
+    difference = output_difference(described, log.results[0], frames, expected)
     first_in, last_in, first_out, last_out = answer["frames"][0]
     return FrameResult(
         bit_exact=difference is None and not answer["status"] & ERROR_BITS,
@@ -280,5 +293,5 @@ def _run(
     if keep:
         kept = np.unpackbits(records[:, out : out + keep], axis=1, count=out, bitorder="little")
     none = np.zeros(0, np.int64)
-    log = Log(records[:, :out], kept, records[:, -1], none, none, (), ())
+    log = Log((StreamLog(records[:, :out], kept, records[:, -1], none),), none, (), ())
     return log, json.loads(last)

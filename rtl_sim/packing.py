@@ -32,6 +32,9 @@ def input_beats(image: IntArray, port: StreamPort) -> tuple[Bytes, Bytes]:
     port
         The input of the core.
     """
+    if port.subsampled:
+        columns = np.arange(image.shape[2])
+        image = np.stack([image[1], np.where(columns % 2, image[0], image[2])])
     channels, height, width = image.shape
     if channels != port.channels:
         raise ArgumentError(f"the core takes {port.channels} channels, the image has {channels}")
@@ -46,6 +49,25 @@ def input_beats(image: IntArray, port: StreamPort) -> tuple[Bytes, Bytes]:
     flags[:, -1] |= LAST
     flags[0, 0] |= USER
     return np.ascontiguousarray(data.reshape(len(pixels), -1)), flags.reshape(-1)
+
+
+def taken_image(image: IntArray, port: StreamPort) -> IntArray:
+    """Return an image as the network of a core sees it, with the chroma that its beats bring.
+
+    Parameters
+    ----------
+    image
+        Raw integers ``(C, H, W)``; of YCbCr 4:2:2, the channels are Cr, Y, Cb.
+    port
+        The input of the core.
+    """
+    if not port.subsampled:
+        return image
+    columns = np.arange(image.shape[2])
+    chroma = np.where(columns % 2, image[0], image[2])
+    # A last column without a partner repeats its own.
+    red = chroma[:, np.minimum(columns | 1, columns[-1])]
+    return np.stack([red, image[1], chroma[:, columns & ~1]])
 
 
 def as_image(value: NDArray) -> NDArray:

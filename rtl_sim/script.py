@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,12 @@ class Script:
         Of both streams.
     patience
         Clocks without any transfer after which the bench gives up waiting.
+    steps
+        What to do, which the methods add to.
+    more
+        Streams of results beside ``m_axis``, to be taken and recorded too.
+    loops
+        Streams into the core, each with the stream of results whose beats it brings back.
 
     Examples
     --------
@@ -51,6 +58,8 @@ class Script:
     stalls: Stalls
     patience: int
     steps: list[dict[str, Any]] = field(default_factory=list)
+    more: tuple[str, ...] = ()
+    loops: dict[str, str] = field(default_factory=dict)
     _data: list[Bytes] = field(default_factory=list)
     _flags: list[Bytes] = field(default_factory=list)
 
@@ -92,9 +101,17 @@ class Script:
         self._flags.append(np.ascontiguousarray(flags, np.uint8))
         self.steps.append({"do": "send", "first": first, "count": count})
 
-    def drain(self, count: int) -> None:
-        """Wait until that many beats have come out since the last reset, or nothing moves."""
-        self.steps.append({"do": "drain", "count": count})
+    def drain(self, count: int, *more: int) -> None:
+        """Wait until that many beats have come out since the last reset, or nothing moves.
+
+        Parameters
+        ----------
+        count
+            Beats of ``m_axis``.
+        more
+            Beats of each of the other streams; none by default.
+        """
+        self.steps.append({"do": "drain", "counts": [count, *more]})
 
     def save(self, folder: Path) -> None:
         """Write the script for the simulator's process."""
@@ -104,7 +121,10 @@ class Script:
             data=np.concatenate(self._data) if self._data else none,
             flags=np.concatenate(self._flags) if self._flags else none[:, 0],
         )
-        job = {"stalls": asdict(self.stalls), "patience": self.patience, "steps": self.steps}
+        job = {
+            "stalls": asdict(self.stalls), "patience": self.patience, "steps": self.steps,
+            "more": self.more, "loops": self.loops,
+        }  # fmt: skip
         (folder / _JOB).write_text(json.dumps(job), encoding="utf-8")
 
     @classmethod
@@ -113,7 +133,49 @@ class Script:
         job = json.loads((folder / _JOB).read_text(encoding="utf-8"))
         with np.load(folder / _BEATS) as arrays:
             data, flags = arrays["data"], arrays["flags"]
-        return cls(Stalls(**job["stalls"]), job["patience"], job["steps"]), data, flags
+        stalls = Stalls(**job["stalls"])
+        script = cls(stalls, job["patience"], job["steps"], tuple(job["more"]), job["loops"])
+        return script, data, flags
+
+
+@dataclass(frozen=True)
+class StreamLog:
+    """What came out of one stream.
+
+    Attributes
+    ----------
+    data, keep
+        Beats ``(beats, bytes)``; `keep` has a flag per byte, or None.
+    flags
+        Their `USER` and `LAST`.
+    clocks
+        Number of the clock at whose end each beat was taken.
+    """
+
+    data: Bytes
+    keep: Bytes | None
+    flags: Bytes
+    clocks: NDArray[np.int64]
+
+    def arrays(self, end: str) -> dict[str, NDArray]:
+        """Return everything by names that end so."""
+        named = {"data": self.data, "flags": self.flags, "clocks": self.clocks}
+        kept = {} if self.keep is None else {"keep": self.keep}
+        return {name + end: array for name, array in (named | kept).items()}
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, NDArray], end: str) -> StreamLog:
+        """Read what `arrays` gave.
+
+        Parameters
+        ----------
+        arrays
+            The arrays.
+        end
+            What their names end with.
+        """
+        keep = arrays.get(f"keep{end}")
+        return cls(arrays[f"data{end}"], keep, arrays[f"flags{end}"], arrays[f"clocks{end}"])
 
 
 @dataclass(frozen=True)
@@ -122,12 +184,10 @@ class Log:
 
     Attributes
     ----------
-    data, keep
-        Beats that came out, ``(beats, bytes)``; `keep` has a flag per byte, or None.
-    flags
-        Their `USER` and `LAST`.
-    output_clocks, input_clocks
-        Number of the clock at whose end each beat was taken, out of and into the core.
+    results
+        Streams of results, ``m_axis`` first.
+    input_clocks
+        Number of the clock at whose end each pixel was taken.
     steps
         For every step of the script: how many beats had ``outputs`` come out when it ended, the
         ``clock``, the ``response`` to an access, the ``value`` of a register read with the wire
@@ -136,13 +196,30 @@ class Log:
         Breaches of the rules of the interfaces, in words.
     """
 
-    data: Bytes
-    keep: Bytes | None
-    flags: Bytes
-    output_clocks: NDArray[np.int64]
+    results: tuple[StreamLog, ...]
     input_clocks: NDArray[np.int64]
     steps: tuple[dict[str, Any], ...]
     violations: tuple[str, ...]
+
+    @property
+    def data(self) -> Bytes:
+        """Beats of ``m_axis``."""
+        return self.results[0].data
+
+    @property
+    def keep(self) -> Bytes | None:
+        """Bytes of ``m_axis`` that count, if it says so."""
+        return self.results[0].keep
+
+    @property
+    def flags(self) -> Bytes:
+        """`USER` and `LAST` of ``m_axis``."""
+        return self.results[0].flags
+
+    @property
+    def output_clocks(self) -> NDArray[np.int64]:
+        """Number of the clock at whose end each beat of ``m_axis`` was taken."""
+        return self.results[0].clocks
 
     @property
     def values(self) -> list[int]:
@@ -151,16 +228,13 @@ class Log:
 
     def save(self, folder: Path) -> None:
         """Write the log for the process that started the simulator."""
-        arrays = {
-            "data": self.data,
-            "flags": self.flags,
-            "output_clocks": self.output_clocks,
-            "input_clocks": self.input_clocks,
-        }
-        if self.keep is not None:
-            arrays["keep"] = self.keep
+        arrays = {"input_clocks": self.input_clocks}
+        for number, result in enumerate(self.results):
+            arrays |= result.arrays(f"_{number}")
         np.savez(folder / _OUTPUT, **arrays)  # type: ignore[arg-type]
-        content = {"steps": self.steps, "violations": self.violations}
+        content = {
+            "results": len(self.results), "steps": self.steps, "violations": self.violations
+        }  # fmt: skip
         (folder / _LOG).write_text(json.dumps(content), encoding="utf-8")
 
     @classmethod
@@ -170,11 +244,9 @@ class Log:
             return None
         content = json.loads((folder / _LOG).read_text(encoding="utf-8"))
         with np.load(folder / _OUTPUT) as arrays:
+            results = [StreamLog.of(arrays, f"_{number}") for number in range(content["results"])]
             return cls(
-                arrays["data"],
-                arrays.get("keep"),
-                arrays["flags"],
-                arrays["output_clocks"],
+                tuple(results),
                 arrays["input_clocks"],
                 tuple(content["steps"]),
                 tuple(content["violations"]),

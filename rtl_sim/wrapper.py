@@ -15,7 +15,6 @@ Ports = list[tuple[str, str, int]]
 def ports_of(core: Core) -> Ports:
     """Return direction, name and width in bits of every port of a core."""
     into = 8 * core.input.beat_bytes()
-    out = 8 * core.output.beat_bytes(core.beat_pixels)
     streams = [
         ("input", "aclk", 1),
         ("input", "aresetn", 1),
@@ -24,14 +23,24 @@ def ports_of(core: Core) -> Ports:
         ("output", "s_axis_tready", 1),
         ("input", "s_axis_tuser", 1),
         ("input", "s_axis_tlast", 1),
-        ("output", "m_axis_tdata", out),
-        ("output", "m_axis_tvalid", 1),
-        ("input", "m_axis_tready", 1),
-        ("output", "m_axis_tuser", 1),
-        ("output", "m_axis_tlast", 1),
     ]
-    if core.has_keep:
-        streams.append(("output", "m_axis_tkeep", out // 8))
+    for prefix, result in core.results.items():
+        out = result.output.beat_bytes(result.beat_pixels)
+        streams += [
+            ("output", f"{prefix}_tdata", 8 * out),
+            ("output", f"{prefix}_tvalid", 1),
+            ("input", f"{prefix}_tready", 1),
+            ("output", f"{prefix}_tuser", 1),
+            ("output", f"{prefix}_tlast", 1),
+        ]
+        if result.has_keep:
+            streams.append(("output", f"{prefix}_tkeep", out))
+    for state in core.states:
+        streams += [
+            ("input", f"{state.stream}_tdata", 8 * state.port.beat_bytes(state.scale**2)),
+            ("input", f"{state.stream}_tvalid", 1),
+            ("output", f"{state.stream}_tready", 1),
+        ]
     registers = [
         ("input", "awaddr", ADDRESS_BITS),
         ("input", "awvalid", 1),

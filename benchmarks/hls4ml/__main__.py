@@ -18,6 +18,7 @@ from typing import Any, Final, get_args
 
 import numpy as np
 
+from benchmarks.hls4ml.classifiers import lenet, resnet8
 from benchmarks.report import ROOT, environment
 from fxp import hls
 from fxp.hls.hls4ml_export import ExportError, HlsError, VerificationError
@@ -37,6 +38,10 @@ NETWORKS: Final[tuple[tuple[Backend, int], ...]] = tuple(
 )
 """Backends and sides of the frames on which the whole KimSR is tried."""
 FRAMES: Final = 5
+CLASSIFIERS: Final = {"LeNet-5": (lenet, (1, 28, 28)), "ResNet-8": (resnet8, (3, 32, 32))}
+"""Classifiers that go through as a whole, and the shape of their images, of MNIST and of CIFAR."""
+KEYS: Final = ("backend", "io_type", "strategy", "reuse_factor")
+"""What tells combinations apart."""
 
 
 _EXPORT: Final = """
@@ -52,12 +57,14 @@ except Exception as error:
 """
 
 
-def combination(backend: str, io_type: str, strategy: str, limit: float) -> dict[str, Any]:
+def combination(
+    backend: str, io_type: str, strategy: str, reuse_factor: int, limit: float
+) -> dict[str, Any]:
     """Export, compile and compare one combination, in a process of its own with a time limit.
 
     Parameters
     ----------
-    backend, io_type, strategy
+    backend, io_type, strategy, reuse_factor
         As for `fxp.hls.export`.
     limit
         Time limit in seconds.
@@ -65,9 +72,11 @@ def combination(backend: str, io_type: str, strategy: str, limit: float) -> dict
     Returns
     -------
     dict
-        The three names, a verdict in words, and the seconds it took.
+        These names, a verdict in words, and the seconds it took.
     """
-    record: dict[str, Any] = {"backend": backend, "io_type": io_type, "strategy": strategy}
+    record: dict[str, Any] = dict(
+        zip(KEYS, (backend, io_type, strategy, reuse_factor), strict=True)
+    )
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         options = json.dumps(record | {"size": SIZE})
@@ -119,6 +128,27 @@ def whole_network(backend: Backend, side: int) -> dict[str, Any]:
     }
 
 
+def classifier(name: str) -> dict[str, Any]:
+    """Export a classifier, compile it, and compare every integer and the classes of some images."""
+    made, shape = CLASSIFIERS[name]
+    model = made()
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        project = hls.export(model, Path(folder, "p"))
+        seconds = time.perf_counter() - started
+        images = np.random.default_rng(0).integers(0, 256, (FRAMES, *shape))
+        expected = model.run_raw(images)
+        if not np.array_equal(project.predict_raw(images), expected):
+            raise SystemExit(f"{name}: the C simulation differs from the engine")
+    return {
+        "name": name,
+        "nodes": len(model.graph.nodes),
+        "weights": sum(int(np.size(constant.data)) for constant in model.graph.constants),
+        "export_seconds": seconds,
+        "results": int(expected.size),
+    }
+
+
 def _best(call: Callable[[], object], repetitions: int = 3) -> float:
     times: list[float] = []
     for _ in range(repetitions):
@@ -140,12 +170,13 @@ def render(results: dict[str, Any]) -> str:
         "integer of every layer of the C simulation against the engine. `export` does the same "
         "check by itself, so a combination that is not exact raises an error instead of passing.",
         "",
-        "| Backend | io_type | strategy | C simulation | seconds | hardware needs |",
-        "|---|---|---|---|---|---|",
+        "| Backend | io_type | strategy | reuse factor | C simulation | seconds | hardware needs |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in results["combinations"]:
         lines.append(
-            f"| {row['backend']} | `{row['io_type']}` | `{row['strategy']}` | {row['verdict']} | "
+            f"| {row['backend']} | `{row['io_type']}` | `{row['strategy']}` | "
+            f"{row['reuse_factor']} | {row['verdict']} | "
             f"{row['seconds']:.0f} | `{TOOLS.get(row['backend'], 'icpx')}` |"
         )
     lines += [
@@ -174,7 +205,23 @@ def render(results: dict[str, Any]) -> str:
                 f"0 of {row['pixels']:,} | {simulation:,.0f} | {engine:,.0f} | "
                 f"{simulation / engine:,.0f} |"
             )
-        lines += ["", environment("hls4ml")]
+    if classifiers := results.get("classifiers"):
+        lines += [
+            "",
+            "## Classifiers",
+            "",
+            f"Random weights of 8 bits, Vitis, `io_stream`, `latency`, {FRAMES} random images. "
+            "Export compares every integer of every layer.",
+            "",
+            "| Network | nodes | weights | export, s | differing results |",
+            "|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| {row['name']} | {row['nodes']} | {row['weights']:,} | "
+            f"{row['export_seconds']:.0f} | 0 of {row['results']} |"
+            for row in classifiers
+        ]
+    lines += ["", environment("hls4ml")]
     return "\n".join(lines) + "\n"
 
 
@@ -184,23 +231,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--backends", nargs="*", default=[*INCLUDES], choices=[*INCLUDES])
     parser.add_argument("--io-types", nargs="*", default=[*get_args(IoType)])
     parser.add_argument("--strategies", nargs="*", default=[*get_args(Strategy)])
+    parser.add_argument("--reuse-factors", nargs="*", type=int, default=[1])
     parser.add_argument("--limit", type=float, default=900, help="seconds per combination")
     parser.add_argument("--network", action="store_true", help="measure the whole KimSR")
+    parser.add_argument("--classifiers", nargs="*", default=[], choices=[*CLASSIFIERS])
     options = parser.parse_args(arguments)
     if shutil.which("g++") is None:
         raise SystemExit("no g++")
-    for names in itertools.product(options.backends, options.io_types, options.strategies):
+    for names in itertools.product(
+        options.backends, options.io_types, options.strategies, options.reuse_factors
+    ):
         found = combination(*names, options.limit)
         print(found, flush=True)
         # Read again: another run may have measured meanwhile.
         results = _read()
         others = [
-            row
-            for row in results["combinations"]
-            if (row["backend"], row["io_type"], row["strategy"]) != names
+            row for row in results["combinations"] if tuple(row[key] for key in KEYS) != names
         ]
         results["combinations"] = sorted(
-            [*others, found], key=lambda row: (row["backend"], row["io_type"], row["strategy"])
+            [*others, found], key=lambda row: tuple(row[key] for key in KEYS)
         )
         _keep(results)
     results = _read()
@@ -210,6 +259,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             results["networks"].append(whole_network(*names))
             print(results["networks"][-1], flush=True)
             _keep(results)
+    for name in options.classifiers:
+        found = classifier(name)
+        print(found, flush=True)
+        results = _read()
+        others = [row for row in results.get("classifiers", []) if row["name"] != name]
+        results["classifiers"] = sorted([*others, found], key=lambda row: row["name"])
+        _keep(results)
 
 
 def _read() -> dict[str, Any]:

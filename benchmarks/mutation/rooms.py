@@ -96,11 +96,18 @@ ROOMS: Final[dict[str, Room]] = {
         ("tests/quantization/test_effort.py",),
     ),
     "stages": Room(
-        ("hls/rtl/stages/*.py", "hls/rtl/blocks.py", "hls/rtl/streams.py", "hls/rtl/tables.py"),
+        (
+            "hls/rtl/stages/*.py",
+            "hls/rtl/blocks.py",
+            "hls/rtl/ports.py",
+            "hls/rtl/streams.py",
+            "hls/rtl/tables.py",
+        ),
         (
             "tests/hls/test_emit.py",
             "tests/hls/test_stage_modules.py",
             "tests/rtl_sim/test_stages.py",
+            "tests/rtl_sim/test_states.py",
         ),
     ),
     "registers": Room(

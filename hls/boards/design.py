@@ -166,8 +166,13 @@ def emit_board(
 def _frame(graph: Graph, mode: VideoMode, folds: LayerFolds) -> tuple[int, int]:
     """Return width and height of the frames that the core takes; check that it suits the mode."""
     fold = LayerStyles("dsp", folds).clocks
-    _, output = plan_graph(graph, max_width=mode.width, fold=folds)
+    plan, output = plan_graph(graph, max_width=mode.width, fold=folds)
     result = output.stream
+    if plan.more:
+        raise ArgumentError(
+            f"{graph.name!r} has several outputs or keeps states; the design of a board has one "
+            "stream of results and no memory of frames"
+        )
     if result.path.raster.steps:
         raise ArgumentError(
             f"{graph.name!r} leaves rows and columns of its input out; a monitor needs a model "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +35,8 @@ class StreamPort:
     packed
         Whether fields lie side by side instead, without padding, with zeros at the top of a beat
         alone, as Xilinx's UG934 has it for video.
+    subsampled
+        Whether pixels of YCbCr have two channels, Y and in even columns Cb, in odd ones Cr.
     """
 
     name: str
@@ -44,6 +46,7 @@ class StreamPort:
     signed: bool
     bytes: int
     packed: bool = False
+    subsampled: bool = False
 
     @property
     def order(self) -> tuple[int, ...]:
@@ -87,6 +90,54 @@ class Tap:
 
 
 @dataclass(frozen=True)
+class ResultStream:
+    """A stream of results beside ``m_axis``: of another output, or of what becomes a state.
+
+    Attributes
+    ----------
+    stream
+        What the names of its wires begin with, ``m_axis_NAME``.
+    port
+        Its values.
+    scale, steps, raster, pixels_per_beat
+        As those of a `Core`.
+    """
+
+    stream: str
+    port: StreamPort
+    scale: int
+    steps: tuple[tuple[Kept, Kept], ...]
+    raster: bool
+    pixels_per_beat: int
+
+
+@dataclass(frozen=True)
+class StateStream:
+    """A stream that brings back what the frame before left; the first frame after reset takes none.
+
+    Attributes
+    ----------
+    stream
+        What the names of its wires begin with, ``s_axis_NAME``; a beat is laid out like one of
+        `result`.
+    result
+        The stream of results that its beats come from, ``m_axis_NAME``.
+    port
+        Its values.
+    scale
+        Side of the block of values for each input pixel.
+    reset
+        Raw integer of every value in the first frame.
+    """
+
+    stream: str
+    result: str
+    port: StreamPort
+    scale: int
+    reset: int
+
+
+@dataclass(frozen=True)
 class Core:
     """An emitted core.
 
@@ -99,7 +150,7 @@ class Core:
     sources
         SystemVerilog files in compile order, relative to the folder.
     input, output
-        The streams.
+        The streams ``s_axis`` and ``m_axis``.
     scale
         Side of the output block per input pixel.
     max_width, max_height
@@ -135,6 +186,10 @@ class Core:
         Most shared adders on a way between two registers.
     register_shared
         Whether a shared sum is read from a register only.
+    more
+        Further streams of results: the other outputs, then one for each of `states`.
+    states
+        Streams of values that are kept from frame to frame.
     """
 
     name: str
@@ -162,6 +217,20 @@ class Core:
     pixels_per_beat: int = 0
     bypass: bool = False
     bus_errors: bool = False
+    more: tuple[ResultStream, ...] = ()
+    states: tuple[StateStream, ...] = ()
+
+    @property
+    def results(self) -> dict[str, Core]:
+        """Every stream of results, with the core as if it were the only one, ``m_axis`` first."""
+        further = {
+            result.stream: replace(
+                self, output=result.port, scale=result.scale, steps=result.steps,
+                raster=result.raster, pixels_per_beat=result.pixels_per_beat,
+            )
+            for result in self.more
+        }  # fmt: skip
+        return {"m_axis": self, **further}
 
     def beats(self, height: int, width: int) -> tuple[int, int]:
         """Return rows and columns of blocks of the output, for a size of the input.
@@ -208,8 +277,16 @@ class Core:
             content["taps"] = tuple(Tap(**tap) for tap in content["taps"])
             content["sources"] = tuple(content["sources"])
             content["smallest"] = tuple(content["smallest"])
-            content["steps"] = tuple(
-                (Kept(**rows), Kept(**columns)) for rows, columns in content["steps"]
+            content["steps"] = _steps(content["steps"])
+            content["more"] = tuple(
+                ResultStream(
+                    **{**each, "port": StreamPort(**each["port"]), "steps": _steps(each["steps"])}
+                )
+                for each in content.get("more", ())
+            )
+            content["states"] = tuple(
+                StateStream(**{**each, "port": StreamPort(**each["port"])})
+                for each in content.get("states", ())
             )
             return cls(**content)
         except (KeyError, TypeError, ValueError) as error:
@@ -228,3 +305,7 @@ class Core:
         if not path.is_file():
             raise ArgumentError(f"{folder} holds no emitted core: there is no core.json")
         return cls.from_json(path.read_text(encoding="utf-8"))
+
+
+def _steps(content: Any) -> tuple[tuple[Kept, Kept], ...]:
+    return tuple((Kept(**rows), Kept(**columns)) for rows, columns in content)

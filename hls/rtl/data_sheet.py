@@ -23,7 +23,7 @@ def core_cost(core: Core, plan: CorePlan, output: PlannedValue) -> Cost:
     plan
         Its modules and wires.
     output
-        The value that leaves it.
+        The value that leaves it first.
     """
     total = Cost(registers=sum(6 * path.clocks for path in plan.paths))
     for item in (*plan.items, *end_instances(core, plan, output)):
@@ -42,7 +42,7 @@ def render_data_sheet(core: Core, plan: CorePlan, output: PlannedValue) -> str:
     plan
         Its modules and wires.
     output
-        The value that leaves it.
+        The value that leaves it first.
     """
     total = core_cost(core, plan, output)
     pixels = f"{core.scale}x{core.scale} pixels" if core.scale > 1 else "pixel"
@@ -78,10 +78,18 @@ def render_data_sheet(core: Core, plan: CorePlan, output: PlannedValue) -> str:
             ("Port", "Value", "Channels", "Format", "Bytes per channel", "Per beat"),
             [
                 _stream("s_axis", core.input, "1 pixel"),
-                _stream("m_axis", core.output, _output_beat(core)),
+                *(
+                    _stream(prefix, result.output, _output_beat(result))
+                    for prefix, result in core.results.items()
+                ),
+                *(
+                    _stream(state.stream, state.port, f"one of `{state.result}`")
+                    for state in core.states
+                ),
             ],
         ),
         "",
+        *_states(core),
         f"{_packing(core)} `tuser` marks the first beat of a "
         "frame, `tlast` the last beat of a line. `s_axil` is AXI4-Lite, 32 bit.",
         "",
@@ -172,12 +180,28 @@ def _stream(name: str, port: StreamPort, beat: str) -> tuple[str, ...]:
     return name, port.name, str(port.channels), form, str(port.bytes), beat
 
 
+def _states(core: Core) -> list[str]:
+    """Say how states are to be kept."""
+    if not core.states:
+        return []
+    pairs = ", ".join(f"`{state.result}` to `{state.stream}`" for state in core.states)
+    return [
+        f"A memory keeps every frame of {pairs}, and gives it back in the same order. The first "
+        "frame after a reset takes none, so that the memory must be empty then. All frames until "
+        "the next reset have one size.",
+        "",
+    ]
+
+
 def _packing(core: Core) -> str:
     if not core.input.packed:
         return "Channels begin at the low bits, the first one lowest, each in whole bytes."
     orders = [
         f"{name} {', '.join(map(str, port.order))}"
-        for name, port in (("s_axis", core.input), ("m_axis", core.output))
+        for name, port in (
+            ("s_axis", core.input),
+            *((prefix, result.output) for prefix, result in core.results.items()),
+        )
     ]
     return (
         "Channels lie side by side without padding (UG934), zeros above the highest; from the low "

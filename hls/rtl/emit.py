@@ -9,14 +9,12 @@ import tempfile
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final
 
-from fxp.formats import Format
-from fxp.graph import Graph, Value
+from fxp.graph import Graph
 from fxp.graph.extents import Extent
-from fxp.hls.refusals import ELSEWHERE
 from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
-from fxp.hls.rtl.core import Core, Packing, StreamPort, Tap
+from fxp.hls.rtl.core import Core, Packing, Tap
 from fxp.hls.rtl.data_sheet import HEADER, render_data_sheet
 from fxp.hls.rtl.layers import add_node
 from fxp.hls.rtl.literals import identifier
@@ -27,7 +25,19 @@ from fxp.hls.rtl.packaging import (
     render_lpf,
     render_xdc,
 )
-from fxp.hls.rtl.planning import CorePlan, Lag, PlannedValue, StreamingError, ValueBus
+from fxp.hls.rtl.planning import CorePlan, Lag, PlannedValue, StreamingError
+from fxp.hls.rtl.ports import (
+    check_bypass,
+    check_graph,
+    check_states,
+    check_streams,
+    flush_lag,
+    input_values,
+    result_streams,
+    result_values,
+    state_streams,
+    value_port,
+)
 from fxp.hls.rtl.register_map import render_c_header
 from fxp.hls.rtl.rounding import folded_roundings
 from fxp.hls.rtl.styles import LayerFolds, LayerMultipliers, LayerStyles
@@ -57,6 +67,7 @@ def emit_rtl(
     raster: bool = False,
     pixels_per_beat: int | None = None,
     packing: Packing = "bytes",
+    subsampled: bool = False,
     bypass: bool = False,
     bus_errors: bool = False,
     name: str | None = None,
@@ -66,8 +77,9 @@ def emit_rtl(
     Parameters
     ----------
     model
-        A quantized model, its integer graph, or the path of its ``.fxp`` file: one image
-        ``(C, H, W)`` in, one image or vector out, feed-forward.
+        A quantized model, its integer graph, or the path of its ``.fxp`` file, with one image
+        ``(C, H, W)`` as input. Every output has a stream of its own; a state has two, which bring
+        what the frame before left and take what the next one needs.
     out_dir
         Folder to write; must not exist or be empty, or hold an earlier core, which is replaced.
     max_width, max_height
@@ -98,7 +110,11 @@ def emit_rtl(
     packing
         ``"bytes"``, every channel in whole bytes, or ``"ug934"``, as AXI4-Stream Video has it:
         channels side by side without padding, RGB in the order G, B, R from the low bits up, no
-        ``tkeep``. Of both streams.
+        ``tkeep``. Of all streams.
+    subsampled
+        Whether pixels come as YCbCr 4:2:2, with Y in the low bits and above it Cb in even columns,
+        Cr in odd ones; both pixels of a pair get both. The network has the channels Cr, Y, Cb, as
+        one of `fxp.models.sr.colour_chain` with ``source="ycbcr"``.
     bypass
         Whether a register can put enlarged copies of the input (nearest neighbour) in place of the
         network's result; input and output must have the same format, and as many channels or one
@@ -140,7 +156,7 @@ def emit_rtl(
     plan, output = plan_graph(
         graph, name=name, max_width=max_width, fold=fold, multipliers=multipliers,
         levels_per_register=levels_per_register, register_shared=register_shared,
-        size=(height, width),
+        size=(height, width), subsampled=subsampled,
     )  # fmt: skip
     if plan.one_size:
         max_width, max_height, plan.smallest = width, height, (height, width)
@@ -150,13 +166,13 @@ def emit_rtl(
             f"{plan.smallest[1]}x{plan.smallest[0]}: choose larger max_width, max_height or "
             "initial_size"
         )
-    final = output.stream
+    final, lag = output.stream, flush_lag([output, *plan.more])
     core = Core(
         name=name,
         top=f"{name}_core",
         sources=(),
-        input=_port(graph.inputs[0], graph.inputs[0].format, packing),
-        output=_port(graph.values[output.value], output.format, packing),
+        input=value_port(graph.inputs[0], packing, subsampled=subsampled),
+        output=value_port(graph.values[output.value], packing),
         scale=final.scale,
         max_width=max_width,
         max_height=max_height,
@@ -167,8 +183,8 @@ def emit_rtl(
         raster=raster or pixels_per_beat is not None,
         version=int(graph_digest(graph)[:8], 16),
         latency_clocks=final.latency + 2,
-        lag_lines=final.path.input_lag.lines,
-        lag_pixels=final.path.input_lag.pixels,
+        lag_lines=lag.lines,
+        lag_pixels=lag.pixels,
         steps=final.path.raster.steps,
         smallest=plan.smallest,
         taps=tuple(_tap(base, planned) for base, planned in value_wires(plan)),
@@ -177,10 +193,12 @@ def emit_rtl(
         bus_errors=bus_errors,
         levels_per_register=levels_per_register,
         register_shared=register_shared,
+        more=result_streams(graph, plan, packing, raster, pixels_per_beat),
+        states=state_streams(graph, plan, packing),
     )
     if bypass:
-        _check_bypass(core)
-    _check_streams(core, packing, pixels_per_beat)
+        check_bypass(core)
+    check_streams(core, packing, pixels_per_beat)
     _write(target, core, plan, output)
     return Core.read(target)
 
@@ -194,9 +212,10 @@ def plan_graph(
     levels_per_register: int = LEVELS_PER_REGISTER,
     register_shared: bool = False,
     size: tuple[int, int] | None = None,
+    subsampled: bool = False,
     name: str = "core",
 ) -> tuple[CorePlan, PlannedValue]:
-    """Return the plan of a core and its output.
+    """Return the plan of a core and its first output.
 
     Parameters
     ----------
@@ -215,6 +234,8 @@ def plan_graph(
     size
         Rows and columns of frames after reset, the only ones if a result depends on whole frames;
         by default those of the graph, if it has a size.
+    subsampled
+        Whether the input is YCbCr 4:2:2, as for `emit_rtl`.
     name
         Name of the core, from which names of modules are made.
 
@@ -223,9 +244,7 @@ def plan_graph(
     StreamingError
         If the graph cannot stream; the message names the node.
     """
-    source = _check_graph(graph)
-    form = source.format
-    assert form is not None
+    source = check_graph(graph)
     styles = LayerStyles(multipliers, fold)
     styles.check(graph)
     plan = CorePlan(name, max_width, levels_per_register=levels_per_register,
@@ -239,11 +258,13 @@ def plan_graph(
         size = (rows, columns)
     plan.size = size
     path = plan.new_path((Lag(),), 0, "sequencer_tags")
-    channels = source.shape[0]
-    assert isinstance(channels, int)
-    stream = ValueBus("sequencer_data", channels, form.width, form.signed, 1, path, 0)
-    planned = {source.name: PlannedValue(source.name, stream, form)}
-    plan.values.append(planned[source.name])
+    plan.scope = scope_name(0, source.name)
+    inputs = input_values(graph, plan, path, subsampled=subsampled)
+    planned = {item.value: item for item in inputs}
+    plan.values += inputs
+    for item in inputs:
+        plan.tags(item.stream.path, item.stream.latency)
+    plan.states = [planned[state.value.name].stream for state in graph.states]
     for node in graph.nodes:
         plan.scope = scope_name(len(plan.values), node.name)
         plan.multipliers, plan.fold = styles.of(node.name)
@@ -266,28 +287,11 @@ def plan_graph(
             plan.values[-1] = planned[node.name]
         # Test benches look at the tags of every value.
         plan.tags(planned[node.name].stream.path, planned[node.name].stream.latency)
-    output = planned[graph.outputs[0]]
-    final = output.stream
-    plan.tags(final.path, final.latency)
+    output, *plan.more = (planned[name] for name in result_values(graph))
+    for item in (output, *plan.more):
+        plan.tags(item.stream.path, item.stream.latency)
+    check_states(graph, planned)
     return plan, output
-
-
-def _check_graph(graph: Graph) -> Value:
-    if not graph.is_integer:
-        raise StreamingError(f"graph {graph.name!r} is not quantized: a core needs integers")
-    if graph.states:
-        raise StreamingError(
-            f"graph {graph.name!r} has states, which need a frame memory; {ELSEWHERE}"
-        )
-    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-        raise StreamingError(
-            f"graph {graph.name!r} has {len(graph.inputs)} inputs and {len(graph.outputs)} "
-            "outputs; a core has one of each"
-        )
-    source = graph.inputs[0]
-    if len(source.shape) != 3:
-        raise StreamingError(f"input {source} is no image")
-    return source
 
 
 def _check_arguments(max_width: int, max_height: int, pixels_per_clock: int) -> None:
@@ -296,25 +300,6 @@ def _check_arguments(max_width: int, max_height: int, pixels_per_clock: int) -> 
             raise StreamingError(f"{what} must be 1 to {MAX_SIZE}, got {value!r}")
     if pixels_per_clock != 1:
         raise StreamingError(f"pixels_per_clock must be 1, got {pixels_per_clock!r}")
-
-
-def _check_bypass(core: Core) -> None:
-    source, result = core.input, core.output
-    if core.steps:
-        raise StreamingError(
-            "a bypass copies each input pixel to a block of the output, and this network leaves "
-            "rows and columns out: do without the bypass"
-        )
-    if (source.width, source.frac, source.signed) != (result.width, result.frac, result.signed):
-        raise StreamingError(
-            f"a bypass copies the input {source.name!r} to the output {result.name!r}, so both "
-            "must have the same format; quantize with output_format equal to input_format"
-        )
-    if source.channels not in (1, result.channels):
-        raise StreamingError(
-            f"a bypass copies {source.channels} channels to {result.channels}: there must be as "
-            "many, or one"
-        )
 
 
 def _initial_size(
@@ -333,30 +318,6 @@ def _initial_size(
             f"frames of {width}x{height} exceed the largest size, {max_width}x{max_height}"
         )
     return width, height
-
-
-def _check_streams(core: Core, packing: str, pixels_per_beat: int | None) -> None:
-    if packing not in get_args(Packing):
-        raise StreamingError(
-            f"packing must be one of {', '.join(get_args(Packing))}, got {packing!r}"
-        )
-    block = core.scale**2
-    possible = [count for count in (1, 2, 4) if block % count == 0]
-    if pixels_per_beat is not None and pixels_per_beat not in possible:
-        raise StreamingError(
-            f"pixels_per_beat must be one of {', '.join(map(str, possible))} for blocks of {block} "
-            f"pixels, got {pixels_per_beat!r}"
-        )
-
-
-def _port(value: Value, form: Format | None, packing: str) -> StreamPort:
-    assert form is not None
-    channels = value.shape[0]
-    assert isinstance(channels, int)
-    return StreamPort(
-        value.name, channels, form.width, form.frac, form.signed, -(-form.width // 8),
-        packed=packing == "ug934",
-    )  # fmt: skip
 
 
 def _tap(base: str, planned: PlannedValue) -> Tap:

@@ -132,12 +132,17 @@ def render_ip_xact(core: Core, top: str) -> str:
                        ("version", VERSION)):  # fmt: skip
         _element(root, name, text)
     buses = _element(root, "busInterfaces")
-    for bus, side in (("s_axis", "slave"), ("m_axis", "master")):
+    streams = {
+        "s_axis": "slave",
+        **dict.fromkeys(core.results, "master"),
+        **dict.fromkeys((state.stream for state in core.states), "slave"),
+    }
+    for bus, side in streams.items():
         found = [name for name, _, _ in ports if name.removeprefix(f"{bus}_").upper() in _AXIS]
         _bus(buses, bus, "interface", "axis", side, found)
     control = [name for name, _, _ in ports if name.startswith("s_axil_")]
     _bus(buses, "s_axil", "interface", "aximm", "slave", control, reference="registers")
-    clocked = {"ASSOCIATED_BUSIF": "s_axis:m_axis:s_axil", "ASSOCIATED_RESET": "aresetn"}
+    clocked = {"ASSOCIATED_BUSIF": ":".join([*streams, "s_axil"]), "ASSOCIATED_RESET": "aresetn"}
     _bus(buses, "aclk", "signal", "clock", "slave", ["aclk"], parameters=clocked)
     _bus(buses, "aresetn", "signal", "reset", "slave", ["aresetn"],
          parameters={"POLARITY": "ACTIVE_LOW"})  # fmt: skip

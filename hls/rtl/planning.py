@@ -23,6 +23,7 @@ from fxp.hls.rtl.streams import (
     Raster,
     StreamingError,
     ValueBus,
+    missing_lag,
     per_field,
 )
 
@@ -79,6 +80,10 @@ class CorePlan:
     """Rows and columns that a frame must have at least."""
     size: tuple[int, int] | None = None
     """Rows and columns of the frames after reset, if that is known."""
+    more: list[PlannedValue] = field(default_factory=list)
+    """What leaves the core beside its first output: the other outputs, then the next states."""
+    states: list[ValueBus] = field(default_factory=list)
+    """Values that the frame before left, at the input."""
     one_size: bool = False
     """Whether the core takes frames of that size alone."""
     scope: str = ""
@@ -315,7 +320,7 @@ class CorePlan:
                 "strides, poolings and crops"
             )
         base, more = min(
-            ((stream.path, _missing(stream.path, streams)) for stream in streams),
+            ((stream.path, missing_lag(stream.path, streams)) for stream in streams),
             key=lambda pair: (pair[1].lines, pair[1].pixels),
         )
         path = self._later_path(base, more) if more != Lag() else base
@@ -490,10 +495,3 @@ class CorePlan:
         if stream.signed:
             return stream
         return self.aligned(stream, stream.width + 1, (0,), signed=True)
-
-
-def _missing(path: Path, streams: Sequence[ValueBus]) -> Lag:
-    """How much later than a path the latest of some streams is, in beats, at most."""
-    ends = [stream.path.lag + stream.path.behind(path) for stream in streams]
-    lines, pixels = max(end.lines for end in ends), max(end.pixels for end in ends)
-    return Lag(max(lines - path.lag.lines, 0), max(pixels - path.lag.pixels, 0))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -51,22 +51,23 @@ def folded_roundings(graph: Graph, sums: Collection[str] | None = None) -> Folde
         Names of the weighted sums that may take one; all of them by default.
     """
     result = FoldedRoundings()
+    leaving = {*graph.outputs, *(state.source for state in graph.states)}
     for node in graph.nodes:
         if sums is not None and node.name not in sums:
             continue
         if isinstance(node.op, ops.Conv2d | ops.ConvTranspose2d):
-            _fold(graph, node, result)
+            _fold(graph, node, leaving, result)
     return result
 
 
-def _fold(graph: Graph, start: Node, result: FoldedRoundings) -> None:
+def _fold(graph: Graph, start: Node, leaving: Set[str], result: FoldedRoundings) -> None:
     """Fold the rounding behind a weighted sum, if there is one that allows it."""
     passed: list[Node] = []
     node = start
     while not _ends(graph, node):
         behind = graph.consumers.get(node.name, ())
         assert node.quantization is not None
-        if len(behind) != 1 or node.name in graph.outputs or not node.quantization.format.signed:
+        if len(behind) != 1 or node.name in leaving or not node.quantization.format.signed:
             return
         passed.append(node)
         (after,) = behind

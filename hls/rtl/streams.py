@@ -284,3 +284,18 @@ def per_field(stream: ValueBus, values: Sequence[int]) -> list[int]:
     channels = list(values) * (stream.channels if len(values) == 1 else 1)
     assert len(channels) == stream.channels
     return channels * stream.scale**2
+
+
+def missing_lag(path: Path, streams: Sequence[ValueBus]) -> Lag:
+    """Return how much later than a path the latest of some streams is, in beats, at most.
+
+    Parameters
+    ----------
+    path
+        The path.
+    streams
+        Streams of the same raster.
+    """
+    ends = [stream.path.lag + stream.path.behind(path) for stream in streams]
+    lines, pixels = max(end.lines for end in ends), max(end.pixels for end in ends)
+    return Lag(max(lines - path.lag.lines, 0), max(pixels - path.lag.pixels, 0))

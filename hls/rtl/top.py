@@ -5,8 +5,8 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
-from fxp.hls.rtl.core import Core
-from fxp.hls.rtl.ends import end_instances
+from fxp.hls.rtl.core import Core, StateStream, StreamPort
+from fxp.hls.rtl.ends import end_instances, label
 from fxp.hls.rtl.literals import identifier
 from fxp.hls.rtl.planning import SIZE, CorePlan
 from fxp.hls.rtl.streams import Assignment, ModuleInstance, Path, PlannedValue
@@ -24,7 +24,7 @@ def render_top(core: Core, plan: CorePlan, output: PlannedValue) -> str:
     plan
         Its modules and wires.
     output
-        The value that leaves it.
+        The value that leaves it first.
     """
     return "\n".join(
         [
@@ -46,7 +46,6 @@ def render_top(core: Core, plan: CorePlan, output: PlannedValue) -> str:
 
 def _ports(core: Core) -> list[str]:
     in_bits = 8 * core.input.beat_bytes()
-    out_bits = 8 * core.output.beat_bytes(core.beat_pixels)
     ports = [
         ("input ", 1, "aclk"),
         ("input ", 1, "aresetn"),
@@ -55,12 +54,8 @@ def _ports(core: Core) -> list[str]:
         ("output", 1, "s_axis_tready"),
         ("input ", 1, "s_axis_tuser"),
         ("input ", 1, "s_axis_tlast"),
-        ("output", out_bits, "m_axis_tdata"),
-        *([("output", out_bits // 8, "m_axis_tkeep")] if core.has_keep else []),
-        ("output", 1, "m_axis_tvalid"),
-        ("input ", 1, "m_axis_tready"),
-        ("output", 1, "m_axis_tuser"),
-        ("output", 1, "m_axis_tlast"),
+        *(port for prefix in core.results for port in _result_ports(core, prefix)),
+        *(port for state in core.states for port in _state_ports(state)),
         ("input ", 8, "s_axil_awaddr"),
         ("input ", 1, "s_axil_awvalid"),
         ("output", 1, "s_axil_awready"),
@@ -85,6 +80,27 @@ def _ports(core: Core) -> list[str]:
     return lines
 
 
+def _result_ports(core: Core, prefix: str) -> list[tuple[str, int, str]]:
+    result = core.results[prefix]
+    bits = 8 * result.output.beat_bytes(result.beat_pixels)
+    return [
+        ("output", bits, f"{prefix}_tdata"),
+        *([("output", bits // 8, f"{prefix}_tkeep")] if result.has_keep else []),
+        ("output", 1, f"{prefix}_tvalid"),
+        ("input ", 1, f"{prefix}_tready"),
+        ("output", 1, f"{prefix}_tuser"),
+        ("output", 1, f"{prefix}_tlast"),
+    ]
+
+
+def _state_ports(state: StateStream) -> list[tuple[str, int, str]]:
+    return [
+        ("input ", 8 * state.port.beat_bytes(state.scale**2), f"{state.stream}_tdata"),
+        ("input ", 1, f"{state.stream}_tvalid"),
+        ("output", 1, f"{state.stream}_tready"),
+    ]
+
+
 def _range(bits: int, *, always: bool = False) -> str:
     return f"[{bits - 1}:0] " if bits > 1 or always else ""
 
@@ -92,27 +108,46 @@ def _range(bits: int, *, always: bool = False) -> str:
 def _input(core: Core) -> list[str]:
     port = core.input
     bits = port.channels * port.width
-    pitch = port.width if port.packed else 8 * port.bytes
-    fields = [
-        f"s_axis_tdata[{pitch * port.order.index(c)}+:{port.width}]"
-        for c in reversed(range(port.channels))
-    ]
     lines = [
         f"logic {_range(bits, always=True)}pixel_in, sequencer_data;",
         "logic [5:0] sequencer_tags;",
         f"logic [15:0] {', '.join(SIZE)};",
         "logic [15:0] frame_width, frame_height;",
         "logic [3:0] errors;",
-        "logic started, finished, malformed, room, frame_last;",
-        "logic core_rst_n, restart, restarting, enable, bypass_wanted, bypass;",
-        "logic pixel_ready, result_tvalid, result_tready;",
-        f"assign pixel_in = {{{', '.join(fields)}}};",
+        "logic started, finished, malformed, states_taken, states_end;",
+        "logic core_rst_n, restart, restarting, enable, bypass_wanted, bypass, pixel_ready;",
+        *_wrapped_fields("pixel_in", "s_axis", port, 1),
     ]
+    for number, state in enumerate(core.states):
+        name, pixels = f"state{number}", state.scale**2
+        bits = pixels * state.port.channels * state.port.width
+        lines += [
+            f"logic {_range(bits, always=True)}{name}_in, {name}_data;",
+            f"logic {name}_ready, {name}_valid;",
+            *_wrapped_fields(f"{name}_in", state.stream, state.port, pixels),
+        ]
+    if not core.states:
+        lines += ["logic unused_states;", "assign unused_states = states_taken && states_end;"]
     if not core.bypass:
         lines += ["logic unused_bypass;", "assign unused_bypass = bypass;"]
-    if bits < 8 * port.beat_bytes():
-        lines += ["logic unused_input;", "assign unused_input = ^s_axis_tdata;"]
     return ["", *(INDENT + line for line in lines)]
+
+
+def _wrapped_fields(wire: str, stream: str, port: StreamPort, pixels: int) -> list[str]:
+    """Bring the fields of a stream to a bus, in the order of the graph."""
+    pitch = port.width if port.packed else 8 * port.bytes
+    fields = [
+        f"{stream}_tdata[{pitch * (pixel * port.channels + port.order.index(c))}+:{port.width}]"
+        for pixel in reversed(range(pixels))
+        for c in reversed(range(port.channels))
+    ]
+    lines = [
+        line.removeprefix(INDENT)
+        for line in _wrapped(f"assign {wire} = {{", ", ".join(fields), "};")
+    ]
+    if len(fields) * port.width < 8 * port.beat_bytes(pixels):
+        lines += [f"logic unused_{wire};", f"assign unused_{wire} = ^{stream}_tdata;"]
+    return lines
 
 
 def _wires(plan: CorePlan) -> list[str]:
@@ -242,19 +277,8 @@ def _listed(entries: list[str]) -> list[str]:
 
 def _ends(core: Core, plan: CorePlan, output: PlannedValue) -> list[str]:
     lines = ["", f"{INDENT}// Registers, input and output."]
-    pixel = 8 * core.output.bytes * core.output.channels
-    whole = pixel * core.scale**2
-    for name in ("block",) * core.raster + ("whole",) * core.serialized:
-        lines += [
-            f"{INDENT}logic [{whole - 1}:0] {name}_tdata;",
-            f"{INDENT}logic {name}_tvalid, {name}_tready, {name}_tuser, {name}_tlast;",
-            f"{INDENT}logic {name}_frame_last;",
-        ]
-    if core.serialized:
-        lines.append(f"{INDENT}logic [{whole // 8 - 1}:0] whole_tkeep;")
-    lines.append(f"{INDENT}logic [{pixel * core.beat_pixels - 1}:0] result_tdata;")
-    if core.raster:
-        lines.append(f"{INDENT}logic [{pixel * core.beat_pixels // 8 - 1}:0] result_tkeep;")
+    for number, result in enumerate(core.results.values()):
+        lines += _result_wires(result, label(number))
     if core.bypass:
         lines += [
             f"{INDENT}logic [5:0] chosen_tags;",
@@ -262,40 +286,65 @@ def _ends(core: Core, plan: CorePlan, output: PlannedValue) -> list[str]:
         ]
     for item in end_instances(core, plan, output):
         lines += _instance(item)
-    lines += [
-        "",
-        *_result(core),
-        f"{INDENT}assign finished = m_axis_tvalid && m_axis_tready && frame_last;",
-    ]
+    for number, (prefix, result) in enumerate(core.results.items()):
+        end = label(number)
+        done = f"done{end}" if core.more else "finished"
+        lines += [
+            "",
+            *_result(result, prefix, end),
+            f"{INDENT}assign {done} = {prefix}_tvalid && {prefix}_tready && frame_last{end};",
+        ]
     return lines
 
 
-def _result(core: Core) -> list[str]:
-    """Bring the fields of the result, in whole bytes, to the port."""
+def _result_wires(core: Core, end: str) -> list[str]:
+    pixel = 8 * core.output.bytes * core.output.channels
+    whole = pixel * core.scale**2
+    lines = [f"logic room{end}, frame_last{end}, result{end}_tvalid, result{end}_tready;"]
+    if core.more:
+        lines.append(f"logic done{end};")
+    for name in ("block",) * core.raster + ("whole",) * core.serialized:
+        stream = f"{name}{end}"
+        lines += [
+            f"logic [{whole - 1}:0] {stream}_tdata;",
+            f"logic {stream}_tvalid, {stream}_tready, {stream}_tuser, {stream}_tlast;",
+            f"logic {stream}_frame_last;",
+        ]
+    if core.serialized:
+        lines.append(f"logic [{whole // 8 - 1}:0] whole{end}_tkeep;")
+    lines.append(f"logic [{pixel * core.beat_pixels - 1}:0] result{end}_tdata;")
+    if core.raster:
+        lines.append(f"logic [{pixel * core.beat_pixels // 8 - 1}:0] result{end}_tkeep;")
+    return [INDENT + line for line in lines]
+
+
+def _result(core: Core, prefix: str, end: str) -> list[str]:
+    """Bring the fields of a result, in whole bytes, to its port."""
     port = core.output
+    data, keep = f"result{end}_tdata", f"result{end}_tkeep"
     lines = []
     if not port.packed:
-        lines.append(f"{INDENT}assign m_axis_tdata = result_tdata;")
+        lines.append(f"{INDENT}assign {prefix}_tdata = {data};")
     else:
         fields = [
-            f"result_tdata[{8 * port.bytes * (pixel * port.channels + channel)}+:{port.width}]"
+            f"{data}[{8 * port.bytes * (pixel * port.channels + channel)}+:{port.width}]"
             for pixel in range(core.beat_pixels)
             for channel in port.order
         ]
         padding = 8 * port.beat_bytes(core.beat_pixels) - len(fields) * port.width
         zeros = [f"{padding}'d0"] if padding else []
         joined = ", ".join([*zeros, *reversed(fields)])
-        lines += _wrapped("assign m_axis_tdata = ", f"{{{joined}}}", ";")
+        lines += _wrapped(f"assign {prefix}_tdata = ", f"{{{joined}}}", ";")
         if port.width < 8 * port.bytes:
             lines += [
-                f"{INDENT}logic unused_result;",
-                f"{INDENT}assign unused_result = ^result_tdata;",
+                f"{INDENT}logic unused_result{end};",
+                f"{INDENT}assign unused_result{end} = ^{data};",
             ]
     if core.has_keep:
-        lines.append(f"{INDENT}assign m_axis_tkeep = result_tkeep;")
+        lines.append(f"{INDENT}assign {prefix}_tkeep = {keep};")
     elif core.raster:
         lines += [
-            f"{INDENT}logic unused_keep;",
-            f"{INDENT}assign unused_keep = ^result_tkeep;",
+            f"{INDENT}logic unused_keep{end};",
+            f"{INDENT}assign unused_keep{end} = ^{keep};",
         ]
     return lines

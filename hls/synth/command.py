@@ -20,6 +20,7 @@ from fxp.cli.messages import without_folder
 from fxp.cli.targets import check_folder_target, check_target
 from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Core, Multipliers
+from fxp.hls.stream_options import LevelsOption, RegisterSharedOption
 from fxp.hls.synth.harness import ports_of
 from fxp.hls.synth.placement import PLACED_TARGETS, Placement, Placer, Router, place
 from fxp.hls.synth.style_options import (
@@ -45,12 +46,8 @@ def synth(
         Multipliers, typer.Option(help="Multiplier blocks, or shared adders.")
     ] = "dsp",
     fold: Annotated[int, typer.Option(min=1, help="Clocks per pixel.")] = 1,
-    levels_per_register: Annotated[
-        int, typer.Option(min=1, help="Shared adders between two registers.")
-    ] = LEVELS_PER_REGISTER,
-    register_shared: Annotated[
-        bool, typer.Option("--register-shared", help="Read shared sums from registers only.")
-    ] = False,
+    levels_per_register: LevelsOption = LEVELS_PER_REGISTER,
+    register_shared: RegisterSharedOption = False,
     layer: LayerOption = None,
     fit: FitOption = None,
     fps: FpsOption = 60,

@@ -164,6 +164,48 @@ def unshuffled() -> Graph:
     return b.graph()
 
 
+def several() -> Graph:
+    """Outputs of other lags, sizes and formats: blocks, a half-sized map, features, a vector."""
+    b = GraphBuilder("several", 1, Format(7, 4), size=(6, 8))
+    features = b.conv(3, target=ACT, bias=True)
+    b.conv(4, target=Format(12, 5), name="detail")
+    shuffled = b.add(ops.PixelShuffle(2))
+    small = b.add(ops.MaxPool((2, 2), (2, 2)), features)
+    mean = b.add(ops.GlobalAveragePool(), features, target=Format(10, 5))
+    return b.graph(outputs=(shuffled, features, small, mean, "image"))
+
+
+def recurrent() -> Graph:
+    """Two states, one of them negative at first, with gates; the frame before; two outputs."""
+    b = GraphBuilder("recurrent", 1, Format(7, 4))
+    hidden = b.state("hidden", 2, ACT, reset=-9)
+    before = b.state("before", 1, Format(7, 4))
+    b.add(ops.Concat(), "image", hidden, before)
+    both = b.conv(4, target=Format(10, 6), bias=True)
+    gate = b.add(ops.Slice("channel", 0, 2), both)
+    gate = b.add(ops.Clamp(0, 1), gate, target=Format(6, 5, False))
+    new = b.add(ops.Slice("channel", 2, 4), both)
+    change = b.add(ops.Subtract(), new, hidden)
+    b.add(ops.Multiply(), gate, change)
+    kept = b.add(ops.Add(), b.last, hidden, target=ACT)
+    b.keep("hidden")
+    b.keep("before", "image")
+    b.conv(1, target=ACT)
+    return b.graph(outputs=(b.last, kept))
+
+
+def enlarged_state() -> Graph:
+    """A network that enlarges, and reads its last result."""
+    b = GraphBuilder("enlarged_state", 1, Format(7, 4))
+    shown = b.state("shown", 1, Format(7, 4), scale=2)
+    b.add(ops.PixelUnshuffle(2), shown)
+    b.add(ops.Concat(), "image", b.last)
+    b.conv(4, target=ACT)
+    b.add(ops.PixelShuffle(2), target=Format(7, 4))
+    b.keep("shown")
+    return b.graph()
+
+
 SHAPES = {
     "constants": constants,
     "borders": borders,
@@ -175,6 +217,9 @@ SHAPES = {
     "residual_classifier": residual_classifier,
     "channel_reductions": channel_reductions,
     "unshuffled": unshuffled,
+    "several": several,
+    "recurrent": recurrent,
+    "enlarged_state": enlarged_state,
 }
 
 
@@ -272,9 +317,13 @@ def _ending(b: GraphBuilder, random: np.random.Generator) -> None:
 
 
 def _used(b: GraphBuilder) -> Graph:
-    needed, nodes = {b.last}, []
+    """Return what leads to the last value and to one of the others, both of which are outputs."""
+    graph = b.graph(outputs=(b.last,))
+    others = [node.name for node in b.nodes[:-1] if len(graph.values[node.name].shape) == 3]
+    outputs = [b.last, *others[len(b.nodes) % 2 :: 4][:1]]
+    needed, nodes = set(outputs), []
     for node in reversed(b.nodes):
         if node.name in needed:
             nodes.append(node)
             needed.update(node.inputs)
-    return b.graph(tuple(reversed(nodes)))
+    return b.graph(tuple(reversed(nodes)), outputs)

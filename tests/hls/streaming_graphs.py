@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from fxp.formats import Format, Overflow, Quantization, Rounding
-from fxp.graph import Constant, Graph, Node, Value, ops
+from fxp.graph import Constant, Graph, Node, State, Value, ops
 from fxp.graph.extents import Extent
 from fxp.graph.ops import Op
 
@@ -29,6 +30,7 @@ class GraphBuilder:
         self.source = source
         self.nodes: list[Node] = []
         self.constants: list[Constant] = []
+        self.states: list[State] = []
         self.last = "image"
 
     def constant(self, name: str, data: np.ndarray, *formats: Format) -> str:
@@ -54,6 +56,28 @@ class GraphBuilder:
         self.nodes.append(Node(name, op, names, quantization))
         self.last = name
         return name
+
+    def state(
+        self,
+        name: str,
+        channels: int,
+        form: Format,
+        scale: int = 1,
+        reset: int = 0,
+        size: tuple[int, int] | None = None,
+    ) -> str:
+        """Add a state, which becomes itself until `keep` says what it becomes."""
+        _, rows, columns = self.source.shape
+        value = Value(name, (channels, *(size or (rows * scale, columns * scale))), form)
+        self.states.append(State(value, name, reset))
+        return name
+
+    def keep(self, name: str, source: str = "") -> None:
+        """Let a state become a value, by default the last one."""
+        self.states = [
+            replace(state, source=source or self.last) if state.value.name == name else state
+            for state in self.states
+        ]
 
     def conv(
         self,
@@ -102,7 +126,8 @@ class GraphBuilder:
             outputs = tuple(node.name for node in nodes if node.name not in read)
         used = {name for node in nodes for name in node.inputs}
         constants = tuple(item for item in self.constants if item.name in used)
-        return Graph(self.name, (self.source,), nodes, outputs, constants)
+        states = tuple(s for s in self.states if s.value.name in used)
+        return Graph(self.name, (self.source,), nodes, outputs, constants, states)
 
     def channels(self, name: str) -> int:
         if name == "image":

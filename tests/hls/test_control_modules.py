@@ -32,6 +32,7 @@ def test_a_disabled_sequencer_completes_its_frame_and_takes_no_other(tmp_path):
          "InitialHeight": 2},
         {
             "rst_ni": (1, [0, 0] + [1] * (count - 2)), "room_i": (1, [1] * count),
+            "states_valid_i": (1, [1] * count),
             "width_i": (16, widths), "height_i": (16, [height] * count),
             "enable_i": (1, enable), "bypass_i": (1, [0] * count),
         },
@@ -58,6 +59,7 @@ def test_a_frame_cut_off_while_disabled_is_completed(tmp_path):
         {"Width": 8, "LagLines": 1, "LagPixels": 1, "InitialWidth": 3, "InitialHeight": 2},
         {
             "rst_ni": (1, [0, 0] + [1] * (count - 2)), "room_i": (1, [1] * count),
+            "states_valid_i": (1, [1] * count),
             "width_i": (16, [3] * count), "height_i": (16, [2] * count),
             "enable_i": (1, [1] * 6 + [0] * (count - 6)), "bypass_i": (1, [0] * count),
         },

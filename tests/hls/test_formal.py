@@ -40,7 +40,7 @@ PROOFS: dict[str, tuple[str, int, dict[str, object] | str, tuple[str, ...]]] = {
         6,
         {"Taps": 2, "Channels": 4, "Groups": 2, "Outputs": 2, "DataWidth": 3, "WeightWidth": 3,
          "SumWidth": 9, "HasBias": 1, "Weights": "24'o35604715", "Biases": "18'h2a3f1"},
-        (),
+        ("fxp_dot_reference",),
     ),
     "fxp_dot_folded": (
         "prove",
@@ -48,7 +48,7 @@ PROOFS: dict[str, tuple[str, int, dict[str, object] | str, tuple[str, ...]]] = {
         {"Taps": 3, "Channels": 1, "Groups": 1, "Outputs": 2, "Fold": 2, "DataWidth": 3,
          "DataSigned": 1, "WeightWidth": 3, "SumWidth": 9, "Weights": "18'o356471",
          "Biases": "18'h2a3f1"},
-        ("fxp_delay",),
+        ("fxp_delay", "fxp_dot_reference"),
     ),
     "fxp_dot_shared": (
         "bmc",
@@ -56,7 +56,7 @@ PROOFS: dict[str, tuple[str, int, dict[str, object] | str, tuple[str, ...]]] = {
         {"Taps": 2, "Channels": 2, "Groups": 2, "Outputs": 4, "Share": 3, "DataWidth": 2,
          "DataSigned": 1, "WeightWidth": 3, "SumWidth": 7, "Weights": "24'o35604715",
          "Biases": "28'h2a3f1c5"},
-        ("fxp_delay",),
+        ("fxp_delay", "fxp_dot_reference"),
     ),
     "fxp_prelu": (
         "prove",
@@ -93,7 +93,10 @@ PROOFS: dict[str, tuple[str, int, dict[str, object] | str, tuple[str, ...]]] = {
     "fxp_raster": ("prove", 3, {"Scale": 2, "Bytes": 1, "MaxWidth": 5}, ()),
     "fxp_fifo": ("prove", 3, {"Width": 2, "Depth": 4}, ()),
     "fxp_registers": ("prove", 3, {"MaxWidth": 40}, ()),
-    "fxp_restart": ("prove", 3, {}, ()),
+    "fxp_restart": ("prove", 3, {"Inputs": 2, "Outputs": 2}, ()),
+    "fxp_frames_done": ("prove", 3, {"Streams": 2}, ()),
+    "fxp_chroma": ("prove", 3, {"Width": 2}, ()),
+    "fxp_state": ("bmc", 8, {"Width": 1, "Initial": "1'd1"}, ("fxp_skid",)),
     "fxp_serializer": ("prove", 3, {"Parts": 4, "Bytes": 2}, ()),
     "fxp_window": (
         "bmc",
@@ -157,14 +160,21 @@ FAULTS = {
     "fxp_fifo": ("(AddressBits + 1)'(Depth - 1);", "(AddressBits + 1)'(Depth + 1);"),
     "fxp_registers": ("index == SizeWord && low_is_width &&", "index == SizeWord &&"),
     "fxp_serializer": ("moves && last_part;", "moves && (last_part || part == PartBits'(2));"),
-    "fxp_restart": ("!closed && (!out_valid_i || out_ready_i)", "!closed"),
+    "fxp_restart": (
+        "shut | ~out_valid_i | out_ready_i",
+        "shut | ~out_valid_i | (out_ready_i >> 1)",
+    ),
+    "fxp_frames_done": ("done_o = ready == '1", "done_o = ready != '0"),
+    "fxp_chroma": ("after_odd && !tags_i[fxp_pkg::FirstColumn]", "after_odd"),
+    "fxp_state": ("if (take_i && end_i) first", "if (take_i) first"),
     "fxp_window": ("Lines-k*DilationRows+1+:", "Lines-k*DilationRows+:"),
     "fxp_sequencer": ("last_column ? columns : columns_left", "last_column ? 16'd1 : columns_left"),
 }
 
 
 def source_of(module: str) -> Path:
-    return next(path for folder in (LIBRARY, SHELL) if (path := folder / f"{module}.sv").is_file())
+    folders = (LIBRARY, SHELL, LIBRARY.parent / "formal")
+    return next(path for folder in folders if (path := folder / f"{module}.sv").is_file())
 
 
 def prove(module: str, folder: Path, fault: tuple[str, str] | None = None) -> tuple[str, str]:
@@ -180,7 +190,7 @@ def prove(module: str, folder: Path, fault: tuple[str, str] | None = None) -> tu
     (folder / f"{module}.sv").write_text(text)
     for name in inside:
         # The properties of the modules inside are proved by themselves.
-        content = (LIBRARY / f"{name}.sv").read_text().replace("ifdef FORMAL", "ifdef NEVER")
+        content = source_of(name).read_text().replace("ifdef FORMAL", "ifdef NEVER")
         (folder / f"{name}.sv").write_text(content)
     (folder / PACKAGE).write_text((LIBRARY / PACKAGE).read_text())
     files = [PACKAGE, *(f"{name}.sv" for name in (*inside, module))]

@@ -210,7 +210,7 @@ def test_sequencer_repairs_whatever_comes(width, height, fold, tmp_path):
         {
             "rst_ni": (1, [0, 0] + [1] * (count - 2)),
             "tvalid_i": (1, valid), "tuser_i": (1, user), "tlast_i": (1, last),
-            "tdata_i": (8, data), "room_i": (1, room),
+            "tdata_i": (8, data), "room_i": (1, room), "states_valid_i": (1, [1] * count),
             "enable_i": (1, [1] * count), "bypass_i": (1, [0] * count),
             "width_i": (16, [width] * count), "height_i": (16, [height] * count),
         },
@@ -281,6 +281,7 @@ def test_sequencer_takes_a_size_with_the_first_pixel(tmp_path):
             "rst_ni": (1, [0, 0] + [1] * (count - 2)),
             "tvalid_i": (1, valid), "tuser_i": (1, user), "tlast_i": (1, last),
             "tdata_i": (8, [1] * count), "room_i": (1, [1] * count),
+            "states_valid_i": (1, [1] * count),
             "enable_i": (1, [1] * count), "bypass_i": (1, [0] * count),
             "width_i": (16, widths), "height_i": (16, heights),
         },

@@ -164,7 +164,7 @@ def test_malformed_frames_are_repaired_and_counted(simulator, stalls, work_dir):
     SIMULATIONS[simulator] += 1
     assert log.violations == ()
     expected = [model.run(image).outputs[0] for image in images]
-    assert output_difference(core, log, images, expected) is None
+    assert output_difference(core, log.results[0], images, expected) is None
     seen = [
         (name, status & 0x1F, errors)
         for (name, _, _), status, errors in zip(

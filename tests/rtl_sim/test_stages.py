@@ -19,7 +19,8 @@ from fxp.model import FixedModel
 from fxp.rtl_sim import Stalls, cosim
 
 STALLED = Stalls("random50", "bursts", seed=3)
-SIZES = {"crops": [(7, 8), (9, 6)], "borders": [(7, 6), (6, 8)], "pools": [(8, 9), (9, 8)]}
+SIZES = {"crops": [(7, 8), (9, 6)], "borders": [(7, 6), (6, 8)], "pools": [(8, 9), (9, 8)],
+         "recurrent": [(6, 5)] * 2, "enlarged_state": [(2, 2)] * 2}  # fmt: skip
 
 
 def images(model: FixedModel, sizes: list[tuple[int, int]] | None = None) -> list[IntArray]:
@@ -102,6 +103,12 @@ DAMAGES = {
     "a total of other values": (
         "residual_classifier", "fxp_frame_total.sv", "total + value", "total + total",
         "global_average_pool7",
+    ),
+    "what a frame left is not read": (
+        "recurrent", "fxp_state.sv", "first ? Initial : data", "Initial", "hidden",
+    ),
+    "another state at first": (
+        "recurrent", "recurrent_core.sv", ".Initial(16'hf7f7)", ".Initial(16'hf7f6)", "hidden",
     ),
     "weights of the pixel before": (
         "classifier", "fxp_linear.sv", "'0 : next_address", "'1 : next_address", "linear7",

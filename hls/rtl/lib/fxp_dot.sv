@@ -91,28 +91,14 @@ module fxp_dot #(
     past <= (past << (Taps * Channels * DataWidth)) | taps_i;
   end
   assign then = past[(Latency-1)*Taps*Channels*DataWidth+:Taps*Channels*DataWidth];
-  for (genvar o = 0; o < Outputs; o++) begin : gen_formal
-    localparam int First = (o / (Outputs / Groups)) * Inputs;
-    logic [(Products+1)*SumWidth-1:0] partial;
-    assign partial[0+:SumWidth] = HasBias ? Biases[o*SumWidth+:SumWidth] : '0;
-    for (genvar n = 0; n < Products; n++) begin : gen_product
-      localparam int Field = (n / Inputs) * Channels + First + n % Inputs;
-      logic signed [WeightWidth-1:0] weight;
-      logic signed [FactorWidth-1:0] factor;
-      assign weight = Weights[(o*Products+n)*WeightWidth+:WeightWidth];
-      if (DataSigned) begin : gen_signed
-        assign factor = then[Field*DataWidth+:DataWidth];
-      end else begin : gen_unsigned
-        assign factor = {1'b0, then[Field*DataWidth+:DataWidth]};
-      end
-      assign partial[(n+1)*SumWidth+:SumWidth] =
-          partial[n*SumWidth+:SumWidth] + SumWidth'(weight) * SumWidth'(factor);
-    end
-    always_comb begin
-      if (known[Latency-1]) begin
-        assert (sums_o[o*SumWidth+:SumWidth] == partial[Products*SumWidth+:SumWidth]);
-      end
-    end
-  end
+  logic [Outputs*SumWidth-1:0] wanted;
+  fxp_dot_reference #(
+    .Taps(Taps), .Channels(Channels), .Groups(Groups), .Outputs(Outputs), .DataWidth(DataWidth),
+    .DataSigned(DataSigned), .WeightWidth(WeightWidth), .SumWidth(SumWidth), .Weights(Weights),
+    .Biases(HasBias ? Biases : '0)
+  ) u_wanted (
+    .taps_i(then), .sums_o(wanted)
+  );
+  always_comb if (known[Latency-1]) assert (sums_o == wanted);
 `endif
 endmodule

@@ -142,28 +142,14 @@ module fxp_dot_folded #(
     if (valid_i) assume (beats[Fold-2:0] == '0);
     if (started) assert (int'(phase) < Fold);
   end
-  for (genvar o = 0; o < Outputs; o++) begin : gen_formal
-    localparam int First = (o / (Outputs / Groups)) * Inputs;
-    logic [(Products+1)*SumWidth-1:0] partial;
-    assign partial[0+:SumWidth] = Biases[o*SumWidth+:SumWidth];
-    for (genvar n = 0; n < Products; n++) begin : gen_product
-      localparam int Field = (n / Inputs) * Channels + First + n % Inputs;
-      logic signed [WeightWidth-1:0] weight;
-      logic signed [FactorWidth-1:0] factor;
-      assign weight = Weights[(o*Products+n)*WeightWidth+:WeightWidth];
-      if (DataSigned) begin : gen_signed
-        assign factor = then[Field*DataWidth+:DataWidth];
-      end else begin : gen_unsigned
-        assign factor = {1'b0, then[Field*DataWidth+:DataWidth]};
-      end
-      assign partial[(n+1)*SumWidth+:SumWidth] =
-          partial[n*SumWidth+:SumWidth] + SumWidth'(weight) * SumWidth'(factor);
-    end
-    always_comb begin
-      if (beats[Latency-1]) begin
-        assert (sums_o[o*SumWidth+:SumWidth] == partial[Products*SumWidth+:SumWidth]);
-      end
-    end
-  end
+  logic [Outputs*SumWidth-1:0] wanted;
+  fxp_dot_reference #(
+    .Taps(Taps), .Channels(Channels), .Groups(Groups), .Outputs(Outputs), .DataWidth(DataWidth),
+    .DataSigned(DataSigned), .WeightWidth(WeightWidth), .SumWidth(SumWidth), .Weights(Weights),
+    .Biases(Biases)
+  ) u_wanted (
+    .taps_i(then), .sums_o(wanted)
+  );
+  always_comb if (beats[Latency-1]) assert (sums_o == wanted);
 `endif
 endmodule

@@ -5,6 +5,9 @@
 // rows of beats that are not real, until all pixels have left the windows behind it: LagLines lines
 // and LagPixels pixels. A frame may start at the end of any such row; a new size waits for the last.
 //
+// With every pixel of a frame, also one that is filled, it takes a value of each state; it sends none
+// before they are there.
+//
 // A frame has the size and the mode that the registers hold when its first pixel is accepted. Without
 // enable_i no first pixel is accepted; a frame that has begun is completed.
 module fxp_sequencer #(
@@ -34,6 +37,11 @@ module fxp_sequencer #(
   output logic             bypass_o,
   // Whether the output has room for all that is under way.
   input  logic             room_i,
+  // Whether every state has its value for the next pixel; the values are taken, with the last ones of
+  // a frame.
+  input  logic             states_valid_i,
+  output logic             states_taken_o,
+  output logic             states_end_o,
   output logic [5:0]       tags_o,
   output logic [Width-1:0] data_o,
   // The active size, less one; it changes when no beat is under way.
@@ -115,12 +123,12 @@ module fxp_sequencer #(
   assign boundary = !in_frame && !in_flush;
   assign flushed = lines_to_flush == '0 && pixels_to_flush == '0;
   assign resize = valid && user && resized && !loaded;
-  assign candidate = valid && user && !resize;
+  assign candidate = valid && user && !resize && states_valid_i;
   assign load = boundary && resize && flushed && drained;
   assign start = boundary && candidate && may_send;
   assign take = in_frame && !fill_line && !fill_frame && !drop_line && valid && !user &&
-                may_send;
-  assign fill = in_frame && (fill_line || fill_frame) && may_send;
+                may_send && states_valid_i;
+  assign fill = in_frame && (fill_line || fill_frame) && may_send && states_valid_i;
   assign flush = may_send && (in_flush ||
       (boundary && !flushed && !candidate && (resize || waited >= WaitBits'(Patience))));
   assign early = in_frame && !fill_line && !fill_frame && (valid ? user : blocked);
@@ -128,6 +136,8 @@ module fxp_sequencer #(
   assign send = start || take || fill || flush;
   assign ends_frame = send && !flush && last_column && last_row;
   assign ready = start || take || drop;
+  assign states_taken_o = start || take || fill;
+  assign states_end_o = ends_frame;
 
   logic short_line, long_line, no_start, any_error;
   assign short_line = (start || take) && last && !last_column;
@@ -251,11 +261,12 @@ module fxp_sequencer #(
 
   // Behind the sequencer rows and frames are whole, and no beat comes without room. No frame is taken
   // while the core is disabled.
-  logic past_room, past_reset;
+  logic past_room, past_reset, past_states;
   logic [15:0] at_column, at_row, past_columns, past_rows;
   logic real_row;
   always_ff @(posedge clk_i) begin
     past_room <= room_i;
+    past_states <= states_valid_i && states_taken_o;
     past_reset <= !rst_ni;
     past_columns <= columns;
     past_rows <= rows;
@@ -276,6 +287,7 @@ module fxp_sequencer #(
     assume (height_i >= 16'd1 && height_i <= 16'd3);
     if (started && rst_ni && !past_reset && tags_o[fxp_pkg::Valid]) begin
       assert (past_room);
+      assert (tags_o[fxp_pkg::Real] == past_states);
       assert (tags_o[fxp_pkg::FirstColumn] == (at_column == 16'd0));
       assert (tags_o[fxp_pkg::LastColumn] == (at_column == past_columns));
       if (at_column != 16'd0) assert (tags_o[fxp_pkg::Real] == real_row);
