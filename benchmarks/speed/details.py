@@ -176,7 +176,7 @@ def _large(items: Sequence[Record]) -> str:
                 item["title"],
                 *map(figure, (*parts, sum(parts))),
                 figure(first["bytes_peak"], 2**30),
-                figure(item["file_bytes"], 2**20),
+                figure(item["bytes_file"], 2**20),
                 *map(figure, (*again, sum(again))),
             ]
         )

@@ -61,7 +61,7 @@ def measure(settings: Settings, say: Say) -> list[dict[str, Any]]:
                     "name": name,
                     "title": work.title,
                     "input": list(work.shape),
-                    "file_bytes": path.stat().st_size,
+                    "bytes_file": path.stat().st_size,
                     "first": first,
                     "later": later,
                 }

@@ -22,7 +22,7 @@ from fxp.executors.execution import Result, checked, start
 from fxp.graph import Graph, Limits
 from fxp.graph.ops.base import GraphError
 from fxp.graph.ops.windows import Summary, Window
-from fxp.kernels.commands import COUNTERS, run_images, run_pieces
+from fxp.kernels.commands import COUNTERS, FEW_PAUSES, run_images, run_pieces
 from fxp.kernels.layout import pixels_to_planes, planes_to_pixels
 from fxp.support.errors import ArgumentTypeError
 
@@ -441,18 +441,16 @@ class Engine:
         steps = len(part.firsts) - 1
         counters = np.zeros((steps, COUNTERS), np.int64)
         if part.most == 1 or len(bases) == 1:
-            run_pieces(part.pieces, part.firsts, bases[0], overflows[0], counters, 0)
+            run_pieces(part.pieces, part.firsts, bases[0], overflows[0], counters, 0, 0)
             return
 
         def work(thread: int) -> None:
-            done = 0
-            while True:
-                done = run_pieces(
-                    part.pieces, part.firsts, bases[thread], overflows[thread], counters, done
-                )
-                if done == steps:
-                    break
+            arguments = part.pieces, part.firsts, bases[thread], overflows[thread], counters
+            done = run_pieces(*arguments, 0, self._workers.pauses(len(bases)))
+            while done < steps:
+                # Who waits for so long waits for a thread that has no processor.
                 time.sleep(NAP_SECONDS)
+                done = run_pieces(*arguments, done, FEW_PAUSES)
 
         self._workers.together(work, min(len(bases), part.most))
 

@@ -17,6 +17,8 @@ from fxp.kernels.requantize import half_step
 
 MAX_LANES = 16
 """Longest vector that is shuffled."""
+MOST_SHIFT = 61
+"""A sum of up to 63 bits and half of such a step fit int64."""
 
 
 @dataclass(frozen=True)
@@ -191,16 +193,16 @@ def _value_limits(graph: Graph, name: str) -> tuple[NDArray[np.int64], NDArray[n
         return low, high
     least, most = saturation_limits(target.format, target.overflow)
     shifts = [frac - target.format.frac for frac in accumulator.fracs]
-    if min(shifts) < 0 or target.rounding not in (Rounding.HALF_UP, Rounding.FLOOR):
+    if (
+        min(shifts) < 0
+        or max(shifts) > MOST_SHIFT
+        or target.rounding not in (Rounding.HALF_UP, Rounding.FLOOR)
+    ):
         return np.maximum(low, least), np.minimum(high, most)
+    steps = {shift: half_step(shift, target.rounding) for shift in set(shifts)}
+    step = np.array([steps[shift] for shift in shifts], np.int64)
     low, high = (
-        np.array(
-            [
-                min(max((end + half_step(shift, target.rounding)) >> shift, least), most)
-                for end, shift in zip(bounds, shifts, strict=True)
-            ],
-            np.int64,
-        )
+        np.clip((np.array(bounds, np.int64) + step) >> np.array(shifts), least, most)
         for bounds in (accumulator.low, accumulator.high)
     )
     return low, high

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from fxp.kernels.commands import PAUSES_BEFORE_SLEEP, wait_for_change
+from fxp.kernels.commands import FEW_PAUSES, PAUSES_BEFORE_SLEEP, wait_for_change
 from fxp.support.errors import ArgumentError
 
 MAX_THREADS = 1024
@@ -71,6 +71,10 @@ class Workers:
         self._helpers = 0
         self._process = 0
         self._processors = check_threads(None)
+
+    def pauses(self, threads: int) -> int:
+        """Return how often one of so many threads looks for the others before it sleeps."""
+        return PAUSES_BEFORE_SLEEP if threads <= self._processors else FEW_PAUSES
 
     def together(self, work: Callable[[int], None], threads: int) -> None:
         """Call ``work(0)`` in this thread, and ``work(1)``, ... in others that are free by then.

@@ -181,6 +181,8 @@ cache line."""
 PAUSES_BEFORE_SLEEP: Final = 5000
 """How often a thread looks whether the others are done before it sleeps: for about as long as the
 system takes to wake it up, 100 µs."""
+FEW_PAUSES: Final = 500
+"""How often it does where a processor has more to do than this thread."""
 
 
 @njit(cache=True, nogil=True)
@@ -211,6 +213,7 @@ def run_pieces(
     overflows: NDArray[np.int64],
     counters: NDArray[np.int64],
     first_step: int,
+    most_pauses: int,
 ) -> int:
     """Run steps together with other threads, which run the same function.
 
@@ -230,6 +233,8 @@ def run_pieces(
         before the first thread begins.
     first_step
         Where to begin; 0, or what the last call of this thread returned.
+    most_pauses
+        How often to look whether the other threads are done with a step.
 
     Returns
     -------
@@ -251,7 +256,7 @@ def run_pieces(
             _add_atomically(done, 1)
         pauses = 0
         while _load_atomically(done) < last - first:
-            if pauses == PAUSES_BEFORE_SLEEP:
+            if pauses == most_pauses:
                 return step
             _pause()
             pauses += 1

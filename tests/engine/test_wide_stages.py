@@ -322,9 +322,11 @@ def test_chunks_of_inputs_with_bounds_of_their_own() -> None:
     assert term.pair_limits[..., 1].tolist() == [[1, 2, 5, 6], [3, 4, 7, 8]]
 
 
-@pytest.mark.parametrize("mode", ["zero", "reflect"])
-@pytest.mark.parametrize("kernel", [1, 3])
-def test_joined_values_have_limits_of_their_own(mode: str, kernel: int) -> None:
+@pytest.mark.parametrize(
+    ("mode", "kernel", "name"),
+    [("zero", 1, "pair tiles"), ("reflect", 3, "pair tiles in chunks")],
+)
+def test_joined_values_have_limits_of_their_own(mode: str, kernel: int, name: str) -> None:
     """Values of other sizes and a clipped one meet in one format; each keeps its own range."""
     network = Network(np.random.default_rng(0))
     fine, small = network.image(2, Format(16, 12)), network.image(17, Format(8, 7))
@@ -336,10 +338,13 @@ def test_joined_values_have_limits_of_their_own(mode: str, kernel: int) -> None:
     half = kernel // 2
     op = Conv2d(padding=(half, half, half, half), padding_mode=mode)
     network.node(op, joined, weight, network.bias(joined, weight), to=Format(16, -3))
-    assert checked(network).startswith("pair tiles in chunks")
-    program = plan_of(
-        network.graph(), [np.zeros((n, 6, 17), np.int64) for n in (2, 17, 13)]
-    ).program
+    graph = network.graph()
+    for pattern in ("ends", "random"):
+        inputs = random_images(graph, (5, 17), network.generator, pattern)
+        check(graph, inputs, {"host": KERNELS["host"]}, RUNS)
+    program = plan_of(graph, inputs).program
+    # 8191 * (2 * 8192 + 17 * 1024 + 13 * 8192) fits int32, nine times as much does not.
+    assert program.stages[-1].kernel == name
     limits = input_limits(program.graph, program.stages[-1].chain)
     # (2**15 - 1 + 2) >> 2, 127 * 8 and (2**15 - 1 + 2) >> 2 at the binary point of the result.
     assert limits.high.tolist() == [8192] * 2 + [1016] * 17 + [8192] * 13
