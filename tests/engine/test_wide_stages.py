@@ -16,6 +16,7 @@ from fxp.engine.packing import Term, chunk_ends, chunks
 from fxp.engine.wide_stages import InputParts, weight_parts
 from fxp.formats import Format
 from fxp.graph.ops import Concat, Conv2d, ConvTranspose2d, Linear, PixelShuffle, Relu, Subtract
+from fxp.graph.ops.padding import PaddingMode
 from fxp.kernels.host import MANY_WIDE
 
 KERNELS = {
@@ -326,7 +327,7 @@ def test_chunks_of_inputs_with_bounds_of_their_own() -> None:
     ("mode", "kernel", "name"),
     [("zero", 1, "pair tiles"), ("reflect", 3, "pair tiles in chunks")],
 )
-def test_joined_values_have_limits_of_their_own(mode: str, kernel: int, name: str) -> None:
+def test_joined_values_have_limits_of_their_own(mode: PaddingMode, kernel: int, name: str) -> None:
     """Values of other sizes and a clipped one meet in one format; each keeps its own range."""
     network = Network(np.random.default_rng(0))
     fine, small = network.image(2, Format(16, 12)), network.image(17, Format(8, 7))
