@@ -20,7 +20,16 @@ import benchmarks.speed.__main__ as speed
 import benchmarks.training as training
 from benchmarks import report
 from benchmarks.quantization import kimsr, released, tasks
-from benchmarks.speed import libraries, peers, pictures, records, tables, timing, versus
+from benchmarks.speed import (
+    details,
+    libraries,
+    peers,
+    pictures,
+    records,
+    tables,
+    timing,
+    versus,
+)
 from benchmarks.speed.timing import Settings, best_times
 from benchmarks.speed.works import WORKS, Work
 from fxp.executors.execution import Result
@@ -289,6 +298,16 @@ def test_what_a_speed_record_has():
         "startup": {"load": 1.0},
     }  # fmt: skip
     assert records.names(record, [1, 2]) == {"vdsr", "hls4ml", "startup"}
+
+
+def test_table_of_large_networks():
+    first = {"quantize": 100.0, "plan": 20.0, "first_run": 3.0, "bytes_peak": 3 << 30}
+    later = {"load": 0.5, "first_run": 1.0, "bytes_peak": 1 << 30}
+    item = {"title": "VGG-19", "first": first, "later": later, "bytes_file": 5 << 20}
+    _, table = details.sections({"large": [item]}, "AMD")
+    assert table.endswith(
+        "| VGG-19 | 100 | 20.0 | 3.00 | 123 | 3.00 | 5.00 | 0.500 | 1.00 | 1.50 |"
+    )
 
 
 def test_speed_runs_are_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

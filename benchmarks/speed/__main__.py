@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks import report
 from benchmarks.speed import (
     hls_simulation,
+    large,
     libraries,
     machine,
     records,
@@ -45,6 +46,7 @@ MEASUREMENTS: dict[str, tuple[str, Measure]] = {
     **{name: ("libraries", partial(libraries.measure, name)) for name in libraries.LIBRARIES},
     "pixels": ("pixels", scaling.measure_pixels),
     "startup": ("startup", scaling.measure_startup),
+    "large": ("large", large.measure),
 }
 """For every name on the command line, where the record holds it and what measures it."""
 

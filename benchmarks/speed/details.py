@@ -45,6 +45,8 @@ def sections(record: Record, name: str) -> list[str]:
         parts += [f"### {name}: pixels and memory", _pixels(record["pixels"])]
     if record.get("startup"):
         parts += [f"### {name}: start-up", _startup(record["startup"])]
+    if record.get("large"):
+        parts += [f"### {name}: large networks", _large(record["large"])]
     return parts
 
 
@@ -157,4 +159,30 @@ def _startup(item: Record) -> str:
         f"KimSR ×2 on {item['width']}×{item['height']}, {threads_text(item['threads'])}, in a new "
         f"process with Numba's cache filled by an earlier one; torch {torch}.\n\n"
         + markdown_table(("step", "seconds", "at most"), rows)
+    )
+
+
+def _large(items: Sequence[Record]) -> str:
+    header = ("network", "quantize, s", "plan, s", "first run, s", "together, s (180)",
+              "peak memory, GiB (6)", "file, MiB", "load from the file, s", "first run then, s",
+              "together, s (2)")  # fmt: skip
+    rows = []
+    for item in items:
+        first, later = item["first"], item["later"]
+        parts = [first[name] for name in ("quantize", "plan", "first_run")]
+        again = [later[name] for name in ("load", "first_run")]
+        rows.append(
+            [
+                item["title"],
+                *map(figure, (*parts, sum(parts))),
+                figure(first["bytes_peak"], 2**30),
+                figure(item["bytes_file"], 2**20),
+                *map(figure, (*again, sum(again))),
+            ]
+        )
+    return (
+        'One thread, a photograph of the size above, `effort="fast"`. The first process finds no '
+        "compiled kernel; the second starts from the file, with the kernels that the first has "
+        "compiled, and imports come before what is timed. In brackets: at most.\n\n"
+        + markdown_table(header, rows)
     )

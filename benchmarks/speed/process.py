@@ -1,6 +1,6 @@
 """A second process: start-up time, time and peak memory of one saved model.
 
-``python -m benchmarks.speed.process MODEL HEIGHT WIDTH THREADS RUNS`` prints JSON.
+``python -m benchmarks.speed.process MODEL CHANNELS HEIGHT WIDTH THREADS RUNS`` prints JSON.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def start(model: Path, height: int, width: int, threads: int, runs: int) -> dict[str, Any]:
+def start(model: Path, shape: tuple[int, int, int], threads: int, runs: int) -> dict[str, Any]:
     """Run `model` on a random 8-bit image in a process of its own.
 
     Parameters
     ----------
     model
         A ``.fxp`` file.
-    height, width
-        Size of the image in pixels.
+    shape
+        Channels, height and width of the image.
     threads
         Threads of each run.
     runs
@@ -36,7 +36,7 @@ def start(model: Path, height: int, width: int, threads: int, runs: int) -> dict
         first run and of the fastest of `runs` further ones; whether torch was imported; bytes of
         resident memory before the first run and at most.
     """
-    return second_process(__name__, model, height, width, threads, runs)
+    return second_process(__name__, model, *shape, threads, runs)
 
 
 def second_process(module: str, *arguments: object) -> dict[str, Any]:
@@ -66,13 +66,17 @@ def second_process(module: str, *arguments: object) -> dict[str, Any]:
     return json.loads(process.stdout)
 
 
-def main(model: str, height: int, width: int, threads: int, runs: int) -> dict[str, Any]:
+def main(
+    model: str, channels: int, height: int, width: int, threads: int, runs: int
+) -> dict[str, Any]:
     """Do what `start` says, in this process.
 
     Parameters
     ----------
-    model, height, width, threads, runs
+    model, threads, runs
         As for `start`.
+    channels, height, width
+        Its shape.
     """
     begun = time.perf_counter()
     import fxp
@@ -84,7 +88,7 @@ def main(model: str, height: int, width: int, threads: int, runs: int) -> dict[s
     bound = time.perf_counter()
     import numpy as np
 
-    raw = np.random.default_rng(0).integers(0, 256, (1, height, width), np.int16)
+    raw = np.random.default_rng(0).integers(0, 256, (channels, height, width), np.int16)
     before = resident_bytes()
     seconds = []
     for _ in range(1 + runs):

@@ -23,7 +23,7 @@ def measure_pixels(settings: Settings, say: Say) -> list[dict[str, Any]]:
         path = _saved_kimsr(Path(folder))
         for height, width in QUICK_SIZES if settings.quick else SIZES:
             say(f"KimSR, {width}×{height}: time and memory")
-            result = process.start(path, height, width, processors(), settings.rounds)
+            result = process.start(path, (1, height, width), processors(), settings.rounds)
             records.append({"height": height, "width": width, "threads": processors(), **result})
     return records
 
@@ -34,10 +34,10 @@ def measure_startup(settings: Settings, say: Say) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = _saved_kimsr(Path(folder))
         say("start-up: filling Numba's cache")
-        process.start(path, height, width, processors(), 0)
+        process.start(path, (1, height, width), processors(), 0)
         say("start-up: a second process")
         results = [
-            process.start(path, height, width, processors(), 3) for _ in range(settings.rounds)
+            process.start(path, (1, height, width), processors(), 3) for _ in range(settings.rounds)
         ]
     best = min(results, key=lambda result: sum(result[name] for name in STARTUP))
     return {"height": height, "width": width, "threads": processors(), **best}

@@ -167,7 +167,16 @@ def _settled(make: Callable[[], nn.Module], kind: Kind, shape: tuple[int, int, i
     return network
 
 
-def _torchvision(name: str, title: str, goal: Goal) -> Work:
+def torchvision_work(name: str, title: str, goal: Goal) -> Work:
+    """Return one of torchvision's classifiers, untrained, on a photograph of 224x224.
+
+    Parameters
+    ----------
+    name
+        As torchvision names it.
+    title, goal
+        As in `Work`.
+    """
     shape = (3, 224, 224)
     make = partial(_settled, partial(build, name), "normalized", shape)
     return Work(name, title, make, shape, goal, "normalized", side=224)
@@ -211,15 +220,15 @@ WORKS = (
          MOBILE, "features", margin=1),
     Work("mobilenet-112", "MobileNetV2 block 24→144→24", InvertedResidual, (24, 112, 112),
          MOBILE, "features", margin=1),
-    _torchvision("resnet18", "ResNet-18", CLASSIFIER),
-    _torchvision("resnet50", "ResNet-50", CLASSIFIER),
-    _torchvision("vgg16", "VGG-16", CLASSIFIER),
-    _torchvision("squeezenet1_0", "SqueezeNet 1.0", CLASSIFIER),
-    _torchvision("googlenet", "GoogLeNet", CLASSIFIER),
+    torchvision_work("resnet18", "ResNet-18", CLASSIFIER),
+    torchvision_work("resnet50", "ResNet-50", CLASSIFIER),
+    torchvision_work("vgg16", "VGG-16", CLASSIFIER),
+    torchvision_work("squeezenet1_0", "SqueezeNet 1.0", CLASSIFIER),
+    torchvision_work("googlenet", "GoogLeNet", CLASSIFIER),
     Work("mobilenet_v1", "MobileNetV1",
          partial(_settled, MobileNetV1, "normalized", (3, 224, 224)),
          (3, 224, 224), MOBILE, "normalized", side=224),
-    _torchvision("mobilenet_v2", "MobileNetV2", MOBILE),
+    torchvision_work("mobilenet_v2", "MobileNetV2", MOBILE),
     Work("resnet20", "ResNet-20", partial(_settled, ResNet20, "normalized", (3, 32, 32)),
          (3, 32, 32), ANY, "normalized", side=32),
     Work("flash", "flash generator, 30 million parameters",

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fxp.engine.chains import Chain
 from fxp.engine.convolution_stages import Part, own_pixels, start_with_bias, tile_sizes
-from fxp.engine.geometry import Geometry, fits_pairs, geometry, proved_limits
+from fxp.engine.geometry import Geometry, fits_pairs, geometry, input_limits
 from fxp.engine.narrow_stages import RepackedStage
 from fxp.engine.packing import split_channels
 from fxp.graph import Graph
@@ -128,7 +128,7 @@ def binary_stage(graph: Graph, chain: Chain, tiles: Tiles) -> BinaryStage | None
     if shape is None or not tiles.bits or not fits_pairs(graph, chain):
         return None
     assert chain.finish is not None
-    low, high = proved_limits(graph, chain)
+    low, high = input_limits(graph, chain).ends
     if (
         chain.finish.wide
         or shape.factor > 1

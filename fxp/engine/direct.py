@@ -17,6 +17,7 @@ from fxp.engine.geometry import (
     best_block,
     fits_pairs,
     geometry,
+    input_limits,
     merge_groups,
     sums_fit,
 )
@@ -78,7 +79,7 @@ def direct_stage(graph: Graph, chain: Chain, tiles: Tiles) -> CommandStage | Non
     single = channels == shape.factor**2 and channels <= MAX_LANES
     if not single or not fits_pairs(graph, chain):
         return plain(chain, shape)
-    limits = source.limits
+    limits = input_limits(graph, chain)
     if not narrow or (shape.factor == 1 and chain.finish.wide):
         alone, make = plain(chain, shape), partial(WideSumsStage, graph, tiles=tiles, limits=limits)
         if not isinstance(alone, WideSumsStage):
@@ -98,8 +99,9 @@ def direct_stage(graph: Graph, chain: Chain, tiles: Tiles) -> CommandStage | Non
 def _narrow(graph: Graph, chain: Chain, shape: Geometry) -> bool:
     """Whether operands fit int16, and sums of products int32."""
     assert chain.finish is not None
-    limits = graph.operands[chain.head.name][0].limits
-    return fits_pairs(graph, chain) and (not chain.finish.wide or sums_fit(shape, limits))
+    if not fits_pairs(graph, chain):
+        return False
+    return not chain.finish.wide or sums_fit(shape, input_limits(graph, chain))
 
 
 def _plain_stage(graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles) -> ConvolutionStage:
@@ -116,7 +118,6 @@ def _plain_stage(graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles) -> C
     tiles
         Register tiles of the processor.
     """
-    limits = graph.operands[chain.head.name][0].limits
     channels, few = len(shape.weight), tiles.dense[-1][1]
     if _narrow(graph, chain, shape):
         if shape.factor == 1 and shape.is_depthwise and channels >= tiles.depthwise[-1][0]:
@@ -129,4 +130,4 @@ def _plain_stage(graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles) -> C
         assert chain.finish is not None
         if not chain.finish.wide:
             return SumsStage(graph, chain, shape, tiles)
-    return wide_stage(graph, chain, shape, tiles, limits)
+    return wide_stage(graph, chain, shape, tiles, input_limits(graph, chain))

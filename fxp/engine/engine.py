@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fxp.engine.inputs import checked_quickly
 from fxp.engine.plan import CompiledSteps, Memory, Plan, aligned_bytes, make_plan
 from fxp.engine.program import Options, Program
 from fxp.engine.stages import BandStage
@@ -21,7 +22,7 @@ from fxp.executors.execution import Result, checked, start
 from fxp.graph import Graph, Limits
 from fxp.graph.ops.base import GraphError
 from fxp.graph.ops.windows import Summary, Window
-from fxp.kernels.commands import COUNTERS, run_images, run_pieces
+from fxp.kernels.commands import COUNTERS, FEW_PAUSES, run_images, run_pieces
 from fxp.kernels.layout import pixels_to_planes, planes_to_pixels
 from fxp.support.errors import ArgumentTypeError
 
@@ -90,17 +91,21 @@ class Engine:
         GraphError
             If the shapes do not fit the graph, or a run would need more than the limits.
         """
-        threads = check_threads(threads)
         shapes = tuple(tuple(map(int, shape)) for shape in input_shapes)
-        key = (shapes, threads, keep_values, count_clipped)
+        return self._plan_of(shapes, check_threads(threads), keep_values, count_clipped)
+
+    def _plan_of(
+        self, shapes: tuple[tuple[int, ...], ...], threads: int, keep_values: bool, counted: bool
+    ) -> Plan:
+        """Return the plan of `plan`."""
 
         def make() -> Plan:
             program = self._program(keep_values)
             sizes = self._sizes(shapes)
-            return make_plan(program, sizes, threads=threads, counted=count_clipped)
+            return make_plan(program, sizes, threads=threads, counted=counted)
 
         with self._lock:
-            return self._planned(key, make)
+            return self._planned((shapes, threads, keep_values, counted), make)
 
     def _planned(self, key: tuple, make: Callable[[], Plan]) -> Plan:
         """Return the plan of that key, made now if none is kept; the lock is held."""
@@ -156,14 +161,12 @@ class Engine:
             Whether arrays come in the narrowest integer type of their format instead of int64.
         """
         arrays = [np.asarray(array) for array in inputs]
-        plan = self.plan(
-            [array.shape for array in arrays],
-            threads=threads,
-            keep_values=keep_values,
-            count_clipped=count_clipped,
-        )
+        sizes = tuple([array.shape for array in arrays])
+        plan = self._plan_of(sizes, check_threads(threads), keep_values, count_clipped)
         shapes = plan.planes
-        started, _ = start(self.graph, arrays, states, narrow=True, shapes=shapes)
+        started, _ = start(
+            self.graph, arrays, states, narrow=True, shapes=shapes, check=checked_quickly
+        )
         memory = plan.take_memory()
         for name, array in started.items():
             self._take_in(array, plan.array(memory, name), plan.threads)
@@ -437,16 +440,17 @@ class Engine:
         """Run steps without the interpreter, all threads together."""
         steps = len(part.firsts) - 1
         counters = np.zeros((steps, COUNTERS), np.int64)
+        if part.most == 1 or len(bases) == 1:
+            run_pieces(part.pieces, part.firsts, bases[0], overflows[0], counters, 0, 0)
+            return
 
         def work(thread: int) -> None:
-            done = 0
-            while True:
-                done = run_pieces(
-                    part.pieces, part.firsts, bases[thread], overflows[thread], counters, done
-                )
-                if done == steps:
-                    break
+            arguments = part.pieces, part.firsts, bases[thread], overflows[thread], counters
+            done = run_pieces(*arguments, 0, self._workers.pauses(len(bases)))
+            while done < steps:
+                # Who waits for so long waits for a thread that has no processor.
                 time.sleep(NAP_SECONDS)
+                done = run_pieces(*arguments, done, FEW_PAUSES)
 
         self._workers.together(work, min(len(bases), part.most))
 

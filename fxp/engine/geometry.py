@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from fxp.engine.chains import INT32_MAX, INT32_MIN, Chain
 from fxp.formats import Overflow, Rounding, saturation_limits
 from fxp.graph import Graph
-from fxp.graph.ops import Conv2d, ConvTranspose2d, Linear
+from fxp.graph.ops import Conv2d, ConvTranspose2d, Linear, Pad
 from fxp.graph.ops.transposed import phases
 from fxp.kernels.requantize import half_step
 
 MAX_LANES = 16
 """Longest vector that is shuffled."""
+MOST_SHIFT = 61
+"""A sum of up to 63 bits and half of such a step fit int64."""
 
 
 @dataclass(frozen=True)
@@ -131,10 +133,35 @@ def fits_pairs(graph: Graph, chain: Chain) -> bool:
     )
 
 
-def proved_limits(graph: Graph, chain: Chain) -> tuple[int, int]:
-    """Smallest and largest input of a convolution, or 0, that is padding.
+@dataclass(frozen=True)
+class InputLimits:
+    """Smallest and largest input of a convolution, channel by channel, or 0, that is padding.
 
-    The node that computes the input may prove less than its format takes.
+    Attributes
+    ----------
+    low, high
+        ``(channels,)``.
+    """
+
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """Smallest and largest of all channels."""
+        return int(self.low.min()), int(self.high.max())
+
+    @property
+    def pairs(self) -> NDArray[np.int64]:
+        """Both, ``(channels, 2)``."""
+        return np.stack([self.low, self.high], 1)
+
+
+def input_limits(graph: Graph, chain: Chain) -> InputLimits:
+    """Return what is proved of the input of a convolution.
+
+    The node that computes it may prove less than its format takes, and more of some channels than
+    of others: a concatenation brings values of different sizes to one format.
 
     Parameters
     ----------
@@ -143,45 +170,79 @@ def proved_limits(graph: Graph, chain: Chain) -> tuple[int, int]:
     chain
         Its head is the convolution.
     """
-    low, high = graph.operands[chain.head.name][0].limits
-    if (node := graph.nodes_by_name.get(chain.head.inputs[0])) is not None:
-        accumulator, target = node.accumulator, node.quantization
-        assert accumulator is not None
-        assert target is not None
-        saturates = target.overflow in (Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC)
-        if saturates:
-            low, high = saturation_limits(target.format, target.overflow)
-        shifts = [frac - target.format.frac for frac in accumulator.fracs]
-        if saturates and min(shifts) >= 0 and target.rounding in (Rounding.HALF_UP, Rounding.FLOOR):
-            ends = [
-                [(end + half_step(shift, target.rounding)) >> shift for end in bounds]
-                for shift, *bounds in zip(shifts, accumulator.low, accumulator.high, strict=True)
-            ]
-            low, high = (
-                min(max(end, low), high)
-                for end in (min(least for least, _ in ends), max(most for _, most in ends))
-            )
-    return min(low, 0), max(high, 0)
+    low, high = _value_limits(graph, chain.head.inputs[0])
+    channels = graph.operands[chain.head.name][0].channels
+    if len(low) != channels:  # a vector made of an image
+        low, high = np.full(channels, low.min()), np.full(channels, high.max())
+    return InputLimits(np.minimum(low, 0), np.maximum(high, 0))
 
 
-def sums_fit(shape: Geometry, limits: tuple[int, int]) -> bool:
-    """Whether every sum of products, without its bias, fits int32.
+def _value_limits(graph: Graph, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Smallest and largest of every channel of a value; 0 may lie outside."""
+    operand, node = graph.operand(name), graph.nodes_by_name.get(name)
+    low, high = (np.full(operand.channels, end, np.int64) for end in operand.limits)
+    if node is None:
+        return low, high
+    accumulator, target = node.accumulator, node.quantization
+    assert accumulator is not None
+    assert target is not None
+    if isinstance(node.op, Pad) and graph.operand(node.inputs[0]).format == target.format:
+        found = _value_limits(graph, node.inputs[0])
+        return np.minimum(found[0], 0), np.maximum(found[1], 0)
+    if target.overflow not in (Overflow.SATURATE, Overflow.SATURATE_SYMMETRIC):
+        return low, high
+    least, most = saturation_limits(target.format, target.overflow)
+    shifts = [frac - target.format.frac for frac in accumulator.fracs]
+    if (
+        min(shifts) < 0
+        or max(shifts) > MOST_SHIFT
+        or target.rounding not in (Rounding.HALF_UP, Rounding.FLOOR)
+    ):
+        return np.maximum(low, least), np.minimum(high, most)
+    steps = {shift: half_step(shift, target.rounding) for shift in set(shifts)}
+    step = np.array([steps[shift] for shift in shifts], np.int64)
+    low, high = (
+        np.clip((np.array(bounds, np.int64) + step) >> np.array(shifts), least, most)
+        for bounds in (accumulator.low, accumulator.high)
+    )
+    return low, high
+
+
+def sum_limits(shape: Geometry, limits: InputLimits) -> tuple[int, int]:
+    """Smallest and largest sum of products, without its bias.
 
     Parameters
     ----------
     shape
         The convolution.
     limits
-        Smallest and largest input; 0 lies between.
+        Its inputs.
     """
-    low, high = limits
     positive, negative = (
-        part(shape.weight, 0).sum(axis=(1, 2, 3)) for part in (np.maximum, np.minimum)
+        part(shape.weight, 0).sum(axis=(2, 3)) for part in (np.maximum, np.minimum)
     )
-    return bool(
-        (high * positive + low * negative).max() <= INT32_MAX
-        and (high * negative + low * positive).min() >= INT32_MIN
+    # A row of channels for every group, and then for every output.
+    low, high = (
+        np.repeat(bound.reshape(shape.groups, -1), len(shape.weight) // shape.groups, axis=0)
+        for bound in (limits.low, limits.high)
     )
+    least = (high * negative + low * positive).sum(axis=1)
+    most = (high * positive + low * negative).sum(axis=1)
+    return int(least.min()), int(most.max())
+
+
+def sums_fit(shape: Geometry, limits: InputLimits, enlarged: int = 0) -> bool:
+    """Whether every sum of products, without its bias, fits int32.
+
+    Parameters
+    ----------
+    shape, limits
+        As in `sum_limits`.
+    enlarged
+        Bits by which sums are shifted left.
+    """
+    least, most = sum_limits(shape, limits)
+    return most << enlarged <= INT32_MAX and least << enlarged >= INT32_MIN
 
 
 def merge_groups(shape: Geometry, channels: int) -> Geometry:

@@ -18,7 +18,7 @@ from fxp.engine.convolution_stages import (
     start_with_bias,
     tile_sizes,
 )
-from fxp.engine.geometry import Geometry, fits_pairs, geometry, proved_limits
+from fxp.engine.geometry import Geometry, fits_pairs, geometry, input_limits
 from fxp.engine.packing import input_runs, split_channels
 from fxp.engine.schedule import ALIGNMENT
 from fxp.engine.stages import Place, Region
@@ -288,7 +288,7 @@ def quad_stage(graph: Graph, chain: Chain, tiles: Tiles) -> QuadStage | QuadDept
     if shape is None or not tiles.quads or not fits_pairs(graph, chain):
         return None
     assert chain.finish is not None
-    limits = proved_limits(graph, chain)
+    limits = input_limits(graph, chain).ends
     if (
         chain.finish.wide
         or shape.factor > 1

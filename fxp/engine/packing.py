@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,7 +82,7 @@ class Term:
     weights
         ``(runs, inputs, C)``.
     limits
-        Smallest and largest input.
+        Smallest and largest of every input of a run, ``(inputs, 2)``, or of all.
     shift
         Left shift of the sum.
     together
@@ -92,7 +92,7 @@ class Term:
 
     taps: NDArray[np.int64]
     weights: NDArray[np.int16]
-    limits: tuple[int, int]
+    limits: tuple[int, int] | NDArray[np.int64]
     shift: int = 0
     together: int = 1
 
@@ -102,13 +102,24 @@ class Term:
 
         With several pixels, ``(runs, pairs of a pixel, 2 * together, C)``.
         """
-        runs, inputs, channels = self.weights.shape
+        return self._paired(self.weights)
+
+    @property
+    def pair_limits(self) -> NDArray[np.int64]:
+        """Limits in the order of `pairs`, ``(runs * pairs, 2 or 2 * together, 2)``."""
+        runs, inputs, _ = self.weights.shape
+        paired = self._paired(np.broadcast_to(np.asarray(self.limits), (runs, inputs, 2)))
+        return paired.reshape(-1, *paired.shape[2:])
+
+    def _paired(self, runs: NDArray[Any]) -> NDArray[Any]:
+        """Pair what belongs to the inputs of every run, ``(runs, inputs, n)``."""
+        count, inputs, each = runs.shape
         if self.together > 1:
-            apart = self.weights.reshape(runs, self.together, -1, 2, channels)
-            return apart.swapaxes(1, 2).reshape(runs, -1, 2 * self.together, channels)
-        even = np.zeros((runs, inputs + inputs % 2, channels), np.int16)
-        even[:, :inputs] = self.weights
-        return even.reshape(runs, -1, 2, channels)
+            apart = runs.reshape(count, self.together, -1, 2, each)
+            return apart.swapaxes(1, 2).reshape(count, -1, 2 * self.together, each)
+        even = np.zeros((count, inputs + inputs % 2, each), runs.dtype)
+        even[:, :inputs] = runs
+        return even.reshape(count, -1, 2, each)
 
 
 @dataclass(frozen=True)
@@ -151,7 +162,7 @@ def chunks(terms: Sequence[Term]) -> Chunks | None:
         pairs = term.pairs
         flat = pairs.reshape(-1, *pairs.shape[2:])
         # The first chunk may begin with the low part of a start.
-        ends = chunk_ends(flat, term.limits, first=False)
+        ends = chunk_ends(flat, term.pair_limits, first=False)
         if ends is None:
             return None
         begin, length = 0, pairs.shape[1]
@@ -180,7 +191,7 @@ STEPS: Final = 1024
 
 
 def chunk_ends(
-    pairs: NDArray[np.int16], limits: tuple[int, int], *, first: bool = True
+    pairs: NDArray[np.int16], limits: tuple[int, int] | NDArray[np.int64], *, first: bool = True
 ) -> list[int] | None:
     """Find the ends of the longest chunks whose sums fit int32.
 
@@ -189,7 +200,7 @@ def chunk_ends(
     pairs
         Weights of pairs of inputs, ``(pairs, 2, C)``.
     limits
-        Smallest and largest input; 0 lies between.
+        Smallest and largest of every input, ``(pairs, 2, 2)``, or of all; 0 lies between.
     first
         Whether the first chunk begins with 0; others begin with the low bits of the one before.
 
@@ -198,25 +209,39 @@ def chunk_ends(
     list or None
         Ends of the chunks, counted in pairs; None if one pair is too much.
     """
-    low, high = limits
     step = max(1, len(pairs) // STEPS)
     firsts = np.arange(0, len(pairs), step)
-    positive, negative = (
-        np.add.reduceat(part(pairs, 0).sum(axis=1, dtype=np.int64), firsts)
-        for part in (np.maximum, np.minimum)
-    )
-    most, least = high * positive + low * negative, high * negative + low * positive
+    bounds = np.broadcast_to(np.asarray(limits, np.int64), (*pairs.shape[:2], 2))
+    most, least = (np.add.reduceat(bound, firsts) for bound in _pair_bounds(pairs, bounds))
     ends = _ends(most, least, first=first)
     if ends is None:
-        return None if step == 1 else _finest_ends(pairs, limits)
+        return None if step == 1 else _finest_ends(pairs, bounds)
     return [*(int(firsts[end]) for end in ends[:-1]), len(pairs)]
 
 
-def _finest_ends(pairs: NDArray[np.int16], limits: tuple[int, int]) -> list[int] | None:
+def _pair_bounds(
+    pairs: NDArray[np.int16], limits: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Largest and smallest sum of every pair of products, ``(pairs, C)``."""
+    shape = pairs.shape[0], pairs.shape[2]
+    most, least = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    for number in range(pairs.shape[1]):
+        low, high = limits[:, number, :1], limits[:, number, 1:]
+        weight = pairs[:, number]
+        above, below = np.maximum(weight, 0), np.minimum(weight, 0)
+        most += high * above
+        most += low * below
+        least += high * below
+        least += low * above
+    return most, least
+
+
+def _finest_ends(pairs: NDArray[np.int16], limits: NDArray[np.int64]) -> list[int] | None:
     """Find the ends where some steps of several pairs are too long."""
     found: list[int] = []
     for begin in range(0, len(pairs), STEPS):
-        part = chunk_ends(pairs[begin : begin + STEPS], limits, first=not begin)
+        some = slice(begin, begin + STEPS)
+        part = chunk_ends(pairs[some], limits[some], first=not begin)
         if part is None:
             return None
         found += [begin + end for end in part]

@@ -24,7 +24,7 @@ from fxp.engine.convolution_stages import (
     tile_sizes,
 )
 from fxp.engine.few_channels import before_shuffle
-from fxp.engine.geometry import Geometry, merge_groups
+from fxp.engine.geometry import Geometry, InputLimits, merge_groups
 from fxp.engine.packing import (
     Chunks,
     Term,
@@ -133,18 +133,20 @@ class _WideStage(ConvolutionStage):
     accumulator_dtype = np.dtype(np.int64)
 
     def __init__(
-        self, graph: Graph, chain: Chain, shape: Geometry, kernel: str, limits: tuple[int, int]
+        self, graph: Graph, chain: Chain, shape: Geometry, kernel: str, limits: InputLimits
     ) -> None:
         source = graph.operands[chain.head.name][0].format.dtype
         self._shape = shape
-        self._split = None if source == np.int16 else InputParts(limits)
+        self._split = None if source == np.int16 else InputParts(limits.ends)
         super().__init__(graph, chain, kernel + ("" if self._split is None else ", inputs split"))
         assert chain.finish is not None
         bias = shape.bias
-        self._pixel, self._limits, self._keep = shape.channels_in, [limits], []
+        self._pixel, self._keep = shape.channels_in, []
+        self._limits: list[NDArray[np.int64]] = [limits.pairs]
         if self._split is not None:
             bias = bias + self._split.constant * shape.weight.sum(axis=(1, 2, 3))
-            self._pixel, self._limits = shape.channels_in * len(self._split), self._split.limits
+            self._pixel = shape.channels_in * len(self._split)
+            self._limits = [np.tile(ends, (shape.channels_in, 1)) for ends in self._split.limits]
             less = np.array(self._split.less, np.int64)
             self._keep.append(less)
             self._record = filled(
@@ -172,14 +174,15 @@ class _WideStage(ConvolutionStage):
         """Products with parts of the weights of at most so many bits, if they fit."""
         return chunks(
             [
-                Term(
+                self._term(
                     *input_runs(
                         replace(self._shape, weight=weight),
                         group,
                         (self._pixel, number * self._shape.channels_in),
                     ),
+                    group,
                     limits,
-                    PART_BITS * number + shift,
+                    shift=PART_BITS * number + shift,
                 )
                 for number, limits in enumerate(self._limits)
                 for weight, shift in weight_parts(self._shape.weight, most)
@@ -198,7 +201,20 @@ class _WideStage(ConvolutionStage):
                 taps[::together],
                 weights.reshape(-1, together * weights.shape[1], weights.shape[2]),
             )
-        return chunks([Term(taps, weights, self._limits[0], together=together)])
+        return chunks([self._term(taps, weights, group, self._limits[0], together=together)])
+
+    def _term(
+        self,
+        taps: NDArray[np.int64],
+        weights: NDArray[np.int16],
+        group: int,
+        limits: NDArray[np.int64],
+        **options: int,
+    ) -> Term:
+        """Products whose runs take all channels of a group, once or several times."""
+        channels = self._shape.weight.shape[1]
+        own = limits[group * channels : (group + 1) * channels]
+        return Term(taps, weights, np.tile(own, (weights.shape[1] // channels, 1)), **options)
 
     def _fields(self, chunked: Chunks, weights: NDArray[np.int16]) -> dict[str, int]:
         """Fields of the record of dense kernels; keeps the arrays alive."""
@@ -269,7 +285,7 @@ class WideStage(_WideStage):
     """Dense or grouped convolution in chunks."""
 
     def __init__(
-        self, graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles, limits: tuple[int, int]
+        self, graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles, limits: InputLimits
     ) -> None:
         super().__init__(graph, chain, shape, "pair tiles in chunks", limits)
         if self._split is None:
@@ -370,7 +386,7 @@ class WideSumsStage(_WideStage):
     """Convolution in chunks whose sums are finished row by row: few channels, pixel shuffle."""
 
     def __init__(
-        self, graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles, limits: tuple[int, int]
+        self, graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles, limits: InputLimits
     ) -> None:
         super().__init__(graph, chain, shape, "pair tiles in chunks, sums", limits)
         self.multiple = shape.factor
@@ -411,13 +427,13 @@ class WideDepthwiseStage(_WideStage):
     """Depthwise convolution in chunks."""
 
     def __init__(
-        self, graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles, limits: tuple[int, int]
+        self, graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles, limits: InputLimits
     ) -> None:
         super().__init__(graph, chain, shape, "depthwise tiles in chunks", limits)
         channels = len(shape.weight)
         width, pixels = next(tile for tile in tiles.depthwise if tile[0] <= channels)
         taps, packed, pairs = depthwise_blocks(shape, width)
-        ends = chunk_ends(pairs.transpose(0, 2, 1), limits)
+        ends = chunk_ends(pairs.transpose(0, 2, 1), limits.ends)
         assert ends is not None
         table = np.array([(count, 0) for count in np.diff([0, *ends])], np.int64)
         self._keep += [taps, packed, table]
@@ -443,7 +459,7 @@ class WideDepthwiseStage(_WideStage):
 
 
 def wide_stage(
-    graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles, limits: tuple[int, int]
+    graph: Graph, chain: Chain, shape: Geometry, tiles: Tiles, limits: InputLimits
 ) -> ConvolutionStage:
     """Make the stage of a convolution whose operands or sums are wide.
 
@@ -458,14 +474,14 @@ def wide_stage(
     tiles
         Register tiles of the processor.
     limits
-        Smallest and largest input.
+        Its inputs.
     """
     channels = len(shape.weight)
     source = graph.operands[chain.head.name][0].format.dtype
     fits = source == np.int16 and -(2**15) <= shape.weight.min() <= shape.weight.max() < 2**15
     if fits and shape.is_depthwise and shape.factor == 1 and channels >= tiles.depthwise[-1][0]:
         _, _, pairs = depthwise_blocks(shape, tiles.depthwise[-1][0])
-        if chunk_ends(pairs.transpose(0, 2, 1), limits) is not None:
+        if chunk_ends(pairs.transpose(0, 2, 1), limits.ends) is not None:
             return WideDepthwiseStage(graph, chain, shape, tiles, limits)
     shape = merge_groups(shape, tiles.dense[0][1])
     if shape.factor > 1 or channels // shape.groups < tiles.dense[-1][1]:

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.engine.byte_values import ByteStage
-from fxp.engine.chains import INT32_MAX, Chain
+from fxp.engine.chains import Chain
 from fxp.engine.convolution_stages import start_with_bias
 from fxp.engine.direct import direct_stage
-from fxp.engine.geometry import Geometry, fits_pairs, geometry, proved_limits
+from fxp.engine.geometry import Geometry, InputLimits, fits_pairs, geometry, input_limits, sums_fit
 from fxp.engine.narrow_stages import quad_stage
 from fxp.engine.stages import CommandStage, Region
 from fxp.engine.winograd_stages import winograd_stage
@@ -37,7 +37,7 @@ STREAMED_BYTES: Final = 10
 """Bytes of these that are read in the time of a vector of pair multiplications."""
 
 
-def four_weights(shape: Geometry, limits: tuple[int, int]) -> NDArray[np.int16] | None:
+def four_weights(shape: Geometry, limits: InputLimits) -> NDArray[np.int16] | None:
     """Transform weights to ``(n_y, n_x, C_in, C_out)``, if that is exact.
 
     Proved are: transformed inputs and weights fit int16, and the sums, with the bits by which they
@@ -48,7 +48,7 @@ def four_weights(shape: Geometry, limits: tuple[int, int]) -> NDArray[np.int16] 
     shape
         The convolution.
     limits
-        Smallest and largest input; 0 lies between.
+        Its inputs.
     """
     channels, group_in, *kernel = shape.weight.shape
     if (
@@ -60,7 +60,7 @@ def four_weights(shape: Geometry, limits: tuple[int, int]) -> NDArray[np.int16] 
         or channels % 4
     ):
         return None
-    low, high = limits
+    low, high = limits.ends
     axis_y, axis_x = (axis(CUTS[taps]) for taps in kernel)
     factors = np.multiply.outer(axis_y.inputs, axis_x.inputs)
     positive = np.maximum(factors, 0).sum(axis=(1, 3))
@@ -72,14 +72,7 @@ def four_weights(shape: Geometry, limits: tuple[int, int]) -> NDArray[np.int16] 
     weights = np.einsum("yk,xl,oikl->yxio", axis_y.weights, axis_x.weights, shape.weight)
     if weights.min() < INT16_MIN or weights.max() > INT16_MAX:
         return None
-    above = np.maximum(shape.weight, 0).sum(axis=(1, 2, 3))
-    below = np.minimum(shape.weight, 0).sum(axis=(1, 2, 3))
-    most = int((high * above + low * below).max())
-    least = int((low * above + high * below).min())
-    enlarged = 2 * EVEN_BITS
-    if most << enlarged > INT32_MAX or -least << enlarged > INT32_MAX + 1:
-        return None
-    return weights.astype(np.int16)
+    return weights.astype(np.int16) if sums_fit(shape, limits, 2 * EVEN_BITS) else None
 
 
 class WinogradFourStage(ByteStage):
@@ -199,7 +192,7 @@ def winograd_four_stage(graph: Graph, chain: Chain, tiles: Tiles) -> WinogradFou
     shape = geometry(graph, chain)
     if shape is None or not fits_pairs(graph, chain) or (chain.finish and chain.finish.wide):
         return None
-    weights = four_weights(shape, proved_limits(graph, chain))
+    weights = four_weights(shape, input_limits(graph, chain))
     if weights is None:
         return None
     taps = shape.weight[0, 0].size

@@ -12,10 +12,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp.engine.chains import INT32_MAX, INT32_MIN, Chain
+from fxp.engine.chains import Chain
 from fxp.engine.convolution_stages import ConvolutionStage, start_with_bias
 from fxp.engine.direct import direct_stage
-from fxp.engine.geometry import Geometry, fits_pairs, geometry
+from fxp.engine.geometry import Geometry, InputLimits, fits_pairs, geometry, input_limits, sums_fit
 from fxp.engine.packing import chunk_ends
 from fxp.engine.stages import Region
 from fxp.graph import Graph
@@ -102,7 +102,7 @@ def _cost(products: int, channels: int, factor: float) -> float:
     return products / 4 * (1 + factor * TRANSFORM_COST * 2 / channels)
 
 
-def cheapest(shape: Geometry, limits: tuple[int, int]) -> Transformed | None:
+def cheapest(shape: Geometry, limits: InputLimits) -> Transformed | None:
     """Transform weights by the cheapest cuts that are exact.
 
     Parameters
@@ -127,9 +127,7 @@ def cheapest(shape: Geometry, limits: tuple[int, int]) -> Transformed | None:
     return best
 
 
-def transform(
-    shape: Geometry, limits: tuple[int, int], cuts: tuple[int, int]
-) -> Transformed | None:
+def transform(shape: Geometry, limits: InputLimits, cuts: tuple[int, int]) -> Transformed | None:
     """Transform weights, if that is exact.
 
     Proved are: every transformed input, less a constant, fits int16; every transformed weight fits
@@ -141,7 +139,7 @@ def transform(
     shape
         The convolution; stride, dilation and groups must be 1.
     limits
-        Smallest and largest input; 0 lies between.
+        Its inputs.
     cuts
         Of the kernel's rows and columns.
 
@@ -151,12 +149,15 @@ def transform(
         None where the proof fails.
     """
     (weights_y, inputs_y, _), (weights_x, inputs_x, _) = map(matrices, cuts)
-    low, high = limits
     signs = np.multiply.outer(inputs_y, inputs_x)  # (n_y, d_y, n_x, d_x)
     positive = (signs > 0).sum(axis=(1, 3))
     negative = (signs < 0).sum(axis=(1, 3))
-    most = positive * high - negative * low
-    least = positive * low - negative * high
+    # Of every product and channel; an offset is the same for all channels.
+    low, high = (
+        np.multiply.outer(positive, one) - np.multiply.outer(negative, other)
+        for one, other in ((limits.low, limits.high), (limits.high, limits.low))
+    )
+    least, most = low.min(axis=2), high.max(axis=2)
     fits = (least >= INT16_MIN) & (most <= INT16_MAX)
     offsets = np.where(fits, 0, least - INT16_MIN)
     if (most - offsets).max() > INT16_MAX:
@@ -166,25 +167,17 @@ def transform(
         return None
     weights = np.ascontiguousarray(weights, np.int16)
     channels = shape.weight.shape[1]
-    if _fits_enlarged(shape.weight, limits, sum(map(enlargement_bits, cuts))):
+    if sums_fit(shape, limits, sum(map(enlargement_bits, cuts))):
         return Transformed(cuts, weights, offsets, [[channels // 2]] * offsets.size, WRAPPING)
+    bounds = np.stack([low, high], axis=3).reshape(*offsets.shape, channels // 2, 2, 2)
     ends = [
-        chunk_ends(weights[y, x].reshape(channels // 2, 2, -1), (int(least[y, x]), int(most[y, x])))
+        chunk_ends(weights[y, x].reshape(channels // 2, 2, -1), bounds[y, x])
         for y, x in np.ndindex(offsets.shape)
     ]
     cut = [item for item in ends if item is not None]
     if len(cut) < len(ends) or max(map(len, cut)) > MOST_CHUNKS:
         return None
     return Transformed(cuts, weights, offsets, cut, TOTALS if max(map(len, cut)) > 1 else EXACT)
-
-
-def _fits_enlarged(weight: NDArray[np.int64], limits: tuple[int, int], bits: int) -> bool:
-    """Whether sums, enlarged by some bits, fit int32."""
-    low, high = limits
-    positive, negative = (part(weight, 0).sum(axis=(1, 2, 3)) for part in (np.maximum, np.minimum))
-    most = int((high * positive + low * negative).max())
-    least = int((high * negative + low * positive).min())
-    return most << bits <= INT32_MAX and least << bits >= INT32_MIN
 
 
 class WinogradStage(ConvolutionStage):
@@ -325,8 +318,7 @@ def winograd_stage(graph: Graph, chain: Chain, tiles: Tiles) -> WinogradStage | 
         or channels % 4
     ):
         return None
-    limits = graph.operands[chain.head.name][0].limits
-    best = cheapest(shape, limits)
+    best = cheapest(shape, input_limits(graph, chain))
     if best is None or best.cost > height * width * WORTH_WHILE:
         return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,6 +46,7 @@ def start(
     narrow: bool = False,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     limits: Limits | None = None,
+    check: Callable[[Value, NDArray, bool], NDArray] | None = None,
 ) -> tuple[dict[str, NDArray], Mapping[str, tuple[int, ...]]]:
     """Check what goes into a run.
 
@@ -63,6 +64,8 @@ def start(
         The concrete shape of every value for these inputs, where it is known already.
     limits
         Most that a run may need.
+    check
+        Does the same as `checked`, which it is by default.
 
     Returns
     -------
@@ -80,10 +83,11 @@ def start(
     if not graph.is_integer:
         raise GraphError(f"graph {graph.name!r} is a float graph; quantize it first")
     arrays = [np.asarray(array) for array in inputs]
+    check = check or checked
     if shapes is None:
         shapes = graph.concrete_shapes(graph.bind([array.shape for array in arrays]), limits)
     values = {
-        value.name: checked(value, array, narrow)
+        value.name: check(value, array, narrow)
         for value, array in zip(graph.inputs, arrays, strict=True)
     }
     given = dict(states or {})
@@ -101,7 +105,7 @@ def start(
                 f"state {state.value.name!r} needs shape {shape}, got {array.shape}; the images of "
                 "a sequence have one size"
             )
-        values[state.value.name] = checked(state.value, array, narrow)
+        values[state.value.name] = check(state.value, array, narrow)
     if given:
         raise GraphError(f"graph {graph.name!r} has no state {sorted(given)}")
     return values, shapes

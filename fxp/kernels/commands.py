@@ -178,8 +178,31 @@ def run_commands(
 COUNTERS: Final = 16
 """Integers per step that threads share: two that are used, and so many that steps do not share a
 cache line."""
-PAUSES_BEFORE_SLEEP: Final = 1000
-"""How often a thread looks whether the others are done before it returns to sleep for a while."""
+PAUSES_BEFORE_SLEEP: Final = 5000
+"""How often a thread looks whether the others are done before it sleeps: for about as long as the
+system takes to wake it up, 100 µs."""
+FEW_PAUSES: Final = 500
+"""How often it does where a processor has more to do than this thread."""
+
+
+@njit(cache=True, nogil=True)
+def wait_for_change(place: int, known: int, pauses: int) -> bool:
+    """Look at a number until another thread has changed it; returns whether one has.
+
+    Parameters
+    ----------
+    place
+        Address of an int64.
+    known
+        What it was.
+    pauses
+        How often to look.
+    """
+    for _ in range(pauses):
+        if _load_atomically(place) != known:
+            return True
+        _pause()
+    return False
 
 
 @njit(cache=True, nogil=True)
@@ -190,6 +213,7 @@ def run_pieces(
     overflows: NDArray[np.int64],
     counters: NDArray[np.int64],
     first_step: int,
+    most_pauses: int,
 ) -> int:
     """Run steps together with other threads, which run the same function.
 
@@ -209,6 +233,8 @@ def run_pieces(
         before the first thread begins.
     first_step
         Where to begin; 0, or what the last call of this thread returned.
+    most_pauses
+        How often to look whether the other threads are done with a step.
 
     Returns
     -------
@@ -230,7 +256,7 @@ def run_pieces(
             _add_atomically(done, 1)
         pauses = 0
         while _load_atomically(done) < last - first:
-            if pauses == PAUSES_BEFORE_SLEEP:
+            if pauses == most_pauses:
                 return step
             _pause()
             pauses += 1

@@ -272,3 +272,20 @@ def pixels_to_planes(
         The rows; `last_row` is not part of them.
     """
     _copy(planes, image, (first_row, last_row), gives=True)
+
+
+@njit(cache=True, nogil=True)
+def are_within(values: NDArray[np.int16], low: int, high: int) -> bool:
+    """Whether all numbers of a row lie within bounds.
+
+    Parameters
+    ----------
+    values
+        The row.
+    low, high
+        The bounds.
+    """
+    least, most = np.int16(0), np.int16(0)
+    for value in values:
+        least, most = min(least, value), max(most, value)
+    return bool(low <= least and most <= high)

@@ -18,6 +18,7 @@ from fxp.formats import Format, FormatError
 from fxp.graph import Graph, State, Value
 from fxp.graph.ops import Add, GlobalAveragePool, PixelShuffle, Relu
 from fxp.graph.ops.base import GraphError
+from fxp.kernels.commands import wait_for_change
 
 
 def networks() -> dict[str, Graph]:
@@ -186,3 +187,14 @@ def test_helpers_end_with_their_workers() -> None:
             break
         time.sleep(0.01)
     assert threading.active_count() <= before
+
+
+def test_waiting_for_a_signal() -> None:
+    """A change that came before the wait is seen at once; without one the wait ends."""
+    number = np.array([7])
+    assert wait_for_change(number.ctypes.data, 6, 1)
+    assert not wait_for_change(number.ctypes.data, 7, 10)
+    waiting = threading.Timer(0.05, lambda: number.__setitem__(0, 8))
+    waiting.start()
+    assert wait_for_change(number.ctypes.data, 7, 10**10)
+    waiting.join()

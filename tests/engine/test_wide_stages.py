@@ -11,10 +11,12 @@ from engine_graphs import BYTE, FULL, OPTIONS, PIXEL, Network, check, near, plan
 
 from fxp.engine import Options, wide_stages
 from fxp.engine.convolution_stages import ConvolutionStage
+from fxp.engine.geometry import input_limits
 from fxp.engine.packing import Term, chunk_ends, chunks
 from fxp.engine.wide_stages import InputParts, weight_parts
 from fxp.formats import Format
-from fxp.graph.ops import Conv2d, ConvTranspose2d, Linear, PixelShuffle, Subtract
+from fxp.graph.ops import Concat, Conv2d, ConvTranspose2d, Linear, PixelShuffle, Relu, Subtract
+from fxp.graph.ops.padding import PaddingMode
 from fxp.kernels.host import MANY_WIDE
 
 KERNELS = {
@@ -307,6 +309,47 @@ def test_chunks_end_at_the_bound() -> None:
     assert chunk_ends(-weights[:2], (0, 2**16)) == [2]
     assert chunk_ends(weights[:1], (0, 2**17)) is None
     assert chunk_ends(-weights[:1], (0, 2**17)) == [1]
+
+
+def test_chunks_of_inputs_with_bounds_of_their_own() -> None:
+    """2**14 * (2**17 - 1) + 2**14 - 1 is 2**31 - 1, which fits int32; one more does not."""
+    weights = np.array([[[2**14], [1]]], np.int16)
+    limits = np.array([[[0, 2**17 - 1], [0, 2**14 - 1]]])
+    assert chunk_ends(weights, limits) == [1]
+    assert chunk_ends(weights, limits + np.array([[0, 0], [0, 1]])) is None
+    # Limits are paired as weights are.
+    own = np.array([[-n, n] for n in range(1, 9)])
+    term = Term(np.array([[0, 0]]), np.ones((1, 8, 1), np.int16), own, together=2)
+    assert term.pair_limits[..., 1].tolist() == [[1, 2, 5, 6], [3, 4, 7, 8]]
+
+
+@pytest.mark.parametrize(
+    ("mode", "kernel", "name"),
+    [("zero", 1, "pair tiles"), ("reflect", 3, "pair tiles in chunks")],
+)
+def test_joined_values_have_limits_of_their_own(mode: PaddingMode, kernel: int, name: str) -> None:
+    """Values of other sizes and a clipped one meet in one format; each keeps its own range."""
+    network = Network(np.random.default_rng(0))
+    fine, small = network.image(2, Format(16, 12)), network.image(17, Format(8, 7))
+    clipped = network.node(Relu(), network.image(13, FULL), to=Format(15, 12, signed=False))
+    joined = network.node(Concat(), fine, small, clipped, to=Format(16, 10))
+    weight = network.constant(
+        network.generator.choice([-8191, 8191], (18, 32, kernel, kernel)), Format(14, 10)
+    )
+    half = kernel // 2
+    op = Conv2d(padding=(half, half, half, half), padding_mode=mode)
+    network.node(op, joined, weight, network.bias(joined, weight), to=Format(16, -3))
+    graph = network.graph()
+    for pattern in ("ends", "random"):
+        inputs = random_images(graph, (5, 17), network.generator, pattern)
+        check(graph, inputs, {"host": KERNELS["host"]}, RUNS)
+    program = plan_of(graph, inputs).program
+    # 8191 * (2 * 8192 + 17 * 1024 + 13 * 8192) fits int32, nine times as much does not.
+    assert program.stages[-1].kernel == name
+    limits = input_limits(program.graph, program.stages[-1].chain)
+    # (2**15 - 1 + 2) >> 2, 127 * 8 and (2**15 - 1 + 2) >> 2 at the binary point of the result.
+    assert limits.high.tolist() == [8192] * 2 + [1016] * 17 + [8192] * 13
+    assert limits.low.tolist() == [-8192] * 2 + [-1024] * 17 + [0] * 13
 
 
 def test_parts_of_operands() -> None:
