@@ -75,9 +75,10 @@ def test_runs_are_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert list(json.loads((tmp_path / "zoo.json").read_text())) == [
         "alexnet", "swin_t", "vit_b_16",
     ]  # fmt: skip
+    # Small ones come first, and one that fails does not end the run.
     with pytest.raises(ValueError, match="vgg11: RuntimeError: different"):
-        run(tmp_path, only=["vgg11", "swin_b"])
-    assert asked[-1] == "swin_b"
+        run(tmp_path, only=["vit_l_16", "vgg11", "swin_b"])
+    assert asked[-3:] == ["swin_b", "vgg11", "vit_l_16"]
     assert "| vgg11 | RuntimeError: different |" in (tmp_path / "zoo.md").read_text()
     with pytest.raises(ValueError, match="unknown vgg12; choose from alexnet"):
         run(tmp_path, only=["vgg12"])
@@ -95,6 +96,13 @@ def test_photographs():
     # Black and white by the mean and the deviation of ImageNet's red.
     assert images[:, 0].min() >= -0.485 / 0.229 - 1e-6
     assert images[:, 0].max() <= (1 - 0.485) / 0.229 + 1e-6
+
+
+def test_random_crops():
+    images = networks.random_crops(["astronaut", "coffee"], 3, 16)
+    assert images.shape == (3, 3, 16, 16)
+    assert np.array_equal(images, networks.random_crops(["astronaut", "coffee"], 3, 16))
+    assert not np.array_equal(images[0], images[2])
 
 
 def test_settled_layers_have_deviation_one():

@@ -37,8 +37,10 @@ METHOD = (
     " *Portable*: stages that no fast kernel computes.\n\n"
     "The networks are **not trained**, as their weights could not be downloaded. The weights of "
     "each layer are drawn at random and scaled until its results have deviation 1, batch "
-    "normalization has random gains and offsets and the statistics of the photographs, and "
-    f"ConvNeXt's layer scales are {networks.LAYER_SCALE}; `benchmarks/zoo/networks.py` does it. So "
+    "normalization has random gains and offsets and the statistics of "
+    f"{networks.CROPS} random crops of all these photographs, as training shows a network pictures "
+    f"of every kind, and ConvNeXt's layer scales are {networks.LAYER_SCALE}; "
+    "`benchmarks/zoo/networks.py` does it. So "
     "the table shows which networks are accepted, that the engine computes what the oracle does, "
     "and how fast. The SQNR with trained weights may be higher or lower, and no accuracy is given."
 )
@@ -160,6 +162,8 @@ def main(
     store = (out or ROOT / "docs" / "benchmarks") / "zoo.json"
     records: Records = json.loads(store.read_text(encoding="utf-8")) if store.exists() else {}
     chosen = [name for name in only or every if not (missing and name in records)]
+    # Small ones first: a run that is stopped has found out about as many as it could.
+    chosen.sort(key=networks.parameters)
     settings = Settings(rounds=rounds, threads=tuple(threads or (1,)))
     failed = []
     for name in chosen:
