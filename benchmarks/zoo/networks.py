@@ -160,7 +160,7 @@ def _picture(name: str) -> Image.Image:
 def _crop(
     picture: Image.Image, box: tuple[float, float, float, float], side: int
 ) -> NDArray[np.float32]:
-    return np.asarray(picture.resize((side, side), box=box), np.float32) / 255
+    return np.asarray(picture.resize((side, side), box=box), np.float32) / np.float32(255)
 
 
 def _normalized(crops: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -365,7 +365,7 @@ class Erf(FunctionTable):
 
     def evaluate(self, x: Reals) -> Reals:
         """Return math.erf."""
-        return _ERF(x).astype(np.float64)
+        return np.asarray(_ERF(x), np.float64)
 
     def evaluate_torch(self, x: torch.Tensor) -> torch.Tensor:
         """torch.erf."""
