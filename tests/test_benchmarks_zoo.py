@@ -17,7 +17,8 @@ from benchmarks.speed import versus
 from benchmarks.zoo import measure, networks
 
 MEASURED = {
-    "parameters": 2_500_000, "sqnr": 40.26, "equal_values": 1234, "oracle_side": 64, "side": 224,
+    "parameters": 2_500_000, "sqnr": 40.26, "sqnr_of_calibration": 41.0, "equal_values": 1234,
+    "oracle_side": 64, "side": 224,
     "macs": 60_000_000, "portable_stages": 0, "quantize_seconds": 16.0, "load": 1.0,
     "machine": "one processor",
     "seconds": {"1": {"fxp": 0.001, "fxp_real": 0.002, "onnxruntime": 0.0015, "torch": 0.004}},
@@ -35,8 +36,8 @@ def run(out: Path, **options: Any) -> None:
 def test_page():
     lines = zoo.page({"alexnet": MEASURED, "vit_b_16": REFUSED, "vgg11": FAILED}).splitlines()
     assert (
-        "| alexnet | 2.5 M | balanced | 16 | 40.3 dB | 1,234 | 64×64 | 0 | 0.06 | 1.0 ms | 1.5 ms "
-        "| 4.0 ms | 1.50× | 224×224 |"
+        "| alexnet | 2.5 M | balanced | 16 | 40.3 dB | 41.0 dB | 1,234 | 64×64 | 0 | 0.06 | 1.0 ms "
+        "| 1.5 ms | 4.0 ms | 1.50× | 224×224 |"
     ) in lines
     assert "| vit_b_16 | attention |" in lines[lines.index("## Refused") :]
     assert "| vgg11 | RuntimeError: different |" in lines[lines.index("## Failed") :]

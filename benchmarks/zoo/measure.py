@@ -108,6 +108,9 @@ def measure_network(
     with torch.inference_mode():
         expected = network(torch.from_numpy(images)).numpy()
     record["sqnr"] = float(sqnr(expected, model(images)))
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(calibration)).numpy()
+    record["sqnr_of_calibration"] = float(sqnr(expected, model(calibration)))
     say("comparing with the oracle")
     oracle_side = smallest_side(model.graph, 3, from_side=64)
     record["oracle_side"] = oracle_side
