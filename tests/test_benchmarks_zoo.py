@@ -17,7 +17,8 @@ from benchmarks.speed import versus
 from benchmarks.zoo import measure, networks
 
 MEASURED = {
-    "parameters": 2_500_000, "sqnr": 40.26, "equal_values": 1234, "oracle_side": 64, "side": 224,
+    "parameters": 2_500_000, "sqnr": 40.26, "sqnr_of_calibration": 41.0, "equal_values": 1234,
+    "oracle_side": 64, "side": 224,
     "macs": 60_000_000, "portable_stages": 0, "quantize_seconds": 16.0, "load": 1.0,
     "machine": "one processor",
     "seconds": {"1": {"fxp": 0.001, "fxp_real": 0.002, "onnxruntime": 0.0015, "torch": 0.004}},
@@ -35,8 +36,8 @@ def run(out: Path, **options: Any) -> None:
 def test_page():
     lines = zoo.page({"alexnet": MEASURED, "vit_b_16": REFUSED, "vgg11": FAILED}).splitlines()
     assert (
-        "| alexnet | 2.5 M | balanced | 16 | 40.3 dB | 1,234 | 64×64 | 0 | 0.06 | 1.0 ms | 1.5 ms "
-        "| 4.0 ms | 1.50× | 224×224 |"
+        "| alexnet | 2.5 M | balanced | 16 | 40.3 dB | 41.0 dB | 1,234 | 64×64 | 0 | 0.06 | 1.0 ms "
+        "| 1.5 ms | 4.0 ms | 1.50× | 224×224 |"
     ) in lines
     assert "| vit_b_16 | attention |" in lines[lines.index("## Refused") :]
     assert "| vgg11 | RuntimeError: different |" in lines[lines.index("## Failed") :]
@@ -75,9 +76,10 @@ def test_runs_are_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert list(json.loads((tmp_path / "zoo.json").read_text())) == [
         "alexnet", "swin_t", "vit_b_16",
     ]  # fmt: skip
+    # Small ones come first, and one that fails does not end the run.
     with pytest.raises(ValueError, match="vgg11: RuntimeError: different"):
-        run(tmp_path, only=["vgg11", "swin_b"])
-    assert asked[-1] == "swin_b"
+        run(tmp_path, only=["vit_l_16", "vgg11", "swin_b"])
+    assert asked[-3:] == ["swin_b", "vgg11", "vit_l_16"]
     assert "| vgg11 | RuntimeError: different |" in (tmp_path / "zoo.md").read_text()
     with pytest.raises(ValueError, match="unknown vgg12; choose from alexnet"):
         run(tmp_path, only=["vgg12"])
@@ -95,6 +97,13 @@ def test_photographs():
     # Black and white by the mean and the deviation of ImageNet's red.
     assert images[:, 0].min() >= -0.485 / 0.229 - 1e-6
     assert images[:, 0].max() <= (1 - 0.485) / 0.229 + 1e-6
+
+
+def test_random_crops():
+    images = networks.random_crops(["astronaut", "coffee"], 3, 16)
+    assert images.shape == (3, 3, 16, 16)
+    assert np.array_equal(images, networks.random_crops(["astronaut", "coffee"], 3, 16))
+    assert not np.array_equal(images[0], images[2])
 
 
 def test_settled_layers_have_deviation_one():

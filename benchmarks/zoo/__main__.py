@@ -32,15 +32,21 @@ METHOD = (
     f"{len(networks.CALIBRATION)} photographs that scikit-image ships. *Effort* `balanced` is the "
     "default, `fast` skips the refinements and was taken for most; *s* is the time it took beside "
     "other work. *SQNR*: of the output, against the float network, on crops of "
-    f"{len(networks.LEFT_OUT)} other photographs. Every value of every "
-    "layer was compared with the oracle's on one image, and is equal; *compared* says how many."
+    f"{len(networks.LEFT_OUT)} other photographs; *calibration*: the same on those that "
+    "calibrated. Every value of every layer was compared with the oracle's on one image, and is "
+    "equal; *compared* says how many."
     " *Portable*: stages that no fast kernel computes.\n\n"
     "The networks are **not trained**, as their weights could not be downloaded. The weights of "
     "each layer are drawn at random and scaled until its results have deviation 1, batch "
-    "normalization has random gains and offsets and the statistics of the photographs, and "
-    f"ConvNeXt's layer scales are {networks.LAYER_SCALE}; `benchmarks/zoo/networks.py` does it. So "
+    "normalization has random gains and offsets and the statistics of "
+    f"{networks.CROPS} random crops of all these photographs, as training shows a network pictures "
+    f"of every kind, and ConvNeXt's layer scales are {networks.LAYER_SCALE}; "
+    "`benchmarks/zoo/networks.py` does it. So "
     "the table shows which networks are accepted, that the engine computes what the oracle does, "
-    "and how fast. The SQNR with trained weights may be higher or lower, and no accuracy is given."
+    "and how fast. Pictures that differ lie far apart in a network that has learnt nothing, most "
+    "of all in EfficientNet: values of other photographs are several times those that calibrated, "
+    "and are clipped. Where the two columns of SQNR differ, it is for this. With trained weights "
+    "the SQNR may be higher or lower, and no accuracy is given."
 )
 """How the figures were taken."""
 
@@ -54,7 +60,18 @@ def page(records: Records) -> str:
         What `benchmarks.zoo.measure.measure` found, by name; or why that ``failed``.
     """
     threads = sorted({count for record in records.values() for count in record.get("seconds", {})})
-    header = ["network", "parameters", "effort", "s", "SQNR", "compared", "on", "portable", "GMAC"]
+    header = [
+        "network",
+        "parameters",
+        "effort",
+        "s",
+        "SQNR",
+        "calibration",
+        "compared",
+        "on",
+        "portable",
+        "GMAC",
+    ]
     for count in threads:
         text = threads_text(int(count))
         header += [f"fxp, {text}", "ONNX Runtime float32", "PyTorch float32", "faster than ONNX"]
@@ -67,6 +84,7 @@ def page(records: Records) -> str:
         row = [
             name, f"{record['parameters'] / 1e6:.1f} M", record.get("effort", "balanced"),
             f"{record['quantize_seconds']:.0f}", f"{record['sqnr']:.1f} dB",
+            _decibels(record.get("sqnr_of_calibration")),
             f"{record['equal_values']:,}", f"{side}×{side}",
             str(record.get("portable_stages", "")), f"{record['macs'] / 1e9:.2f}",
         ]  # fmt: skip
@@ -90,6 +108,10 @@ def page(records: Records) -> str:
         parts += ["## Failed", markdown_table(("network", "error"), failed)]
     parts.append("\n\n".join(dict.fromkeys(record["machine"] for record in records.values())))
     return "\n\n".join(parts)
+
+
+def _decibels(level: float | None) -> str:
+    return "" if level is None else f"{level:.1f} dB"
 
 
 def _times(seconds: dict[str, float] | None) -> list[str]:
@@ -160,6 +182,8 @@ def main(
     store = (out or ROOT / "docs" / "benchmarks") / "zoo.json"
     records: Records = json.loads(store.read_text(encoding="utf-8")) if store.exists() else {}
     chosen = [name for name in only or every if not (missing and name in records)]
+    # Small ones first: a run that is stopped has found out about as many as it could.
+    chosen.sort(key=networks.parameters)
     settings = Settings(rounds=rounds, threads=tuple(threads or (1,)))
     failed = []
     for name in chosen:

@@ -16,9 +16,17 @@ from benchmarks.speed.peers import Peers, torch_threads
 from benchmarks.speed.process import resident_bytes
 from benchmarks.speed.timing import Settings, best_times, load_per_processor
 from benchmarks.speed.versus import count_macs, fastest, raw_input, smallest_side
-from benchmarks.zoo.networks import CALIBRATION, LEFT_OUT, build, photographs, settle
+from benchmarks.zoo.networks import (
+    CALIBRATION,
+    CROPS,
+    LEFT_OUT,
+    build,
+    photographs,
+    random_crops,
+    settle,
+)
 from fxp.executors import oracle
-from fxp.frontend import FrontendError
+from fxp.frontend import FrontendError, from_torch
 from fxp.imaging.metrics import sqnr
 from fxp.quantization.options import Effort
 
@@ -77,15 +85,18 @@ def measure_network(
     """
     record: Record = {"parameters": sum(item.numel() for item in network.parameters())}
     calibration = photographs(CALIBRATION, side)
-    settle(network, calibration)
-    say("quantizing")
-    started, processor = time.perf_counter(), time.process_time()
     try:
-        model = fxp.quantize(
-            network, calibration, weight_bits=10, activation_bits=14, effort=effort
-        )
+        # Before the hours that large networks take.
+        from_torch(network, [torch.from_numpy(calibration[:1])])
     except FrontendError as error:
         return record | {"refused": str(error).splitlines()[0]}
+    say("settling")
+    # Training shows a network pictures of every kind. Settled on those of the calibration alone,
+    # channels that these leave flat would get large gains, and others make them a hundredfold.
+    settle(network, random_crops((*CALIBRATION, *LEFT_OUT), CROPS, side))
+    say("quantizing")
+    started, processor = time.perf_counter(), time.process_time()
+    model = fxp.quantize(network, calibration, weight_bits=10, activation_bits=14, effort=effort)
     record["effort"] = effort
     record["quantize_seconds"] = time.perf_counter() - started
     record["quantize_processor_seconds"] = time.process_time() - processor
@@ -97,6 +108,9 @@ def measure_network(
     with torch.inference_mode():
         expected = network(torch.from_numpy(images)).numpy()
     record["sqnr"] = float(sqnr(expected, model(images)))
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(calibration)).numpy()
+    record["sqnr_of_calibration"] = float(sqnr(expected, model(calibration)))
     say("comparing with the oracle")
     oracle_side = smallest_side(model.graph, 3, from_side=64)
     record["oracle_side"] = oracle_side

@@ -24,6 +24,10 @@ CALIBRATION: Final = ("astronaut", "rocket", "retina", "hubble_deep_field", "imm
 """Colour photographs of scikit-image."""
 LEFT_OUT: Final = ("chelsea", "coffee", "stereo_motorcycle")
 """Those that the error of the output is measured on."""
+CROPS: Final = 40
+"""Random crops of all these photographs, which the weights are settled on."""
+LEAST_AREA: Final = 0.08
+"""Of a random crop, as a share of the largest square."""
 MEAN: Final = (0.485, 0.456, 0.406)
 DEVIATION: Final = (0.229, 0.224, 0.225)
 """Those of ImageNet, which torchvision's networks take pixels by."""
@@ -69,6 +73,17 @@ def names() -> list[str]:
     return models.list_models(module=models)
 
 
+def parameters(name: str) -> int:
+    """Return how many parameters a network has, without building it.
+
+    Parameters
+    ----------
+    name
+        One of `names`.
+    """
+    return torchvision_models().get_model_weights(name).DEFAULT.meta["num_params"]
+
+
 def build(name: str) -> nn.Module:
     """Return a network in eval mode with random weights, the same in every call.
 
@@ -102,12 +117,53 @@ def photographs(pictures: Sequence[str], side: int) -> NDArray[np.float32]:
     """
     crops = []
     for name in pictures:
-        loaded = getattr(skimage.data, name)()
-        picture = Image.fromarray(loaded[0] if isinstance(loaded, tuple) else loaded)
+        picture = _picture(name)
         for reach in (min(picture.size) / 2, min(picture.size) / 4):
             x, y = picture.width / 2, picture.height / 2
-            box = (x - reach, y - reach, x + reach, y + reach)
-            crops.append(np.asarray(picture.resize((side, side), box=box), np.float32) / 255)
+            crops.append(_crop(picture, (x - reach, y - reach, x + reach, y + reach), side))
+    return _normalized(crops)
+
+
+def random_crops(pictures: Sequence[str], count: int, side: int) -> NDArray[np.float32]:
+    """Return random square crops such as networks are trained on, the same in every call.
+
+    Parameters
+    ----------
+    pictures
+        Names in `skimage.data`, which take turns.
+    count
+        How many crops.
+    side
+        Height and width.
+
+    Returns
+    -------
+    ndarray
+        ``(count, 3, side, side)``, normalized as `photographs` does; half of them mirrored.
+    """
+    random = np.random.default_rng(0)
+    crops = []
+    for number in range(count):
+        picture = _picture(pictures[number % len(pictures)])
+        reach = min(picture.size) * random.uniform(LEAST_AREA, 1) ** 0.5
+        x, y = random.uniform(0, picture.width - reach), random.uniform(0, picture.height - reach)
+        crop = _crop(picture, (x, y, x + reach, y + reach), side)
+        crops.append(crop[:, ::-1] if random.random() < 1 / 2 else crop)
+    return _normalized(crops)
+
+
+def _picture(name: str) -> Image.Image:
+    loaded = getattr(skimage.data, name)()
+    return Image.fromarray(loaded[0] if isinstance(loaded, tuple) else loaded)
+
+
+def _crop(
+    picture: Image.Image, box: tuple[float, float, float, float], side: int
+) -> NDArray[np.float32]:
+    return np.asarray(picture.resize((side, side), box=box), np.float32) / np.float32(255)
+
+
+def _normalized(crops: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     images = (np.stack(crops) - np.array(MEAN, np.float32)) / np.array(DEVIATION, np.float32)
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
 

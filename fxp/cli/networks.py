@@ -10,8 +10,10 @@ import traceback
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from pickle import UnpicklingError
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -37,7 +39,8 @@ else:
 SourceArgument = Annotated[
     str,
     typer.Argument(
-        help="package.module:name of a torch module, or of what returns one; or a .onnx file."
+        help="package.module:name or file.py:name of a torch module, or of what returns one; "
+        "or a .onnx file."
     ),
 ]
 """The network of commands that quantize."""
@@ -87,8 +90,9 @@ def load_network(
     ----------
     source
         The path of an ONNX file, ``.onnx``; or
-        ``package.module:name``, where the name is a module or something that returns one. The
-        module may lie in the working directory, unless a package of that name is installed.
+        ``package.module:name`` or ``folder/file.py:name``, where the name is a module or something
+        that returns one. The package may lie in the working directory, unless one of that name is
+        installed.
     arguments
         Text arguments of the call.
     weights
@@ -107,7 +111,8 @@ def load_network(
     home, separator, name = source.partition(":")
     if not separator or not home or not name:
         raise ArgumentError(
-            f"{source!r} must be written as package.module:name, or be the path of a .onnx file"
+            f"{source!r} must be written as package.module:name or file.py:name, or be the path of "
+            "a .onnx file"
         )
     code = _import(home)
     if not hasattr(code, name):
@@ -153,7 +158,8 @@ def files_of_network(
     """
     if source is not None and is_onnx(source):
         return [Path(source)]
-    code = None if source is None else source_file(source.partition(":")[0], [os.getcwd()])
+    home = "" if source is None else source.partition(":")[0]
+    code = Path(home) if _is_script(home) else source_file(home, [os.getcwd()]) if home else None
     # An argument may be the name of a file, such as a checkpoint.
     named = [Path(text) for text in arguments or [] if os.path.isfile(text)]
     return [path for path in (code, weights, *named) if path is not None]
@@ -164,21 +170,44 @@ def is_onnx(source: str) -> bool:
     return source.lower().endswith(".onnx")
 
 
+def _is_script(home: str) -> bool:
+    """Whether a module is named by its file."""
+    return home.lower().endswith(".py")
+
+
 def _import(name: str) -> Any:
-    """Import a module by the name that a user gave, also from the working directory."""
+    """Import a module by the name or the file that a user gave, also from the working directory."""
     # A missing PyTorch says here how to install it.
     torch.nn.Module  # noqa: B018
-    here = os.getcwd()
+    here = os.path.dirname(os.path.abspath(name)) if _is_script(name) else os.getcwd()
     if here not in sys.path:
         # The last place, so that no file beside the user's own stands in for an installed package.
         sys.path.append(here)
     try:
-        return importlib.import_module(name)
+        return _run_script(Path(name)) if _is_script(name) else importlib.import_module(name)
     except SystemExit as stop:
         raise ArgumentError(f"importing {name!r} ends the process: {_reason(stop)}") from stop
     except Exception as error:
         # A user's own file may fail in any way, a syntax error included.
         raise ArgumentError(f"cannot import {name!r}: {_reason(error)}") from error
+
+
+def _run_script(path: Path) -> ModuleType:
+    """Import a file, whatever packages have its name."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    # Python's own way from a file to a module; classes look their module up under its name.
+    name = path.stem if path.stem not in sys.modules else f"{path.stem} of {path.parent}"
+    spec = spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
 
 
 def _reason(error: BaseException) -> str:

@@ -139,7 +139,8 @@ def psnr(
         ),
     ] = None,
     float_source: Annotated[
-        str | None, typer.Option("--float", help="package.module:name of the float network.")
+        str | None,
+        typer.Option("--float", help="package.module:name or file.py:name of the float network."),
     ] = None,
     arg: Annotated[
         list[str] | None, typer.Option(help="Argument of that name, as text; repeatable.")

@@ -29,7 +29,8 @@ from fxp.support.progress import Progress
 def report(
     model: Annotated[Path, typer.Argument(help="A .fxp file.")],
     float_source: Annotated[
-        str, typer.Option("--float", help="package.module:name of the float network.")
+        str,
+        typer.Option("--float", help="package.module:name or file.py:name of the float network."),
     ],
     images: Annotated[
         list[Path], typer.Option(help="Image, folder of images or .npy array; repeatable.")

@@ -9,6 +9,7 @@ enlargement. Some ops are formulas of others.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Collection, Sequence
 from functools import cache, reduce
 from typing import Any, Final
@@ -20,7 +21,8 @@ _ATEN: Final = torch.ops.aten
 COMPOSED: Final = frozenset(
     ("addcdiv", "addcmul", "aminmax", "atleast_1d", "atleast_2d", "atleast_3d",
      "cosine_similarity", "diff", "dstack", "glu", "hardshrink", "hstack", "masked_fill",
-     "threshold", "vstack")
+     "special_erf", "special_exp2", "special_expit", "special_expm1", "special_log1p",
+     "special_softmax", "threshold", "vstack")
 )  # fmt: skip
 """Ops that PyTorch itself writes as simpler ones, which are supported."""
 MOST_PARTS: Final = 64
@@ -34,6 +36,7 @@ _CHAINED: Final = {
     "aten.mean.dim": _ATEN.add.Tensor,
 }
 """Reductions, with the op of two tensors that they repeat."""
+_PRODUCTS: Final = {"aten.matmul.default", "aten.mm.default"}
 _SPREADING: Final = {"aten.expand.default", "aten.repeat.default"}
 _JOINING: Final = {"aten.cat.default", "aten.convolution.default"}
 """Ops that read every pixel by itself; those of two tensors spread one pixel on their own."""
@@ -72,6 +75,10 @@ def expand(nodes: Sequence[FxNode], inputs: Collection[FxNode]) -> None:
             made = _chain(writer, node)
         elif str(node.target) == "aten.einsum.default":
             made = _einsum(writer, node, computed)
+        elif str(node.target) in _PRODUCTS:
+            made = _mixed(writer, node, computed)
+        elif str(node.target) == "aten.im2col.default":
+            made = _patches(writer, **_arguments(node))
         elif str(node.target) == "aten.mul.Tensor":
             made = _zeros(writer, node)
         elif str(node.target) in FORMULAS:
@@ -205,6 +212,44 @@ def _einsum(write: _Writer, node: FxNode, computed: Collection[FxNode]) -> FxNod
     weights = write.permuted(small, fewer, new + old)
     mixed = write(_ATEN.linear.default, write.permuted(large, axes, last + old), weights)
     return write.permuted(mixed, last + new, result)
+
+
+def _mixed(write: _Writer, node: FxNode, computed: Collection[FxNode]) -> FxNode | None:
+    """Write the product of a constant matrix and rows, ``W @ x``, as a linear layer of columns."""
+    matrix, rows = node.args
+    assert isinstance(matrix, FxNode)
+    assert isinstance(rows, FxNode)
+    if matrix in computed or len(matrix.meta["val"].shape) != 2 or len(rows.meta["val"].shape) < 3:
+        return None
+    columns = write(_ATEN.transpose.int, rows, -1, -2)
+    return write(_ATEN.transpose.int, write(_ATEN.linear.default, columns, matrix), -1, -2)
+
+
+def _patches(
+    write: _Writer,
+    self: FxNode,
+    kernel_size: Sequence[int],
+    dilation: Sequence[int],
+    padding: Sequence[int],
+    stride: Sequence[int],
+) -> FxNode | None:
+    """Write ``F.unfold`` as the slices that one place of the window after the other reads."""
+    if len(self.meta["val"].shape) != 4 or math.prod(kernel_size) > MOST_PARTS:
+        return None
+    (rows, columns), (down, right) = kernel_size, dilation
+    if any(padding):
+        sides = [padding[1], padding[1], padding[0], padding[0]]
+        self = write(_ATEN.constant_pad_nd.default, self, sides, 0.0)
+    parts = []
+    for row in range(rows):
+        end = -(rows - 1 - row) * down or sys.maxsize
+        strip = write(_ATEN.slice.Tensor, self, 2, row * down, end, stride[0])
+        for column in range(columns):
+            end = -(columns - 1 - column) * right or sys.maxsize
+            parts.append(write(_ATEN.slice.Tensor, strip, 3, column * right, end, stride[1]))
+    stacked = write(_ATEN.stack.default, parts, 2)
+    channels = write(_ATEN.flatten.using_ints, stacked, 1, 2)
+    return write(_ATEN.flatten.using_ints, channels, 2, 3)
 
 
 def _summed(write: _Writer, tensor: FxNode, axes: str, result: str) -> FxNode | None:

@@ -28,6 +28,11 @@ _CELL = (
 )
 _CONTROL = "use a model without branches and loops on values"
 _NUMBER = "compute with the tensor itself, or keep the number as a Python number"
+_ROUND = (
+    "leave it out: formats round, such as those of output_format; for a network that was trained "
+    "with fake quantization, take the float network"
+)
+_POSITION = "leave it outside of the network, which then returns what it searches"
 _1D = "use the layer for images, with 1 x n windows on images (N, C, 1, L)"
 
 ADVICE: Final[dict[str, str]] = {
@@ -54,6 +59,9 @@ ADVICE: Final[dict[str, str]] = {
     "aten._native_batch_norm_legit_functional": "call batch_norm with training=False",
     "aten.prod": "write the product out: a * b",
     "aten.einsum": "write it with nn.Conv2d, nn.Linear, or products and sums of tensors",
+    **dict.fromkeys(("aten.round", "aten.floor", "aten.ceil", "aten.trunc"), _ROUND),
+    **dict.fromkeys(("aten.argmax", "aten.argmin", "aten.sort", "aten.topk"), _POSITION),
+    "aten.grid_sampler": "leave it outside of the network, or use F.interpolate",
     "aten.item": _NUMBER,
     "aten._local_scalar_dense": _NUMBER,
     "cond": _CONTROL,

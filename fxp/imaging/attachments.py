@@ -45,11 +45,7 @@ _UNTRUE: Final = (
     0x0213,  # YCbCrPositioning
     0x02BC,  # XMP, which repeats sizes and orientation
     0x8773,  # the colour profile, kept by itself
-)
-_EXIF_FOLDER: Final = 0x8769
-_FOLDERS: Final = (_EXIF_FOLDER, 0x8825)
-"""Folders of further tags: the exposure, and where it was taken."""
-_UNTRUE_IN_FOLDER: Final = (
+    # The following belong in folders, where not all programs write them.
     0x9101,  # ComponentsConfiguration
     0x9102,  # CompressedBitsPerPixel
     0x927C,  # MakerNote, whose offsets no longer hold
@@ -57,6 +53,9 @@ _UNTRUE_IN_FOLDER: Final = (
     0xA003,  # PixelYDimension
     0xA005,  # the interoperability folder
 )
+_EXIF_FOLDER: Final = 0x8769
+_FOLDERS: Final = (_EXIF_FOLDER, 0x8825)
+"""Folders of further tags: the exposure, and where it was taken."""
 _WITH_EXIF: Final = ("JPEG", "PNG", "WEBP", "TIFF")
 _WITH_PROFILE: Final = ("JPEG", "PNG", "WEBP", "TIFF")
 _WITH_RESOLUTION: Final = ("JPEG", "PNG", "TIFF", "BMP")
@@ -132,7 +131,7 @@ def _true_exif(opened: Image.Image) -> bytes | None:
                 kept[tag] = value
         for folder in _FOLDERS:
             found = exif.get_ifd(folder)
-            true = {tag: value for tag, value in found.items() if tag not in _UNTRUE_IN_FOLDER}
+            true = {tag: value for tag, value in found.items() if tag not in _UNTRUE}
             if true:
                 kept.get_ifd(folder).update(true)
                 kept[folder] = kept.get_ifd(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -107,9 +106,3 @@ def is_uneven(parts: Sequence[Format], whole: Format) -> bool:
         The common format.
     """
     return any(bits_left(part, whole) < min(PART_BITS, part.width) for part in parts)
-
-
-def warn_of_narrowed_parts(graph: Graph) -> None:
-    """Warn of every part of a concatenation that keeps few bits in an integer graph."""
-    for part in narrowed_parts(graph):
-        warnings.warn(str(part), stacklevel=2)

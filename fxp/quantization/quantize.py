@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -32,7 +31,7 @@ from fxp.model import FixedModel
 from fxp.model.origin import Origin
 from fxp.model.refinements import CHOICE
 from fxp.quantization.calibrate import Statistics, observe
-from fxp.quantization.concatenations import warn_of_narrowed_parts
+from fxp.quantization.concatenations import narrowed_parts
 from fxp.quantization.exposure import exposed
 from fxp.quantization.integer_run import clipped_in_torch, runs_in_torch
 from fxp.quantization.lowering import lower
@@ -43,7 +42,7 @@ from fxp.quantization.refinement.judgement import references_of
 from fxp.quantization.search import search_bits, search_fracs
 from fxp.quantization.settings import LoweringSettings
 from fxp.quantization.states import SEQUENCE_HEADROOM, extra_bits, observe_on
-from fxp.support.errors import ArgumentError, ArgumentTypeError, PrecisionWarning
+from fxp.support.errors import ArgumentError, ArgumentTypeError, warn_of_precision
 from fxp.support.progress import Progress
 
 
@@ -137,8 +136,7 @@ def quantize(
     fixed.metadata[CHOICE] = json.dumps(chosen.as_data(options))
     fixed.calibration_sqnr = dict(found.sqnr)
     fixed.origin = Origin(chosen.reference, partial(_requantized, graph, options))
-    for text in (*texts, *found.warnings):
-        warnings.warn(text, PrecisionWarning, stacklevel=2)
+    warn_of_precision((*texts, *found.warnings))
     return fixed
 
 
@@ -238,11 +236,10 @@ def choose_formats(
     Warns
     -----
     PrecisionWarning
-        If the calibration data is too faint, in the name of who called the caller.
+        If the calibration data is too faint.
     """
     calls, texts = exposed(graph, calls, options)
-    for text in texts:
-        warnings.warn(text, PrecisionWarning, stacklevel=3)
+    warn_of_precision(texts)
     return lower(graph, *choose_settings(graph, calls, options, progress))
 
 
@@ -318,7 +315,7 @@ def calibrated(graph: Graph, calls: Calls, progress: Progress | None = None) -> 
     progress
         Called before every call.
     """
-    warn_of_narrowed_parts(graph)
+    warn_of_precision(map(str, narrowed_parts(graph)))
     fixed = FixedModel(graph)
     told = (
         _told(sequence, progress, "counting clipped values") for sequence in in_sequences(calls)

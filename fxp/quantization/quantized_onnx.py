@@ -27,7 +27,7 @@ from fxp.graph.ops import GraphError
 from fxp.imaging.metrics import sqnr
 from fxp.model import FixedModel
 from fxp.quantization.given_formats import Given, lower_given
-from fxp.support.errors import PrecisionWarning
+from fxp.support.errors import warn_of_precision
 
 if TYPE_CHECKING:
     import onnx
@@ -213,6 +213,7 @@ def _compare(fixed: FixedModel, network: QuantizedModule) -> None:
         for node in fixed.graph.nodes
         if node.op.name in APPROXIMATE or node.op.table_use is not None
     }
+    lost = []
     for name, theirs, ours in _both(fixed, network):
         differing = int((theirs != ours).sum())
         if differing and not ops:
@@ -220,13 +221,12 @@ def _compare(fixed: FixedModel, network: QuantizedModule) -> None:
                 f"output {name!r} differs from that of the file; please report this with the file"
             )
         if differing:
-            warnings.warn(
+            lost.append(
                 f"output {name!r} differs from real arithmetic at {differing} of {ours.size} "
                 f"places, by {np.abs(theirs - ours).max():g} at most, because it is computed with "
-                f"{', '.join(sorted(ops))}",
-                PrecisionWarning,
-                stacklevel=4,
+                f"{', '.join(sorted(ops))}"
             )
+    warn_of_precision(lost)
 
 
 def _cost(
@@ -241,10 +241,9 @@ def _tell(fixed: FixedModel, cost: SnappedScales) -> None:
         {"scales": cost.scales, "constants": cost.constants, "sqnr": cost.sqnr}
     )
     levels = ", ".join(f"{level:.1f} dB at {name!r}" for name, level in cost.sqnr.items())
-    warnings.warn(
+    text = (
         f"{len(cost.scales)} scales were rounded to powers of two, and the constants of "
         f"{len(cost.constants)} nodes to fixed point; on random inputs the SQNR against the file "
-        f"is {levels}",
-        PrecisionWarning,
-        stacklevel=4,
+        f"is {levels}"
     )
+    warn_of_precision([text])

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import warnings
+from collections.abc import Iterable
+
 
 class FxpError(Exception):
     """Something that was asked for cannot be done; the message says what, where and what helps.
@@ -22,3 +26,22 @@ class ArgumentTypeError(FxpError, TypeError):
 
 class PrecisionWarning(UserWarning):
     """A quantized network loses more precision than a user is likely to want."""
+
+
+def warn_of_precision(texts: Iterable[str]) -> None:
+    """Give warnings of lost precision in the name of the line that called this package.
+
+    Parameters
+    ----------
+    texts
+        One warning each.
+    """
+    package = __name__.partition(".")[0]
+    # Frames of other packages, such as decorators, may lie between those of this one.
+    frame, depth, level = inspect.currentframe(), 1, 1
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] == package:
+            level = depth + 1
+        frame, depth = frame.f_back, depth + 1
+    for text in texts:
+        warnings.warn(text, PrecisionWarning, stacklevel=level)

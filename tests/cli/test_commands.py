@@ -138,7 +138,11 @@ def test_quantize_colour_network_and_weights(home: Path):
 
     torch.save({"weight": torch.full((3, 3, 1, 1), 0.25)}, home / "weights.pt")
     out = home / "same.fxp"
-    arguments = ["networks_of_a_user:same", "--weights", "weights.pt", "--calibration", "photos"]
+    # A file may lie anywhere, beside what it imports, and have the name of a package.
+    (home / "sub").mkdir()
+    (home / "sub" / "beside.py").write_text("from networks_of_a_user import same\n")
+    (home / "sub" / "json.py").write_text("from beside import same\n")
+    arguments = ["sub/json.py:same", "--weights", "weights.pt", "--calibration", "photos"]
     assert main(["quantize", *arguments, "--out", str(out)]) == 0
     image = np.full((3, 4, 4), 0.5, np.float32)
     assert np.array_equal(fxp.load(out)(image), np.full((3, 4, 4), 0.375, np.float32))
@@ -158,6 +162,7 @@ def test_quantize_errors(home: Path, capsys: pytest.CaptureFixture[str]):
     for match, source in (
         ("package.module:name", "networks_of_a_user"),
         ("cannot import 'missing_module'", "missing_module:x"),
+        ("there is no file missing.py", "missing.py:x"),
         ("has no 'Thrice'", "networks_of_a_user:Thrice"),
         ("is a int, not a network", "networks_of_a_user:nothing"),
         ("gives a str", "networks_of_a_user:text"),

@@ -10,7 +10,9 @@ from torch.nn import functional
 
 from fxp.graph.ops import (
     Clamp,
+    Cos,
     Elu,
+    Erf,
     Gelu,
     HardSigmoid,
     HardSwish,
@@ -22,6 +24,7 @@ from fxp.graph.ops import (
     Relu,
     Sigmoid,
     Silu,
+    Sin,
     Softplus,
     Tanh,
 )
@@ -71,6 +74,9 @@ SPELLINGS: dict[Op, tuple] = {
     Softplus(): (nn.Softplus(), functional.softplus),
     Softplus(2.0, 10.0): (nn.Softplus(2, 10), lambda x: functional.softplus(x, 2, 10)),
     LogSigmoid(): (nn.LogSigmoid(), functional.logsigmoid),
+    Erf(): (torch.erf, lambda x: x.erf(), torch.special.erf),
+    Sin(): (torch.sin, lambda x: x.sin()),
+    Cos(): (torch.cos, lambda x: x.cos_()),
 }  # fmt: skip
 """Ways to write an activation, by the op that it becomes."""
 

@@ -45,6 +45,15 @@ TAKEN = {
     "mixed_features": (
         lambda m, x: torch.einsum("cd,nc->nd", MIXING.T.to(x), x.mean((2, 3))), {"linear": 1},
     ),
+    "channels_mixed_from_the_left": (
+        lambda m, x: (MIXING.to(x) @ x.flatten(2)).view(1, -1, *x.shape[2:]), {"conv2d": 1},
+    ),
+    "patches": (
+        lambda m, x: functional.unfold(
+            x, (3, 2), dilation=(1, 2), padding=(1, 0), stride=(2, 1)
+        ).mean(2),
+        {"slice": 9},
+    ),
     "glu": (lambda m, x: functional.glu(x, 1), {"sigmoid": 1, "multiply": 1}),
     "addcmul": (lambda m, x: torch.addcmul(x, x, x.relu(), value=0.5), {"multiply": 2}),
     "addcdiv": (lambda m, x: torch.addcdiv(x, x, 1 + x.abs(), value=0.5), {"power": 1}),

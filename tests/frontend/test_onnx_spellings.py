@@ -79,8 +79,7 @@ def test_gelu_with_its_factors_in_any_order() -> None:
     for model in (first, second):
         assert operations(model) == ["gelu"]
     other = gelu(node("Mul", "f", "x", name="d"))
-    with pytest.raises(FrontendError, match=r"'b' \(Erf, opset 17\): .* as part of a GELU"):
-        from_onnx(other)
+    assert operations(other).count("erf") == 1
 
 
 def branches(condition: str) -> onnx.ModelProto:

@@ -21,7 +21,8 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 def photograph(tmp_path: Path) -> Path:
     """A photograph that stands on its side, as a camera writes it."""
     exif = Image.Exif()
-    exif[MAKER], exif[ORIENTATION] = "Maker", 6
+    # A size outside of its folder is as untrue as one in it.
+    exif[MAKER], exif[ORIENTATION], exif[WIDTH] = "Maker", 6, 30
     exif.get_ifd(EXPOSURE_FOLDER).update({TAKEN: "2020:01:01 00:00:00", WIDTH: 30})
     exif.get_ifd(PLACE_FOLDER)[NORTH] = "N"
     path = tmp_path / "photograph.jpg"
@@ -40,6 +41,7 @@ def test_what_stays_true_is_kept(photograph: Path, tmp_path: Path, suffix: str):
         assert written.info["icc_profile"] == PROFILE
         assert exif[MAKER] == "Maker"
         assert exif.get(ORIENTATION, 1) == 1
+        assert WIDTH not in exif
         assert dict(exif.get_ifd(EXPOSURE_FOLDER)) == {TAKEN: "2020:01:01 00:00:00"}
         assert exif.get_ifd(PLACE_FOLDER)[NORTH] == "N"
         if suffix != ".webp":

@@ -13,7 +13,9 @@ from fxp.formats import Format, Quantization
 from fxp.graph import Constant, Graph, Node, Value
 from fxp.graph.ops import (
     REGISTRY,
+    Cos,
     Elu,
+    Erf,
     Exp,
     FunctionTable,
     Gelu,
@@ -26,6 +28,7 @@ from fxp.graph.ops import (
     Power,
     Sigmoid,
     Silu,
+    Sin,
     Softplus,
     Tanh,
 )
@@ -77,6 +80,11 @@ VALUES = [
     (Exp(), -3.0, 0.0497870683678639430),
     (Log(), 2.0, 0.693147180559945309),
     (Log(), 0.25, -1.38629436111989062),
+    (Erf(), 0.5, 0.520499877813046538),
+    (Erf(), -1.0, -0.842700792949714869),
+    (Sin(), 1.0, 0.841470984807896507),
+    (Sin(), -2.5, -0.598472144103956494),
+    (Cos(), 1.0, 0.540302305868139717),
     (Power(), 2.0, 1.41421356237309505),
     (Power(-0.5), 2.0, 0.707106781186547524),
     (Power(-1.0), -8.0, -0.125),

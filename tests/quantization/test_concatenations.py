@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -85,8 +86,10 @@ def test_a_concatenation_that_is_read_inside_is_told():
         "both", "scores", Format(14, 14, signed=False), Format(14, 4, signed=False), 4
     )
     assert list(narrowed_parts(lowered(source, random_image()))) == [part]
-    with pytest.warns(UserWarning, match=r"'both' concatenates.*14 bits of 'scores'.* 4 are left"):
+    words = r"'both' concatenates.*14 bits of 'scores'.* 4 are left"
+    with pytest.warns(fxp.PrecisionWarning, match=words) as told:
         fxp.quantize(source, [random_image()], equalization=False)
+    assert {Path(item.filename).name for item in told} == {Path(__file__).name}
 
 
 def test_usual_concatenations_are_not_told():

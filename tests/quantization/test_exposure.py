@@ -98,12 +98,13 @@ def test_features_and_wide_formats_are_left_alone():
 
 def test_training_and_mixed_widths_begin_with_the_same_formats():
     dark = (photograph() * 12).round() / 255
-    with pytest.warns(fxp.PrecisionWarning, match="of what pictures from 0 to 1 can hold"):
+    with pytest.warns(fxp.PrecisionWarning, match="of what pictures from 0 to 1 can hold") as told:
         training = fxp.prepare_qat(network(), [dark])
-    with pytest.warns(fxp.PrecisionWarning, match="of what pictures from 0 to 1 can hold"):
+    with pytest.warns(fxp.PrecisionWarning, match="of what pictures from 0 to 1 can hold") as again:
         found = fxp.quantize_mixed(
             network(), [dark], floor=10, max_trials=1, weight_widths=[8], activation_widths=[14]
         )
+    assert {item.filename for item in (*told, *again)} == {__file__}
     for model in (fxp.convert(training), found.model):
         form = model.graph.inputs[0].format
         assert form is not None

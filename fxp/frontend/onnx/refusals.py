@@ -24,7 +24,6 @@ ADVICE: Final[dict[str, str]] = {
     "DynamicQuantizeLSTM": _DYNAMIC,
     "DynamicQuantizeLinear": _DYNAMIC,
     "DynamicQuantizeMatMul": _DYNAMIC,
-    "Erf": "as part of a GELU, x / 2 * (1 + erf(x / sqrt(2))), it is supported",
     "Einsum": "write it with MatMul or Conv",
     "GRU": _CELL,
     "GridSample": "leave it outside of the network, or use Resize",

@@ -29,7 +29,9 @@ from fxp.graph.ops.elementwise import (
     Subtract,
 )
 from fxp.graph.ops.functions import (
+    Cos,
     Elu,
+    Erf,
     Exp,
     FunctionTable,
     Gelu,
@@ -41,6 +43,7 @@ from fxp.graph.ops.functions import (
     Power,
     Sigmoid,
     Silu,
+    Sin,
     Softplus,
     Tanh,
 )
@@ -79,8 +82,10 @@ __all__ = [
     "ConstantPad",
     "Conv2d",
     "ConvTranspose2d",
+    "Cos",
     "DilatedMaxPool",
     "Elu",
+    "Erf",
     "Exp",
     "Flatten",
     "Flip",
@@ -122,6 +127,7 @@ __all__ = [
     "Sigmoid",
     "Sign",
     "Silu",
+    "Sin",
     "Slice",
     "SoftThreshold",
     "Softmax",

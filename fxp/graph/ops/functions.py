@@ -31,6 +31,7 @@ else:
 
 Reals = NDArray[np.float64]
 INFINITY: Final = math.inf
+_ERF: Final = np.frompyfunc(math.erf, 1, 1)
 _ERFC: Final = np.frompyfunc(math.erfc, 1, 1)
 
 
@@ -352,6 +353,57 @@ class Log(_OfPositive):
     def evaluate_torch(self, x: torch.Tensor) -> torch.Tensor:
         """torch.log."""
         return torch.log(x)
+
+
+@register
+@dataclass(frozen=True)
+class Erf(FunctionTable):
+    """Error function."""
+
+    name: ClassVar[str] = "erf"
+    output_range: ClassVar[Range | None] = (-1.0, 1.0)
+
+    def evaluate(self, x: Reals) -> Reals:
+        """Return math.erf."""
+        return np.asarray(_ERF(x), np.float64)
+
+    def evaluate_torch(self, x: torch.Tensor) -> torch.Tensor:
+        """torch.erf."""
+        return torch.erf(x)
+
+
+@register
+@dataclass(frozen=True)
+class Sin(FunctionTable):
+    """Sine."""
+
+    name: ClassVar[str] = "sin"
+    output_range: ClassVar[Range | None] = (-1.0, 1.0)
+
+    def evaluate(self, x: Reals) -> Reals:
+        """numpy.sin."""
+        return np.sin(x)
+
+    def evaluate_torch(self, x: torch.Tensor) -> torch.Tensor:
+        """torch.sin."""
+        return torch.sin(x)
+
+
+@register
+@dataclass(frozen=True)
+class Cos(FunctionTable):
+    """Cosine."""
+
+    name: ClassVar[str] = "cos"
+    output_range: ClassVar[Range | None] = (-1.0, 1.0)
+
+    def evaluate(self, x: Reals) -> Reals:
+        """numpy.cos."""
+        return np.cos(x)
+
+    def evaluate_torch(self, x: torch.Tensor) -> torch.Tensor:
+        """torch.cos."""
+        return torch.cos(x)
 
 
 @register

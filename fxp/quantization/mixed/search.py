@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import inf, isnan
@@ -35,7 +34,7 @@ from fxp.quantization.quantize import calibrated, choose_settings, float_graph
 from fxp.quantization.refinement import choose, equalize
 from fxp.quantization.refinement.judgement import references_of
 from fxp.quantization.search import Arrays
-from fxp.support.errors import ArgumentError, ArgumentTypeError, PrecisionWarning
+from fxp.support.errors import ArgumentError, ArgumentTypeError, warn_of_precision
 from fxp.support.progress import Progress
 
 CostName = Literal["multiplier_bits", "packed_size"]
@@ -159,8 +158,7 @@ def quantize_mixed(
         if options.equalization:
             graph = equalize(graph)
         shown, texts = exposed(graph, calls, options)
-        for text in texts:
-            warnings.warn(text, PrecisionWarning, stacklevel=2)
+        warn_of_precision(texts)
         statistics, settings = choose_settings(graph, shown, options, progress)
         inputs, references = references_of(graph, calls)
         trials = Trials(

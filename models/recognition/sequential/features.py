@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from fxp.model.refinements import kept_refinements
 from fxp.models.recognition.data import fitted, in_channels
 from fxp.models.recognition.recognizer import picture_side
 from fxp.models.recognition.sequential.gallery import Gallery
-from fxp.support.errors import ArgumentError, PrecisionWarning
+from fxp.support.errors import ArgumentError, warn_of_precision
 
 
 def up_to(graph: Graph, value: str, side: int | None = None) -> Graph:
@@ -192,14 +191,13 @@ class FeatureExtractor:
 def _warn_if_equalized(model: FixedModel) -> None:
     """Warn if the channels of hidden values may have other scales than in the float network."""
     if any(name.startswith("equalization") for name in kept_refinements(model.metadata)):
-        warnings.warn(
+        text = (
             f"{model.graph.name} was equalized when it was quantized: the channels of its hidden "
             "values may have been scaled against each other, and distances then weigh them "
             "otherwise than in the float network. Quantize with equalization=False, or quantize a "
-            "network that ends at its features",
-            PrecisionWarning,
-            stacklevel=3,
+            "network that ends at its features"
         )
+        warn_of_precision([text])
 
 
 def _checksum(graph: Graph) -> int:
