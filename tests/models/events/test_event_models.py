@@ -49,7 +49,7 @@ def test_their_sizes():
     graph = events.load("firenet-small-8-10").graph
     widths = {c.name: c.formats[0].width for c in graph.constants if c.name.endswith("weight")}
     assert {widths["head.weight"], widths["pred.weight"]} == {12, 10}
-    assert graph.inputs[0].format == Format(12, graph.inputs[0].format.frac)
+    assert graph.inputs[0].format == Format(12, 6)
     assert fixed.DEFAULT in fixed.SHIPPED
 
 
