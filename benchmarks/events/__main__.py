@@ -171,8 +171,10 @@ def page(records: Records) -> str:
             "## Drift",
             "PSNR with a peak of 1 against the same network in float64, which sees the same "
             "events. *Loses* is the difference between the first step and the last. *Quality* is "
-            "how much nearer fixed point is to the true pictures than float64, in dB, at its worst "
-            "step. *Clipped* is the highest share of any one value, where that changes a result. "
+            "how much nearer fixed point, and then float32, is to the true pictures than float64, "
+            "in dB, at its worst step: where float32 loses as much, the network amplifies any "
+            "difference, and more bits do not help. *Clipped* is the highest share of any one "
+            "value, where that changes a result. "
             f'Formats are chosen on the first {drift.CALIBRATION} steps, `effort="fast"`.',
             drift.table,
         ),

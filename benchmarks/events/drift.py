@@ -77,8 +77,9 @@ class Drift:
     ----------
     fixed, float32
         Against the float64 network.
-    quality
-        Of fixed point against the true pictures, minus that of float64; empty without these.
+    quality, quality_float32
+        Of fixed point and of float32 against the true pictures, minus that of float64; empty
+        without these.
     clipped
         Share of clipped values by name, where clipping changes what is computed from them.
     """
@@ -86,6 +87,7 @@ class Drift:
     fixed: tuple[float, ...]
     float32: tuple[float, ...]
     quality: tuple[float, ...]
+    quality_float32: tuple[float, ...]
     clipped: dict[str, float]
 
     @property
@@ -229,7 +231,7 @@ def drift(network: StepNetwork, model: fxp.FixedModel, stream: Stream) -> Drift:
     assert given is not None
     narrow = network.initial_states(height, width)
     wide = [state.double() for state in narrow]
-    fixed, single, quality = [], [], []
+    fixed, single, quality, quality_float32 = [], [], [], []
     for number, events in enumerate(stream.windows):
         grid = torch.from_numpy(float_grid(events, stream.size))[None]
         narrow_picture, *narrow = network(grid, *narrow)
@@ -237,15 +239,20 @@ def drift(network: StepNetwork, model: fxp.FixedModel, stream: Stream) -> Drift:
         raw = running.step_raw(fixed_grid(events, stream.size, taken)[None])
         found = dequantize(np.asarray(raw), given)[0, 0]
         exact = wide_picture[0, 0].numpy()
+        less_exact = narrow_picture[0, 0].double().numpy()
         fixed.append(psnr(exact, found))
-        single.append(psnr(exact, narrow_picture[0, 0].double().numpy()))
+        single.append(psnr(exact, less_exact))
         if stream.truth:
-            true = stream.truth[number]
-            quality.append(psnr(true, np.clip(found, 0, 1)) - psnr(true, np.clip(exact, 0, 1)))
+            best, second, third = (
+                psnr(stream.truth[number], np.clip(picture, 0, 1))
+                for picture in (exact, found, less_exact)
+            )
+            quality.append(second - best)
+            quality_float32.append(third - best)
     harmless = harmless_clipping(model.graph)
     shares = running.running_clipped.shares
     clipped = {name: share for name, share in shares.items() if name not in harmless}
-    return Drift(tuple(fixed), tuple(single), tuple(quality), clipped)
+    return Drift(tuple(fixed), tuple(single), tuple(quality), tuple(quality_float32), clipped)
 
 
 def row(title: str, stream: Stream, found: Drift) -> list[str]:
@@ -263,17 +270,19 @@ def row(title: str, stream: Stream, found: Drift) -> list[str]:
         " / ".join(_level(curve[step]) for step in shown) for curve in (found.fixed, found.float32)
     ]
     fixed, single = found.losses
-    worst = f"{min(found.quality):+.3f}" if found.quality else ""
+    worst = [
+        f"{min(levels):+.3f}" if levels else "" for levels in (found.quality, found.quality_float32)
+    ]
     clipped = f"{max(found.clipped.values(), default=0):.3%}"
     what = [title, stream.title, "{}×{}".format(*stream.size), str(len(found.fixed))]
-    return [*what, *levels, f"{fixed:.1f}", f"{single:.1f}", worst, clipped]
+    return [*what, *levels, f"{fixed:.1f}", f"{single:.1f}", *worst, clipped]
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Return the table of drift as Markdown, from what `row` gives."""
     header = (
         "network", "events", "size", "steps", "fixed, dB at step 1 / 100 / last", "float32",
-        "fixed loses", "float32 loses", "quality, worst step", "clipped most",
+        "fixed loses", "float32 loses", "quality, worst step", "that of float32", "clipped most",
     )  # fmt: skip
     return markdown_table(header, rows)
 

@@ -62,7 +62,11 @@ def _states(states: Mapping[str, Any] | None) -> str:
         return ""
     bits = ", ".join(f"{name} {extra:d}" for name, extra in states["bits"].items())
     text = f" Bits more than other values, by how errors add up in states: {bits}"
-    return f"{text}; biases take off what layers are off by." if states["biases"] else f"{text}."
+    done = [
+        *(["weights are rounded by what layers give"] if states.get("rounding") else []),
+        *(["biases take off what layers are off by"] if states["biases"] else []),
+    ]
+    return f"{'; '.join([text, *done])}."
 
 
 def _level(trial: Mapping[str, Any]) -> str:

@@ -126,7 +126,8 @@ class QuantizeOptions:
         asked for.
     weight_rounding
         Rounding of weights: ``nearest``, or ``learned``, up or down for the least error of each
-        layer's outputs on the calibration data.
+        layer's outputs on the calibration data; if not given, learned also with `hold_states` for
+        recurrent networks, in all but large layers.
     states
         Pairs of input and output position of a module: the output is fed back as that input, which
         the calibration data leaves out.
@@ -135,8 +136,8 @@ class QuantizeOptions:
         calibration input.
     hold_states
         Whether a recurrent network gets what holds its accuracy over many steps: calibration that
-        goes on beyond the steps given, more bits where errors accumulate, and bias correction
-        (`fxp.quantization.states`).
+        goes on beyond the steps given, more bits where errors accumulate, learned rounding and bias
+        correction (`fxp.quantization.states`).
     name
         Name of the graph; the module's class name by default.
 

@@ -19,13 +19,17 @@ not change, so that the second holds. `error_gains` measures it, for each elemen
 are few where errors grow for long, but they count most. A state has log2 of it more bits,
 of which layers read a narrow copy (`fxp.quantization.widths`).
 What feeds states has `FEEDING_BITS` more, and weights that do have `FEEDING_WEIGHT_BITS` more:
-their errors enter the sum in every step too.
+their errors enter the sum in every step too. Weights that multiply what was computed from states
+have `READING_WEIGHT_BITS` more: their errors are shares of values that grow as states fill.
 
 Rounded weights are off by the same amount in every step, and where a picture is flat at every
-pixel. What layers are off by on average, at float states, is taken off their biases
-(`fxp.quantization.refinement.biases`), unless the user refuses this. Values that concatenations
-alone read are rounded to the steps of these at once: two roundings of halves, one after the other,
-would raise all values by up to a quarter of a step (`fxp.quantization.concatenations`).
+pixel. The errors of a layer's weights are therefore chosen so that they cancel in what the layer
+gives, at float states (`fxp.quantization.refinement.rounding`), and what it is off by on average is
+taken off its bias (`fxp.quantization.refinement.biases`), unless the user refuses this. Both see
+what the layer really reads, and so make up for roundings before it as well. Values that
+concatenations alone read are rounded to the steps of these at once: two roundings of halves, one
+after the other, would raise all values by up to a quarter of a step
+(`fxp.quantization.concatenations`).
 """
 
 from __future__ import annotations
@@ -68,6 +72,9 @@ FEEDING_BITS: Final = 2
 FEEDING_WEIGHT_BITS: Final = 4
 """Weights that feed states have so many bits more. The engine multiplies weights of 14 bits as fast
 as those of 12; beyond, it splits sums."""
+READING_WEIGHT_BITS: Final = 2
+"""Weights that multiply what states reach, and feed none, have so many bits more. Most sums of so
+many products still fit 32 bits."""
 DISTURBANCE: Final = 2.0**-20
 """Size of the errors by which `error_gains` measures, as a share of a state's own size."""
 
@@ -288,6 +295,18 @@ def feeding(graph: Graph) -> frozenset[str]:
     return frozenset(names)
 
 
+def behind(graph: Graph) -> frozenset[str]:
+    """Names of the weights that multiply states, or values computed from them."""
+    reached = growing(graph, {state.source for state in graph.states}, ())
+    return frozenset(
+        name
+        for node in graph.nodes
+        if not reached.isdisjoint(node.inputs)
+        for position, name in enumerate(node.inputs)
+        if node.op.constant_roles.get(position) == "weight"
+    )
+
+
 def extra_bits(graph: Graph, calls: Calls) -> dict[str, int]:
     """Return the bits that values and weights get beyond those of others, by name.
 
@@ -300,6 +319,8 @@ def extra_bits(graph: Graph, calls: Calls) -> dict[str, int]:
     extra = {
         name: FEEDING_WEIGHT_BITS if name in weights else FEEDING_BITS for name in feeding(graph)
     }
+    for name in behind(graph):
+        extra.setdefault(name, READING_WEIGHT_BITS)
     gains = error_gains(graph, calls)
     for state in graph.states:
         bits = math.ceil(math.log2(gains[state.value.name]))

@@ -218,7 +218,7 @@ class Trainer:
         with warnings.catch_warnings():
             # The scores of the epoch say how good it is.
             warnings.simplefilter("ignore", PrecisionWarning)
-            return fxp.quantize(network, **options, effort="fast")
+            return fxp.quantize(network, **options, effort="fast", weight_rounding="nearest")
 
     def run_epoch(self, progress: Progress | None = None) -> Report:
         """Train to the next multiple of the epoch length or the end, then measure.

@@ -39,8 +39,12 @@ IMAGES: Final = 4
 """Rendered images for each frame."""
 MILLISECONDS: Final = 25
 """Time of a frame."""
-SHIPPED: Final = ("cista-tc-small", "firenet-small")
+SHIPPED: Final = ("cista-tc-small", "firenet-small", "firenet-small-8-10")
 """Names of the shipped networks: float weights, and the fixed-point model made from them."""
+BITS: Final = (10, 14)
+"""Bits of weights and of activations."""
+TRAINED_BITS: Final = {"firenet-small-8-10": (8, 10)}
+"""The same, of networks that were trained with their roundings."""
 DEFAULT: Final = SHIPPED[0]
 
 MODELS: Final = ShippedModels(WEIGHTS_FOLDER, SHIPPED)
@@ -88,22 +92,20 @@ def formats(network: StepNetwork) -> dict[str, Any]:
     }
 
 
-def quantize_shipped(
-    name: str | Path, *, weight_bits: int = 10, activation_bits: int = 14
-) -> fxp.FixedModel:
+def quantize_shipped(name: str | Path) -> fxp.FixedModel:
     """Quantize trained weights, calibrated on simulated sequences over the pictures `CALIBRATION`.
 
-    States, and what feeds them, get further bits, see `fxp.quantization.states`.
+    Widths are those that the weights were trained for, or `BITS`. States, and what feeds them, get
+    further bits, see `fxp.quantization.states`.
 
     Parameters
     ----------
     name
         Name of the weights, or a ``.safetensors`` file.
-    weight_bits, activation_bits
-        Widths of every weight and of every activation.
     """
     network = load_float(name)
     stem = Path(name).stem
+    weight_bits, activation_bits = TRAINED_BITS.get(stem, BITS)
     return ship(
         network,
         **formats(network),
@@ -111,6 +113,8 @@ def quantize_shipped(
         activation_bits=activation_bits,
         name=stem.replace("-", "_"),
         effort="fast",
+        # Weights that were trained with roundings know those to nearest.
+        weight_rounding="nearest" if stem in TRAINED_BITS else None,
         metadata={"weights": stem, "calibration": " ".join(CALIBRATION)},
     )
 

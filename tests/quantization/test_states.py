@@ -73,6 +73,11 @@ def test_states_get_the_bits_of_their_gain():
     # 2 bits for what feeds a state, 4 for its weights; log2 of 100 is 6.6.
     assert extra_bits(leaky(0.5), ones(6)) == {"kept": 2, "y": 2, "x": 2, "s": 2, "pole": 4}
     assert extra_bits(leaky(0.99), ones(6))["y"] == 7
+    # 2 bits for weights of what reads a state, and none for its value.
+    read = leaky(
+        0.5, node("z", Conv2d(), "y", "w"), constants=(constant("w", np.ones((1, 1, 1, 1))),)
+    )
+    assert extra_bits(read, ones(6)).items() - extra_bits(leaky(0.5), ones(6)).items() == {("w", 2)}
     model = fxp.quantize(leaky(0.99), ones(6), wide_bits=0)
     assert widths(model) == {"x": 16, "s": 21, "kept": 21, "y": 21}
     plain = fxp.quantize(leaky(0.99), ones(6), wide_bits=0, hold_states=False)

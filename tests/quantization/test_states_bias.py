@@ -95,6 +95,7 @@ def test_clipping_that_does_no_harm_is_no_mean_error():
 
 def test_states_do_not_add_up_what_a_layer_is_off_by():
     # 0.3 in 4 + 4 bits is 77/256, which is 0.00078 too much. 40 steps add up 33.1 times that.
+    # No other integer is nearer, so that learned rounding changes nothing.
     weights = constant("weights", np.full((1, 1, 1, 1), 0.3))
     graph = summed(0.99, "z", node("z", Conv2d(), "x", "weights"), constants=(weights,))
     frames = torch.ones(40, *SHAPE, dtype=torch.float64)
@@ -109,14 +110,54 @@ def test_states_do_not_add_up_what_a_layer_is_off_by():
     assert error() < 0.002
 
 
+@pytest.mark.parametrize(
+    # In sixteenths, 0.4 is rounded to 0. 0.8, which would take off the error, to 1, which is worse;
+    # 0.2 is rounded to 0 as 0.4 is.
+    ("bias", "kept"),
+    [(0.4, 0.4), (0.2, 0.2), (-0.3, -0.3)],
+)
+def test_biases_do_not_push_what_never_changes_over_to_the_other_side(bias: float, kept: float):
+    one = np.ones((1, 1, 1, 1))
+    constants = (constant("w", one), constant("v", one), constant("b", [bias / 16]))
+    nodes = (node("h", Conv2d(), "x", "w", "b"), node("z", Conv2d(), "h", "v"))
+    graph = fxp.Graph("g", (X,), nodes, ("z",), constants)
+    frames = torch.zeros(2, *SHAPE)
+    frames[0, 0, 0, 0] = 1
+    model = fxp.quantize(
+        graph, frames, effort="fast", bias_correction=True, fracs={"h": 4}, bits={"h": 8}
+    )
+    # The layer behind makes up for it: 11 of 12 pixels are off by the bias, and one as well.
+    (found,) = (item.values for item in model.graph.constants if item.name == "b")
+    assert float(found[0]) == pytest.approx(kept / 16, abs=1e-3)
+    assert np.asarray(model(frames))[1, 0, 1, 2] == pytest.approx(bias / 16, abs=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore::fxp.PrecisionWarning")
+def test_errors_of_weights_cancel_in_what_a_recurrent_layer_gives():
+    # Both weights meet the same input. In steps of 1/8 the nearest are 0.25, whose sum is 0.08
+    # short; one of them rounded up makes it 0.045 too much.
+    weights = constant("weights", np.array([0.3, 0.28]).reshape(1, 2, 1, 1))
+    nodes = (node("two", Concat(), "x", "x"), node("z", Conv2d(), "two", "weights"))
+    graph = summed(0.5, "z", *nodes, constants=(weights,))
+    frames = torch.ones(6, *SHAPE)
+    model = fxp.quantize(graph, frames, effort="fast", bits={"weights": 3}, bias_correction=False)
+    found = next(item for item in model.graph.constants if item.name == "weights")
+    assert sorted(found.values.ravel().tolist()) == [0.25, 0.375]
+
+
 def test_the_summary_says_what_holds_states():
     graph = summed(0.99, "x")
     frames = torch.ones(6, *SHAPE)
-    said = "Bits more than other values, by how errors add up in states: s 7"
+    more = "Bits more than other values, by how errors add up in states: s 7"
+    said = f"{more}; weights are rounded by what layers give"
     # log2 of 1 / (1 - 0.99), rounded up.
     text = " ".join(fxp.quantize(graph, frames, effort="fast").summary().split())
     assert f"{said}; biases take off what layers are off by." in text
     refused = fxp.quantize(graph, frames, effort="fast", bias_correction=False)
     assert f"{said}." in " ".join(refused.summary().split())
+    refused = fxp.quantize(
+        graph, frames, effort="fast", bias_correction=False, weight_rounding="nearest"
+    )
+    assert f"{more}." in " ".join(refused.summary().split())
     plain = fxp.quantize(graph, frames, effort="fast", hold_states=False)
     assert "Bits more" not in plain.summary()

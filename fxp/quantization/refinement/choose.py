@@ -26,6 +26,8 @@ from fxp.support.progress import Progress
 
 BALANCED_COLUMNS: Final = 1280
 """With effort ``balanced``, layers with more weights per output channel keep nearest integers."""
+NO_LIMIT: Final = 1 << 62
+"""Of weights per output channel."""
 
 Observe = Callable[[Graph], Mapping[str, Statistics]]
 """Gathers the statistics of a float graph on all calibration data."""
@@ -96,7 +98,11 @@ class Chosen:
         if self.reference.states and options.hold_states:
             extra = self.settings.extra_bits
             states = {state.value.name: extra[state.source] for state in self.reference.states}
-            data["states"] = {"bits": states, "biases": options.bias_correction is not False}
+            data["states"] = {
+                "bits": states,
+                "rounding": options.weight_rounding != "nearest",
+                "biases": options.bias_correction is not False,
+            }
         return data
 
 
@@ -112,10 +118,10 @@ def choose(
     """Turn a float graph into an integer graph, with the refinements that help.
 
     Refinements that the options ask for are made, and those that they refuse are not; holding
-    states asks for bias correction (`fxp.quantization.states`). The others are tried where `effort`
-    allows it: a change is kept if it improves what the network gives on calibration data that the
-    change was not fitted to (`Quality.improves`). What was measured is what the result is: nothing
-    is fitted again afterwards.
+    states asks for learned rounding and bias correction (`fxp.quantization.states`). The others are
+    tried where `effort` allows it: a change is kept if it improves what the network gives on
+    calibration data that the change was not fitted to (`Quality.improves`). What was measured is
+    what the result is: nothing is fitted again afterwards.
 
     Parameters
     ----------
@@ -131,11 +137,13 @@ def choose(
         Called during every trial.
     """
     # Errors that are the same in every step and at every pixel add up most in states.
-    held = bool(graph.states) and options.hold_states and options.bias_correction is None
+    held = bool(graph.states) and options.hold_states
+    learned = options.weight_rounding == "learned"
     asked = Refinement(
-        rounding=options.weight_rounding == "learned",
-        biases=options.bias_correction is True or held,
+        rounding=learned or (held and options.weight_rounding is None),
+        biases=options.bias_correction is True or (held and options.bias_correction is None),
         add_biases=options.add_biases is not False,
+        most_columns=NO_LIMIT if learned or options.effort == "best" else BALANCED_COLUMNS,
     )
     trying = options.effort != "fast"
     parts = divide(graph, calls) if trying or asked.rounding or asked.biases else Parts([], [])
@@ -252,7 +260,7 @@ class _Choice:
     def _fit(self) -> None:
         """Try what is fitted to data."""
         self._fitted = False
-        if self._options.weight_rounding is None:
+        if self._options.weight_rounding is None and not self._asked.rounding:
             self._fitted |= self._try("learned rounding", self._refined(rounding=True))
         if self._options.bias_correction is None and not self._asked.biases:
             self._fitted |= self._try("bias correction", self._refined(biases=True))
@@ -346,7 +354,7 @@ class _Choice:
         return self._with(settings)
 
     def _refined(self, *, rounding: bool = False, biases: bool = False) -> Callable[[], Chosen]:
-        columns = 1 << 62 if self._options.effort == "best" else BALANCED_COLUMNS
+        columns = NO_LIMIT if self._options.effort == "best" else BALANCED_COLUMNS
         wanted = Refinement(rounding, biases, add_biases=False, most_columns=columns)
 
         def change() -> Chosen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -92,7 +93,9 @@ def refine(
                     weights[weight.name] = constants[weight.name] = weight = learned
             values.run_fixed(node, constants)
             if has_bias:
-                error = errors[node.name] = mean_error(values, node.name)
+                error = errors[node.name] = _corrected(
+                    graph, lowered, node, weight, values, constants
+                )
                 node, bias = _with_bias(graph, lowered, node, weight, error)
                 constants[bias.name] = bias
                 values.run_fixed(node, constants)
@@ -108,6 +111,26 @@ def _may_learn(lowered: Graph, weight: Constant, refinement: Refinement) -> bool
     """Whether the weights belong to one layer alone, which is not too large."""
     readers = lowered.consumers[weight.name]
     return len(readers) == 1 and weight.data[0].size <= refinement.most_columns
+
+
+def _corrected(
+    graph: Graph,
+    lowered: Graph,
+    node: Node,
+    weight: Constant,
+    values: LiveValues,
+    constants: Mapping[str, Constant],
+) -> NDArray[np.float64]:
+    """Return what to take off the bias of a layer that was just computed, ``(channels,)``.
+
+    Where most of a channel has one value, as where nothing moves, the result is rounded anew and
+    may end as far on the other side, or farther. Such channels keep their biases; the layers that
+    read them make up for it.
+    """
+    error = mean_error(values, node.name)
+    changed, bias = _with_bias(graph, lowered, node, weight, error)
+    values.run_fixed(changed, {**constants, bias.name: bias})
+    return np.where(np.abs(mean_error(values, node.name)) < np.abs(error), error, 0.0)
 
 
 def _with_bias(

@@ -36,6 +36,8 @@ def test_float_and_fixed_see_the_same_events():
     stream = to_and_fro(frames(), 6, side=16)
     found = drift(network, quantized(network, stream), stream)
     assert len(found.fixed) == len(found.float32) == len(found.quality) == 6
+    assert all(abs(difference) < 1e-4 for difference in found.quality_float32)
+    assert len(found.quality_float32) == 6
     assert all(30 < level < 120 for level in found.fixed)
     assert all(level > 120 for level in found.float32)
     assert all(abs(difference) < 0.1 for difference in found.quality)
@@ -44,14 +46,14 @@ def test_float_and_fixed_see_the_same_events():
 
 
 def test_losses_by_hand():
-    assert Drift((60, 70, 54), (140, 139, 140), (), {"y": 0.0}).holds
-    found = Drift((60, 70, 50), (140, 139, 138), (0.1, -0.2), {"y": 0.001, "x": 0.0})
+    assert Drift((60, 70, 54), (140, 139, 140), (), (), {"y": 0.0}).holds
+    found = Drift((60, 70, 50), (140, 139, 138), (0.1, -0.2), (0, -0.05), {"y": 0.001, "x": 0.0})
     assert found.losses == (10, 2)
     assert not found.holds
     stream = to_and_fro(frames(), 2, side=16)
     assert row("net", stream, found)[2:] == [
         "16×16", "3",
-        "60.0 / 50.0", "140.0 / 138.0", "10.0", "2.0", "-0.200", "0.100%",
+        "60.0 / 50.0", "140.0 / 138.0", "10.0", "2.0", "-0.200", "-0.050", "0.100%",
     ]  # fmt: skip
 
 
@@ -80,5 +82,5 @@ def test_the_whole_sensor_but_what_is_no_multiple_of_8():
 @pytest.mark.parametrize(("levels", "text"), [((float("inf"), 60.0), "exact / 60.0")])
 def test_no_difference_is_called_exact(levels: tuple, text: str):
     stream = to_and_fro(frames(), 2, side=16)
-    found = Drift(levels, levels, (), {"y": 0.0})
+    found = Drift(levels, levels, (), (), {"y": 0.0})
     assert row("net", stream, found)[4] == text

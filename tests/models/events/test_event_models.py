@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from fxp import Format
 from fxp.models import events
 from fxp.models.common.weights import save_weights
 from fxp.models.events import fixed
@@ -41,7 +42,14 @@ def test_a_shipped_model_makes_what_its_float_network_makes(name: str):
 
 def test_their_sizes():
     kinds = {name: type(events.load_float(name)) for name in fixed.SHIPPED}
-    assert kinds == {"cista-tc-small": CistaTC, "firenet-small": FireNet}
+    assert kinds == {
+        "cista-tc-small": CistaTC, "firenet-small": FireNet, "firenet-small-8-10": FireNet
+    }  # fmt: skip
+    # 8 and 10 bits, and 4 and 2 more of what feeds states.
+    graph = events.load("firenet-small-8-10").graph
+    widths = {c.name: c.formats[0].width for c in graph.constants if c.name.endswith("weight")}
+    assert {widths["head.weight"], widths["pred.weight"]} == {12, 10}
+    assert graph.inputs[0].format == Format(12, 6)
     assert fixed.DEFAULT in fixed.SHIPPED
 
 
