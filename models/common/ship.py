@@ -61,7 +61,12 @@ def refined(network: Network, calibration: Any, **options: Any) -> Network:
         )
         return copy.deepcopy(network)
     rounded = copy.deepcopy(network)
-    rounded.load_state_dict({name: torch.tensor(constants[name].values) for name in state})
+    rounded.load_state_dict(
+        {
+            name: torch.tensor(constants[name].values).reshape(value.shape)
+            for name, value in state.items()
+        }
+    )
     return rounded
 
 

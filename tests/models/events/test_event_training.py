@@ -121,6 +121,14 @@ def test_training_with_roundings_runs_through_the_states():
     assert len(given) == 8
 
 
+def test_refined_weights_have_the_shapes_of_the_network():
+    """The graph knows the thresholds of CISTA as one number for each channel."""
+    settings = replace(SETTINGS, model=Network.CISTA_TC, base=2, iterations=1, weight_bits=8,
+                       activation_bits=10)  # fmt: skip
+    network = Trainer(recipe(settings)).averaged()
+    assert network.get_parameter("blocks.0.threshold").shape == (1, 4, 1, 1)
+
+
 def test_iterations_are_those_of_cista():
     item = recipe(replace(SETTINGS, model=Network.CISTA_TC, base=2, iterations=1))
     assert item.network().options()["iterations"] == 1
