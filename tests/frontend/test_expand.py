@@ -1,8 +1,11 @@
 """Reductions of stacked tensors, `einsum`, and area interpolation of images of any size."""
 
+from collections import Counter
+
 import pytest
 import torch
 from frontend_checks import OneInput, compare, converted
+from torch import nn
 from torch.nn import functional
 
 from fxp.frontend import FrontendError, from_torch
@@ -48,12 +51,6 @@ TAKEN = {
     "channels_mixed_from_the_left": (
         lambda m, x: (MIXING.to(x) @ x.flatten(2)).view(1, -1, *x.shape[2:]), {"conv2d": 1},
     ),
-    "patches": (
-        lambda m, x: functional.unfold(
-            x, (3, 2), dilation=(1, 2), padding=(1, 0), stride=(2, 1)
-        ).mean(2),
-        {"slice": 9},
-    ),
     "glu": (lambda m, x: functional.glu(x, 1), {"sigmoid": 1, "multiply": 1}),
     "addcmul": (lambda m, x: torch.addcmul(x, x, x.relu(), value=0.5), {"multiply": 2}),
     "addcdiv": (lambda m, x: torch.addcdiv(x, x, 1 + x.abs(), value=0.5), {"power": 1}),
@@ -84,6 +81,16 @@ def test_taken(function, counts):
     assert {name: names.count(name) for name in counts} == counts
     # Nothing was joined to be taken apart again.
     assert "concat" not in names
+
+
+def test_patches_are_windows_joined_along_the_channels():
+    layer = nn.Unfold((3, 2), dilation=(1, 2), padding=(1, 0), stride=(2, 1))
+    graph = converted(OneInput(lambda m, x: layer(x).mean(2)), IMAGE, tolerance=CLOSE)
+    # Three for the rows of the kernel, then two columns of each; and the order of torch's channels.
+    assert Counter(node.op.name for node in graph.nodes) == {
+        "pad": 1, "slice": 9, "concat": 1, "gather_channels": 1, "global_average_pool": 1,
+        "flatten": 1,
+    }  # fmt: skip
 
 
 def test_joined_along_the_channels():
