@@ -107,7 +107,7 @@ ROOMS: Final[dict[str, Room]] = {
             "tests/hls/test_emit.py",
             "tests/hls/test_stage_modules.py",
             "tests/rtl_sim/test_stages.py",
-            "tests/rtl_sim/test_states.py",
+            "tests/rtl_sim/test_core_states.py",
         ),
     ),
     "registers": Room(
