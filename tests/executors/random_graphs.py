@@ -28,6 +28,7 @@ from fxp.graph.ops import (
     Concat,
     Conv2d,
     Flatten,
+    FunctionTable,
     GlobalMaxPool,
     GraphError,
     Linear,
@@ -51,7 +52,12 @@ FITTING = tuple(
 """Cases whose values can be values of any graph, after an adapter where needed."""
 
 
-OPS = tuple(sorted({case.op.name for case in FITTING}))
+def kind_of(case: Case) -> str:
+    """Return the op of a case; the functions that become tables are one op with many names."""
+    return "function" if isinstance(case.op, FunctionTable) else case.op.name
+
+
+KINDS = tuple(sorted({kind_of(case) for case in FITTING}))
 
 CALLS = (("random", "largest"), ("impulse", "random"), ("smallest", "random"))
 """Patterns of the data, by call and element of the batch."""
@@ -279,8 +285,8 @@ def graphs(
         if choices.integer(0, 3) == 0:
             builder.attempt(builder.join)
             continue
-        op = choices.pick(OPS)
-        case = choices.pick([case for case in FITTING if case.op.name == op])
+        kind = choices.pick(KINDS)
+        case = choices.pick([case for case in FITTING if kind_of(case) == kind])
         builder.attempt(lambda case=case: builder.apply(case))
     while len(builder.nodes) < 3:
         builder.add(Requantize(), [choices.pick(builder.values())])

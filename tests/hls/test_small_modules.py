@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from module_bench import simulate
+from module_bench import Offers, simulate
+from module_parts import FIRST_COLUMN, VALID
 
 from fxp.hls.rtl.emit import PACKAGE, library_sources
 from fxp.rtl_sim.script import ERRORS, FRAMES, HEIGHT, STATUS, WIDTH
@@ -212,6 +213,62 @@ def test_delays_are_as_long_as_they_say(clocks, tmp_path):
             # Nothing passes a reset.
             kept = all(reset[clock - back : clock])
             assert word >> 6 * back & 63 == data[clock - back] * kept
+
+
+def test_frames_are_done_when_all_streams_have_done_them(tmp_path):
+    # The second stream runs ahead by two frames, both end one in the same clock, then the first
+    # catches up; a reset forgets what is ahead.
+    first = [0, 0, 0, 1, 1, 1, 0, 0, 0, 1]
+    second = [0, 1, 1, 1, 0, 0, 0, 1, 0, 0]
+    resets = [1, 1, 1, 1, 1, 1, 1, 1, 0, 1]
+    done = [a | b << 1 for a, b in zip(first, second, strict=True)]
+    found = simulate(
+        tmp_path,
+        "fxp_frames_done",
+        {"Streams": 2},
+        {"rst_ni": (1, [0, *resets]), "done_i": (2, [0, *done])},
+        {"done_o": 1},
+    )["done_o"]
+    assert found[1:] == [0, 0, 0, 1, 1, 1, 0, 0, 0, 0]
+
+
+def test_chroma_of_a_pair_reaches_both_pixels(tmp_path):
+    # Two rows of three pixels: luma 1, 2, 3 and 4, 5, 6; chroma Cb 10, Cr 20, Cb 30 and 40, 50, 60.
+    rows = [([1, 2, 3], [10, 20, 30]), ([4, 5, 6], [40, 50, 60])]
+    tags, taps = [], []
+    for lumas, chromas in rows:
+        padded = [chromas[0], *chromas, chromas[-1]]
+        for column, value in enumerate(lumas):
+            tags.append(VALID | FIRST_COLUMN * (column == 0))
+            left, middle, right = padded[column : column + 3]
+            taps.append(left << 8 | value << 16 | middle << 24 | right << 40)
+    found = simulate(
+        tmp_path,
+        "fxp_chroma",
+        {"Width": 8},
+        {"tags_i": (6, [*tags, 0]), "taps_i": (48, [*taps, 0])},
+        {"data_o": 24},
+    )["data_o"]
+    # From the low bits: Cr, luma, Cb. The last column of three has no Cr of its own.
+    expected = [(20, 1, 10), (20, 2, 10), (30, 3, 30), (50, 4, 40), (50, 5, 40), (60, 6, 60)]
+    assert found[1:] == [cr | y << 8 | cb << 16 for cr, y, cb in expected]
+
+
+def test_states_begin_with_the_initial_value(tmp_path):
+    # Two values a frame: the first frame takes the initial ones, the second what the stream brings.
+    take = [0, 0, 0, 1, 1, 0, 1, 1, 0, 0]
+    ends = [0, 0, 0, 0, 1, 0, 0, 1, 0, 0]
+    offers = Offers("tvalid_i", "tready_o", {"tdata_i": 8}, [(11,), (12,)], [1] * len(take))
+    found = simulate(
+        tmp_path,
+        "fxp_state",
+        {"Width": 8, "Initial": "8'd7"},
+        {"rst_ni": (1, [0, *[1] * (len(take) - 1)]), "take_i": (1, take), "end_i": (1, ends)},
+        {"valid_o": 1, "data_o": 8},
+        offers=offers,
+    )
+    assert found["data_o"][4:9] == [7, 7, 7, 11, 12]
+    assert found["valid_o"][1:] == [1, 1, 1, 1, 1, 1, 1, 0, 0]
 
 
 def test_every_module_has_a_bench():
