@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 import typer
@@ -390,6 +391,15 @@ def test_published_networks_have_their_parameters():
         if work.name in counts:
             parameters = work.network().parameters()
             assert sum(item.numel() for item in parameters) == counts[work.name]
+
+
+def test_normalization_before_an_adaptive_pool_is_exported() -> None:
+    layers = nn.LocalResponseNorm(5, 1e-4, 0.75, 2.0), nn.MaxPool2d(3, 2), nn.AdaptiveAvgPool2d(2)
+    network = nn.Sequential(*layers).eval()
+    image = np.random.default_rng(0).random((1, 8, 9, 9), np.float32)
+    model = onnx.load_model_from_string(peers.export(network, [image]))
+    assert model.graph.node[0].op_type == "LRN"
+    assert network[0] is layers[0]
 
 
 def test_peer_that_computes_something_else_is_found(monkeypatch: pytest.MonkeyPatch):

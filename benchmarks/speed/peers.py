@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch.jit._trace import TracerWarning
 
+from benchmarks.speed.normalization import with_single_nodes
 from fxp.imaging.metrics import sqnr
 from fxp.support.distribution import install_advice
 
@@ -182,7 +183,7 @@ def export(network: torch.nn.Module, inputs: Arrays) -> bytes:
         warnings.simplefilter("ignore", TracerWarning)
         path = Path(folder) / "network.onnx"
         torch.onnx.export(
-            network,
+            with_single_nodes(network),
             tuple(torch.from_numpy(np.zeros_like(array)) for array in inputs),
             path,
             input_names=[f"x{number}" for number in range(len(inputs))],
