@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import time
@@ -44,18 +43,11 @@ def measure(settings: Settings, say: Say) -> list[dict[str, Any]]:
         work = work_of(name)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "model.fxp")
-            kept = os.environ.get(CACHE)
-            os.environ[CACHE] = str(Path(folder, "kernels"))
-            try:
-                say(f"{work.title}: quantizing, planning and running")
-                first = process.second_process(__name__, name, path)
-                say(f"{work.title}: starting from the file")
-                later = process.start(path, work.shape, 1, 0)
-            finally:
-                if kept is None:
-                    del os.environ[CACHE]
-                else:
-                    os.environ[CACHE] = kept
+            kernels = {CACHE: str(Path(folder, "kernels"))}
+            say(f"{work.title}: quantizing, planning and running")
+            first = process.second_process(__name__, name, path, environment=kernels)
+            say(f"{work.title}: starting from the file")
+            later = process.start(path, work.shape, 1, 0, kernels)
             records.append(
                 {
                     "name": name,

@@ -6,16 +6,24 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def start(model: Path, shape: tuple[int, int, int], threads: int, runs: int) -> dict[str, Any]:
+def start(
+    model: Path,
+    shape: tuple[int, int, int],
+    threads: int,
+    runs: int,
+    environment: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """Run `model` on a random 8-bit image in a process of its own.
 
     Parameters
@@ -28,6 +36,8 @@ def start(model: Path, shape: tuple[int, int, int], threads: int, runs: int) -> 
         Threads of each run.
     runs
         Runs after the first.
+    environment
+        As for `second_process`.
 
     Returns
     -------
@@ -36,10 +46,12 @@ def start(model: Path, shape: tuple[int, int, int], threads: int, runs: int) -> 
         first run and of the fastest of `runs` further ones; whether torch was imported; bytes of
         resident memory before the first run and at most.
     """
-    return second_process(__name__, model, *shape, threads, runs)
+    return second_process(__name__, model, *shape, threads, runs, environment=environment)
 
 
-def second_process(module: str, *arguments: object) -> dict[str, Any]:
+def second_process(
+    module: str, *arguments: object, environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Run a module of the benchmarks in a process of its own, and return the JSON it prints.
 
     Parameters
@@ -48,6 +60,8 @@ def second_process(module: str, *arguments: object) -> dict[str, Any]:
         Name of the module, as for ``python -m``.
     arguments
         Its arguments.
+    environment
+        Variables beside those of this process.
 
     Raises
     ------
@@ -57,6 +71,7 @@ def second_process(module: str, *arguments: object) -> dict[str, Any]:
     process = subprocess.run(
         [sys.executable, "-m", module, *map(str, arguments)],
         cwd=ROOT,
+        env={**os.environ, **(environment or {})},
         capture_output=True,
         text=True,
         check=False,
