@@ -33,8 +33,7 @@ def input_beats(image: IntArray, port: StreamPort) -> tuple[Bytes, Bytes]:
         The input of the core.
     """
     if port.subsampled:
-        columns = np.arange(image.shape[2])
-        image = np.stack([image[1], np.where(columns % 2, image[0], image[2])])
+        image = np.stack([image[1], _chroma(image)])
     channels, height, width = image.shape
     if channels != port.channels:
         raise ArgumentError(f"the core takes {port.channels} channels, the image has {channels}")
@@ -51,6 +50,11 @@ def input_beats(image: IntArray, port: StreamPort) -> tuple[Bytes, Bytes]:
     return np.ascontiguousarray(data.reshape(len(pixels), -1)), flags.reshape(-1)
 
 
+def _chroma(image: IntArray) -> IntArray:
+    """Return what beats of YCbCr 4:2:2 bring beside Y: Cb in even columns, Cr in odd ones."""
+    return np.where(np.arange(image.shape[2]) % 2, image[0], image[2])
+
+
 def taken_image(image: IntArray, port: StreamPort) -> IntArray:
     """Return an image as the network of a core sees it, with the chroma that its beats bring.
 
@@ -63,8 +67,7 @@ def taken_image(image: IntArray, port: StreamPort) -> IntArray:
     """
     if not port.subsampled:
         return image
-    columns = np.arange(image.shape[2])
-    chroma = np.where(columns % 2, image[0], image[2])
+    columns, chroma = np.arange(image.shape[2]), _chroma(image)
     # A last column without a partner repeats its own.
     red = chroma[:, np.minimum(columns | 1, columns[-1])]
     return np.stack([red, image[1], chroma[:, columns & ~1]])
