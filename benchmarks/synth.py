@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import typer
 
-from benchmarks.family.members import HARDWARE, Member
+from benchmarks.family.members import HARDWARE, MEMBERS, Member
 from benchmarks.report import ROOT, environment, markdown_table, write_page
 from fxp import Format, Graph, Quantization
 from fxp.graph import Constant, Node, Value, ops
@@ -113,27 +113,12 @@ WHOLE: dict[str, tuple[str, Multipliers]] = {
 }
 
 
-@dataclass(frozen=True)
-class PlacedCore:
-    """The whole KimSR as a core of shared adders, one pixel per clock, to place on the LFE5U-85F.
-
-    Parameters
-    ----------
-    member
-        The network, its weights and its widths.
-    register_shared
-        Whether shared sums are read from registers only.
-    """
-
-    member: Member
-    register_shared: bool = True
-
-
-PLACED: dict[str, PlacedCore] = {
-    "KimSR, fewer digits, 9/13 bits": PlacedCore(Member("KimSR, fewer digits", HARDWARE, 9, 13)),
-    "KimSR, fewer digits, 10/14 bits": PlacedCore(Member("KimSR, fewer digits", HARDWARE, 10, 14)),
+PLACED: dict[str, Member] = {
+    f"{member.network}, {member.weight_bits}/{member.activation_bits} bits": member
+    for member in MEMBERS
+    if member.weights == HARDWARE and not member.searched
 }
-"""Whole networks to place, by name."""
+"""Whole networks to place, by name: on the LFE5U-85F, one pixel per clock, by shared adders."""
 
 
 def layer_graph(name: str, outputs: int) -> Graph:
@@ -215,11 +200,11 @@ def place_whole(name: str, folder: Path, timeout_s: float) -> Record:
         Seconds for each tool.
     """
     core = emit_rtl(
-        PLACED[name].member.model(),
+        PLACED[name].model(),
         folder / "core",
         max_width=LONGEST_LINE,
         multipliers="shift_add",
-        register_shared=PLACED[name].register_shared,
+        register_shared=True,
         name=MODEL,
     )
     sources = [f"core/{source}" for source in core.sources]
