@@ -57,8 +57,8 @@ def test_page_says_what_the_networks_for_shared_adders_save(tmp_path: Path) -> N
     rows[hardware.name]["adders"] = 8.0
     text = page.write({"members": rows}, tmp_path / "benchmarks").read_text()
     assert (
-        "`B` needs 25.0% fewer adder bits, which are the counted LUTs, than `A`, 8/10, and 20.0% "
-        "fewer adders, and changes the PSNR by -0.020 dB."
+        "`B`, 8/10, needs 25.0% fewer adder bits, which are the counted LUTs, than `A`, 8/10, and "
+        "20.0% fewer adders, and changes the PSNR by -0.020 dB."
     ) in text.splitlines()
 
 

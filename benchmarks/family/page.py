@@ -126,8 +126,8 @@ def _saved(rows: dict[str, Any]) -> list[str]:
     hardware = {member.name for member in MEMBERS if member.weights == HARDWARE}
     plain = rows.get(PLAIN.name)
     return [
-        f"`{item['network']}` needs {1 - item['luts'] / plain['luts']:.1%} fewer adder bits, "
-        f"which are the counted LUTs, than `{plain['network']}`, {plain['bits']}, and "
+        f"`{item['network']}`, {item['bits']}, needs {1 - item['luts'] / plain['luts']:.1%} fewer "
+        f"adder bits, which are the counted LUTs, than `{plain['network']}`, {plain['bits']}, and "
         f"{1 - item['adders'] / plain['adders']:.1%} fewer adders, and changes the PSNR by "
         + ", ".join(f"{item['psnr'][key] - plain['psnr'][key]:+.3f}" for key in plain["psnr"])
         + " dB."
