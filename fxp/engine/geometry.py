@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +17,8 @@ from fxp.kernels.requantize import half_step
 
 MAX_LANES = 16
 """Longest vector that is shuffled."""
+BLOCK = 1 << 17
+"""Weights, about, of which bounds are computed at a time."""
 MOST_SHIFT = 61
 """A sum of up to 63 bits and half of such a step fit int64."""
 
@@ -218,17 +220,8 @@ def sum_limits(shape: Geometry, limits: InputLimits) -> tuple[int, int]:
     limits
         Its inputs.
     """
-    positive, negative = (
-        part(shape.weight, 0).sum(axis=(2, 3)) for part in (np.maximum, np.minimum)
-    )
-    # A row of channels for every group, and then for every output.
-    low, high = (
-        np.repeat(bound.reshape(shape.groups, -1), len(shape.weight) // shape.groups, axis=0)
-        for bound in (limits.low, limits.high)
-    )
-    least = (high * negative + low * positive).sum(axis=1)
-    most = (high * positive + low * negative).sum(axis=1)
-    return int(least.min()), int(most.max())
+    least, most = zip(*_limits_of_blocks(shape, limits), strict=True)
+    return min(least), max(most)
 
 
 def sums_fit(shape: Geometry, limits: InputLimits, enlarged: int = 0) -> bool:
@@ -241,8 +234,30 @@ def sums_fit(shape: Geometry, limits: InputLimits, enlarged: int = 0) -> bool:
     enlarged
         Bits by which sums are shifted left.
     """
-    least, most = sum_limits(shape, limits)
-    return most << enlarged <= INT32_MAX and least << enlarged >= INT32_MIN
+    return all(
+        most << enlarged <= INT32_MAX and least << enlarged >= INT32_MIN
+        for least, most in _limits_of_blocks(shape, limits)
+    )
+
+
+def _limits_of_blocks(shape: Geometry, limits: InputLimits) -> Iterator[tuple[int, int]]:
+    """Smallest and largest sum of some outputs at a time.
+
+    The weights of large layers fill no cache, and one sum that is too large settles it.
+    """
+    per_group = len(shape.weight) // shape.groups
+    low, high = (bound.reshape(shape.groups, -1, 1) for bound in (limits.low, limits.high))
+    step = max(1, BLOCK // shape.weight[0].size)
+    for first in range(0, len(shape.weight), step):
+        weight = shape.weight[first : first + step]
+        weight = weight.reshape(*weight.shape[:2], -1)
+        groups = np.arange(first, first + len(weight)) // per_group
+        positive = weight > 0
+        least, most = (
+            (weight * np.where(positive, ends[0][groups], ends[1][groups])).sum(axis=(1, 2))
+            for ends in ((low, high), (high, low))
+        )
+        yield int(least.min()), int(most.max())
 
 
 def merge_groups(shape: Geometry, channels: int) -> Geometry:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.engine.chains import INT32_MAX, INT32_MIN
-from fxp.engine.geometry import Geometry
+from fxp.engine.geometry import BLOCK, Geometry
 from fxp.kernels.host import Tiles
 from fxp.kernels.wide_mac import CARRIED, CARRIED_BITS, MOST_CHUNKS
 
@@ -117,9 +117,11 @@ class Term:
         if self.together > 1:
             apart = runs.reshape(count, self.together, -1, 2, each)
             return apart.swapaxes(1, 2).reshape(count, -1, 2 * self.together, each)
-        even = np.zeros((count, inputs + inputs % 2, each), runs.dtype)
-        even[:, :inputs] = runs
-        return even.reshape(count, -1, 2, each)
+        if inputs % 2:
+            even = np.zeros((count, inputs + 1, each), runs.dtype)
+            even[:, :inputs] = runs
+            runs = even
+        return runs.reshape(count, -1, 2, each)
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,15 @@ def chunk_ends(
     step = max(1, len(pairs) // STEPS)
     firsts = np.arange(0, len(pairs), step)
     bounds = np.broadcast_to(np.asarray(limits, np.int64), (*pairs.shape[:2], 2))
-    most, least = (np.add.reduceat(bound, firsts) for bound in _pair_bounds(pairs, bounds))
+    # Some steps at a time, as the weights of large layers fill no cache.
+    some = step * max(1, BLOCK // (step * pairs.shape[1] * pairs.shape[2]))
+    sums = []
+    for begin in range(0, max(len(pairs), 1), some):
+        part = slice(begin, begin + some)
+        every = np.arange(0, len(pairs[part]), step)
+        found = _pair_bounds(pairs[part], bounds[part])
+        sums.append([np.add.reduceat(bound, every) for bound in found])
+    most, least = map(np.concatenate, zip(*sums, strict=True))
     ends = _ends(most, least, first=first)
     if ends is None:
         return None if step == 1 else _finest_ends(pairs, bounds)

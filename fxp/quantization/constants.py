@@ -21,6 +21,8 @@ FAST_BITS: Final = 32
 """Weights of a channel have no bits that matter little if its accumulator then fits this width."""
 ROWS_ELEMENTS: Final = 1 << 20
 """Elements, about, of the rows of weights that are quantized at once."""
+FEW_COLUMNS: Final = 16
+"""Weights of a channel that tell most layers from those of binary and ternary networks."""
 BIAS_BITS: Final = 50
 """Weights get no more fraction bits than let the bias, which has those of the products, fit this
 width; an almost dead layer would pass 63 bits otherwise, and the 52 bits of float64."""
@@ -125,10 +127,16 @@ def rows_of_one_size(weight: NDArray[np.float64]) -> NDArray[np.bool_]:
     NDArray
         ``(M,)``.
     """
-    sizes = np.abs(weight).reshape(len(weight), -1)
-    alike = (sizes == sizes.max(axis=1, keepdims=True)) | (sizes == 0)
-    both = bool((weight > 0).any() and (weight < 0).any())
-    return alike.all(axis=1) & (np.count_nonzero(sizes, axis=1) > 1) & both
+    flat = weight.reshape(len(weight), -1)
+    rows = np.arange(len(flat))
+    for columns in (flat[:, :FEW_COLUMNS], flat):  # a few weights of most rows settle it
+        sizes = np.abs(columns[rows])
+        alike = (sizes == sizes.max(axis=1, keepdims=True)) | (sizes == 0)
+        rows = rows[alike.all(axis=1)]
+    found = np.zeros(len(flat), np.bool_)
+    if len(rows) and (weight > 0).any() and (weight < 0).any():
+        found[rows] = np.count_nonzero(flat[rows], axis=1) > 1
+    return found
 
 
 def alike_in_size(values: NDArray[np.float64], raws: IntArray) -> IntArray:
@@ -199,7 +207,8 @@ def channel_fracs(
     terms = math.ceil(math.log2(rows.shape[1]) / 2)
     useful = result_frac + largest + terms
     # The range of every channel for any input, and a little more because weights are rounded.
-    bounds = (np.abs(rows).sum(axis=1) * 2.0**largest + biases) * (1 + 2.0**-8)
+    totals = np.array([np.abs(row).sum() for row in rows])
+    bounds = (totals * 2.0**largest + biases) * (1 + 2.0**-8)
     bits = FAST_BITS
     if aligned_bits is not None:
         bounds, bits = np.full(len(rows), bounds.max()), aligned_bits

@@ -208,8 +208,8 @@ def render_script(backend: str) -> str:
 # Compiles the C simulation: ./{BUILD_SCRIPT}, then ./{SIMULATOR} IN OUT (see {SIMULATOR}.cpp).
 set -e
 cd "$(dirname "$0")"
-g++ -std=c++17 -O1 -w {includes} firmware/{PROJECT_NAME}.cpp {PROJECT_NAME}_bridge.cpp \\
-    {SIMULATOR}.cpp -o {SIMULATOR}
+g++ -std=c++17 ${{CXXFLAGS:--O1}} -w {includes} \\
+    firmware/{PROJECT_NAME}.cpp {PROJECT_NAME}_bridge.cpp {SIMULATOR}.cpp -o {SIMULATOR}
 """
 
 

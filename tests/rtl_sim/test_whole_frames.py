@@ -37,7 +37,7 @@ def test_whole_frames_back_to_back(name, raster, work_dir):
 
 
 def test_a_damaged_core_is_found(work_dir):
-    model = FixedModel(graph("kimsr_shaped"))
+    model = FixedModel(graph("residual"))
     folder = work_dir / "damaged"
     emit_rtl(model, folder, max_width=SIZE[0], max_height=SIZE[1])
     core = Core.read(folder)

@@ -43,7 +43,8 @@ def test_a_shipped_model_makes_what_its_float_network_makes(name: str):
 def test_their_sizes():
     kinds = {name: type(events.load_float(name)) for name in fixed.SHIPPED}
     assert kinds == {
-        "cista-tc-small": CistaTC, "firenet-small": FireNet, "firenet-small-8-10": FireNet
+        "cista-tc-small": CistaTC, "cista-tc-small-8-10": CistaTC,
+        "firenet-small": FireNet, "firenet-small-8-10": FireNet
     }  # fmt: skip
     # 8 and 10 bits, and 4 and 2 more of what feeds states.
     graph = events.load("firenet-small-8-10").graph
