@@ -8,6 +8,8 @@ from functools import partial
 from multiprocessing import get_context
 from typing import Any
 
+import torch
+
 from benchmarks.report import markdown_table
 from benchmarks.speed.machine import describe
 from benchmarks.speed.timing import Settings, load_text
@@ -48,6 +50,7 @@ def measured(name: str, *, side: int | None, rounds: int, effort: Effort = "bala
 
 
 def _measured(name: str, side: int | None, rounds: int, effort: Effort) -> Record:
+    torch.manual_seed(0)
     network = ZOO[name]().eval()
     settings = Settings(rounds=rounds, threads=(1,))
     say = partial(print, f"{name}:", flush=True)

@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fxp.formats import Overflow, Quantization, Rounding, saturation_limits
 from fxp.graph import Graph, Limits, Node
@@ -139,6 +141,21 @@ def constant_values(
     return _Constants(graph, device, dtype)
 
 
+class _Shared:
+    """An array as one that may be written, without a copy of what may be gigabytes.
+
+    PyTorch has no tensors that must not be written, and warns of arrays that must not; nothing here
+    writes them.
+    """
+
+    def __init__(self, values: NDArray[np.float64]) -> None:
+        self._values = values
+        self.__array_interface__ = {
+            **values.__array_interface__,
+            "data": (values.ctypes.data, False),
+        }
+
+
 class _Constants(Mapping[str, torch.Tensor]):
     def __init__(self, graph: Graph, device: torch.device | None, dtype: torch.dtype) -> None:
         self._constants, self._device, self._dtype = graph.constants_by_name, device, dtype
@@ -147,9 +164,8 @@ class _Constants(Mapping[str, torch.Tensor]):
     def __getitem__(self, name: str) -> torch.Tensor:
         tensor = self._kept.get(name)
         if tensor is None:
-            constant = self._constants[name]
-            values = constant.values if constant.formats else constant.values.copy()
-            tensor = torch.from_numpy(values).to(self._device, self._dtype)
+            values = self._constants[name].values
+            tensor = torch.from_numpy(np.asarray(_Shared(values))).to(self._device, self._dtype)
             if values.size <= KEPT_ELEMENTS:
                 self._kept[name] = tensor
         return tensor

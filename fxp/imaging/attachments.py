@@ -59,6 +59,10 @@ _FOLDERS: Final = (_EXIF_FOLDER, 0x8825)
 _WITH_EXIF: Final = ("JPEG", "PNG", "WEBP", "TIFF")
 _WITH_PROFILE: Final = ("JPEG", "PNG", "WEBP", "TIFF")
 _WITH_RESOLUTION: Final = ("JPEG", "PNG", "TIFF", "BMP")
+_RESOLUTION: Final = (0x011A, 0x011B)
+_RESOLUTION_UNIT: Final = 0x0128
+_UNITS_PER_INCH: Final = {2: 1.0, 3: 2.54}
+"""EXIF's units of resolution: inches and centimetres."""
 _SPACE: Final = slice(16, 20)
 """Where an ICC profile names its colour space."""
 
@@ -86,11 +90,12 @@ def attachments_of(opened: Image.Image) -> Attachments:
     """Return what a file that is open says besides its pixels."""
     profile = opened.info.get("icc_profile")
     profile = profile if isinstance(profile, bytes) else None
-    resolution = opened.info.get("dpi")
     try:
+        resolution = opened.info.get("dpi") or _exif_resolution(opened.getexif())
         across, down = (float(value) for value in resolution or ())
         resolution = (across, down) if across > 0 and down > 0 else None
-    except (TypeError, ValueError, ZeroDivisionError):
+    except Exception:
+        # As for EXIF: what cannot be read is not worth failing.
         resolution = None
     return Attachments(profile, resolution, _true_exif(opened))
 
@@ -118,7 +123,24 @@ def save_arguments(attachments: Attachments | None, kind: str, *, grey: bool) ->
         arguments["dpi"] = attachments.resolution
     if attachments.exif and kind in _WITH_EXIF:
         arguments["exif"] = attachments.exif
+    if attachments.resolution and kind == "WEBP":
+        # The format holds a resolution in its EXIF data alone.
+        exif = Image.Exif()
+        exif.load(attachments.exif or b"")
+        for tag, value in zip(_RESOLUTION, attachments.resolution, strict=True):
+            exif[tag] = value
+        exif[_RESOLUTION_UNIT] = 2
+        arguments["exif"] = exif.tobytes()
     return arguments
+
+
+def _exif_resolution(exif: Image.Exif) -> tuple[float, float] | None:
+    """Pixels per inch, across and down, if EXIF data say them."""
+    factor = _UNITS_PER_INCH.get(exif.get(_RESOLUTION_UNIT, 2))
+    across, down = (exif.get(tag) for tag in _RESOLUTION)
+    if factor is None or across is None or down is None:
+        return None
+    return float(across) * factor, float(down) * factor
 
 
 def _true_exif(opened: Image.Image) -> bytes | None:

@@ -57,6 +57,10 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
     names = tuple(line.strip() for line in text.rstrip().splitlines())
     if not names:
         raise ArgumentError(f"{path} holds no labels; write one a line")
+    if "" in names:
+        raise ArgumentError(
+            f"line {names.index('') + 1} of {path} is empty; write one label a line"
+        )
     return names
 
 

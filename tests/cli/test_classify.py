@@ -98,6 +98,7 @@ def test_a_file_that_is_no_image_does_not_stop_the_others(capsys: pytest.Capture
         (("pictures", "--labels", "two.txt"), "there are 2 labels, but the model has 3 classes"),
         (("pictures", "--labels", "escape.txt"), r"the class 'gr\x1b[2Jn' holds a character"),
         (("pictures", "--labels", "empty.txt"), "empty.txt holds no labels; write one a line"),
+        (("pictures", "--labels", "gap.txt"), "line 2 of gap.txt is empty; write one label a line"),
         (("pictures", "--labels", "none.txt"), "cannot read the labels none.txt"),
         (("pictures", "--model", "keeps.fxp"), "keeps is no classifier"),
         (("pictures", "--model", "sizeless.fxp"), "give --side"),
@@ -109,6 +110,7 @@ def test_errors(arguments: tuple[str, ...], message: str, capsys: pytest.Capture
     Path("two.txt").write_text("red\ngreen\n")
     Path("escape.txt").write_text("red\ngr\x1b[2Jn\nblue\n")
     Path("empty.txt").write_text("\n")
+    Path("gap.txt").write_text("leaf\n \nsky\n")
     Path("pictures/broken.png").write_bytes(b"no image")
     source = Value("picture", (3, Extent("H"), Extent("W")), PIXEL)
     node = Node("same", Relu(), ("picture",), Quantization(PIXEL))

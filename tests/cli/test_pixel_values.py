@@ -121,10 +121,16 @@ def test_run_keeps_resolution_and_profile_as_upscale_does(
 ):
     monkeypatch.chdir(tmp_path)
     same(1, Format(8, 8, signed=False)).save("model.fxp")
-    Image.fromarray(np.zeros((2, 3), np.uint8)).save("in.png", dpi=(300, 300))
-    assert main(["run", "model.fxp", "in.png", "out.png"]) == 0
-    with Image.open("out.png") as written:
-        assert round(written.info["dpi"][0]) == 300
+    Image.fromarray(np.zeros((2, 3), np.uint8)).save("in.png", dpi=(300, 200))
+    # WebP has it in its EXIF data, and others take it from there.
+    for source, target in (("in.png", "out.png"), ("in.png", "a.webp"), ("a.webp", "b.png")):
+        assert main(["run", "model.fxp", source, target]) == 0
+    for name in ("out.png", "b.png"):
+        with Image.open(name) as written:
+            assert [round(value) for value in written.info["dpi"]] == [300, 200]
+    with Image.open("a.webp") as written:
+        exif = written.getexif()
+        assert [round(float(exif[tag])) for tag in (0x011A, 0x011B, 0x0128)] == [300, 200, 2]
     capsys.readouterr()
 
 
