@@ -147,21 +147,30 @@ def _descend(
     """Make the best flip, or else the best pair of flips, of each row until none gains."""
     rows, count = changes.shape
     gains = np.empty(count)
+    diagonal = np.diag(moments).copy()  # neighbours in memory, for vectors
     for row in range(rows):
         change, slope = changes[row], slopes[row]
         least = 0.0
         for i in range(count):
-            least -= TOLERANCE * moments[i, i] * change[i] ** 2
+            least -= TOLERANCE * diagonal[i] * change[i] ** 2
         while True:
             one, other, gain = -1, -1, least
             for i in range(count):
-                gains[i] = change[i] * (2 * slope[i] + change[i] * moments[i, i])
+                gains[i] = change[i] * (2 * slope[i] + change[i] * diagonal[i])
+            for i in range(count):
                 if gains[i] < gain:
                     one, gain = i, gains[i]
             if one < 0 and count <= MAX_PAIR_COLUMNS:
                 for i in range(count):
                     # A pair of which one cannot change is a single flip, tried before.
                     if change[i] == 0:
+                        continue
+                    # Mostly there is none, which vectors tell.
+                    own, twice, shared = gains[i], 2 * change[i], moments[i]
+                    least_pair = gain
+                    for j in range(i + 1, count):
+                        least_pair = min(least_pair, own + gains[j] + twice * change[j] * shared[j])
+                    if least_pair == gain:
                         continue
                     for j in range(i + 1, count):
                         both = gains[i] + gains[j] + 2 * change[i] * change[j] * moments[i, j]
