@@ -209,7 +209,8 @@ class _Layer:
     def sizes(self, rows: slice) -> NDArray[np.float64]:
         """Largest weights from a channel to another, of some output channels."""
         weight = np.abs(self.weight[rows])
-        return weight.reshape(*weight.shape[:2], -1).max(axis=2)
+        taps = weight.reshape(*weight.shape[:2], -1)
+        return taps[:, :, 0] if taps.shape[2] == 1 else taps.max(axis=2)
 
     def scaled_sizes(
         self, exponents: NDArray[np.float64]

@@ -11,12 +11,15 @@ the integer network, outputs those of the float network, and layers follow one a
 
 from __future__ import annotations
 
+import itertools
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fxp.engine.workers import check_threads
 from fxp.graph import Constant, Graph, Node
 from fxp.graph.ops import Conv2d, ConvTranspose2d, Linear
 from fxp.kernels.compiler import njit
@@ -33,6 +36,8 @@ MAX_ELEMENTS: Final = 1 << 24
 """Numbers that are gathered from the inputs of a layer at once, at most."""
 MAX_PAIR_COLUMNS: Final = 1024
 """Pairs of flips are tried up to so many weights per output channel."""
+FEW_CHANGES: Final = 1 << 12
+"""Flips of a layer that are found before a second thread has started."""
 TOLERANCE: Final = 1e-12
 """Share of the error that a flip must gain, far above what float64 sums lose."""
 
@@ -133,7 +138,17 @@ def best_choice(
     changes = np.array(changes, order="C")
     flipped = np.zeros(changes.shape, bool)
     moments = np.ascontiguousarray(moments)
-    _descend(moments, errors @ moments - residuals, changes, flipped)
+    slopes = errors @ moments - residuals
+    # Rows know nothing of each other, so several processors may take some each.
+    threads = check_threads(None) if changes.size > FEW_CHANGES else 1
+    ends = [len(changes) * number // threads for number in range(threads + 1)]
+    parts = [slice(*pair) for pair in itertools.pairwise(ends)]
+    with ThreadPoolExecutor(threads) as pool:
+        for done in [
+            pool.submit(_descend, moments, slopes[part], changes[part], flipped[part])
+            for part in parts
+        ]:
+            done.result()
     return flipped
 
 
@@ -147,21 +162,30 @@ def _descend(
     """Make the best flip, or else the best pair of flips, of each row until none gains."""
     rows, count = changes.shape
     gains = np.empty(count)
+    diagonal = np.diag(moments).copy()  # neighbours in memory, for vectors
     for row in range(rows):
         change, slope = changes[row], slopes[row]
         least = 0.0
         for i in range(count):
-            least -= TOLERANCE * moments[i, i] * change[i] ** 2
+            least -= TOLERANCE * diagonal[i] * change[i] ** 2
         while True:
             one, other, gain = -1, -1, least
             for i in range(count):
-                gains[i] = change[i] * (2 * slope[i] + change[i] * moments[i, i])
+                gains[i] = change[i] * (2 * slope[i] + change[i] * diagonal[i])
+            for i in range(count):
                 if gains[i] < gain:
                     one, gain = i, gains[i]
             if one < 0 and count <= MAX_PAIR_COLUMNS:
                 for i in range(count):
                     # A pair of which one cannot change is a single flip, tried before.
                     if change[i] == 0:
+                        continue
+                    # Mostly there is none, which vectors tell.
+                    own, twice, shared = gains[i], 2 * change[i], moments[i]
+                    least_pair = gain
+                    for j in range(i + 1, count):
+                        least_pair = min(least_pair, own + gains[j] + twice * change[j] * shared[j])
+                    if least_pair == gain:
                         continue
                     for j in range(i + 1, count):
                         both = gains[i] + gains[j] + 2 * change[i] * change[j] * moments[i, j]
