@@ -14,6 +14,7 @@ from fxp.cli.networks import read_state
 from fxp.cli.targets import check_ending, check_target
 from fxp.compression.limits import CONVOLUTION_BITS, LINEAR_BITS, MAX_BITS, SUFFIX
 from fxp.compression.zero_channels import remove_zero_channels
+from fxp.support.errors import ArgumentError
 from fxp.support.files import replace_file
 from fxp.support.lazy import lazy_import
 from fxp.support.text_table import text_table
@@ -34,14 +35,23 @@ def compress(
     source: Annotated[Path, typer.Argument(metavar="IN", help="What to compress or restore.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")],
     fraction: Annotated[
-        float, typer.Option(help="Share of the weights that become zero, the smallest ones.")
-    ] = 0.0,
+        float | None,
+        typer.Option(help="Share of the weights that become zero, the smallest ones; default 0."),
+    ] = None,
     convolution_bits: Annotated[
-        int, typer.Option(min=1, max=MAX_BITS, help="Width of the codes of convolutions.")
-    ] = CONVOLUTION_BITS,
+        int | None,
+        typer.Option(
+            min=1,
+            max=MAX_BITS,
+            help=f"Width of the codes of convolutions; default {CONVOLUTION_BITS}.",
+        ),
+    ] = None,
     linear_bits: Annotated[
-        int, typer.Option(min=1, max=MAX_BITS, help="Width of the codes of linear layers.")
-    ] = LINEAR_BITS,
+        int | None,
+        typer.Option(
+            min=1, max=MAX_BITS, help=f"Width of the codes of linear layers; default {LINEAR_BITS}."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compress weights of a network (Deep Compression), or restore them.
@@ -63,6 +73,17 @@ def compress(
     check_ending(source, (".safetensors", ".pt", ".pth", SUFFIX, ".fxp"))
     wanted = {".fxp": ".fxp", SUFFIX: ".safetensors"}.get(source.suffix.lower(), SUFFIX)
     check_target(target, reads=[source], suffixes=(wanted,))
+    settings = {
+        "fraction": fraction,
+        "convolution_bits": convolution_bits,
+        "linear_bits": linear_bits,
+    }
+    given = {name: value for name, value in settings.items() if value is not None}
+    if given and wanted != SUFFIX:
+        option = f"--{next(iter(given))}".replace("_", "-")
+        raise ArgumentError(
+            f"{option} is of compressing weights, and {source} is restored or stripped without loss"
+        )
     if wanted == ".fxp":
         _without_channels(source, target, as_json)
     elif wanted == ".safetensors":
@@ -71,16 +92,11 @@ def compress(
         if as_json:
             print_json({"file": target, "tensors": len(tensors)})
     else:
-        given = read_state(source)
-        state = deep_compression.compressed_state(
-            given,
-            fraction=fraction,
-            convolution_bits=convolution_bits,
-            linear_bits=linear_bits,
-        )
+        weights = read_state(source)
+        state = deep_compression.compressed_state(weights, **given)
         sizes = compressed_file.save_compressed(state, target, metadata=_metadata(source))
         # Weights of 16 bits are shared as float32, which is no gain.
-        sizes = replace(sizes, original=compressed_file.bytes_of(given))
+        sizes = replace(sizes, original=compressed_file.bytes_of(weights))
         if as_json:
             print_json({"file": target, "ratio": sizes.ratio, "sizes": sizes})
         else:

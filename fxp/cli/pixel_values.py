@@ -151,5 +151,8 @@ def scale_of_model(model: fxp.FixedModel, divide_by: float | None = None) -> Pix
     except ValueError:
         divisor = 0.0
     if not 0 < divisor < math.inf:
-        raise ArgumentError(f"the model's {DIVIDE_BY} is {text!r}; give --divide-by")
+        raise ArgumentError(
+            f"the model's {DIVIDE_BY} is {text!r}, but must be a positive number; quantize it "
+            "again with --divide-by"
+        )
     return pixel_scale(divisor, model.metadata.get(MEAN), model.metadata.get(STD))

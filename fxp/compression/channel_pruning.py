@@ -39,10 +39,19 @@ def magnitude_scores(network: nn.Module) -> dict[str, Tensor]:
     H. Li et al.: Pruning filters for efficient ConvNets, 2017.
     """
     return {
-        name: (layer.weight if not isinstance(layer, nn.ConvTranspose2d) else
-               layer.weight.transpose(0, 1)).detach().abs().flatten(1).sum(1)  # type: ignore
+        name: _filters(layer).detach().abs().flatten(1).sum(1)
         for name, layer in layers_of(network).items()
-    }  # fmt: skip
+    }
+
+
+def _filters(layer: nn.Module) -> Tensor:
+    """Weights of a layer with its output channels first."""
+    weight = layer.weight
+    assert isinstance(weight, Tensor)
+    if not isinstance(layer, nn.ConvTranspose2d):
+        return weight
+    groups = weight.reshape(layer.groups, -1, *weight.shape[1:])
+    return groups.transpose(1, 2).flatten(0, 1)
 
 
 def taylor_scores(
@@ -93,8 +102,12 @@ def taylor_scores(
     for name, layer in layers.items():
         layer.register_forward_hook(record(name))
     count = 0
-    for count, batch in enumerate(batches, 1):  # noqa: B007
-        loss(work, batch).backward()
+    for count, batch in enumerate(batches, 1):
+        with torch.enable_grad():
+            value = loss(work, batch)
+        if not isinstance(value, Tensor) or value.numel() != 1 or not bool(value.isfinite()):
+            raise ArgumentError(f"the loss of batch {count} is no finite number, but {value}")
+        value.backward()
         work.zero_grad()
     if not count:
         raise ArgumentError("there are no batches to measure the importance of channels on")
@@ -142,7 +155,8 @@ def prune_channels(
     result = plain(network)
     modes = {module: module.training for module in result.modules()}
     result.eval()
-    kept = list(layers_of(result, names=keep).values()) if (keep := list(keep)) else []
+    keep = [keep] if isinstance(keep, str) else list(keep)
+    kept = list(layers_of(result, names=keep).values()) if keep else []
     known = magnitude_scores(result) if scores is None else scores
     by_module = _by_module(result, known)
     kept += _last_layers(result, examples)
@@ -152,7 +166,10 @@ def prune_channels(
     }
     result.requires_grad_()  # the tracer follows gradients
     try:
-        graph = torch_pruning.DependencyGraph().build_dependency(result, examples, verbose=False)
+        with torch.enable_grad():
+            graph = torch_pruning.DependencyGraph().build_dependency(
+                result, examples, verbose=False
+            )
     except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise ArgumentError(
             f"the channels of {type(network).__name__} cannot be followed, as where they are "
@@ -196,6 +213,8 @@ def _by_module(network: nn.Module, scores: Scores) -> dict[nn.Module, Tensor]:
         count = count or module.num_features
         if not isinstance(values, Tensor) or values.shape != (count,):
             raise ArgumentError(f"the scores of {name} must be {count} numbers, one a channel")
+        if not bool(values.isfinite().all()):
+            raise ArgumentError(f"the scores of {name} must be finite")
         found[module] = values
     return found
 

@@ -66,7 +66,7 @@ class TensorTrainLinear(nn.Module):
             values = functional.conv2d(pixels, core[..., None, None])
             values = values.reshape(-1, right, m, rest, done).permute(0, 1, 3, 4, 2)
             done *= m
-        flat = values.reshape(-1, done)
+        flat = values.reshape(*vector.shape[:-1], done)
         return flat if self.bias is None else flat + self.bias
 
     def matrix(self) -> Tensor:

@@ -18,6 +18,10 @@ BIASING_BITS: Final = 4
 Otherwise halves, of which the second rounding meets many, would raise values on average: by a
 quarter of a step if one bit is lost, by a thirty-second if four are."""
 
+JOINED_BITS: Final = 60
+"""Bits from the largest of the values that an op joins to the last bit of the smallest, at most:
+a sum of two has a bit more, and accumulators have 63."""
+
 
 @dataclass(frozen=True)
 class NarrowedPart:
@@ -106,3 +110,23 @@ def is_uneven(parts: Sequence[Format], whole: Format) -> bool:
         The common format.
     """
     return any(bits_left(part, whole) < min(PART_BITS, part.width) for part in parts)
+
+
+def joined(form: Format, others: Collection[Format]) -> Format:
+    """Return the format in which a value is added to others, or put beside them.
+
+    Bits that lie too far below the largest for one accumulator are left out, as of a value that
+    would be zero but for rounding errors.
+
+    Parameters
+    ----------
+    form
+        Format of the value.
+    others
+        Formats of all values that are joined.
+    """
+    most = JOINED_BITS - max(other.width - other.frac for other in others)
+    less = form.frac - most
+    if less <= 0:
+        return form
+    return Format(max(form.width - less, 1 + form.signed), most, form.signed)

@@ -21,11 +21,11 @@ from fxp.formats import (
     quantize,
 )
 from fxp.graph import Constant, Graph, Node, State
-from fxp.graph.ops import Concat, GraphError, Multiply, Operand, Requantize
+from fxp.graph.ops import Add, Concat, GraphError, Multiply, Operand, Requantize, Subtract
 from fxp.graph.ops.base import Accumulator, Range, Role
 from fxp.graph.ops.tables import MAX_TABLE_BITS
 from fxp.quantization.calibrate import choose_frac, covering_frac
-from fxp.quantization.concatenations import BIASING_BITS, is_uneven, only_concatenated
+from fxp.quantization.concatenations import BIASING_BITS, is_uneven, joined, only_concatenated
 from fxp.quantization.constants import (
     BIAS_BITS,
     alike_in_size,
@@ -296,7 +296,9 @@ class _Lowering:
                 fewest = MAX_TABLE_BITS - form.signed - saturation_exponent(node, self._widths)
                 frac = max(form.frac - form.width + MAX_TABLE_BITS, fewest)
                 narrow = Format(MAX_TABLE_BITS, frac, form.signed)
-        elif not (node.op.takes_accumulators or isinstance(node.op, Multiply | Concat)):
+        elif isinstance(node.op, Add | Subtract | Concat):
+            narrow = joined(form, [self._formats[n] for n in node.inputs if n in self._formats])
+        elif not (node.op.takes_accumulators or isinstance(node.op, Multiply)):
             narrow = self._widths.read_by_layers(name, form)
         return name if narrow == form else self._add_requantize(name, f"{name}.narrow", narrow)
 

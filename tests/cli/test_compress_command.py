@@ -94,6 +94,8 @@ def test_a_model_loses_its_idle_channel(home, capsys):
         (("photo.png", "x.fxpc"), "photo.png must end in"),
         (("none.safetensors", "x.fxpc"), "no weights file none.safetensors"),
         (("net.safetensors", "x.fxpc", "--fraction", "1"), "below 1, got 1.0"),
+        (("idle.fxp", "x.fxp", "--fraction", "0.9"), "--fraction is of compressing weights"),
+        (("idle.fxp", "x.fxp", "--linear-bits", "4"), "--linear-bits is of compressing weights"),
     ],
 )
 def test_errors_of_the_command(home, capsys, arguments, message):

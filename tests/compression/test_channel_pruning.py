@@ -110,6 +110,19 @@ def test_magnitude_scores_are_sums_of_absolute_weights():
     assert magnitude_scores(network)["0"].tolist() == [3.0, 0.75]
 
 
+def test_transposed_convolutions_in_groups_have_a_score_for_every_output():
+    layer = nn.ConvTranspose2d(4, 6, 1, groups=2)
+    with torch.no_grad():
+        # Output 3 g + k of group g is computed from inputs 2 g and 2 g + 1.
+        layer.weight.copy_(torch.arange(12.0).reshape(4, 3, 1, 1))
+    assert magnitude_scores(nn.Sequential(layer))["0"].tolist() == [3, 5, 7, 15, 17, 19]
+    torch.manual_seed(0)
+    grouped = nn.ConvTranspose2d(8, 6, 4, 2, 1, groups=2)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), grouped, nn.Conv2d(6, 3, 1))
+    with torch.no_grad():
+        assert shapes(prune_channels(network, IMAGES, 0.5))["0.weight"] == (4, 3, 3, 3)
+
+
 def test_modes_and_a_fraction_of_zero_are_kept():
     network = chain().train()
     pruned = prune_channels(network, IMAGES, 0.0)
@@ -125,7 +138,10 @@ def test_modes_and_a_fraction_of_zero_are_kept():
         (lambda: prune_channels(chain(), IMAGES, 0.5, keep=["7"]), "called '7', only 0, 2, 6"),
         (lambda: prune_channels(chain(), IMAGES, 0.5, keep=["0", "2"]), "all lead to outputs"),
         (lambda: prune_channels(chain(), IMAGES, 0.01), "less than one channel of any layer"),
+        (lambda: prune_channels(chain(), IMAGES, 0.5, keep="7"), "called '7', only 0, 2, 6"),
         (lambda: taylor_scores(chain(), [], lambda net, batch: net(batch).sum()), "no batches"),
+        (lambda: taylor_scores(chain(), [IMAGES], lambda net, batch: net(batch)), "no finite num"),
+        (lambda: taylor_scores(chain(), [IMAGES * torch.nan], square), "no finite number"),
     ],
 )
 def test_errors_of_channel_pruning(call, message):
@@ -238,6 +254,7 @@ def test_why_no_channel_can_go():
         ({"x": torch.ones(6)}, "the scores name 'x'"),
         ({"0": torch.ones(5)}, "the scores of 0 must be 6 numbers, one a channel"),
         ({"0": [1.0] * 6}, "the scores of 0 must be 6 numbers"),
+        ({"0": torch.full((6,), torch.nan)}, "the scores of 0 must be finite"),
     ],
 )
 def test_scores_that_do_not_fit(scores, message):

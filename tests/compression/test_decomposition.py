@@ -124,6 +124,9 @@ def test_a_train_of_full_ranks_is_the_layer(inputs, outputs, full):
     vectors = torch.randn(3, layer.in_features)
     torch.testing.assert_close(train(vectors), layer(vectors), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(train.matrix(), layer.weight, rtol=1e-4, atol=1e-5)
+    # Further axes stay, as with the layer.
+    for given in (vectors[0], vectors.reshape(3, 1, -1).expand(3, 2, -1)):
+        torch.testing.assert_close(train(given), layer(given), rtol=1e-4, atol=1e-5)
 
 
 def test_ranks_of_a_train_follow_from_the_error():

@@ -8,7 +8,9 @@ from collections.abc import Callable
 import pytest
 import torch
 from frontend_checks import OneInput
+from torch import nn
 
+from fxp.executors.torch_forward import run
 from fxp.frontend import from_torch
 
 EXAMPLE = torch.zeros(1, 1, 16, 16)
@@ -104,3 +106,18 @@ def test_large_examples_do_not_leave_their_path(name: str) -> None:
     with pytest.warns(UserWarning, match=r"fixed .*compares a size at .*test_size_branches\.py"):
         graph = from_torch(OneInput(DIFFERENT[name]).eval(), [torch.zeros(1, 1, 100, 100)])
     assert graph.inputs[0].shape == (1, 100, 100)
+
+
+def test_rounding_errors_of_float32_are_no_difference() -> None:
+    """Deep networks amplify them; here they are half as large as the result at once."""
+
+    class Amplifies(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x + 1e7) - 1e7
+
+    image = torch.rand(1, 2, 5, 6)
+    model = Amplifies().eval()
+    assert (model(image) - image).abs().max() > 0.4
+    graph = from_torch(model, [image])
+    (found,) = run(graph, [image]).outputs
+    assert (found - image.double()).abs().max() < 1e-8

@@ -13,7 +13,7 @@ from small_graphs import constant, format_of, graph, image, lowered, node, point
 import fxp
 from fxp.executors import oracle
 from fxp.formats import Format, dequantize, quantize
-from fxp.graph.ops import Clamp, Concat, Conv2d, Multiply, Sigmoid
+from fxp.graph.ops import Add, Clamp, Concat, Conv2d, Multiply, Sigmoid, Subtract
 from fxp.quantization.concatenations import NarrowedPart, bits_left, is_uneven, narrowed_parts
 
 SCALE = constant("scale", [[[1000.0]]])
@@ -106,3 +106,17 @@ def test_usual_concatenations_are_not_told():
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         fxp.quantize(Dense().eval(), [torch.rand(1, 1, 8, 8)])
+
+
+@pytest.mark.parametrize("op", [Concat(), Add(), Subtract()], ids=lambda op: op.name)
+@pytest.mark.parametrize("small", [1e-15, 1e-30])
+def test_what_is_far_too_small_beside_others_is_zero(op, small):
+    """As a mean that is zero but for rounding errors; 63 bits hold both no more."""
+    nodes = [node("tiny", Multiply(), "x", "small"), node("y", op, "x", "tiny")]
+    source = graph(image(), nodes, constants=[constant("small", [[[small]]])])
+    given = random_image(high=3.9)
+    model = fxp.quantize(source, [given], effort="fast")
+    expected = model(given)
+    assert np.array_equal(expected, model.oracle(given))
+    assert np.abs(expected[:, :1] - given).max() < 2**-8
+    assert not expected[:, 1:].any()
