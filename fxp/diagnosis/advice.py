@@ -421,8 +421,8 @@ def _dead(measured: Measured) -> Iterator[Change]:
         yield Change(
             "remove_channels",
             tuple(found),
-            f"These are zero throughout: {', '.join(texts[:4])}{others}. The network can do "
-            f"without them{saves}.",
+            f"These are zero on all images given: {', '.join(texts[:4])}{others}. If others agree, "
+            f"the network can do without them{saves}.",
             predicted_gain_db=0.0,
         )
 
