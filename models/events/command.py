@@ -118,7 +118,7 @@ def events(
     Events at the end that fill no frame are left out.
 
     Of a recording that is damaged, the frames before the damage are written;
-    then the command fails.
+    then the command fails. A run that writes no frame leaves a folder as it was.
 
     --preview also writes an animation of at most 120 frames and 320 pixels a
     side, as long as the video.
@@ -271,10 +271,10 @@ class _Output:
             self._stream = stack.enter_context(replacing(target))
         else:
             self._folder = Path(target)
-            self._folder.mkdir(exist_ok=True)
-            # Called last: what an earlier, longer run has left would be taken for frames of this.
-            stack.callback(self._remove_later_frames)
-            self._times = stack.enter_context((self._folder / TIMES).open("w"))
+            self._times: BinaryIO | None = None
+            self._listing = ExitStack()
+            # A callback is not told of an exception, so that the frames before it are listed.
+            stack.callback(self._finish)
         if self._stream is not None:
             self._stream.write(video.header(self._form))
 
@@ -286,14 +286,42 @@ class _Output:
             self._stream.flush()
         else:
             path = self._frame(self._number)
-            write_image(path, frame)
-            self._times.write(f"{end} {path.name}\n")
+            if self._times is None:
+                self._times = self._begin(path, frame)
+            else:
+                write_image(path, frame)
+            self._times.write(f"{end} {path.name}\n".encode())
         self._number += 1
 
     def _frame(self, number: int) -> Path:
         return self._folder / f"frame_{number:07d}.png"
 
-    def _remove_later_frames(self) -> None:
+    def _begin(self, path: Path, frame: NDArray[np.uint8]) -> BinaryIO:
+        """Write the first frame, and begin the list of times; make the folder if it is missing."""
+        made = not self._folder.exists()
+        if made:
+            self._folder.mkdir()
+        try:
+            with ExitStack() as listing:
+                times = listing.enter_context(replacing(self._folder / TIMES))
+                write_image(path, frame)
+                # Only now is there something to list.
+                self._listing = listing.pop_all()
+        except BaseException:
+            if made:
+                self._folder.rmdir()
+            raise
+        return times
+
+    def _finish(self) -> None:
+        """End the list of times, and remove the frames that an earlier, longer run has left.
+
+        They would be taken for frames of this run. A run that has written no frame changes
+        nothing.
+        """
+        if not self._number:
+            return
+        self._listing.close()
         number = self._number
         while (path := self._frame(number)).is_file():
             path.unlink()

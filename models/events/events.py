@@ -24,6 +24,9 @@ About 67 seconds.
 COUNTERS: Final = (1 << 31, 1 << 32)
 """Numbers at which counters of microseconds begin anew."""
 
+LONGEST_TIME: Final = 1 << 62
+"""Microseconds that a time may have, before or after zero, so that their sums have 64 bits."""
+
 Size = tuple[int, int]
 """Width and height of a sensor, in pixels."""
 
@@ -67,7 +70,8 @@ class Events:
         Raises
         ------
         EventsError
-            If the arrays have no common length, are no integers, or a polarity is another number.
+            If the arrays have no common length or are no integers, a time is too large, or a
+            polarity is another number.
         """
         arrays = [np.asarray(array) for array in (t, x, y, p)]
         if len({array.shape for array in arrays}) != 1 or arrays[0].ndim != 1:
@@ -77,6 +81,8 @@ class Events:
             if len(array) and array.dtype.kind not in "iub":
                 raise EventsError(f"{name} must be integers, not {array.dtype}")
         time, column, row, sign = arrays
+        if len(time) and max(-int(time.min()), int(time.max())) > LONGEST_TIME:
+            raise EventsError("t holds values that are too large")
         if len(sign) and (int(sign.min()) < -1 or int(sign.max()) > 1):
             wrong = int(np.argmax((sign.astype(np.int64) < -1) | (sign.astype(np.int64) > 1)))
             raise EventsError(

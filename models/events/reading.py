@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import BufferedReader
+from numbers import Integral
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
 
 from fxp.models.events.events import Events, EventsError, Size, checked
 from fxp.models.events.formats import Recording, aedat4, arrays, prophesee, rosbag, text
+from fxp.support.errors import ArgumentError, ArgumentTypeError
 
 STREAM: Final = "-"
 MARKS: Final = {
@@ -54,9 +56,12 @@ class EventReader:
 
     Raises
     ------
+    ArgumentError, ArgumentTypeError
+        If the source is neither a path nor a binary stream, or the size is no width and height.
     EventsError
         If the file is missing or of no known kind, or nothing says how large the sensor is; while
-        it is read, if it is damaged, after the events before the damage.
+        it is read, if it is damaged, after the events before the damage as far as the kind of
+        file allows.
 
     Examples
     --------
@@ -69,10 +74,21 @@ class EventReader:
         self, source: str | Path | IO[bytes], *, size: Size | None = None, outside: str = "refuse"
     ) -> None:
         self._file: IO[bytes] | None = None
+        if size is not None:
+            _check_size(size)
+        if not isinstance(source, str | Path) and not hasattr(source, "readinto"):
+            raise ArgumentTypeError(
+                f"a recording must be a path or an open binary stream, not {type(source).__name__}"
+            )
         self._name = source if isinstance(source, str | Path) else "the stream"
         try:
             recording = self._recording(source)
-            found = size or recording.size
+            found = recording.size if size is None else (int(size[0]), int(size[1]))
+            if found is not None and min(found) < 1:
+                raise EventsError(
+                    f"{self._name} says that the sensor has {found[0]}x{found[1]} pixels; give its "
+                    "size, --size WIDTHxHEIGHT"
+                )
             if found is None:
                 raise EventsError(
                     f"{self._name} does not say how large the sensor is; give its size, --size "
@@ -132,6 +148,18 @@ class EventReader:
         return prophesee.read(ahead) if kind == "prophesee" else text.read(ahead)
 
 
+def _check_size(size: Size) -> None:
+    if (
+        not isinstance(size, Sequence)
+        or len(size) != 2
+        or not all(isinstance(side, Integral) and side > 0 for side in size)
+    ):
+        raise ArgumentError(
+            f"the size must be the width and the height of the sensor, such as (640, 480), not "
+            f"{size!r}"
+        )
+
+
 def read_events(
     source: str | Path | IO[bytes], *, size: Size | None = None, outside: str = "refuse"
 ) -> Events:
@@ -144,7 +172,7 @@ def read_events(
 
     Raises
     ------
-    EventsError
+    ArgumentError, ArgumentTypeError, EventsError
         As `EventReader`.
     """
     with EventReader(source, size=size, outside=outside) as reader:

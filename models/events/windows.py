@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
+from numbers import Integral
 
 import numpy as np
 
@@ -43,8 +44,8 @@ def by_count(parts: Iterable[Events], count: int) -> Iterator[Window]:
     Window
         As soon as its last event is there.
     """
-    if count < 1:
-        raise ArgumentError(f"a window must have at least 1 event, not {count}")
+    if not isinstance(count, Integral) or count < 1:
+        raise ArgumentError(f"a window must have at least 1 event, and whole ones, not {count!r}")
     waiting: list[Events] = []
     number = 0
     for part in parts:
@@ -78,8 +79,10 @@ def by_time(parts: Iterable[Events], duration: int) -> Iterator[Window]:
     Window
         As soon as an event behind it is there.
     """
-    if duration < 1:
-        raise ArgumentError(f"a window must last at least 1 microsecond, not {duration}")
+    if not isinstance(duration, Integral) or duration < 1:
+        raise ArgumentError(
+            f"a window must last at least 1 microsecond, and whole ones, not {duration!r}"
+        )
 
     def ends(first: int) -> Iterator[int]:
         while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -24,7 +25,8 @@ from fxp.executors import oracle
 from fxp.formats import Format
 from fxp.graph.ops import Relu
 from fxp.imaging import video
-from fxp.imaging.files import read_image
+from fxp.imaging.files import read_image, write_image
+from fxp.models.events import command
 from fxp.models.events.events import Events
 from fxp.models.events.networks import Cista
 from fxp.models.events.preview import MOST_FRAMES, MOST_PIXELS, Preview
@@ -134,6 +136,63 @@ def test_frames_of_an_earlier_run_do_not_stay():
     run("events.txt", "frames", "--window", "40")
     names = sorted(path.name for path in Path("frames").iterdir())
     assert names == ["frame_0000000.png", "frame_0000001.png", "timestamps.txt"]
+
+
+def contents(folder: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+@pytest.mark.parametrize("fault", ["short", "outside", "interrupt"])
+def test_a_run_without_a_frame_changes_nothing(fault: str, monkeypatch: pytest.MonkeyPatch):
+    run("events.txt", "frames", "--window", "20")
+    Path("frames/frame_0000004.png").write_bytes(b"of somebody else")
+    before = contents("frames")
+    Path("outside.txt").write_bytes(b"11 7\n10 11 0 1\n")
+    source = "outside.txt" if fault == "outside" else "events.txt"
+    if fault == "interrupt":
+
+        def interrupted(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Reconstructor, "frame", interrupted)
+    window = "1000" if fault == "short" else "20"
+    for folder in ("frames", "new"):
+        arguments = ["events", source, folder, "--model", "cista.fxp", "--window", window]
+        assert main(arguments) != 0
+    assert contents("frames") == before
+    assert not Path("new").exists()
+
+
+def test_a_run_that_ends_early_lists_its_frames(monkeypatch: pytest.MonkeyPatch):
+    run("events.txt", "frames", "--window", "20")
+    made = []
+
+    def interrupted(path: Path, image: NDArray[np.uint8]) -> None:
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.append(image)
+        write_image(path, image)
+
+    monkeypatch.setattr(command, "write_image", interrupted)
+    assert main(["events", "events.txt", "frames", "--model", "cista.fxp", "--window", "20"]) != 0
+    ends = recorded().t[[19, 39]].tolist()
+    names = ["frame_0000000.png", "frame_0000001.png"]
+    listed = [f"{end} {name}\n" for end, name in zip(ends, names, strict=True)]
+    assert Path("frames/timestamps.txt").read_text() == "".join(listed)
+    assert sorted(contents("frames")) == [*names, "timestamps.txt"]
+
+
+def test_a_first_frame_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    run("events.txt", "frames", "--window", "20")
+    before = contents("frames")
+    monkeypatch.setattr(command, "write_image", full)
+    for folder in ("frames", "new"):
+        assert main(["events", "events.txt", folder, "--model", "cista.fxp", "--window", "20"]) == 1
+    assert contents("frames") == before
+    assert not Path("new").exists()
 
 
 @pytest.mark.parametrize(

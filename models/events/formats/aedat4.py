@@ -20,7 +20,8 @@ def read(path: Path) -> Recording:
         streams = decoder.id_to_stream()
     except ModuleNotFoundError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        _pass_on_what_ends_the_program(error)
         # The library raises plain exceptions for all that it cannot read.
         raise EventsError(f"{path} is damaged, or no AEDAT 4 file: {error}") from error
     chosen = [number for number, stream in streams.items() if stream["type"] == "events"]
@@ -39,5 +40,16 @@ def _parts(path: Path, decoder: Any, number: int) -> Iterator[Events]:
                 yield Events.of(events["t"], events["x"], events["y"], events["on"])
     except EventsError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        _pass_on_what_ends_the_program(error)
         raise EventsError(f"{path} is damaged or cut short: {error}") from error
+
+
+def _pass_on_what_ends_the_program(error: BaseException) -> None:
+    """Raise an exception again that is no `Exception`, such as an interrupt, but for a panic.
+
+    The library is written in Rust, whose panics are no `Exception`; their class has no name that
+    could be imported.
+    """
+    if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        raise error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from importlib import import_module
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from fxp.models.events.events import SECOND, Events, EventsError, Size
+from fxp.models.events.events import LONGEST_TIME, SECOND, Events, EventsError, Size
 from fxp.models.events.formats import NAMES, PART, Recording
 from fxp.support.lazy import lazy_import
 
@@ -100,7 +100,7 @@ def read_hdf5(path: Path) -> Recording:
     try:
         with h5py.File(path) as file:
             place = _place(file, path)
-            size = _hdf5_size(file, place)
+            size = _hdf5_size(file, place, path)
     except OSError as error:
         raise EventsError(f"{path} is damaged or cut short: {error}") from error
     return Recording(size, _hdf5_parts(path, place))
@@ -111,25 +111,51 @@ def _place(file: Any, path: Path) -> str:
     found: list[str] = []
 
     def look(name: str, item: Any) -> None:
-        names = item if isinstance(item, h5py.Group) else item.dtype.names or ()
+        names = _column_names(item)
         if all(any(known in names for known in known_as) for known_as in NAMES.values()):
             found.append(name)
 
     look("/", file)
     file.visititems(look)
     if not found:
-        raise EventsError(f"{path} holds no arrays of t, x, y and p; it has {', '.join(file)}")
+        # As in a path, a stroke tells groups from arrays.
+        names = (
+            f"{name}/" if isinstance(item, h5py.Group) else name for name, item in file.items()
+        )
+        raise EventsError(f"{path} holds no arrays of t, x, y and p; it has {', '.join(names)}")
     return found[0]
 
 
-def _hdf5_size(file: Any, place: str) -> Size | None:
+def _column_names(item: Any) -> Sequence[str]:
+    """Return the names of the arrays in a group, or of the fields of an array."""
+    if isinstance(item, h5py.Group):
+        return [name for name, part in item.items() if isinstance(part, h5py.Dataset)]
+    return (item.dtype.names or ()) if isinstance(item, h5py.Dataset) else ()
+
+
+def _whole_numbers(value: Any, count: int, name: str, path: Path) -> list[int]:
+    """Return the first so many numbers of an attribute, or of an array that has only these."""
+    found = np.asarray(value).reshape(-1)[:count].tolist()
+    numbers = [each for each in found if isinstance(each, int | float) and each == each // 1]
+    if len(numbers) < count:
+        wanted = "a whole number" if count == 1 else f"{count} whole numbers"
+        raise EventsError(f"{path}: {name} must hold {wanted}, not {value!r}")
+    return [int(each) for each in numbers]
+
+
+def _hdf5_size(file: Any, place: str, path: Path) -> Size | None:
     for item in (file, file[place]):
         attributes = item.attrs
         if "sensor_resolution" in attributes:
-            height, width = (int(side) for side in attributes["sensor_resolution"][:2])
+            height, width = _whole_numbers(
+                attributes["sensor_resolution"], 2, "sensor_resolution", path
+            )
             return width, height
         if "width" in attributes and "height" in attributes:
-            return int(attributes["width"]), int(attributes["height"])
+            (width,), (height,) = (
+                _whole_numbers(attributes[name], 1, name, path) for name in ("width", "height")
+            )
+            return width, height
     return None
 
 
@@ -140,9 +166,17 @@ def _hdf5_parts(path: Path, place: str) -> Iterator[Events]:
     try:
         with h5py.File(path) as file:
             item: Any = file[place]
-            offset = int(file["t_offset"][()]) if "t_offset" in file else 0
-            names = item if isinstance(item, h5py.Group) else item.dtype.names
-            chosen = _chosen({name: name for name in names}, path)
+            offset = _hdf5_offset(file, path)
+            chosen = _chosen(dict.fromkeys(_column_names(item)), path)
+            columns = (
+                [item[name] for name in chosen.values()] if isinstance(item, h5py.Group) else [item]
+            )
+            for column in columns:
+                if len(column.shape or ()) != 1:
+                    raise EventsError(
+                        f"{path}: an array of events must have one axis of numbers, not "
+                        f"{column.shape} as {column.name}"
+                    )
             fields = {
                 key: item[name] if isinstance(item, h5py.Group) else item.fields(name)
                 for key, name in chosen.items()
@@ -150,7 +184,8 @@ def _hdf5_parts(path: Path, place: str) -> Iterator[Events]:
             for start in range(0, len(fields["t"]), PART):
                 arrays = {key: field[start : start + PART] for key, field in fields.items()}
                 part = _events(arrays)
-                yield part if not offset else Events(part.t + offset, part.x, part.y, part.p)
+                # Sums of what the limit allows do not overflow, or only to what it does not allow.
+                yield part if not offset else Events.of(part.t + offset, part.x, part.y, part.p)
     except OSError as error:
         if "plugin" in str(error) or "filter" in str(error):
             raise EventsError(
@@ -158,6 +193,17 @@ def _hdf5_parts(path: Path, place: str) -> Iterator[Events]:
                 f"hdf5plugin has the usual ones ({error})"
             ) from error
         raise EventsError(f"{path} is damaged or cut short: {error}") from error
+
+
+def _hdf5_offset(file: Any, path: Path) -> int:
+    """Return what is added to the times, in microseconds."""
+    item = file.get("t_offset")
+    if not isinstance(item, h5py.Dataset):
+        return 0
+    offset = _whole_numbers(item[()], 1, "t_offset", path)[0]
+    if abs(offset) > LONGEST_TIME:
+        raise EventsError(f"{path}: t_offset is too large")
+    return offset
 
 
 def _chosen(names: Mapping[str, Any], path: Path) -> dict[str, str]:
@@ -184,7 +230,8 @@ def _together(columns: Mapping[str, _Next]) -> Iterator[Events]:
 def _events(arrays: Mapping[str, NDArray]) -> Events:
     times = arrays["t"]
     if times.dtype.kind == "f":
-        times = np.rint(times.astype(np.float64) * SECOND).astype(np.int64)
+        limited = _limited(times, "t", LONGEST_TIME / SECOND)
+        times = np.rint(limited.astype(np.float64) * SECOND).astype(np.int64)
     return Events.of(times, *(_whole(arrays[key], key) for key in "xyp"))
 
 
@@ -192,7 +239,18 @@ def _whole(values: NDArray, name: str) -> NDArray:
     """Turn numbers that other programs keep as float into integers."""
     if values.dtype.kind != "f":
         return values
-    integers = np.rint(values).astype(np.int64)
+    integers = np.rint(_limited(values, name, np.iinfo(np.int64).max // 2)).astype(np.int64)
     if not np.array_equal(integers, values):
         raise EventsError(f"{name} holds values that are no integers")
     return integers
+
+
+def _limited(values: NDArray, name: str, limit: float) -> NDArray:
+    """Return float numbers, of 64 bits at least, that are finite and no larger than a limit."""
+    if not np.isfinite(values).all():
+        raise EventsError(f"{name} holds values that are not finite")
+    # The limit itself is beyond the numbers of 16 bits.
+    wide = values.astype(np.result_type(values.dtype, np.float64), copy=False)
+    if (np.abs(wide) > limit).any():
+        raise EventsError(f"{name} holds values that are too large")
+    return wide

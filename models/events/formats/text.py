@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from io import BufferedReader
 from typing import Final
@@ -28,9 +29,9 @@ def read(stream: BufferedReader) -> Recording:
     """Read text.
 
     A line is ``time x y polarity``, separated by spaces, tabs or commas. Times are seconds if the
-    first has a decimal point or an exponent, else microseconds. A first line of two numbers is the
-    width and the height of the sensor; one of four names says the order of the columns. Lines that
-    begin with ``#``, and empty ones, are left out.
+    first that is not written as 0 has a decimal point or an exponent, else microseconds. A first
+    line of two numbers is the width and the height of the sensor; one of four names says the order
+    of the columns. Lines that begin with ``#``, and empty ones, are left out.
     """
     first, before = _first_line(stream)
     fields = first.decode("ascii", "replace").replace(",", " ").split()
@@ -63,36 +64,51 @@ def _first_line(stream: BufferedReader) -> tuple[bytes, int]:
     before = 0
     while True:
         line = stream.readline(LONGEST_LINE)
+        if not before:
+            line = line.removeprefix(BOM_UTF8)
         if not line or (line.strip() and not line.startswith(b"#")):
             return line, before
         before += 1
 
 
 def _in_seconds(data: bytes, column: int) -> bool | None:
-    """Say whether the first line that is no comment tells seconds; None if there is none."""
+    """Say whether the first line that tells the unit tells seconds; None if there is none.
+
+    Comments tell nothing, and nor does a time that is written as 0, which is the same in both.
+    """
     for line in data.splitlines():
         fields = line.replace(b",", b" ").split()
         if len(fields) > column and not line.startswith(b"#"):
-            return any(mark in fields[column].lower() for mark in (b".", b"e"))
+            time = fields[column]
+            if _has_fraction(time):
+                return True
+            if time.strip(b"+-0"):
+                return False
     return None
+
+
+def _has_fraction(number: bytes) -> bool:
+    return any(mark in number.lower() for mark in (b".", b"e"))
 
 
 def _parts(stream: BufferedReader, rest: bytes, line: int, order: list[int]) -> Iterator[Events]:
     seconds: bool | None = None
+    column = order.index(0)
     places = np.array(order)
     while True:
         block = stream.read1(BLOCK)
         data = rest + block
         if not data:
             return
-        if seconds is None:
-            seconds = _in_seconds(data, order.index(0))
         end = len(data) if not block else data.rfind(b"\n") + 1
         if not end and len(data) > LONGEST_LINE:
             raise EventsError(f"line {line + 1} has more than {LONGEST_LINE} bytes; is it text?")
         if not block and not data.endswith(b"\n"):
             data += b"\n"
             end += 1
+        if seconds is None:
+            # A number at the end may go on in the next part.
+            seconds = _in_seconds(data[:end], column)
         bytes_ = np.frombuffer(data, np.uint8)[:end]
         room = len(bytes_) // _SHORTEST + 1
         found = np.empty((4, room), np.int64)
@@ -100,11 +116,17 @@ def _parts(stream: BufferedReader, rest: bytes, line: int, order: list[int]) -> 
         yield Events.of(*found[:, :count])
         if fault >= 0:
             start = data.rfind(b"\n", 0, fault) + 1
-            text = data[start : data.find(b"\n", start)][:60].decode(errors="replace")
+            whole = data[start : data.find(b"\n", start)]
+            text = whole[:60].decode(errors="replace")
             what = "is cut short" if not block and fault >= end - 1 else "is no event"
-            raise EventsError(
-                f"line {line + lines + 1} {what}: {text!r}; it must hold time, x, y and polarity"
-            )
+            help_ = "it must hold time, x, y and polarity"
+            read = data[start:fault].replace(b",", b" ").split()
+            if not seconds and len(read) == column + 1 and _has_fraction(read[column]):
+                help_ = (
+                    "its time has a fraction, but those before it are microseconds, as the first "
+                    "that is not 0 has no decimal point; for seconds, write that one with a point"
+                )
+            raise EventsError(f"line {line + lines + 1} {what}: {text!r}; {help_}")
         line += lines
         rest = data[end:]
         if not block:
@@ -132,7 +154,8 @@ def _parse(data: NDArray, seconds: bool, order: NDArray, found: NDArray) -> tupl
             if meant == 0 and seconds:
                 exponent += MICROSECONDS
             found[meant, count], exact = _scaled(digits, exponent)
-            if not exact and (meant > 0 or not seconds):
+            # A time of seconds may be rounded, but it must not be too large.
+            if not exact and (meant > 0 or not seconds or exponent > 0):
                 return count, lines, place
         place = _skip(data, place)
         if data[place] != 10:

@@ -8,6 +8,7 @@ import sys
 import threading
 import zipfile
 from pathlib import Path
+from typing import Any, ClassVar
 
 import event_files
 import h5py
@@ -16,7 +17,9 @@ import pytest
 from event_files import SIZE, P, T, X, Y
 
 from fxp.models.events.events import Events, EventsError
+from fxp.models.events.formats import aedat4
 from fxp.models.events.reading import EventReader, read_events
+from fxp.support.errors import ArgumentError, ArgumentTypeError
 
 UNKNOWN_FILTER = 40_000
 
@@ -56,6 +59,48 @@ def test_text_with_a_line_of_the_size_or_of_names():
         f"{x},{y},{p},{t}\r\n" for t, x, y, p in zip(T, X, Y, P, strict=True)
     )
     assert holds(read_events(io.BytesIO(named.encode()), size=SIZE))
+
+
+@pytest.mark.parametrize(
+    ("content", "times"),
+    [
+        (b"0 0 0 1\n0.000044 1 3 0\n2 1 3 0\n", [0, 44, 2_000_000]),
+        (b"# t x y p\n0 0 0 1\n-0 0 0 1\n7 1 3 0\n8.0 1 3 0\n", [0, 0, 7, 8]),
+        (b"0 0 0 1\n0 0 0 1\n", [0, 0]),
+    ],
+)
+def test_a_first_time_of_zero_tells_no_unit(content: bytes, times: list[int]):
+    assert read_events(io.BytesIO(content), size=SIZE).t.tolist() == times
+
+
+def test_a_unit_is_not_told_by_half_a_number():
+    class Pipe(io.RawIOBase):
+        chunks: ClassVar = [b"8 6\n0 0 0 1\n1", b"4.5 1 1 1\n"]
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any, /) -> int:
+            chunk = self.chunks.pop(0) if self.chunks else b""
+            buffer[: len(chunk)] = chunk
+            return len(chunk)
+
+    assert read_events(io.BufferedReader(Pipe())).t.tolist() == [0, 14_500_000]
+
+
+def test_a_fraction_of_microseconds_says_what_to_do():
+    times, error = until_broken(io.BytesIO(b"5 6 2 0\n5.000044 1 3 0\n"))
+    assert times == [5]
+    assert error.startswith("line 2 is no event: '5.000044 1 3 0'; its time has a fraction")
+    assert error.endswith("for seconds, write that one with a point")
+    assert "line 1 is no event" in until_broken(io.BytesIO(b"1e30 0 0 1\n"))[1]
+
+
+def test_text_with_a_byte_order_mark():
+    with EventReader(io.BytesIO(b"\xef\xbb\xbf8 6\n10 1 2 1\n")) as reader:
+        assert reader.size == (8, 6)
+        assert Events.joined(list(reader)).t.tolist() == [10]
+    assert read_events(io.BytesIO(b"\xef\xbb\xbf10 1 2 1\n"), size=SIZE).t.tolist() == [10]
 
 
 def test_text_rounds_to_the_nearest_microsecond():
@@ -141,6 +186,29 @@ def test_hdf5_with_a_filter_that_is_missing(tmp_path: Path, monkeypatch: pytest.
 
 def test_aedat4(tmp_path: Path):
     assert holds(read_events(written(tmp_path, event_files.aedat4())))
+
+
+@pytest.mark.parametrize(
+    ("place", "panic"), [(14, "or no AEDAT 4 file: range end"), (717, "or cut short: assertion")]
+)
+def test_aedat4_whose_damage_makes_the_library_panic(place: int, panic: str, tmp_path: Path):
+    """In the header and in a packet; the exceptions of a panic are no `Exception`."""
+    content = bytearray(event_files.aedat4())
+    content[place] ^= 254
+    error = until_broken(written(tmp_path, bytes(content), "panic.aedat4"))[1]
+    assert "panic.aedat4 is damaged" in error
+    assert panic in error
+
+
+def test_an_interrupt_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    class Library:
+        @staticmethod
+        def Decoder(_: Path) -> Any:  # noqa: N802
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(aedat4, "aedat", Library)
+    with pytest.raises(KeyboardInterrupt):
+        EventReader(written(tmp_path, event_files.aedat4()))
 
 
 def test_rosbag(tmp_path: Path):
@@ -232,6 +300,88 @@ def test_files_without_events(tmp_path: Path):
         EventReader(io.BytesIO(b"10 0 0 1\n"))
     with pytest.raises(EventsError, match="kind npz cannot be read from a pipe"):
         EventReader(io.BytesIO(event_files.npz()))
+
+
+def test_hdf5_that_holds_something_else(tmp_path: Path):
+    def error_of(content: dict[str, Any], **attributes: Any) -> str:
+        with h5py.File(tmp_path / "other.h5", "w") as file:
+            for name, value in content.items():
+                if value is None:
+                    file.create_group(name)
+                else:
+                    file[name] = value
+            file.attrs.update(attributes)
+        return until_broken(tmp_path / "other.h5")[1]
+
+    columns: dict[str, Any] = {"t": T, "x": X, "y": Y, "p": P}
+    assert "one axis of numbers, not () as /t" in error_of(dict.fromkeys("txyp", 3))
+    assert "one axis of numbers, not (5, 1) as /y" in error_of(
+        columns | {"y": np.array(Y)[:, None]}
+    )
+    one = np.zeros((), [("t", "i8"), ("x", "i8"), ("y", "i8"), ("p", "i8")])
+    assert "one axis of numbers, not () as /events" in error_of({"events": one})
+    groups = error_of(dict.fromkeys("txyp"))
+    assert "holds no arrays of t, x, y and p; it has p/, t/, x/, y/" in groups
+    assert "sensor_resolution must hold 2 whole numbers, not '24x32'" in error_of(
+        columns, sensor_resolution="24x32"
+    )
+    assert "sensor_resolution must hold 2 whole numbers" in error_of(columns, sensor_resolution=[6])
+    assert "height must hold a whole number" in error_of(columns, width=8, height=6.5)
+    assert "t_offset must hold a whole number" in error_of(columns | {"t_offset": "now"})
+    assert "t_offset is too large" in error_of(columns | {"t_offset": 2**63 - 1})
+
+
+def test_a_file_with_an_impossible_size(tmp_path: Path):
+    np.savez(tmp_path / "size.npz", t=T, x=X, y=Y, p=P, size_wh=[-8, 6])
+    with pytest.raises(EventsError, match="says that the sensor has -8x6 pixels; give its size"):
+        EventReader(tmp_path / "size.npz")
+    assert holds(read_events(tmp_path / "size.npz", size=SIZE))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("t", np.array([0.1, np.nan]), "t holds values that are not finite"),
+        ("t", np.array([0.1, np.inf], np.float16), "t holds values that are not finite"),
+        ("t", np.array([0.1, 1e300]), "t holds values that are too large"),
+        ("t", np.array([0.1, -1e13], np.float32), "t holds values that are too large"),
+        ("t", np.array([1, 2**63], np.uint64), "t holds values that are too large"),
+        ("t", np.array([-(2**63), 1], np.int64), "t holds values that are too large"),
+        ("x", np.array([1, 1e300]), "x holds values that are too large"),
+        ("y", np.array([1, -np.inf]), "y holds values that are not finite"),
+        ("p", np.array([np.nan, 1]), "p holds values that are not finite"),
+    ],
+)
+def test_numbers_that_are_none(name: str, values: np.ndarray, message: str, tmp_path: Path):
+    columns = {key: np.array([0, 1]) for key in "txyp"} | {name: values}
+    np.savez(tmp_path / "numbers.npz", **columns)  # type: ignore[arg-type]
+    with h5py.File(tmp_path / "numbers.h5", "w") as file:
+        for key, column in columns.items():
+            file[key] = column
+    assert until_broken(tmp_path / "numbers.npz") == ([], message)
+    assert until_broken(tmp_path / "numbers.h5") == ([], message)
+    if values.dtype.kind in "iu":
+        with pytest.raises(EventsError, match=message):
+            Events.of(values, [0, 0], [0, 0], [1, 1])
+
+
+def test_times_that_are_too_large():
+    assert Events.of([2**62, -(2**62)], [0, 0], [0, 0], [1, 1]).t.tolist() == [2**62, -(2**62)]
+    for time in (2**62 + 1, 2**63, -(2**62) - 1):
+        with pytest.raises(EventsError, match="t holds values that are too large"):
+            Events.of([time], [0], [0], [1])
+
+
+def test_arguments_that_cannot_be():
+    sizes: list[Any] = [(-3, 5), (0, 0), "32x24", (8.0, 6), (8, 6, 1), 8]
+    for size in sizes:
+        with pytest.raises(ArgumentError, match="the width and the height of the sensor"):
+            EventReader(io.BytesIO(b"1 0 0 1\n"), size=size)
+    sources: list[Any] = [5, None, io.StringIO("1 0 0 1\n")]
+    for source in sources:
+        with pytest.raises(ArgumentTypeError, match="a path or an open binary stream"):
+            EventReader(source, size=SIZE)
 
 
 def test_unsorted_times():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 
@@ -50,10 +51,11 @@ def test_a_window_comes_as_soon_as_it_is_complete():
 
 
 def test_windows_that_cannot_be():
-    for windows in (by_count(parts([1]), 0), by_count(parts([1]), -1)):
+    numbers: list[Any] = [0, -1, 2.5, "2"]
+    for number in numbers:
         with pytest.raises(ArgumentError, match="at least 1 event"):
-            next(windows)
-    with pytest.raises(ArgumentError, match="at least 1 microsecond"):
-        by_time(parts([1]), 0)
+            next(by_count(parts([1]), number))
+        with pytest.raises(ArgumentError, match="at least 1 microsecond"):
+            by_time(parts([1]), number)
     with pytest.raises(ArgumentError, match="must increase, not go from 5 to 5"):
         list(between(parts([1, 9]), [2, 5, 5]))
