@@ -43,7 +43,10 @@ SHIPPED: Final = ("cista-tc-small", "cista-tc-small-8-10", "firenet-small", "fir
 """Names of the shipped networks: float weights, and the fixed-point model made from them."""
 BITS: Final = (10, 14)
 """Bits of weights and of activations."""
-TRAINED_BITS: Final = dict.fromkeys(("cista-tc-small-8-10", "firenet-small-8-10"), (8, 10))
+TRAINED_BITS: Final[dict[str, tuple[int, int]]] = {
+    "cista-tc-small-8-10": (8, 10),
+    "firenet-small-8-10": (8, 10),
+}
 """The same, of networks that were trained with their roundings."""
 DEFAULT: Final = SHIPPED[0]
 
