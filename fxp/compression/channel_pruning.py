@@ -76,7 +76,7 @@ def taylor_scores(
     Raises
     ------
     ArgumentError
-        If there are no batches.
+        If there are no batches, or a loss is no finite number.
     """
     work = plain(network).eval().requires_grad_()  # frozen layers have scores, too
     sums: dict[str, Tensor] = {}
