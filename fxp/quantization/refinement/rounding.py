@@ -139,8 +139,11 @@ def best_choice(
     flipped = np.zeros(changes.shape, bool)
     moments = np.ascontiguousarray(moments)
     slopes = errors @ moments - residuals
+    if changes.size <= FEW_CHANGES:
+        _descend(moments, slopes, changes, flipped)
+        return flipped
     # Rows know nothing of each other, so several processors may take some each.
-    threads = check_threads(None) if changes.size > FEW_CHANGES else 1
+    threads = check_threads(None)
     ends = [len(changes) * number // threads for number in range(threads + 1)]
     parts = [slice(*pair) for pair in itertools.pairwise(ends)]
     with ThreadPoolExecutor(threads) as pool:
