@@ -13,12 +13,10 @@ import onnx
 import pytest
 import torch
 import typer
-from PIL import Image
 from torch import Tensor, nn
 
 import benchmarks.quantization.__main__ as quantization
 import benchmarks.speed.__main__ as speed
-import benchmarks.training as training
 from benchmarks import report
 from benchmarks.quantization import kimsr, released, tasks
 from benchmarks.speed import (
@@ -477,20 +475,3 @@ def test_slow_contender_has_fewer_turns(monkeypatch: pytest.MonkeyPatch):
     assert best == {"slow": 2.0, "quick": 0.25}
     # One call to warm up; then two turns of one call, and four of two calls.
     assert calls == {"slow": 1 + 2, "quick": 1 + 8}
-
-
-def test_training_benchmark_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    pixels = np.random.default_rng(0).integers(0, 256, (100, 104, 3), dtype=np.uint8)
-    for name in ("T91", "BSD200", "Set5", "Set14", "B100"):
-        (tmp_path / name).mkdir()
-        for number in range(2):
-            Image.fromarray(pixels[number:]).save(tmp_path / name / f"{number}.png")
-    rows = {name: ["1.000"] * 5 for name in ("Adam", "**SOAP**", training.TEACHER)}
-    (tmp_path / "training.json").write_text(json.dumps({"steps": 2, "threads": 1, "rows": rows}))
-    training.main(tmp_path, steps=2, only="twice", missing=True, compiled=False, out=tmp_path)
-    page = (tmp_path / "training.md").read_text()
-    names = [line.split(" | ")[0].removeprefix("| ") for line in page.splitlines() if "|" in line]
-    assert names[2:] == ["Adam", "**SOAP**", training.TEACHER, training.VARIANTS[-1][0]]
-    # The row that was missing needs another run of its teacher, and no other.
-    assert page.count(" | ".join(["1.000"] * 5)) == 2
-    assert "wrote" in capsys.readouterr().out

@@ -119,6 +119,10 @@ class Recipe(ABC, Generic[Settings]):
         """Return the learning rate of a module, in units of that of the settings."""
         return 1.0
 
+    def layer_factor(self, parameter: str) -> float:
+        """Return the learning rate of a parameter, by its name, in units of that of its module."""
+        return 1.0
+
     def step(self, trainer: Trainer, batch: Sequence[Tensor]) -> float:
         """Do one step and return its loss; override it to train several modules in turn.
 

@@ -146,8 +146,7 @@ class TrainingSettings:
                 if value != default[name]:
                     words.append(f"--{switch}" if value else f"--no-{switch}")
             elif value != default[name] or not isinstance(value, str):
-                # Files by their names alone: the folder is the machine's business.
-                words.append(f"--{switch} {Path(value).name if isinstance(value, str) else value}")
+                words.append(f"--{switch} {_portable(value) if isinstance(value, str) else value}")
         return " ".join(words)
 
     def rate_at(self, step: int) -> float:
@@ -167,6 +166,12 @@ class TrainingSettings:
         It follows closely at first, so that it forgets the initial weights.
         """
         return min(self.average, steps / (steps + 10)) if self.average else 0.0
+
+
+def _portable(names: str) -> str:
+    """Return files, separated by commas, without folders that are the machine's business."""
+    paths = map(Path, names.split(","))
+    return ",".join(path.name if path.is_absolute() else str(path) for path in paths)
 
 
 Settings = TypeVar("Settings", bound=TrainingSettings)

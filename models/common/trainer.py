@@ -27,6 +27,8 @@ from fxp.support.progress import Progress
 
 NETWORK = "network"
 """Name of the network among the modules that train."""
+FACTOR = "factor"
+"""Of the learning rate of a group of parameters; checkpoints of earlier versions have none."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,11 @@ class Trainer:
         return fxp.prepare_qat(refined(network.eval(), **options), **options)
 
     def _optimizer(self, module: nn.Module) -> torch.optim.Optimizer:
-        parameters, rate = list(module.parameters()), self.settings.rate
+        layers: dict[float, list[nn.Parameter]] = {}
+        for name, parameter in module.named_parameters():
+            layers.setdefault(self.recipe.layer_factor(name), []).append(parameter)
+        parameters = [{"params": items, FACTOR: factor} for factor, items in layers.items()]
+        rate = self.settings.rate
         decay = self.recipe.weight_decay
         if self.settings.optimizer == Optimizer.SOAP:
             return SOAP(parameters, rate, weight_decay=decay)
@@ -191,7 +197,8 @@ class Trainer:
         settings = self.settings
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
-                group["lr"] = settings.rate_at(self.step) * self.recipe.rate_factor(name)
+                factor = self.recipe.rate_factor(name) * group.get(FACTOR, 1.0)
+                group["lr"] = settings.rate_at(self.step) * factor
         batch = self.recipe.tensors(self.recipe.batch(self.step), self.device)
         # The roundings of a fixed-point model need all bits of float32.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=not settings.fixed):

@@ -66,13 +66,14 @@ def bicubic(image: NDArray[np.uint8], scale: int, seed: int) -> NDArray[np.float
     return downscale(luma(image), scale)
 
 
-def taught(teacher: nn.Module, low: NDArray) -> NDArray[np.float32]:
-    """Return what a network makes of an image, the mean over the eight views, in 8-bit codes."""
+def taught(teachers: Sequence[nn.Module], low: NDArray) -> NDArray[np.float32]:
+    """Return what networks make of an image, their mean over the eight views, in 8-bit codes."""
     total = 0.0
     for view in range(8):
         turned = torch.from_numpy(dihedral(low, view).copy()).float()[None, None] / 255.0
         with torch.inference_mode():
-            result = teacher(turned)[0, 0].numpy()
+            results = [teacher(turned)[0, 0].numpy() for teacher in teachers]
+        result = np.mean(results, axis=0)
         back = result if view < 4 else result[:, ::-1]
         total = total + np.rot90(back, -view % 4)
     return np.asarray(total * (255.0 / 8), np.float32)
@@ -130,11 +131,11 @@ class TrainingSet:
         How strongly `downscaling` compresses the image of a seed; by default not at all.
     variants
         Inputs made of every image, each with another seed.
-    teacher
-        Network whose results, averaged over the eight views, are mixed into the targets
+    teachers
+        Networks whose results, averaged over them and the eight views, are mixed into the targets
         (distillation; Hinton et al., arXiv:1503.02531).
     teacher_share
-        Share of the teacher in the targets.
+        Share of the teachers in the targets.
 
     Raises
     ------
@@ -153,7 +154,7 @@ class TrainingSet:
         downscaling: Downscaling = bicubic,
         level: Callable[[int], float] = lambda seed: 0.0,
         variants: int = 1,
-        teacher: nn.Module | None = None,
+        teachers: Sequence[nn.Module] = (),
         teacher_share: float = 0.5,
     ) -> None:
         if patch <= 2 * max(margin):
@@ -171,9 +172,9 @@ class TrainingSet:
             downscaling(image, scale, number).astype(np.float32)
             for number, image in zip(seeds, large, strict=True)
         ]
-        if teacher is not None:
+        if teachers:
             self.high = [
-                _mixed(high, taught(teacher, low), teacher_share)
+                _mixed(high, taught(teachers, low), teacher_share)
                 for high, low in zip(self.high, self.low, strict=True)
             ]
         # As wide on every side, since images are turned.

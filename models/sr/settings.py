@@ -64,8 +64,15 @@ class KimSRSettings(TrainingSettings):
         Train on the images downscaled to 90, 80, 70 and 60 % as well.
     images
         Degradation of the inputs.
+    extra
+        Folder of further training images, below that of the data; empty for none.
+    extra_every
+        Take every so manieth of these, as the frames of a video are much alike.
+    tail_rate
+        Learning rate of the last layer, in units of that of the others.
     teacher
-        Weights of a larger network whose results are mixed into the targets; empty for none.
+        Weights of a larger network whose results are mixed into the targets; empty for none. Of
+        several, separated by commas, the mean of the results is taken.
     teacher_share
         Share of the teacher in the targets.
     digits
@@ -87,7 +94,10 @@ class KimSRSettings(TrainingSettings):
     branches: bool = option(False, "Re-parameterize kernels.")
     rescale: bool = option(False, "Downscaled images too.")
     images: Images = option(Images.BICUBIC, "Degradation of the inputs.")
-    teacher: str = option("", "Weights of a larger network to imitate.")
+    extra: str = option("", "Folder of further images, below --data.")
+    extra_every: int = option(10, "Take every so manieth of these.", minimum=1)
+    tail_rate: float = option(1.0, "Relative learning rate of the last layer.", minimum=0.0)
+    teacher: str = option("", "Weights of larger networks to imitate, comma-separated.")
     teacher_share: float = option(
         0.5, "Share of the teacher in the targets.", minimum=0.0, maximum=1.0
     )

@@ -150,9 +150,10 @@ def training_pairs(settings: KimSRSettings, images: Pictures) -> TrainingSet:
     """Return the patches that a run trains on, from the images as they were read."""
     if settings.rescale:
         images = images + [to_codes(imresize(item, size)) for size in RESCALED for item in images]
-    teacher = load_float(settings.teacher) if settings.teacher else None
-    if teacher is not None and teacher.scale != settings.scale:
-        raise TrainingError(f"the teacher upscales by {teacher.scale}, not by {settings.scale}")
+    teachers = [load_float(name) for name in settings.teacher.split(",") if name]
+    for teacher in teachers:
+        if teacher.scale != settings.scale:
+            raise TrainingError(f"a teacher upscales by {teacher.scale}, not by {settings.scale}")
     random = settings.images != Images.BICUBIC
     return TrainingSet(
         images,
@@ -163,7 +164,7 @@ def training_pairs(settings: KimSRSettings, images: Pictures) -> TrainingSet:
         downscaling=IMAGES[settings.images],
         level=mixed_level if settings.images == Images.MIXED else lambda seed: 0.0,
         variants=VARIANTS if random else 1,
-        teacher=teacher,
+        teachers=teachers,
         teacher_share=settings.teacher_share,
     )
 
@@ -250,6 +251,10 @@ class KimSRRecipe(Recipe[KimSRSettings]):
             loss = loss + self.settings.digits * network.digit_penalty()
         return loss
 
+    def layer_factor(self, parameter: str) -> float:
+        """Return the learning rate of a layer: that of the last one is an option."""
+        return self.settings.tail_rate if parameter.startswith("tail.") else 1.0
+
     def quantize_options(self) -> dict[str, Any]:
         """Return calibration and formats of the shipped models."""
         return formats(self.settings.scale)
@@ -287,8 +292,9 @@ class KimSRRecipe(Recipe[KimSRSettings]):
     def metadata(self) -> dict[str, str]:
         """Return the data, the degradation, and the widths of a training with roundings."""
         widths = self.settings.widths() if self.settings.fixed else {}
+        extra = self.settings.extra
         return {
-            "training_images": " + ".join(TRAINING_FOLDERS),
+            "training_images": " + ".join((*TRAINING_FOLDERS, *([extra] if extra else []))),
             "degradation": str(self.settings.images),
             **{name: str(width) for name, width in widths.items()},
         }
@@ -297,6 +303,8 @@ class KimSRRecipe(Recipe[KimSRSettings]):
 def recipe(settings: KimSRSettings, folder: Path) -> KimSRRecipe:
     """Return the training of a data folder."""
     training, held, test = load_images(folder)
+    if settings.extra:
+        training += read_pictures(folder / settings.extra)[:: settings.extra_every]
     return KimSRRecipe(settings, training_pairs(settings, training), held, test)
 
 

@@ -332,7 +332,7 @@ class TestTraining:
         teacher = KimSR(features=64).eval()
         arguments: dict[str, Any] = {"scale": 2, "patch": 16}
         plain = TrainingSet([image], **arguments)
-        taught = TrainingSet([image], **arguments, teacher=teacher, teacher_share=0.25)
+        taught = TrainingSet([image], **arguments, teachers=[teacher], teacher_share=0.25)
         with torch.no_grad():
             low = torch.from_numpy(plain.low[0]).float()[None, None] / 255
             views = [torch.rot90(low, turn, (2, 3)) for turn in range(4)]
@@ -384,6 +384,9 @@ class TestTraining:
         assert command.startswith("python -m fxp.models.sr.train --data DIR --out FILE --scale 2 ")
         assert "--start first.safetensors" in command
         assert "somebody" not in command
+        command = KimSRSettings(teacher="/home/somebody/a.st,b.st", extra="video/bikes").command()
+        assert "--extra video/bikes " in command
+        assert "--teacher a.st,b.st " in command
 
     def test_average_of_weights_by_hand(self) -> None:
         average = {"weight": torch.tensor([1.0, 8.0]), "count": torch.tensor(3)}
