@@ -75,7 +75,7 @@ class Member:
         )
         if self.searched:
             return narrowed(sr.load(self.weights), self.weights)
-        if own == (self.weight_bits, self.activation_bits) and self.weights != COMPARED:
+        if own == (self.weight_bits, self.activation_bits) and self.weights not in COMPARED.values():
             return sr.load(self.weights)
         return quantize_shipped(
             self.weights,
@@ -138,7 +138,11 @@ MEMBERS: Final = (
     Member("KimSR, fewer digits", HARDWARE, 9, 13),
     Member("KimSR, fewer digits", HARDWARE, 10, 14),
     Member("KimSR, fewer digits, widths searched", HARDWARE, 10, 14, searched=True),
-    *(Member("ECBSR-M4C8", COMPARED, *bits) for bits in ((10, 14), (12, 16))),
+    *(
+        Member(network, weights, *bits)
+        for network, weights in COMPARED.items()
+        for bits in ((10, 14), (12, 16))
+    ),
 )
 
 PLAIN: Final = next(
