@@ -75,7 +75,8 @@ def page(records: Records) -> str:
     for count in threads:
         text = threads_text(int(count))
         header += [f"fxp, {text}", "ONNX Runtime float32", "PyTorch float32", "faster than ONNX"]
-    header.append("image")
+    header += ["image", "machine"]
+    machines = list(dict.fromkeys(record["machine"] for record in records.values()))
     rows = []
     for name, record in records.items():
         if "sqnr" not in record:
@@ -91,7 +92,7 @@ def page(records: Records) -> str:
         for count in threads:
             row += _times(record["seconds"].get(count))
         side = record["side"]
-        rows.append([*row, f"{side}×{side}"])
+        rows.append([*row, f"{side}×{side}", str(machines.index(record["machine"]) + 1)])
     parts = [METHOD]
     if rows:
         loads = [record["load"] for record in records.values() if "load" in record]
@@ -106,7 +107,7 @@ def page(records: Records) -> str:
     failed = [[name, record["failed"]] for name, record in records.items() if "failed" in record]
     if failed:
         parts += ["## Failed", markdown_table(("network", "error"), failed)]
-    parts.append("\n\n".join(dict.fromkeys(record["machine"] for record in records.values())))
+    parts += [f"Machine {number}: {text}" for number, text in enumerate(machines, 1)]
     return "\n\n".join(parts)
 
 
