@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import prod
+from math import lcm, prod
 from typing import Final
 
 import numpy as np
@@ -155,14 +155,28 @@ def _cropped(call: Sequence[torch.Tensor], graph: Graph, side: int) -> list[torc
         len(value.shape) == 3 and all(isinstance(size, Extent) for size in value.shape[1:])
         for value in graph.inputs
     )
-    sizes = {tuple(tensor.shape[2:]) for tensor in call}
-    if not free or len(sizes) != 1 or len(call) != len(graph.inputs):
+    if not free or len(call) != len(graph.inputs):
         return list(call)
-    (size,) = sizes
-    if max(size) <= side:
+    largest = max((tuple(tensor.shape[2:]) for tensor in call), key=prod)
+    if max(largest) <= side:
         return list(call)
-    top, left = ((length - min(length, side)) // 2 for length in size)
-    cut = [tensor[:, :, top : top + side, left : left + side].contiguous() for tensor in call]
+    cut = list(call)
+    for axis, length in enumerate(largest, 2):
+        # Smaller inputs, such as those of a pyramid, keep the same part.
+        factors = [length // tensor.shape[axis] for tensor in call]
+        if any(factor * tensor.shape[axis] != length
+               for factor, tensor in zip(factors, call, strict=True)):  # fmt: skip
+            return list(call)
+        step = lcm(*factors)
+        kept = min(length, side) // step * step
+        if not kept:
+            return list(call)
+        start = (length - kept) // 2 // step * step
+        cut = [
+            tensor.narrow(axis, start // factor, kept // factor)
+            for factor, tensor in zip(factors, cut, strict=True)
+        ]
+    cut = [tensor.contiguous() for tensor in cut]
     try:
         graph.concrete_shapes(graph.bind([tuple(tensor.shape[1:]) for tensor in cut]))
     except GraphError:

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fxp.engine.chains import Chain
+from fxp.engine.chains import INT32_MAX, INT32_MIN, Chain
 from fxp.engine.convolution_stages import ConvolutionStage, start_with_bias
 from fxp.engine.direct import direct_stage
 from fxp.engine.geometry import Geometry, InputLimits, fits_pairs, geometry, input_limits, sums_fit
@@ -33,6 +33,8 @@ from fxp.kernels.winograd import (
 )
 
 INT16_MIN, INT16_MAX = -(2**15), 2**15 - 1
+EXACT_FLOAT64: Final = 1 << 53
+"""Whole numbers up to this are exact in float64."""
 MIN_CHANNELS: Final = 32
 """Fewer channels than this, in or out, are faster without."""
 SCRATCH_BYTES: Final = 1 << 19
@@ -162,22 +164,67 @@ def transform(shape: Geometry, limits: InputLimits, cuts: tuple[int, int]) -> Tr
     offsets = np.where(fits, 0, least - INT16_MIN)
     if (most - offsets).max() > INT16_MAX:
         return None
-    weights = np.einsum("yk,xl,oikl->yxio", weights_y, weights_x, shape.weight)
-    if weights.min() < INT16_MIN or weights.max() > INT16_MAX:
+    weights = _transformed_weights(shape.weight, weights_y, weights_x)
+    if weights is None:
         return None
-    weights = np.ascontiguousarray(weights, np.int16)
     channels = shape.weight.shape[1]
     if sums_fit(shape, limits, sum(map(enlargement_bits, cuts))):
         return Transformed(cuts, weights, offsets, [[channels // 2]] * offsets.size, WRAPPING)
     bounds = np.stack([low, high], axis=3).reshape(*offsets.shape, channels // 2, 2, 2)
+    whole = _sums_fit_int32(weights, low, high)
     ends = [
-        chunk_ends(weights[y, x].reshape(channels // 2, 2, -1), bounds[y, x])
+        [channels // 2]
+        if whole[y, x]
+        else chunk_ends(weights[y, x].reshape(channels // 2, 2, -1), bounds[y, x])
         for y, x in np.ndindex(offsets.shape)
     ]
     cut = [item for item in ends if item is not None]
     if len(cut) < len(ends) or max(map(len, cut)) > MOST_CHUNKS:
         return None
     return Transformed(cuts, weights, offsets, cut, TOTALS if max(map(len, cut)) > 1 else EXACT)
+
+
+def _transformed_weights(
+    weight: NDArray[np.int64], rows: NDArray[np.int64], columns: NDArray[np.int64]
+) -> NDArray[np.int16] | None:
+    """Transform kernels ``(O, I, k, l)`` to ``(y, x, I, O)``; None where one does not fit int16.
+
+    Parameters
+    ----------
+    weight
+        The kernels.
+    rows, columns
+        What transforms their rows, ``(y, k)``, and their columns, ``(x, l)``.
+    """
+    factor = np.abs(rows).sum(axis=1).max() * np.abs(columns).sum(axis=1).max()
+    if int(factor) * int(np.abs(weight).max(initial=0)) > EXACT_FLOAT64:
+        return None
+    # Whole numbers in float64 are multiplied by a library, and those in int64 by a loop.
+    first = np.tensordot(rows.astype(np.float64), weight.astype(np.float64), (1, 2))
+    found = np.tensordot(first, columns.astype(np.float64), (3, 1))  # (y, O, I, x)
+    if found.min(initial=0) < INT16_MIN or found.max(initial=0) > INT16_MAX:
+        return None
+    return np.ascontiguousarray(found.transpose(0, 3, 2, 1), np.int16)
+
+
+def _sums_fit_int32(
+    weights: NDArray[np.int16], low: NDArray[np.int64], high: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Return for every product whether its sums over all channels fit int32, ``(y, x)``.
+
+    Parameters
+    ----------
+    weights
+        Transformed, ``(y, x, I, O)``.
+    low, high
+        Smallest and largest transformed inputs, ``(y, x, I)``; 0 lies between.
+    """
+    above, below = (clip(weights, 0).astype(np.float64) for clip in (np.maximum, np.minimum))
+    least, most = (
+        (one[:, :, None].astype(np.float64) @ above + other[:, :, None].astype(np.float64) @ below)
+        for one, other in ((low, high), (high, low))
+    )
+    return (most.max(axis=(2, 3)) <= INT32_MAX) & (least.min(axis=(2, 3)) >= INT32_MIN)
 
 
 class WinogradStage(ConvolutionStage):

@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 import fxp
 from fxp.diagnosis import fidelity as module
+from fxp.diagnosis.measure import bounded
 from fxp.diagnosis.pair import Pair
+from fxp.graph import Graph, Node, Value, ops
+from fxp.graph.extents import Extent
 from fxp.quantization.options import QuantizeOptions
 from fxp.quantization.quantize import float_graph
 
@@ -60,3 +63,32 @@ def test_values_that_are_no_numbers_are_refused(wrong: float):
     values = torch.tensor([[[[1.0, wrong], [2.0, 3.0]]]], dtype=torch.float64)
     with pytest.raises(ValueError, match="NaN or infinity"):
         sums.add(values, values, None)
+
+
+def free(name: str) -> Value:
+    """Return an input of any height and width."""
+    return Value(name, (1, Extent(f"H{name}"), Extent(f"W{name}")))
+
+
+def cut(sizes: list[tuple[int, int]], side: int) -> list[tuple[int, ...]]:
+    """Return first pixel, height and width of what is left of ramps of some sizes."""
+    values = tuple(free(f"x{number}") for number in range(len(sizes)))
+    nodes = tuple(
+        Node(f"y{number}", ops.Relu(), (value.name,)) for number, value in enumerate(values)
+    )
+    graph = Graph("pyramid", values, nodes, tuple(node.name for node in nodes))
+    call = [torch.arange(h * w, dtype=torch.float64).reshape(1, 1, h, w) for h, w in sizes]
+    (found,) = bounded([call], graph, 1, side)
+    return [(int(tensor[0, 0, 0, 0]), *tensor.shape[2:]) for tensor in found]
+
+
+def test_the_middle_of_a_pyramid_is_the_same_part_of_all_its_images() -> None:
+    # Rows 36 to 91 and columns 20 to 75 of the finest, a half and a quarter of that of the others.
+    sizes = [(128, 96), (64, 48), (32, 24)]
+    assert cut(sizes, 58) == [(36 * 96 + 20, 56, 56), (18 * 48 + 10, 28, 28), (9 * 24 + 5, 14, 14)]
+    assert cut(sizes, 128) == [(0, 128, 96), (0, 64, 48), (0, 32, 24)]
+    assert cut([(128, 96)], 58) == [(35 * 96 + 19, 58, 58)]
+    # Sizes that do not fit whole numbers of times, or whose smallest would have no pixel.
+    assert cut([(128, 96), (63, 48)], 58) == [(0, 128, 96), (0, 63, 48)]
+    assert cut([(128, 96), (100, 10)], 58) == [(0, 128, 96), (0, 100, 10)]
+    assert cut([(128, 128), (2, 2)], 58) == [(0, 128, 128), (0, 2, 2)]

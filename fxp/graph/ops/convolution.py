@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fxp.formats import IntArray
 from fxp.graph.extents import Shape
+from fxp.graph.ops import double_convolution
 from fxp.graph.ops.base import (
     Accumulator,
     GraphError,
@@ -218,13 +219,13 @@ class Conv2d(Op):
     def torch(self, operands: Sequence[Operand], *tensors: torch.Tensor) -> torch.Tensor:
         """torch.nn.functional.conv2d."""
         image, weight, *bias = tensors
-        return torch_functional.conv2d(
+        return double_convolution.conv2d(
             pad_torch(image, self.padding, self.padding_mode),
             weight,
             bias[0] if bias else None,
             self.stride,
-            dilation=self.dilation,
-            groups=self.groups,
+            self.dilation,
+            self.groups,
         )
 
     def onnx(self, emit: Emitter, operands: Sequence[Operand], *names: str) -> str:

@@ -21,6 +21,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
+from math import prod
 from typing import Final
 
 import numpy as np
@@ -206,11 +208,17 @@ class _Layer:
     made: NDArray[np.int64]
     read: NDArray[np.int64]
 
+    @cached_property
+    def _of_kernels(self) -> NDArray[np.float64]:
+        """Largest weights of all kernels; they are asked for again and again."""
+        return np.abs(self.weight.reshape(*self.weight.shape[:2], -1)).max(axis=2)
+
     def sizes(self, rows: slice) -> NDArray[np.float64]:
         """Largest weights from a channel to another, of some output channels."""
-        weight = np.abs(self.weight[rows])
-        taps = weight.reshape(*weight.shape[:2], -1)
-        return taps[:, :, 0] if taps.shape[2] == 1 else taps.max(axis=2)
+        if prod(self.weight.shape[2:]) > 1:
+            return self._of_kernels[rows]
+        # As many as there are weights, of which a copy may be too much.
+        return np.abs(self.weight[rows]).reshape(-1, self.weight.shape[1])
 
     def scaled_sizes(
         self, exponents: NDArray[np.float64]
