@@ -74,7 +74,7 @@ TAKES_QUALITY: Final = "biases_for_jpeg_quality"
 CLEAN_WEIGHTS: Final = "weights_of_clean_images"
 """Entry that names the shipped model whose weights such a model has for clean images."""
 COMPARED: Final = {"ECBSR-M4C8": "ecbsr_x2_bicubic", "ABPN of 8 maps": "abpn8_x2_bicubic"}
-"""Float weights for comparison alone, as their biases tint pictures of one colour."""
+"""Float weights of chains of convolutions, by what tables call them: for comparison alone."""
 CLEAN_MODELS: Final = {"kimsr_x2_compressed": "kimsr_x2_bicubic"}
 """The shipped models of that kind, and the one they name."""
 NEARLY_CLEAN: Final = 96
