@@ -29,7 +29,14 @@ from fxp.rtl_sim.differences import (
     layer_difference,
     results_difference,
 )
-from fxp.rtl_sim.estimates import AUTO, duration_text, expected_seconds, quickest_simulator
+from fxp.rtl_sim.estimates import (
+    AUTO,
+    FEW_CLOCKS,
+    clock_count,
+    duration_text,
+    expected_seconds,
+    quickest_simulator,
+)
 from fxp.rtl_sim.packing import TapBeats, input_beats, output_shape, taken_image
 from fxp.rtl_sim.script import SIZE, STATUS, Log, Script
 from fxp.rtl_sim.simulators import find_simulator
@@ -204,7 +211,8 @@ def cosim(
         check_sizes(Core.read(core_folder), frames)
         expected = duration_text(expected_seconds(simulator, fixed, frames, pauses, fold))
         say(0, 0, f"compiling with {found}; about {expected} in all")
-        bench = build_bench(core_folder, found, folder, waveform=target)
+        quickly = clock_count(frames, pauses, fold) < FEW_CLOCKS
+        bench = build_bench(core_folder, found, folder, waveform=target, quickly=quickly)
         return compare(
             bench, fixed, frames, pauses, taps=taps, waveform=target,
             progress=say, started=started,

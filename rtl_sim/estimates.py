@@ -16,8 +16,29 @@ AUTO = "auto"
 
 # Seconds, measured on two cores of a server of 2019: until the first clock, by weight, and of a
 # clock, by weight. Weights that are not zero stand for the size of a core.
-_START = {"icarus": (3.0, 3e-3), "verilator": (45.0, 2e-2), "compiled": (40.0, 4e-2)}
+_START = {"icarus": (3.0, 3e-3), "verilator": (30.0, 1.5e-2), "compiled": (40.0, 4e-2)}
 _CLOCK = {"icarus": (2e-4, 1.5e-5), "verilator": (2e-4, 1e-7), "compiled": (5e-6, 1e-8)}
+
+
+FEW_CLOCKS = 100_000
+"""Simulations of fewer clocks than this are compiled quickly rather than well."""
+
+
+def clock_count(frames: Sequence[IntArray], stalls: Stalls | None = None, fold: int = 1) -> float:
+    """Return about how many clocks a simulation takes.
+
+    Parameters
+    ----------
+    frames
+        Images ``(C, H, W)``.
+    stalls
+        When source and sink pause.
+    fold
+        Clocks for each pixel.
+    """
+    # A few lines follow every change of the size, and the last frame.
+    beats = sum(frame.shape[1] * frame.shape[2] + 4 * frame.shape[2] for frame in frames)
+    return beats * fold * (stalls or Stalls()).slowness / 2
 
 
 def expected_seconds(
@@ -43,10 +64,7 @@ def expected_seconds(
         Clocks for each pixel.
     """
     weights = sum(int(np.count_nonzero(constant.data)) for constant in model.graph.constants)
-    slowness = (stalls or Stalls()).slowness / 2
-    # A few lines follow every change of the size, and the last frame.
-    beats = sum(frame.shape[1] * frame.shape[2] + 4 * frame.shape[2] for frame in frames)
-    clocks = beats * fold * slowness
+    clocks = clock_count(frames, stalls, fold)
     start, clock = _START[simulator], _CLOCK[simulator]
     return start[0] + start[1] * weights + clocks * (clock[0] + clock[1] * weights)
 

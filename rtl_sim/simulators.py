@@ -147,7 +147,13 @@ def run_compiler(
 
 
 def make_model(
-    simulator: Simulator, folder: Path, *, runtime: Path, optimize: str, jobs: int = 2
+    simulator: Simulator,
+    folder: Path,
+    *,
+    runtime: Path,
+    optimize: str,
+    optimize_runtime: str = "-O1",
+    jobs: int = 2,
 ) -> None:
     """Compile what Verilator wrote to `folder`.
 
@@ -161,6 +167,8 @@ def make_model(
         Folder for the compiled library of Verilator, which all models with the same options share.
     optimize
         Options of the C++ compiler for the code that runs in every clock.
+    optimize_runtime
+        Its options for the library of Verilator.
     jobs
         Compilers at a time.
     """
@@ -175,7 +183,7 @@ def make_model(
         "CFG_LDLIBS_THREADS": "-pthread -latomic",
         "OPT_FAST": optimize,
         "OPT_SLOW": "-O0",
-        "OPT_GLOBAL": "-O1",
+        "OPT_GLOBAL": optimize_runtime,
     }
     # Copies are newer than the makefile, so make takes them as they are.
     for compiled in runtime.glob("*.o"):

@@ -12,8 +12,16 @@ from simulations import SIMULATIONS, frame, graph
 from fxp.cli import console
 from fxp.model import FixedModel
 from fxp.models import sr
-from fxp.rtl_sim import Stalls, cosim, duration_text, expected_seconds, quickest_simulator
+from fxp.rtl_sim import (
+    Stalls,
+    comparison,
+    cosim,
+    duration_text,
+    expected_seconds,
+    quickest_simulator,
+)
 from fxp.rtl_sim import estimates as estimates_module
+from fxp.rtl_sim.estimates import clock_count
 from fxp.rtl_sim.simulators import SimulatorError
 
 
@@ -101,3 +109,24 @@ def test_progress_in_a_log_is_a_line_now_and_then(monkeypatch, capsys):
     assert capsys.readouterr().err == (
         "co-simulation: compiling\nco-simulation: simulating, 300 of 1200 (25 %)\n"
     )
+
+
+class StoppedError(Exception):
+    """Raised in place of a compilation."""
+
+
+@pytest.mark.parametrize(("size", "quickly"), [((300, 320), True), ((310, 320), False)])
+def test_short_simulations_are_compiled_quickly(size: tuple[int, int], quickly: bool, monkeypatch):
+    """310 lines of 320 pixels, and four lines more, are over 100,000 clocks."""
+    given: list[bool] = []
+
+    def build(*args: object, quickly: bool, **options: object) -> None:
+        given.append(quickly)
+        raise StoppedError
+
+    monkeypatch.setattr(comparison, "build_bench", build)
+    model = FixedModel(graph("kimsr_shaped"))
+    with pytest.raises(StoppedError):
+        cosim(model, np.zeros((1, *size), int), simulator="icarus")
+    assert given == [quickly]
+    assert clock_count([np.zeros((1, *size), int)]) == (size[0] + 4) * size[1]
