@@ -75,7 +75,8 @@ class Member:
         )
         if self.searched:
             return narrowed(sr.load(self.weights), self.weights)
-        if own == (self.weight_bits, self.activation_bits) and self.weights not in COMPARED.values():
+        shipped = self.weights not in COMPARED.values()
+        if shipped and own == (self.weight_bits, self.activation_bits):
             return sr.load(self.weights)
         return quantize_shipped(
             self.weights,

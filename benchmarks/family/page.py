@@ -105,12 +105,12 @@ def _members(rows: dict[str, Any], cores: dict[str, Any]) -> str:
     saved = _saved(rows)
     return "\n\n".join([
         f"![PSNR by what a core needs](../pictures/{PICTURE})",
-        "KimSR ×2 of 8 to 32 feature maps, and ECBSR and ABPN, chains of 3×3 convolutions for mobile "
-        "processors, trained by the same recipe. Luma, inputs of 8 bits, fixed point; bits are "
-        "those of weights and activations. KimSR of 8, 24 and 32 maps was trained with the "
-        "roundings of 8/10 bits; at 16 maps that gained nothing. ECBSR and ABPN were trained in floating "
-        "point alone. *Fewer digits* is `kimsr_x2_hardware`; *widths searched* has its weights, "
-        "and the fewest bits of each activation that `fxp.quantize_mixed` finds, at "
+        "KimSR ×2 of 8 to 32 feature maps, and ECBSR and ABPN, chains of 3×3 convolutions for "
+        "mobile processors, trained by the same recipe. Luma, inputs of 8 bits, fixed point; bits "
+        "are those of weights and activations. KimSR of 8, 24 and 32 maps was trained with the "
+        "roundings of 8/10 bits; at 16 maps that gained nothing. ECBSR and ABPN were trained in "
+        "floating point alone. *Fewer digits* is `kimsr_x2_hardware`; *widths searched* has its "
+        "weights, and the fewest bits of each activation that `fxp.quantize_mixed` finds, at "
         f"{LOSS} dB less SQNR against the float network.",
         "*Multiplier bits*: weight bits times operand bits, summed over all multiplications for "
         "one input pixel. *Adders* and *LUTs, counted*: the weights as graphs of shared adders. "
