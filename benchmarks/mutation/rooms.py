@@ -73,6 +73,8 @@ ROOMS: Final[dict[str, Room]] = {
         ),
         (
             "tests/quantization/test_calibrate.py",
+            "tests/quantization/test_constants.py",
+            "tests/quantization/test_weights_of_one_size.py",
             "tests/quantization/test_ranges.py",
             "tests/quantization/test_concatenations.py",
             "tests/quantization/test_lowering.py",

@@ -54,6 +54,8 @@ def input_range(*images) -> tuple[float, float]:
         ([[-0.1, 0.9]], (-1, 1)),
         ([[-0.1, 0.3]], INFINITE),
         ([[0.0, 1.01]], INFINITE),
+        ([[0.0, 130.0]], (0, 255)),
+        ([[2.0, 120.0]], INFINITE),
         # White is 2.64 in both, black is seen once.
         ([[-2.1, 2.64], [-1.5, 2.64]], (-math.inf, 2.64)),
         ([[-2.1, 2.64], [-2.1, 2.5]], (-2.1, math.inf)),

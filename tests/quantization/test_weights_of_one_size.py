@@ -15,7 +15,9 @@ def test_rows_of_one_size() -> None:
     weight = np.array([[0.5, -0.5, 0.0], [0.5, 0.25, 0.5], [0.0, 0.0, 0.75], [0.0, 0.0, 0.0]])
     # A single weight is not a pattern, and neither are zeros.
     assert rows_of_one_size(weight).tolist() == [True, False, False, False]
+    # Layers of one sign are averages, say, and no binary network.
     assert not rows_of_one_size(np.ones((2, 3))).any()
+    assert not rows_of_one_size(-np.ones((2, 3))).any()
 
 
 def test_halves_and_the_most_negative_number_are_alike() -> None:
