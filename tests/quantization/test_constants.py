@@ -49,6 +49,8 @@ def test_rows_in_formats_of_their_own() -> None:
 def test_steps_of_a_sequence_belong_to_the_last_image() -> None:
     statistics = Statistics()
     statistics.update(np.array([[1.0, 2.0], [3.0, 5.0]]))
+    statistics.update(np.array([[4.0, 4.5]]), continues=True)
+    assert (statistics.lows, statistics.highs) == ([1.0, 3.0], [2.0, 5.0])
     statistics.update(np.array([[-4.0, 9.0]]), continues=True)
     assert (statistics.lows, statistics.highs) == ([1.0, -4.0], [2.0, 9.0])
     statistics.update(np.array([[0.0, 0.5]]))
