@@ -52,13 +52,18 @@ def conv2d(
             image, weight, bias, stride, dilation=dilation, groups=groups
         )
     reach = dilation[0] * (weight.shape[2] - 1) + 1
-    count = (image.shape[2] - reach) // stride[0] + 1
+    count = _windows(image.shape[2], weight.shape[2], stride[0], dilation[0])
     bands = []
     for first in range(0, count, rows):
         last = min(first + rows, count) - 1
         band = image[:, :, first * stride[0] : last * stride[0] + reach]
         bands.append(torch_functional.conv2d(band, weight, bias, stride, dilation=dilation))
     return torch.cat(bands, 2)
+
+
+def _windows(size: int, taps: int, stride: int, dilation: int) -> int:
+    """Return how many windows fit along an axis."""
+    return (size - dilation * (taps - 1) - 1) // stride + 1
 
 
 def _rows_at_a_time(
@@ -76,10 +81,8 @@ def _rows_at_a_time(
     ):
         return None
     height, width = (
-        (size - step * (side - 1) - 1) // jump + 1
-        for size, side, jump, step in zip(
-            image.shape[2:], weight.shape[2:], stride, dilation, strict=True
-        )
+        _windows(*axis)
+        for axis in zip(image.shape[2:], weight.shape[2:], stride, dilation, strict=True)
     )
     row = 8 * taps * image.shape[1] * width
     if height < 2 or row * height <= WHOLE_BYTES:
