@@ -24,13 +24,13 @@ from benchmarks.report import ROOT, environment, markdown_table, write_page
 from fxp.cli.batch import BackendOption, SchedulerOption
 from fxp.cli.messages import one_line
 from fxp.imaging.colour import luma
-from fxp.models.common.data import Pictures, data_folder, read_folder, read_pictures
+from fxp.models.common.data import Pictures, data_folder, read_folder
 from fxp.models.common.trainer import Trainer
 from fxp.models.common.weights import save_weights
 from fxp.models.sr.measure import scores
 from fxp.models.sr.networks import load_float
 from fxp.models.sr.settings import KimSRSettings
-from fxp.models.sr.train import KimSRRecipe, load_images, training_pairs
+from fxp.models.sr.train import KimSRRecipe, extra_images, load_images, training_pairs
 from fxp.support.parallel import Task, run_tasks, workers
 
 SOAP = "**SOAP**"
@@ -267,7 +267,7 @@ def main(
     sets = {name: list(read_folder(folder / name).values()) for name in SETS}
     sets["held out"] = [luma(image) for image in held_out]
     with_frames = any("extra" in options for options in chosen.values())
-    frames = read_pictures(folder / FRAMES)[:: BASE.extra_every] if with_frames else []
+    frames = extra_images(replace(BASE, extra=FRAMES), folder) if with_frames else []
     images = Images(training, held_out, test, frames, sets)
     with tempfile.TemporaryDirectory() as work, workers(backend, jobs, scheduler):
         files = {name: Path(work) / f"{number}.safetensors" for number, name in enumerate(chosen)}

@@ -197,7 +197,8 @@ def _transformed_weights(
         What transforms their rows, ``(y, k)``, and their columns, ``(x, l)``.
     """
     factor = np.abs(rows).sum(axis=1).max() * np.abs(columns).sum(axis=1).max()
-    if int(factor) * int(np.abs(weight).max(initial=0)) > EXACT_FLOAT64:
+    largest = max(int(weight.max(initial=0)), -int(weight.min(initial=0)))
+    if int(factor) * largest > EXACT_FLOAT64:
         return None
     # Whole numbers in float64 are multiplied by a library, and those in int64 by a loop.
     first = np.tensordot(rows.astype(np.float64), weight.astype(np.float64), (1, 2))

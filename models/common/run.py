@@ -18,7 +18,7 @@ from fxp.cli.targets import check_target
 from fxp.cli.usage import PlainCommand
 from fxp.models.common.data import data_folder
 from fxp.models.common.recipe import Recipe
-from fxp.models.common.settings import Settings, TrainingError, with_options
+from fxp.models.common.settings import Settings, TrainingError, listed, with_options
 from fxp.models.common.trainer import Report, Trainer
 from fxp.models.common.weights import save_weights
 from fxp.support.signals import Terminated, orderly_end
@@ -174,7 +174,8 @@ def training_command(
         torch.set_num_threads(threads)
         files = RunFiles(out, log or out.with_suffix(".log"), checkpoint or out.with_suffix(".pt"))
         # Settings that name files, such as the weights to start from.
-        named = [Path(text) for text in vars(settings).values() if isinstance(text, str)]
+        texts = [text for text in vars(settings).values() if isinstance(text, str)]
+        named = [Path(name) for text in texts for name in listed(text)]
         reads = [path for path in named if path.is_file()]
         for path, suffixes in (
             (files.weights, (".safetensors",)),

@@ -146,7 +146,7 @@ class TrainingSettings:
                 if value != default[name]:
                     words.append(f"--{switch}" if value else f"--no-{switch}")
             elif value != default[name] or not isinstance(value, str):
-                words.append(f"--{switch} {_portable(value) if isinstance(value, str) else value}")
+                words.append(f"--{switch} {portable(value) if isinstance(value, str) else value}")
         return " ".join(words)
 
     def rate_at(self, step: int) -> float:
@@ -168,10 +168,28 @@ class TrainingSettings:
         return min(self.average, steps / (steps + 10)) if self.average else 0.0
 
 
-def _portable(names: str) -> str:
-    """Return files, separated by commas, without folders that are the machine's business."""
-    paths = map(Path, names.split(","))
-    return ",".join(path.name if path.is_absolute() else str(path) for path in paths)
+def listed(names: str) -> list[str]:
+    """Split names at their commas; a file whose own name has commas is one.
+
+    Raises
+    ------
+    TrainingError
+        If a name is empty.
+    """
+    if not names or Path(names).is_file():
+        return [names] if names else []
+    found = [name.strip() for name in names.split(",")]
+    if "" in found:
+        raise TrainingError(f"{names!r} has an empty name at a comma")
+    return found
+
+
+def portable(names: str) -> str:
+    """Return names of files, as `listed`, without folders that are the machine's business."""
+    paths = map(Path, listed(names))
+    return ",".join(
+        path.name if path.is_absolute() or ".." in path.parts else str(path) for path in paths
+    )
 
 
 Settings = TypeVar("Settings", bound=TrainingSettings)

@@ -293,7 +293,8 @@ class Trainer:
         """
         try:
             state = torch.load(path, weights_only=True, map_location=self.device)
-            saved = state["settings"]
+            # What an earlier version did not know was as it is by default.
+            saved = type(self.settings)().plain() | state["settings"]
         except FileNotFoundError as error:
             raise TrainingError(f"checkpoint not found: {path}") from error
         except Exception as error:  # damaged files raise almost anything in torch.load

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
-from fxp.models.common.settings import TrainingError, TrainingSettings, option
+from fxp.models.common.settings import TrainingError, TrainingSettings, listed, option
 from fxp.models.sr.baselines import PlainSR
 from fxp.models.sr.networks import KimSR
 
@@ -115,6 +115,7 @@ class KimSRSettings(TrainingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        listed(self.teacher)
         if self.fixed and self.branches:
             raise TrainingError("training with roundings needs --precision float32, no --branches")
         if self.fixed and self.quality_input:

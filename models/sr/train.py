@@ -26,7 +26,7 @@ from fxp.models.common.data import DataError, Pictures, held_out, read_pictures
 from fxp.models.common.measure import pair_scores, pixel_function
 from fxp.models.common.recipe import Model, Recipe
 from fxp.models.common.run import run_training, training_command
-from fxp.models.common.settings import TrainingError
+from fxp.models.common.settings import TrainingError, listed, portable
 from fxp.models.sr.branches import add_branches
 from fxp.models.sr.data import Downscaling, TrainingSet, bicubic
 from fxp.models.sr.degradation import Degradation
@@ -38,6 +38,8 @@ from fxp.quantization.signed_digits import signed_digit_count
 
 TRAINING_FOLDERS = ("T91", "BSD200")
 TEST_FOLDER = "Set5"
+TEST_SETS = (TEST_FOLDER, "Set14", "B100")
+"""What the project's tables measure on."""
 HELD_OUT_EVERY = 20
 RESCALED = (0.9, 0.8, 0.7, 0.6)
 VARIANTS = 8
@@ -150,7 +152,7 @@ def training_pairs(settings: KimSRSettings, images: Pictures) -> TrainingSet:
     """Return the patches that a run trains on, from the images as they were read."""
     if settings.rescale:
         images = images + [to_codes(imresize(item, size)) for size in RESCALED for item in images]
-    teachers = [load_float(name) for name in settings.teacher.split(",") if name]
+    teachers = [load_float(name) for name in listed(settings.teacher)]
     for teacher in teachers:
         if teacher.scale != settings.scale:
             raise TrainingError(f"a teacher upscales by {teacher.scale}, not by {settings.scale}")
@@ -292,7 +294,7 @@ class KimSRRecipe(Recipe[KimSRSettings]):
     def metadata(self) -> dict[str, str]:
         """Return the data, the degradation, and the widths of a training with roundings."""
         widths = self.settings.widths() if self.settings.fixed else {}
-        extra = self.settings.extra
+        extra = portable(self.settings.extra)
         return {
             "training_images": " + ".join((*TRAINING_FOLDERS, *([extra] if extra else []))),
             "degradation": str(self.settings.images),
@@ -300,11 +302,37 @@ class KimSRRecipe(Recipe[KimSRSettings]):
         }
 
 
+def extra_images(settings: KimSRSettings, folder: Path) -> Pictures:
+    """Read the further training images.
+
+    Parameters
+    ----------
+    settings
+        Name them.
+    folder
+        Of the data.
+
+    Raises
+    ------
+    DataError, ImageError
+        If there are none, one is corrupt, none is large enough, or they are of a set that chooses
+        the weights or measures them.
+    """
+    extra = folder / settings.extra
+    if extra.resolve() in [(folder / name).resolve() for name in (*TRAINING_FOLDERS, *TEST_SETS)]:
+        raise DataError(f"{extra} is trained on or measured on already; give other images")
+    found = read_pictures(extra)[:: settings.extra_every]
+    side = settings.patch * settings.scale
+    if all(min(image.shape[:2]) < side for image in found):
+        raise DataError(f"no image of {extra} has {side} by {side} pixels")
+    return found
+
+
 def recipe(settings: KimSRSettings, folder: Path) -> KimSRRecipe:
     """Return the training of a data folder."""
     training, held, test = load_images(folder)
     if settings.extra:
-        training += read_pictures(folder / settings.extra)[:: settings.extra_every]
+        training += extra_images(settings, folder)
     return KimSRRecipe(settings, training_pairs(settings, training), held, test)
 
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from typer import Typer
+from typer.testing import CliRunner
 
+from fxp.models.common.data import DataError
+from fxp.models.common.settings import TrainingError, listed, portable
 from fxp.models.common.trainer import Trainer
+from fxp.models.common.weights import save_weights
 from fxp.models.sr.data import TrainingSet
+from fxp.models.sr.networks import KimSR
 from fxp.models.sr.settings import KimSRSettings
-from fxp.models.sr.train import KimSRRecipe, recipe, training_pairs
+from fxp.models.sr.train import KimSRRecipe, main, recipe, training_pairs
 
 
 def picture(seed: int) -> np.ndarray:
@@ -50,13 +58,89 @@ def test_the_last_layer_has_a_rate_of_its_own() -> None:
     assert tail == [16, 4]
 
 
-def test_frames_of_a_video_are_thinned_and_named(tmp_path: Path) -> None:
-    for name, count in (("T91", 1), ("BSD200", 20), ("video/clip", 7)):
-        (tmp_path / name).mkdir(parents=True)
+def data(folder: Path, **sets: int) -> Path:
+    """Write folders of pictures."""
+    for name, count in {"T91": 1, "BSD200": 20, **sets}.items():
+        (folder / name).mkdir(parents=True)
         for number in range(count):
-            Image.fromarray(picture(number)).save(tmp_path / name / f"{number}.png")
-    settings = KimSRSettings(extra="video/clip", extra_every=3)
-    found = recipe(settings, tmp_path)
+            Image.fromarray(picture(number)).save(folder / name / f"{number}.png")
+    return folder
+
+
+def test_frames_of_a_video_are_thinned_and_named(tmp_path: Path) -> None:
+    settings = KimSRSettings(extra="video", extra_every=3)
+    found = recipe(settings, data(tmp_path, video=7))
     # All but one of 20 are not held out; of seven frames the first, fourth and seventh stay.
     assert len(found.training.high) == 1 + 19 + 3
-    assert found.metadata()["training_images"] == "T91 + BSD200 + video/clip"
+    assert found.metadata()["training_images"] == "T91 + BSD200 + video"
+    elsewhere = recipe(replace(settings, extra=str(tmp_path / "video")), tmp_path)
+    assert elsewhere.metadata() == found.metadata()
+
+
+@pytest.mark.parametrize("extra", ["Set5", "BSD200", "video/../B100"])
+def test_what_is_measured_on_is_not_trained_on(extra: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="trained on or measured on already"):
+        recipe(KimSRSettings(extra=extra), data(tmp_path, Set5=1, B100=1, video=1))
+
+
+def test_frames_of_which_none_is_large_enough(tmp_path: Path) -> None:
+    """Pictures have 100 rows, and a patch of 51 needs 102."""
+    with pytest.raises(DataError, match=r"no image of .*video has 102 by 102 pixels"):
+        recipe(KimSRSettings(extra="video", patch=51), data(tmp_path, video=1))
+
+
+def test_names_are_listed_by_commas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("one,two.safetensors").touch()
+    assert listed("a, b/c") == ["a", "b/c"]
+    assert listed("") == []
+    assert listed("one,two.safetensors") == ["one,two.safetensors"]
+    for names in (",", "a,", "a,,b"):
+        with pytest.raises(TrainingError, match="has an empty name at a comma"):
+            KimSRSettings(teacher=names)
+    assert portable("/home/a, ../../home/b,c/d") == "a,b,c/d"
+
+
+def test_teachers_are_not_overwritten(tmp_path: Path) -> None:
+    teacher = tmp_path / "teacher.safetensors"
+    save_weights(teacher, KimSR(2, features=8))
+    before = teacher.read_bytes()
+    arguments = [
+        "--data",
+        str(tmp_path),
+        "--out",
+        str(teacher),
+        "--teacher",
+        f"kimsr_x2, {teacher}",
+    ]
+    app = Typer()
+    app.command()(main)
+    result = CliRunner().invoke(app, files)
+    assert result.exit_code == 1
+    assert "give another name to write to" in result.output + str(result.exception)
+    assert teacher.read_bytes() == before
+
+
+def test_a_checkpoint_from_before_an_option_goes_on(tmp_path: Path) -> None:
+    """An option that a checkpoint does not know was as it is by default."""
+    images = [picture(0)]
+
+    def trainer(**options: Any) -> Trainer:
+        settings = KimSRSettings(compiled=False, steps=2, epoch=1, batch=1, patch=16, **options)
+        return Trainer(KimSRRecipe(settings, training_pairs(settings, images), images, []))
+
+    first = trainer()
+    first.run_epoch()
+    state = first.checkpoint()
+    for name in ("extra", "extra_every", "tail_rate"):
+        del state["settings"][name]
+    for group in state["optimizers"]["network"]["param_groups"]:
+        del group["factor"]
+    torch.save(state, tmp_path / "old.pt")
+    later = trainer()
+    later.restore(tmp_path / "old.pt")
+    later.run_epoch()
+    first.run_epoch()
+    assert all(torch.equal(one, first.average[name]) for name, one in later.average.items())
+    with pytest.raises(TrainingError, match="other settings: tail_rate"):
+        trainer(tail_rate=0.5).restore(tmp_path / "old.pt")
