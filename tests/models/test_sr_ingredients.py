@@ -105,17 +105,11 @@ def test_teachers_are_not_overwritten(tmp_path: Path) -> None:
     teacher = tmp_path / "teacher.safetensors"
     save_weights(teacher, KimSR(2, features=8))
     before = teacher.read_bytes()
-    arguments = [
-        "--data",
-        str(tmp_path),
-        "--out",
-        str(teacher),
-        "--teacher",
-        f"kimsr_x2, {teacher}",
-    ]
+    options = {"data": tmp_path, "out": teacher, "teacher": f"kimsr_x2, {teacher}"}
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     app = Typer()
     app.command()(main)
-    result = CliRunner().invoke(app, files)
+    result = CliRunner().invoke(app, words)
     assert result.exit_code == 1
     assert "give another name to write to" in result.output + str(result.exception)
     assert teacher.read_bytes() == before
