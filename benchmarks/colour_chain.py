@@ -7,6 +7,7 @@ writes the table to the docs: some minutes on two cores.
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -15,6 +16,7 @@ import skimage.data
 import torch
 import typer
 
+from benchmarks import orderly
 from benchmarks.report import ROOT, environment, markdown_table, write_page
 from fxp import FixedModel, quantize
 from fxp.hls import emit_rtl
@@ -118,4 +120,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    orderly.run(partial(typer.run, main))

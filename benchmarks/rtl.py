@@ -11,6 +11,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 from typing import Annotated
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from benchmarks import orderly
 from benchmarks.report import (
     Summary,
     check_readme,
@@ -247,4 +249,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    orderly.run(partial(typer.run, main))

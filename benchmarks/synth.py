@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,6 +24,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import typer
 
+from benchmarks import orderly
 from benchmarks.family.members import HARDWARE, MEMBERS, Member
 from benchmarks.report import ROOT, environment, markdown_table, write_page
 from fxp import Format, Graph, Quantization
@@ -424,4 +426,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    orderly.run(partial(typer.run, main))

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from benchmarks import orderly
 from benchmarks.family import inputs, members, page
 from fxp.cli.messages import one_line
 from fxp.models.common.data import data_folder, read_benchmark
@@ -100,6 +101,6 @@ def main(
 
 if __name__ == "__main__":
     try:
-        typer.run(main)
+        orderly.run(partial(typer.run, main))
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"error: {one_line(error)}")

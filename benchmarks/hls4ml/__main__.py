@@ -18,6 +18,7 @@ from typing import Any, Final, get_args
 
 import numpy as np
 
+from benchmarks import orderly
 from benchmarks.hls4ml.classifiers import lenet, resnet8
 from benchmarks.report import ROOT, environment
 from fxp import hls
@@ -280,4 +281,4 @@ def _keep(results: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    orderly.run(main)

@@ -10,22 +10,22 @@ from __future__ import annotations
 import json
 import queue
 import random
-import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from benchmarks import orderly
 from benchmarks.mutation.mutants import Mutant, mutants
 from benchmarks.mutation.rooms import ROOMS, Room
 from benchmarks.mutation.runner import Checkout, MutationError, Verdict
 from benchmarks.report import ROOT, environment, markdown_table, write_page
 from fxp.support.processes import ChildProcesses
-from fxp.support.signals import Terminated, orderly_end
 
 Record = dict[str, dict[str, Any]]
 
@@ -178,12 +178,7 @@ def main(
     unknown = sorted(set(only or ()) - set(ROOMS))
     if unknown:
         raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(ROOMS)}")
-    try:
-        with orderly_end():
-            _measure_rooms(only or list(ROOMS), sample, seed, jobs, again, folder)
-    except Terminated as end:
-        print(end, file=sys.stderr)
-        raise typer.Exit(end.exit_code) from None
+    orderly.run(partial(_measure_rooms, only or list(ROOMS), sample, seed, jobs, again, folder))
 
 
 def _measure_rooms(
