@@ -25,6 +25,7 @@ from benchmarks.speed import (
     records,
     scaling,
     tables,
+    tile_shapes,
     versus,
 )
 from benchmarks.speed.timing import Settings
@@ -47,6 +48,7 @@ MEASUREMENTS: dict[str, tuple[str, Measure]] = {
     "pixels": ("pixels", scaling.measure_pixels),
     "startup": ("startup", scaling.measure_startup),
     "large": ("large", large.measure),
+    "tiles": ("tiles", tile_shapes.measure),
 }
 """For every name on the command line, where the record holds it and what measures it."""
 

@@ -47,6 +47,8 @@ def sections(record: Record, name: str) -> list[str]:
         parts += [f"### {name}: start-up", _startup(record["startup"])]
     if record.get("large"):
         parts += [f"### {name}: large networks", _large(record["large"])]
+    if record.get("tiles"):
+        parts += [f"### {name}: register tiles", _tiles(record["tiles"])]
     return parts
 
 
@@ -185,4 +187,22 @@ def _large(items: Sequence[Record]) -> str:
         "compiled kernel; the second starts from the file, with the kernels that the first has "
         "compiled, and imports come before what is timed. In brackets: at most.\n\n"
         + markdown_table(header, rows)
+    )
+
+
+def _tiles(items: Sequence[Record]) -> str:
+    header = (
+        "tiles",
+        *(f"{item['title']}, {item['input'][2]}×{item['input'][1]}" for item in items),
+    )
+    # The first are those that the engine takes.
+    names = list(items[0]["seconds"])
+    rows = [
+        [name, *(times_text(item["seconds"][names[0]] / item["seconds"][name]) for item in items)]
+        for name in names
+    ]
+    return (
+        "How many times as fast the engine is with other register tiles than with those built in "
+        "for this kind of processor, 10/14 bits, one thread; all integers are equal. *16 registers "
+        "of 256 bits* is the code for AVX2, on this processor.\n\n" + markdown_table(header, rows)
     )

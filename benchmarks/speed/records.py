@@ -83,7 +83,7 @@ def names(record: Record, threads: Iterable[int]) -> set[str]:
         timed = all(str(count) in item.get("seconds", {}) for count in threads)
         if timed or "refused" in item:
             found.add(item["name"])
-    return found | {key for key in ("pixels", "startup", "large") if record.get(key)}
+    return found | {key for key in ("pixels", "startup", "large", "tiles") if record.get(key)}
 
 
 def add(record: Record, key: str, item: Any) -> None:
