@@ -211,7 +211,8 @@ class _Layer:
     @cached_property
     def _of_kernels(self) -> NDArray[np.float64]:
         """Largest weights of all kernels; they are asked for again and again."""
-        return np.abs(self.weight.reshape(*self.weight.shape[:2], -1)).max(axis=2)
+        taps = self.weight.reshape(*self.weight.shape[:2], -1)
+        return np.maximum(taps.max(axis=2), -taps.min(axis=2))
 
     def sizes(self, rows: slice) -> NDArray[np.float64]:
         """Largest weights from a channel to another, of some output channels."""
