@@ -37,11 +37,11 @@ def test_page():
     lines = zoo.page({"alexnet": MEASURED, "vit_b_16": REFUSED, "vgg11": FAILED}).splitlines()
     assert (
         "| alexnet | 2.5 M | balanced | 16 | 40.3 dB | 41.0 dB | 1,234 | 64×64 | 0 | 0.06 | 1.0 ms "
-        "| 1.5 ms | 4.0 ms | 1.50× | 224×224 |"
+        "| 1.5 ms | 4.0 ms | 1.50× | 224×224 | 1 |"
     ) in lines
     assert "| vit_b_16 | attention |" in lines[lines.index("## Refused") :]
     assert "| vgg11 | RuntimeError: different |" in lines[lines.index("## Failed") :]
-    assert lines[-3:] == ["one processor", "", "another"]
+    assert lines[-3:] == ["Machine 1: one processor", "", "Machine 2: another"]
 
 
 def test_page_says_when_times_are_rough():

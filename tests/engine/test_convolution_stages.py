@@ -283,7 +283,7 @@ def winograd_graph(generator: np.random.Generator) -> Graph:
 def test_winograd() -> None:
     """Fast convolutions of any size in pieces of any size."""
     kernels: Counter[str] = Counter()
-    for seed in range(28):
+    for seed in range(20):
         generator = np.random.default_rng(seed)
         graph = winograd_graph(generator)
         size = (int(generator.integers(1, 20)), int(generator.integers(1, 41)))

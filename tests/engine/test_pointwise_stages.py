@@ -275,7 +275,7 @@ def random_network(seed: int) -> tuple[Graph, tuple]:
     return graph, (generator.integers(form.min_raw, form.max_raw, shape, endpoint=True),)
 
 
-@pytest.mark.parametrize("block", range(5))
+@pytest.mark.parametrize("block", range(3))
 def test_networks(block: int) -> None:
     seen: set[str] = set()
     together = 0

@@ -335,13 +335,13 @@ seen: Counter[int] = Counter()
 next_options = itertools.cycle(STRIPS.values())
 
 
-@settings(suppress_health_check=[*HealthCheck], max_examples=80, phases=[Phase.generate])
+@settings(suppress_health_check=[*HealthCheck], max_examples=50, phases=[Phase.generate])
 @given(example=graphs(builder_class=NarrowBuilder))
 def check_random_graph(example: GraphExample) -> None:
     check_calls(example)
 
 
-@settings(suppress_health_check=[*HealthCheck], max_examples=120, phases=[Phase.generate])
+@settings(suppress_health_check=[*HealthCheck], max_examples=80, phases=[Phase.generate])
 @given(example=graphs(builder_class=NarrowBuilder, tall=True))
 def check_tall_graph(example: GraphExample) -> None:
     check_calls(example)

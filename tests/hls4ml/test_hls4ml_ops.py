@@ -51,10 +51,10 @@ def test_cases_are_exact(chunk, tmp_path):
 
 
 @needs_compiler
-@pytest.mark.parametrize("chunk", range(CHUNKS))
+@pytest.mark.parametrize("chunk", range(2))
 def test_random_graphs_are_exact(chunk, tmp_path):
     graphs = [random_graph(seed) for seed in range(chunk * 5, chunk * 5 + 5)]
-    backend = ("Vitis", "Vivado")[chunk % 2]
+    backend = ("Vitis", "Vivado")[chunk]
     hls.export(union("random", graphs), tmp_path / "p", size=SIZE, backend=backend)
 
 

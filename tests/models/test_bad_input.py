@@ -111,7 +111,7 @@ def test_training_with_bad_outputs_or_checkpoints(data: Path, tmp_path: Path):
         ("--start kimsr_x2", "skip_from is pre_relu"),
         ("--start kimsr_x2 --skip-from pre_relu --no-relu-after-add", "relu_after_add is True"),
         ("--start kimsr_x2 --features 64 --skip-from pre_relu", "features is 32, not 64"),
-        ("--teacher kimsr_x2 --scale 3", "the teacher upscales by 2"),
+        ("--teacher kimsr_x2 --scale 3", "a teacher upscales by 2"),
         ("--teacher nobody", "weights not found"),
         ("--device nowhere", "device"),
         ("--weight-bits 8", "--activation-bits"),
