@@ -58,19 +58,19 @@ VARIANTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("SOAP, skip from before the ReLU", {"skip_from": "pre_relu"}),
     ("SOAP, no ReLU after the addition", {"relu_after_add": False}),
     (TEACHER, {"features": 64}),
-    ("SOAP, half the target from a network of twice the width", {"teacher": TEACHER}),
+    ("SOAP, half the target from a network of twice the width", {"teacher": (TEACHER,)}),
     (OTHER_TEACHER, {"features": 64, "seed": 1}),
     ("SOAP, half the target from both of twice the width",
-     {"teacher": f"{TEACHER};{OTHER_TEACHER}"}),
+     {"teacher": (TEACHER, OTHER_TEACHER)}),
     ("SOAP, frames of a video too", {"extra": FRAMES}),
     ("SOAP, last layer at half the rate", {"tail_rate": 0.5}),
     ("SOAP, last layer at double the rate", {"tail_rate": 2.0}),
-    (LONGER, {"start": SOAP}),
-    (OTHER_LONGER, {"start": SOAP, "seed": 1}),
-    ("mean of the weights of these two", {"mean": f"{LONGER};{OTHER_LONGER}"}),
+    (LONGER, {"start": (SOAP,)}),
+    (OTHER_LONGER, {"start": (SOAP,), "seed": 1}),
+    ("mean of the weights of these two", {"mean": (LONGER, OTHER_LONGER)}),
 )  # fmt: skip
 NEEDS = ("teacher", "start", "mean")
-"""Options that name other runs, separated by semicolons."""
+"""Options that name other runs."""
 TITLE = "What each ingredient of training gives"
 SETS = ("Set5", "Set14", "B100")
 
@@ -98,7 +98,7 @@ class Images:
 
 def needed(options: dict[str, Any]) -> list[str]:
     """Return the runs whose weights a run needs."""
-    return [name for option in NEEDS if option in options for name in options[option].split(";")]
+    return [name for option in NEEDS for name in options.get(option, ())]
 
 
 def row(name: str, network: nn.Module, images: Images, seconds: float | None) -> list[str]:
@@ -197,7 +197,7 @@ def task(
         return partial(averaged, name, [files[run] for run in needed(options)], images, files[name])
     steps, threads, compiled = run
     named = {
-        option: ",".join(str(files[name]) for name in options[option].split(";"))
+        option: ",".join(str(files[name]) for name in options[option])
         for option in NEEDS
         if option in options
     }

@@ -56,12 +56,8 @@ def expected_seconds(
         ``"icarus"``, ``"verilator"`` or ``"compiled"`` (`fxp.rtl_sim.full_frame`).
     model
         What the core computes.
-    frames
-        Images ``(C, H, W)``.
-    stalls
-        When source and sink pause.
-    fold
-        Clocks for each pixel.
+    frames, stalls, fold
+        As for `clock_count`.
     """
     weights = sum(int(np.count_nonzero(constant.data)) for constant in model.graph.constants)
     clocks = clock_count(frames, stalls, fold)
@@ -82,12 +78,8 @@ def quickest_simulator(
     ----------
     model
         What the core computes.
-    frames
-        Images ``(C, H, W)``.
-    stalls
-        When source and sink pause.
-    fold
-        Clocks for each pixel.
+    frames, stalls, fold
+        As for `clock_count`.
     suffix
         Of the waveform to write; Icarus writes ``.fst`` alone, which Verilator may not be able to.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, Final
 
+from fxp.graph.ops.padding import window_count
 from fxp.support.lazy import lazy_import
 
 if TYPE_CHECKING:
@@ -52,18 +53,13 @@ def conv2d(
             image, weight, bias, stride, dilation=dilation, groups=groups
         )
     reach = dilation[0] * (weight.shape[2] - 1) + 1
-    count = _windows(image.shape[2], weight.shape[2], stride[0], dilation[0])
+    count = window_count(image.shape[2], weight.shape[2], stride[0], dilation[0])
     bands = []
     for first in range(0, count, rows):
         last = min(first + rows, count) - 1
         band = image[:, :, first * stride[0] : last * stride[0] + reach]
         bands.append(torch_functional.conv2d(band, weight, bias, stride, dilation=dilation))
     return torch.cat(bands, 2)
-
-
-def _windows(size: int, taps: int, stride: int, dilation: int) -> int:
-    """Return how many windows fit along an axis."""
-    return (size - dilation * (taps - 1) - 1) // stride + 1
 
 
 def _rows_at_a_time(
@@ -81,7 +77,7 @@ def _rows_at_a_time(
     ):
         return None
     height, width = (
-        _windows(*axis)
+        window_count(*axis)
         for axis in zip(image.shape[2:], weight.shape[2:], stride, dilation, strict=True)
     )
     row = 8 * taps * image.shape[1] * width

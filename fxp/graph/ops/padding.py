@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -225,6 +225,10 @@ def _symmetric_onnx(emit: Emitter, name: str, axis: int, before: int, after: int
     return emit("Gather", name, emit.minimum(folded, mirrored), axis=axis)
 
 
+@overload
+def window_count(padded: int, kernel: int, stride: int, dilation: int) -> int: ...
+@overload
+def window_count(padded: Dimension, kernel: int, stride: int, dilation: int) -> Dimension: ...
 def window_count(padded: Dimension, kernel: int, stride: int, dilation: int) -> Dimension:
     """Return how many windows fit along one axis.
 
