@@ -37,8 +37,13 @@ def public_functions(node: ast.AST, prefix: str = "") -> Iterator[tuple[str, Fun
             continue
         if isinstance(child, ast.ClassDef):
             yield from public_functions(child, f"{prefix}{name}.")
-        elif isinstance(child, Function):
+        elif isinstance(child, Function) and not is_overload(child):
             yield f"{prefix}{name}", child
+
+
+def is_overload(function: Function) -> bool:
+    """Whether this is a further signature of a function that follows, which has the docstring."""
+    return "overload" in map(ast.unparse, function.decorator_list)
 
 
 def parameters(function: Function) -> list[str]:
@@ -118,6 +123,8 @@ def test_what_is_found() -> None:
 def two(a, b): ...
 def three(a, b, *, c): ...
 def _hidden(a, b, c): ...
+@overload
+def explained(a: int, b: int, c: int) -> int: ...
 def explained(a, b, c):
     """Do.
 
