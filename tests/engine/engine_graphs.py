@@ -38,7 +38,17 @@ OPTIONS = {
 }
 """Every kernel that the engine may choose, on any machine."""
 
-TILES = {name: OPTIONS[name] for name in (*[n for n in OPTIONS if "registers" in n], "portable")}
+REGISTERS = tuple(name for name in OPTIONS if "registers" in name)
+TILES = {name: OPTIONS[name] for name in (*REGISTERS, "portable")}
+
+
+def tiles_in_turn(number: int) -> dict[str, Options]:
+    """One set of registers, the next one for the next number: kernels for all take long to compile.
+
+    The portable kernels come with it.
+    """
+    return {name: TILES[name] for name in (REGISTERS[number % len(REGISTERS)], "portable")}
+
 
 Run = tuple[int, bool, bool]
 RUNS: tuple[Run, ...] = tuple(itertools.product((1, 3), (True, False), (False, True)))

@@ -26,6 +26,7 @@ from engine_graphs import (
     plan_of,
     random_images,
     same_padding,
+    tiles_in_turn,
 )
 
 from fxp.engine import Engine, Options
@@ -142,7 +143,7 @@ def fitting_sizes(
 def test_geometry(number: int) -> None:
     generator = np.random.default_rng(number)
     graph = geometries()[number].graph(generator)
-    engines = [Engine(graph, options) for options in TILES.values()]
+    engines = [Engine(graph, options) for options in tiles_in_turn(number).values()]
     runs = itertools.cycle(RUNS)
     for pattern, size in zip(("random", "ends"), fitting_sizes(graph, generator), strict=True):
         inputs = random_images(graph, size, generator, pattern)
@@ -212,12 +213,12 @@ def typical_graphs() -> dict[str, Graph]:
 TYPICAL = typical_graphs()
 
 
-@pytest.mark.parametrize("name", TYPICAL)
-def test_every_size(name: str) -> None:
+@pytest.mark.parametrize(("number", "name"), enumerate(TYPICAL))
+def test_every_size(number: int, name: str) -> None:
     """Each width and each height from 1 to 40."""
     graph = TYPICAL[name]
     generator = np.random.default_rng(1)
-    engines = [Engine(graph, options) for options in TILES.values()]
+    engines = [Engine(graph, options) for options in tiles_in_turn(number).values()]
     runs = itertools.cycle(RUNS)
     widths = []
     for width in range(1, 41):

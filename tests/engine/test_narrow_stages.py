@@ -20,6 +20,7 @@ from engine_graphs import (
     random_images,
     rounded,
     same_padding,
+    tiles_in_turn,
 )
 from numba import cfunc
 
@@ -105,12 +106,12 @@ def every_size(graph: Graph, options: Mapping[str, Options], widths: range) -> N
     assert compared > len(widths) // 2
 
 
-@pytest.mark.parametrize("name", BYTES)
-def test_bytes_of_every_width(name: str) -> None:
+@pytest.mark.parametrize(("number", "name"), enumerate(BYTES))
+def test_bytes_of_every_width(number: int, name: str) -> None:
     graph = BYTES[name]()
     assert kernels(graph, forced()) == ["quad tiles"]
     assert kernels(graph, PAIRS["pairs of many"]) == ["pair tiles"]
-    every_size(graph, TILES, range(1, 34))
+    every_size(graph, tiles_in_turn(number), range(1, 34))
 
 
 def test_bytes_between_other_stages() -> None:
@@ -246,12 +247,12 @@ FOUR: Mapping[str, Callable[[], Graph]] = {
 }
 
 
-@pytest.mark.parametrize("name", FOUR)
-def test_four_outputs_of_every_width(name: str) -> None:
+@pytest.mark.parametrize(("number", "name"), enumerate(FOUR))
+def test_four_outputs_of_every_width(number: int, name: str) -> None:
     graph = FOUR[name]()
     assert "four outputs" in kernels(graph, forced())[0]
     assert kernels(graph, forced(kernel="direct")) == ["quad tiles"]
-    every_size(graph, {**TILES, **PAIRS}, range(1, 34))
+    every_size(graph, {**tiles_in_turn(number), **PAIRS}, range(1, 34))
 
 
 def test_four_outputs_of_wide_images() -> None:
@@ -354,12 +355,12 @@ SIGNS: Mapping[str, Callable[[], Graph]] = {
 }
 
 
-@pytest.mark.parametrize("name", SIGNS)
-def test_signs_of_every_width(name: str) -> None:
+@pytest.mark.parametrize(("number", "name"), enumerate(SIGNS))
+def test_signs_of_every_width(number: int, name: str) -> None:
     graph = SIGNS[name]()
     assert kernels(graph, forced())[-1] == "bit counts"
     assert "bit counts" not in kernels(graph, PAIRS["pairs of many"])
-    every_size(graph, TILES, range(1, 34))
+    every_size(graph, tiles_in_turn(number), range(1, 34))
 
 
 def test_padding_of_signs_counts_nothing() -> None:
