@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fxp.graph.ops import ConvTranspose2d
 from fxp.hls.rtl.planning import CorePlan
+from fxp.hls.rtl.selection import selected
 from fxp.hls.rtl.streams import StreamingError, ValueBus
 from fxp.hls.rtl.windows import window
 
@@ -194,15 +195,19 @@ def alike(plan: CorePlan, buses: Sequence[ValueBus]) -> list[ValueBus]:
     deepest = max((bus.path.raster for bus in buses), key=lambda raster: len(raster.steps))
     ready = []
     for bus in buses:
-        steps = deepest.steps[len(bus.path.raster.steps) :]
-        if bus.path.raster.steps == deepest.steps[: len(bus.path.raster.steps)]:
+        places = bus.path.raster.places
+        steps = deepest.steps[len(places) :]
+        if places == deepest.places[: len(places)]:
             for rows, columns in steps:
                 if rows.step != columns.step or rows.step < 2 or rows.first or columns.first:
                     break
                 whole = gathered_blocks(plan, bus, rows.step)
-                bus = plan.selected(whole, rows, columns)
+                bus = selected(plan, whole, rows, columns)
         ready.append(bus)
-    if len({bus.path.raster for bus in ready}) == 1 and len({bus.scale for bus in ready}) > 1:
+    if (
+        len({bus.path.raster.places for bus in ready}) == 1
+        and len({bus.scale for bus in ready}) > 1
+    ):
         raise StreamingError("its operands differ in size")
     return plan.joined(ready)
 

@@ -15,7 +15,6 @@ from fxp.hls.rtl.streams import (
     Assignment,
     Codes,
     Cost,
-    Kept,
     Lag,
     ModuleInstance,
     Path,
@@ -198,68 +197,6 @@ class CorePlan:
             rows, columns = kept_rows.needed(rows), kept_columns.needed(columns)
         self.smallest = (max(self.smallest[0], rows), max(self.smallest[1], columns))
 
-    def selected(self, stream: ValueBus, rows: Kept, columns: Kept) -> ValueBus:
-        """Return the stream with some of its beats only.
-
-        Parameters
-        ----------
-        stream
-            The stream.
-        rows, columns
-            What remains.
-
-        Raises
-        ------
-        StreamingError
-            If the size of what remains cannot be told without a division.
-        """
-        if rows == columns == Kept():
-            return stream
-        path = stream.path
-        key = (path.name, rows, columns)
-        if key not in self.selections:
-            self.selections[key] = self._selection(path, rows, columns)
-        chosen = self.selections[key]
-        ready = self.delayed(stream, max(stream.latency, chosen.latency))
-        return replace(ready, path=chosen)
-
-    def _selection(self, path: Path, rows: Kept, columns: Kept) -> Path:
-        for before in (step for pair in path.raster.steps for step in pair):
-            if before.step & (before.step - 1):
-                raise StreamingError(
-                    f"behind a step of {before.step} no further rows or columns can be left out: "
-                    "the size would take a division"
-                )
-        wire, size = (
-            self.wire("selected_tags", 6),
-            (self.wire("columns", 16), self.wire("rows", 16)),
-        )
-        self.instance(
-            "fxp_select",
-            wire,
-            {
-                "FirstRow": rows.first, "RowStep": rows.step, "RowTail": rows.tail,
-                "FirstColumn": columns.first, "ColumnStep": columns.step,
-                "ColumnTail": columns.tail,
-            },
-            {
-                "clk_i": "aclk",
-                "rst_ni": RESET,
-                "columns_i": path.size[0],
-                "rows_i": path.size[1],
-                "tags_i": self.tags(path, path.latency),
-                "tags_o": wire,
-                "columns_o": size[0],
-                "rows_o": size[1],
-            },
-            Cost(registers=6 + 2 * 16 + 2 * 17, adders=6),
-        )  # fmt: skip
-        raster = path.raster.reached((rows, columns))
-        self.need(raster, 1, 1)
-        return self.new_path(
-            (*path.lags, Lag()), path.latency + 1, wire, raster=raster, size=size
-        )  # fmt: skip
-
     def tags(self, path: Path, latency: int) -> str:
         """Text of the tags that go with data of that latency."""
         clocks = latency - path.latency
@@ -314,10 +251,10 @@ class CorePlan:
                 "one of its operands depends on a whole image, for which the other would have to "
                 "be stored: leave it to the processor behind the hardware, or train without it"
             )
-        if len({stream.path.raster for stream in streams}) > 1:
+        if len({stream.path.raster.places for stream in streams}) > 1:
             raise StreamingError(
-                "its operands lose rows and columns in different ways: lead both through the same "
-                "strides, poolings and crops"
+                "of its operands other rows and columns are left, or they are left out in other "
+                "steps: lead both through the same strides, poolings and crops"
             )
         base, more = min(
             ((stream.path, missing_lag(stream.path, streams)) for stream in streams),

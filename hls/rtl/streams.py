@@ -77,6 +77,14 @@ class Kept:
         """Return the least size of which so many positions remain."""
         return self.first + max(self.step, 1) * (count - 1) + self.tail + 1
 
+    def then(self, after: Kept) -> Kept:
+        """Return what remains after another selection among those that remain.
+
+        One of both leaves out nothing.
+        """
+        assert Kept() in (self, after)
+        return after if self == Kept() else self
+
 
 WHOLE_FRAME = Kept(step=0)
 """A frame becomes one beat."""
@@ -100,6 +108,17 @@ class Raster:
     def one_beat(self) -> bool:
         """Whether a frame gives one beat, whatever its size."""
         return any(WHOLE_FRAME in step for step in self.steps)
+
+    @property
+    def places(self) -> tuple[tuple[int, ...], ...]:
+        """First row, its step, and the same of columns, of every step.
+
+        Two rasters of the same places differ in where they end at most. If they have equally many
+        rows and columns at some size, they are the same beats.
+        """
+        return tuple(
+            (rows.first, rows.step, columns.first, columns.step) for rows, columns in self.steps
+        )
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Rows and columns for a size of the input."""
@@ -136,6 +155,8 @@ class Path:
         Wires with the columns and with the rows of its raster, less one.
     clocks
         Latest clock after `latency` at which somebody reads the tags.
+    chosen_from
+        The path whose beats it has some of, if nothing lies between.
     """
 
     name: str
@@ -145,6 +166,7 @@ class Path:
     source: str
     size: tuple[str, str]
     clocks: int = 0
+    chosen_from: Path | None = None
 
     @property
     def lag(self) -> Lag:

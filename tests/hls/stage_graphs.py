@@ -7,6 +7,7 @@ from streaming_graphs import GraphBuilder
 
 from fxp.formats import Format, Quantization, Rounding
 from fxp.graph import Graph, ops
+from fxp.graph.extents import Extent
 from fxp.graph.ops import GraphError, Op
 from fxp.hls.rtl.emit import plan_graph
 from fxp.hls.rtl.streams import StreamingError
@@ -85,6 +86,22 @@ def pools() -> Graph:
     b.add(ops.MaxPool((3, 3), (1, 1), (1, 1, 1, 1)))
     b.add(ops.AveragePool((3, 2), (1, 2)), target=ACT)
     b.add(ops.SumPool((2, 2), (1, 1), (1, 0, 0, 1)), target=Format(10, 4))
+    return b.graph()
+
+
+def reduced() -> Graph:
+    """A stride, a slice and pools that leave the same rows and columns, and are joined."""
+    size = (2 * Extent("H"), 2 * Extent("W"))
+    b = GraphBuilder("reduced", 2, Format(7, 4), seed=3, size=size)
+    rows = b.add(ops.Slice("row", 0, None, 2), "image")
+    sliced = b.add(ops.Slice("column", 0, None, 2), rows)
+    whole = weights(b, (2, 2, 3, 3))
+    strided = b.add(ops.Conv2d((2, 2), (1, 1, 1, 1)), "image", whole, target=ACT)
+    shortcut = b.add(ops.Add(), strided, sliced, target=ACT)
+    pooled = b.add(ops.MaxPool((2, 2), (2, 2)), "image")
+    b.add(ops.Concat(), pooled, shortcut, target=ACT)
+    b.conv(2, target=ACT)
+    b.add(ops.Add(), b.last, b.add(ops.AveragePool((2, 2), (2, 2)), "image"), target=ACT)
     return b.graph()
 
 
@@ -212,6 +229,7 @@ SHAPES = {
     "interpolations": interpolations,
     "crops": crops,
     "pools": pools,
+    "reduced": reduced,
     "unet": unet,
     "classifier": classifier,
     "residual_classifier": residual_classifier,
@@ -289,6 +307,8 @@ def _random_node(b: GraphBuilder, random: np.random.Generator) -> None:
         b.add(pool, source, target=target)
     elif kind == 10:
         b.add(ops.MaxPool((3, 3), (1, 1), (1, 1, 1, 1)), source, target=target)
+    elif kind == 11 and random.random() < 0.3:
+        b.add(ops.Slice("column", 0, None, 2), b.add(ops.Slice("row", 0, None, 2), source))
     elif kind == 11:
         first = int(random.integers(0, 2))
         axis = str(random.choice(["row", "column"]))

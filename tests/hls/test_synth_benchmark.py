@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from benchmarks import synth
+from benchmarks.synth import __main__ as synth
 from fxp.hls.synth import SynthesisError
 from fxp.hls.synth.harness import ports_of
 
@@ -65,10 +65,10 @@ def test_page_shows_figures_and_reasons():
     page = synth.page(record)
     assert page.count("| 151.5 | 2 | 3.25 | 2.75 | 123 | 456 | 36 | 2 |") == len(synth.STAGES)
     assert page.count("| 1111 | 2222 | 3333 | 4444 | 5555 |") == len(synth.WHOLE) - 1
-    routed = "| 123 | 456 | 2 | 72 | 171.5 | 151.5 | 3.25 | 2.75 | 98765 |"
+    routed = "| 123 | 456 | 36 | 2 | 72 | 171.5 | 151.5 | 3.25 | 2.75 | 98765 |"
     assert page.count(routed) == len(synth.PLACED) - 2
-    assert "| 123 | 456 | 2 | 72 | 171.5 | nextpnr did not finish |  |  |  |" in page
-    assert f"| {unplaced} |  |  |  |  | nextpnr is not there |  |  |  |  |" in page
+    assert "| 123 | 456 | 36 | 2 | 72 | 171.5 | nextpnr did not finish |  |  |  |" in page
+    assert f"| {unplaced} | 8 | 150 |  |  |  |  |  | nextpnr is not there |  |  |  |  |" in page
     assert "| no: 4444 of 156 multipliers |" in page
     assert "| yosys did not finish |" in page
 

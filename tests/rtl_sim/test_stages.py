@@ -20,7 +20,8 @@ from fxp.rtl_sim import Stalls, cosim
 
 STALLED = Stalls("random50", "bursts", seed=3)
 SIZES = {"crops": [(7, 8), (9, 6)], "borders": [(7, 6), (6, 8)], "pools": [(8, 9), (9, 8)],
-         "recurrent": [(6, 5)] * 2, "enlarged_state": [(2, 2)] * 2}  # fmt: skip
+         "reduced": [(6, 4), (4, 8)], "recurrent": [(6, 5)] * 2,
+         "enlarged_state": [(2, 2)] * 2}  # fmt: skip
 
 
 def images(model: FixedModel, sizes: list[tuple[int, int]] | None = None) -> list[IntArray]:

@@ -7,6 +7,7 @@ from typing import Any
 from fxp.graph import ops
 from fxp.graph.ops.line_codec import CodeLayout
 from fxp.hls.rtl.blocks import alike, gathered_blocks
+from fxp.hls.rtl.selection import selected
 from fxp.hls.rtl.stages.registry import Stage, streams
 from fxp.hls.rtl.streams import Kept, StreamingError, ValueBus
 from fxp.hls.rtl.windows import line_codec
@@ -60,7 +61,7 @@ def _crop(stage: Stage, source: ValueBus, op: ops.Slice) -> ValueBus:
     kept = Kept(start // scale, op.step, tail // scale)
     rows, columns = (kept, Kept()) if op.axis == "row" else (Kept(), kept)
     if scale > 1:
-        return stage.plan.selected(source, rows, columns)
+        return selected(stage.plan, source, rows, columns)
     return stage.selected(source, rows, columns)
 
 

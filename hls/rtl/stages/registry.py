@@ -14,6 +14,7 @@ from fxp.graph.ops.base import Accumulator
 from fxp.graph.ops.base import Operand as OperandInfo
 from fxp.hls.rtl.planning import CorePlan
 from fxp.hls.rtl.requantization import sum_bias
+from fxp.hls.rtl.selection import selected
 from fxp.hls.rtl.streams import Accumulated, Kept, StreamingError, ValueBus
 
 Operand = ValueBus | NDArray[np.int64]
@@ -109,7 +110,7 @@ class Stage:
                 last = axis.first + axis.step * (axis.count(size) - 1)
                 axis = Kept(axis.first, axis.step, max(size - last - axis.step, 0))
             kept.append(axis)
-        return self.plan.selected(stream, *kept)
+        return selected(self.plan, stream, *kept)
 
 
 Rule = Callable[[Stage], ValueBus | Accumulated]

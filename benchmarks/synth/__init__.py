@@ -1,0 +1,1 @@
+"""What streaming cores need on FPGAs, and how fast they are."""
