@@ -117,12 +117,17 @@ def _window(
     lines, columns = (step * (size - 1) for step, size in zip(dilation, kernel, strict=True))
     taps = kernel[0] * kernel[1]
     wire, tags = plan.wire("taps", taps * source.bits), plan.wire("taps_tags", 6)
-    clocks, stored = max(2 * lines, 1), source.bits * plan.width(source.path.raster)
+    # The address of the memories is a register.
+    waiting = 1 if lines else 0
+    clocks = max(waiting + 2 * lines, 1)
+    stored = source.bits * plan.width(source.path.raster)
     codes = plan.codes.get(source.wire) if lines else None
+    entering = source.bits
     coding: dict[str, int | str] = {}
     clocks += "Border" in outside
     if codes is not None:
         clocks += DECODE_CLOCKS
+        entering += source.channels * (codes.delta_bits + codes.header_bits)
         coding = {
             "DeltaBits": codes.delta_bits,
             "HeaderBits": codes.header_bits,
@@ -163,8 +168,9 @@ def _window(
                 taps
                 + kernel[0] * columns
                 + 2 * lines
-                + sum(clocks - 2 * dilation[0] * row for row in range(kernel[0]))
-            ),
+                + sum(clocks - waiting - 2 * dilation[0] * row for row in range(kernel[0]))
+            )
+            + waiting * entering,
             adders=0 if codes is None else (kernel[0] - 1) * source.channels,
             memory_bits=lines * stored,
         ),

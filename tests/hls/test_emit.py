@@ -48,10 +48,10 @@ def test_lags_and_latencies_of_kimsr():
     assert lags["conv9"] == (2, 6)
     assert lags["add16"] == (3, 7)
     assert output.stream.scale == 2
-    # Window 5, products of 9 taps and their sum 6, requantize 2, which clips as the ReLU does.
+    # Window 6, products of 9 taps and their sum 6, requantize 2, which clips as the ReLU does.
     latency = {p.value: p.stream.latency for p in plan.values}
-    assert latency["conv0"] == 11
-    assert latency["relu1"] == 13
+    assert latency["conv0"] == 12
+    assert latency["relu1"] == 14
     assert latency["nearest"] == 0
     assert latency["conv13"] == latency["pixel_shuffle14"]
 

@@ -57,7 +57,7 @@ def test_windows_pad_every_frame_by_itself(kernel, gaps, tmp_path):
             },
             {"tags_o": 6, "taps_o": 6 * taps},
         )  # fmt: skip
-        latency = max(2 * lines, 1) + 1
+        latency = 2 * lines + 2
         valid = [tags & VALID for tags, _ in clocks]
         assert [
             known(out["tags_o"][2:])[i] & VALID for i in range(latency - 2, len(valid) - 2)

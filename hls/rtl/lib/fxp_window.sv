@@ -41,9 +41,12 @@ module fxp_window #(
   localparam int StoredBits = (DeltaBits == 0) ? Bits : Channels * DeltaBits;
   localparam int StoredHeaderBits = (DeltaBits == 0) ? 1 : Channels * HeaderBits;
   localparam int DecodeClocks = (DeltaBits == 0) ? 0 : 2;
+  // Addresses come from a register: they reach all memories of a line, which is a long way.
+  localparam int AddressClocks = (Lines == 0) ? 0 : 1;
   // Clocks until all lines of a column are read. The masks are made one clock earlier.
   localparam int BorderClocks = (Border == fxp_pkg::Constant) ? 0 : 1;
-  localparam int Clocks = ((Lines == 0) ? 1 : 2 * Lines + DecodeClocks) + BorderClocks;
+  localparam int Clocks =
+      ((Lines == 0) ? 1 : AddressClocks + 2 * Lines + DecodeClocks) + BorderClocks;
   localparam int AddressBits = (MaxWidth == 1) ? 1 : $clog2(MaxWidth);
   // Past rows and columns whose tags are kept; at least one, so that no vector is empty.
   localparam int PastRows = (Lines == 0) ? 1 : Lines;
@@ -69,9 +72,13 @@ module fxp_window #(
   fxp_tags #(.Clocks(Clocks)) u_tags (.clk_i, .rst_ni, .tags_i, .taps_o(tags_at));
 
   // ---- Lines --------------------------------------------------------------------------------
+  logic [Channels*(Width+DeltaBits+HeaderBits)-1:0] newest;
+  fxp_delay #(
+    .Width(Channels * (Width + DeltaBits + HeaderBits)), .Clocks(AddressClocks)
+  ) u_newest (.clk_i, .data_i, .data_o(newest));
   if (Lines > 0) begin : gen_lines
     // After reset a few beats may come before the first row, as many as a path is late in pixels.
-    logic [AddressBits-1:0] column, next_column;
+    logic [AddressBits-1:0] column, next_column, first_address;
     assign column = tags_i[fxp_pkg::FirstColumn] ? '0 : next_column;
     always_ff @(posedge clk_i) begin
       if (!rst_ni)        next_column <= '0;
@@ -79,22 +86,23 @@ module fxp_window #(
         next_column <= tags_i[fxp_pkg::LastColumn] ? '0 : column + 1'b1;
       end
     end
+    always_ff @(posedge clk_i) first_address <= column;
     for (genvar l = 0; l < Lines; l++) begin : gen_line
       logic [AddressBits-1:0] address;
       logic [StoredBits-1:0] incoming, older;
       logic [StoredHeaderBits-1:0] older_header;
       fxp_delay #(.Width(AddressBits), .Clocks(2 * l)) u_address (
-        .clk_i, .data_i(column), .data_o(address)
+        .clk_i, .data_i(first_address), .data_o(address)
       );
       if (l == 0) begin : gen_first
-        assign incoming = data_i[((DeltaBits == 0) ? 0 : Bits)+:StoredBits];
+        assign incoming = newest[((DeltaBits == 0) ? 0 : Bits)+:StoredBits];
       end else begin : gen_next
         assign incoming = gen_line[l-1].older;
       end
       fxp_line_memory #(
         .Width(StoredBits), .Depth(MaxWidth), .AddressBits(AddressBits)
       ) u_memory (
-        .clk_i, .enable_i(tags_at[12*l]), .address_i(address), .data_i(incoming), .data_o(older)
+        .clk_i, .enable_i(tags_at[12*l+6]), .address_i(address), .data_i(incoming), .data_o(older)
       );
       if (DeltaBits == 0) begin : gen_pixels
         assign older_header = 1'b0;
@@ -115,14 +123,14 @@ module fxp_window #(
           assign first = address == '0;
         end
         if (l == 0) begin : gen_first
-          assign incoming_header = data_i[Bits+StoredBits+:StoredHeaderBits];
+          assign incoming_header = newest[Bits+StoredBits+:StoredHeaderBits];
         end else begin : gen_next
           assign incoming_header = gen_line[l-1].older_header;
         end
         fxp_line_memory #(
           .Width(StoredHeaderBits), .Depth(HeaderDepth), .AddressBits(HeaderAddressBits)
         ) u_headers (
-          .clk_i, .enable_i(tags_at[12*l] && first), .address_i(group),
+          .clk_i, .enable_i(tags_at[12*l+6] && first), .address_i(group),
           .data_i(incoming_header), .data_o(older_header)
         );
       end
@@ -283,8 +291,8 @@ module fxp_window #(
     localparam int Back = Lines - r * DilationRows;
     logic [Bits-1:0] aligned, now;
     if (Back == 0) begin : gen_newest
-      fxp_delay #(.Width(Bits), .Clocks(Clocks - BorderClocks)) u_align (
-        .clk_i, .data_i(data_i[Bits-1:0]), .data_o(aligned)
+      fxp_delay #(.Width(Bits), .Clocks(Clocks - BorderClocks - AddressClocks)) u_align (
+        .clk_i, .data_i(newest[Bits-1:0]), .data_o(aligned)
       );
     end else begin : gen_older
       logic [Bits-1:0] pixel;
@@ -299,7 +307,10 @@ module fxp_window #(
           .delta_i(gen_lines.gen_line[Back-1].older), .data_o(pixel)
         );
       end
-      fxp_delay #(.Width(Bits), .Clocks(Clocks - BorderClocks - 2 * Back - DecodeClocks)) u_align (
+      fxp_delay #(
+        .Width(Bits),
+        .Clocks(Clocks - BorderClocks - AddressClocks - 2 * Back - DecodeClocks)
+      ) u_align (
         .clk_i, .data_i(pixel), .data_o(aligned)
       );
     end
