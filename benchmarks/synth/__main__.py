@@ -160,6 +160,9 @@ def main(
     work: Annotated[
         Path | None, typer.Option(help="Keep whole placements here, and continue them.")
     ] = None,
+    route: Annotated[
+        bool, typer.Option(help="--no-route only places whole networks; a later run goes on.")
+    ] = True,
     timeout: Annotated[float, typer.Option(help="Seconds for each tool.")] = 7200,
     folder: Annotated[Path, typer.Option(help="Where the page goes.")] = ROOT / "docs/benchmarks",
 ) -> None:
@@ -173,6 +176,8 @@ def main(
         Which part to measure; all of them but the placed networks by default.
     work
         Folder in which placements of whole networks stay, to be continued.
+    route
+        Whether to route whole networks.
     timeout
         Seconds for each tool.
     folder
@@ -195,7 +200,9 @@ def main(
             else:
                 build = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             try:
-                record[name] = WORKS[name](name, build, timeout)
+                run = WORKS[name]
+                run = partial(place_whole, route=route) if run is place_whole else run
+                record[name] = run(name, build, timeout)
             except SynthesisError as error:
                 record[name] = {"reason": str(error)}
         record[name]["seconds"] = round(time.monotonic() - start, 1)

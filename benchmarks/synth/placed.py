@@ -119,7 +119,7 @@ PLACED: dict[str, PlacedCore] = {
 """Whole networks to place, by name."""
 
 
-def place_whole(name: str, folder: Path, timeout_s: float) -> Record:
+def place_whole(name: str, folder: Path, timeout_s: float, *, route: bool = True) -> Record:
     """Synthesize and place a whole network, then route it.
 
     Parameters
@@ -130,6 +130,8 @@ def place_whole(name: str, folder: Path, timeout_s: float) -> Record:
         Where everything goes; what is there already of an earlier run is used again.
     timeout_s
         Seconds for each tool.
+    route
+        Whether to route.
 
     Returns
     -------
@@ -154,6 +156,8 @@ def place_whole(name: str, folder: Path, timeout_s: float) -> Record:
                   timeout_s=timeout_s, progress=tell)  # fmt: skip
     record: Record = {"estimate": asdict(run(route=False)), "latency": emitted.latency_clocks}
     print(f"{name}: {record['estimate']['megahertz']} MHz, estimated", flush=True)
+    if not route:
+        return record | {"reason": "not routed"}
     try:
         record["placement"] = asdict(run(attempts=core.attempts))
     except SynthesisError as error:

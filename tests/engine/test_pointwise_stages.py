@@ -279,7 +279,7 @@ def random_network(seed: int) -> tuple[Graph, tuple]:
 def test_networks(block: int) -> None:
     seen: set[str] = set()
     together = 0
-    for seed in range(12 * block, 12 * block + 12):
+    for seed in range(8 * block, 8 * block + 8):
         graph, inputs = random_network(seed)
         seen.update(node.op.name for node in graph.nodes)
         check(graph, inputs)

@@ -246,7 +246,7 @@ def test_groups_of_few_channels(inputs: int, channels: int, groups: int, bits: i
     ],
     ids=str,
 )
-@pytest.mark.parametrize(("channels", "bits"), [(2, 6), (8, 16), (40, 16)])
+@pytest.mark.parametrize(("channels", "bits"), [(2, 6), (40, 16)])
 def test_transposed(op: ConvTranspose2d, channels: int, bits: int) -> None:
     """Every stride, dilation and group; results that no tap reaches."""
     network = Network(np.random.default_rng(channels))

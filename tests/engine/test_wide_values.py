@@ -361,7 +361,7 @@ def random_graph(generator: np.random.Generator) -> Graph:
 def test_random_sums() -> None:
     """Whatever is fused, stored as int32, or left to portable kernels."""
     fused = 0
-    for seed in range(40):
+    for seed in range(28):
         generator = np.random.default_rng(seed)
         graph = random_graph(generator)
         inputs = random_images(graph, SIZE, generator, "ends" if seed % 2 else "random")
@@ -369,4 +369,4 @@ def test_random_sums() -> None:
         check(graph, inputs, {**options, "not fused": OPTIONS["not fused"]}, COUNTED[seed % 2 :])
         stages = plan_of(graph, inputs).program.stages
         fused += sum(len(stage.chain.nodes) > 1 for stage in stages)
-    assert fused > 12
+    assert fused > 8
