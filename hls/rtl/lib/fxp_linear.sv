@@ -97,4 +97,67 @@ module fxp_linear #(
     end
     assign sums_o[o*SumWidth+:SumWidth] = total;
   end
+
+`ifdef FORMAL
+  // Frames of one to four beats in any shape, and any weights: the first output is the sum that one
+  // gets without a pipeline, so many clocks later.
+  logic started = 1'b0;
+  always_ff @(posedge clk_i) started <= 1'b1;
+  always_comb if (!started) assume (!rst_ni);
+
+  localparam int Places = 4;
+  localparam int WordBits = Outputs * Inputs * WeightWidth;
+  (* anyconst *) logic [Places*WordBits-1:0] memory;
+  logic [1:0] address_1, address_2;
+  always_ff @(posedge clk_i) begin
+    address_1 <= address_o[1:0];
+    address_2 <= address_1;
+  end
+  always_comb assume (weights_i == memory[32'(address_2)*WordBits+:WordBits]);
+
+  logic starts, real_beat, last_beat;
+  assign starts = tags_i[fxp_pkg::FirstRow] && tags_i[fxp_pkg::FirstColumn];
+  assign real_beat = tags_i[fxp_pkg::Valid] && tags_i[fxp_pkg::Real];
+  assign last_beat = tags_i[fxp_pkg::Valid] && tags_i[fxp_pkg::LastColumn] &&
+      (tags_i[fxp_pkg::LastRow] || !tags_i[fxp_pkg::Real]);
+  logic [2:0] count, place;
+  assign place = starts ? 3'd0 : count;
+  always_comb if (real_beat) assume (starts || (count != 3'd0 && count < 3'(Places)));
+
+  logic signed [SumWidth-1:0] added, so_far;
+  always_comb begin
+    added = '0;
+    for (int i = 0; i < Inputs; i++) begin
+      added = added + SumWidth'($signed(memory[32'(place)*WordBits+i*WeightWidth+:WeightWidth])) *
+          (DataSigned ? SumWidth'($signed(data_i[i*DataWidth+:DataWidth]))
+                      : SumWidth'(data_i[i*DataWidth+:DataWidth]));
+    end
+  end
+  logic [Clocks*SumWidth-1:0] later;
+  logic [Clocks-1:0] known;
+  logic [Clocks:0] ended;
+  always_ff @(posedge clk_i) begin
+    later <= (Clocks * SumWidth)'({later, so_far});
+    if (!rst_ni) begin
+      count <= '0;
+      known <= '0;
+      ended <= '0;
+    end else begin
+      known <= Clocks'({known, count != 3'd0});
+      ended <= (Clocks + 1)'({ended, last_beat});
+      if (real_beat) begin
+        count <= place + 3'd1;
+        so_far <= (starts ? $signed(Biases[SumWidth-1:0]) : so_far) + added;
+      end
+    end
+  end
+  always_comb begin
+    if (started) begin
+      assert (tags_o[fxp_pkg::Valid] == ended[Clocks]);
+      if (known[Clocks-1]) begin
+        assert (sums_o[SumWidth-1:0] == later[(Clocks-1)*SumWidth+:SumWidth]);
+      end
+    end
+  end
+`endif
 endmodule
