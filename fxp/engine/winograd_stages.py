@@ -18,6 +18,7 @@ from fxp.engine.direct import direct_stage
 from fxp.engine.geometry import Geometry, InputLimits, fits_pairs, geometry, input_limits, sums_fit
 from fxp.engine.packing import chunk_ends
 from fxp.engine.stages import Region
+from fxp.formats import EXACT_FLOAT64
 from fxp.graph import Graph
 from fxp.kernels.cook_toom import CUTS, enlargement_bits, matrices
 from fxp.kernels.host import Tiles
@@ -33,8 +34,6 @@ from fxp.kernels.winograd import (
 )
 
 INT16_MIN, INT16_MAX = -(2**15), 2**15 - 1
-EXACT_FLOAT64: Final = 1 << 53
-"""Whole numbers up to this are exact in float64."""
 MIN_CHANNELS: Final = 32
 """Fewer channels than this, in or out, are faster without."""
 SCRATCH_BYTES: Final = 1 << 19

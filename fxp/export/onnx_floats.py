@@ -20,8 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxp.export.rounding import (
-    EXACT,
-    EXACT_DOUBLE,
     bound_of,
     half_of,
     largest,
@@ -29,7 +27,7 @@ from fxp.export.rounding import (
     saturates,
     saturation_of,
 )
-from fxp.formats import Rounding
+from fxp.formats import EXACT_FLOAT32, EXACT_FLOAT64, Rounding
 from fxp.graph import Graph, Node
 from fxp.graph.onnx_emitter import DOUBLE, INT64, Emitter
 from fxp.graph.ops import (
@@ -169,7 +167,7 @@ class FloatNodes:
         shifts = self._shifts(node)
         needed = (bound << max(-int(shifts.min()), 0)) + (1 << max(int(shifts.max()), 0))
         needed = max(needed, largest(target.format))
-        return FLOAT if needed <= EXACT else DOUBLE if needed <= EXACT_DOUBLE else None
+        return FLOAT if needed <= EXACT_FLOAT32 else DOUBLE if needed <= EXACT_FLOAT64 else None
 
     def _shifts(self, node: Node) -> NDArray[np.int64]:
         assert node.accumulator is not None
@@ -202,7 +200,7 @@ class FloatNodes:
         """Enter the result of a node, in the smallest type that holds it."""
         assert node.quantization is not None
         self.written[node.name] = {kind: name}
-        if kind == DOUBLE and largest(node.quantization.format) <= EXACT:
+        if kind == DOUBLE and largest(node.quantization.format) <= EXACT_FLOAT32:
             self.tensor(node.name, FLOAT)
 
     def _round(self, name: str, rounding: Rounding, kind: int = FLOAT) -> str:
@@ -281,7 +279,7 @@ class FloatNodes:
         source = self._graph.operands[node.name][0].format
         # ONNX Runtime refuses an output padding that only a dilation allows.
         added, stride = getattr(op, "output_padding", (0, 0)), getattr(op, "stride", (1, 1))
-        if largest(source) > EXACT or added[0] >= stride[0] or added[1] >= stride[1]:
+        if largest(source) > EXACT_FLOAT32 or added[0] >= stride[0] or added[1] >= stride[1]:
             return False
         readers = self._graph.consumers.get(node.name, ())
         alone = len(readers) == 1 and node.name not in self._graph.outputs
@@ -382,12 +380,12 @@ class FloatNodes:
         """
         target = reader.quantization
         assert target is not None
-        if not saturates(target) or largest(target.format) > EXACT:
+        if not saturates(target) or largest(target.format) > EXACT_FLOAT32:
             return None
         shifts = self._layer_shifts(layer, reader)
         most = max(int(shifts.max()), 0)
         whole = self._whole(layer)
-        if (whole << max(-int(shifts.min()), 0)) + (1 << most) <= EXACT:
+        if (whole << max(-int(shifts.min()), 0)) + (1 << most) <= EXACT_FLOAT32:
             return 0
         if target.rounding not in (Rounding.FLOOR, Rounding.HALF_UP):
             return None
@@ -404,7 +402,7 @@ class FloatNodes:
             upper += (bias + (1 << most)) >> k
             half = 1 << (k - 1)
             lower = self._largest_sum(layer, -half, half) + (2 << k)
-            if max(upper + 4, lower) <= EXACT:
+            if max(upper + 4, lower) <= EXACT_FLOAT32:
                 return k
         return None
 
@@ -412,12 +410,12 @@ class FloatNodes:
         """Bits of the lower part with which the sums of both parts are exact, 0 for one part."""
         source = self._graph.operands[layer.name][0]
         width, (low, high) = source.format.width, source.limits
-        if self._largest_sum(layer, low, high) <= EXACT:
+        if self._largest_sum(layer, low, high) <= EXACT_FLOAT32:
             return 0
         for k in sorted(range(1, width), key=lambda k: abs(2 * k - width)):
             half = 1 << (k - 1)
             upper = self._largest_sum(layer, (low >> k) - 1, (high >> k) + 1)
-            if max(upper, self._largest_sum(layer, -half, half)) <= EXACT:
+            if max(upper, self._largest_sum(layer, -half, half)) <= EXACT_FLOAT32:
                 return k
         return None
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import numpy as np
 
 from fxp.export.onnx_floats import MOVES
-from fxp.export.rounding import EXACT, bound_of
-from fxp.formats import Format, Overflow, Quantization, Rounding
+from fxp.export.rounding import bound_of
+from fxp.formats import EXACT_FLOAT32, Format, Overflow, Quantization, Rounding
 from fxp.graph import Constant, Graph, Node
 from fxp.graph.extents import Extent, evaluate_shape
 from fxp.graph.onnx_emitter import Emitter
@@ -215,7 +215,7 @@ class _Writer:
         return self.constants[name]
 
     def _constant(self, constant: Constant, rank: int | None, exchanged: int) -> str:
-        if np.abs(constant.data).max() > EXACT:
+        if np.abs(constant.data).max() > EXACT_FLOAT32:
             raise GraphError(
                 f"constant {constant.name!r} needs more than the 24 bits of float32, in which "
                 "QONNX stores constants; quantize with fewer bits"
@@ -245,7 +245,7 @@ class _Writer:
         handler = _HANDLERS.get(type(node.op))
         self.emit.scope = node.name
         bound, frac = self._sums(node)
-        if bound + (1 << max(0, frac - quantization.format.frac)) > EXACT:
+        if bound + (1 << max(0, frac - quantization.format.frac)) > EXACT_FLOAT32:
             self.inexact.append(node.name)
         if handler is not None:
             exact = handler(self, node)

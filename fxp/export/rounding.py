@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 
 from fxp.formats import (
@@ -15,10 +13,6 @@ from fxp.formats import (
     saturation_limits,
 )
 from fxp.graph import Node
-
-EXACT: Final = 1 << 24
-EXACT_DOUBLE: Final = 1 << 53
-"""Integers up to these are float32 and float64 numbers."""
 
 
 def saturation_of(node: Node) -> tuple[int, int]:

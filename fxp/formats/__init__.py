@@ -1,6 +1,8 @@
 """Number formats: what raw integers stand for, and the one definition of rounding."""
 
 from fxp.formats.conversion import (
+    EXACT_FLOAT32,
+    EXACT_FLOAT64,
     check_raw,
     dequantize,
     overflow_mask,
@@ -22,6 +24,8 @@ from fxp.formats.format import (
 from fxp.formats.roots import MAX_SQUARE_BITS, floor_sqrt
 
 __all__ = [
+    "EXACT_FLOAT32",
+    "EXACT_FLOAT64",
     "MAX_FRAC_MAGNITUDE",
     "MAX_SQUARE_BITS",
     "MAX_WIDTH",

@@ -6,6 +6,8 @@ for equality against the functions of this module.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -24,6 +26,9 @@ BLOCK = 1 << 15
 """Numbers that are converted at once, so that what lies between stays in the cache."""
 DOUBLE_BITS = 53
 """Bits of integers that float64 has all of."""
+EXACT_FLOAT32: Final = 1 << 24
+EXACT_FLOAT64: Final = 1 << DOUBLE_BITS
+"""Whole numbers up to these are exact in float32 and float64."""
 
 
 def quantize(
