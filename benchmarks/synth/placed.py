@@ -105,6 +105,7 @@ PLACED: dict[str, PlacedCore] = {
         LEAST | FULL_HD | {"levels_per_register": 1, "packing": "ug934", "pixels_per_beat": 2},
         speed=6,
         megahertz=148.5,
+        attempts=1,
     ),
     "FSRCNN-s, 15 frames/s": PlacedCore(
         partial(_upscaler, sr.FSRCNN), FULL_HD, fps=15, megahertz=125, placer="static", attempts=1
