@@ -128,7 +128,12 @@ class CoreDriver:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height of the next frame; both take effect together."""
+        """Width and height of the next frame; both take effect together.
+
+        Setting a size that the core does not take raises `ArgumentError`, and the earlier one stays
+        in force. A core with bus errors answers a frame that is too small with one, which
+        `SerialRegisters` raises as `DriverError`.
+        """
         size = self.read("SIZE")
         return size & 0xFFFF, size >> 16
 
@@ -141,6 +146,13 @@ class CoreDriver:
                 f"the core takes frames of 1x1 to {most[0]}x{most[1]} pixels, not {width}x{height}"
             )
         self.write("SIZE", height << 16 | width)
+        # Reading it back rather than STATUS, where an earlier size may have been refused.
+        kept = self.size
+        if kept != (width, height):
+            raise ArgumentError(
+                f"the core refuses frames of {width}x{height} pixels, which are smaller than its "
+                f"network takes; its frames stay {kept[0]}x{kept[1]} pixels"
+            )
 
     @property
     def enabled(self) -> bool:

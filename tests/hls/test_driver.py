@@ -52,6 +52,29 @@ def test_registers_behind_a_serial_port():
         core.read("STATUS")
 
 
+def test_a_size_that_the_core_refuses_is_an_error():
+    class Picky(Port):
+        """A core whose smallest frame is 3x2: it keeps its size and says so in STATUS."""
+
+        def write(self, data: bytes) -> None:
+            before = self.words[0x24]
+            super().write(data)
+            if self.words[0x24] & 0xFFFF < 3 or self.words[0x24] >> 16 < 2:
+                self.words |= {0x24: before, 0x10: 0x10}
+
+    port = Picky()
+    port.words[0x24] = 9 << 16 | 16
+    core = CoreDriver(SerialRegisters(port))
+    for size in ((1, 1), (2, 2), (3, 1)):
+        with pytest.raises(ArgumentError, match="smaller than its network takes.* stay 16x9"):
+            core.size = size
+        assert core.size == (16, 9)
+    assert core.status.errors == ("SIZE_REFUSED",)
+    # What was refused before says nothing about this size.
+    core.size = 3, 2
+    assert core.size == (3, 2)
+
+
 def test_registers_in_memory(tmp_path: Path):
     path = tmp_path / "memory"
     words = [0] * 1024
