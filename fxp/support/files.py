@@ -1,14 +1,17 @@
-"""Files that are never half written."""
+"""Files and folders that are never half written."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import BinaryIO
+
+from fxp.support.errors import ArgumentError
 
 
 def replace_file(path: str | PathLike[str], content: bytes) -> None:
@@ -56,6 +59,51 @@ def replacing(path: str | PathLike[str]) -> Iterator[BinaryIO]:
             # The user knows the file that was to be written, not the one that was to become it.
             raise type(error)(error.errno, _reason(error, target.parent), str(target)) from error
         raise
+
+
+@contextmanager
+def replacing_folder(path: str | PathLike[str]) -> Iterator[Path]:
+    """Give an empty folder that takes the place of another one at the end of the ``with`` block.
+
+    Nothing of an earlier folder is left then. After any exception it is intact, and nothing is left
+    beside it. The folder above is made if it is missing.
+
+    Raises
+    ------
+    ArgumentError
+        If it is, or holds, the current folder.
+    OSError
+        If the folder cannot be written.
+    """
+    target = Path(path).resolve()
+    if Path.cwd().is_relative_to(target):
+        raise ArgumentError(
+            f"{path} is the current folder, or holds it, and is not replaced: name another folder"
+        )
+    if target.exists() and not target.is_dir():
+        raise NotADirectoryError(f"{path} is not a folder")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{target.name}."
+    try:
+        beside = Path(tempfile.mkdtemp(dir=target.parent, prefix=prefix))
+    except OSError as error:
+        # The user knows the folder that was to be written, not the one that was to become it.
+        raise type(error)(error.errno, error.strerror, str(path)) from error
+    new, old = beside / "new", beside / "old"
+    try:
+        new.mkdir()
+        yield new
+        # What is there moves aside first, and back on failure.
+        if target.exists():
+            os.replace(target, old)
+        try:
+            os.replace(new, target)
+        except BaseException:
+            if old.exists():
+                os.replace(old, target)
+            raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _reason(error: OSError, folder: Path) -> str:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 import operator
-import os
 import re
-import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.util import find_spec
 from numbers import Integral, Real
 from os import PathLike
@@ -30,6 +27,7 @@ from fxp.hls.hls4ml_export.writing import INCLUDES, SHARED_ADDERS, Hls4mlOptions
 from fxp.model import FixedModel
 from fxp.model.sources import ModelSource, model_of
 from fxp.store import save_graph
+from fxp.support.files import replacing_folder
 from fxp.support.progress import Progress
 
 Backend = Literal["Vitis", "Vivado", "Catapult", "Quartus"]
@@ -123,7 +121,7 @@ def export(
     made = lower_to_layers(graph, shapes, depthwise=depthwise)
     say = progress or (lambda done, total, text: None)
     steps = 3 if verify else 1
-    with _replacing(target) as folder:
+    with replacing_folder(target) as folder:
         say(0, steps, "hls4ml writes the project")
         project = _write(made, folder, settings)
         if verify:
@@ -295,24 +293,3 @@ def _check_target(target: Path, overwrite: bool) -> None:
         raise FileExistsError(f"{target} holds something else than an hls4ml project of fxp")
     if not overwrite:
         raise FileExistsError(f"{target} exists; pass overwrite=True to replace the project there")
-
-
-@contextmanager
-def _replacing(target: Path) -> Iterator[Path]:
-    """Give a new folder that takes the target's place at the end, or vanishes after an error."""
-    new = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    old = new.with_name(f"{new.name}.old")
-    try:
-        yield new
-        new.chmod(0o755)
-        if target.exists():
-            os.replace(target, old)
-        try:
-            os.replace(new, target)
-        except BaseException:
-            if old.exists():
-                os.replace(old, target)
-            raise
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import tempfile
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -44,6 +41,7 @@ from fxp.hls.rtl.styles import LayerFolds, LayerMultipliers, LayerStyles
 from fxp.hls.rtl.top import render_top, scope_name, value_wires
 from fxp.model.sources import ModelSource, graph_of
 from fxp.store import graph_digest
+from fxp.support.files import replacing_folder
 
 LIBRARY: Final = Path(__file__).parent / "lib"
 PACKAGE: Final = "fxp_pkg.sv"
@@ -365,33 +363,7 @@ def _write(target: Path, core: Core, plan: CorePlan, output: PlannedValue) -> No
         f"{core.name}.core": render_core_file(core),
         "component.xml": render_ip_xact(core, top_text),
     }
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    try:
+    with replacing_folder(target) as folder:
         (folder / "rtl").mkdir()
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
-        mask = os.umask(0)
-        os.umask(mask)
-        folder.chmod(0o777 & ~mask)
-        _replace(folder, target)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
-def _replace(folder: Path, target: Path) -> None:
-    """Move a folder to its place; what was there moves aside first and back on failure."""
-    if not target.exists():
-        folder.rename(target)
-        return
-    aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    old = aside / "old"
-    target.rename(old)
-    try:
-        folder.rename(target)
-    except BaseException:
-        old.rename(target)
-        raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

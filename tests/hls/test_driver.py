@@ -66,7 +66,7 @@ def test_a_size_that_the_core_refuses_is_an_error():
     port.words[0x24] = 9 << 16 | 16
     core = CoreDriver(SerialRegisters(port))
     for size in ((1, 1), (2, 2), (3, 1)):
-        with pytest.raises(ArgumentError, match="smaller than its network takes.* stay 16x9"):
+        with pytest.raises(ArgumentError, match=r"smaller than its network takes.* stay 16x9"):
             core.size = size
         assert core.size == (16, 9)
     assert core.status.errors == ("SIZE_REFUSED",)
