@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 import typer
 
@@ -16,9 +16,12 @@ from fxp.cli.sources import image_channels, middle, planes
 from fxp.cli.targets import check_folder_target, check_target
 from fxp.formats import IntArray
 from fxp.hls.boards.boards import BOARDS, MODES
-from fxp.hls.boards.design import emit_board
+from fxp.hls.boards.design import emit_board, frame_size, pixel_clocks
 from fxp.hls.boards.flow import Bitstream, build_bitstream
+from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Multipliers
+from fxp.hls.stream_options import LevelsOption, RegisterSharedOption
+from fxp.hls.synth.style_options import LayerOption, TargetName, layer_styles
 from fxp.hls.synth.targets import RESOURCE_NAMES
 from fxp.hls.synth.tools import SynthesisError
 from fxp.imaging.files import read_image, write_image
@@ -44,9 +47,16 @@ def bitstream(
         int, typer.Option(min=1, help="Largest side of the picture; its middle is taken.")
     ] = 128,
     multipliers: Annotated[
-        Multipliers, typer.Option(help="A multiplier per weight, or shared adders.")
-    ] = "shift_add",
+        Multipliers | None,
+        typer.Option(help="A multiplier per weight, or shared adders, the default."),
+    ] = None,
     fold: Annotated[int, typer.Option(min=1, help="Weights that share a multiplier.")] = 1,
+    levels_per_register: LevelsOption = LEVELS_PER_REGISTER,
+    register_shared: RegisterSharedOption = False,
+    layer: LayerOption = None,
+    fit: Annotated[
+        bool, typer.Option("--fit", help="Choose for every layer, so that the core fits the board.")
+    ] = False,
     build: Annotated[
         bool, typer.Option(help="Run yosys, nextpnr and ecppack; without, only the design.")
     ] = True,
@@ -74,16 +84,33 @@ def bitstream(
 
     The tools come with the extra synth; --simulate needs the extra rtl, g++ and make.
     """
-    check_folder_target(out, reads=[model])
+    reads = [model, *([picture] if picture else [])]
+    check_folder_target(out, reads=reads)
     if simulate is not None:
-        check_target(simulate, reads=[model, *([picture] if picture else [])], suffixes=(".png",))
+        check_target(simulate, reads=reads, suffixes=(".png",))
+    if multipliers is None:
+        multipliers = "dsp" if layer or fit else "shift_add"
     if multipliers == "shift_add" and fold > 1:
         raise ArgumentError("fold shares multipliers: give --multipliers dsp with it")
     loaded = fxp.load(model)
+    video = MODES[mode]
+    width, height = frame_size(loaded.graph, video)
+    # So many frames that these clocks are left for a pixel, with a margin for the division.
+    per_frame = (pixel_clocks(video, width) + 0.5) * width * height
+    styles, folds, choice = layer_styles(
+        loaded, multipliers=multipliers, fold=fold, layers=layer or [],
+        target=cast("TargetName", BOARDS[board].target) if fit else None,
+        fps=video.megahertz * 1e6 / per_frame, width=width, height=height,
+        megahertz=video.megahertz, levels_per_register=levels_per_register,
+        register_shared=register_shared,
+    )  # fmt: skip
+    if choice and not as_json:
+        typer.echo(choice)
     shown = None if picture is None else _raw(picture, loaded, crop)
     emit_board(
-        loaded, out, board=board, mode=mode, picture=shown, multipliers=multipliers, fold=fold
-    )
+        loaded, out, board=board, mode=mode, picture=shown, multipliers=styles, fold=folds,
+        levels_per_register=levels_per_register, register_shared=register_shared,
+    )  # fmt: skip
     figures: dict[str, Any] = {"model": model, "design": out, "simulation": None, "build": None}
     exact = True
     if simulate is not None:

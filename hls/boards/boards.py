@@ -2,17 +2,63 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
 from typing import Final
 
+from fxp.hls.synth.targets import TARGETS
 from fxp.support.errors import ArgumentError
 
 BITS_PER_FAST_CLOCK: Final = 2
 WORD_BITS: Final = 10
 FAST: Final = WORD_BITS // BITS_PER_FAST_CLOCK
 """Fast clocks for each pixel, as a word of TMDS has ten bits and each clock sends two."""
+PLACER: Final = "nextpnr-ecp5"
+"""What places and routes the designs."""
+PORTS: Final = (
+    "clk_i", "uart_rx_i", "uart_tx_o", *(f"tmds_o[{number}]" for number in range(4)),
+    *(f"led_o[{number}]" for number in range(8)), "keep_o",
+)  # fmt: skip
+"""Ports of the top of a design."""
 _OSCILLATOR: Final = (400.0, 800.0)
 """Range of the oscillator of a PLL of the ECP5, in MHz."""
+
+
+def check_device(target: str, package: str, speed: int) -> None:
+    """Raise ArgumentError unless bitstreams can be made for a device.
+
+    Parameters
+    ----------
+    target
+        Name of the device.
+    package, speed
+        Its package and speed grade.
+    """
+    known = [name for name, device in TARGETS.items() if device.placer and device.tool == PLACER]
+    if target not in known:
+        raise ArgumentError(f"the device of a board is one of {', '.join(known)}, not {target!r}")
+    device = TARGETS[target]
+    if package not in device.packages:
+        raise ArgumentError(
+            f"{device.device} has one of the packages {', '.join(device.packages)}, not {package!r}"
+        )
+    if speed not in device.speeds:
+        grades = ", ".join(map(str, device.speeds))
+        raise ArgumentError(f"{device.device} has one of the speed grades {grades}, not {speed!r}")
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII):
+        raise ArgumentError(
+            f"{name!r} is no name for a board or a video mode: it may have letters, digits, '-', "
+            "'_' and '.'"
+        )
+
+
+def _check_clock(megahertz: float) -> None:
+    if not 0 < megahertz < math.inf:
+        raise ArgumentError(f"a clock must have more than 0 MHz, not {megahertz!r}")
 
 
 @dataclass(frozen=True)
@@ -33,6 +79,12 @@ class VideoMode:
         Pixel clock.
     positive
         Whether the pulses are high.
+
+    Raises
+    ------
+    ArgumentError
+        If a number is not above zero, or the name has other signs than letters, digits, ``-``,
+        ``_`` and ``.``.
     """
 
     name: str
@@ -46,6 +98,19 @@ class VideoMode:
     v_back: int
     megahertz: float
     positive: bool
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        for name in (
+            "width", "height", "h_front", "h_sync", "h_back", "v_front", "v_sync", "v_back"
+        ):  # fmt: skip
+            count = getattr(self, name)
+            if not isinstance(count, int) or count < 1:
+                raise ArgumentError(
+                    f"{name} of the video mode {self.name} must be an integer above zero, not "
+                    f"{count!r}"
+                )
+        _check_clock(self.megahertz)
 
     @property
     def columns(self) -> int:
@@ -83,7 +148,7 @@ class Board:
     name
         As the command line calls it.
     target
-        Device, a name of `fxp.hls.synth.TARGETS`.
+        Device, a name of `fxp.hls.synth.TARGETS` with an ECP5.
     package
         Its package.
     speed
@@ -92,6 +157,12 @@ class Board:
         Clock on the board.
     pins
         For every port of the top: where it is, and its electrical options.
+
+    Raises
+    ------
+    ArgumentError
+        If there is no such device, it has not that package or speed grade, a port has no pin, or
+        the name has other signs than letters, digits, ``-``, ``_`` and ``.``.
     """
 
     name: str
@@ -100,6 +171,18 @@ class Board:
     speed: int
     megahertz: float
     pins: tuple[tuple[str, str, str], ...]
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        check_device(self.target, self.package, self.speed)
+        _check_clock(self.megahertz)
+        named = [port for port, _, _ in self.pins]
+        wrong = sorted({*named} ^ {*PORTS}) + [port for port in PORTS if named.count(port) > 1]
+        if wrong:
+            raise ArgumentError(
+                f"the board {self.name} must have one pin for each of {', '.join(PORTS)}; look at "
+                f"{', '.join(wrong)}"
+            )
 
     def constraints(self) -> str:
         """Return the pins and the clock as a file of constraints for nextpnr."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
@@ -10,21 +11,41 @@ from typing import Any, Final
 
 import numpy as np
 
-from fxp.formats import IntArray
+from fxp.formats import FormatError, IntArray, check_raw
 from fxp.graph import Graph, Value
-from fxp.hls.boards.boards import BOARDS, MODES, Board, VideoMode, pll_dividers
+from fxp.hls.boards.boards import (
+    BOARDS,
+    MODES,
+    Board,
+    VideoMode,
+    check_device,
+    pll_dividers,
+)
 from fxp.hls.rtl.core import Core
 from fxp.hls.rtl.emit import emit_rtl, plan_graph
 from fxp.hls.rtl.packaging import framed
 from fxp.hls.rtl.styles import LayerFolds, LayerStyles
 from fxp.model.sources import ModelSource, model_of
-from fxp.support.errors import ArgumentError
+from fxp.support.errors import ArgumentError, ArgumentTypeError
+from fxp.support.files import replacing_folder
 
 SHELL: Final = Path(__file__).parent / "rtl"
 CORE, PICTURE, DESCRIPTION = "core", "picture.hex", "board.json"
 BAUD: Final = 115_200
 FIFO_PIXELS: Final = 512
+CORE_OPTIONS: Final = (
+    "multipliers", "fold", "levels_per_register", "register_shared", "bypass", "bus_errors", "name",
+)  # fmt: skip
+"""Options of `fxp.hls.emit_rtl` that are free on a board."""
+DECIDED: Final = (
+    "max_width", "max_height", "initial_size", "pixels_per_clock", "raster", "pixels_per_beat",
+    "packing", "subsampled",
+)  # fmt: skip
+"""Those that follow from the picture and the monitor."""
 _TOP: Final = SHELL / "board_top.sv.template"
+_AGAIN: Final = "write the design again"
+_LEAST_DIVIDER, _BAUD_ERROR = 8, 0.02
+"""Clocks of a bit at least, and how far its length may be off: ten bits follow each other."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +56,8 @@ class BoardDesign:
     ----------
     board
         Name of the board.
+    target, package, speed
+        Its device.
     mode
         What its monitor shows.
     top
@@ -50,6 +73,9 @@ class BoardDesign:
     """
 
     board: str
+    target: str
+    package: str
+    speed: int
     mode: VideoMode
     top: str
     sources: tuple[str, ...]
@@ -69,16 +95,27 @@ class BoardDesign:
         Raises
         ------
         ValueError
-            If the folder holds none.
+            If the folder holds none, or it is damaged.
         """
         path = Path(folder) / DESCRIPTION
         if not path.is_file():
             raise ArgumentError(f"{folder} holds no design of a board: there is no {DESCRIPTION}")
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        content["mode"] = VideoMode(**content["mode"])
-        for name in ("sources", "picture"):
-            content[name] = tuple(content[name])
-        return cls(**content)
+        try:
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            content["mode"] = VideoMode(**content["mode"])
+            for name in ("sources", "picture"):
+                content[name] = tuple(content[name])
+            design = cls(**content)
+            check_device(design.target, design.package, design.speed)
+            _check_baud(design.baud, design.mode)
+            names = (design.board, design.top, design.constraints, *design.sources)
+            if not all(isinstance(name, str) for name in names):
+                raise TypeError("a name is no text")
+        except KeyError as error:
+            raise ArgumentError(f"{path} is damaged: {error} is missing; {_AGAIN}") from None
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(f"{path} is damaged: {error}; {_AGAIN}") from None
+        return design
 
 
 def emit_board(
@@ -103,7 +140,8 @@ def emit_board(
         A model that `fxp.hls.emit_rtl` takes; one or three channels of eight unsigned bits go to
         the monitor.
     out_dir
-        Folder to write; what an earlier call wrote there is replaced.
+        Folder to write; must not exist or be empty, or hold an earlier design, which is replaced,
+        with all that was built of it.
     board
         A name of `BOARDS`, or a board.
     mode
@@ -114,13 +152,18 @@ def emit_board(
     baud
         Bits in a second of the serial port.
     options
-        Arguments of `fxp.hls.emit_rtl`: `multipliers`, `fold`, `levels_per_register`, `name`.
+        Arguments of `fxp.hls.emit_rtl`, those in `CORE_OPTIONS`: `multipliers`, `fold`,
+        `levels_per_register`, `register_shared`, `bypass`, `bus_errors`, `name`.
 
     Raises
     ------
     ValueError
-        If the model, the board and the mode do not suit each other.
+        If the model, the board and the mode do not suit each other, or an argument is none of
+        these; nothing is written then.
+    OSError
+        If the folder cannot be written; an earlier design is then intact.
     """
+    _check_options(options)
     chosen = BOARDS.get(board) if isinstance(board, str) else board
     shown = MODES.get(mode) if isinstance(mode, str) else mode
     if chosen is None:
@@ -128,43 +171,89 @@ def emit_board(
     if shown is None:
         raise ArgumentError(f"unknown video mode {mode!r}; there are {', '.join(MODES)}")
     dividers = pll_dividers(chosen.megahertz, shown.megahertz)
+    _check_baud(baud, shown)
     folder = Path(out_dir)
     if folder.is_dir() and any(folder.iterdir()) and not (folder / DESCRIPTION).is_file():
         raise ArgumentError(f"{folder} is not empty and holds no design: name another folder")
     fixed = model_of(model)
-    frame = _frame(fixed.graph, shown, options.get("fold", 1))
+    frame = frame_size(fixed.graph, shown, options.get("fold", 1))
     if picture is not None:
-        _check_picture(picture, fixed.graph.inputs[0], frame)
-    core = emit_rtl(
-        fixed, folder / CORE, max_width=frame[0], max_height=frame[1], pixels_per_beat=1, **options
-    )
-    top = f"{core.name}_board"
-    shell = sorted(path.name for path in SHELL.glob("*.sv"))
-    sources = (
-        *(f"{CORE}/{source}" for source in core.sources),
-        *(f"rtl/{name}" for name in shell),
-        f"rtl/{top}.sv",
-    )
-    (folder / "rtl").mkdir(exist_ok=True)
-    for name in shell:
-        source = framed((SHELL / name).read_text(encoding="utf-8"))
-        (folder / "rtl" / name).write_text(source, encoding="utf-8")
+        picture = _checked_picture(picture, fixed.graph.inputs[0], frame)
     size = (0, 0) if picture is None else (picture.shape[2], picture.shape[1])
-    design = BoardDesign(chosen.name, shown, top, sources, f"{chosen.name}.lpf", size, baud)
-    text = _TOP.read_text(encoding="utf-8")
-    for key, value in _values(core, design, chosen, dividers).items():
-        text = text.replace(f"@{key}@", str(value))
-    (folder / "rtl" / f"{top}.sv").write_text(framed(text), encoding="utf-8")
-    (folder / design.constraints).write_text(chosen.constraints(), encoding="utf-8")
-    if picture is not None:
-        (folder / PICTURE).write_text(_hexadecimal(picture, core), encoding="utf-8")
-    description = json.dumps(asdict(design), indent=2) + "\n"
-    (folder / DESCRIPTION).write_text(description, encoding="utf-8")
+    with replacing_folder(folder) as new:
+        core = emit_rtl(
+            fixed, new / CORE, max_width=frame[0], max_height=frame[1], initial_size=frame,
+            pixels_per_beat=1, **options,
+        )  # fmt: skip
+        top = f"{core.name}_board"
+        shell = sorted(path.name for path in SHELL.glob("*.sv"))
+        sources = (
+            *(f"{CORE}/{source}" for source in core.sources),
+            *(f"rtl/{name}" for name in shell),
+            f"rtl/{top}.sv",
+        )
+        design = BoardDesign(chosen.name, chosen.target, chosen.package, chosen.speed, shown, top,
+                             sources, f"{chosen.name}.lpf", size, baud)  # fmt: skip
+        text = _TOP.read_text(encoding="utf-8")
+        for key, value in _values(core, design, chosen, dividers).items():
+            text = text.replace(f"@{key}@", str(value))
+        texts = {
+            **{f"rtl/{name}": framed((SHELL / name).read_text(encoding="utf-8")) for name in shell},
+            f"rtl/{top}.sv": framed(text),
+            design.constraints: chosen.constraints(),
+            DESCRIPTION: json.dumps(asdict(design), indent=2) + "\n",
+        }
+        if picture is not None:
+            texts[PICTURE] = _hexadecimal(picture, core)
+        (new / "rtl").mkdir()
+        for name, content in texts.items():
+            (new / name).write_text(content, encoding="utf-8")
     return design
 
 
-def _frame(graph: Graph, mode: VideoMode, folds: LayerFolds) -> tuple[int, int]:
-    """Return width and height of the frames that the core takes; check that it suits the mode."""
+def _check_options(options: Mapping[str, object]) -> None:
+    taken = f"options of the core are {', '.join(CORE_OPTIONS)}"
+    for name in options:
+        if name in DECIDED:
+            raise ArgumentError(
+                f"{name} follows from the picture and the monitor of a board; {taken}"
+            )
+        if name not in CORE_OPTIONS:
+            raise ArgumentError(f"there is no option {name!r}; {taken}")
+
+
+def _check_baud(baud: int, mode: VideoMode) -> None:
+    most = int(mode.megahertz * 1e6 / _LEAST_DIVIDER)
+    if not isinstance(baud, int) or not 1 <= baud <= most:
+        raise ArgumentError(
+            f"baud must be an integer from 1 to {most} at a pixel clock of {mode.megahertz:g} MHz, "
+            f"not {baud!r}"
+        )
+    exact = mode.megahertz * 1e6 / baud
+    if abs(round(exact) - exact) > _BAUD_ERROR * exact:
+        raise ArgumentError(
+            f"a bit of {baud} baud takes {exact:.2f} clocks of {mode.megahertz:g} MHz, too far "
+            "from a whole number; choose a lower baud"
+        )
+
+
+def frame_size(graph: Graph, mode: VideoMode, folds: LayerFolds = 1) -> tuple[int, int]:
+    """Return width and height of the frames that the core of a design takes.
+
+    Parameters
+    ----------
+    graph
+        The integer graph.
+    mode
+        What the monitor shows.
+    folds
+        Weights that share a multiplier, as for `fxp.hls.emit_rtl`.
+
+    Raises
+    ------
+    ArgumentError
+        If the model and the mode do not suit each other.
+    """
     fold = LayerStyles("dsp", folds).clocks
     plan, output = plan_graph(graph, max_width=mode.width, fold=folds)
     result = output.stream
@@ -173,12 +262,20 @@ def _frame(graph: Graph, mode: VideoMode, folds: LayerFolds) -> tuple[int, int]:
             f"{graph.name!r} has several outputs or keeps states; the design of a board has one "
             "stream of results and no memory of frames"
         )
+    scale = result.scale
+    rows, columns = result.path.raster.size(mode.height, mode.width)
+    if result.path.raster.steps and scale * rows >= mode.height and scale * columns >= mode.width:
+        raise ArgumentError(
+            f"{graph.name!r} computes its output behind strides or poolings and enlarges it again, "
+            f"so blocks of {scale}x{scale} pixels come with a part of the input's lines only; the "
+            "design of a board needs a core in which every pixel of the input brings results"
+        )
     if result.path.raster.steps:
         raise ArgumentError(
             f"{graph.name!r} leaves rows and columns of its input out; a monitor needs a model "
             "whose output is as large as the input, or larger by a whole factor"
         )
-    form, channels, scale = output.format, result.fields // result.scale**2, result.scale
+    form, channels = output.format, result.fields // scale**2
     if (form.width, form.signed) != (8, False) or channels not in (1, 3):
         raise ArgumentError(
             f"a monitor takes one or three channels of 8 unsigned bits, not {channels} of {form}: "
@@ -190,30 +287,54 @@ def _frame(graph: Graph, mode: VideoMode, folds: LayerFolds) -> tuple[int, int]:
             f"multiples of {scale}"
         )
     width, height = mode.width // scale, mode.height // scale
-    # A line of the core must be computed while its enlarged lines are shown.
-    there = scale * mode.columns
-    if fold * width > there:
+    most = pixel_clocks(mode, width)
+    if fold > most:
         raise ArgumentError(
             f"with fold={fold} a line takes {fold * width} clocks, and the monitor shows it in "
-            f"{there}: fold can be at most {there // width}"
+            f"{scale * mode.columns}: fold can be at most {most}"
         )
     return width, height
 
 
-def _check_picture(picture: IntArray, source: Value, frame: tuple[int, int]) -> None:
+def pixel_clocks(mode: VideoMode, width: int) -> int:
+    """Return the clocks that there are for each pixel of the core's input.
+
+    A line of the core must be computed while its enlarged lines are shown.
+
+    Parameters
+    ----------
+    mode
+        What the monitor shows.
+    width
+        Pixels of a line of the core's input.
+    """
+    return mode.width // width * mode.columns // width
+
+
+def _checked_picture(picture: IntArray, source: Value, frame: tuple[int, int]) -> IntArray:
     form = source.format
     assert form is not None
-    if picture.ndim != 3 or len(picture) != source.shape[0]:
+    wanted = f"the picture must have the shape ({source.shape[0]}, H, W)"
+    try:
+        array = np.asarray(picture)
+    except ValueError as error:
+        raise ArgumentError(f"{wanted}: {error}") from None
+    if array.ndim != 3 or len(array) != source.shape[0]:
+        raise ArgumentError(f"{wanted}, not {array.shape}")
+    if not array.size:
+        raise ArgumentError(f"the picture has no pixels: its shape is {array.shape}")
+    if array.shape[2] > frame[0] or array.shape[1] > frame[1]:
         raise ArgumentError(
-            f"the picture must have the shape ({source.shape[0]}, H, W), not {picture.shape}"
-        )
-    if picture.shape[2] > frame[0] or picture.shape[1] > frame[1]:
-        raise ArgumentError(
-            f"the picture of {picture.shape[2]}x{picture.shape[1]} is larger than the frames that "
+            f"the picture of {array.shape[2]}x{array.shape[1]} is larger than the frames that "
             f"the core takes, {frame[0]}x{frame[1]}"
         )
-    if picture.min() < form.min_raw or picture.max() > form.max_raw:
-        raise ArgumentError(f"the picture has values that are no raw integers of {form}")
+    try:
+        return check_raw(array, form)
+    except (ArgumentTypeError, FormatError) as error:
+        raise ArgumentError(
+            f"the picture must be raw integers of the model's input, {form}, from {form.min_raw} "
+            f"to {form.max_raw}, as fxp.formats.quantize makes them of real values: {error}"
+        ) from None
 
 
 def _values(

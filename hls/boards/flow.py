@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-from fxp.hls.boards.boards import BOARDS
+from fxp.hls.boards.boards import PLACER
 from fxp.hls.boards.design import BoardDesign
 from fxp.hls.synth.block_ram_registers import pack_block_ram_registers
 from fxp.hls.synth.multiplier_registers import pack_multiplier_registers
@@ -82,12 +82,11 @@ def build_bitstream(
     SynthesisError
         If a tool is missing or fails, or the design does not fit the device.
     ValueError
-        If the folder holds no design.
+        If the folder holds no design, or its description is damaged.
     """
     place = Path(folder)
     design = BoardDesign.read(place)
-    board = BOARDS[design.board]
-    device = TARGETS[board.target]
+    device = TARGETS[design.target]
     assert device.placer is not None
     say = progress or (lambda done, total, text: None)
     start = time.monotonic()
@@ -98,19 +97,19 @@ def build_bitstream(
     lacking = device.lacking(result.total)
     if lacking:
         raise SynthesisError(
-            f"the design does not fit {board.name}: {', '.join(lacking)}; a smaller network, fewer "
-            "bits, or multipliers shared with fold need less"
+            f"the design does not fit {design.board}: {', '.join(lacking)}; a smaller network, "
+            "fewer bits, or multipliers shared with fold need less"
         )
     netlist = json.loads((place / NETLIST).read_text(encoding="utf-8"))
     pack_multiplier_registers(netlist["modules"][design.top])
     pack_block_ram_registers(netlist["modules"][design.top])
     (place / NETLIST).write_text(json.dumps(netlist), encoding="utf-8")
     say(1, 3, "nextpnr")
-    arguments = [device.placer, "--package", board.package, "--speed", str(board.speed),
+    arguments = [device.placer, "--package", design.package, "--speed", str(design.speed),
                  "--seed", str(seed), "--json", NETLIST, "--lpf", design.constraints,
                  "--report", "placement.json", "--textcfg", f"{design.top}.config",
                  "--timing-allow-fail"]  # fmt: skip
-    run_synthesis_tool("nextpnr-ecp5", arguments, place, timeout_s)
+    run_synthesis_tool(PLACER, arguments, place, timeout_s)
     say(2, 3, "ecppack")
     bitstream = f"{design.top}.bit"
     run_synthesis_tool(
@@ -121,5 +120,5 @@ def build_bitstream(
         name.removeprefix("$glbnet$"): (round(clock["constraint"], 1), round(clock["achieved"], 1))
         for name, clock in report["fmax"].items()
     }
-    return Bitstream(place / bitstream, board.name, result.total, device.available, clocks, seed,
+    return Bitstream(place / bitstream, design.board, result.total, device.available, clocks, seed,
                      round(time.monotonic() - start, 1))  # fmt: skip

@@ -41,6 +41,7 @@ def layer_styles(
     megahertz: float,
     levels_per_register: int,
     register_shared: bool,
+    height: int | None = None,
 ) -> tuple[LayerMultipliers, LayerFolds, str]:
     """Return multipliers and fold as `fxp.hls.emit_rtl` takes them, and what was chosen, in words.
 
@@ -54,7 +55,7 @@ def layer_styles(
         Texts of the form ``NAME=STYLE`` or ``NAME=STYLE:FOLD``.
     target
         Device to fit, if the layers are to be chosen.
-    fps, width, megahertz, levels_per_register, register_shared
+    fps, width, megahertz, levels_per_register, register_shared, height
         As for `fxp.hls.fit`.
 
     Raises
@@ -67,7 +68,7 @@ def layer_styles(
     if target is not None:
         if layers or multipliers != "dsp" or fold != 1:
             raise ArgumentError("--fit chooses multipliers and fold itself; leave these out")
-        found = fit(model, target, fps=fps, width=width, megahertz=megahertz,
+        found = fit(model, target, fps=fps, width=width, height=height, megahertz=megahertz,
                     levels_per_register=levels_per_register,
                     register_shared=register_shared)  # fmt: skip
         return found.multipliers, found.fold, str(found)

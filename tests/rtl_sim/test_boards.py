@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import subprocess
@@ -17,8 +18,11 @@ import fxp
 from fxp.cli import main
 from fxp.hls.boards import BOARDS, MODES, BoardDesign, VideoMode, build_bitstream, emit_board, flow
 from fxp.hls.boards.boards import pll_dividers
-from fxp.hls.boards.design import board_frame
+from fxp.hls.boards.design import CORE_OPTIONS, DECIDED, board_frame
 from fxp.hls.rtl.core import Core
+from fxp.hls.rtl.emit import emit_rtl
+from fxp.hls.rtl.streams import StreamingError
+from fxp.hls.rtl.styles import weighted_layers
 from fxp.hls.synth.synthesis import Synthesis
 from fxp.hls.synth.targets import Resources
 from fxp.hls.synth.tools import SynthesisError
@@ -130,7 +134,20 @@ def test_what_does_not_suit_is_refused_before_anything_is_written(model, tmp_pat
         ({"mode": replace(TINY, width=25)}, "both sides must be multiples of 2"),
         ({"picture": np.zeros((3, 4, 4), int)}, r"must have the shape \(1, H, W\)"),
         ({"picture": np.zeros((1, 4, 400), int)}, "larger than the frames that the core takes"),
-        ({"picture": np.full((1, 4, 4), 256)}, "no raw integers"),
+        ({"picture": np.full((1, 4, 4), 256)}, "from 0 to 255, .*: raw 256 at index"),
+        ({"picture": np.full((1, 4, 4), 0.5)}, "raw integers of .* must be integers, got dtype"),
+        ({"picture": np.full((1, 4, 4), np.nan)}, "raw integers of .*fxp.formats.quantize"),
+        ({"picture": np.zeros((1, 0, 4), int)}, r"no pixels: its shape is \(1, 0, 4\)"),
+        ({"picture": [[[1, 2], [3]]]}, r"must have the shape \(1, H, W\)"),
+        ({"baud": 0}, "integer from 1 to 3125000 at a pixel clock of 25 MHz, not 0"),
+        ({"baud": 3_125_001}, "integer from 1 to 3125000"),
+        ({"baud": 2_900_000}, r"takes 8\.62 clocks of 25 MHz"),
+        ({"packing": "ug934"}, "packing follows from the picture and the monitor.* multipliers,"),
+        ({"subsampled": True}, "subsampled follows from"),
+        ({"initial_size": (8, 8)}, "initial_size follows from"),
+        ({"max_width": 100}, "max_width follows from"),
+        ({"pixels_per_beat": 4}, "pixels_per_beat follows from"),
+        ({"foo": 1}, "no option 'foo'; options of the core are multipliers, fold, levels"),
     ]
     for options, message in cases:
         with pytest.raises(ArgumentError, match=message):
@@ -145,12 +162,82 @@ def test_what_does_not_suit_is_refused_before_anything_is_written(model, tmp_pat
     )  # fmt: skip
     with pytest.raises(ArgumentError, match="leaves rows and columns of its input out"):
         emit_board(small, target)
-    assert not target.exists()
+    net = torch.nn.Sequential(half[0], torch.nn.ReLU(), torch.nn.ConvTranspose2d(1, 1, 2, 2)).eval()
+    back = fxp.quantize(net, [torch.rand(1, 1, 8, 8)], input_format=PIXEL, output_format=PIXEL)
+    with pytest.raises(ArgumentError, match="strides or poolings and enlarges it again, so blocks"):
+        emit_board(back, target)
+    assert list(tmp_path.iterdir()) == []
     with pytest.raises(ArgumentError, match="holds no design of a board"):
         BoardDesign.read(tmp_path)
     (tmp_path / "letter.txt").write_text("mine")
     with pytest.raises(ArgumentError, match="is not empty and holds no design"):
         emit_board(model, tmp_path)
+
+
+def test_every_option_of_a_core_is_free_on_a_board_or_decided_by_it():
+    options = set(inspect.signature(emit_rtl).parameters) - {"model", "out_dir"}
+    assert sorted(options) == sorted(CORE_OPTIONS + DECIDED)
+
+
+def test_a_design_replaces_an_earlier_one_with_all_that_was_built_of_it(model, tmp_path):
+    folder = tmp_path / "design"
+    first = emit_board(model, folder, mode=TINY, picture=np.ones((1, 3, 4), int), name="one")
+    assert (folder / "picture.hex").read_text() == "1\n" * 12
+    for name in (f"{first.top}.bit", "placement.json", "netlist.json"):
+        (folder / name).write_text("old")
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(StreamingError, match="no name for a core"):
+        emit_board(model, folder, mode=TINY, name="2")
+    assert sorted(folder.rglob("*")) == before
+    emit_board(
+        model, folder, mode=TINY, board="ulx3s-25f", name="two", bypass=True, bus_errors=True,
+        register_shared=True, levels_per_register=2, multipliers="shift_add",
+    )  # fmt: skip
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "board.json", "core", "rtl", "ulx3s-25f.lpf",
+    ]  # fmt: skip
+    assert [path.name for path in (folder / "rtl").glob("*_board.sv")] == ["two_board.sv"]
+    assert [path.name for path in tmp_path.iterdir()] == ["design"]
+
+
+def test_a_damaged_description_is_named(model, tmp_path):
+    emit_board(model, tmp_path / "design", mode=TINY)
+    path = tmp_path / "design" / "board.json"
+    content = json.loads(path.read_text())
+    cases = [
+        ("{}", "'mode' is missing"),
+        ("[1", "Expecting"),
+        ("[]", "list indices"),
+        (json.dumps({**content, "target": "ecp6"}), "not 'ecp6'"),
+        (json.dumps({**content, "baud": "fast"}), "not 'fast'"),
+        (json.dumps({**content, "top": 1}), "no text"),
+        (json.dumps({**content, "sources": 1}), "not iterable"),
+        (json.dumps({**content, "mode": {**content["mode"], "width": 0}}), "above zero, not 0"),
+        (json.dumps({name: content[name] for name in content if name != "speed"}), "'speed'"),
+    ]
+    for text, message in cases:
+        path.write_text(text)
+        with pytest.raises(ArgumentError, match=f"board.json is damaged: .*{message}.*again"):
+            build_bitstream(tmp_path / "design")
+
+
+def test_boards_and_modes_that_cannot_be():
+    board = BOARDS["ulx3s-25f"]
+    for change, message in (
+        ({"name": "a/b"}, "no name for a board"),
+        ({"target": "gowin-18k"}, "one of ecp5-12k, ecp5-25k, ecp5-45k, ecp5-85k, not 'gowin-18k'"),
+        ({"package": "CABGA1"}, "packages .*CABGA381.*, not 'CABGA1'"),
+        ({"speed": 9}, "speed grades 6, 7, 8, not 9"),
+        ({"megahertz": 0}, "more than 0 MHz"),
+        ({"pins": board.pins[1:]}, "look at clk_i"),
+        ({"pins": (*board.pins, board.pins[3])}, r"look at tmds_o\[0\]"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            replace(board, **change)
+    with pytest.raises(ArgumentError, match="h_sync of the video mode tiny must be an integer"):
+        replace(TINY, h_sync=0)
+    with pytest.raises(ArgumentError, match="more than 0 MHz"):
+        replace(TINY, megahertz=float("nan"))
 
 
 def test_the_frame_of_a_picture_and_of_the_pattern(model, tmp_path):
@@ -167,7 +254,9 @@ def test_the_frame_of_a_picture_and_of_the_pattern(model, tmp_path):
 
 def test_a_bitstream_is_built_from_what_the_tools_say(model, tmp_path, monkeypatch):
     folder = tmp_path / "design"
-    design = emit_board(model, folder, board="ulx3s-25f", mode=TINY)
+    # Not one of those that are known by name.
+    board = replace(BOARDS["ulx3s-25f"], name="mine", package="CABGA256", speed=7)
+    design = emit_board(model, folder, board=board, mode=TINY)
     used = Resources(luts=900, registers=800, block_rams=3)
     calls = []
 
@@ -192,11 +281,12 @@ def test_a_bitstream_is_built_from_what_the_tools_say(model, tmp_path, monkeypat
     assert not made.met
     assert [tool for tool, _ in calls] == ["nextpnr-ecp5", "ecppack"]
     placed = calls[0][1]
-    assert placed[:5] == ["--25k", "--package", "CABGA381", "--speed", "6"]
+    assert placed[:5] == ["--25k", "--package", "CABGA256", "--speed", "7"]
     assert placed[placed.index("--seed") + 1] == "7"
-    assert placed[placed.index("--lpf") + 1] == "ulx3s-25f.lpf"
+    assert placed[placed.index("--lpf") + 1] == "mine.lpf"
+    assert (made.board, (folder / "mine.lpf").is_file()) == ("mine", True)
     used = Resources(luts=25_000)
-    with pytest.raises(SynthesisError, match="does not fit ulx3s-25f: 25000 of 24288 luts"):
+    with pytest.raises(SynthesisError, match="does not fit mine: 25000 of 24288 luts"):
         build_bitstream(folder)
 
 
@@ -225,3 +315,15 @@ def test_the_command_writes_a_design(model, tmp_path, capsys, monkeypatch):
     assert int(words[0], 16) == 211
     assert main([*arguments, "--fold", "2"]) != 0
     assert "--multipliers dsp" in capsys.readouterr().err
+    # Five clocks for each pixel: a line of 320 is shown in two lines of 800 clocks.
+    assert main([*arguments, "--fit"]) == 0
+    assert "LFE5U-25F, 5 clocks per pixel" in capsys.readouterr().out
+    (layer,) = weighted_layers(model.graph)
+    options = ["--layer", f"{layer}=dsp:5", "--levels-per-register", "3", "--register-shared"]
+    assert main([*arguments, *options]) == 0
+    core = Core.read("design/core")
+    assert (core.fold, core.levels_per_register, core.register_shared) == (5, 3, True)
+    (Path("design") / "photo.png").write_bytes(Path("photo.png").read_bytes())
+    assert main([*arguments, "--picture", "design/photo.png"]) != 0
+    assert "which is read, lies in design" in capsys.readouterr().err
+    assert Path("design/photo.png").is_file()
