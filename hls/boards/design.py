@@ -263,10 +263,12 @@ def frame_size(graph: Graph, mode: VideoMode, folds: LayerFolds = 1) -> tuple[in
             "stream of results and no memory of frames"
         )
     scale = result.scale
-    rows, columns = result.path.raster.size(mode.height, mode.width)
-    if result.path.raster.steps and scale * rows >= mode.height and scale * columns >= mode.width:
+    rows, columns = (scale * count for count in result.path.raster.size(mode.height, mode.width))
+    factor = rows // mode.height
+    whole = factor > 0 and (rows, columns) == (factor * mode.height, factor * mode.width)
+    if result.path.raster.steps and whole:
         raise ArgumentError(
-            f"{graph.name!r} computes its output behind strides or poolings and enlarges it again, "
+            f"{graph.name!r} leaves rows and columns out on the way and enlarges the rest again, "
             f"so blocks of {scale}x{scale} pixels come with a part of the input's lines only; the "
             "design of a board needs a core in which every pixel of the input brings results"
         )
