@@ -47,6 +47,7 @@ benchmarks: $(VENV)/installed
 	$(BIN)/python -m benchmarks.zoo
 	$(BIN)/python -m benchmarks.rtl
 	$(BIN)/python -m benchmarks.hls4ml --network
+	$(BIN)/python -m benchmarks.boards
 	$(BIN)/python -m benchmarks.synth
 	test -z "$(FXP_DATA)" || $(BIN)/python -m benchmarks.psnr
 	test -z "$(FXP_DATA)" || $(BIN)/python -m benchmarks.line_compression
