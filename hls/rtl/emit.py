@@ -40,14 +40,18 @@ from fxp.hls.rtl.ports import (
 )
 from fxp.hls.rtl.register_map import render_c_header
 from fxp.hls.rtl.rounding import folded_roundings
+from fxp.hls.rtl.streams import MultiplierWidthError
 from fxp.hls.rtl.styles import LayerFolds, LayerMultipliers, LayerStyles
 from fxp.hls.rtl.top import render_top, scope_name, value_wires
 from fxp.model.sources import ModelSource, graph_of
 from fxp.store import graph_digest
+from fxp.support.progress import Progress
 
 LIBRARY: Final = Path(__file__).parent / "lib"
 PACKAGE: Final = "fxp_pkg.sv"
 """The source that all others need, so it comes first."""
+MAX_HEIGHT: Final = 4096
+"""Most lines of a frame, if nothing else is asked for."""
 MAX_SIZE: Final = 65535
 """Sizes are 16 bit registers."""
 
@@ -57,7 +61,7 @@ def emit_rtl(
     out_dir: str | PathLike[str],
     *,
     max_width: int,
-    max_height: int = 4096,
+    max_height: int = MAX_HEIGHT,
     initial_size: tuple[int, int] | None = None,
     pixels_per_clock: int = 1,
     multipliers: LayerMultipliers = "dsp",
@@ -71,6 +75,7 @@ def emit_rtl(
     bypass: bool = False,
     bus_errors: bool = False,
     name: str | None = None,
+    progress: Progress | None = None,
 ) -> Core:
     """Write a self-contained folder with a streaming core that computes what the engine computes.
 
@@ -124,6 +129,8 @@ def emit_rtl(
         range, addresses without a register) are answered with SLVERR instead of OKAY.
     name
         Name of the core, by default from the graph.
+    progress
+        Called with nodes done, nodes in all, and the name of the next one.
 
     Returns
     -------
@@ -156,7 +163,7 @@ def emit_rtl(
     plan, output = plan_graph(
         graph, name=name, max_width=max_width, fold=fold, multipliers=multipliers,
         levels_per_register=levels_per_register, register_shared=register_shared,
-        size=(height, width), subsampled=subsampled,
+        size=(height, width), subsampled=subsampled, progress=progress,
     )  # fmt: skip
     if plan.one_size:
         max_width, max_height, plan.smallest = width, height, (height, width)
@@ -214,6 +221,7 @@ def plan_graph(
     size: tuple[int, int] | None = None,
     subsampled: bool = False,
     name: str = "core",
+    progress: Progress | None = None,
 ) -> tuple[CorePlan, PlannedValue]:
     """Return the plan of a core and its first output.
 
@@ -238,6 +246,8 @@ def plan_graph(
         Whether the input is YCbCr 4:2:2, as for `emit_rtl`.
     name
         Name of the core, from which names of modules are made.
+    progress
+        Called with nodes done, nodes in all, and the name of the next one.
 
     Raises
     ------
@@ -265,7 +275,10 @@ def plan_graph(
     for item in inputs:
         plan.tags(item.stream.path, item.stream.latency)
     plan.states = [planned[state.value.name].stream for state in graph.states]
-    for node in graph.nodes:
+    for number, node in enumerate(graph.nodes):
+        if progress is not None:
+            progress(number, len(graph.nodes), node.name)
+        where = f"node {node.name!r} ({node.op.name}) of {graph.name!r}"
         plan.scope = scope_name(len(plan.values), node.name)
         plan.multipliers, plan.fold = styles.of(node.name)
         plan.items.append(f"{node.name}: {node.op.name}")
@@ -275,10 +288,18 @@ def plan_graph(
         ]
         try:
             planned[node.name] = add_node(plan, graph, node, operands)
+        except MultiplierWidthError as error:
+            text, advice = f"{where}: {error.message}", error.advice
+            if plan.one_size and plan.size is not None and not is_fixed(graph):
+                high, wide = plan.size
+                text = (
+                    f"{where}: a result depends on a whole frame, and for frames of {wide}x{high} "
+                    f"it {error.message}"
+                )
+                advice = "give the size of your frames as initial_size"
+            raise MultiplierWidthError(text, advice, node.name) from None
         except StreamingError as error:
-            raise StreamingError(
-                f"node {node.name!r} ({node.op.name}) of {graph.name!r}: {error}"
-            ) from None
+            raise StreamingError(f"{where}: {error}") from None
         plan.values.append(planned[node.name])
         shape = graph.values[node.name].shape
         if len(shape) == 1 and not planned[node.name].stream.path.raster.one_beat:
@@ -302,18 +323,24 @@ def _check_arguments(max_width: int, max_height: int, pixels_per_clock: int) -> 
         raise StreamingError(f"pixels_per_clock must be 1, got {pixels_per_clock!r}")
 
 
+def is_fixed(graph: Graph) -> bool:
+    """Whether the graph takes images of one size only."""
+    return not any(isinstance(size, Extent) for size in graph.inputs[0].shape[1:])
+
+
 def _initial_size(
     graph: Graph, initial_size: tuple[int, int] | None, max_width: int, max_height: int
 ) -> tuple[int, int]:
     _, rows, columns = graph.inputs[0].shape
-    fixed = not isinstance(rows, Extent) and not isinstance(columns, Extent)
-    size = (columns, rows) if fixed else (max_width, max_height)
+    size = (columns, rows) if is_fixed(graph) else (max_width, max_height)
     if initial_size is not None and len(initial_size) != 2:
         raise StreamingError(f"initial_size must be two integers, got {initial_size!r}")
     width, height = size if initial_size is None else initial_size
     if not isinstance(width, int) or not isinstance(height, int):
         raise StreamingError(f"initial_size must be two integers, got {initial_size!r}")
-    if not (1 <= width <= max_width and 1 <= height <= max_height):
+    if min(width, height) < 1:
+        raise StreamingError(f"frames of {width}x{height} have no pixels; choose an initial_size")
+    if width > max_width or height > max_height:
         raise StreamingError(
             f"frames of {width}x{height} exceed the largest size, {max_width}x{max_height}"
         )

@@ -13,6 +13,24 @@ class StreamingError(FxpError, ValueError):
     """A network, or what is asked of its core, cannot be a streaming core."""
 
 
+class MultiplierWidthError(StreamingError):
+    """A product is wider than the multipliers of the devices.
+
+    Parameters
+    ----------
+    message
+        What is wrong.
+    advice
+        What helps.
+    node
+        Name of the node, as soon as it is known.
+    """
+
+    def __init__(self, message: str, advice: str, node: str = "") -> None:
+        super().__init__(f"{message}: {advice}")
+        self.message, self.advice, self.node = message, advice, node
+
+
 @dataclass(frozen=True)
 class Lag:
     """How many beats a value is late: ``lines * width + pixels``."""
