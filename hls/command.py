@@ -22,7 +22,7 @@ from fxp.export.qonnx import INEXACT, to_qonnx
 from fxp.graph.extents import fit_sizes
 from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Multipliers
-from fxp.hls.rtl.emit import MAX_HEIGHT
+from fxp.hls.rtl.frame_sizes import MAX_HEIGHT
 from fxp.hls.stream_options import (
     BypassOption,
     CompressLinesOption,

@@ -12,10 +12,17 @@ from pathlib import Path
 from typing import Final
 
 from fxp.graph import Graph
-from fxp.graph.extents import Extent
 from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Core, Packing, Tap
 from fxp.hls.rtl.data_sheet import HEADER, render_data_sheet
+from fxp.hls.rtl.frame_sizes import (
+    MAX_HEIGHT,
+    bounds,
+    initial_frame,
+    is_fixed,
+    sizes_for_c,
+    taken_sizes,
+)
 from fxp.hls.rtl.layers import add_node
 from fxp.hls.rtl.literals import identifier
 from fxp.hls.rtl.packaging import (
@@ -50,8 +57,6 @@ from fxp.support.progress import Progress
 LIBRARY: Final = Path(__file__).parent / "lib"
 PACKAGE: Final = "fxp_pkg.sv"
 """The source that all others need, so it comes first."""
-MAX_HEIGHT: Final = 4096
-"""Most lines of a frame, if nothing else is asked for."""
 MAX_SIZE: Final = 65535
 """Sizes are 16 bit registers."""
 
@@ -159,7 +164,13 @@ def emit_rtl(
     name = identifier(graph.name if name is None else name).lower()
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise StreamingError(f"{name!r} is no name for a core: it must begin with a letter")
-    width, height = _initial_size(graph, initial_size, max_width, max_height)
+    check_graph(graph)
+    taken = taken_sizes(graph)
+    width, height = initial_frame(graph, taken, initial_size, max_width, max_height)
+    columns = graph.inputs[0].shape[2]
+    if isinstance(columns, int):
+        # No longer line ever comes.
+        max_width = columns
     plan, output = plan_graph(
         graph, name=name, max_width=max_width, fold=fold, multipliers=multipliers,
         levels_per_register=levels_per_register, register_shared=register_shared,
@@ -167,6 +178,9 @@ def emit_rtl(
     )  # fmt: skip
     if plan.one_size:
         max_width, max_height, plan.smallest = width, height, (height, width)
+    plan.smallest, (max_height, max_width) = bounds(
+        graph, taken, plan.smallest, (max_height, max_width)
+    )
     if height < plan.smallest[0] or width < plan.smallest[1]:
         raise StreamingError(
             f"frames of {width}x{height} are smaller than the network takes, "
@@ -194,6 +208,7 @@ def emit_rtl(
         lag_pixels=lag.pixels,
         steps=final.path.raster.steps,
         smallest=plan.smallest,
+        taken=taken,
         taps=tuple(_tap(base, planned) for base, planned in value_wires(plan)),
         pixels_per_beat=pixels_per_beat or 0,
         bypass=bypass,
@@ -323,30 +338,6 @@ def _check_arguments(max_width: int, max_height: int, pixels_per_clock: int) -> 
         raise StreamingError(f"pixels_per_clock must be 1, got {pixels_per_clock!r}")
 
 
-def is_fixed(graph: Graph) -> bool:
-    """Whether the graph takes images of one size only."""
-    return not any(isinstance(size, Extent) for size in graph.inputs[0].shape[1:])
-
-
-def _initial_size(
-    graph: Graph, initial_size: tuple[int, int] | None, max_width: int, max_height: int
-) -> tuple[int, int]:
-    _, rows, columns = graph.inputs[0].shape
-    size = (columns, rows) if is_fixed(graph) else (max_width, max_height)
-    if initial_size is not None and len(initial_size) != 2:
-        raise StreamingError(f"initial_size must be two integers, got {initial_size!r}")
-    width, height = size if initial_size is None else initial_size
-    if not isinstance(width, int) or not isinstance(height, int):
-        raise StreamingError(f"initial_size must be two integers, got {initial_size!r}")
-    if min(width, height) < 1:
-        raise StreamingError(f"frames of {width}x{height} have no pixels; choose an initial_size")
-    if width > max_width or height > max_height:
-        raise StreamingError(
-            f"frames of {width}x{height} exceed the largest size, {max_width}x{max_height}"
-        )
-    return width, height
-
-
 def _tap(base: str, planned: PlannedValue) -> Tap:
     stream, form = planned.stream, planned.format
     return Tap(planned.value, base, stream.fields, form.width, form.frac, form.signed, stream.scale)
@@ -386,7 +377,7 @@ def _write(target: Path, core: Core, plan: CorePlan, output: PlannedValue) -> No
         f"{core.name}.f": "".join(f"{source}\n" for source in sources),
         "core.json": core.to_json(),
         "README.md": render_data_sheet(core, plan, output),
-        HEADER: render_c_header(),
+        HEADER: render_c_header(constants=sizes_for_c(core)),
         f"{core.name}.xdc": render_xdc(core),
         f"{core.name}.lpf": render_lpf(core),
         f"{core.name}.core": render_core_file(core),

@@ -20,7 +20,7 @@ from fxp.cli.messages import without_folder
 from fxp.cli.targets import check_folder_target, check_target
 from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Core, Multipliers
-from fxp.hls.rtl.emit import MAX_HEIGHT
+from fxp.hls.rtl.frame_sizes import MAX_HEIGHT
 from fxp.hls.stream_options import (
     BypassOption,
     CompressLinesOption,
