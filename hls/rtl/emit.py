@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from fxp.graph import Graph
+from fxp.hls.refusals import instead_of_core
 from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Core, Packing, Tap
 from fxp.hls.rtl.data_sheet import HEADER, render_data_sheet
@@ -47,7 +48,7 @@ from fxp.hls.rtl.ports import (
 )
 from fxp.hls.rtl.register_map import render_c_header
 from fxp.hls.rtl.rounding import folded_roundings
-from fxp.hls.rtl.streams import MultiplierWidthError
+from fxp.hls.rtl.streams import MissingStageError, MultiplierWidthError
 from fxp.hls.rtl.styles import LayerFolds, LayerMultipliers, LayerStyles
 from fxp.hls.rtl.top import render_top, scope_name, value_wires
 from fxp.model.sources import ModelSource, graph_of
@@ -237,6 +238,7 @@ def plan_graph(
     subsampled: bool = False,
     name: str = "core",
     progress: Progress | None = None,
+    advise: bool = True,
 ) -> tuple[CorePlan, PlannedValue]:
     """Return the plan of a core and its first output.
 
@@ -263,6 +265,8 @@ def plan_graph(
         Name of the core, from which names of modules are made.
     progress
         Called with nodes done, nodes in all, and the name of the next one.
+    advise
+        Whether a refusal says what to do instead.
 
     Raises
     ------
@@ -313,6 +317,9 @@ def plan_graph(
                 )
                 advice = "give the size of your frames as initial_size"
             raise MultiplierWidthError(text, advice, node.name) from None
+        except MissingStageError as error:
+            advice = f"; {instead_of_core(graph, node.op.name)}" if advise else ""
+            raise MissingStageError(f"{where}: {error}{advice}") from None
         except StreamingError as error:
             raise StreamingError(f"{where}: {error}") from None
         plan.values.append(planned[node.name])
@@ -328,6 +335,23 @@ def plan_graph(
         plan.tags(item.stream.path, item.stream.latency)
     check_states(graph, planned)
     return plan, output
+
+
+def check_stream(graph: Graph, size: tuple[int, int]) -> None:
+    """Raise `StreamingError` unless a core with multipliers takes frames of some rows and columns.
+
+    Parameters
+    ----------
+    graph
+        The integer graph.
+    size
+        Rows and columns.
+    """
+    height, width = size
+    initial_frame(graph, taken_sizes(graph), (width, height), width, height)
+    plan, _ = plan_graph(graph, max_width=width, size=size, advise=False)
+    if height < plan.smallest[0] or width < plan.smallest[1]:
+        raise StreamingError(f"frames of {width}x{height} are smaller than the network takes")
 
 
 def _check_arguments(max_width: int, max_height: int, pixels_per_clock: int) -> None:

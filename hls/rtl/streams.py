@@ -13,6 +13,10 @@ class StreamingError(FxpError, ValueError):
     """A network, or what is asked of its core, cannot be a streaming core."""
 
 
+class MissingStageError(StreamingError):
+    """There is no hardware for an operation."""
+
+
 class MultiplierWidthError(StreamingError):
     """A product is wider than the multipliers of the devices.
 
