@@ -27,8 +27,11 @@ from fxp.hls.rtl.frame_sizes import (
 from fxp.hls.rtl.layers import add_node
 from fxp.hls.rtl.literals import identifier
 from fxp.hls.rtl.packaging import (
+    LICENSE,
+    MARKUP_LICENSE,
     framed,
     render_core_file,
+    render_file_list,
     render_ip_xact,
     render_lpf,
     render_xdc,
@@ -398,10 +401,10 @@ def _write(target: Path, core: Core, plan: CorePlan, output: PlannedValue) -> No
         **{f"rtl/{name}": framed((LIBRARY / name).read_text(encoding="utf-8")) for name in library},
         **{f"rtl/{name}.sv": framed(text) for name, text in plan.modules.items()},
         f"rtl/{top}": framed(top_text),
-        f"{core.name}.f": "".join(f"{source}\n" for source in sources),
+        f"{core.name}.f": render_file_list(sources),
         "core.json": core.to_json(),
-        "README.md": render_data_sheet(core, plan, output),
-        HEADER: render_c_header(constants=sizes_for_c(core)),
+        "README.md": MARKUP_LICENSE + render_data_sheet(core, plan, output),
+        HEADER: render_c_header(constants=sizes_for_c(core), license_name=LICENSE),
         f"{core.name}.xdc": render_xdc(core),
         f"{core.name}.lpf": render_lpf(core),
         f"{core.name}.core": render_core_file(core),

@@ -169,7 +169,9 @@ def render_verilog() -> str:
 
 
 def render_c_header(
-    guard: str = "FXP_REGISTERS_H", constants: Mapping[str, tuple[str, int]] | None = None
+    guard: str = "FXP_REGISTERS_H",
+    constants: Mapping[str, tuple[str, int]] | None = None,
+    license_name: str = "Apache-2.0",
 ) -> str:
     """Return a C header with the address of every register and the place of every field.
 
@@ -179,8 +181,11 @@ def render_c_header(
         What keeps it from being read twice.
     constants
         Further numbers of one core, each with what it says.
+    license_name
+        As SPDX has it.
     """
     lines = [
+        f"/* SPDX-License-Identifier: {license_name} */",
         "/* Registers of a streaming core, emitted by fxp. Do not edit. */",
         f"#ifndef {guard}",
         f"#define {guard}",
