@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from fxp.formats import IntArray
 from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Core, Packing
-from fxp.hls.rtl.styles import LayerFolds
 from fxp.hls.rtl.register_map import BY_NAME
+from fxp.hls.rtl.styles import LayerFolds
 from fxp.model.sources import ModelSource
 from fxp.rtl_sim.build import (
     compiled,

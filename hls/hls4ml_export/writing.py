@@ -107,8 +107,9 @@ def write_project(made: Lowering, folder: Path, settings: Hls4mlOptions) -> None
 
 def _place(error: BaseException) -> str:
     """Say which file of hls4ml an error comes from."""
-    frames = traceback.extract_tb(error.__traceback__)
-    files = [Path(frame.filename) for frame in frames if "hls4ml" in Path(frame.filename).parts]
+    package = Path(hls4ml_model.__file__).parents[1]
+    files = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
+    files = [path for path in files if path.is_relative_to(package)]
     return f" in its {files[-1].name}" if files else ""
 
 

@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from fxp.graph import Graph
 from fxp.hls.refusals import instead_of_core
@@ -175,11 +175,15 @@ def emit_rtl(
     if isinstance(columns, int):
         # No longer line ever comes.
         max_width = columns
-    plan, output = plan_graph(
-        graph, name=name, max_width=max_width, fold=fold, multipliers=multipliers,
-        levels_per_register=levels_per_register, register_shared=register_shared,
-        size=(height, width), subsampled=subsampled, progress=progress,
-    )  # fmt: skip
+    options: dict[str, Any] = {
+        "name": name, "fold": fold, "multipliers": multipliers,
+        "levels_per_register": levels_per_register, "register_shared": register_shared,
+        "size": (height, width), "subsampled": subsampled, "progress": progress,
+    }  # fmt: skip
+    plan, output = plan_graph(graph, max_width=max_width, **options)
+    if plan.one_size and width < max_width:
+        # No longer line ever comes.
+        plan, output = plan_graph(graph, max_width=width, **options)
     if plan.one_size:
         max_width, max_height, plan.smallest = width, height, (height, width)
     plan.smallest, (max_height, max_width) = bounds(

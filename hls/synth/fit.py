@@ -143,7 +143,9 @@ def fit(
                 f"a result of {graph.name!r} depends on a whole frame: give the size of your "
                 "frames as initial_size, or a height beside the width"
             )
-        largest = initial_size or largest
+        # No longer line ever comes.
+        largest = base.size
+        base = replace(base, largest=largest)
     clocks = _clocks(largest, fps, megahertz)
     usable = replace(device.available, luts=int(FILL * device.available.luts),
                      registers=int(FILL * device.available.registers))  # fmt: skip
@@ -239,7 +241,7 @@ class _Planner:
         }
         width, height = self.size
         return plan_graph(
-            self.graph, max_width=max(self.largest[0], width), size=(height, width),
+            self.graph, max_width=self.largest[0], size=(height, width),
             multipliers=styles, fold=dict.fromkeys(set(layers) - set(adders), clocks),
             levels_per_register=self.levels_per_register, register_shared=self.register_shared,
             progress=self.progress,

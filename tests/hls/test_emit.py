@@ -252,6 +252,13 @@ def test_a_network_with_a_linear_layer_takes_one_size(tmp_path):
     b.add(ops.GlobalAveragePool(), target=Format(12, 10))
     core = emit_rtl(b.graph(), tmp_path / "core", max_width=32, initial_size=(9, 5))
     assert (core.max_width, core.max_height, core.smallest) == (9, 5, (5, 9))
+    # Its line memories are no longer than that.
+    b = GraphBuilder("rows")
+    b.conv(1, target=Format(8, 4))
+    b.add(ops.GlobalAveragePool(), target=Format(12, 10))
+    emit_rtl(b.graph(), tmp_path / "core", max_width=1920, initial_size=(9, 5))
+    sheet = (tmp_path / "core" / "README.md").read_text()
+    assert "| Line memories | 144 bits |" in sheet
 
 
 def test_a_value_times_one_of_a_whole_image_is_refused(tmp_path):
