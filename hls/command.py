@@ -22,14 +22,28 @@ from fxp.export.qonnx import INEXACT, to_qonnx
 from fxp.graph.extents import fit_sizes
 from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Multipliers
+from fxp.hls.rtl.frame_sizes import MAX_HEIGHT
 from fxp.hls.stream_options import (
+    BypassOption,
+    CompressLinesOption,
+    InitialSizeOption,
     LevelsOption,
+    MaxHeightOption,
     PackingOption,
     PixelsPerBeatOption,
+    RasterOption,
     RegisterSharedOption,
     SubsampledOption,
+    check_raster,
+    initial_size_of,
 )
-from fxp.hls.synth.style_options import FitOption, FpsOption, LayerOption, layer_styles
+from fxp.hls.synth.style_options import (
+    FitOption,
+    FpsOption,
+    LayerOption,
+    layer_styles,
+    megahertz_of,
+)
 from fxp.support.errors import ArgumentError
 from fxp.support.files import replace_file, replacing
 
@@ -178,13 +192,8 @@ def rtl(
     max_width: Annotated[
         int, typer.Option("--max-width", "--width", min=1, help="Pixels of the longest line.")
     ] = 1920,
-    max_height: Annotated[int, typer.Option(min=1, help="Most lines of a frame.")] = 4096,
-    initial_size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="WIDTHxHEIGHT", help="Size of frames after reset; default the largest."
-        ),
-    ] = None,
+    max_height: MaxHeightOption = None,
+    initial_size: InitialSizeOption = None,
     multipliers: Annotated[
         Multipliers, typer.Option(help="A multiplier per weight, or shared adders.")
     ] = "dsp",
@@ -193,22 +202,16 @@ def rtl(
     register_shared: RegisterSharedOption = False,
     layer: LayerOption = None,
     fit: FitOption = None,
-    fps: FpsOption = 60,
+    fps: FpsOption = None,
     megahertz: Annotated[
-        float, typer.Option(min=1, help="MHz that the core will have, with --fit.")
-    ] = 150.0,
-    raster: Annotated[
-        bool, typer.Option("--raster", help="Raster lines as output instead of blocks.")
-    ] = False,
-    compress_lines: Annotated[
-        bool, typer.Option("--compress-lines", help="Halve the line memories; a little lossy.")
-    ] = False,
+        float | None, typer.Option(help="MHz that the core will have, with --fit; default 150.")
+    ] = None,
+    raster: RasterOption = False,
+    compress_lines: CompressLinesOption = False,
     pixels_per_beat: PixelsPerBeatOption = None,
     packing: PackingOption = "bytes",
     subsampled: SubsampledOption = False,
-    bypass: Annotated[
-        bool, typer.Option("--bypass", help="Let a register put copies of the input in place.")
-    ] = False,
+    bypass: BypassOption = False,
     bus_errors: Annotated[
         bool, typer.Option("--bus-errors", help="Answer accesses without effect with SLVERR.")
     ] = False,
@@ -225,43 +228,41 @@ def rtl(
     Example: fxp export rtl small.fxp core --fit ecp5-85k --fps 30 --width 960
     """
     check_folder_target(out, reads=[model])
-    size = None if initial_size is None else _size(initial_size)
+    check_raster(raster, pixels_per_beat)
+    size = initial_size_of(initial_size)
+    if megahertz is not None and fit is None:
+        raise ArgumentError("--megahertz says what clock --fit counts with; give --fit as well")
     loaded = fxp.load(model)
     if compress_lines:
         loaded = hls.compress_lines(loaded)
     styles, folds, choice = layer_styles(
         loaded, multipliers=multipliers, fold=fold, layers=layer or [], target=fit, fps=fps,
-        width=max_width, megahertz=megahertz, levels_per_register=levels_per_register,
-        register_shared=register_shared,
+        width=max_width, height=max_height, initial_size=size, megahertz=megahertz_of(megahertz),
+        levels_per_register=levels_per_register, register_shared=register_shared,
     )  # fmt: skip
     if choice:
         typer.echo(choice)
-    core = hls.emit_rtl(
-        loaded,
-        out,
-        max_width=max_width,
-        max_height=max_height,
-        initial_size=size,
-        multipliers=styles,
-        fold=folds,
-        levels_per_register=levels_per_register,
-        register_shared=register_shared,
-        raster=raster,
-        pixels_per_beat=pixels_per_beat,
-        packing=packing,
-        subsampled=subsampled,
-        bypass=bypass,
-        bus_errors=bus_errors,
-        name=name,
-    )
+    with progress_bar("emitting the core") as report:
+        core = hls.emit_rtl(
+            loaded,
+            out,
+            max_width=max_width,
+            max_height=MAX_HEIGHT if max_height is None else max_height,
+            initial_size=size,
+            multipliers=styles,
+            fold=folds,
+            levels_per_register=levels_per_register,
+            register_shared=register_shared,
+            raster=raster,
+            pixels_per_beat=pixels_per_beat,
+            packing=packing,
+            subsampled=subsampled,
+            bypass=bypass,
+            bus_errors=bus_errors,
+            name=name,
+            progress=report,
+        )
     typer.echo(f"wrote {out}: the core {core.name}, {core.latency_clocks} clocks of latency")
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.partition("x")
-    if not all(side.isascii() and side.isdigit() and len(side) < 6 for side in (width, height)):
-        raise ArgumentError(f"--initial-size must be written as WIDTHxHEIGHT, not {text!r}")
-    return int(width), int(height)
 
 
 def hls4ml(

@@ -19,14 +19,25 @@ from fxp.cli.console import JsonOption, note, print_json, progress_bar
 from fxp.cli.messages import printable, without_folder
 from fxp.cli.pixel_values import scale_of_model
 from fxp.cli.sources import image_channels, is_array, middle, planes, read_array
-from fxp.cli.targets import check_target
+from fxp.cli.targets import check_folder_target, check_target
 from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
+from fxp.hls.rtl.styles import LayerStyles
 from fxp.hls.stream_options import (
+    CompressLinesOption,
     LevelsOption,
     PackingOption,
     PixelsPerBeatOption,
+    RasterOption,
     RegisterSharedOption,
     SubsampledOption,
+    check_raster,
+)
+from fxp.hls.synth.style_options import (
+    DEFAULT_MEGAHERTZ,
+    FitOption,
+    FpsOption,
+    LayerOption,
+    layer_styles,
 )
 from fxp.imaging.files import image_paths, read_image
 from fxp.rtl_sim.stalls import Stalls
@@ -70,8 +81,8 @@ def cosim(
         str,
         typer.Option(
             metavar="SOURCE/SINK",
-            help="When source and sink pause: none, random25 (any per cent) or bursts; one word "
-            "for both.",
+            help="When source and sink pause: none, bursts, or random25 (1 to 99 per cent); one "
+            "word for both.",
         ),
     ] = "none",
     max_width: Annotated[
@@ -81,17 +92,16 @@ def cosim(
         Multipliers, typer.Option(help="A multiplier per weight, or shared adders.")
     ] = Multipliers.DSP,
     fold: Annotated[int, typer.Option(min=1, help="Weights that share a multiplier.")] = 1,
-    raster: Annotated[
-        bool, typer.Option("--raster", help="Let the core give raster lines instead of blocks.")
-    ] = False,
+    layer: LayerOption = None,
+    fit: FitOption = None,
+    fps: FpsOption = None,
+    raster: RasterOption = False,
     pixels_per_beat: PixelsPerBeatOption = None,
     packing: PackingOption = "bytes",
     subsampled: SubsampledOption = False,
     levels_per_register: LevelsOption = LEVELS_PER_REGISTER,
     register_shared: RegisterSharedOption = False,
-    compress_lines: Annotated[
-        bool, typer.Option("--compress-lines", help="Halve the line memories; a little lossy.")
-    ] = False,
+    compress_lines: CompressLinesOption = False,
     crop: Annotated[
         int | None, typer.Option(min=1, help="Largest side; the middle of larger images is taken.")
     ] = None,
@@ -128,16 +138,30 @@ def cosim(
     if waveform is not None:
         endings = (".fst",) if simulator is Backend.ICARUS else (".fst", ".vcd")
         check_target(waveform, reads=[model, *images], suffixes=endings)
+    if work_dir is not None:
+        check_folder_target(work_dir)
+    check_raster(raster, pixels_per_beat)
     loaded = fxp.load(model)
     if compress_lines:
         loaded = hls.compress_lines(loaded)
     paths = [path for given in images for path in image_paths(given)]
     frames = [frame for path in paths for frame in _read(path, loaded, crop)]
+    raw = rtl_sim.raw_images(loaded, frames)
+    styles, folds, choice = layer_styles(
+        loaded, multipliers=multipliers.value, fold=fold, layers=layer or [], target=fit, fps=fps,
+        width=max_width or max(frame.shape[2] for frame in raw),
+        height=max(frame.shape[1] for frame in raw), initial_size=None,
+        megahertz=DEFAULT_MEGAHERTZ, levels_per_register=levels_per_register,
+        register_shared=register_shared,
+    )  # fmt: skip
+    if choice:
+        note(choice)
+    clocks = LayerStyles(styles, folds).clocks
     options: dict[str, Any] = {
         "stalls": chosen,
         "max_width": max_width,
-        "multipliers": multipliers.value,
-        "fold": fold,
+        "multipliers": styles,
+        "fold": folds,
         "raster": raster,
         "pixels_per_beat": pixels_per_beat,
         "packing": packing,
@@ -146,11 +170,10 @@ def cosim(
         "register_shared": register_shared,
         "core": core,
     }
-    raw = rtl_sim.raw_images(loaded, frames)
     if simulator is Backend.AUTO:
         suffix = waveform.suffix if waveform is not None else ""
-        simulator = Backend(rtl_sim.quickest_simulator(loaded, raw, chosen, fold, suffix))
-    seconds = rtl_sim.expected_seconds(simulator.value, loaded, raw, chosen, fold)
+        simulator = Backend(rtl_sim.quickest_simulator(loaded, raw, chosen, clocks, suffix))
+    seconds = rtl_sim.expected_seconds(simulator.value, loaded, raw, chosen, clocks)
     if seconds > LONG:
         note(f"this takes about {rtl_sim.duration_text(seconds)} with {simulator}")
     with ExitStack() as stack:
@@ -185,7 +208,7 @@ def cosim(
 
 def _read(path: Path, model: fxp.FixedModel, crop: int | None) -> list[NDArray[np.float64]]:
     """Read an image, or an array of several, as the model's real values ``(C, H, W)``."""
-    channels = image_channels(model)
+    channels = image_channels(model, outputs=None)
     if is_array(path):
         values = read_array(path)
         frames = list(values if values.ndim == 4 else values[None])

@@ -19,6 +19,7 @@ from fxp.formats import IntArray, check_raw
 from fxp.hls import emit_rtl
 from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Core, Packing
+from fxp.hls.rtl.styles import LayerFolds, LayerStyles
 from fxp.model import FixedModel
 from fxp.model.arguments import Arguments
 from fxp.model.sources import ModelSource, model_of
@@ -120,7 +121,7 @@ def cosim(
     max_width: int | None = None,
     max_height: int | None = None,
     multipliers: Any = "dsp",
-    fold: int = 1,
+    fold: LayerFolds = 1,
     raster: bool = False,
     pixels_per_beat: int | None = None,
     packing: Packing = "bytes",
@@ -192,9 +193,10 @@ def cosim(
     frames = raw_images(fixed, images)
     target = None if waveform is None else Path(waveform)
     pauses = Stalls.of(stalls)
+    clocks = LayerStyles(multipliers, fold).clocks
     if simulator == AUTO:
         suffix = "" if target is None else target.suffix
-        simulator = quickest_simulator(fixed, frames, pauses, fold, suffix)
+        simulator = quickest_simulator(fixed, frames, pauses, clocks, suffix)
     found = find_simulator(simulator)
     say = progress or (lambda done, total, text: None)
     with working_folder(work_dir) as folder:
@@ -209,9 +211,9 @@ def cosim(
         else:
             core_folder = core_of(core, fixed)
         check_sizes(Core.read(core_folder), frames)
-        expected = duration_text(expected_seconds(simulator, fixed, frames, pauses, fold))
+        expected = duration_text(expected_seconds(simulator, fixed, frames, pauses, clocks))
         say(0, 0, f"compiling with {found}; about {expected} in all")
-        quickly = clock_count(frames, pauses, fold) < FEW_CLOCKS
+        quickly = clock_count(frames, pauses, clocks) < FEW_CLOCKS
         bench = build_bench(core_folder, found, folder, waveform=target, quickly=quickly)
         return compare(
             bench, fixed, frames, pauses, taps=taps, waveform=target,

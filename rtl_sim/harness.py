@@ -18,6 +18,7 @@ from fxp.formats import IntArray
 from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Core, Packing
 from fxp.hls.rtl.register_map import BY_NAME
+from fxp.hls.rtl.styles import LayerFolds
 from fxp.model.sources import ModelSource
 from fxp.rtl_sim.build import (
     compiled,
@@ -122,7 +123,7 @@ def full_frame(
     max_width: int | None = None,
     max_height: int | None = None,
     multipliers: Any = "dsp",
-    fold: int = 1,
+    fold: LayerFolds = 1,
     raster: bool = False,
     pixels_per_beat: int | None = None,
     packing: Packing = "bytes",
@@ -189,7 +190,8 @@ def full_frame(
         if described.more:
             raise ArgumentError(
                 f"{described.name!r} has streams beside m_axis ({', '.join(described.results)}), "
-                "which the compiled harness does not drive: take fxp.rtl_sim.cosim"
+                "which the compiled harness does not drive: take fxp.rtl_sim.cosim, or the command "
+                "with another simulator"
             )
         check_sizes(described, frames)
         compiling = time.perf_counter()

@@ -18,7 +18,7 @@ def check_pattern(text: str) -> str:
     """Return the text of a stall pattern; raises ValueError for anything else."""
     if text not in ("none", "bursts") and _RANDOM.fullmatch(text) is None:
         raise ArgumentError(
-            f"{text!r} is no stall pattern: write none, random25 (any per cent) or bursts"
+            f"{text!r} is no stall pattern: write none, bursts, or random25 (1 to 99 per cent)"
         )
     return text
 

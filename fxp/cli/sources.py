@@ -213,11 +213,21 @@ def read_array(path: Path) -> NDArray[np.float64]:
     return array.astype(np.float64)
 
 
-def image_channels(model: fxp.FixedModel) -> int:
-    """Channels of the only input of an image model; raises ArgumentError for other models."""
+def image_channels(model: fxp.FixedModel, *, outputs: int | None = 1) -> int:
+    """Channels of the only input of an image model; raises ArgumentError for other models.
+
+    Parameters
+    ----------
+    model
+        The model.
+    outputs
+        How many it must have, None if any number will do.
+    """
     inputs = model.graph.inputs
     shape = inputs[0].shape
-    if len(inputs) != 1 or len(shape) != 3 or len(model.graph.outputs) != 1:
+    if len(inputs) != 1 or len(shape) != 3:
+        raise ArgumentError("this command takes models with one image input")
+    if outputs is not None and len(model.graph.outputs) != outputs:
         raise ArgumentError("this command takes models with one image input and one output")
     assert isinstance(shape[0], int)
     return shape[0]

@@ -79,8 +79,9 @@ def compare_sizes(
             for value in values
         ]
         returned = _returned(model, inputs, examples, order)
-        if isinstance(returned, Exception):
-            # The model may refuse random numbers, which says nothing about this size.
+        if isinstance(returned, Exception) or not all(map(_is_finite, returned)):
+            # The model may refuse random numbers, or take roots of negative ones, which says
+            # nothing about this size.
             inputs = [
                 _tiled(examples[position], tensor.shape)
                 for position, tensor in zip(order, inputs, strict=True)
@@ -220,11 +221,18 @@ def _differing(found: Sequence[torch.Tensor], returned: Sequence[torch.Tensor]) 
     return next((p for p, (ours, theirs) in enumerate(pairs) if not _close(ours, theirs)), None)
 
 
+def _is_finite(tensor: torch.Tensor) -> bool:
+    return bool(tensor.isfinite().all())
+
+
 def _close(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
     precision = torch.finfo(theirs.dtype).eps
     theirs = theirs.detach().cpu().double()
     if ours.shape != theirs.shape:
         return False
-    scale = max(float(theirs.abs().max()), 1e-6)
-    tolerance = max(TOLERANCE, 32 * precision)
-    return float((ours - theirs).abs().max()) <= tolerance * scale
+    # What is infinite or no number in both is alike; in one alone, the difference is no number.
+    alike = (ours == theirs) | (ours.isnan() & theirs.isnan())
+    finite = theirs[theirs.isfinite()].abs()
+    scale = max(float(finite.max()) if finite.numel() else 0.0, 1e-6)
+    tolerance = max(TOLERANCE, 32 * precision) * scale
+    return bool((alike | ((ours - theirs).abs() <= tolerance)).all())

@@ -24,6 +24,7 @@ from fxp.hls.hls4ml_export.lowering import Lowering, lower_to_layers
 from fxp.hls.hls4ml_export.project import FORMAT, MODEL, NOTES, HlsProject, write_notes
 from fxp.hls.hls4ml_export.verification import VerificationError, compare
 from fxp.hls.hls4ml_export.writing import INCLUDES, SHARED_ADDERS, Hls4mlOptions, write_project
+from fxp.hls.refusals import instead_of_project
 from fxp.model import FixedModel
 from fxp.model.sources import ModelSource, model_of
 from fxp.store import save_graph
@@ -169,9 +170,11 @@ def _verify(project: HlsProject, model: FixedModel, say: Progress) -> None:
         batches.append(dequantize(np.stack([random, extreme]), form))
     found = compare(project, model, tuple(batches))
     if not found:
+        _, height, width = project.shapes[model.graph.inputs[0].name]
+        advice = instead_of_project(model.graph, (height, width))
         raise VerificationError(
             f"the C simulation of backend {project.backend}, {project.notes['io_type']}, strategy "
-            f"{project.notes['strategy']} is not exact: {found}; hls.emit_rtl may take the network"
+            f"{project.notes['strategy']} is not exact: {found}; {advice}"
         )
 
 
@@ -211,6 +214,17 @@ def _has_depthwise(settings: Hls4mlOptions) -> bool:
         unknown = (settings.backend, settings.strategy) == ("Catapult", "resource")
         return settings.backend != "Quartus" and not unknown
     return settings.backend in ("Vivado", "Vitis") and settings.strategy == "latency"
+
+
+def check_export(graph: Graph) -> None:
+    """Raise unless a graph can be written, for images of 32 by 32 if it takes several sizes.
+
+    Raises
+    ------
+    ExportError
+        If it cannot.
+    """
+    lower_to_layers(graph, _concrete(graph, None), advise=False)
 
 
 def _free_inputs(graph: Graph) -> list[Value]:

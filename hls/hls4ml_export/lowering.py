@@ -59,16 +59,18 @@ from fxp.hls.hls4ml_export.layers import (
 from fxp.hls.hls4ml_export.lowering_state import (
     Lowering,
 )
-from fxp.hls.refusals import ADVICE, ELSEWHERE
-from fxp.hls.rtl.layers import RULES
+from fxp.hls.refusals import instead_of_project
 
 MAX_READERS: Final = 7
 """hls4ml copies a stream for at most so many readers."""
-ALTERNATIVE: Final = "fxp.hls.emit_rtl may take it"
 
 
 def lower_to_layers(
-    graph: Graph, shapes: Mapping[str, tuple[int, ...]], *, depthwise: bool = True
+    graph: Graph,
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    depthwise: bool = True,
+    advise: bool = True,
 ) -> Lowering:
     """Turn an integer graph with concrete shapes into layers.
 
@@ -80,6 +82,8 @@ def lower_to_layers(
         Shape of every value.
     depthwise
         Whether the backend has depthwise convolutions.
+    advise
+        Whether a refusal says what to do instead.
 
     Raises
     ------
@@ -88,12 +92,12 @@ def lower_to_layers(
     """
     if not graph.is_integer:
         raise ExportError(f"graph {graph.name!r} is a float graph; quantize it first")
+    made = Lowering(graph, shapes, depthwise)
     if graph.states:
         raise ExportError(
             f"graph {graph.name!r} keeps the state {graph.states[0].value.name!r} between calls, "
-            f"which no hardware path can; {ELSEWHERE}"
+            f"which hls4ml cannot{_instead(made, advise)}"
         )
-    made = Lowering(graph, shapes, depthwise)
     for value in graph.inputs:
         assert value.format is not None
         if value.name not in graph.consumers or value.name in graph.outputs:
@@ -110,24 +114,30 @@ def lower_to_layers(
     if len(set(graph.outputs)) != len(graph.outputs):
         raise ExportError(f"graph {graph.name!r} gives the same output twice")
     for node in graph.nodes:
-        _lower_node(made, node)
-    _check_readers(made)
+        _lower_node(made, node, advise)
+    _check_readers(made, advise)
     return made
 
 
-def _lower_node(made: Lowering, node: Node) -> None:
+def _instead(made: Lowering, advise: bool, operation: str = "") -> str:
+    if not advise:
+        return ""
+    _, height, width = made.shapes[made.graph.inputs[0].name]
+    return f"; {instead_of_project(made.graph, (height, width), operation)}"
+
+
+def _lower_node(made: Lowering, node: Node, advise: bool) -> None:
     writer = _writer(type(node.op))
     name = f"node {node.name!r} ({node.op.name})"
     if writer is None:
-        advice = ADVICE.get(node.op.name, ALTERNATIVE)
-        raise ExportError(f"{name}: the hls4ml path has no {node.op.name}; {advice}")
+        advice = _instead(made, advise, node.op.name)
+        raise ExportError(f"{name}: the hls4ml path has no {node.op.name}{advice}")
     assert node.quantization is not None
     try:
         _check_rounding(made, node)
         made.names[node.name] = writer(made, node, check_type(node.quantization))
     except (ExportError, FormatError) as error:
-        advice = ALTERNATIVE if type(node.op) in RULES else ELSEWHERE
-        raise ExportError(f"{name}: {error}; {advice}") from None
+        raise ExportError(f"{name}: {error}{_instead(made, advise)}") from None
 
 
 def _check_rounding(made: Lowering, node: Node) -> None:
@@ -149,14 +159,14 @@ def _check_rounding(made: Lowering, node: Node) -> None:
         check_rounding(target, width, frac)
 
 
-def _check_readers(made: Lowering) -> None:
+def _check_readers(made: Lowering, advise: bool) -> None:
     outputs = [made.names[name] for name in made.graph.outputs]
     readers = outputs + [name for layer in made.layers for name in layer.inputs]
     for value, name in made.names.items():
         if readers.count(name) > MAX_READERS:
             raise ExportError(
                 f"value {value!r} is read {readers.count(name)} times; hls4ml copies a stream at "
-                f"most {MAX_READERS} times; {ALTERNATIVE}"
+                f"most {MAX_READERS} times{_instead(made, advise)}"
             )
 
 

@@ -6,6 +6,7 @@ import contextlib
 import io
 import re
 import shlex
+import traceback
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -88,9 +89,13 @@ def write_project(made: Lowering, folder: Path, settings: Hls4mlOptions) -> None
     except ExportError:
         raise
     except Exception as error:
-        # hls4ml raises bare exceptions of every kind.
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ExportError(f"hls4ml could not build the project: {reason}") from error
+        # hls4ml raises bare exceptions of every kind, some with no more than the name of a key.
+        reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(":")
+        raise ExportError(
+            f"hls4ml could not build the project for {settings.backend}, {settings.io_type}, "
+            f"strategy {settings.strategy}; it stopped with {reason}{_place(error)}. Choose "
+            "another strategy or io_type"
+        ) from error
     _forget_place(folder)
     traced = [layer for name, layer in _traced(made)]
     text = render_simulator(made, traced)
@@ -98,6 +103,14 @@ def write_project(made: Lowering, folder: Path, settings: Hls4mlOptions) -> None
     script = folder / BUILD_SCRIPT
     script.write_text(render_script(settings.backend), encoding="utf-8")
     script.chmod(0o755)
+
+
+def _place(error: BaseException) -> str:
+    """Say which file of hls4ml an error comes from."""
+    package = Path(hls4ml_model.__file__).parents[1]
+    files = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
+    files = [path for path in files if path.is_relative_to(package)]
+    return f" in its {files[-1].name}" if files else ""
 
 
 def _build(made: Lowering, folder: Path, settings: Hls4mlOptions) -> Any:

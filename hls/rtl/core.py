@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
-from fxp.hls.rtl.streams import Kept, Raster
+from fxp.hls.rtl.streams import Kept, Raster, TakenSizes
 from fxp.support.errors import ArgumentError
 
 Multipliers = Literal["dsp", "shift_add"]
@@ -176,6 +176,8 @@ class Core:
         Rows and columns of input pixels that have a block of the output, step by step.
     smallest
         Rows and columns that a frame must have at least.
+    taken
+        Which numbers of rows, and of columns, a frame may have from there on.
     pixels_per_beat
         Pixels in a beat of raster lines; 0 for as many as a block has.
     bypass
@@ -212,6 +214,7 @@ class Core:
     taps: tuple[Tap, ...]
     steps: tuple[tuple[Kept, Kept], ...] = ()
     smallest: tuple[int, int] = (1, 1)
+    taken: tuple[TakenSizes, TakenSizes] = (TakenSizes(), TakenSizes())
     levels_per_register: int = 1
     register_shared: bool = False
     pixels_per_beat: int = 0
@@ -277,6 +280,10 @@ class Core:
             content["taps"] = tuple(Tap(**tap) for tap in content["taps"])
             content["sources"] = tuple(content["sources"])
             content["smallest"] = tuple(content["smallest"])
+            content["taken"] = tuple(
+                TakenSizes(each["period"], tuple(each["remainders"]))
+                for each in content.get("taken", (asdict(TakenSizes()),) * 2)
+            )
             content["steps"] = _steps(content["steps"])
             content["more"] = tuple(
                 ResultStream(

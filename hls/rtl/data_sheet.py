@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from fxp.hls.rtl.core import Core, StreamPort
 from fxp.hls.rtl.ends import end_instances
+from fxp.hls.rtl.frame_sizes import size_text
 from fxp.hls.rtl.planning import CorePlan, Cost, ModuleInstance, PlannedValue
 from fxp.hls.rtl.register_map import table_rows
 
@@ -57,6 +58,8 @@ def render_data_sheet(core: Core, plan: CorePlan, output: PlannedValue) -> str:
             [
                 ("Largest frame", f"{core.max_width} x {core.max_height} pixels"),
                 ("Smallest frame", f"{core.smallest[1]} x {core.smallest[0]} pixels"),
+                ("Width", size_text(core.smallest[1], core.max_width, core.taken[1])),
+                ("Height", size_text(core.smallest[0], core.max_height, core.taken[0])),
                 ("Output of the largest frame", _output_frame(core)),
                 ("Frame after reset", f"{core.initial_width} x {core.initial_height} pixels"),
                 ("Rate", "1 pixel per clock" if core.fold == 1

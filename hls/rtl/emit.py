@@ -6,18 +6,29 @@ import re
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from fxp.graph import Graph
-from fxp.graph.extents import Extent
+from fxp.hls.refusals import instead_of_core
 from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Core, Packing, Tap
 from fxp.hls.rtl.data_sheet import HEADER, render_data_sheet
+from fxp.hls.rtl.frame_sizes import (
+    MAX_HEIGHT,
+    bounds,
+    initial_frame,
+    is_fixed,
+    sizes_for_c,
+    taken_sizes,
+)
 from fxp.hls.rtl.layers import add_node
 from fxp.hls.rtl.literals import identifier
 from fxp.hls.rtl.packaging import (
+    LICENSE,
+    MARKUP_LICENSE,
     framed,
     render_core_file,
+    render_file_list,
     render_ip_xact,
     render_lpf,
     render_xdc,
@@ -37,11 +48,13 @@ from fxp.hls.rtl.ports import (
 )
 from fxp.hls.rtl.register_map import render_c_header
 from fxp.hls.rtl.rounding import folded_roundings
+from fxp.hls.rtl.streams import MissingStageError, MultiplierWidthError
 from fxp.hls.rtl.styles import LayerFolds, LayerMultipliers, LayerStyles
 from fxp.hls.rtl.top import render_top, scope_name, value_wires
 from fxp.model.sources import ModelSource, graph_of
 from fxp.store import graph_digest
 from fxp.support.files import replacing_folder
+from fxp.support.progress import Progress
 
 LIBRARY: Final = Path(__file__).parent / "lib"
 PACKAGE: Final = "fxp_pkg.sv"
@@ -55,7 +68,7 @@ def emit_rtl(
     out_dir: str | PathLike[str],
     *,
     max_width: int,
-    max_height: int = 4096,
+    max_height: int = MAX_HEIGHT,
     initial_size: tuple[int, int] | None = None,
     pixels_per_clock: int = 1,
     multipliers: LayerMultipliers = "dsp",
@@ -69,6 +82,7 @@ def emit_rtl(
     bypass: bool = False,
     bus_errors: bool = False,
     name: str | None = None,
+    progress: Progress | None = None,
 ) -> Core:
     """Write a self-contained folder with a streaming core that computes what the engine computes.
 
@@ -122,6 +136,8 @@ def emit_rtl(
         range, addresses without a register) are answered with SLVERR instead of OKAY.
     name
         Name of the core, by default from the graph.
+    progress
+        Called with nodes done, nodes in all, and the name of the next one.
 
     Returns
     -------
@@ -150,14 +166,27 @@ def emit_rtl(
     name = identifier(graph.name if name is None else name).lower()
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise StreamingError(f"{name!r} is no name for a core: it must begin with a letter")
-    width, height = _initial_size(graph, initial_size, max_width, max_height)
-    plan, output = plan_graph(
-        graph, name=name, max_width=max_width, fold=fold, multipliers=multipliers,
-        levels_per_register=levels_per_register, register_shared=register_shared,
-        size=(height, width), subsampled=subsampled,
-    )  # fmt: skip
+    check_graph(graph)
+    taken = taken_sizes(graph)
+    width, height = initial_frame(graph, taken, initial_size, max_width, max_height)
+    columns = graph.inputs[0].shape[2]
+    if isinstance(columns, int):
+        # No longer line ever comes.
+        max_width = columns
+    options: dict[str, Any] = {
+        "name": name, "fold": fold, "multipliers": multipliers,
+        "levels_per_register": levels_per_register, "register_shared": register_shared,
+        "size": (height, width), "subsampled": subsampled, "progress": progress,
+    }  # fmt: skip
+    plan, output = plan_graph(graph, max_width=max_width, **options)
+    if plan.one_size and width < max_width:
+        # No longer line ever comes.
+        plan, output = plan_graph(graph, max_width=width, **options)
     if plan.one_size:
         max_width, max_height, plan.smallest = width, height, (height, width)
+    plan.smallest, (max_height, max_width) = bounds(
+        graph, taken, plan.smallest, (max_height, max_width)
+    )
     if height < plan.smallest[0] or width < plan.smallest[1]:
         raise StreamingError(
             f"frames of {width}x{height} are smaller than the network takes, "
@@ -185,6 +214,7 @@ def emit_rtl(
         lag_pixels=lag.pixels,
         steps=final.path.raster.steps,
         smallest=plan.smallest,
+        taken=taken,
         taps=tuple(_tap(base, planned) for base, planned in value_wires(plan)),
         pixels_per_beat=pixels_per_beat or 0,
         bypass=bypass,
@@ -212,6 +242,8 @@ def plan_graph(
     size: tuple[int, int] | None = None,
     subsampled: bool = False,
     name: str = "core",
+    progress: Progress | None = None,
+    advise: bool = True,
 ) -> tuple[CorePlan, PlannedValue]:
     """Return the plan of a core and its first output.
 
@@ -236,6 +268,10 @@ def plan_graph(
         Whether the input is YCbCr 4:2:2, as for `emit_rtl`.
     name
         Name of the core, from which names of modules are made.
+    progress
+        Called with nodes done, nodes in all, and the name of the next one.
+    advise
+        Whether a refusal says what to do instead.
 
     Raises
     ------
@@ -263,7 +299,10 @@ def plan_graph(
     for item in inputs:
         plan.tags(item.stream.path, item.stream.latency)
     plan.states = [planned[state.value.name].stream for state in graph.states]
-    for node in graph.nodes:
+    for number, node in enumerate(graph.nodes):
+        if progress is not None:
+            progress(number, len(graph.nodes), node.name)
+        where = f"node {node.name!r} ({node.op.name}) of {graph.name!r}"
         plan.scope = scope_name(len(plan.values), node.name)
         plan.multipliers, plan.fold = styles.of(node.name)
         plan.items.append(f"{node.name}: {node.op.name}")
@@ -273,10 +312,21 @@ def plan_graph(
         ]
         try:
             planned[node.name] = add_node(plan, graph, node, operands)
+        except MultiplierWidthError as error:
+            text, advice = f"{where}: {error.message}", error.advice
+            if plan.one_size and plan.size is not None and not is_fixed(graph):
+                high, wide = plan.size
+                text = (
+                    f"{where}: a result depends on a whole frame, and for frames of {wide}x{high} "
+                    f"it {error.message}"
+                )
+                advice = "give the size of your frames as initial_size"
+            raise MultiplierWidthError(text, advice, node.name) from None
+        except MissingStageError as error:
+            advice = f"; {instead_of_core(graph, node.op.name)}" if advise else ""
+            raise MissingStageError(f"{where}: {error}{advice}") from None
         except StreamingError as error:
-            raise StreamingError(
-                f"node {node.name!r} ({node.op.name}) of {graph.name!r}: {error}"
-            ) from None
+            raise StreamingError(f"{where}: {error}") from None
         plan.values.append(planned[node.name])
         shape = graph.values[node.name].shape
         if len(shape) == 1 and not planned[node.name].stream.path.raster.one_beat:
@@ -292,30 +342,29 @@ def plan_graph(
     return plan, output
 
 
+def check_stream(graph: Graph, size: tuple[int, int]) -> None:
+    """Raise `StreamingError` unless a core with multipliers takes frames of some rows and columns.
+
+    Parameters
+    ----------
+    graph
+        The integer graph.
+    size
+        Rows and columns.
+    """
+    height, width = size
+    initial_frame(graph, taken_sizes(graph), (width, height), width, height)
+    plan, _ = plan_graph(graph, max_width=width, size=size, advise=False)
+    if height < plan.smallest[0] or width < plan.smallest[1]:
+        raise StreamingError(f"frames of {width}x{height} are smaller than the network takes")
+
+
 def _check_arguments(max_width: int, max_height: int, pixels_per_clock: int) -> None:
     for what, value in (("max_width", max_width), ("max_height", max_height)):
         if not isinstance(value, int) or not 1 <= value <= MAX_SIZE:
             raise StreamingError(f"{what} must be 1 to {MAX_SIZE}, got {value!r}")
     if pixels_per_clock != 1:
         raise StreamingError(f"pixels_per_clock must be 1, got {pixels_per_clock!r}")
-
-
-def _initial_size(
-    graph: Graph, initial_size: tuple[int, int] | None, max_width: int, max_height: int
-) -> tuple[int, int]:
-    _, rows, columns = graph.inputs[0].shape
-    fixed = not isinstance(rows, Extent) and not isinstance(columns, Extent)
-    size = (columns, rows) if fixed else (max_width, max_height)
-    if initial_size is not None and len(initial_size) != 2:
-        raise StreamingError(f"initial_size must be two integers, got {initial_size!r}")
-    width, height = size if initial_size is None else initial_size
-    if not isinstance(width, int) or not isinstance(height, int):
-        raise StreamingError(f"initial_size must be two integers, got {initial_size!r}")
-    if not (1 <= width <= max_width and 1 <= height <= max_height):
-        raise StreamingError(
-            f"frames of {width}x{height} exceed the largest size, {max_width}x{max_height}"
-        )
-    return width, height
 
 
 def _tap(base: str, planned: PlannedValue) -> Tap:
@@ -354,10 +403,10 @@ def _write(target: Path, core: Core, plan: CorePlan, output: PlannedValue) -> No
         **{f"rtl/{name}": framed((LIBRARY / name).read_text(encoding="utf-8")) for name in library},
         **{f"rtl/{name}.sv": framed(text) for name, text in plan.modules.items()},
         f"rtl/{top}": framed(top_text),
-        f"{core.name}.f": "".join(f"{source}\n" for source in sources),
+        f"{core.name}.f": render_file_list(sources),
         "core.json": core.to_json(),
-        "README.md": render_data_sheet(core, plan, output),
-        HEADER: render_c_header(),
+        "README.md": MARKUP_LICENSE + render_data_sheet(core, plan, output),
+        HEADER: render_c_header(constants=sizes_for_c(core), license_name=LICENSE),
         f"{core.name}.xdc": render_xdc(core),
         f"{core.name}.lpf": render_lpf(core),
         f"{core.name}.core": render_core_file(core),

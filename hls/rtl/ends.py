@@ -33,6 +33,7 @@ def end_instances(core: Core, plan: CorePlan, output: PlannedValue) -> list[Modu
     outer_clock = {"clk_i": "aclk", "rst_ni": "aresetn"}
     clock = {"clk_i": "aclk", "rst_ni": "core_rst_n"}
     initial = {"InitialWidth": core.initial_width, "InitialHeight": core.initial_height}
+    rows, columns = (taken.checked for taken in core.taken)
     registers = ModuleInstance(
         "fxp_registers",
         "u_registers",
@@ -41,6 +42,10 @@ def end_instances(core: Core, plan: CorePlan, output: PlannedValue) -> list[Modu
                 "Version": f"32'h{core.version:08x}",
                 "MinWidth": core.smallest[1],
                 "MinHeight": core.smallest[0],
+                "WidthPeriod": columns.period,
+                "WidthsTaken": f"{columns.period}'h{columns.mask:x}",
+                "HeightPeriod": rows.period,
+                "HeightsTaken": f"{rows.period}'h{rows.mask:x}",
                 "MaxWidth": core.max_width,
                 "MaxHeight": core.max_height,
                 **initial,

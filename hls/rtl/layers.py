@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fxp.graph import Graph, Node
-from fxp.hls.refusals import ADVICE
 from fxp.hls.rtl.planning import CorePlan
 from fxp.hls.rtl.requantization import requantized
 from fxp.hls.rtl.stages import RULES, Operand, Stage
-from fxp.hls.rtl.streams import Accumulated, PlannedValue, StreamingError, ValueBus
+from fxp.hls.rtl.streams import Accumulated, MissingStageError, PlannedValue, ValueBus
 
 
 def add_node(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operand]) -> PlannedValue:
@@ -34,14 +33,11 @@ def add_node(plan: CorePlan, graph: Graph, node: Node, operands: Sequence[Operan
     Raises
     ------
     StreamingError
-        If the op cannot stream; the message names the node.
+        If the op cannot stream.
     """
     rule = RULES.get(type(node.op))
     if rule is None:
-        advice = ADVICE.get(
-            node.op.name, "make the hardware with fxp.hls.export, which may take it"
-        )
-        raise StreamingError(f"{node.op.name} cannot stream; {advice}")
+        raise MissingStageError(f"{node.op.name} cannot stream")
     result = rule(Stage(plan, graph, node, operands))
     if isinstance(result, ValueBus):
         assert node.accumulator is not None

@@ -14,11 +14,13 @@ def packed(values: Sequence[int], width: int) -> str:
 
     Long ones are several side by side.
     """
-    total = 0
     mask = (1 << width) - 1
-    for index, value in enumerate(values):
+    digits = []
+    for value in values:
         assert -(1 << (width - 1)) <= value <= mask, f"{value} does not fit {width} bits"
-        total |= (int(value) & mask) << (index * width)
+        digits.append(format(int(value) & mask, f"0{width}b"))
+    # Digits of a power of two become a number in linear time; shifts and sums do not.
+    total = int("".join(reversed(digits)) or "0", 2)
     bits = len(values) * width
     if bits <= LITERAL_BITS:
         return f"{bits}'h{total:x}"

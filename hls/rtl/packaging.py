@@ -10,6 +10,8 @@ from xml.etree import ElementTree
 from fxp.hls.rtl.core import Core
 
 LICENSE: Final = "Apache-2.0"
+MARKUP_LICENSE: Final = f"<!-- SPDX-License-Identifier: {LICENSE} -->\n"
+"""In front of XML and of Markdown."""
 VENDOR: Final = "fxp"
 VERSION: Final = "1.0"
 CLOCK_NS: Final = 6.734
@@ -30,6 +32,12 @@ def framed(text: str) -> str:
     """
     head = f"// SPDX-License-Identifier: {LICENSE}\n`default_nettype none\n"
     return f"{head}{text.rstrip()}\n`default_nettype wire\n"
+
+
+def render_file_list(sources: Sequence[str]) -> str:
+    """Return the sources in compile order, one a line, as simulators and linters read them."""
+    # Verilator knows no other comment there.
+    return f"// SPDX-License-Identifier: {LICENSE}\n" + "".join(f"{name}\n" for name in sources)
 
 
 def render_xdc(core: Core) -> str:
@@ -181,7 +189,7 @@ def render_ip_xact(core: Core, top: str) -> str:
     _element(root, "description", f"Streaming core of {core.name}")
     ElementTree.indent(root)
     text = ElementTree.tostring(root, encoding="unicode")
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{MARKUP_LICENSE}{text}\n'
 
 
 def _head(top: str) -> str:

@@ -8,7 +8,7 @@ This module needs nothing but Python, so that a driver can take it along to a bo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -80,9 +80,12 @@ REGISTERS: Final = (
     Register("VERSION", 0x04, "read-only", "first 32 bits of the SHA-256 of the integer graph"),
     Register(
         "WIDTH", 0x08, "read-write",
-        "pixels per line, 1 to `MAX_WIDTH`; reset value `MAX_WIDTH` unless given",
+        "pixels per line, `MAX_WIDTH` at most; the data sheet has the least, and the multiples "
+        "that some networks need. Other numbers are ignored. Reset value: the largest, or as given",
     ),
-    Register("HEIGHT", 0x0C, "read-write", "lines per frame, 1 to `MAX_HEIGHT`"),
+    Register(
+        "HEIGHT", 0x0C, "read-write", "lines per frame, `MAX_HEIGHT` at most, else as `WIDTH`",
+    ),
     Register(
         "STATUS", 0x10, "write 1 to clear", "what went wrong, and what goes on",
         (
@@ -90,7 +93,8 @@ REGISTERS: Final = (
             Field("LONG_LINE", 1, 1, "a line went on past its end"),
             Field("EARLY_START", 2, 1, "a frame started before the last one was complete"),
             Field("MISSING_START", 3, 1, "a pixel came between two frames"),
-            Field("SIZE_REFUSED", 4, 1, "a size out of range was written and ignored"),
+            Field("SIZE_REFUSED", 4, 1, "a size that the core does not take was written; it is "
+                  "ignored"),
             Field("BUSY", 8, 1, "a frame has begun and not left; not sticky"),
         ),
     ),
@@ -164,15 +168,32 @@ def render_verilog() -> str:
     return "\n".join(lines)
 
 
-def render_c_header(guard: str = "FXP_REGISTERS_H") -> str:
-    """Return a C header with the address of every register and the place of every field."""
+def render_c_header(
+    guard: str = "FXP_REGISTERS_H",
+    constants: Mapping[str, tuple[str, int]] | None = None,
+    license_name: str = "Apache-2.0",
+) -> str:
+    """Return a C header with the address of every register and the place of every field.
+
+    Parameters
+    ----------
+    guard
+        What keeps it from being read twice.
+    constants
+        Further numbers of one core, each with what it says.
+    license_name
+        As SPDX has it.
+    """
     lines = [
+        f"/* SPDX-License-Identifier: {license_name} */",
         "/* Registers of a streaming core, emitted by fxp. Do not edit. */",
         f"#ifndef {guard}",
         f"#define {guard}",
         "",
         f"#define FXP_IDENTITY 0x{IDENTITY:08x}u",
     ]
+    for name, (text, number) in (constants or {}).items():
+        lines += ["", f"/* {text} */", f"#define FXP_{name} {number}u"]
     for register in REGISTERS:
         text = register.text.replace("`", "")
         lines += ["", f"/* {text} ({register.access}) */"]

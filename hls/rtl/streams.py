@@ -13,6 +13,79 @@ class StreamingError(FxpError, ValueError):
     """A network, or what is asked of its core, cannot be a streaming core."""
 
 
+class MissingStageError(StreamingError):
+    """There is no hardware for an operation."""
+
+
+class MultiplierWidthError(StreamingError):
+    """A product is wider than the multipliers of the devices.
+
+    Parameters
+    ----------
+    message
+        What is wrong.
+    advice
+        What helps.
+    node
+        Name of the node, as soon as it is known.
+    """
+
+    def __init__(self, message: str, advice: str, node: str = "") -> None:
+        super().__init__(f"{message}: {advice}")
+        self.message, self.advice, self.node = message, advice, node
+
+
+@dataclass(frozen=True)
+class TakenSizes:
+    """Heights, or widths, of frames that a network takes.
+
+    Attributes
+    ----------
+    period
+        What is taken repeats after so many rows or columns.
+    remainders
+        Of the sizes that are taken, by the period, in order.
+    """
+
+    period: int = 1
+    remainders: tuple[int, ...] = (0,)
+
+    def __contains__(self, size: int) -> bool:
+        return size % self.period in self.remainders
+
+    def __str__(self) -> str:
+        if self.period == 1:
+            return "any number"
+        if self.remainders == (0,):
+            return f"a multiple of {self.period}"
+        numbers = " or ".join(map(str, self.remainders))
+        return f"a number with the remainder {numbers} by {self.period}"
+
+    def at_least(self, size: int) -> int:
+        """Return the smallest size from that one on."""
+        return next(number for number in range(size, size + self.period) if number in self)
+
+    def at_most(self, size: int) -> int:
+        """Return the largest size up to that one, or that one if there is none."""
+        sizes = range(size, max(size - self.period, 0), -1)
+        return next((number for number in sizes if number in self), size)
+
+    @property
+    def checked(self) -> TakenSizes:
+        """The part that registers check, a power of two: a few low bits.
+
+        The remainder by another number takes a division, which is larger than all the registers.
+        """
+        unit = self.period & -self.period
+        kept = tuple(sorted({number % unit for number in self.remainders}))
+        return TakenSizes() if len(kept) == unit else TakenSizes(unit, kept)
+
+    @property
+    def mask(self) -> int:
+        """Bit ``r`` is set if sizes of the remainder ``r`` are taken."""
+        return sum(1 << number for number in self.remainders)
+
+
 @dataclass(frozen=True)
 class Lag:
     """How many beats a value is late: ``lines * width + pixels``."""

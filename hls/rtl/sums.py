@@ -15,6 +15,7 @@ from fxp.hls.rtl.adder_graph import MAX_WEIGHT_BITS
 from fxp.hls.rtl.adder_graph_verilog import constant_matrix_module
 from fxp.hls.rtl.literals import packed, verilog_bit
 from fxp.hls.rtl.planning import CorePlan, Cost, StreamingError, ValueBus
+from fxp.hls.rtl.streams import MultiplierWidthError
 
 DSP_BITS: Final = (18, 25)
 """Signed operands of the multipliers of the common devices; either may be the weight."""
@@ -297,10 +298,11 @@ def check_multiplier(plan: CorePlan, first: int, second: int) -> None:
     """
     small, large = sorted((first, second))
     if plan.multipliers == "dsp" and (small > DSP_BITS[0] or large > DSP_BITS[1]):
-        raise StreamingError(
+        raise MultiplierWidthError(
             f"needs multipliers of {small} x {large} bits; those of the devices have "
-            f"{DSP_BITS[0]} x {DSP_BITS[1]}: use narrower formats, or multipliers='shift_add' "
-            f"for weights of at most {MAX_WEIGHT_BITS} bits"
+            f"{DSP_BITS[0]} x {DSP_BITS[1]}",
+            f"use narrower formats, or multipliers='shift_add' for weights of at most "
+            f"{MAX_WEIGHT_BITS} bits",
         )
 
 

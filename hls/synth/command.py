@@ -20,7 +20,21 @@ from fxp.cli.messages import without_folder
 from fxp.cli.targets import check_folder_target, check_target
 from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Core, Multipliers
-from fxp.hls.stream_options import LevelsOption, RegisterSharedOption
+from fxp.hls.rtl.frame_sizes import MAX_HEIGHT
+from fxp.hls.stream_options import (
+    BypassOption,
+    CompressLinesOption,
+    InitialSizeOption,
+    LevelsOption,
+    MaxHeightOption,
+    PackingOption,
+    PixelsPerBeatOption,
+    RasterOption,
+    RegisterSharedOption,
+    SubsampledOption,
+    check_raster,
+    initial_size_of,
+)
 from fxp.hls.synth.harness import ports_of
 from fxp.hls.synth.nextpnr import Placer, Router
 from fxp.hls.synth.placement import PLACED_TARGETS, Placement, place
@@ -30,10 +44,12 @@ from fxp.hls.synth.style_options import (
     LayerOption,
     TargetName,
     layer_styles,
+    megahertz_of,
 )
 from fxp.hls.synth.synthesis import Synthesis, synthesize
 from fxp.hls.synth.targets import RESOURCE_NAMES, TARGETS, Resources, SynthesisTarget
 from fxp.hls.synth.tools import SynthesisError
+from fxp.support.errors import ArgumentError
 from fxp.support.files import replace_file
 
 CORE_FOLDER = "core"
@@ -42,7 +58,9 @@ CORE_FOLDER = "core"
 
 def synth(
     model: Annotated[Path, typer.Argument(help="A .fxp file.")],
-    target: Annotated[TargetName, typer.Option(help="Device.")] = "ecp5-85k",
+    target: Annotated[
+        TargetName | None, typer.Option(help="Device; default ecp5-85k, or that of --fit.")
+    ] = None,
     multipliers: Annotated[
         Multipliers, typer.Option(help="Multiplier blocks, or shared adders.")
     ] = "dsp",
@@ -51,24 +69,32 @@ def synth(
     register_shared: RegisterSharedOption = False,
     layer: LayerOption = None,
     fit: FitOption = None,
-    fps: FpsOption = 60,
+    fps: FpsOption = None,
     max_width: Annotated[
         int, typer.Option("--max-width", "--width", min=1, help="Pixels of the longest line.")
     ] = 1920,
-    raster: Annotated[bool, typer.Option("--raster", help="Raster lines as output.")] = False,
-    compress_lines: Annotated[
-        bool, typer.Option("--compress-lines", help="Halve the line memories; a little lossy.")
-    ] = False,
+    max_height: MaxHeightOption = None,
+    initial_size: InitialSizeOption = None,
+    raster: RasterOption = False,
+    compress_lines: CompressLinesOption = False,
+    pixels_per_beat: PixelsPerBeatOption = None,
+    packing: PackingOption = "bytes",
+    subsampled: SubsampledOption = False,
+    bypass: BypassOption = False,
     placed: Annotated[
         bool, typer.Option("--place", help="Place and route too, for the frequency.")
     ] = False,
     package: Annotated[
         str | None, typer.Option(help="Of the device, with --place; default the largest.")
     ] = None,
-    speed: Annotated[int, typer.Option(min=6, max=8, help="Speed grade, with --place.")] = 8,
+    speed: Annotated[
+        int | None,
+        typer.Option(min=6, max=8, help="Speed grade, with --place; default the fastest, 8."),
+    ] = None,
     megahertz: Annotated[
-        float, typer.Option(help="MHz to aim at, with --place and --fit.")
-    ] = 150.0,
+        float | None,
+        typer.Option(help="MHz to aim at, with --place and --fit; default 150."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="First seed of the placer.")] = 1,
     attempts: Annotated[
         int, typer.Option(min=1, help="Seeds to try until the aim is reached.")
@@ -101,8 +127,17 @@ def synth(
 
     Example: fxp synth kimsr_x2.fxp --place --json > figures.json
     """
-    target = fit or target
+    if fit is not None and target not in (None, fit):
+        raise ArgumentError(
+            f"--fit {fit} and --target {target} name two devices; --fit alone says both"
+        )
+    target = fit or target or "ecp5-85k"
     device = TARGETS[target]
+    clock = megahertz_of(megahertz)
+    if speed is not None and not placed:
+        raise ArgumentError(f"--speed {speed} says where --place is to count; give --place as well")
+    check_raster(raster, pixels_per_beat)
+    size = initial_size_of(initial_size)
     if placed and target not in PLACED_TARGETS:
         raise SynthesisError(
             f"--place needs one of the targets {', '.join(PLACED_TARGETS)}: there is no open "
@@ -129,15 +164,20 @@ def synth(
         # Beside what the tools write, which an earlier run may have left to continue with.
         styles, folds, choice = layer_styles(
             loaded, multipliers=multipliers, fold=fold, layers=layer or [], target=fit, fps=fps,
-            width=max_width, megahertz=megahertz, levels_per_register=levels_per_register,
-            register_shared=register_shared,
+            width=max_width, height=max_height, initial_size=size, megahertz=clock,
+            levels_per_register=levels_per_register, register_shared=register_shared,
         )  # fmt: skip
         if choice and not as_json:
             typer.echo(choice)
-        core = hls.emit_rtl(loaded, folder / CORE_FOLDER, max_width=max_width, multipliers=styles,
-                            fold=folds, raster=raster,
-                            levels_per_register=levels_per_register,
-                            register_shared=register_shared)  # fmt: skip
+        with progress_bar("emitting the core") as report:
+            core = hls.emit_rtl(
+                loaded, folder / CORE_FOLDER, max_width=max_width,
+                max_height=MAX_HEIGHT if max_height is None else max_height, initial_size=size,
+                multipliers=styles, fold=folds, raster=raster, pixels_per_beat=pixels_per_beat,
+                packing=packing, subsampled=subsampled, bypass=bypass,
+                levels_per_register=levels_per_register, register_shared=register_shared,
+                progress=report,
+            )  # fmt: skip
         sources = [f"{CORE_FOLDER}/{source}" for source in core.sources]
         with progress_bar("yosys") as report:
             result = synthesize(folder, sources, core.top, device, timeout_s=timeout_s,
@@ -153,7 +193,8 @@ def synth(
             ports = ports_of((folder / sources[-1]).read_text(encoding="utf-8"), core.top)
             with progress_bar("yosys, then nextpnr, on the whole core") as report:
                 placement = place(folder, sources, core.top, ports, target=target,
-                                  package=package, speed=speed, megahertz=megahertz, seed=seed,
+                                  package=package, speed=8 if speed is None else speed,
+                                  megahertz=clock, seed=seed,
                                   attempts=attempts, router=router, placer=placer,
                                   route=route, timeout_s=timeout_s, progress=report)  # fmt: skip
             figures = figures_of(core, result, device, placement)
@@ -238,7 +279,9 @@ def figures_of(
         "core": {"name": core.name, "multipliers": core.multipliers, "fold": core.fold,
                  "levels_per_register": core.levels_per_register,
                  "register_shared": core.register_shared,
-                 "max_width": core.max_width, "raster": core.raster},
+                 "max_width": core.max_width, "max_height": core.max_height,
+                 "raster": core.raster, "pixels_per_beat": core.pixels_per_beat,
+                 "bypass": core.bypass},
         "device": {"name": device.device, "available": asdict(device.available)},
         "fits": not device.lacking(result.total),
         "synthesis": asdict(result),

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from fxp.graph import Graph
+import numpy as np
+
+from fxp.graph import Graph, ops
 from fxp.hls.rtl.adder_graph import LEVELS_PER_REGISTER
 from fxp.hls.rtl.core import Multipliers
 from fxp.hls.rtl.emit import plan_graph
 from fxp.hls.rtl.planning import CorePlan, Cost, ModuleInstance, StreamingError
+from fxp.hls.rtl.streams import MultiplierWidthError
 from fxp.hls.rtl.styles import MAX_FOLD, weighted_layers
-from fxp.hls.synth.targets import RESOURCE_NAMES, TARGETS, Resources
+from fxp.hls.synth.targets import RESOURCE_NAMES, TARGETS, Resources, SynthesisTarget
 from fxp.hls.synth.tools import SynthesisError
 from fxp.model.sources import ModelSource, graph_of
 from fxp.support.errors import ArgumentError
+from fxp.support.progress import Progress
 
 FILL = 0.9
 """Part of look-up tables and registers that may be in use; fuller devices are hard to route."""
+MOST_SHARED = 3
+"""Signed digits of weights for each adder that sharing leaves; random weights reach 2.2."""
 _MEMORY_SHAPES = ((2048, 9), (1024, 18), (512, 36))
 """Rows and bits of a block memory."""
 _MULTIPLEXER = 0.5
@@ -74,14 +81,18 @@ def fit(
     fps: float = 60,
     width: int = 1920,
     height: int | None = None,
+    initial_size: tuple[int, int] | None = None,
     megahertz: float = 150,
     levels_per_register: int = LEVELS_PER_REGISTER,
     register_shared: bool = False,
+    progress: Progress | None = None,
 ) -> Fit:
     """Choose between multipliers and shared adders for every layer, so that a core fits a device.
 
     As many weights share a multiplier as the frame rate leaves clocks for. One layer after another
     gets multipliers in place of adders, as long as that relieves what the device has least of.
+    The largest layers get multipliers at once if the adders of all could never fit; these are not
+    searched then.
 
     Parameters
     ----------
@@ -92,11 +103,17 @@ def fit(
     fps
         Frames per second.
     width, height
-        Pixels of a frame of the input; the height is nine sixteenths of the width by default.
+        Pixels of the largest frame of the input; the height is nine sixteenths of the width by
+        default. A network of fixed size is rated at its own.
+    initial_size
+        ``(width, height)``, as for `fxp.hls.emit_rtl`: the only size if a result depends on a whole
+        frame, and then what counts.
     megahertz
         Clock frequency that the core will have.
     levels_per_register, register_shared
         As for `fxp.hls.emit_rtl`.
+    progress
+        Called with layers done, layers in all, and the name of the next one.
 
     Raises
     ------
@@ -105,58 +122,84 @@ def fit(
     StreamingError
         If the network cannot stream.
     ArgumentError
-        If the target is not known, or a figure is not above zero.
+        If the target is not known, or a figure is not a finite one above zero.
     """
     if target not in TARGETS:
         raise ArgumentError(f"unknown target {target!r}; choose one of {', '.join(TARGETS)}")
-    height = -(-width * 9 // 16) if height is None else height
-    if min(fps, width, height, megahertz) <= 0:
-        raise ArgumentError("frames per second, sizes and megahertz must be above zero")
     graph, device = graph_of(model), TARGETS[target]
-    rate = fps * width * height / 1e6
-    clocks = min(int(megahertz / rate), MAX_FOLD)
-    if clocks < 1:
-        raise SynthesisError(
-            f"{width}x{height} at {fps:g} frames per second are {rate:.1f} million pixels per "
-            f"second, more than the {megahertz:g} MHz of a core that takes one per clock"
-        )
-    options = {"max_width": width, "levels_per_register": levels_per_register,
-               "register_shared": register_shared}  # fmt: skip
-    adders = _planned(graph, multipliers="shift_add", **options)
-    blocks = _planned(graph, multipliers="dsp", fold=clocks, **options)
-    plan = adders or blocks
-    if plan is None:
-        plan_graph(graph, multipliers="shift_add", max_width=width)  # which says why
-    assert plan is not None
-    base = _memories(plan)
-    with_adders, with_blocks = (_by_node(item) if item else {} for item in (adders, blocks))
-    layers = weighted_layers(graph)
-    chosen: dict[str, Multipliers] = dict.fromkeys(layers, "shift_add" if adders else "dsp")
+    largest = (width, -(-width * 9 // 16) if height is None else height)
+    figures = (fps, megahertz, *largest, *(initial_size or ()))
+    if not all(0 < figure < math.inf for figure in figures):
+        raise ArgumentError("frames per second, sizes and megahertz must be finite and above zero")
+    rows, columns = graph.inputs[0].shape[1:]
+    if isinstance(rows, int) and isinstance(columns, int):
+        largest = initial_size = (columns, rows)
+    base = _Planner(graph, largest, initial_size or largest, levels_per_register,
+                    register_shared, progress)  # fmt: skip
+    first, narrow = base.with_multipliers(1)
+    if first.one_size:
+        if initial_size is None and height is None:
+            raise StreamingError(
+                f"a result of {graph.name!r} depends on a whole frame: give the size of your "
+                "frames as initial_size, or a height beside the width"
+            )
+        # No longer line ever comes.
+        largest = base.size
+        base = replace(base, largest=largest)
+    clocks = _clocks(largest, fps, megahertz)
+    usable = replace(device.available, luts=int(FILL * device.available.luts),
+                     registers=int(FILL * device.available.registers))  # fmt: skip
+    searched = _worth_a_search(graph, narrow, usable.luts)
+    blocks, _ = base.with_multipliers(clocks)
+    memories, with_blocks = _memories(blocks), _by_node(blocks)
+    rest = [used for name, used in with_blocks.items() if name not in searched]
+    # A search cannot help if the other layers alone are too large.
+    _check_fit(graph, device, usable, sum(rest, memories), at_least=True)
+    adders = base.plan(searched, clocks) if set(searched) > set(narrow) else blocks
+    with_adders = _by_node(adders)
+    chosen: dict[str, Multipliers] = {
+        # Some layers have multipliers in either style.
+        name: "shift_add" if name in searched and not with_adders[name].multipliers else "dsp"
+        for name in weighted_layers(graph)
+    }
 
     def needed(styles: Mapping[str, Multipliers]) -> Resources:
-        total = base
+        total = memories
         for node in graph.nodes:
-            here = with_adders if styles.get(node.name, first) == "shift_add" else with_blocks
+            here = with_adders if styles.get(node.name) == "shift_add" else with_blocks
             total += here.get(node.name, Resources())
         return total
 
-    first = "shift_add" if adders else "dsp"
     total = needed(chosen)
-    while adders and blocks:
+    while True:
         # One layer after another gets multipliers, as long as the scarcest kind gets less scarce.
         trials: list[dict[str, Multipliers]] = [
-            {**chosen, name: "dsp"} for name in layers if chosen[name] != "dsp"
+            {**chosen, name: "dsp"}
+            for name, style in chosen.items()
+            if style != "dsp" and name not in narrow
         ]
         best = min(trials, key=lambda styles: device.fullest(needed(styles)), default=chosen)
         if device.fullest(needed(best)) >= device.fullest(total):
             break
         chosen, total = best, needed(best)
-    fold = {name: clocks for name, style in chosen.items() if style == "dsp" and clocks > 1}
-    result = Fit(target, clocks, chosen, fold, total)
-    usable = replace(device.available, luts=int(FILL * device.available.luts),
-                     registers=int(FILL * device.available.registers))  # fmt: skip
+    # A layer with as many multipliers whatever the clocks shares none.
+    alike = _by_node(first)
+    fold = {
+        name: clocks
+        for name, style in chosen.items()
+        if style == "dsp" and with_blocks.get(name) != alike.get(name)
+    }
+    _check_fit(graph, device, usable, total)
+    return Fit(target, clocks, chosen, fold, total)
+
+
+def _check_fit(
+    graph: Graph, device: SynthesisTarget, usable: Resources, total: Resources, *,
+    at_least: bool = False,
+) -> None:  # fmt: skip
+    about = "at least" if at_least else "about"
     lacking = [
-        f"about {getattr(total, name)} of {getattr(usable, name)} {name.replace('_', ' ')}"
+        f"{about} {getattr(total, name)} of {getattr(usable, name)} {name.replace('_', ' ')}"
         for name in RESOURCE_NAMES
         if 0 < getattr(usable, name) < getattr(total, name)
     ]
@@ -165,15 +208,91 @@ def fit(
             f"{graph.name!r} does not fit {device.device}: {', '.join(lacking)}; take narrower "
             "formats, shorter lines, fewer frames per second or a larger device"
         )
-    return result
 
 
-def _planned(graph: Graph, **options: object) -> CorePlan | None:
-    """Return a plan, or None if the network cannot have it."""
-    try:
-        return plan_graph(graph, **options)[0]  # type: ignore[arg-type]
-    except StreamingError:
-        return None
+def _clocks(size: tuple[int, int], fps: float, megahertz: float) -> int:
+    """Return the clocks that there are for each pixel."""
+    width, height = size
+    rate = fps * width * height / 1e6
+    if megahertz < rate:
+        raise SynthesisError(
+            f"{width}x{height} at {fps:g} frames per second are {rate:.1f} million pixels per "
+            f"second, more than the {megahertz:g} MHz of a core that takes one per clock"
+        )
+    return int(min(megahertz / rate, MAX_FOLD))
+
+
+@dataclass(frozen=True)
+class _Planner:
+    """Plans of one graph for frames of one size."""
+
+    graph: Graph
+    largest: tuple[int, int]
+    size: tuple[int, int]
+    levels_per_register: int
+    register_shared: bool
+    progress: Progress | None
+
+    def plan(self, adders: Sequence[str], clocks: int) -> CorePlan:
+        """Return the plan with adders in some layers, and shared multipliers in the others."""
+        layers = weighted_layers(self.graph)
+        styles: dict[str, Multipliers] = {
+            name: "shift_add" if name in adders else "dsp" for name in layers
+        }
+        width, height = self.size
+        return plan_graph(
+            self.graph, max_width=self.largest[0], size=(height, width),
+            multipliers=styles, fold=dict.fromkeys(set(layers) - set(adders), clocks),
+            levels_per_register=self.levels_per_register, register_shared=self.register_shared,
+            progress=self.progress,
+        )[0]  # fmt: skip
+
+    def with_multipliers(self, clocks: int) -> tuple[CorePlan, list[str]]:
+        """Return a plan with multipliers where devices have ones, and the layers without."""
+        narrow: list[str] = []
+        while True:
+            try:
+                return self.plan(narrow, clocks), narrow
+            except MultiplierWidthError as error:
+                if error.node in narrow or error.node not in weighted_layers(self.graph):
+                    raise
+                narrow.append(error.node)
+
+
+def _worth_a_search(graph: Graph, needed: Sequence[str], luts: int) -> list[str]:
+    """Return the layers whose adders are worth a search, which takes minutes for large ones.
+
+    Parameters
+    ----------
+    graph
+        The network.
+    needed
+        Layers that must have adders.
+    luts
+        Look-up tables that there are.
+    """
+    bounds = {name: _fewest_luts(graph, name) for name in weighted_layers(graph)}
+    found = list(needed)
+    total = sum(bounds[name] for name in needed)
+    for name in sorted(set(bounds) - set(needed), key=lambda name: (bounds[name], name)):
+        total += bounds[name]
+        if total > luts:
+            break
+        found.append(name)
+    return found
+
+
+def _fewest_luts(graph: Graph, name: str) -> float:
+    """Return what shared adders of a layer will hardly go below, without a search for them."""
+    node = next(node for node in graph.nodes if node.name == name)
+    weight = graph.constants_by_name[node.inputs[1]].data
+    rows = weight.swapaxes(0, 1) if isinstance(node.op, ops.ConvTranspose2d) else weight
+    # Equal outputs need their adders once.
+    sizes = np.abs(np.unique(rows.reshape(len(rows), -1), axis=0))
+    # The canonical signed digits of a number.
+    digits = int(np.bitwise_count(sizes ^ (3 * sizes)).sum())
+    terms = digits - np.count_nonzero(sizes.any(axis=1))
+    return max(terms, 0) / MOST_SHARED * (graph.operand(node.inputs[0]).format.width + 1)
 
 
 def _by_node(plan: CorePlan) -> dict[str, Resources]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Literal, get_args
 
 import typer
 
+from fxp.cli.console import progress_bar
 from fxp.hls.rtl.core import Multipliers
 from fxp.hls.rtl.styles import LayerFolds, LayerMultipliers
 from fxp.hls.synth.fit import fit
@@ -26,7 +28,25 @@ LayerOption = Annotated[
 FitOption = Annotated[
     TargetName | None, typer.Option(help="Choose for every layer, so that the core fits this.")
 ]
-FpsOption = Annotated[float, typer.Option(min=0.001, help="Frames per second, with --fit.")]
+FpsOption = Annotated[
+    float | None, typer.Option(min=0.001, help="Frames per second, with --fit; default 60.")
+]
+DEFAULT_FPS = 60
+DEFAULT_MEGAHERTZ = 150
+
+
+def megahertz_of(given: float | None) -> float:
+    """Return the clock frequency that an option gives, or what there is without it.
+
+    Raises
+    ------
+    ArgumentError
+        If it is no finite number above zero.
+    """
+    megahertz = DEFAULT_MEGAHERTZ if given is None else given
+    if not 0 < megahertz < math.inf:
+        raise ArgumentError(f"--megahertz must be a finite number above zero, not {megahertz:g}")
+    return megahertz
 
 
 def layer_styles(
@@ -36,12 +56,13 @@ def layer_styles(
     fold: int,
     layers: Sequence[str],
     target: TargetName | None,
-    fps: float,
+    fps: float | None,
     width: int,
+    height: int | None,
+    initial_size: tuple[int, int] | None,
     megahertz: float,
     levels_per_register: int,
     register_shared: bool,
-    height: int | None = None,
 ) -> tuple[LayerMultipliers, LayerFolds, str]:
     """Return multipliers and fold as `fxp.hls.emit_rtl` takes them, and what was chosen, in words.
 
@@ -55,7 +76,7 @@ def layer_styles(
         Texts of the form ``NAME=STYLE`` or ``NAME=STYLE:FOLD``.
     target
         Device to fit, if the layers are to be chosen.
-    fps, width, megahertz, levels_per_register, register_shared, height
+    fps, width, height, initial_size, megahertz, levels_per_register, register_shared
         As for `fxp.hls.fit`.
 
     Raises
@@ -68,10 +89,14 @@ def layer_styles(
     if target is not None:
         if layers or multipliers != "dsp" or fold != 1:
             raise ArgumentError("--fit chooses multipliers and fold itself; leave these out")
-        found = fit(model, target, fps=fps, width=width, height=height, megahertz=megahertz,
-                    levels_per_register=levels_per_register,
-                    register_shared=register_shared)  # fmt: skip
+        with progress_bar("choosing multipliers") as report:
+            found = fit(model, target, fps=DEFAULT_FPS if fps is None else fps, width=width,
+                        height=height, initial_size=initial_size, megahertz=megahertz,
+                        levels_per_register=levels_per_register,
+                        register_shared=register_shared, progress=report)  # fmt: skip
         return found.multipliers, found.fold, str(found)
+    if fps is not None:
+        raise ArgumentError("--fps says what --fit is to reach; give --fit as well")
     if not layers:
         return multipliers, fold, ""
     if multipliers != "dsp" or fold != 1:

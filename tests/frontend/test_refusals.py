@@ -218,6 +218,28 @@ def test_a_model_that_refuses_random_numbers_is_checked_on_the_examples():
         from_torch(Positive().eval(), [torch.rand(IMAGE)])
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda m, x: torch.sqrt(x + 0.5),
+        lambda m, x: torch.log(x + 0.1).mean((2, 3), keepdim=True),
+        lambda m, x: torch.rsqrt(x),
+        lambda m, x: (x + 0.25) ** 1.5,
+    ],
+)
+def test_functions_of_positive_numbers_are_checked_on_the_examples(function):
+    """Of random numbers, some of which are negative, their results are no numbers."""
+    graph = from_torch(OneInput(function).eval(), [torch.rand(IMAGE) + 0.01])
+    assert graph.nodes
+
+
+def test_results_that_are_no_numbers_still_have_to_agree():
+    values = iter(range(100))
+    model = OneInput(lambda m, x: torch.sqrt(x) + next(values)).eval()
+    with pytest.raises(FrontendError, match="differs from the model's at the example's sizes"):
+        from_torch(model, [torch.rand(IMAGE) - 0.5])
+
+
 def test_module_with_memory():
     with pytest.raises(FrontendError, match=r"changes 'last' while it runs.*`states`"):
         from_torch(Counter().eval(), [torch.randn(IMAGE)])

@@ -65,6 +65,24 @@ def test_ip_xact_is_valid_and_names_everything(core: tuple[Path, Core]):
                              for line in top.splitlines())  # fmt: skip
 
 
+def test_every_text_names_its_license(core: tuple[Path, Core]):
+    folder, _ = core
+    texts = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".json"]
+    assert len(texts) > 8
+    for path in texts:
+        # XML and FuseSoC files have a first line of their own.
+        first = path.read_text().splitlines()[:2]
+        assert any("SPDX-License-Identifier: Apache-2.0" in line for line in first), path.name
+    assert etree.parse(folder / "component.xml").getroot().tag == f"{SPIRIT}component"
+
+
+def test_icarus_reads_the_list_of_sources(core: tuple[Path, Core]):
+    folder, emitted = core
+    command = ["iverilog", "-g2012", "-t", "null", "-s", emitted.top, "-c", f"{emitted.name}.f"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_fusesoc_file_has_targets_whose_files_exist(core: tuple[Path, Core]):
     folder, emitted = core
     text = (folder / f"{emitted.name}.core").read_text()

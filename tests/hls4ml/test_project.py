@@ -194,6 +194,23 @@ class TestFolder:
             hls.export(model, tmp_path / "p", size=SIZE, overwrite=True)
         assert (tmp_path / "p" / "mine.txt").read_text() == "mine"
 
+    def test_what_hls4ml_stops_with_is_named(self, model, tmp_path, monkeypatch):
+        import fxp.hls.hls4ml_export.writing as module
+
+        def stopped(made, folder, settings):
+            {}["weight"]
+
+        monkeypatch.setattr(module, "_build", stopped)
+        message = (
+            "hls4ml could not build the project for Vivado, io_parallel, strategy resource; it "
+            "stopped with KeyError: 'weight'. Choose another strategy or io_type"
+        )
+        options = {"backend": "Vivado", "io_type": "io_parallel", "strategy": "resource"}
+        with pytest.raises(hls.ExportError) as caught:
+            hls.export(model, tmp_path / "p", size=SIZE, verify=False, **options)
+        assert str(caught.value) == message
+        assert [*tmp_path.iterdir()] == []
+
     def test_failure_leaves_the_earlier_project(self, model, tmp_path, monkeypatch):
         import fxp.hls.hls4ml_export.exporting as module
 

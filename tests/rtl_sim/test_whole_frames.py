@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import stage_graphs
 from simulations import MAX_HEIGHT, MAX_WIDTH, SIMULATIONS, frames, graph
 
 from fxp.cli import main
@@ -84,6 +85,19 @@ def test_command(files, work_dir, capsys):
     assert target.stat().st_size > 1000
 
 
+def test_command_compares_several_outputs_with_styles_by_layer(tmp_path, work_dir, capsys):
+    FixedModel(stage_graphs.several(), metadata={"divide_by": "256"}).save(tmp_path / "model.fxp")
+    np.save(tmp_path / "image.npy", np.random.default_rng(0).random((1, 6, 8)))
+    command = ["cosim", str(tmp_path / "model.fxp"), str(tmp_path / "image.npy")]
+    options = ["--simulator", "icarus", "--layer", "conv0=dsp:3", "--work-dir", str(work_dir)]
+    assert main([*command, *options]) == 0
+    SIMULATIONS["icarus"] += 1
+    printed = capsys.readouterr().out
+    assert printed.startswith("bit-exact: 1 frame, 48 pixels in ")
+    # A pixel every three clocks at best.
+    assert int(printed.split(" in ")[1].split()[0]) > 144
+
+
 def test_command_fails_on_a_damaged_core(files, capsys):
     folder = files / "core"
     emit_rtl(FixedModel(graph("kimsr_shaped")), folder, max_width=8, max_height=8)
@@ -101,6 +115,10 @@ def test_command_fails_on_a_damaged_core(files, capsys):
     ("options", "message"),
     [
         (["--stalls", "often"], "is no stall pattern"),
+        (["--stalls", "random100"], "'random100' is no stall pattern: write none, bursts, or"),
+        (["--work-dir", "missing/work"], "no folder missing to write work to"),
+        (["--raster", "--pixels-per-beat", "1"], "leave one of them out"),
+        (["--layer", "conv0=luts"], "--layer 'conv0=luts' must be NAME=STYLE"),
         (["--simulator", "compiled", "--waveform", "a.vcd"], "writes no waveform"),
         (["--max-width", "7"], "40x30 is larger than the core takes, 7x30"),
         (["--core", "nowhere"], "no emitted core"),

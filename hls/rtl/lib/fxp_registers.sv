@@ -3,6 +3,11 @@ module fxp_registers #(
   parameter logic [31:0] Version       = '0,
   parameter int MinWidth      = 1,
   parameter int MinHeight     = 1,
+  // Powers of two, and which remainders by them a size may have.
+  parameter int WidthPeriod   = 1,
+  parameter logic [WidthPeriod-1:0] WidthsTaken = '1,
+  parameter int HeightPeriod  = 1,
+  parameter logic [HeightPeriod-1:0] HeightsTaken = '1,
   parameter int MaxWidth      = 16,
   parameter int MaxHeight     = 16,
   parameter int InitialWidth  = 16,
@@ -99,6 +104,15 @@ module fxp_registers #(
     assign merged[8*b+:8] = wstrb_i[b] ? wdata_i[8*b+:8] : old[8*b+:8];
   end
 
+  function automatic logic is_width(input logic [15:0] size);
+    is_width = size >= 16'(MinWidth) && size <= 16'(MaxWidth) &&
+               1'(WidthsTaken >> (size & 16'(WidthPeriod - 1)));
+  endfunction
+  function automatic logic is_height(input logic [15:0] size);
+    is_height = size >= 16'(MinHeight) && size <= 16'(MaxHeight) &&
+                1'(HeightsTaken >> (size & 16'(HeightPeriod - 1)));
+  endfunction
+
   // Whether the halves of a word are sizes.
   logic low_is_width, low_is_height, high_is_height, high_is_zero;
   always_ff @(posedge clk_i) begin
@@ -106,9 +120,9 @@ module fxp_registers #(
       index <= write_index;
       word <= merged;
     end
-    low_is_width <= word[15:0] >= 16'(MinWidth) && word[15:0] <= 16'(MaxWidth);
-    low_is_height <= word[15:0] >= 16'(MinHeight) && word[15:0] <= 16'(MaxHeight);
-    high_is_height <= word[31:16] >= 16'(MinHeight) && word[31:16] <= 16'(MaxHeight);
+    low_is_width <= is_width(word[15:0]);
+    low_is_height <= is_height(word[15:0]);
+    high_is_height <= is_height(word[31:16]);
     high_is_zero <= word[31:16] == 16'd0;
   end
   logic set_width, set_height, set_size, refused, has_effect;
@@ -246,21 +260,25 @@ module fxp_registers #(
     if (!started) assume (!past_b && !past_r && !past_pair);
     if (started) begin
       if (checked) begin
-        assert (low_is_width == (word[15:0] >= 16'(MinWidth) && word[15:0] <= 16'(MaxWidth)));
-        assert (low_is_height == (word[15:0] >= 16'(MinHeight) && word[15:0] <= 16'(MaxHeight)));
-        assert (high_is_height == (word[31:16] >= 16'(MinHeight) && word[31:16] <= 16'(MaxHeight)));
+        assert (low_is_width == is_width(word[15:0]));
+        assert (low_is_height == is_height(word[15:0]));
+        assert (high_is_height == is_height(word[31:16]));
         assert (high_is_zero == (word[31:16] == 16'd0));
       end
       assert (wready_o + captured + checked <= 1);
       if (wready_o || captured || checked) assert (!bvalid_o);
       assert (width_o >= 16'(MinWidth) && width_o <= 16'(MaxWidth));
       assert (height_o >= 16'(MinHeight) && height_o <= 16'(MaxHeight));
+      assert (WidthsTaken[width_o % WidthPeriod]);
+      assert (HeightsTaken[height_o % HeightPeriod]);
       if (past_b) assert (bvalid_o && bresp_o == past_responses[3:2]);
       if (past_r) assert (rvalid_o && rdata_o == past_data && rresp_o == past_responses[1:0]);
       // Both sizes of one word, or neither.
       if (past_pair && past_size != {height_o, width_o}) begin
-        assert (past_size[15:0] == 16'd0 || past_size[15:0] > 16'(MaxWidth) ||
-                past_size[31:16] == 16'd0 || past_size[31:16] > 16'(MaxHeight));
+        assert (past_size[15:0] < 16'(MinWidth) || past_size[15:0] > 16'(MaxWidth) ||
+                past_size[31:16] < 16'(MinHeight) || past_size[31:16] > 16'(MaxHeight) ||
+                !WidthsTaken[past_size[15:0] % WidthPeriod] ||
+                !HeightsTaken[past_size[31:16] % HeightPeriod]);
       end
       if (!Bypass) assert (!bypass_o);
     end
