@@ -101,8 +101,8 @@ def bitstream(
         loaded, multipliers=multipliers, fold=fold, layers=layer or [],
         target=cast("TargetName", BOARDS[board].target) if fit else None,
         fps=video.megahertz * 1e6 / per_frame if fit else None, width=width, height=height,
-        initial_size=(width, height), megahertz=video.megahertz, levels_per_register=levels_per_register,
-        register_shared=register_shared,
+        initial_size=(width, height), megahertz=video.megahertz,
+        levels_per_register=levels_per_register, register_shared=register_shared,
     )  # fmt: skip
     if choice and not as_json:
         typer.echo(choice)
