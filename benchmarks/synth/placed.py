@@ -13,7 +13,7 @@ from torch import nn
 
 import fxp
 from benchmarks.family.members import HARDWARE, MEMBERS, Member
-from benchmarks.synth.stages import ATTEMPTS, LONGEST_LINE, MODEL, TARGET_MEGAHERTZ, Record
+from benchmarks.synth.stages import LONGEST_LINE, MODEL, TARGET_MEGAHERTZ, Record
 from fxp.hls.rtl.emit import emit_rtl
 from fxp.hls.synth import SynthesisError, place
 from fxp.hls.synth.fit import fit
@@ -46,8 +46,6 @@ class PlacedCore:
         Speed grade, and frequency to aim at.
     placer
         Of nextpnr. The one that looks at wires alone suits a device that is nearly full.
-    attempts
-        Seeds of the placer, until the aim is reached.
     """
 
     model: Callable[[], FixedModel]
@@ -56,7 +54,6 @@ class PlacedCore:
     speed: int = 8
     megahertz: float = TARGET_MEGAHERTZ
     placer: Placer = "heap"
-    attempts: int = ATTEMPTS
 
 
 def _chain(member: Member) -> FixedModel:
@@ -96,7 +93,7 @@ PLACED: dict[str, PlacedCore] = {
         for name in ("KimSR, 8 maps 8/10", "KimSR, 16 maps 8/10", "KimSR, 24 maps 8/10")
     },
     **{
-        member.name: PlacedCore(member.model, LEAST, placer="static", attempts=1)
+        member.name: PlacedCore(member.model, LEAST, placer="static")
         for member in MEMBERS
         if member.weights == HARDWARE and not member.searched
     },
@@ -105,13 +102,12 @@ PLACED: dict[str, PlacedCore] = {
         LEAST | FULL_HD | {"levels_per_register": 1, "packing": "ug934", "pixels_per_beat": 2},
         speed=6,
         megahertz=148.5,
-        attempts=1,
     ),
     "FSRCNN-s, 15 frames/s": PlacedCore(
-        partial(_upscaler, sr.FSRCNN), FULL_HD, fps=15, megahertz=125, placer="static", attempts=1
+        partial(_upscaler, sr.FSRCNN), FULL_HD, fps=15, megahertz=125, placer="static"
     ),
     "ESPCN with ReLU, 1 frame/s": PlacedCore(
-        partial(_upscaler, EspcnRelu), FULL_HD, fps=1, megahertz=125, placer="static", attempts=1
+        partial(_upscaler, EspcnRelu), FULL_HD, fps=1, megahertz=125, placer="static"
     ),
     "ResNet-8 for CIFAR, 4 maps": PlacedCore(
         _classifier, {"max_width": 32, "max_height": 32, "multipliers": "dsp", "fold": 64}
@@ -120,7 +116,9 @@ PLACED: dict[str, PlacedCore] = {
 """Whole networks to place, by name."""
 
 
-def place_whole(name: str, folder: Path, timeout_s: float, *, route: bool = True) -> Record:
+def place_whole(
+    name: str, folder: Path, timeout_s: float, *, route: bool = True, attempts: int = 1
+) -> Record:
     """Synthesize and place a whole network, then route it.
 
     Parameters
@@ -133,6 +131,8 @@ def place_whole(name: str, folder: Path, timeout_s: float, *, route: bool = True
         Seconds for each tool.
     route
         Whether to route.
+    attempts
+        Seeds of the placer, until the aim is reached.
 
     Returns
     -------
@@ -160,7 +160,7 @@ def place_whole(name: str, folder: Path, timeout_s: float, *, route: bool = True
     if not route:
         return record | {"reason": "not routed"}
     try:
-        record["placement"] = asdict(run(attempts=core.attempts))
+        record["placement"] = asdict(run(attempts=attempts))
     except SynthesisError as error:
         record["reason"] = str(error)
     return record
