@@ -73,6 +73,20 @@ def test_page_shows_figures_and_reasons():
     assert "| yosys did not finish |" in page
 
 
+def test_summary_names_what_is_routed():
+    routed = {"placement": {**PLACEMENT, "megahertz": 160.14}}
+    record: synth.Record = {
+        "KimSR, 8 maps 8/10": routed,
+        "KimSR, 16 maps 8/10": {"placement": PLACEMENT},
+        "KimSR, fewer digits 9/13": {"estimate": PLACEMENT, "reason": "not routed"},
+        "ResNet-8 for CIFAR, 4 maps": routed,
+    }
+    [(text, figure)] = synth.summary(record)
+    assert "one pixel per clock: KimSR, 8 maps 8/10; KimSR, 16 maps 8/10 bits" in text
+    assert figure == "160.1, 151.5 MHz"
+    assert synth.summary({}) == []
+
+
 def test_a_failure_is_recorded_and_others_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def fails(*_: object) -> synth.Record:
         raise SynthesisError("no tool")
