@@ -185,8 +185,9 @@ def test_the_hls4ml_page_lists_what_is_supported() -> None:
 
 
 def test_there_is_advice_for_every_op_that_no_hardware_takes() -> None:
-    taken = {*SUPPORTED, *(op.name for op in RULES)}
-    assert {*ADVICE} == {*REGISTRY} - taken
+    projects, cores = {*SUPPORTED}, {op.name for op in RULES}
+    assert {*REGISTRY} - projects - cores <= {*ADVICE}
+    assert {*ADVICE} <= {*REGISTRY} - (projects & cores)
     table = page("rtl.md").partition("| Operation | Instead |")[2].partition("\n\n")[0]
     told = [row.split("|")[1] for row in table.strip().splitlines()[1:]]
     assert {name for cell in told for name in re.findall(r"`(\w+)`", cell)} == {*ADVICE}
