@@ -66,21 +66,22 @@ def instead_of_core(graph: Graph, operation: str = "") -> str:
     return ADVICE.get(operation, f"change the network; {ELSEWHERE}")
 
 
-def instead_of_project(graph: Graph, size: tuple[int, int], operation: str = "") -> str:
+def instead_of_project(graph: Graph, shape: tuple[int, ...], operation: str = "") -> str:
     """Return what to do about a network that hls4ml cannot take.
 
     Parameters
     ----------
     graph
         The network.
-    size
-        Height and width of its first input.
+    shape
+        Of its first input, in which all sizes are numbers.
     operation
         Name of the operation that stands in the way, if it is one.
     """
     from fxp.hls.rtl.emit import check_stream
 
-    if _takes(check_stream, graph, size):
+    # A core streams images.
+    if len(shape) == 3 and _takes(check_stream, graph, shape[1:]):
         return _listed(operation, "fxp.hls.emit_rtl takes this network")
     return ADVICE.get(operation, f"change the network; {ELSEWHERE}")
 

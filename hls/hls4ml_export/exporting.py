@@ -170,8 +170,7 @@ def _verify(project: HlsProject, model: FixedModel, say: Progress) -> None:
         batches.append(dequantize(np.stack([random, extreme]), form))
     found = compare(project, model, tuple(batches))
     if not found:
-        _, height, width = project.shapes[model.graph.inputs[0].name]
-        advice = instead_of_project(model.graph, (height, width))
+        advice = instead_of_project(model.graph, project.shapes[model.graph.inputs[0].name])
         raise VerificationError(
             f"the C simulation of backend {project.backend}, {project.notes['io_type']}, strategy "
             f"{project.notes['strategy']} is not exact: {found}; {advice}"

@@ -122,8 +122,8 @@ def lower_to_layers(
 def _instead(made: Lowering, advise: bool, operation: str = "") -> str:
     if not advise:
         return ""
-    _, height, width = made.shapes[made.graph.inputs[0].name]
-    return f"; {instead_of_project(made.graph, (height, width), operation)}"
+    shape = made.shapes[made.graph.inputs[0].name]
+    return f"; {instead_of_project(made.graph, shape, operation)}"
 
 
 def _lower_node(made: Lowering, node: Node, advise: bool) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from streaming_graphs import GraphBuilder
 
-from fxp.formats import Format
-from fxp.graph import Graph, ops
+from fxp.formats import Format, Quantization, Rounding
+from fxp.graph import Graph, Node, Value, ops
 from fxp.graph.ops.base import Op
 from fxp.hls import ExportError, StreamingError, emit_rtl, export
 
@@ -37,6 +37,18 @@ def test_neither_way_recommends_the_other_if_both_refuse(before: tuple[Op, ...],
     for message in (str(streaming.value), str(exported.value)):
         assert "fxp.hls" not in message
     assert NEITHER in str(exported.value)
+
+
+def test_no_core_is_recommended_for_vectors(tmp_path: Path):
+    source = Value("vector", (5,), ACT)
+    # Rounding would look at more bits than there are.
+    target = Quantization(Format(9, -20), Rounding.HALF_EVEN)
+    graph = Graph("far", (source,), (Node("round", ops.Requantize(), ("vector",), target),),
+                  ("round",))  # fmt: skip
+    with pytest.raises(ExportError, match="round") as caught:
+        export(graph, tmp_path / "project", verify=False)
+    assert "change the network" in str(caught.value)
+    assert "emit_rtl" not in str(caught.value)
 
 
 def test_the_way_that_takes_a_network_is_recommended(tmp_path: Path):

@@ -76,7 +76,7 @@ def case_graphs(seed: int) -> list[Graph]:
         for _ in range(DRAWS):
             graph = exact_modes(build(case, choices, size=SIZE, pattern="random").graph)
             try:
-                lower_to_layers(graph, graph.concrete_shapes(SIZES))
+                lower_to_layers(graph, graph.concrete_shapes(SIZES), advise=False)
             except (ExportError, GraphError):
                 continue
             found.append(graph)
@@ -110,7 +110,7 @@ def random_graph(seed: int, nodes: int = 5) -> Graph:
                     tuple(item for item in builder.constants if item.name in read),
                 )
             )
-            lower_to_layers(graph, graph.concrete_shapes(SIZES))
+            lower_to_layers(graph, graph.concrete_shapes(SIZES), advise=False)
         except (ExportError, GraphError):
             continue
         if len(graph.nodes) >= 3:
