@@ -35,6 +35,7 @@ BAUD: Final = 115_200
 FIFO_PIXELS: Final = 512
 CORE_OPTIONS: Final = (
     "multipliers", "fold", "levels_per_register", "register_shared", "bypass", "bus_errors", "name",
+    "progress",
 )  # fmt: skip
 """Options of `fxp.hls.emit_rtl` that are free on a board."""
 DECIDED: Final = (
@@ -153,7 +154,7 @@ def emit_board(
         Bits in a second of the serial port.
     options
         Arguments of `fxp.hls.emit_rtl`, those in `CORE_OPTIONS`: `multipliers`, `fold`,
-        `levels_per_register`, `register_shared`, `bypass`, `bus_errors`, `name`.
+        `levels_per_register`, `register_shared`, `bypass`, `bus_errors`, `name`, `progress`.
 
     Raises
     ------
