@@ -25,8 +25,8 @@ from fxp.models.recognition.zoo.cifar import CifarResNet
 
 TARGET = "ecp5-85k"
 Options = dict[str, Any]
-LEAST: Options = {"max_width": LONGEST_LINE, "multipliers": "shift_add", "register_shared": True}
-FULL_HD: Options = {"max_width": 960, "max_height": 540}
+ADDERS: Options = {"max_width": LONGEST_LINE, "multipliers": "shift_add", "register_shared": True}
+TO_FULL_HD: Options = {"max_width": 960, "max_height": 540}
 """Input of a picture of 1920x1080, at a factor of two."""
 
 
@@ -89,25 +89,25 @@ class EspcnRelu(sr.ESPCN):
 _BY_NAME = {member.name: member for member in MEMBERS}
 PLACED: dict[str, PlacedCore] = {
     **{
-        name: PlacedCore(_BY_NAME[name].model, LEAST | {"levels_per_register": 1})
+        name: PlacedCore(_BY_NAME[name].model, ADDERS | {"levels_per_register": 1})
         for name in ("KimSR, 8 maps 8/10", "KimSR, 16 maps 8/10", "KimSR, 24 maps 8/10")
     },
     **{
-        member.name: PlacedCore(member.model, LEAST, placer="static")
+        member.name: PlacedCore(member.model, ADDERS, placer="static")
         for member in MEMBERS
         if member.weights == HARDWARE and not member.searched
     },
     "RGB video chain, KimSR, 8 maps 8/10": PlacedCore(
         partial(_chain, _BY_NAME["KimSR, 8 maps 8/10"]),
-        LEAST | FULL_HD | {"levels_per_register": 1, "packing": "ug934", "pixels_per_beat": 2},
+        ADDERS | TO_FULL_HD | {"levels_per_register": 1, "packing": "ug934", "pixels_per_beat": 2},
         speed=6,
         megahertz=148.5,
     ),
     "FSRCNN-s, 15 frames/s": PlacedCore(
-        partial(_upscaler, sr.FSRCNN), FULL_HD, fps=15, megahertz=125, placer="static"
+        partial(_upscaler, sr.FSRCNN), TO_FULL_HD, fps=15, megahertz=125, placer="static"
     ),
     "ESPCN with ReLU, 1 frame/s": PlacedCore(
-        partial(_upscaler, EspcnRelu), FULL_HD, fps=1, megahertz=125, placer="static"
+        partial(_upscaler, EspcnRelu), TO_FULL_HD, fps=1, megahertz=125, placer="static"
     ),
     "ResNet-8 for CIFAR, 4 maps": PlacedCore(
         _classifier, {"max_width": 32, "max_height": 32, "multipliers": "dsp", "fold": 64}
