@@ -131,7 +131,7 @@ class CoreDriver:
         """Width and height of the next frame; both take effect together.
 
         Setting a size that the core does not take raises `ArgumentError`, and the earlier one stays
-        in force. A core with bus errors answers a frame that is too small with one, which
+        in force. A core with bus errors answers such a size with one, which
         `SerialRegisters` raises as `DriverError`.
         """
         size = self.read("SIZE")
@@ -151,7 +151,8 @@ class CoreDriver:
         if kept != (width, height):
             raise ArgumentError(
                 f"the core refuses frames of {width}x{height} pixels, which are smaller than its "
-                f"network takes; its frames stay {kept[0]}x{kept[1]} pixels"
+                "network takes, or no multiple that it needs; "
+                f"its frames stay {kept[0]}x{kept[1]} pixels"
             )
 
     @property
