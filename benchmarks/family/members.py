@@ -145,6 +145,8 @@ MEMBERS: Final = (
         for bits in ((10, 14), (12, 16))
     ),
 )
+BY_NAME: Final = {member.name: member for member in MEMBERS}
+"""The members by their names."""
 
 PLAIN: Final = next(
     member

@@ -90,7 +90,8 @@ def page(record: Record) -> str:
             "## The whole KimSR, one pixel per clock\n\nSynthesis for lines of "
             f"{LONGEST_LINE} pixels, every module by itself. The published hardware for this "
             "network gives four pixels of the large image per clock at 150 MHz with all 1,920 "
-            "multipliers of a Kintex UltraScale; `shift_add` gives as many per clock with none.\n\n"
+            "multipliers of a Kintex UltraScale; `shift_add` gives as many per clock with none. "
+            "What fewer digits and bits lose in PSNR stands in the [family](family.md).\n\n"
             f"{markdown_table(header, rows)}"
         )
     rows = [_placed_row(name, record[name]) for name in PLACED if name in record]
@@ -144,13 +145,13 @@ def _placed_row(name: str, item: Record) -> list[str]:
 
 
 def _whole_row(name: str, item: Record) -> list[str]:
-    weights, target, style = WHOLE[name]
+    model, target, style = WHOLE[name]
     if "reason" in item:
-        return [weights, style, target, *[""] * len(HEADINGS), item["reason"]]
+        return [model, style, target, *[""] * len(HEADINGS), item["reason"]]
     total = item["synthesis"]["total"]
     figures = [str(total[kind]) for kind in RESOURCE_NAMES]
     fits = f"no: {', '.join(item['lacking'])}" if item["lacking"] else "yes"
-    return [weights, style, item["device"], *figures, fits]
+    return [model, style, item["device"], *figures, fits]
 
 
 def summary(record: Record) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import fxp
-from benchmarks.family.members import HARDWARE, MEMBERS, Member
+from benchmarks.family.members import BY_NAME, HARDWARE, MEMBERS, Member
 from benchmarks.synth.stages import LONGEST_LINE, MODEL, TARGET_MEGAHERTZ, Record
 from fxp.hls.rtl.emit import emit_rtl
 from fxp.hls.synth import SynthesisError, place
@@ -86,10 +86,9 @@ class EspcnRelu(sr.ESPCN):
         return nn.functional.pixel_shuffle(self.tail(features), self.scale).clamp(0.0, 1.0)
 
 
-_BY_NAME = {member.name: member for member in MEMBERS}
 PLACED: dict[str, PlacedCore] = {
     **{
-        name: PlacedCore(_BY_NAME[name].model, ADDERS | {"levels_per_register": 1})
+        name: PlacedCore(BY_NAME[name].model, ADDERS | {"levels_per_register": 1})
         for name in ("KimSR, 8 maps 8/10", "KimSR, 16 maps 8/10", "KimSR, 24 maps 8/10")
     },
     **{
@@ -98,16 +97,16 @@ PLACED: dict[str, PlacedCore] = {
         if member.weights == HARDWARE and not member.searched
     },
     "RGB video chain, KimSR, 8 maps 8/10": PlacedCore(
-        partial(_chain, _BY_NAME["KimSR, 8 maps 8/10"]),
+        partial(_chain, BY_NAME["KimSR, 8 maps 8/10"]),
         ADDERS | TO_FULL_HD | {"levels_per_register": 1, "packing": "ug934", "pixels_per_beat": 2},
         speed=6,
         megahertz=148.5,
     ),
-    "FSRCNN-s, 15 frames/s": PlacedCore(
-        partial(_upscaler, sr.FSRCNN), TO_FULL_HD, fps=15, megahertz=125, placer="static"
+    "FSRCNN-s, 30 frames/s": PlacedCore(
+        partial(_upscaler, sr.FSRCNN), TO_FULL_HD, fps=30, megahertz=100, placer="static"
     ),
     "ESPCN with ReLU, 1 frame/s": PlacedCore(
-        partial(_upscaler, EspcnRelu), TO_FULL_HD, fps=1, megahertz=125, placer="static"
+        partial(_upscaler, EspcnRelu), TO_FULL_HD, fps=1, megahertz=125
     ),
     "ResNet-8 for CIFAR, 4 maps": PlacedCore(
         _classifier, {"max_width": 32, "max_height": 32, "multipliers": "dsp", "fold": 64}

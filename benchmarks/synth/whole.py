@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.family.members import HARDWARE
+from benchmarks.family.members import BY_NAME, HARDWARE
 from benchmarks.synth.stages import LONGEST_LINE, MODEL, Record
 from fxp.graph import ops
 from fxp.hls.rtl.adder_graph import adder_graph
 from fxp.hls.rtl.core import Multipliers
 from fxp.hls.rtl.emit import emit_rtl
 from fxp.hls.synth import TARGETS, synthesize
+from fxp.model import FixedModel
 from fxp.models import sr
 
 RANDOM_SIZES = ((9, 32), (32, 16), (16, 32), (144, 4))
+NARROWER = "KimSR, fewer digits 9/13"
+MODELS: dict[str, Callable[[], FixedModel]] = {
+    MODEL: partial(sr.load, MODEL),
+    HARDWARE: partial(sr.load, HARDWARE),
+    f"{HARDWARE}, 9/13 bits": BY_NAME[NARROWER].model,
+}
+"""Models by what the page calls them."""
 CORES: tuple[tuple[str, str, Multipliers], ...] = (
     ("KimSR", MODEL, "dsp"),
     ("KimSR", MODEL, "shift_add"),
     ("KimSR, fewer digits", HARDWARE, "shift_add"),
+    (NARROWER, f"{HARDWARE}, 9/13 bits", "shift_add"),
 )
 WHOLE: dict[str, tuple[str, str, Multipliers]] = {
-    f"{title}, {style}, {target}": (weights, target, style)
-    for title, weights, style in CORES
+    f"{title}, {style}, {target}": (model, target, style)
+    for title, model, style in CORES
     for target in ("ecp5-85k", "xilinx-us")
 }
-"""Shipped model, device and style, by name."""
+"""Model, device and style, by name."""
 
 
 def synthesize_whole(name: str, folder: Path, timeout_s: float) -> Record:
@@ -43,9 +54,9 @@ def synthesize_whole(name: str, folder: Path, timeout_s: float) -> Record:
     timeout_s
         Seconds for each tool.
     """
-    weights, target_name, style = WHOLE[name]
+    model, target_name, style = WHOLE[name]
     target = TARGETS[target_name]
-    core = emit_rtl(sr.load(weights), folder, max_width=LONGEST_LINE, multipliers=style)
+    core = emit_rtl(MODELS[model](), folder, max_width=LONGEST_LINE, multipliers=style)
     result = synthesize(folder, core.sources, core.top, target, timeout_s=timeout_s)
     return {"synthesis": asdict(result), "device": target.device,
             "lacking": target.lacking(result.total)}  # fmt: skip

@@ -96,30 +96,27 @@ targets:
     toplevel: {core.top}
   lint:
     <<: *default
-    default_tool: verilator
-    tools:
-      verilator:
-        mode: lint-only
+    flow: lint
+    flow_options:
+      tool: verilator
   sim:
     <<: *default
-    default_tool: verilator
-    tools:
-      verilator:
-        mode: cc
+    flow: sim
+    flow_options:
+      tool: icarus
+      iverilog_options: [-g2012]
   ecp5:
     filesets: [rtl, ecp5]
     toplevel: {core.top}
-    default_tool: trellis
-    tools:
-      trellis:
-        nextpnr_options: [--85k, --package, CABGA756, --speed, "8", --lpf-allow-unconstrained]
+    flow: trellis
+    flow_options:
+      nextpnr_options: [--85k, --package, CABGA756, --speed, "8", --lpf-allow-unconstrained]
   vivado:
     filesets: [rtl, xilinx]
     toplevel: {core.top}
-    default_tool: vivado
-    tools:
-      vivado:
-        part: xczu7ev-ffvc1156-2-e
+    flow: vivado
+    flow_options:
+      part: xczu7ev-ffvc1156-2-e
 """
 
 

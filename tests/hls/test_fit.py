@@ -8,9 +8,10 @@ import pytest
 import streaming_graphs as graphs
 
 from fxp.cli import main
+from fxp.formats import Format
 from fxp.hls import fit
 from fxp.hls.rtl.emit import emit_rtl
-from fxp.hls.synth import SynthesisError
+from fxp.hls.synth import SynthesisError, synthesize
 from fxp.hls.synth.targets import TARGETS, Resources
 from fxp.store import save_graph
 
@@ -36,6 +37,20 @@ def test_what_was_chosen_is_what_is_built(tmp_path: Path):
     total = next(line for line in (tmp_path / "core" / "README.md").read_text().splitlines()
                  if line.startswith("| **Sum**"))  # fmt: skip
     assert int(total.split("|")[2].replace(",", "")) == found.estimate.multipliers
+
+
+def test_estimates_are_near_what_yosys_counts(tmp_path: Path):
+    # 16 outputs share the choice of their operands, and their weights lie in block memories.
+    builder = graphs.GraphBuilder("wide", 8)
+    builder.conv(16, bits=8, target=Format(10, 7))
+    graph = builder.graph()
+    found = fit(graph, "ecp5-12k", fps=100, width=100, height=100, megahertz=72)
+    assert found.fold == {"conv0": 72}
+    core = emit_rtl(graph, tmp_path, max_width=100, multipliers=found.multipliers, fold=found.fold)
+    counted = synthesize(tmp_path, core.sources, core.top, TARGETS["ecp5-12k"]).total
+    assert counted.multipliers == found.estimate.multipliers == 16
+    for name in ("luts", "registers", "block_rams"):
+        assert getattr(found.estimate, name) == pytest.approx(getattr(counted, name), rel=0.2)
 
 
 def test_refusals():

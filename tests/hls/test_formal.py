@@ -220,6 +220,8 @@ def prove(module: str, folder: Path, fault: tuple[str, str] | None = None) -> tu
         "[engines]", "smtbmc z3",
         "[script]", f"read -formal -sv {' '.join(files)}", *settings,
         f"prep -top {top}",
+        # Otherwise an induction may begin with other weights.
+        "memory_map -rom-only",
         "[files]", *files,
     ]  # fmt: skip
     (folder / "proof.sby").write_text("\n".join(script) + "\n")

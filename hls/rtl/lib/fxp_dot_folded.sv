@@ -65,6 +65,25 @@ module fxp_dot_folded #(
     end
   end
 
+  // ---- Weights of every phase, a memory: block memories where there are many phases -----------
+  localparam int RowBits = Outputs * Multipliers * WeightWidth;
+  logic [RowBits-1:0] rows[Fold];
+  initial begin
+    for (int p = 0; p < Fold; p++) begin
+      rows[p] = '0;
+      for (int o = 0; o < Outputs; o++) begin
+        for (int m = 0; m < Multipliers; m++) begin
+          if (p * Multipliers + m < Products) begin
+            rows[p][(o*Multipliers+m)*WeightWidth+:WeightWidth] =
+                Weights[(o*Products+p*Multipliers+m)*WeightWidth+:WeightWidth];
+          end
+        end
+      end
+    end
+  end
+  logic [RowBits-1:0] row;
+  always_ff @(posedge clk_i) row <= rows[phase];
+
   // ---- Products, their sum, and the sum of all phases -----------------------------------------
   for (genvar o = 0; o < Outputs; o++) begin : gen_output
     localparam int Group = o / (Outputs / Groups);
@@ -75,23 +94,11 @@ module fxp_dot_folded #(
       for (genvar n = 0; n < Nodes; n++) begin : gen_node
         logic signed [Bits-1:0] sum;
         if (l == 0) begin : gen_product
-          logic [Fold*WeightWidth-1:0] choices;
-          for (genvar p = 0; p < Fold; p++) begin : gen_phase
-            localparam int Product = p * Multipliers + n;
-            if (Product < Products) begin : gen_weight
-              assign choices[p*WeightWidth+:WeightWidth] =
-                  Weights[(o*Products+Product)*WeightWidth+:WeightWidth];
-            end else begin : gen_none
-              assign choices[p*WeightWidth+:WeightWidth] = '0;
-            end
-          end
           // Both factors once more, close to the multiplier.
-          logic [WeightWidth-1:0] chosen;
           logic signed [WeightWidth-1:0] weight;
           logic [DataWidth-1:0] operand;
           always_ff @(posedge clk_i) begin
-            chosen <= choices[int'(phase)*WeightWidth+:WeightWidth];
-            weight <= chosen;
+            weight <= row[(o*Multipliers+n)*WeightWidth+:WeightWidth];
             operand <= gen_group[Group].gen_operand[n].operand;
           end
           logic signed [FactorWidth-1:0] factor;

@@ -60,10 +60,26 @@ module fxp_dot_shared #(
     .clk_i, .data_i({turn, running && place == '0}), .data_o({started_turn, starts})
   );
 
+  // ---- Weights of every step, a memory: block memories where there are many steps -------------
+  localparam int RowBits = Multipliers * WeightWidth;
+  logic [RowBits-1:0] rows[Steps];
+  initial begin
+    for (int s = 0; s < Steps; s++) begin
+      rows[s] = '0;
+      for (int u = 0; u < Multipliers; u++) begin
+        if (u * Share + s / Products < Outputs) begin
+          rows[s][u*WeightWidth+:WeightWidth] =
+              Weights[(u*Share*Products+s)*WeightWidth+:WeightWidth];
+        end
+      end
+    end
+  end
+  logic [RowBits-1:0] row;
+  always_ff @(posedge clk_i) row <= rows[step];
+
   // ---- One multiplier and one sum for each Share outputs --------------------------------------
   for (genvar u = 0; u < Multipliers; u++) begin : gen_multiplier
     logic [Steps*DataWidth-1:0] operands;
-    logic [Steps*WeightWidth-1:0] weights;
     logic [Share*SumWidth-1:0] biases;
     for (genvar s = 0; s < Steps; s++) begin : gen_step
       localparam int Output = u * Share + s / Products;
@@ -72,11 +88,8 @@ module fxp_dot_shared #(
       localparam int Field = (Product / Inputs) * Channels + Group * Inputs + Product % Inputs;
       if (Output < Outputs) begin : gen_product
         assign operands[s*DataWidth+:DataWidth] = taps[Field*DataWidth+:DataWidth];
-        assign weights[s*WeightWidth+:WeightWidth] =
-            Weights[(Output*Products+Product)*WeightWidth+:WeightWidth];
       end else begin : gen_none
         assign operands[s*DataWidth+:DataWidth] = '0;
-        assign weights[s*WeightWidth+:WeightWidth] = '0;
       end
     end
     for (genvar j = 0; j < Share; j++) begin : gen_bias
@@ -89,7 +102,6 @@ module fxp_dot_shared #(
 
     // Both factors once more, close to the multiplier.
     logic [DataWidth-1:0] chosen_operand, operand;
-    logic [WeightWidth-1:0] chosen_weight;
     logic signed [WeightWidth-1:0] weight;
     if (Groups == 1) begin : gen_same_operands
       // Every turn has the same.
@@ -100,9 +112,8 @@ module fxp_dot_shared #(
       always_ff @(posedge clk_i) chosen_operand <= operands[int'(step)*DataWidth+:DataWidth];
     end
     always_ff @(posedge clk_i) begin
-      chosen_weight <= weights[int'(step)*WeightWidth+:WeightWidth];
       operand <= chosen_operand;
-      weight <= chosen_weight;
+      weight <= row[u*WeightWidth+:WeightWidth];
     end
     logic signed [FactorWidth-1:0] factor;
     if (DataSigned) begin : gen_signed
