@@ -93,10 +93,10 @@ class _Sums:
     bias: NDArray[np.int64]
     bits: int
 
-    def _dsp(self) -> dict[str, int | str]:
-        """Parameters of the modules with multipliers."""
-        weights = [int(weight) for weight in self.matrix.reshape(-1)]
-        width = signed_bits(weights)
+    def _dsp(self, weights: NDArray[np.int64]) -> dict[str, int | str]:
+        """Parameters of the modules with multipliers, with the weights in a module's order."""
+        ordered = [int(weight) for weight in weights.reshape(-1)]
+        width = signed_bits(ordered)
         check_multiplier(self.plan, self._factor_bits, width)
         return {
             "Taps": self.taps.channels // self.source.channels,
@@ -107,7 +107,7 @@ class _Sums:
             "DataSigned": verilog_bit(self.source.signed),
             "WeightWidth": width,
             "SumWidth": self.bits,
-            "Weights": packed(weights, width),
+            "Weights": packed(ordered, width),
             "Biases": packed([int(offset) for offset in self.bias], self.bits),
         }
 
@@ -118,7 +118,7 @@ class _Sums:
     def parallel(self) -> tuple[str, int]:
         """Use a multiplier per weight."""
         outputs, products = self.matrix.shape
-        parameters = self._dsp()
+        parameters = self._dsp(self.matrix)
         has_bias = bool(self.bias.any())
         leaves = products + has_bias
         terms = np.count_nonzero(self.matrix, axis=1)
@@ -143,8 +143,11 @@ class _Sums:
     def folded(self, fold: int) -> tuple[str, int]:
         """Use a multiplier for `fold` weights."""
         outputs, products = self.matrix.shape
-        parameters = self._dsp()
         multipliers = -(-products // fold)
+        by_phase = np.zeros((outputs, fold * multipliers), np.int64)
+        by_phase[:, :products] = self.matrix
+        by_phase = by_phase.reshape(outputs, fold, multipliers).swapaxes(0, 1)
+        parameters = self._dsp(by_phase)
         product_bits = self._factor_bits + int(parameters["WeightWidth"])
         wire = self.plan.wire("sums", outputs * self.bits)
         self.plan.instance(
@@ -171,8 +174,10 @@ class _Sums:
     def shared(self, share: int) -> tuple[str, int]:
         """Use a multiplier for `share` outputs."""
         outputs, products = self.matrix.shape
-        parameters = self._dsp()
         multipliers = -(-outputs // share)
+        by_multiplier = np.zeros((multipliers, share * products), np.int64)
+        by_multiplier.reshape(-1)[: self.matrix.size] = self.matrix.reshape(-1)
+        parameters = self._dsp(by_multiplier.T)
         weight_bits = int(parameters["WeightWidth"])
         wire = self.plan.wire("sums", outputs * self.bits)
         self.plan.instance(

@@ -46,7 +46,7 @@ PROOFS: dict[str, tuple[str, int, dict[str, object] | str, tuple[str, ...]]] = {
         "prove",
         9,
         {"Taps": 3, "Channels": 1, "Groups": 1, "Outputs": 2, "Fold": 2, "DataWidth": 3,
-         "DataSigned": 1, "WeightWidth": 3, "SumWidth": 9, "Weights": "18'o356471",
+         "DataSigned": 1, "WeightWidth": 3, "SumWidth": 9, "Weights": "24'o35604715",
          "Biases": "18'h2a3f1"},
         ("fxp_delay", "fxp_dot_reference"),
     ),

@@ -152,9 +152,21 @@ def test_weighted_sums(taps, groups, signed, module, sharing, tmp_path):
         spacing, latency = 1, 2 + int(products).bit_length()
     elif module == "fxp_dot_folded":
         common["Fold"] = spacing = sharing
+        # By phase, then by output, then by multiplier.
+        flat = np.pad(weights.reshape(outputs, products), ((0, 0), (0, -products % sharing)))
+        ordered = [flat[output, phase * (flat.shape[1] // sharing) + multiplier]
+                   for phase in range(sharing) for output in range(outputs)
+                   for multiplier in range(flat.shape[1] // sharing)]  # fmt: skip
+        common["Weights"] = packed([int(w) for w in ordered], 4)
         latency = spacing + 4 + (-(-products // sharing) - 1).bit_length()
     else:
         common["Share"] = sharing
+        # By turn, then by product, then by multiplier: 0 and 3 work first, then 1, then 2.
+        none = np.zeros(products, int)
+        flat = [*weights.reshape(outputs, products), none, none]
+        ordered = [flat[output][product] for outputs_then in ((0, 3), (1, 4), (2, 5))
+                   for product in range(products) for output in outputs_then]  # fmt: skip
+        common["Weights"] = packed([int(w) for w in ordered], 4)
         spacing = sharing * products
         latency = spacing + 4
     # Garbage between the beats.

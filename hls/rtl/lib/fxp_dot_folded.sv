@@ -1,7 +1,8 @@
 // Weighted sums as fxp_dot, with each multiplier shared by Fold weights: a beat at most every Fold
 // clocks. Latency: Fold + 4 + clog2(multipliers of an output).
 //
-// In phase p, multiplier m of an output works on product p * Multipliers + m.
+// In phase p, multiplier m of an output works on product p * Multipliers + m. The weights come so,
+// phase by phase, and output by output in a phase: tools need minutes to reorder a large layer.
 module fxp_dot_folded #(
   parameter int Taps        = 3,
   parameter int Channels    = 1,
@@ -12,8 +13,9 @@ module fxp_dot_folded #(
   parameter logic DataSigned = 1'b0,
   parameter int WeightWidth = 10,
   parameter int SumWidth    = 20,
-  parameter logic [Outputs*Taps*(Channels/Groups)*WeightWidth-1:0] Weights = '0,
-  parameter logic [Outputs*SumWidth-1:0]                           Biases  = '0
+  parameter logic [Fold*Outputs*((Taps*(Channels/Groups)+Fold-1)/Fold)*WeightWidth-1:0]
+      Weights = '0,
+  parameter logic [Outputs*SumWidth-1:0] Biases = '0
 ) (
   input  logic                               clk_i,
   input  logic                               rst_ni,
@@ -69,17 +71,7 @@ module fxp_dot_folded #(
   localparam int RowBits = Outputs * Multipliers * WeightWidth;
   logic [RowBits-1:0] rows[Fold];
   initial begin
-    for (int p = 0; p < Fold; p++) begin
-      rows[p] = '0;
-      for (int o = 0; o < Outputs; o++) begin
-        for (int m = 0; m < Multipliers; m++) begin
-          if (p * Multipliers + m < Products) begin
-            rows[p][(o*Multipliers+m)*WeightWidth+:WeightWidth] =
-                Weights[(o*Products+p*Multipliers+m)*WeightWidth+:WeightWidth];
-          end
-        end
-      end
-    end
+    for (int p = 0; p < Fold; p++) rows[p] = Weights[p*RowBits+:RowBits];
   end
   logic [RowBits-1:0] row;
   always_ff @(posedge clk_i) row <= rows[phase];
@@ -149,11 +141,19 @@ module fxp_dot_folded #(
     if (valid_i) assume (beats[Fold-2:0] == '0);
     if (started) assert (int'(phase) < Fold);
   end
+  function automatic logic [Outputs*Products*WeightWidth-1:0] by_output(int multipliers);
+    for (int o = 0; o < Outputs; o++) begin
+      for (int n = 0; n < Products; n++) begin
+        by_output[(o*Products+n)*WeightWidth+:WeightWidth] =
+            Weights[((n/multipliers*Outputs+o)*multipliers+n%multipliers)*WeightWidth+:WeightWidth];
+      end
+    end
+  endfunction
   logic [Outputs*SumWidth-1:0] wanted;
   fxp_dot_reference #(
     .Taps(Taps), .Channels(Channels), .Groups(Groups), .Outputs(Outputs), .DataWidth(DataWidth),
-    .DataSigned(DataSigned), .WeightWidth(WeightWidth), .SumWidth(SumWidth), .Weights(Weights),
-    .Biases(Biases)
+    .DataSigned(DataSigned), .WeightWidth(WeightWidth), .SumWidth(SumWidth),
+    .Weights(by_output(Multipliers)), .Biases(Biases)
   ) u_wanted (
     .taps_i(then), .sums_o(wanted)
   );

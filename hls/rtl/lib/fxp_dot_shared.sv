@@ -2,7 +2,7 @@
 // beat at most every Share * products clocks. Latency: Share * products + 4.
 //
 // Multiplier u works for the outputs from u * Share on: in step s on product s % products of output
-// s / products.
+// s / products. The weights come step by step, in every step multiplier by multiplier.
 module fxp_dot_shared #(
   parameter int Taps        = 3,
   parameter int Channels    = 1,
@@ -13,8 +13,9 @@ module fxp_dot_shared #(
   parameter logic DataSigned = 1'b0,
   parameter int WeightWidth = 10,
   parameter int SumWidth    = 20,
-  parameter logic [Outputs*Taps*(Channels/Groups)*WeightWidth-1:0] Weights = '0,
-  parameter logic [Outputs*SumWidth-1:0]                           Biases  = '0
+  parameter logic [Share*Taps*(Channels/Groups)*((Outputs+Share-1)/Share)*WeightWidth-1:0]
+      Weights = '0,
+  parameter logic [Outputs*SumWidth-1:0] Biases = '0
 ) (
   input  logic                               clk_i,
   input  logic                               rst_ni,
@@ -64,15 +65,7 @@ module fxp_dot_shared #(
   localparam int RowBits = Multipliers * WeightWidth;
   logic [RowBits-1:0] rows[Steps];
   initial begin
-    for (int s = 0; s < Steps; s++) begin
-      rows[s] = '0;
-      for (int u = 0; u < Multipliers; u++) begin
-        if (u * Share + s / Products < Outputs) begin
-          rows[s][u*WeightWidth+:WeightWidth] =
-              Weights[(u*Share*Products+s)*WeightWidth+:WeightWidth];
-        end
-      end
-    end
+    for (int s = 0; s < Steps; s++) rows[s] = Weights[s*RowBits+:RowBits];
   end
   logic [RowBits-1:0] row;
   always_ff @(posedge clk_i) row <= rows[step];
@@ -168,11 +161,19 @@ module fxp_dot_shared #(
       assert (int'(step) < Steps && int'(place) < Products);
     end
   end
+  function automatic logic [Outputs*Products*WeightWidth-1:0] by_output(int share);
+    for (int o = 0; o < Outputs; o++) begin
+      for (int n = 0; n < Products; n++) begin
+        by_output[(o*Products+n)*WeightWidth+:WeightWidth] =
+            Weights[((o%share*Products+n)*Multipliers+o/share)*WeightWidth+:WeightWidth];
+      end
+    end
+  endfunction
   logic [Outputs*SumWidth-1:0] wanted;
   fxp_dot_reference #(
     .Taps(Taps), .Channels(Channels), .Groups(Groups), .Outputs(Outputs), .DataWidth(DataWidth),
-    .DataSigned(DataSigned), .WeightWidth(WeightWidth), .SumWidth(SumWidth), .Weights(Weights),
-    .Biases(Biases)
+    .DataSigned(DataSigned), .WeightWidth(WeightWidth), .SumWidth(SumWidth),
+    .Weights(by_output(Share)), .Biases(Biases)
   ) u_wanted (
     .taps_i(then), .sums_o(wanted)
   );
