@@ -103,7 +103,7 @@ PLACED: dict[str, PlacedCore] = {
         megahertz=148.5,
     ),
     "FSRCNN-s, 30 frames/s": PlacedCore(
-        partial(_upscaler, sr.FSRCNN), TO_FULL_HD, fps=30, megahertz=100, placer="static"
+        partial(_upscaler, sr.FSRCNN), TO_FULL_HD, fps=30, megahertz=100
     ),
     "ESPCN with ReLU, 1 frame/s": PlacedCore(
         partial(_upscaler, EspcnRelu), TO_FULL_HD, fps=1, megahertz=125

@@ -160,16 +160,16 @@ class _Sums:
                 adders=outputs * multipliers,
                 adder_bits=outputs * multipliers * self.bits,
                 registers=self.taps.bits
-                + self.groups * multipliers * self.source.width
+                + self.groups * multipliers * self._choice_registers(fold)
                 + outputs
                 * (
-                    multipliers * (2 * int(parameters["WeightWidth"]) + self.source.width)
+                    multipliers * (3 * int(parameters["WeightWidth"]) + self.source.width)
                     + self._tree_registers(multipliers, product_bits)
                     + self.bits
                 ),
             ),
         )
-        return wire, fold + 4 + (multipliers - 1).bit_length()
+        return wire, fold + 5 + (multipliers - 1).bit_length()
 
     def shared(self, share: int) -> tuple[str, int]:
         """Use a multiplier for `share` outputs."""
@@ -192,13 +192,21 @@ class _Sums:
                 registers=self.taps.bits
                 + multipliers
                 * (
-                    2 * (weight_bits + self.source.width)
+                    self._choice_registers(products if self.groups == 1 else share * products)
+                    + 3 * weight_bits
+                    + self.source.width
                     + min(self.bits, self._factor_bits + weight_bits)
                     + share * self.bits
                 ),
             ),
         )
-        return wire, share * products + 4
+        return wire, share * products + 5
+
+    def _choice_registers(self, values: int) -> int:
+        """Return the registers of ``fxp_choose``: one for each group of values, and the last."""
+        index_bits = max((values - 1).bit_length(), 1)
+        groups = -(-values // (1 << min(index_bits, max(3, index_bits - 5))))
+        return (groups + 1) * self.source.width
 
     def _counting_ports(self, wire: str) -> dict[str, str]:
         """Return the ports of a module that counts the clocks from one valid pixel to the next."""

@@ -27,8 +27,8 @@ MOST_SHARED = 3
 """Signed digits of weights for each adder that sharing leaves; random weights reach 2.2."""
 _MEMORY_SHAPES = ((2048, 9), (1024, 18), (512, 36))
 """Rows and bits of a block memory."""
-_MULTIPLEXER = 0.65
-"""Look-up tables for each bit of a choice of one value out of a power of two, per candidate."""
+_MULTIPLEXER = 0.9
+"""Look-up tables for each bit of a choice of one out of many, per candidate."""
 _CONSTANT = 0.15
 """The same for each bit of constants."""
 _FEWEST_BITS = 2048
@@ -323,25 +323,20 @@ def _module(item: ModuleInstance) -> Resources:
     elif item.module == "fxp_dot_folded":
         # Every phase has its operands, which all outputs of a group share, and its weights.
         operands = values["Groups"] * cost.multipliers // values["Outputs"]
-        luts += _choice(operands * values["DataWidth"], values["Fold"])
+        luts += _MULTIPLEXER * operands * values["DataWidth"] * values["Fold"]
+        # Sums begin anew with a bias.
+        luts += values["Outputs"] * values["SumWidth"]
         weights = _constants(cost.multipliers * values["WeightWidth"], values["Fold"])
     elif item.module == "fxp_dot_shared":
         # In every step an operand, a weight and a bias are chosen. All outputs of a layer that is
         # not grouped take the same operands.
         products = values["Taps"] * values["Channels"] // values["Groups"]
         steps = values["Share"] * products
-        if values["Groups"] == 1:
-            luts += _choice(values["DataWidth"], products)
-        else:
-            luts += _choice(cost.multipliers * values["DataWidth"], steps)
+        choices = products if values["Groups"] == 1 else steps * cost.multipliers
+        luts += _MULTIPLEXER * values["DataWidth"] * choices
         luts += cost.multipliers * values["SumWidth"]
         weights = _constants(cost.multipliers * values["WeightWidth"], steps)
     return Resources(round(luts), cost.registers, 0, cost.multipliers, 0) + weights
-
-
-def _choice(bits: int, candidates: int) -> float:
-    """Return the look-up tables that choose among values."""
-    return _MULTIPLEXER * bits * (1 << (candidates - 1).bit_length())
 
 
 def _constants(bits: int, rows: int) -> Resources:

@@ -35,6 +35,7 @@ endmodule
 # be a whole module around several instances.
 PROOFS: dict[str, tuple[str, int, dict[str, object] | str, tuple[str, ...]]] = {
     "fxp_requantize": ("prove", 3, REQUANTIZERS, ()),
+    "fxp_choose": ("prove", 4, {"Width": 1, "Values": 19}, ()),
     "fxp_dot": (
         "prove",
         6,
@@ -44,19 +45,19 @@ PROOFS: dict[str, tuple[str, int, dict[str, object] | str, tuple[str, ...]]] = {
     ),
     "fxp_dot_folded": (
         "prove",
-        9,
+        10,
         {"Taps": 3, "Channels": 1, "Groups": 1, "Outputs": 2, "Fold": 2, "DataWidth": 3,
          "DataSigned": 1, "WeightWidth": 3, "SumWidth": 9, "Weights": "24'o35604715",
          "Biases": "18'h2a3f1"},
-        ("fxp_delay", "fxp_dot_reference"),
+        ("fxp_choose", "fxp_delay", "fxp_dot_reference"),
     ),
     "fxp_dot_shared": (
         "bmc",
-        18,
+        19,
         {"Taps": 2, "Channels": 2, "Groups": 2, "Outputs": 4, "Share": 3, "DataWidth": 2,
          "DataSigned": 1, "WeightWidth": 3, "SumWidth": 7, "Weights": "24'o35604715",
          "Biases": "28'h2a3f1c5"},
-        ("fxp_delay", "fxp_dot_reference"),
+        ("fxp_choose", "fxp_delay", "fxp_dot_reference"),
     ),
     "fxp_prelu": (
         "prove",
@@ -155,8 +156,9 @@ WITHOUT = {
 # A fault in a module, which its properties must find.
 FAULTS = {
     "fxp_requantize": ("? below_zero : odd", "? below_zero : 1'b0"),
+    "fxp_choose": ("index_i[IndexBits-1:LowBits]", "index_i[IndexBits-LowBits-1:0]"),
     "fxp_dot": ("Full || l == Levels", "l == Levels"),
-    "fxp_dot_folded": ("Clocks(Levels + 3)", "Clocks(Levels + 2)"),
+    "fxp_dot_folded": ("Clocks(Levels + 4)", "Clocks(Levels + 3)"),
     "fxp_dot_shared": ("if (starts) earlier <=", "if (running) earlier <="),
     "fxp_prelu": ("kept[InWidth-1] ?", "kept[0] ?"),
     "fxp_line_codec": ("place == 3'd7 || tags_i[fxp_pkg::LastColumn]", "place == 3'd7"),

@@ -158,7 +158,7 @@ def test_weighted_sums(taps, groups, signed, module, sharing, tmp_path):
                    for phase in range(sharing) for output in range(outputs)
                    for multiplier in range(flat.shape[1] // sharing)]  # fmt: skip
         common["Weights"] = packed([int(w) for w in ordered], 4)
-        latency = spacing + 4 + (-(-products // sharing) - 1).bit_length()
+        latency = spacing + 5 + (-(-products // sharing) - 1).bit_length()
     else:
         common["Share"] = sharing
         # By turn, then by product, then by multiplier: 0 and 3 work first, then 1, then 2.
@@ -168,7 +168,7 @@ def test_weighted_sums(taps, groups, signed, module, sharing, tmp_path):
                    for product in range(products) for output in outputs_then]  # fmt: skip
         common["Weights"] = packed([int(w) for w in ordered], 4)
         spacing = sharing * products
-        latency = spacing + 4
+        latency = spacing + 5
     # Garbage between the beats.
     words = random.integers(0, 2, (3 + 12 * spacing + latency + 10, taps * channels * width))
     stimulus = [int("".join(map(str, row)), 2) for row in words]

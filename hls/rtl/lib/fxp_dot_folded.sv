@@ -1,5 +1,5 @@
 // Weighted sums as fxp_dot, with each multiplier shared by Fold weights: a beat at most every Fold
-// clocks. Latency: Fold + 4 + clog2(multipliers of an output).
+// clocks. Latency: Fold + 5 + clog2(multipliers of an output).
 //
 // In phase p, multiplier m of an output works on product p * Multipliers + m. The weights come so,
 // phase by phase, and output by output in a phase: tools need minutes to reorder a large layer.
@@ -47,7 +47,7 @@ module fxp_dot_folded #(
     end
   end
   logic starts;
-  fxp_delay #(.Width(1), .Clocks(Levels + 3)) u_first (.clk_i, .data_i(first), .data_o(starts));
+  fxp_delay #(.Width(1), .Clocks(Levels + 4)) u_first (.clk_i, .data_i(first), .data_o(starts));
 
   // ---- Operands, chosen by phase --------------------------------------------------------------
   for (genvar g = 0; g < Groups; g++) begin : gen_group
@@ -63,7 +63,9 @@ module fxp_dot_folded #(
         end
       end
       logic [DataWidth-1:0] operand;
-      always_ff @(posedge clk_i) operand <= choices[int'(phase)*DataWidth+:DataWidth];
+      fxp_choose #(.Width(DataWidth), .Values(Fold)) u_operand (
+        .clk_i, .index_i(phase), .values_i(choices), .value_o(operand)
+      );
     end
   end
 
@@ -73,8 +75,12 @@ module fxp_dot_folded #(
   initial begin
     for (int p = 0; p < Fold; p++) rows[p] = Weights[p*RowBits+:RowBits];
   end
-  logic [RowBits-1:0] row;
-  always_ff @(posedge clk_i) row <= rows[phase];
+  // The second register is that of a block memory's output.
+  logic [RowBits-1:0] read, row;
+  always_ff @(posedge clk_i) begin
+    read <= rows[phase];
+    row <= read;
+  end
 
   // ---- Products, their sum, and the sum of all phases -----------------------------------------
   for (genvar o = 0; o < Outputs; o++) begin : gen_output
@@ -125,7 +131,7 @@ module fxp_dot_folded #(
 `ifdef FORMAL
   // Beats come at most every Fold clocks; some clocks later their sums are there, whatever comes
   // between.
-  localparam int Latency = Fold + 4 + Levels;
+  localparam int Latency = Fold + 5 + Levels;
   logic started = 1'b0;
   logic [Latency-1:0] beats = '0;
   logic [Latency*Taps*Channels*DataWidth-1:0] past;

@@ -1,5 +1,5 @@
 // Weighted sums as fxp_dot, with one multiplier for Share outputs, which come one after another: a
-// beat at most every Share * products clocks. Latency: Share * products + 4.
+// beat at most every Share * products clocks. Latency: Share * products + 5.
 //
 // Multiplier u works for the outputs from u * Share on: in step s on product s % products of output
 // s / products. The weights come step by step, in every step multiplier by multiplier.
@@ -57,7 +57,7 @@ module fxp_dot_shared #(
   end
   logic starts;
   logic [TurnBits-1:0] started_turn;
-  fxp_delay #(.Width(TurnBits + 1), .Clocks(3)) u_turn (
+  fxp_delay #(.Width(TurnBits + 1), .Clocks(4)) u_turn (
     .clk_i, .data_i({turn, running && place == '0}), .data_o({started_turn, starts})
   );
 
@@ -67,8 +67,12 @@ module fxp_dot_shared #(
   initial begin
     for (int s = 0; s < Steps; s++) rows[s] = Weights[s*RowBits+:RowBits];
   end
-  logic [RowBits-1:0] row;
-  always_ff @(posedge clk_i) row <= rows[step];
+  // The second register is that of a block memory's output.
+  logic [RowBits-1:0] read, row;
+  always_ff @(posedge clk_i) begin
+    read <= rows[step];
+    row <= read;
+  end
 
   // ---- One multiplier and one sum for each Share outputs --------------------------------------
   for (genvar u = 0; u < Multipliers; u++) begin : gen_multiplier
@@ -98,11 +102,14 @@ module fxp_dot_shared #(
     logic signed [WeightWidth-1:0] weight;
     if (Groups == 1) begin : gen_same_operands
       // Every turn has the same.
-      always_ff @(posedge clk_i) begin
-        chosen_operand <= operands[int'(place)*DataWidth+:DataWidth];
-      end
+      fxp_choose #(.Width(DataWidth), .Values(Products)) u_operand (
+        .clk_i, .index_i(place), .values_i(operands[Products*DataWidth-1:0]),
+        .value_o(chosen_operand)
+      );
     end else begin : gen_own_operands
-      always_ff @(posedge clk_i) chosen_operand <= operands[int'(step)*DataWidth+:DataWidth];
+      fxp_choose #(.Width(DataWidth), .Values(Steps)) u_operand (
+        .clk_i, .index_i(step), .values_i(operands), .value_o(chosen_operand)
+      );
     end
     always_ff @(posedge clk_i) begin
       operand <= chosen_operand;
@@ -142,7 +149,7 @@ module fxp_dot_shared #(
 `ifdef FORMAL
   // Beats come at most every Steps clocks; some clocks later their sums are there, whatever comes
   // between.
-  localparam int Latency = Steps + 4;
+  localparam int Latency = Steps + 5;
   logic begun = 1'b0;
   logic [Latency-1:0] beats = '0;
   logic [Latency*Taps*Channels*DataWidth-1:0] past;
