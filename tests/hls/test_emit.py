@@ -204,6 +204,18 @@ def test_what_cannot_follow_an_enlargement_is_refused(tmp_path):
     assert "only convolutions stream that keep the size" in refused(b.graph(), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("stride", "kernel"),
+    [((2, 2), (3, 3)), ((2, 1), (2, 1))],
+    ids=["other_size", "other_strides"],
+)
+def test_transposed_convolutions_that_do_not_multiply_the_size(stride, kernel, tmp_path):
+    b = GraphBuilder("refused")
+    weight = b.constant("w", np.ones((1, 1, *kernel)), Format(4, 0))
+    b.add(ops.ConvTranspose2d(stride), "image", weight)
+    assert "enlarges both sides exactly by its stride" in refused(b.graph(), tmp_path)
+
+
 def test_operands_that_came_to_their_size_in_different_ways_are_refused(tmp_path):
     b = GraphBuilder("refused", size=(8, 8))
     first = b.conv(1, (2, 1), padding=(0, 0, 0, 0), source="image", target=Format(8, 4))
@@ -216,6 +228,14 @@ def test_products_beyond_the_multipliers_of_devices_are_refused(tmp_path):
     b = GraphBuilder("refused", form=Format(20, 8))
     b.add(ops.Multiply(), "image", "image")
     assert "multipliers of 20 x 20 bits" in refused(b.graph(), tmp_path, multipliers="shift_add")
+    for wide, taken in ((25, True), (26, False)):
+        b = GraphBuilder("products", form=Format(wide, 8))
+        narrow = b.add(ops.Clamp(0.0, 1.0), target=Format(18, 8))
+        b.add(ops.Multiply(), "image", narrow)
+        if taken:
+            plan_graph(b.graph(), max_width=16)
+        else:
+            assert "multipliers of 18 x 26 bits" in refused(b.graph(), tmp_path)
     b = GraphBuilder("refused")
     plane = b.constant("plane", np.ones((1, 1, 6)), Format(4, 0))
     b.add(ops.Multiply(), "image", plane)
