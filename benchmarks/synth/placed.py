@@ -55,6 +55,12 @@ class PlacedCore:
     megahertz: float = TARGET_MEGAHERTZ
     placer: Placer = "heap"
 
+    def frames_per_second(self, megahertz: float, clocks: int) -> float:
+        """Return the rate of the largest frames, at so many clocks for each pixel."""
+        width = self.options["max_width"]
+        height = self.options.get("max_height", width * 9 // 16)
+        return megahertz * 1e6 / (clocks * width * height)
+
 
 def _chain(member: Member) -> FixedModel:
     return sr.colour_chain(member.model(), chroma="bicubic")
@@ -136,7 +142,8 @@ def place_whole(
     Returns
     -------
     dict
-        ``estimate``, before routing, and ``placement``, or why there is none.
+        ``estimate``, before routing, and ``placement``, or why there is none; the latency in
+        clocks, and the clocks for each pixel.
     """
     core = PLACED[name]
     model, options = core.model(), dict(core.options)
@@ -154,7 +161,8 @@ def place_whole(
     run = partial(place, folder, sources, emitted.top, ports, target=TARGET, speed=core.speed,
                   megahertz=core.megahertz, router="router2", placer=core.placer,
                   timeout_s=timeout_s, progress=tell)  # fmt: skip
-    record: Record = {"estimate": asdict(run(route=False)), "latency": emitted.latency_clocks}
+    record: Record = {"estimate": asdict(run(route=False)), "latency": emitted.latency_clocks,
+                      "clocks": emitted.fold}  # fmt: skip
     print(f"{name}: {record['estimate']['megahertz']} MHz, estimated", flush=True)
     if not route:
         return record | {"reason": "not routed"}

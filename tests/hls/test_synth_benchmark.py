@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -52,12 +53,14 @@ def test_page_shows_figures_and_reasons():
         name: {
             "estimate": estimate,
             "latency": 72,
+            "clocks": 4,
             "placement": {**PLACEMENT, "bitstream": 98765},
         }
         for name in synth.PLACED
     }
     unfinished, unplaced, *_ = synth.PLACED
-    record[unfinished] = {"estimate": estimate, "latency": 72, "reason": "nextpnr did not finish"}
+    record[unfinished] = {"estimate": estimate, "latency": 72, "clocks": 4,
+                          "reason": "nextpnr did not finish"}  # fmt: skip
     record[unplaced] = {"reason": "nextpnr is not there"}
     first, *_, last = synth.WHOLE
     record[first]["lacking"] = ["4444 of 156 multipliers"]
@@ -65,10 +68,17 @@ def test_page_shows_figures_and_reasons():
     page = synth.page(record)
     assert page.count("| 151.5 | 2 | 3.25 | 2.75 | 123 | 456 | 36 | 2 |") == len(synth.STAGES)
     assert page.count("| 1111 | 2222 | 3333 | 4444 | 5555 |") == len(synth.WHOLE) - 1
-    routed = "| 123 | 456 | 36 | 2 | 72 | 171.5 | 151.5 | 3.25 | 2.75 | 98765 |"
-    assert page.count(routed) == len(synth.PLACED) - 2
-    assert "| 123 | 456 | 36 | 2 | 72 | 171.5 | nextpnr did not finish |  |  |  |" in page
-    assert f"| {unplaced} | 8 | 150 |  |  |  |  |  | nextpnr is not there |  |  |  |  |" in page
+    routed = re.findall(
+        r"\| 123 \| 456 \| 36 \| 2 \| 72 \| 4 \| 171\.5 \| 151\.5 \| (\S+) \| 3\.25 \| 2\.75 "
+        r"\| 98765 \|",
+        page,
+    )
+    # 960x540 and 1920x1080 pixels, or 32x32, at 151.5 million clocks, four for a pixel.
+    assert len(routed) == len(synth.PLACED) - 2
+    assert set(routed) == {"73", "18", "36,987"}
+    # 1920x1080 pixels at 171.5 million clocks.
+    assert "| 72 | 4 | 171.5 | nextpnr did not finish | 21 |  |  |  |" in page
+    assert f"| {unplaced} | 8 | 150 |  |  |  |  |  |  | nextpnr is not there |  |  |  |" in page
     assert "| no: 4444 of 156 multipliers |" in page
     assert "| yosys did not finish |" in page
 
