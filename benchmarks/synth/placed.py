@@ -108,8 +108,8 @@ PLACED: dict[str, PlacedCore] = {
         speed=6,
         megahertz=148.5,
     ),
-    "FSRCNN-s, 30 frames/s": PlacedCore(
-        partial(_upscaler, sr.FSRCNN), TO_FULL_HD, fps=30, megahertz=100
+    "FSRCNN-s, 15 frames/s": PlacedCore(
+        partial(_upscaler, sr.FSRCNN), TO_FULL_HD, fps=15, megahertz=125, placer="static"
     ),
     "ESPCN with ReLU, 1 frame/s": PlacedCore(
         partial(_upscaler, EspcnRelu), TO_FULL_HD, fps=1, megahertz=125
