@@ -124,6 +124,24 @@ def test_prelu(tmp_path):
     assert got == [[v * 8 if v >= 0 else v * slope for slope in slopes] for v in values]
 
 
+@pytest.mark.parametrize("count", [1, 2, 6, 8, 19, 300])
+def test_a_value_is_chosen(count, tmp_path):
+    random = np.random.default_rng(count)
+    index_bits = max((count - 1).bit_length(), 1)
+    clocks = 30
+    values = random.integers(0, 32, (clocks, count))
+    indices = [0, count - 1, *random.integers(0, count, clocks - 2).tolist()]
+    out = simulate(
+        tmp_path,
+        "fxp_choose",
+        {"Width": 5, "Values": count},
+        {"index_i": (index_bits, indices),
+         "values_i": (5 * count, [join_fields(row.tolist(), 5) for row in values])},
+        {"value_o": 5},
+    )["value_o"]  # fmt: skip
+    assert out[2:] == [row[index] for row, index in zip(values[:-2], indices, strict=False)]
+
+
 @pytest.mark.parametrize("taps", [1, 2, 5])
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("signed", [False, True])
