@@ -108,10 +108,10 @@ PLACED: dict[str, PlacedCore] = {
         speed=6,
         megahertz=148.5,
     ),
-    "FSRCNN-s, 15 frames/s": PlacedCore(
+    "FSRCNN-s, fitted to 15 frames/s": PlacedCore(
         partial(_upscaler, sr.FSRCNN), TO_FULL_HD, fps=15, megahertz=125, placer="static"
     ),
-    "ESPCN with ReLU, 1 frame/s": PlacedCore(
+    "ESPCN with ReLU, fitted to 1 frame/s": PlacedCore(
         partial(_upscaler, EspcnRelu), TO_FULL_HD, fps=1, megahertz=125
     ),
     "ResNet-8 for CIFAR, 4 maps": PlacedCore(

