@@ -142,6 +142,19 @@ def test_a_value_is_chosen(count, tmp_path):
     assert out[2:] == [row[index] for row, index in zip(values[:-2], indices, strict=False)]
 
 
+@pytest.mark.parametrize("rows", [[9], [3, 0, 31, 17, 8]])
+def test_constants_are_read_row_by_row(rows, tmp_path):
+    indices = [*range(len(rows)), *reversed(range(len(rows))), 0, 0]
+    out = simulate(
+        tmp_path,
+        "fxp_constants",
+        {"RowBits": 5, "Rows": len(rows), "Values": packed(rows, 5)},
+        {"index_i": (max((len(rows) - 1).bit_length(), 1), indices)},
+        {"row_o": 5},
+    )["row_o"]
+    assert out[2:] == rows + rows[::-1]
+
+
 @pytest.mark.parametrize("taps", [1, 2, 5])
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("signed", [False, True])

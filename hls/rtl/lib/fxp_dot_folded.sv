@@ -69,18 +69,12 @@ module fxp_dot_folded #(
     end
   end
 
-  // ---- Weights of every phase, a memory: block memories where there are many phases -----------
+  // ---- Weights of every phase -----------------------------------------------------------------
   localparam int RowBits = Outputs * Multipliers * WeightWidth;
-  logic [RowBits-1:0] rows[Fold];
-  initial begin
-    for (int p = 0; p < Fold; p++) rows[p] = Weights[p*RowBits+:RowBits];
-  end
-  // The second register is that of a block memory's output.
-  logic [RowBits-1:0] read, row;
-  always_ff @(posedge clk_i) begin
-    read <= rows[phase];
-    row <= read;
-  end
+  logic [RowBits-1:0] row;
+  fxp_constants #(.RowBits(RowBits), .Rows(Fold), .Values(Weights)) u_weights (
+    .clk_i, .index_i(phase), .row_o(row)
+  );
 
   // ---- Products, their sum, and the sum of all phases -----------------------------------------
   for (genvar o = 0; o < Outputs; o++) begin : gen_output

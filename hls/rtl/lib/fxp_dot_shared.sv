@@ -61,18 +61,12 @@ module fxp_dot_shared #(
     .clk_i, .data_i({turn, running && place == '0}), .data_o({started_turn, starts})
   );
 
-  // ---- Weights of every step, a memory: block memories where there are many steps -------------
+  // ---- Weights of every step ------------------------------------------------------------------
   localparam int RowBits = Multipliers * WeightWidth;
-  logic [RowBits-1:0] rows[Steps];
-  initial begin
-    for (int s = 0; s < Steps; s++) rows[s] = Weights[s*RowBits+:RowBits];
-  end
-  // The second register is that of a block memory's output.
-  logic [RowBits-1:0] read, row;
-  always_ff @(posedge clk_i) begin
-    read <= rows[step];
-    row <= read;
-  end
+  logic [RowBits-1:0] row;
+  fxp_constants #(.RowBits(RowBits), .Rows(Steps), .Values(Weights)) u_weights (
+    .clk_i, .index_i(step), .row_o(row)
+  );
 
   // ---- One multiplier and one sum for each Share outputs --------------------------------------
   for (genvar u = 0; u < Multipliers; u++) begin : gen_multiplier
